@@ -1,0 +1,146 @@
+/* The backend interface: nine functions. A backend never sees an op: it gets a launch list (kernel,
+ * groups, buffer slices, parameters) and replays it.
+ *
+ * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64) in the
+ * double-precision build of the CPU backend, which is the oracle of the tests. All sizes and offsets here
+ * are in words, so the same launch list runs on both. Host data handed to write/read has the device's
+ * word size; dart_device_write_f32/i32 convert. */
+#ifndef DART_BACKEND_H
+#define DART_BACKEND_H
+
+#include "mem.h"
+#include "kernels.h"
+
+enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 8, DART_MAX_PARAM_BYTES = 128 };
+
+/* What a device can do, or what a limit profile lets it do. Zero means "no limit known". */
+typedef struct dart_caps {
+    char name[128], driver[128], api[64];
+    uint64_t memory;          /* bytes of the heap that buffers come from */
+    uint64_t max_alloc;       /* bytes of one buffer */
+    uint64_t max_binding;     /* bytes that one kernel argument may span */
+    uint32_t max_groups[3];   /* work-groups per axis */
+    uint32_t max_invocations; /* invocations of a work-group */
+    uint32_t max_shared;      /* bytes of work-group memory */
+    uint32_t max_buffers;     /* storage buffers a kernel may bind */
+    uint32_t max_params;      /* bytes of parameters */
+    uint32_t offset_align;    /* bytes; offsets of slices are multiples of it */
+    uint32_t subgroup;        /* invocations of a subgroup; 0: not available */
+    uint32_t word;            /* bytes of a word: 4, or 8 in the f64 oracle */
+    uint32_t threads;         /* host threads (cpu), compute units otherwise */
+    bool storage16, arith16;
+    bool on_cpu;              /* the device is the host's processor (cpu, lavapipe, PoCL) */
+    double max_dispatch_s;    /* watchdog: longest single dispatch; 0: none known */
+} dart_caps;
+
+/* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*". */
+typedef struct dart_limits {
+    const char *name;
+    uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
+    uint64_t max_binding, memory;
+    bool no_subgroup, no_storage16, no_arith16;
+    double max_dispatch_s;
+} dart_limits;
+
+/* The profile called `name` ("emu-floor", "emu-pi4", ...), NULL if there is none. Static. */
+const dart_limits *dart_limits_find(const char *name);
+const dart_limits *dart_limits_at(uint32_t index); /* NULL past the end */
+
+typedef struct dart_device dart_device;   /* opaque, one open device; owned by the caller of open */
+typedef struct dart_program dart_program; /* a recorded launch list; owned by the caller of build */
+typedef uint32_t dart_buffer;             /* handle; 0 is none. Each driver has at most 4096. */
+
+typedef enum dart_mem { DART_MEM_DEVICE, DART_MEM_HOST } dart_mem; /* HOST: small, written each step */
+
+typedef struct dart_slice {
+    dart_buffer buffer;
+    uint64_t offset, words; /* offset * word is a multiple of caps.offset_align */
+} dart_slice;
+
+typedef struct dart_launch {
+    dart_kernel kernel;
+    bool wait; /* a barrier before this launch: it touches what launches since the last barrier touched */
+    uint8_t buffers, tunes;
+    uint16_t param_bytes;
+    uint32_t groups[3];            /* all > 0 */
+    uint32_t tune[DART_MAX_TUNE];  /* values of the kernel's TUNE constants, in order; 0,1 = work-group */
+    dart_slice buf[DART_MAX_BUFS]; /* in the order of the KERNELn declaration */
+    uint32_t param[DART_MAX_PARAM_BYTES / 4];
+    uint32_t label;                /* node of the graph it comes from; for timing and messages */
+} dart_launch;
+
+typedef struct dart_backend {
+    const char *name; /* "cpu", "vulkan", "opencl", "null" */
+
+    /* Opens the index-th device. `limits` may be NULL; the caps obey it. DEVICE: no driver (the sentence
+     * says why); FAILED with no sentence: index is past the last device. */
+    dart_status (*open)(uint32_t index, const dart_limits *limits, dart_device **out_device);
+    void (*close)(dart_device *device);
+
+    /* Buffers are zeroed. MEMORY: does not fit (the sentence has the figures). */
+    dart_status (*alloc)(dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+    void (*free)(dart_device *device, dart_buffer buffer);
+    /* Blocking copies; `words` words from `offset`. */
+    dart_status (*write)(
+        dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
+    dart_status (*read)(
+        dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
+
+    /* Compiles what is needed (cached on disk) and records once. The list may be freed afterwards. */
+    dart_status (*build)(
+        dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
+    /* Replays and waits. `seconds`: NULL, or `count` entries that get each launch's time (slow path). */
+    dart_status (*run)(dart_device *device, dart_program *program, double *seconds);
+    void (*drop)(dart_device *device, dart_program *program);
+} dart_backend;
+
+/* Every driver's device struct begins with this. */
+struct dart_device {
+    const dart_backend *backend;
+    dart_caps caps;
+    uint32_t index;
+    uint64_t bytes_allocated, bytes_peak; /* kept by backend.c */
+    uint64_t submits;                     /* counted by drivers, one a queue submission */
+    struct dart_buffer_info *infos;       /* kept by backend.c: sizes by handle */
+    size_t info_capacity;
+};
+
+/* ---- checked wrappers (backend.c): bounds, access, alignment, lifetimes are validated here, once ---- */
+
+/* id: "cpu", "null", "vulkan:0", "opencl:1" ("vulkan" means vulkan:0), "cpu64" (the oracle). */
+DART_NODISCARD dart_status dart_device_open(
+    const char *id, const dart_limits *limits, dart_device **out_device);
+void dart_device_close(dart_device *device); /* NULL is fine */
+const char *dart_device_id(const dart_device *device, char out[32]);
+DART_NODISCARD dart_status dart_device_alloc(
+    dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+void dart_device_free(dart_device *device, dart_buffer buffer);
+DART_NODISCARD dart_status dart_device_write(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
+DART_NODISCARD dart_status dart_device_read(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
+/* Converting copies: host f32 / f64 / i32 arrays, whatever the device's word is. */
+DART_NODISCARD dart_status dart_device_write_f32(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, const float *data);
+DART_NODISCARD dart_status dart_device_write_f64(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, const double *data);
+DART_NODISCARD dart_status dart_device_write_i32(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, const int32_t *data);
+DART_NODISCARD dart_status dart_device_read_f32(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, float *data);
+DART_NODISCARD dart_status dart_device_read_f64(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, double *data);
+DART_NODISCARD dart_status dart_device_build(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
+DART_NODISCARD dart_status dart_device_run(
+    dart_device *device, dart_program *program, double *seconds);
+void dart_device_drop(dart_device *device, dart_program *program);
+
+/* Backends compiled in, in the order of preference for `--device auto`; NULL past the end. */
+const dart_backend *dart_backend_at(uint32_t index);
+const dart_backend *dart_backend_find(const char *name);
+
+/* caps := min(caps, limits), field by field; used by every driver's open. */
+void dart_caps_limit(dart_caps *caps, const dart_limits *limits);
+
+#endif

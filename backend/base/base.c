@@ -1,0 +1,156 @@
+/* Status sentences, arenas, heap, log. */
+#include "log.h"
+#include "mem.h"
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Thread_local char error_text[1024];
+static _Thread_local char error_place[160];
+static int log_level;
+static atomic_uint_fast64_t allocations;
+
+dart_status dart_fail_at(const char *file, int line, dart_status code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error_text, sizeof error_text, format, args);
+    va_end(args);
+    const char *base = strrchr(file, '/');
+    snprintf(error_place, sizeof error_place, "%s:%d", base ? base + 1 : file, line);
+    dart_log(2, "%s: %s", error_place, error_text);
+    return code;
+}
+
+const char *dart_error_text(void)
+{
+    return error_text;
+}
+
+const char *dart_error_place(void)
+{
+    return error_place;
+}
+
+const char *dart_status_text(dart_status code)
+{
+    switch (code) {
+#define X(name, value, text)                                                                       \
+    case DART_##name: return text;
+        DART_STATUS_MAP(X)
+#undef X
+    }
+    return "unknown status";
+}
+
+void dart_log_level(int level)
+{
+    log_level = level;
+}
+
+void dart_log(int level, const char *format, ...)
+{
+    if (level > log_level) return;
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+typedef struct dart_arena_block {
+    struct dart_arena_block *next;
+    size_t size, used;
+} block;
+
+enum { BLOCK_BYTES = 1 << 16, ALIGN = 64 };
+
+void *dart_arena_alloc(dart_arena *arena, size_t bytes)
+{
+    if (bytes > SIZE_MAX - 2 * ALIGN) {
+        (void)dart_fail(DART_MEMORY, "out of memory: %zu bytes asked for", bytes);
+        return NULL;
+    }
+    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    block *head = arena->head;
+    if (!head || head->size - head->used < bytes) {
+        size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
+        head = aligned_alloc(ALIGN, ALIGN + size);
+        if (!head) {
+            (void)dart_fail(DART_MEMORY, "out of memory: %zu bytes asked for", size);
+            return NULL;
+        }
+        atomic_fetch_add(&allocations, 1);
+        *head = (block){.next = arena->head, .size = size};
+        arena->head = head;
+    }
+    void *result = (char *)head + ALIGN + head->used;
+    head->used += bytes;
+    return memset(result, 0, bytes);
+}
+
+void *dart_arena_alloc_n(dart_arena *arena, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) bytes = SIZE_MAX;
+    return dart_arena_alloc(arena, bytes);
+}
+
+char *dart_arena_strdup(dart_arena *arena, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = dart_arena_alloc(arena, n);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+char *dart_arena_printf(dart_arena *arena, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return dart_arena_strdup(arena, text);
+}
+
+void dart_arena_free(dart_arena *arena)
+{
+    for (block *b = arena->head; b;) {
+        block *next = b->next;
+        free(b);
+        b = next;
+    }
+    arena->head = NULL;
+}
+
+void *dart_calloc(size_t count, size_t size)
+{
+    void *memory = calloc(count ? count : 1, size ? size : 1);
+    atomic_fetch_add(&allocations, 1);
+    if (!memory) (void)dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", count, size);
+    return memory;
+}
+
+dart_status dart_grow(void **array, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity) return DART_OK;
+    size_t wanted = *capacity ? *capacity : 16;
+    while (wanted < need) wanted *= 2;
+    size_t bytes;
+    if (__builtin_mul_overflow(wanted, size, &bytes))
+        return dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", wanted, size);
+    char *grown = realloc(*array, bytes);
+    atomic_fetch_add(&allocations, 1);
+    if (!grown) return dart_fail(DART_MEMORY, "out of memory: %zu bytes asked for", bytes);
+    memset(grown + *capacity * size, 0, bytes - *capacity * size);
+    *array = grown;
+    *capacity = wanted;
+    return DART_OK;
+}
+
+uint64_t dart_alloc_count(void)
+{
+    return atomic_load(&allocations);
+}

@@ -1,0 +1,12 @@
+/* Work-group sizes, tile sizes and group counts of each kernel for a device: the shipped tune table. The mode
+ * constants (TA, OP, KIND, CAUSAL, BC) are set by the caller; this fills the rest from kernel, params and caps. */
+#ifndef DART_GEOMETRY_H
+#define DART_GEOMETRY_H
+
+#include "backend.h"
+
+/* launch->kernel, param and mode tunes are set. Fills buffers, tunes, param_bytes, tune, groups.
+ * DEVICE: the kernel cannot run within the caps (the sentence names kernel, limit, figure). */
+DART_NODISCARD dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch);
+
+#endif

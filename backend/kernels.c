@@ -1,0 +1,86 @@
+/* The kernel table, read from the heads of shaders/<name>.k. */
+#include "kernels.h"
+#include <string.h>
+
+/* Each kernel file is read three times: tune rows, work-group memory, buffers. */
+#define PARAMS(name, fields)
+#define NOLOCAL
+
+typedef struct tune_row {
+    const char *name;
+    uint32_t value;
+} tune_row;
+
+#define TUNE(slot, name, value) {#name, value},
+#define KERNEL1(name, locals, a)
+#define KERNEL2(name, locals, a, b)
+#define KERNEL3(name, locals, a, b, c)
+#define KERNEL4(name, locals, a, b, c, d)
+#include "kernels_tunes.inc" /* static const tune_row <name>_tunes[] = { #include "<name>.k" {0, 0}}; */
+#undef TUNE
+#undef KERNEL1
+#undef KERNEL2
+#undef KERNEL3
+#undef KERNEL4
+
+#define TUNE(slot, name, value)                                                                    \
+    const uint32_t name = tune[slot];                                                              \
+    (void)name;
+#define LOCAL(type, name, count) +(uint32_t)(sizeof(type) * (count))
+#define KERNEL1(name, locals, a) return 0 locals;
+#define KERNEL2(name, locals, a, b) return 0 locals;
+#define KERNEL3(name, locals, a, b, c) return 0 locals;
+#define KERNEL4(name, locals, a, b, c, d) return 0 locals;
+#include "kernels_shared.inc" /* static uint32_t <name>_shared(const uint32_t *tune) { #include ... } */
+#undef TUNE
+#undef LOCAL
+#undef KERNEL1
+#undef KERNEL2
+#undef KERNEL3
+#undef KERNEL4
+
+#define TUNE(slot, name, value)
+#define ACCESS_(acc, type, name) DART_##acc
+#define NAME_(acc, type, name) #name
+#define KERNEL1(kernel, locals, a)                                                                 \
+    .name = #kernel, .buffers = 1, .access = {ACCESS_ a}, .buffer_name = {NAME_ a},
+#define KERNEL2(kernel, locals, a, b)                                                              \
+    .name = #kernel, .buffers = 2, .access = {ACCESS_ a, ACCESS_ b},                               \
+    .buffer_name = {NAME_ a, NAME_ b},
+#define KERNEL3(kernel, locals, a, b, c)                                                           \
+    .name = #kernel, .buffers = 3, .access = {ACCESS_ a, ACCESS_ b, ACCESS_ c},                    \
+    .buffer_name = {NAME_ a, NAME_ b, NAME_ c},
+#define KERNEL4(kernel, locals, a, b, c, d)                                                        \
+    .name = #kernel, .buffers = 4, .access = {ACCESS_ a, ACCESS_ b, ACCESS_ c, ACCESS_ d},         \
+    .buffer_name = {NAME_ a, NAME_ b, NAME_ c, NAME_ d},
+static dart_kernel_info table[] = {
+#include "kernels_table.inc" /* [DART_K_<name>] = { #include "<name>.k" .param_bytes = ... }, */
+};
+
+static const tune_row *const tune_rows[] = {
+#define K(name) [DART_K_##name] = name##_tunes,
+#include "kernels_list.inc"
+#undef K
+};
+
+const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel)
+{
+    dart_kernel_info *info = &table[kernel];
+    if (!info->tunes) {
+        const tune_row *row = tune_rows[kernel];
+        uint8_t count = 0;
+        for (; row[count].name; count++) {
+            info->tune_name[count] = row[count].name;
+            info->tune_default[count] = row[count].value;
+        }
+        info->tunes = count;
+    }
+    return info;
+}
+
+dart_kernel dart_kernel_find(const char *name)
+{
+    for (int k = 0; k < DART_KERNELS; k++)
+        if (strcmp(table[k].name, name) == 0) return (dart_kernel)k;
+    return DART_KERNELS;
+}

@@ -1,0 +1,54 @@
+/* The kernel table: one entry per shaders/<name>.k, read as host C. Gives enum dart_kernel, a struct
+ * <name>_params per kernel (the very text that the device compiles) and descriptors. */
+#ifndef DART_KERNELS_H
+#define DART_KERNELS_H
+
+#include <stdint.h>
+
+typedef uint32_t u32;
+typedef int32_t i32;
+typedef float f32;
+
+/* Parameter structs. */
+#define PARAMS(name, fields)                                                                       \
+    typedef struct name##_params {                                                                 \
+        fields                                                                                     \
+    } name##_params;                                                                               \
+    _Static_assert(sizeof(name##_params) <= 128, #name ": parameters exceed 128 bytes");
+#define TUNE(slot, name, value)
+#define KERNEL1(name, locals, a)
+#define KERNEL2(name, locals, a, b)
+#define KERNEL3(name, locals, a, b, c)
+#define KERNEL4(name, locals, a, b, c, d)
+#include "kernels_include.inc" /* made by CMake: #include "<name>.k" for every kernel */
+#undef PARAMS
+#undef TUNE
+#undef KERNEL1
+#undef KERNEL2
+#undef KERNEL3
+#undef KERNEL4
+
+typedef enum dart_kernel {
+#define K(name) DART_K_##name,
+#include "kernels_list.inc" /* made by CMake: K(<name>) for every kernel */
+#undef K
+    DART_KERNELS
+} dart_kernel;
+
+typedef enum dart_access { DART_IN = 1, DART_OUT = 2, DART_INOUT = 3 } dart_access;
+
+typedef struct dart_kernel_info {
+    const char *name;
+    uint16_t param_bytes;
+    uint8_t buffers, tunes;
+    dart_access access[4];
+    const char *buffer_name[4];
+    const char *tune_name[8];
+    uint32_t tune_default[8];
+    uint32_t (*shared_bytes)(const uint32_t *tune); /* work-group memory for these tune values */
+} dart_kernel_info;
+
+const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel);
+dart_kernel dart_kernel_find(const char *name); /* DART_KERNELS if there is none */
+
+#endif

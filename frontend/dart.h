@@ -1,0 +1,120 @@
+/* DART-LLM's public interface: recipes, training, evaluation, generation, devices, bench. The command-line tool
+ * uses nothing else. Functions return dart_status; dart_error_text() has the sentence. Nothing here prints, except
+ * through the callbacks; nothing exits. */
+#ifndef DART_H
+#define DART_H
+
+#include "status.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* ---- devices ---- */
+typedef struct dart_device_info {
+    char id[32], name[128], driver[128], api[64], reason[256]; /* reason: why it is not usable, else "" */
+    bool usable;
+    uint64_t memory, max_binding, max_alloc;
+    uint32_t max_invocations, max_shared, max_buffers, subgroup, threads;
+    bool storage16, arith16;
+} dart_device_info;
+/* All devices of all backends, also the unusable ones. Caller frees *out. */
+DART_NODISCARD dart_status dart_devices(const char *limits, dart_device_info **out, size_t *out_count);
+
+/* ---- recipes: model, method, data, stages, run options; one option table ---- */
+typedef struct dart_recipe dart_recipe;
+typedef struct dart_option {
+    const char *key;      /* "learning_rate"; flags spell it --learning-rate or --learning_rate */
+    const char *aliases;  /* "lr", comma-separated, may be "" */
+    const char *type;     /* "int", "float", "bool", "string", "name|name|..." */
+    const char *fallback; /* default as text */
+    const char *section;  /* "model", "method", "data", "train", "stage", "run" */
+    const char *help;
+} dart_option;
+const dart_option *dart_option_at(uint32_t index); /* NULL past the end */
+DART_NODISCARD dart_status dart_recipe_new(dart_recipe **out); /* all defaults */
+void dart_recipe_free(dart_recipe *recipe);
+/* INPUT: unreadable, unknown key (the nearest match is named), wrong type; file:line is in the sentence. */
+DART_NODISCARD dart_status dart_recipe_load(dart_recipe *recipe, const char *path);
+/* key as on the command line, hyphen or underscore. USAGE: unknown key or bad value. */
+DART_NODISCARD dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *value);
+DART_NODISCARD dart_status dart_recipe_get(const dart_recipe *recipe, const char *key, char *out, size_t size);
+/* The resolved recipe as YAML. */
+DART_NODISCARD dart_status dart_recipe_save(const dart_recipe *recipe, const char *path);
+
+/* ---- running ---- */
+typedef struct dart_progress {
+    const char *stage, *row; /* stage name; table row it belongs to ("dense twin", "TT") */
+    uint64_t step, steps, tokens;
+    double loss, perplexity, lr, grad_norm, penalty, tokens_per_s, eta_s, valid_perplexity /* NaN if not now */;
+} dart_progress;
+
+typedef struct dart_hooks {
+    void *user;
+    void (*progress)(void *user, const dart_progress *progress);
+    void (*note)(void *user, const char *line); /* one line of news: a pick, a checkpoint */
+    volatile int *stop;                         /* set to a signal number to checkpoint and stop */
+} dart_hooks;
+
+typedef struct dart_table_row {
+    char name[48]; /* "dense twin", "TT before selection", "after selection", "after tuning" */
+    uint64_t params, compressed_params, dense_params;
+    double compression; /* dense_params / compressed_params */
+    uint32_t rank_min, rank_max;
+    double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;
+} dart_table_row;
+
+typedef struct dart_result {
+    char run_dir[512], device[32];
+    uint32_t rows;
+    dart_table_row row[8];
+    double final_loss;
+    uint64_t steps;
+} dart_result;
+
+/* Runs all stages of a recipe (and its dense twin first, if the recipe asks). Codes: INPUT, MEMORY, DEVICE, IO,
+ * DIVERGED, INTERRUPTED, TERMINATED. */
+DART_NODISCARD dart_status dart_train(const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
+/* `devices` comma-separated: the same steps on each; prints per-step loss and parameter distance to `out` as a table;
+ * FAILED if the final losses differ by more than `bound` relative. */
+DART_NODISCARD dart_status dart_compare(
+    const dart_recipe *recipe, const char *devices, double bound, const dart_hooks *hooks, FILE *out);
+
+typedef struct dart_eval_result {
+    double valid_ppl, test_ppl, valid_nll, test_nll, seconds;
+    uint64_t valid_tokens, test_tokens;
+} dart_eval_result;
+/* model_path: a run directory or a checkpoint directory. */
+DART_NODISCARD dart_status dart_eval(
+    const char *model_path, const dart_recipe *overrides, const dart_hooks *hooks, dart_eval_result *out);
+
+typedef struct dart_generate_options {
+    const char *prompt;
+    uint32_t tokens, top_k;
+    double temperature, top_p;
+    uint64_t seed;
+} dart_generate_options;
+DART_NODISCARD dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
+    const dart_generate_options *options, FILE *out);
+
+/* what: "graph", "plan", "memory", "ranks", "paths"; model_path may be NULL (then the recipe's fresh model). */
+DART_NODISCARD dart_status dart_inspect(
+    const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
+
+/* tests: comma list of step, gemm, infer; devices: comma list or "all"; format "md" or "json". */
+DART_NODISCARD dart_status dart_bench(const dart_recipe *recipe, const char *devices, const char *tests,
+    uint32_t repeats, const char *format, FILE *out);
+
+typedef struct dart_selftest_result {
+    uint32_t cases, failed, skipped;
+    char worst[96];
+    double worst_nmse;
+} dart_selftest_result;
+/* The kernel suite against the f64 oracle on this machine; verdict cached by device and driver. */
+DART_NODISCARD dart_status dart_selftest(
+    const char *device, const char *limits, FILE *out, dart_selftest_result *result);
+
+/* Writes <run>/report.html for one or several runs. */
+DART_NODISCARD dart_status dart_report(const char *const *runs, size_t count, const char *out_path);
+
+#endif

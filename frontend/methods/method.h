@@ -1,0 +1,78 @@
+/* A method is a parametrization of one weight matrix W (out x in): it lays out tensors, declares W as a tensor
+ * network and names its rank axes. y = W x, the embedding lookup and the dense W all derive from the network.
+ * One file a method; methods.def lists them. */
+#ifndef DART_METHOD_H
+#define DART_METHOD_H
+
+#include "ir.h"
+
+enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12 };
+
+/* One weight, as the model asks for it and the recipe parametrizes it. */
+typedef struct dart_weight {
+    char name[96];     /* "blocks.0.attn.q" */
+    uint32_t out, in;  /* logical W is out x in; an embedding is vocab x dim */
+    bool pad_out;      /* the vocabulary side may be padded to a product of modes */
+    double target_std; /* wanted standard deviation of W's entries at initialisation */
+    const struct dart_method *method;
+    uint32_t rank;                          /* requested rank */
+    uint32_t modes;                         /* modes a side; 0: the method's default (3) */
+    uint32_t out_modes[DART_MAX_MODES], in_modes[DART_MAX_MODES]; /* filled by layout unless given */
+    double alpha;                           /* lora: scale = alpha / rank */
+    uint32_t ranks[DART_MAX_CORES + 1];     /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
+} dart_weight;
+
+typedef struct dart_tensor {
+    char name[32]; /* "core0", "weight", "lora_A" */
+    dart_shape shape;
+    double std; /* initial N(0, std^2); 0: zeros */
+    bool frozen;
+} dart_tensor;
+
+typedef struct dart_layout {
+    uint32_t padded_out;                         /* >= weight->out; equal unless pad_out */
+    uint32_t tensors;
+    dart_tensor tensor[DART_MAX_CORES + 2];
+    uint32_t bonds;                              /* rank axes; bond k joins chain cores k and k+1 */
+    uint32_t chain_first, chain_cores;           /* the tensors that form the chain (0 cores: none) */
+} dart_layout;
+
+/* W as a network. Labels a-z only inside one weight; `row` are the output digits' labels, `col` the input digits'. */
+typedef struct dart_network {
+    uint32_t operands;
+    uint32_t tensor[DART_MAX_CORES];          /* index into layout.tensor */
+    char labels[DART_MAX_CORES][8];
+    char row[DART_MAX_MODES + 1], col[DART_MAX_MODES + 1];
+    uint32_t row_dim[DART_MAX_MODES], col_dim[DART_MAX_MODES];
+    double scale;       /* multiplies the network */
+    int base;           /* index of a dense (out,in) tensor added to it, -1 if none */
+} dart_network;
+
+typedef struct dart_method {
+    const char *name, *help;
+    /* Fills modes, ranks (clamped to the caps) and the layout: arithmetic only. INPUT: a dimension that does not
+     * factor, a rank above the cap (strict), with the sentence. */
+    dart_status (*layout)(dart_weight *weight, bool strict, dart_layout *out);
+    void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
+} dart_method;
+
+const dart_method *dart_method_find(const char *name);
+const dart_method *dart_method_at(uint32_t index);
+
+/* ---- derived from the network, for every method (apply.c) ---- */
+/* x (..., in) -> (..., out): y = x W^T. tensors[i] are the nodes of layout->tensor[i]. */
+dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
+    const dart_node *tensors, dart_node x);
+/* The dense W (padded_out, in). */
+dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
+    const dart_node *tensors);
+/* Parameters of the layout: trainable, frozen. */
+uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
+
+/* Modes: splits n into `count` factors as even as possible, ascending products (12 = 3*4 ...). INPUT if a prime
+ * factor leaves a mode of 1 where count > 1 and n > 1 (the sentence names n). */
+DART_NODISCARD dart_status dart_factor(uint32_t n, uint32_t count, uint32_t *out_modes);
+/* The smallest padded size >= n (at most 5 % more) whose best factorisation into `count` modes is even. */
+DART_NODISCARD dart_status dart_factor_padded(uint32_t n, uint32_t count, uint32_t *out_modes, uint32_t *out_n);
+
+#endif

@@ -1,0 +1,68 @@
+/* The dialect as GLSL 4.50 (compiled to SPIR-V 1.3 at build time). See ../README.md for the rules. */
+#define DEVICE 1
+#define IS_GLSL 1
+#define u32 uint
+#define i32 int
+#define f32 float
+#define TO_F32(x) float(x)
+#define TO_U32(x) uint(x)
+#define TO_I32(x) int(x)
+#define AS_F32(x) uintBitsToFloat(x)
+
+#define TUNE(slot, name, value) layout(constant_id = slot) const uint name = value;
+#define PARAMS(name, fields)                                                                       \
+    layout(push_constant) uniform name##_params { fields } p;
+#define ACC_IN readonly
+#define ACC_OUT writeonly
+#define ACC_INOUT
+#define BUFFER_(slot, acc, type, x)                                                                \
+    layout(std430, set = 0, binding = slot) ACC_##acc buffer x##_block { type x[]; };
+#define BUF0(acc, type, x) BUFFER_(0, acc, type, x)
+#define BUF1(acc, type, x) BUFFER_(1, acc, type, x)
+#define BUF2(acc, type, x) BUFFER_(2, acc, type, x)
+#define BUF3(acc, type, x) BUFFER_(3, acc, type, x)
+#define LOCAL(type, x, n) shared type x[n];
+#define NOLOCAL
+#define MAIN_                                                                                      \
+    layout(local_size_x_id = 0, local_size_y_id = 1, local_size_z = 1) in;                         \
+    void main()                                                                                    \
+    {
+#define KERNEL1(name, locals, a) BUF0 a locals MAIN_
+#define KERNEL2(name, locals, a, b) BUF0 a BUF1 b locals MAIN_
+#define KERNEL3(name, locals, a, b, c) BUF0 a BUF1 b BUF2 c locals MAIN_
+#define KERNEL4(name, locals, a, b, c, d) BUF0 a BUF1 b BUF2 c BUF3 d locals MAIN_
+#define END }
+
+#define LID(d) gl_LocalInvocationID[d]
+#define WGID(d) gl_WorkGroupID[d]
+#define NWG(d) gl_NumWorkGroups[d]
+#define BARRIER()                                                                                  \
+    {                                                                                              \
+        memoryBarrierShared();                                                                     \
+        barrier();                                                                                 \
+    }
+#define BARRIER_GLOBAL()                                                                           \
+    {                                                                                              \
+        memoryBarrierBuffer();                                                                     \
+        memoryBarrierShared();                                                                     \
+        barrier();                                                                                 \
+    }
+
+#define EXP(x) exp(x)
+#define LOG(x) log(x)
+#define SQRT(x) sqrt(x)
+#define RSQRT(x) inversesqrt(x)
+#define TANH(x) tanh(x)
+#define ABS(x) abs(x)
+#define MAXF(x, y) max(x, y)
+#define MINF(x, y) min(x, y)
+#define FMA(x, y, z) fma(x, y, z)
+#define ISBAD(x) (isnan(x) || isinf(x))
+#define SELECT(cond, x, y) ((cond) ? (x) : (y))
+#define MULHI(a, b) umulExtended_hi_(a, b)
+uint umulExtended_hi_(uint a, uint b)
+{
+    uint hi, lo;
+    umulExtended(a, b, hi, lo);
+    return hi;
+}

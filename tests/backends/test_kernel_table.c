@@ -1,0 +1,28 @@
+/* The kernel table agrees with itself: names, sizes, buffers. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "kernels.h"
+
+static void every_kernel_is_complete(void **state)
+{
+    (void)state;
+    for (int k = 0; k < DART_KERNELS; k++) {
+        const dart_kernel_info *info = dart_kernel_info_of((dart_kernel)k);
+        assert_non_null(info->name);
+        assert_int_equal(dart_kernel_find(info->name), k);
+        assert_true(info->param_bytes % 4 == 0 && info->param_bytes <= 128);
+        assert_true(info->buffers >= 1 && info->buffers <= 4);
+        assert_true(info->tunes >= 2);
+        assert_string_equal(info->tune_name[0], "WGX");
+        assert_true(info->shared_bytes(info->tune_default) <= 16384);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kernel_is_complete)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -58,3 +58,12 @@ typedef float f32;
 #define ISBAD(x) (isnan(x) || isinf(x))
 #define SELECT(cond, x, y) ((cond) ? (x) : (y))
 #define MULHI(a, b) mul_hi((uint)(a), (uint)(b))
+
+/* floor(x / d) for many x and one d: inverse = INVERSE(d) makes the estimate at most 1 too small. */
+#define INVERSE(d) (0xffffffffu / (d))
+#define QUOTIENT(x, d, inverse) quotient_(x, d, inverse)
+static inline u32 quotient_(u32 x, u32 d, u32 inverse)
+{
+    u32 q = MULHI(x, inverse);
+    return q + SELECT(x - q * d >= d, 1u, 0u);
+}

@@ -66,3 +66,12 @@ uint umulExtended_hi_(uint a, uint b)
     umulExtended(a, b, hi, lo);
     return hi;
 }
+
+/* floor(x / d) for many x and one d: inverse = INVERSE(d) makes the estimate at most 1 too small. */
+#define INVERSE(d) (0xffffffffu / (d))
+#define QUOTIENT(x, d, inverse) quotient_(x, d, inverse)
+u32 quotient_(u32 x, u32 d, u32 inverse)
+{
+    u32 q = MULHI(x, inverse);
+    return q + SELECT(x - q * d >= d, 1u, 0u);
+}

@@ -1,0 +1,248 @@
+/* Files: whole reads (also gzip), durable writes, directories. Every failure names the path and the
+ * cause. */
+#include "file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* No single input of ours is larger; keeps a broken .gz from filling the memory. */
+static const size_t MAX_UNPACKED = (size_t)16 << 30;
+
+static bool ends_with(const char *text, const char *tail)
+{
+    size_t n = strlen(text), m = strlen(tail);
+    return n >= m && !strcmp(text + n - m, tail);
+}
+
+static dart_status read_fail(const char *path, int error)
+{
+    if (error == ENOENT || error == ENOTDIR)
+        return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
+    if (error == EISDIR)
+        return dart_fail(DART_INPUT, "cannot read %s: it is a directory, a file is needed", path);
+    return dart_fail(DART_IO, "cannot read %s: %s", path, strerror(error));
+}
+
+static dart_status write_fail(const char *path, int error)
+{
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+        return dart_fail(DART_IO,
+            "cannot write %s: the disk is full (%s); free some space and try again", path,
+            strerror(error));
+    return dart_fail(DART_IO, "cannot write %s: %s", path, strerror(error));
+}
+
+static dart_status read_gz(const char *path, char **data, size_t *size)
+{
+    dart_status status = DART_OK;
+    char *text = NULL;
+    size_t capacity = 0, used = 0;
+    errno = 0;
+    gzFile file = gzopen(path, "rb");
+    if (!file) return read_fail(path, errno ? errno : ENOMEM);
+    for (;;) {
+        enum { STEP = 1 << 20 };
+        if (used > MAX_UNPACKED) {
+            status = dart_fail(DART_INPUT, "cannot read %s: it unpacks to more than 16 GiB", path);
+            goto done;
+        }
+        DART_GOTO(dart_grow((void **)&text, &capacity, used + STEP + 1, 1));
+        int got = gzread(file, text + used, STEP);
+        if (got < 0) {
+            int code;
+            status = dart_fail(DART_INPUT,
+                "cannot unpack %s: the file is damaged or truncated (%s); fetch it again", path,
+                gzerror(file, &code));
+            goto done;
+        }
+        used += (size_t)got;
+        if (got == 0) break;
+    }
+    text[used] = 0;
+    *data = text;
+    *size = used;
+    text = NULL;
+done:
+    free(text);
+    if (gzclose(file) == Z_BUF_ERROR && status == DART_OK) {
+        free(*data);
+        *data = NULL;
+        status =
+            dart_fail(DART_INPUT, "cannot unpack %s: the file is truncated; fetch it again", path);
+    }
+    return status;
+}
+
+dart_status dart_file_read(const char *path, char **data, size_t *size)
+{
+    *data = NULL;
+    *size = 0;
+    struct stat info;
+    if (stat(path, &info)) return read_fail(path, errno);
+    if (S_ISDIR(info.st_mode)) return read_fail(path, EISDIR);
+    if (!S_ISREG(info.st_mode))
+        return dart_fail(DART_INPUT, "cannot read %s: it is not a plain file", path);
+    if (ends_with(path, ".gz")) return read_gz(path, data, size);
+
+    dart_status status = DART_OK;
+    size_t expected = (size_t)info.st_size, used = 0;
+    char *text = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return read_fail(path, errno);
+    text = malloc(expected + 1);
+    if (!text) {
+        status = dart_fail(DART_MEMORY, "out of memory: %s has %zu bytes", path, expected);
+        goto done;
+    }
+    while (used < expected) {
+        ssize_t got = read(fd, text + used, expected - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            status = read_fail(path, errno);
+            goto done;
+        }
+        if (got == 0) break;
+        used += (size_t)got;
+    }
+    if (used != expected) {
+        status = dart_fail(DART_IO, "cannot read %s: it shrank while being read (%zu of %zu bytes)",
+            path, used, expected);
+        goto done;
+    }
+    text[used] = 0;
+    *data = text;
+    *size = used;
+    text = NULL;
+done:
+    free(text);
+    close(fd);
+    return status;
+}
+
+dart_status dart_file_write_sync(const char *path, const void *data, size_t size)
+{
+    dart_status status = DART_OK;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return write_fail(path, errno);
+    /* Asking for the room first makes a full disk show before half the file is written. */
+    if (size) {
+        int error = posix_fallocate(fd, 0, (off_t)size);
+        if (error == ENOSPC || error == EFBIG) {
+            status = write_fail(path, error);
+            goto done;
+        }
+    }
+    for (size_t used = 0; used < size;) {
+        size_t part = size - used > (size_t)1 << 30 ? (size_t)1 << 30 : size - used;
+        ssize_t put = write(fd, (const char *)data + used, part);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) {
+            status = write_fail(path, put < 0 ? errno : ENOSPC);
+            goto done;
+        }
+        used += (size_t)put;
+    }
+    /* A failed fsync is final: the kernel may have dropped the pages already. */
+    if (fsync(fd)) status = write_fail(path, errno);
+done:
+    if (close(fd) && status == DART_OK) status = write_fail(path, errno);
+    if (status != DART_OK) unlink(path);
+    return status;
+}
+
+dart_status dart_dir_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return write_fail(path, errno);
+    dart_status status = DART_OK;
+    /* Some file systems cannot sync a directory and say EINVAL; there is nothing more to do then.
+     */
+    if (fsync(fd) && errno != EINVAL) status = write_fail(path, errno);
+    close(fd);
+    return status;
+}
+
+dart_status dart_file_write_atomic(const char *path, const void *data, size_t size)
+{
+    char aside[PATH_MAX], folder[PATH_MAX];
+    if ((size_t)snprintf(aside, sizeof aside, "%s.tmp.%ld", path, (long)getpid()) >= sizeof aside)
+        return dart_fail(DART_INPUT, "cannot write %s: the path is too long", path);
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        snprintf(folder, sizeof folder, ".");
+    else if (slash == folder)
+        slash[1] = 0;
+    else
+        *slash = 0;
+    DART_TRY(dart_file_write_sync(aside, data, size));
+    if (rename(aside, path)) {
+        int error = errno;
+        unlink(aside);
+        return write_fail(path, error);
+    }
+    return dart_dir_sync(folder);
+}
+
+dart_status dart_mkdirs(const char *path)
+{
+    char part[PATH_MAX];
+    if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+        return dart_fail(DART_INPUT, "cannot create the folder %s: the path is too long", path);
+    for (char *at = part + (part[0] == '/');; at++) {
+        if (*at && *at != '/') continue;
+        char kept = *at;
+        *at = 0;
+        if (part[0] && mkdir(part, 0777) && errno != EEXIST)
+            return dart_fail(DART_IO, "cannot create the folder %s: %s", part, strerror(errno));
+        *at = kept;
+        if (!kept) break;
+    }
+    struct stat info;
+    if (stat(path, &info) || !S_ISDIR(info.st_mode))
+        return dart_fail(
+            DART_IO, "cannot create the folder %s: a file of that name is in the way", path);
+    return DART_OK;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)kind, (void)where;
+    return remove(path) && errno != ENOENT ? -1 : 0;
+}
+
+dart_status dart_remove_tree(const char *path)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+        return dart_fail(DART_IO, "cannot remove %s: %s", path, strerror(errno));
+    return DART_OK;
+}
+
+bool dart_file_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
+dart_status dart_cache_dir(char *out, size_t size)
+{
+    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n;
+    if (base && base[0] == '/')
+        n = snprintf(out, size, "%s/dart-llm", base);
+    else if (home && home[0])
+        n = snprintf(out, size, "%s/.cache/dart-llm", home);
+    else
+        return dart_fail(DART_IO, "no cache folder: neither XDG_CACHE_HOME nor HOME is set");
+    if (n < 0 || (size_t)n >= size)
+        return dart_fail(
+            DART_IO, "no cache folder: the path in XDG_CACHE_HOME or HOME is too long");
+    return dart_mkdirs(out);
+}

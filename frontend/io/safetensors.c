@@ -1,0 +1,296 @@
+/* Strict reader and canonical writer of safetensors files. */
+#include "safetensors.h"
+#include "file.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint64_t HEADER_CAP = 100000000;
+
+static const struct {
+    const char *name;
+    uint32_t bytes;
+} types[] = {
+#define X(name, bytes) {#name, bytes},
+    DART_ST_TYPES(X)
+#undef X
+};
+
+static uint64_t read_u64(const uint8_t *at)
+{
+    uint64_t value = 0;
+    for (int i = 7; i >= 0; i--) value = value << 8 | at[i];
+    return value;
+}
+
+static dart_status refuse(const char *what, const char *tensor, const char *why)
+{
+    if (tensor) return dart_fail(DART_INPUT, "%s: tensor '%.80s': %s", what, tensor, why);
+    return dart_fail(DART_INPUT, "%s: not a valid safetensors file: %s", what, why);
+}
+
+/* One header entry; `left` is the size of the data buffer. */
+static dart_status read_entry(const char *what, const char *name, json_t *entry,
+    const uint8_t *data, uint64_t left, dart_st_tensor *out)
+{
+    if (!json_is_object(entry)) return refuse(what, name, "its entry is not an object");
+    if (json_object_size(entry) != 3)
+        return refuse(
+            what, name, "its entry must have dtype, shape and data_offsets and nothing else");
+    const char *type = json_string_value(json_object_get(entry, "dtype"));
+    json_t *shape = json_object_get(entry, "shape");
+    json_t *offsets = json_object_get(entry, "data_offsets");
+    if (!type) return refuse(what, name, "dtype is missing or not a string");
+    if (!json_is_array(shape)) return refuse(what, name, "shape is missing or not a list");
+    if (!json_is_array(offsets) || json_array_size(offsets) != 2)
+        return refuse(what, name, "data_offsets is missing or not a list of two numbers");
+
+    uint32_t kind = 0;
+    while (kind < DART_ST_COUNT && strcmp(types[kind].name, type)) kind++;
+    if (kind == DART_ST_COUNT) {
+        char why[120];
+        snprintf(why, sizeof why,
+            "its dtype '%.20s' is unknown or packs several elements in a byte", type);
+        return refuse(what, name, why);
+    }
+    out->type = (dart_st_type)kind;
+    if (json_array_size(shape) > DART_SAFETENSORS_DIMS)
+        return refuse(what, name, "it has more than 12 dimensions");
+    out->rank = (uint32_t)json_array_size(shape);
+    out->count = 1;
+    for (uint32_t i = 0; i < out->rank; i++) {
+        json_t *dim = json_array_get(shape, i);
+        if (!json_is_integer(dim) || json_integer_value(dim) < 0)
+            return refuse(what, name, "a dimension is not a whole number of at least 0");
+        out->dim[i] = (uint64_t)json_integer_value(dim);
+        if (!dart_mul_u64(out->count, out->dim[i], &out->count))
+            return refuse(what, name, "its number of elements overflows");
+    }
+    json_t *first = json_array_get(offsets, 0), *last = json_array_get(offsets, 1);
+    if (!json_is_integer(first) || !json_is_integer(last) || json_integer_value(first) < 0 ||
+        json_integer_value(last) < 0)
+        return refuse(what, name, "data_offsets are not whole numbers of at least 0");
+    uint64_t begin = (uint64_t)json_integer_value(first), end = (uint64_t)json_integer_value(last);
+    if (begin > end || end > left) {
+        char why[160];
+        snprintf(why, sizeof why,
+            "its bytes %" PRIu64 "..%" PRIu64 " are not inside the %" PRIu64
+            " bytes of data; the file is truncated or damaged",
+            begin, end, left);
+        return refuse(what, name, why);
+    }
+    uint64_t bytes;
+    if (!dart_mul_u64(out->count, types[kind].bytes, &bytes) || bytes != end - begin) {
+        char why[160];
+        snprintf(why, sizeof why,
+            "its shape needs another number of bytes than the %" PRIu64 " it has", end - begin);
+        return refuse(what, name, why);
+    }
+    out->data = data + begin;
+    out->bytes = end - begin;
+    return DART_OK;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const dart_st_tensor *x = a, *y = b;
+    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes; /* empty ones before */
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const dart_st_tensor *)a)->name, ((const dart_st_tensor *)b)->name);
+}
+
+dart_status dart_safetensors_parse(
+    const void *data, size_t size, const char *what, dart_safetensors *out)
+{
+    *out = (dart_safetensors){0};
+    dart_status status = DART_OK;
+    const uint8_t *bytes = data;
+    json_t *root = NULL;
+    if (size < 8) return refuse(what, NULL, "it is shorter than the 8 bytes of its header length");
+    uint64_t header = read_u64(bytes);
+    if (header > HEADER_CAP) return refuse(what, NULL, "its header length is above 100,000,000");
+    if (header > size - 8)
+        return refuse(what, NULL, "its header is longer than the file; the file is truncated");
+    if (header < 2 || bytes[8] != '{')
+        return refuse(what, NULL, "its header does not begin with '{'");
+    json_error_t error;
+    root = json_loadb((const char *)bytes + 8, (size_t)header, JSON_REJECT_DUPLICATES, &error);
+    if (!root) return refuse(what, NULL, error.text);
+    if (!json_is_object(root)) {
+        status = refuse(what, NULL, "its header is not an object");
+        goto done;
+    }
+    const uint8_t *payload = bytes + 8 + header;
+    uint64_t left = size - 8 - header;
+    const char *key;
+    json_t *value;
+    out->tensor = DART_NEW(&out->arena, dart_st_tensor, json_object_size(root) + 1);
+    if (!out->tensor) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    json_object_foreach(root, key, value)
+    {
+        if (!strcmp(key, "__metadata__")) {
+            const char *meta;
+            json_t *text;
+            if (!json_is_object(value)) {
+                status = refuse(what, NULL, "__metadata__ is not an object");
+                goto done;
+            }
+            json_object_foreach(value, meta, text) if (!json_is_string(text))
+            {
+                status = refuse(what, NULL, "__metadata__ has a value that is not a string");
+                goto done;
+            }
+            continue;
+        }
+        dart_st_tensor *tensor = &out->tensor[out->count];
+        tensor->name = dart_arena_strdup(&out->arena, key);
+        if (!tensor->name) {
+            status = DART_MEMORY;
+            goto done;
+        }
+        DART_GOTO(read_entry(what, key, value, payload, left, tensor));
+        out->count++;
+    }
+    qsort(out->tensor, out->count, sizeof *out->tensor, by_offset);
+    const uint8_t *next = payload;
+    for (uint64_t i = 0; i < out->count; i++) {
+        if (out->tensor[i].data != next) {
+            status = refuse(what, out->tensor[i].name,
+                "its data overlaps another tensor's or leaves a hole before it");
+            goto done;
+        }
+        next += out->tensor[i].bytes;
+    }
+    if (next != payload + left) {
+        status = refuse(what, NULL, "there are bytes after the last tensor");
+        goto done;
+    }
+    qsort(out->tensor, out->count, sizeof *out->tensor, by_name);
+done:
+    json_decref(root);
+    if (status != DART_OK) dart_safetensors_close(out);
+    return status;
+}
+
+dart_status dart_safetensors_open(const char *path, dart_safetensors *out)
+{
+    char *file;
+    size_t size;
+    *out = (dart_safetensors){0};
+    DART_TRY(dart_file_read(path, &file, &size));
+    dart_status status = dart_safetensors_parse(file, size, path, out);
+    if (status == DART_OK)
+        out->file = file;
+    else
+        free(file);
+    return status;
+}
+
+void dart_safetensors_close(dart_safetensors *file)
+{
+    dart_arena_free(&file->arena);
+    free(file->file);
+    *file = (dart_safetensors){0};
+}
+
+const dart_st_tensor *dart_safetensors_find(const dart_safetensors *file, const char *name)
+{
+    dart_st_tensor wanted = {.name = name};
+    if (!file->count) return NULL;
+    return bsearch(&wanted, file->tensor, file->count, sizeof wanted, by_name);
+}
+
+dart_status dart_safetensors_f32(
+    const dart_safetensors *file, const char *name, uint64_t count, float *out)
+{
+    const dart_st_tensor *tensor = dart_safetensors_find(file, name);
+    if (!tensor) return dart_fail(DART_INPUT, "the tensor '%.80s' is missing from the file", name);
+    if (tensor->type != DART_ST_F32 || tensor->count != count)
+        return dart_fail(DART_INPUT,
+            "the tensor '%.80s' is %s with %" PRIu64 " elements; F32 with %" PRIu64 " are needed",
+            name, types[tensor->type].name, tensor->count, count);
+    memcpy(out, tensor->data, (size_t)tensor->bytes);
+    return DART_OK;
+}
+
+static int write_by_name(const void *a, const void *b)
+{
+    return strcmp(
+        (*(const dart_st_write *const *)a)->name, (*(const dart_st_write *const *)b)->name);
+}
+
+static uint64_t write_count(const dart_st_write *tensor)
+{
+    uint64_t count = 1;
+    for (uint32_t i = 0; i < tensor->rank; i++) count *= tensor->dim[i];
+    return count;
+}
+
+/* The header as JSON text, keys in the order of `sorted`; NULL when out of memory. malloc'ed. */
+static char *header_text(const dart_st_write *const *sorted, size_t count)
+{
+    uint64_t offset = 0;
+    json_t *root = json_object();
+    json_object_set_new(root, "__metadata__", json_pack("{s:s}", "format", "pt"));
+    for (size_t i = 0; i < count; i++) {
+        json_t *shape = json_array();
+        for (uint32_t k = 0; k < sorted[i]->rank; k++)
+            json_array_append_new(shape, json_integer((json_int_t)sorted[i]->dim[k]));
+        uint64_t end = offset + 4 * write_count(sorted[i]);
+        json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", "F32", "shape", shape,
+            "data_offsets", (json_int_t)offset, (json_int_t)end);
+        json_object_set_new(root, sorted[i]->name, entry);
+        offset = end;
+    }
+    char *text = json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    json_decref(root);
+    return text;
+}
+
+dart_status dart_safetensors_pack(
+    const dart_st_write *tensor, size_t count, char **out_data, size_t *out_size)
+{
+    dart_status status = DART_OK;
+    char *header = NULL, *data = NULL;
+    uint64_t total = 0;
+    *out_data = NULL;
+    *out_size = 0;
+    const dart_st_write **sorted = dart_calloc(count, sizeof *sorted);
+    if (!sorted) return DART_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        sorted[i] = &tensor[i];
+        total += 4 * write_count(&tensor[i]);
+    }
+    qsort(sorted, count, sizeof *sorted, write_by_name);
+    header = header_text(sorted, count);
+    if (header) {
+        size_t used = strlen(header), padded = (size_t)dart_round_up(used, 8);
+        *out_size = 8 + padded + (size_t)total;
+        data = malloc(*out_size);
+        if (data) {
+            for (int i = 0; i < 8; i++) data[i] = (char)(padded >> (8 * i));
+            memcpy(data + 8, header, used);
+            memset(data + 8 + used, ' ', padded - used);
+            char *at = data + 8 + padded;
+            for (size_t i = 0; i < count; i++) {
+                size_t bytes = 4 * (size_t)write_count(sorted[i]);
+                if (bytes) memcpy(at, sorted[i]->data, bytes);
+                at += bytes;
+            }
+        }
+    }
+    if (!data) status = dart_fail(DART_MEMORY, "out of memory: packing %zu tensors", count);
+    *out_data = data;
+    free(header);
+    free(sorted);
+    return status;
+}

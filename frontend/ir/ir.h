@@ -1,9 +1,10 @@
 /* The static graph: tensors, ops, builders, reverse mode, verify, print and parse.
  *
- * Nodes are append-only handles with one output each, dense and row-major; creation order is execution
- * order. Ops are rows of ops.def. A graph belongs to one stage; it owns its nodes (an arena).
- * Builders never fail half-way: a wrong call records the sentence in the graph and returns 0, builders
- * given a 0 return 0, and dart_graph_check() reports the first failure. So model code needs no checks. */
+ * Nodes are append-only handles with one output each, dense and row-major; creation order is
+ * execution order. Ops are rows of ops.def. A graph belongs to one stage; it owns its nodes (an
+ * arena). Builders never fail half-way: a wrong call records the sentence in the graph and returns
+ * 0, builders given a 0 return 0, and dart_graph_check() reports the first failure. So model code
+ * needs no checks. */
 #ifndef DART_IR_H
 #define DART_IR_H
 
@@ -39,13 +40,14 @@ typedef enum dart_op {
 
 typedef struct dart_op_info {
     const char *name;
-    uint8_t min_in, max_in, ints, floats; /* ints: at most; attributes present are counted per node */
+    uint8_t min_in, max_in, ints,
+        floats; /* ints: at most; attributes present are counted per node */
     bool text, map;
 } dart_op_info;
 const dart_op_info *dart_op_info_of(dart_op op);
 
-/* Where a leaf's words live. Regions are buffers that outlive a graph and are shared by several graphs
- * (train step, update, evaluation): the caller allocates them (dart_memory in plan.h). */
+/* Where a leaf's words live. Regions are buffers that outlive a graph and are shared by several
+ * graphs (train step, update, evaluation): the caller allocates them (dart_memory in plan.h). */
 typedef enum dart_region {
     DART_REGION_NONE,
     DART_REGION_PARAM,   /* trainable parameters, flat */
@@ -56,9 +58,11 @@ typedef enum dart_region {
     DART_REGION_TABLE,   /* constants made by the host: RoPE tables ... */
     DART_REGION_INPUT,   /* i32, written by the host each step: tokens, labels, scatter index */
     DART_REGION_ISCAL,   /* i32[16] step block: 0 step, 1 seed low, 2 seed high */
-    DART_REGION_FSCAL,   /* f32[16] step block: 0 lr, 1 1/(1-b1^t), 2 1/(1-b2^t), 3 gradient multiplier,
-                            4 1/micro-batches, 5 gradient norm (out), 6 penalty multiplier, 7 accumulate (0/1) */
-    DART_REGION_METRIC,  /* f32[16] written by the device: 0 loss, 1 penalty value, 2 non-finite count */
+    DART_REGION_FSCAL,   /* f32[16] step block: 0 lr, 1 1/(1-b1^t), 2 1/(1-b2^t), 3 gradient
+                            multiplier,   4 1/micro-batches, 5 gradient norm (out), 6 penalty
+                            multiplier, 7 accumulate (0/1) */
+    DART_REGION_METRIC,  /* f32[16] written by the device: 0 loss, 1 penalty value, 2 non-finite
+                            count */
     DART_REGION_OUTPUT,  /* f32, results that the host reads (logits, nll rows) */
     DART_REGIONS
 } dart_region;
@@ -84,15 +88,18 @@ void dart_graph_free(dart_graph *graph);
 dart_status dart_graph_check(const dart_graph *graph); /* first builder failure, or OK */
 uint32_t dart_graph_count(const dart_graph *graph);    /* nodes are 1..count */
 const dart_node_info *dart_node_get(const dart_graph *graph, dart_node node);
-void dart_graph_scope(dart_graph *graph, const char *scope); /* label of nodes made next, "blocks.0.attn" */
+void dart_graph_scope(
+    dart_graph *graph, const char *scope); /* label of nodes made next, "blocks.0.attn" */
 const char *dart_node_scope(const dart_graph *graph, dart_node node);
-/* Appends any node after checking it against ops.def and its shape rule. The typed builders below call it. */
+/* Appends any node after checking it against ops.def and its shape rule. The typed builders below
+ * call it. */
 dart_node dart_graph_add(dart_graph *graph, const dart_node_info *info);
 
 /* ---- builders. Shapes in comments; all f32 unless said. ---- */
 dart_node dart_leaf(dart_graph *graph, const char *name, dart_dtype type, dart_shape shape,
     dart_region region, uint64_t offset);
-/* target must be a leaf of the same word count: after this node its words are value's. Keeps value alive. */
+/* target must be a leaf of the same word count: after this node its words are value's. Keeps value
+ * alive. */
 dart_node dart_store(dart_graph *graph, dart_node target, dart_node value);
 
 dart_node dart_reshape(dart_graph *graph, dart_node x, dart_shape shape); /* free */
@@ -101,7 +108,8 @@ dart_node dart_permute(dart_graph *graph, dart_node x, const uint32_t *order);
 dart_node dart_slice(dart_graph *graph, dart_node x, uint32_t start, uint32_t count);
 
 dart_node dart_map1(dart_graph *graph, dart_op op, dart_node a, double s, double t);
-/* b: the same shape, or any trailing suffix of a's shape (broadcast over leading axes), or one word. */
+/* b: the same shape, or any trailing suffix of a's shape (broadcast over leading axes), or one
+ * word. */
 dart_node dart_map2(dart_graph *graph, dart_op op, dart_node a, dart_node b, double s, double t);
 dart_node dart_add(dart_graph *graph, dart_node a, dart_node b);
 dart_node dart_sub(dart_graph *graph, dart_node a, dart_node b);
@@ -109,9 +117,10 @@ dart_node dart_mul(dart_graph *graph, dart_node a, dart_node b);
 dart_node dart_affine(dart_graph *graph, dart_node a, double scale, double shift);
 dart_node dart_fill(dart_graph *graph, dart_shape shape, double value);
 
-/* Einsum over at most 12 operands, letters as labels: "tjk,rjk,or->to". A letter in only one operand and
- * not in the output is summed. The path pass decides the order. */
-dart_node dart_contract(dart_graph *graph, const char *einsum, uint32_t n, const dart_node *operands);
+/* Einsum over at most 12 operands, letters as labels: "tjk,rjk,or->to". A letter in only one
+ * operand and not in the output is summed. The path pass decides the order. */
+dart_node dart_contract(
+    dart_graph *graph, const char *einsum, uint32_t n, const dart_node *operands);
 dart_node dart_contract2(dart_graph *graph, const char *einsum, dart_node a, dart_node b);
 
 /* x viewed as (outer, mid, inner), kept axes = all but [axis, axis+count): sums over these axes. */
@@ -120,39 +129,47 @@ dart_node dart_sum_all(dart_graph *graph, dart_node x);   /* scalar */
 dart_node dart_sumsq_all(dart_graph *graph, dart_node x); /* scalar */
 dart_node dart_bad_count(dart_graph *graph, dart_node x); /* scalar: how many are NaN or infinite */
 
-dart_node dart_layernorm(dart_graph *graph, dart_node x, dart_node w, dart_node b, double eps); /* w, b (C) */
+dart_node dart_layernorm(
+    dart_graph *graph, dart_node x, dart_node w, dart_node b, double eps); /* w, b (C) */
 dart_node dart_rmsnorm(dart_graph *graph, dart_node x, dart_node w, double eps);
 /* w (V,C), ids i32 (...), index i32 (V+1+rows), see shaders/scatter.k -> (..., C) */
 dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_node index);
-dart_node dart_rope(dart_graph *graph, dart_node x, dart_node table); /* x (B,T,H,D), table (T,D/2,2) */
+dart_node dart_rope(
+    dart_graph *graph, dart_node x, dart_node table); /* x (B,T,H,D), table (T,D/2,2) */
 /* x (..., T, S): softmax(scale x) over the last axis, causal: query t sees keys <= t + S - T */
 dart_node dart_softmax(dart_graph *graph, dart_node x, double scale, bool causal);
 /* iscal: the i32[16] step block; stream: unique per call site */
-dart_node dart_dropout(dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);
-/* logits (R,V), labels i32 (R) -> stats (R,2): log-sum-exp, negative log likelihood; columns >= valid are padding */
+dart_node dart_dropout(
+    dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);
+/* logits (R,V), labels i32 (R) -> stats (R,2): log-sum-exp, negative log likelihood; columns >=
+ * valid are padding */
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);
-dart_node dart_cross_entropy_dx(
-    dart_graph *graph, dart_node logits, dart_node stats, dart_node labels, uint32_t valid, double scale);
-/* value of `loss` (scalar) with gradients given by hand: d loss / d x_i = grads_i. The chunked head uses it so
- * that each chunk's logits die before the next chunk's are made. */
+dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node stats,
+    dart_node labels, uint32_t valid, double scale);
+/* value of `loss` (scalar) with gradients given by hand: d loss / d x_i = grads_i. The chunked head
+ * uses it so that each chunk's logits die before the next chunk's are made. */
 dart_node dart_with_grad(
     dart_graph *graph, dart_node loss, uint32_t n, const dart_node *x, const dart_node *grads);
-/* S (B,n,n) symmetric positive semi-definite; fn 0 sqrt, 1 (S + mu^2)^(-1/2), 2 sum sqrt(w + mu^2) - mu; see spd_fn.k */
+/* S (B,n,n) symmetric positive semi-definite; fn 0 sqrt, 1 (S + mu^2)^(-1/2), 2 sum sqrt(w + mu^2)
+ * - mu; see spd_fn.k */
 dart_node dart_spd_sqrt(dart_graph *graph, dart_node s);
 dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu);
-/* sum of sqrt(eig(G R)) of two r x r Gram matrices = nuclear norm of L R with G = L^T L, R = R R^T (tt-methods 7.2),
- * smoothed by mu (relative to the largest singular value) -> scalar. Differentiable. Gram shapes (r,r). */
+/* sum of sqrt(eig(G R)) of two r x r Gram matrices = nuclear norm of L R with G = L^T L, R = R R^T
+ * (tt-methods 7.2), smoothed by mu (relative to the largest singular value) -> scalar.
+ * Differentiable. Gram shapes (r,r). */
 dart_node dart_gram_nuclear(dart_graph *graph, dart_node left, dart_node right, double mu);
 
-/* optimizer nodes: act in place on leaves; see adamw.k, axpy_scalar.k, clip.k. Return a node that orders them. */
-dart_node dart_adamw(dart_graph *graph, dart_node param, dart_node grad, dart_node moment, dart_node fscal,
-    double beta1, double beta2, double eps, double decay);
+/* optimizer nodes: act in place on leaves; see adamw.k, axpy_scalar.k, clip.k. Return a node that
+ * orders them. */
+dart_node dart_adamw(dart_graph *graph, dart_node param, dart_node grad, dart_node moment,
+    dart_node fscal, double beta1, double beta2, double eps, double decay);
 dart_node dart_axpy_scalar(
     dart_graph *graph, dart_node y, dart_node x, dart_node fscal, uint32_t slot, double a);
 dart_node dart_clip(dart_graph *graph, dart_node sumsq, dart_node fscal, double max_norm);
 
 /* ---- passes ---- */
-/* Appends gradient nodes: grads[i] = d loss / d x[i] (0 where loss does not depend on x[i]); loss is a scalar. */
+/* Appends gradient nodes: grads[i] = d loss / d x[i] (0 where loss does not depend on x[i]); loss
+ * is a scalar. */
 DART_NODISCARD dart_status dart_grad(
     dart_graph *graph, dart_node loss, uint32_t n, const dart_node *x, dart_node *grads);
 /* Checks every node against ops.def, shapes, order; `after` names the pass that just ran. */
@@ -161,17 +178,19 @@ DART_NODISCARD dart_status dart_verify(const dart_graph *graph, const char *afte
 void dart_graph_print(const dart_graph *graph, FILE *out);
 DART_NODISCARD dart_status dart_graph_parse(const char *text, dart_graph **out_graph);
 
-/* Replaces every contract of more than two operands by pairwise contracts along the cheapest path, shares
- * intermediates, folds duplicate nodes and removes dead ones: returns a new graph, with map[old node] = new node
- * (map has count+1 entries, 0 where removed). Nodes in keep[] and all store/optimizer nodes stay alive. */
+/* Replaces every contract of more than two operands by pairwise contracts along the cheapest path,
+ * shares intermediates, folds duplicate nodes and removes dead ones: returns a new graph, with
+ * map[old node] = new node (map has count+1 entries, 0 where removed). Nodes in keep[] and all
+ * store/optimizer nodes stay alive. */
 typedef struct dart_cost { /* a device's prices, in seconds: */
     double flop, byte, launch;
 } dart_cost;
-DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32_t keeps,
-    const dart_node *keep, dart_graph **out_graph, dart_node *map);
+DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost,
+    uint32_t keeps, const dart_node *keep, dart_graph **out_graph, dart_node *map);
 
 /* The chosen path of one contract (on its own): text like "(x*(g4*g5*g6))*(g1*g2*g3)", FLOPs (2 per
- * multiply-add) and largest intermediate in words. dims from the operands. For `inspect` and tests. */
+ * multiply-add) and largest intermediate in words. dims from the operands. For `inspect` and tests.
+ */
 typedef struct dart_path {
     char text[256];
     double flops;

@@ -1,4 +1,5 @@
-/* From an optimized graph to a launch list: kernels, barriers, and one arena planned by liveness. */
+/* From an optimized graph to a launch list: kernels, barriers, and one arena planned by liveness.
+ */
 #ifndef DART_PLAN_H
 #define DART_PLAN_H
 
@@ -19,31 +20,35 @@ typedef struct dart_plan_stats {
     uint64_t region_words;  /* parameters, gradients, moments, inputs ... */
     uint64_t largest_binding_words;
     uint32_t windows;
-    double flops, bytes;       /* of one replay */
-    char bound_at[96];         /* the node where the bound is reached */
+    double flops, bytes; /* of one replay */
+    char bound_at[96];   /* the node where the bound is reached */
 } dart_plan_stats;
 
 typedef struct dart_plan dart_plan;
 
-/* Lowers `graph` (already optimized) for a device with these caps. Nodes in keep[] keep their words until the end
- * and can be found with dart_plan_slice. Nothing is allocated on the device yet.
- * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met. */
-DART_NODISCARD dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, uint32_t keeps,
-    const dart_node *keep, dart_plan **out_plan);
+/* Lowers `graph` (already optimized) for a device with these caps. Nodes in keep[] keep their words
+ * until the end and can be found with dart_plan_slice. Nothing is allocated on the device yet.
+ * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met.
+ */
+DART_NODISCARD dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps,
+    uint32_t keeps, const dart_node *keep, dart_plan **out_plan);
 void dart_plan_free(dart_plan *plan);
 const dart_plan_stats *dart_plan_stats_of(const dart_plan *plan);
-/* Launches with region slices and arena slices still symbolic: buffer = region, or DART_REGIONS + window. */
+/* Launches with region slices and arena slices still symbolic: buffer = region, or DART_REGIONS +
+ * window. */
 const dart_launch *dart_plan_launches(const dart_plan *plan, uint32_t *out_count);
 void dart_plan_print(const dart_plan *plan, FILE *out); /* for golden files and `inspect` */
 
 /* A plan bound to a device: arena allocated, program recorded. */
 typedef struct dart_exec dart_exec;
-/* `arena_share`: NULL, or another exec whose arena windows are reused (programs never run at the same time). */
+/* `arena_share`: NULL, or another exec whose arena windows are reused (programs never run at the
+ * same time). */
 DART_NODISCARD dart_status dart_exec_new(const dart_plan *plan, dart_device *device,
     const dart_memory *memory, dart_exec *arena_share, dart_exec **out_exec);
 DART_NODISCARD dart_status dart_exec_run(dart_exec *exec, double *seconds);
 /* Where a kept node lives now. */
-DART_NODISCARD dart_status dart_exec_slice(const dart_exec *exec, dart_node node, dart_slice *out_slice);
+DART_NODISCARD dart_status dart_exec_slice(
+    const dart_exec *exec, dart_node node, dart_slice *out_slice);
 uint64_t dart_exec_arena_bytes(const dart_exec *exec); /* really allocated */
 void dart_exec_free(dart_exec *exec);
 

@@ -1,0 +1,378 @@
+/* Reverse mode: one grad_<op> per row of ops.def and one grad_map_<op> per element-wise row; each
+ * appends graph nodes. A rule gives the gradient of every input it can (0: none); ops that only
+ * occur in gradients have none. */
+#include "graph_impl.h"
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct rule_args {
+    dart_graph *g;
+    dart_node y;  /* the node */
+    dart_node dy; /* its gradient */
+    const dart_node_info *info;
+    const bool *wanted; /* [node]: depends on what we differentiate by */
+} rule_args;
+
+/* dx[i] = gradient for input i, 0 for none. Returns OK, or says why there is no rule. */
+typedef dart_status (*grad_rule)(const rule_args *r, dart_node dx[DART_MAX_IN]);
+
+static dart_status no_rule(const rule_args *r)
+{
+    return dart_fail(DART_FAILED, "%s at \"%s\" has no gradient rule",
+        dart_op_info_of(r->info->op)->name, dart_node_scope(r->g, r->y));
+}
+
+static const dart_shape *shape_of(const rule_args *r, dart_node node)
+{
+    return &r->g->node[node]->shape;
+}
+
+/* Sums a gradient of a's shape down to b's (a suffix of it, or one word). */
+static dart_node reduce_to(const rule_args *r, dart_node d, dart_node like)
+{
+    dart_shape to = *shape_of(r, like);
+    const dart_shape *from = shape_of(r, d);
+    uint64_t words = dart_shape_words(&to), all = dart_shape_words(from);
+    if (words == all) return dart_reshape(r->g, d, to);
+    dart_node flat =
+        dart_reshape(r->g, d, DART_SHAPE((uint32_t)(words ? all / words : 0), (uint32_t)words));
+    return dart_reshape(r->g, dart_reduce_sum(r->g, flat, 0, 1), to);
+}
+
+static dart_status grad_map_copy(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    return DART_OK;
+}
+
+static dart_status grad_map_fill(const rule_args *r, dart_node *dx)
+{
+    (void)r, (void)dx;
+    return DART_OK;
+}
+
+static dart_status grad_map_affine(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_affine(r->g, r->dy, r->info->f[0], 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_add(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    if (r->wanted[r->info->in[1]]) dx[1] = reduce_to(r, r->dy, r->info->in[1]);
+    return DART_OK;
+}
+
+static dart_status grad_map_sub(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    if (r->wanted[r->info->in[1]])
+        dx[1] = dart_affine(r->g, reduce_to(r, r->dy, r->info->in[1]), -1, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_mul(const rule_args *r, dart_node *dx)
+{
+    dart_node a = r->info->in[0], b = r->info->in[1];
+    if (r->wanted[a]) dx[0] = dart_mul(r->g, r->dy, b);
+    if (r->wanted[b]) dx[1] = reduce_to(r, dart_mul(r->g, r->dy, a), b);
+    return DART_OK;
+}
+
+static dart_status grad_map_axpby(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_affine(r->g, r->dy, r->info->f[0], 0);
+    if (r->wanted[r->info->in[1]])
+        dx[1] = dart_affine(r->g, reduce_to(r, r->dy, r->info->in[1]), r->info->f[1], 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_relu(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_map2(r->g, DART_OP_relu_back, r->info->in[0], r->dy, 0, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_silu(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_map2(r->g, DART_OP_silu_back, r->info->in[0], r->dy, 0, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_gelu(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_map2(r->g, DART_OP_gelu_back, r->info->in[0], r->dy, 0, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_square(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_mul(r->g, dart_affine(r->g, r->dy, 2, 0), r->info->in[0]);
+    return DART_OK;
+}
+
+static dart_status no_grad(const rule_args *r, dart_node *dx)
+{
+    (void)dx;
+    return no_rule(r);
+}
+
+#define grad_map_relu_back no_grad
+#define grad_map_silu_back no_grad
+#define grad_map_gelu_back no_grad
+#define grad_map_sqrt no_grad
+
+static dart_status grad_leaf(const rule_args *r, dart_node *dx)
+{
+    (void)r, (void)dx;
+    return DART_OK;
+}
+
+static dart_status grad_reshape(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_reshape(r->g, r->dy, *shape_of(r, r->info->in[0]));
+    return DART_OK;
+}
+
+static dart_status grad_permute(const rule_args *r, dart_node *dx)
+{
+    uint32_t inverse[DART_MAX_RANK];
+    for (uint32_t i = 0; i < r->info->ints; i++) inverse[r->info->i[i]] = i;
+    dx[0] = dart_permute(r->g, r->dy, inverse);
+    return DART_OK;
+}
+
+static dart_node place_rows(dart_graph *g, dart_node x, int64_t start, int64_t total)
+{
+    return dart_graph_add(
+        g, &(dart_node_info){
+               .op = DART_OP_unslice, .inputs = 1, .in = {x}, .ints = 2, .i = {start, total}});
+}
+
+static dart_status grad_slice(const rule_args *r, dart_node *dx)
+{
+    dx[0] = place_rows(r->g, r->dy, r->info->i[0], shape_of(r, r->info->in[0])->dim[0]);
+    return DART_OK;
+}
+
+static dart_status grad_unslice(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_slice(r->g, r->dy, (uint32_t)r->info->i[0], shape_of(r, r->info->in[0])->dim[0]);
+    return DART_OK;
+}
+
+/* d/dX_i of a network is the network without X_i and with dy; labels that only X_i had are spread
+ * by ones. */
+static dart_status grad_contract(const rule_args *r, dart_node *dx)
+{
+    const char *labels[DART_MAX_IN];
+    size_t length[DART_MAX_IN];
+    const char *at = r->info->text;
+    for (uint32_t i = 0; i < r->info->inputs; i++) {
+        labels[i] = at;
+        length[i] = strcspn(at, ",-");
+        at += length[i] + 1;
+    }
+    const char *out = at + 1;
+    for (uint32_t i = 0; i < r->info->inputs; i++) {
+        if (!r->wanted[r->info->in[i]]) continue;
+        char einsum[512];
+        dart_node operand[DART_MAX_IN];
+        uint32_t n = 0;
+        size_t used = (size_t)snprintf(einsum, sizeof einsum, "%s", out);
+        operand[n++] = r->dy;
+        for (uint32_t k = 0; k < r->info->inputs; k++) {
+            if (k == i) continue;
+            used += (size_t)snprintf(
+                einsum + used, sizeof einsum - used, ",%.*s", (int)length[k], labels[k]);
+            operand[n++] = r->info->in[k];
+        }
+        char lonely[DART_MAX_RANK + 1];
+        dart_shape spread = {0};
+        for (size_t c = 0; c < length[i]; c++)
+            if (!strchr(einsum, labels[i][c])) {
+                lonely[spread.rank] = labels[i][c];
+                spread.dim[spread.rank++] = shape_of(r, r->info->in[i])->dim[c];
+            }
+        if (spread.rank) {
+            used += (size_t)snprintf(
+                einsum + used, sizeof einsum - used, ",%.*s", (int)spread.rank, lonely);
+            operand[n++] = dart_fill(r->g, spread, 1);
+        }
+        snprintf(einsum + used, sizeof einsum - used, "->%.*s", (int)length[i], labels[i]);
+        dx[i] = dart_contract(r->g, einsum, n, operand);
+    }
+    return DART_OK;
+}
+
+static dart_status grad_reduce(const rule_args *r, dart_node *dx)
+{
+    dart_node x = r->info->in[0];
+    const dart_shape *shape = shape_of(r, x);
+    if (r->info->i[0] == 1 && r->info->i[2] == shape->rank) { /* sum of squares of everything */
+        dx[0] = dart_mul(r->g, dart_affine(r->g, x, 2, 0), r->dy);
+        return DART_OK;
+    }
+    if (r->info->i[0] != 0) return no_rule(r);
+    uint64_t outer = 1, mid = 1, inner = 1;
+    for (uint32_t a = 0; a < shape->rank; a++) {
+        uint64_t *part = a < r->info->i[1]                   ? &outer
+                         : a < r->info->i[1] + r->info->i[2] ? &mid
+                                                             : &inner;
+        *part *= shape->dim[a];
+    }
+    dart_node flat = dart_reshape(r->g, r->dy, DART_SHAPE((uint32_t)outer, (uint32_t)inner));
+    dart_node ones = dart_fill(r->g, DART_SHAPE((uint32_t)mid), 1);
+    dx[0] = dart_reshape(r->g, dart_contract2(r->g, "oi,m->omi", flat, ones), *shape);
+    return DART_OK;
+}
+
+static dart_status grad_norm(const rule_args *r, dart_node *dx)
+{
+    dart_node x = r->info->in[0], w = r->info->in[1], b = r->info->in[2];
+    dart_node_info info = *r->info;
+    info.op = DART_OP_norm_dx;
+    info.in[2] = r->dy;
+    if (r->wanted[x]) dx[0] = dart_graph_add(r->g, &info);
+    if (!r->wanted[w] && !r->wanted[b]) return DART_OK;
+    info.op = DART_OP_norm_dw;
+    info.inputs = 2;
+    info.in[1] = r->dy;
+    dart_node both = dart_graph_add(r->g, &info);
+    dx[1] = dart_reshape(r->g, dart_slice(r->g, both, 0, 1), *shape_of(r, w));
+    if (r->info->i[0] == 0)
+        dx[2] = dart_reshape(r->g, dart_slice(r->g, both, 1, 1), *shape_of(r, b));
+    return DART_OK;
+}
+
+static dart_status grad_gather(const rule_args *r, dart_node *dx)
+{
+    if (r->wanted[r->info->in[0]])
+        dx[0] = dart_graph_add(r->g, &(dart_node_info){.op = DART_OP_scatter,
+                                         .inputs = 2,
+                                         .in = {r->dy, r->info->in[2]},
+                                         .ints = 1,
+                                         .i = {shape_of(r, r->info->in[0])->dim[0]}});
+    return DART_OK;
+}
+
+static dart_status grad_rope(const rule_args *r, dart_node *dx)
+{
+    dart_node_info info = *r->info;
+    info.in[0] = r->dy;
+    info.i[0] = -info.i[0];
+    dx[0] = dart_graph_add(r->g, &info);
+    return DART_OK;
+}
+
+static dart_status grad_softmax(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_graph_add(r->g, &(dart_node_info){.op = DART_OP_softmax_dx,
+                                     .inputs = 2,
+                                     .in = {r->y, r->dy},
+                                     .floats = 1,
+                                     .f = {r->info->f[0]}});
+    return DART_OK;
+}
+
+static dart_status grad_dropout(const rule_args *r, dart_node *dx)
+{
+    dart_node_info info = *r->info;
+    info.in[0] = r->dy;
+    dx[0] = dart_graph_add(r->g, &info);
+    return DART_OK;
+}
+
+static dart_status grad_with_grad(const rule_args *r, dart_node *dx)
+{
+    uint32_t n = r->info->inputs / 2;
+    for (uint32_t i = 0; i < n; i++)
+        if (r->wanted[r->info->in[1 + i]])
+            dx[1 + i] = dart_mul(r->g, r->info->in[1 + n + i], r->dy);
+    return DART_OK;
+}
+
+/* d/dL = P/2 with P = R^(1/2) (R^(1/2) L R^(1/2) + mu^2)^(-1/2) R^(1/2), and the same with L and R
+ * exchanged: from d tr f(LR) with f(w) = sqrt(w + mu^2). No inverse of a Gram matrix is formed. */
+static dart_node half_mean(const rule_args *r, dart_node of, dart_node by)
+{
+    dart_node root = dart_spd_sqrt(r->g, by);
+    dart_node inner = dart_contract(r->g, "ab,bc,cd->ad", 3, (dart_node[]){root, of, root});
+    dart_node rsqrt = dart_spd_rsqrt(r->g, inner, r->info->f[0]);
+    dart_node mean = dart_contract(r->g, "ab,bc,cd->ad", 3, (dart_node[]){root, rsqrt, root});
+    return dart_mul(r->g, dart_affine(r->g, mean, 0.5, 0), r->dy);
+}
+
+static dart_status grad_gram_nuclear(const rule_args *r, dart_node *dx)
+{
+    dart_node left = r->info->in[0], right = r->info->in[1];
+    if (r->wanted[left]) dx[0] = half_mean(r, left, right);
+    if (r->wanted[right]) dx[1] = half_mean(r, right, left);
+    return DART_OK;
+}
+
+#define grad_store no_grad
+#define grad_norm_dx no_grad
+#define grad_norm_dw no_grad
+#define grad_scatter no_grad
+#define grad_softmax_dx no_grad
+#define grad_cross_entropy no_grad /* the head gives its gradient through with_grad */
+#define grad_cross_entropy_dx no_grad
+#define grad_spd_fn no_grad
+#define grad_adamw no_grad
+#define grad_axpy_scalar no_grad
+#define grad_clip no_grad
+
+static const grad_rule rules[DART_OPS] = {
+#define MAP(name, arity, expr) [DART_OP_##name] = grad_map_##name,
+#include "map_ops.def"
+#undef MAP
+#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = grad_##name,
+#include "ops.def"
+#undef OP
+};
+
+dart_status dart_grad(
+    dart_graph *graph, dart_node loss, uint32_t n, const dart_node *x, dart_node *grads)
+{
+    DART_TRY(dart_graph_check(graph));
+    const dart_node_info *end = dart_node_get(graph, loss);
+    if (!end || dart_shape_words(&end->shape) != 1)
+        return dart_fail(DART_FAILED, "gradient of node %u: expected a scalar", loss);
+    uint32_t count = loss;
+    dart_status status = DART_OK;
+    bool *wanted = dart_calloc((size_t)graph->count + 1, sizeof *wanted);
+    dart_node *adjoint = dart_calloc((size_t)count + 1, sizeof *adjoint);
+    if (!wanted || !adjoint) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        if (x[i] && x[i] <= graph->count) wanted[x[i]] = true;
+    for (dart_node y = 1; y <= count; y++)
+        for (uint32_t k = 0; k < graph->node[y]->inputs; k++)
+            wanted[y] |= wanted[graph->node[y]->in[k]];
+    const char *scope = graph->scope;
+    adjoint[loss] = dart_fill(graph, end->shape, 1);
+    for (dart_node y = count; y >= 1; y--) {
+        if (!adjoint[y] || !wanted[y]) continue;
+        const dart_node_info *info = graph->node[y];
+        dart_node dx[DART_MAX_IN] = {0};
+        graph->scope = graph->scope_of[y];
+        rule_args args = {graph, y, adjoint[y], info, wanted};
+        DART_GOTO(rules[info->op](&args, dx));
+        for (uint32_t k = 0; k < info->inputs; k++) {
+            dart_node in = info->in[k];
+            if (!dx[k] || !wanted[in]) continue;
+            adjoint[in] = adjoint[in] ? dart_add(graph, adjoint[in], dx[k]) : dx[k];
+        }
+    }
+    graph->scope = scope;
+    for (uint32_t i = 0; i < n; i++) grads[i] = x[i] && x[i] <= count ? adjoint[x[i]] : 0;
+    status = dart_graph_check(graph);
+done:
+    free(wanted);
+    free(adjoint);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* The graph's storage; private to frontend/ir. */
+#ifndef DART_GRAPH_IMPL_H
+#define DART_GRAPH_IMPL_H
+
+#include "ir.h"
+
+struct dart_graph {
+    dart_arena arena;
+    dart_node_info **node; /* node[1..count]; addresses never move */
+    const char **scope_of;
+    size_t node_capacity, scope_capacity;
+    uint32_t count;
+    const char *scope;
+    dart_status failed; /* first builder failure */
+    char failure[512];
+};
+
+/* Fills info->dtype and info->shape from the inputs (shape.c); checks attributes and operand
+ * shapes. For leaf, reshape and fill the shape is the caller's and is only checked. */
+dart_status dart_infer(const dart_graph *graph, dart_node_info *info);
+/* One line of the text form, without a newline (text.c). */
+void dart_node_format(const dart_graph *graph, dart_node node, char *out, size_t size);
+char *dart_shape_format(const dart_shape *shape, char out[128]);
+
+#endif

@@ -17,6 +17,7 @@ typedef struct dart_device_info {
     uint64_t memory, max_binding, max_alloc;
     uint32_t max_invocations, max_shared, max_buffers, subgroup, threads;
     bool storage16, arith16;
+    bool on_cpu; /* runs on the host's processor: cpu, lavapipe, PoCL */
 } dart_device_info;
 /* All devices of all backends, also the unusable ones. Caller frees *out. */
 DART_NODISCARD dart_status dart_devices(const char *limits, dart_device_info **out, size_t *out_count);

@@ -1,0 +1,95 @@
+/* What every sub-command shares: parsed options, progress display, tables, JSON. */
+#ifndef CLI_H
+#define CLI_H
+
+#include "dart.h"
+#include <jansson.h>
+#include <signal.h>
+
+enum { CLI_MAX_OWN = 16, CLI_MAX_ARGS = 32 };
+
+typedef struct cli_call cli_call;
+
+typedef struct cli_command {
+    const char *name, *alias; /* alias may be NULL */
+    const char *summary;      /* one line */
+    const char *arguments; /* positional arguments as shown in the usage line, NULL: none allowed */
+    bool recipe;           /* takes --config and every key of the option table too */
+    const dart_option *own; /* options of this command alone, ends with a NULL key */
+    dart_status (*run)(cli_call *cli);
+} cli_command;
+
+struct cli_call {
+    const cli_command *command;
+    dart_recipe *recipe;            /* owned; NULL unless command->recipe */
+    const char *value[CLI_MAX_OWN]; /* one an entry of command->own; NULL: not given */
+    const char *arg[CLI_MAX_ARGS];
+    uint32_t args;
+    const char *config; /* --config FILE */
+    bool quiet, verbose, help;
+};
+
+/* The commands, in the order of the help text; NULL past the end. */
+const cli_command *cli_command_at(uint32_t index);
+const cli_command *cli_command_find(const char *name);
+
+/* ---- options.c ---- */
+/* Fills `cli` (zeroed, command set) from argv after the command's name: file, then environment,
+ * then flags. USAGE with the nearest match for what is unknown; INPUT for a bad recipe file. */
+DART_NODISCARD dart_status cli_parse(cli_call *cli, int argc, char **argv);
+/* The value of one of the command's own options, its default if not given (NULL if that is empty).
+ */
+const char *cli_text(const cli_call *cli, const char *key);
+bool cli_flag(const cli_call *cli, const char *key);
+/* USAGE, naming the option, unless the text is a number within [low, high]. */
+DART_NODISCARD dart_status cli_uint(
+    const cli_call *cli, const char *key, uint64_t low, uint64_t high, uint64_t *out);
+DART_NODISCARD dart_status cli_real(
+    const cli_call *cli, const char *key, double low, double high, double *out);
+/* The candidate closest to `word`, NULL if none is close. `at` enumerates, NULL past the end. */
+typedef const char *(*cli_name_at)(const void *context, uint32_t index);
+const char *cli_nearest(const char *word, cli_name_at at, const void *context);
+void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning-rate" */
+/* Same option however hyphens and underscores are mixed. `length`: bytes of a that count. */
+bool cli_same(const char *a, size_t length, const char *b);
+
+/* ---- help.c: everything printed from the option tables ---- */
+extern const dart_option cli_common[]; /* options of every command; ends with a NULL key */
+void cli_help(FILE *out);
+void cli_help_command(const cli_command *command, FILE *out);
+void cli_man(FILE *out);
+void cli_completion(FILE *out);
+
+/* ---- progress.c ---- */
+typedef struct cli_progress {
+    bool quiet, terminal, colour, drawn; /* drawn: a \r line is on the screen */
+    double last;                         /* seconds, when something was last printed */
+    char stage[128];
+} cli_progress;
+/* Hooks that draw on stderr and stop on SIGINT or SIGTERM; a second SIGINT exits at once. */
+dart_hooks cli_hooks(cli_progress *progress, bool quiet);
+void cli_progress_end(cli_progress *progress);
+
+/* ---- table.c ---- */
+/* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
+typedef struct cli_table {
+    uint32_t columns, rows, capacity;
+    char (*cell)[64]; /* rows * columns, owned */
+} cli_table;
+DART_NODISCARD dart_status cli_table_row(
+    cli_table *table, uint32_t columns, const char *const *cells);
+void cli_table_print(const cli_table *table, FILE *out);
+void cli_table_free(cli_table *table);
+void cli_count(char out[64], uint64_t value);            /* 1234567 -> "1,234,567" */
+void cli_bytes(char out[64], uint64_t bytes);            /* "1.5 GiB"; "-" for 0 */
+void cli_number(char out[64], double value, int digits); /* "-" for NaN */
+/* Prints and frees `json`; FAILED if it is NULL or does not fit. */
+DART_NODISCARD dart_status cli_json(json_t *json, FILE *out);
+json_t *cli_json_real(double value); /* null for NaN and infinities */
+/* The result table of a run, as text or as JSON. */
+DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
+
+extern const cli_command cmd_train, cmd_eval, cmd_generate, cmd_inspect, cmd_report, cmd_devices,
+    cmd_bench, cmd_selftest, cmd_completion, cmd_version, cmd_help;
+
+#endif

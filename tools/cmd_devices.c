@@ -1,0 +1,90 @@
+/* devices: what this machine offers, and why the rest is not usable. */
+#include "cli.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const dart_option options[] = {
+    {"limits", "", "string", "", "",
+        "as a smaller device: emu-floor, emu-pi4, emu-pi5, emu-mali, ..."},
+    {"json", "", "bool", "false", "", "print as JSON"},
+    {NULL},
+};
+
+static json_t *device_json(const dart_device_info *d)
+{
+    return json_pack(
+        "{s:s, s:b, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b}",
+        "id", d->id, "usable", d->usable, "reason", d->reason, "name", d->name, "driver", d->driver,
+        "api", d->api, "memory", (json_int_t)d->memory, "max_binding", (json_int_t)d->max_binding,
+        "max_alloc", (json_int_t)d->max_alloc, "max_invocations", (int)d->max_invocations,
+        "max_shared", (int)d->max_shared, "max_buffers", (int)d->max_buffers, "subgroup",
+        (int)d->subgroup, "threads", (int)d->threads, "storage16", d->storage16, "arith16",
+        d->arith16);
+}
+
+static void uint_text(char out[64], uint32_t value)
+{
+    if (value)
+        snprintf(out, 64, "%u", value);
+    else
+        snprintf(out, 64, "-");
+}
+
+static dart_status print_text(const dart_device_info *info, size_t count)
+{
+    cli_table table = {0};
+    dart_status status = DART_OK;
+    static const char *const heading[] = {"id", "usable", "kind", "memory", "binding", "work-group",
+        "shared", "buffers", "subgroup", "16-bit", "threads", "API", "name"};
+    DART_GOTO(cli_table_row(&table, 13, heading));
+    for (size_t i = 0; i < count; i++) {
+        const dart_device_info *d = &info[i];
+        char memory[64], binding[64], group[64], shared[64], buffers[64], subgroup[64], threads[64];
+        cli_bytes(memory, d->memory);
+        cli_bytes(binding, d->max_binding);
+        cli_bytes(shared, d->max_shared);
+        uint_text(group, d->max_invocations);
+        uint_text(buffers, d->max_buffers);
+        uint_text(subgroup, d->subgroup);
+        uint_text(threads, d->threads);
+        const char *bits = d->arith16 ? "arithmetic" : d->storage16 ? "storage" : "-";
+        const char *cells[] = {d->id, d->usable ? "yes" : "no",
+            !d->usable  ? "-"
+            : d->on_cpu ? "processor"
+                        : "GPU",
+            memory, binding, group, shared, buffers, subgroup, bits, threads,
+            *d->api ? d->api : "-", *d->name ? d->name : "-"};
+        DART_GOTO(cli_table_row(&table, 13, cells));
+    }
+    cli_table_print(&table, stdout);
+    for (size_t i = 0; i < count; i++) {
+        const dart_device_info *d = &info[i];
+        if (*d->driver) printf("%s: driver %s\n", d->id, d->driver);
+        if (!d->usable) printf("%s: not usable: %s\n", d->id, d->reason);
+    }
+done:
+    cli_table_free(&table);
+    return status;
+}
+
+static dart_status run(cli_call *cli)
+{
+    dart_device_info *info = NULL;
+    size_t count = 0;
+    DART_TRY(dart_devices(cli_text(cli, "limits"), &info, &count));
+    dart_status status = DART_OK;
+    if (cli_flag(cli, "json")) {
+        json_t *list = json_array();
+        for (size_t i = 0; i < count; i++) json_array_append_new(list, device_json(&info[i]));
+        status = cli_json(list, stdout);
+    } else {
+        status = print_text(info, count);
+    }
+    free(info);
+    return status;
+}
+
+const cli_command cmd_devices = {.name = "devices",
+    .summary = "list the devices of all backends, and why some are not usable",
+    .own = options,
+    .run = run};

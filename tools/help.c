@@ -1,0 +1,222 @@
+/* Help, the man page and bash completion: all printed from the option tables, so that they cannot
+ * drift. */
+#include "cli.h"
+#include <ctype.h>
+#include <string.h>
+
+const dart_option cli_common[] = {
+    {"config", "", "string", "", "", "recipe file (YAML); flags override it"},
+    {"quiet", "", "bool", "false", "", "no progress on stderr"},
+    {"verbose", "", "bool", "false", "", "log lines on stderr"},
+    {"help", "", "bool", "false", "", "this text"},
+    {NULL},
+};
+
+static const char *const sections[][2] = {{"model", "Model"}, {"method", "Method"},
+    {"data", "Data"}, {"train", "Training"}, {"stage", "Stages"}, {"run", "Run"}};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+static void print_option(const dart_option *option, FILE *out)
+{
+    char name[64], left[128];
+    cli_spell(option->key, name);
+    bool flag = strcmp(option->type, "bool") == 0;
+    const char *type = strchr(option->type, '|') ? "NAME" : option->type;
+    size_t n =
+        (size_t)snprintf(left, sizeof left, "%s%s%s", name, flag ? "" : " ", flag ? "" : type);
+    for (size_t i = strlen(name); i < n && i < sizeof left; i++) left[i] = (char)toupper(left[i]);
+    fprintf(out, "  %-30s %s", left, option->help);
+    if (strchr(option->type, '|')) fprintf(out, ": %s", option->type);
+    if (option->fallback && *option->fallback && !flag) fprintf(out, " [%s]", option->fallback);
+    if (flag && option->fallback && strcmp(option->fallback, "true") == 0)
+        fprintf(out, " [on; --no-%s]", name + 2);
+    if (option->aliases && *option->aliases) fprintf(out, " (also %s)", option->aliases);
+    fputc('\n', out);
+}
+
+/* Calls `print` for every recipe option of a section; `heading` is told first when there is one. */
+static void recipe_section(uint32_t section, FILE *out, void (*print)(const dart_option *, FILE *))
+{
+    for (uint32_t i = 0; dart_option_at(i); i++) {
+        if (strcmp(dart_option_at(i)->section, sections[section][0]) == 0)
+            print(dart_option_at(i), out);
+    }
+}
+
+void cli_help_command(const cli_command *command, FILE *out)
+{
+    fprintf(out, "dart-llm %s%s%s: %s\n\nusage: dart-llm %s [options]%s%s\n", command->name,
+        command->alias ? " (alias " : "", command->alias ? command->alias : "", command->summary,
+        command->name, command->arguments ? " " : "", command->arguments ? command->arguments : "");
+    if (command->own && command->own[0].key) fprintf(out, "\nOptions\n");
+    for (const dart_option *o = command->own; o && o->key; o++) print_option(o, out);
+    fprintf(out, "\nCommon\n");
+    for (const dart_option *o = cli_common; o->key; o++) {
+        if (command->recipe || strcmp(o->key, "config") != 0) print_option(o, out);
+    }
+    if (!command->recipe) return;
+    for (uint32_t s = 0; s < SECTIONS; s++) {
+        fprintf(out, "\n%s\n", sections[s][1]);
+        recipe_section(s, out, print_option);
+    }
+    fprintf(out, "\nHyphens and underscores are alike. A flag overrides DART_<KEY> in the "
+                 "environment, which\n"
+                 "overrides the recipe file, which overrides the default in brackets.\n");
+}
+
+void cli_help(FILE *out)
+{
+    fprintf(out,
+        "dart-llm trains transformers whose weights are tensor trains, and lets training find the "
+        "ranks.\n\n"
+        "usage: dart-llm COMMAND [--config FILE] [--key value | --key=value | --flag] ...\n\n");
+    for (uint32_t i = 0; cli_command_at(i); i++) {
+        const cli_command *c = cli_command_at(i);
+        fprintf(out, "  %-12s %s\n", c->name, c->summary);
+    }
+    fprintf(out,
+        "\ndart-llm COMMAND --help lists the options. Exit codes: 0 ok, 1 failed, 2 usage, 3 bad "
+        "input,\n"
+        "4 memory, 5 device, 6 input/output, 7 diverged, 130 and 143 stopped by a signal.\n");
+}
+
+/* roff: a leading dot or a backslash must not be read as a request. */
+static void roff(const char *text, FILE *out)
+{
+    for (; *text; text++) {
+        if (*text == '\\' || *text == '-') fputc('\\', out);
+        fputc(*text, out);
+    }
+}
+
+static void man_option(const dart_option *option, FILE *out)
+{
+    char name[64];
+    cli_spell(option->key, name);
+    fputs(".TP\n.B ", out);
+    roff(name, out);
+    if (strcmp(option->type, "bool") != 0) {
+        fputs(" \\fI", out);
+        roff(strchr(option->type, '|') ? "name" : option->type, out);
+        fputs("\\fR", out);
+    }
+    fputc('\n', out);
+    roff(option->help, out);
+    if (strchr(option->type, '|')) {
+        fputs(": ", out);
+        roff(option->type, out);
+    }
+    if (option->fallback && *option->fallback) {
+        fputs(". Default: ", out);
+        roff(option->fallback, out);
+    }
+    fputc('\n', out);
+}
+
+void cli_man(FILE *out)
+{
+    fputs(".TH DART\\-LLM 1\n.SH NAME\ndart\\-llm \\- train tensor\\-train transformers\n.SH "
+          "SYNOPSIS\n"
+          ".B dart\\-llm\n.I command\n[\\fB\\-\\-config\\fR \\fIfile\\fR] [\\fB\\-\\-key\\fR "
+          "\\fIvalue\\fR ...]\n"
+          ".SH COMMANDS\n",
+        out);
+    for (uint32_t i = 0; cli_command_at(i); i++) {
+        const cli_command *c = cli_command_at(i);
+        fprintf(out, ".SS %s%s%s\n", c->name, c->arguments ? " " : "",
+            c->arguments ? c->arguments : "");
+        roff(c->summary, out);
+        fputc('\n', out);
+        for (const dart_option *o = c->own; o && o->key; o++) man_option(o, out);
+    }
+    fputs(".SH COMMON OPTIONS\n", out);
+    for (const dart_option *o = cli_common; o->key; o++) man_option(o, out);
+    for (uint32_t s = 0; s < SECTIONS; s++) {
+        fprintf(out, ".SH RECIPE KEYS: %s\n", sections[s][1]);
+        recipe_section(s, out, man_option);
+    }
+    fputs(".SH EXIT STATUS\n", out);
+#define X(name, value, text) fprintf(out, ".TP\n%d\n%s\n", value, text);
+    DART_STATUS_MAP(X)
+#undef X
+}
+
+void cli_completion(FILE *out)
+{
+    char name[64];
+    fputs("# bash completion for dart-llm; load it with: source <(dart-llm "
+          "completion)\n_dart_llm()\n{\n"
+          "    local word=${COMP_WORDS[COMP_CWORD]} words common recipe\n    common=\"",
+        out);
+    for (const dart_option *o = cli_common; o->key; o++) {
+        cli_spell(o->key, name);
+        fprintf(out, "%s ", name);
+    }
+    fputs("\"\n    recipe=\"", out);
+    for (uint32_t i = 0; dart_option_at(i); i++) {
+        cli_spell(dart_option_at(i)->key, name);
+        fprintf(out, "%s ", name);
+    }
+    fputs("\"\n    if [ \"$COMP_CWORD\" = 1 ]; then\n        words=\"", out);
+    for (uint32_t i = 0; cli_command_at(i); i++) fprintf(out, "%s ", cli_command_at(i)->name);
+    fputs("\"\n    else\n        case ${COMP_WORDS[1]} in\n", out);
+    for (uint32_t i = 0; cli_command_at(i); i++) {
+        const cli_command *c = cli_command_at(i);
+        fprintf(out, "        %s%s%s) words=\"$common %s", c->name, c->alias ? "|" : "",
+            c->alias ? c->alias : "", c->recipe ? "$recipe " : "");
+        for (const dart_option *o = c->own; o && o->key; o++) {
+            cli_spell(o->key, name);
+            fprintf(out, "%s ", name);
+        }
+        fputs("\" ;;\n", out);
+    }
+    fputs("        esac\n    fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
+          "    [ \"${#COMPREPLY[@]}\" = 0 ] && COMPREPLY=($(compgen -f -- \"$word\"))\n}\n"
+          "complete -F _dart_llm dart-llm\n",
+        out);
+}
+
+static const dart_option help_options[] = {
+    {"man", "", "bool", "false", "", "print the manual page (roff)"},
+    {NULL},
+};
+
+static dart_status run_help(cli_call *cli)
+{
+    if (cli_flag(cli, "man")) {
+        cli_man(stdout);
+        return DART_OK;
+    }
+    if (cli->args == 0) {
+        cli_help(stdout);
+        return DART_OK;
+    }
+    const cli_command *command = cli_command_find(cli->arg[0]);
+    if (!command) return dart_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
+    cli_help_command(command, stdout);
+    return DART_OK;
+}
+
+static dart_status run_completion(cli_call *cli)
+{
+    (void)cli;
+    cli_completion(stdout);
+    return DART_OK;
+}
+
+static dart_status run_version(cli_call *cli)
+{
+    (void)cli;
+    printf("dart-llm %s (%s, %s)\n", DART_VERSION, DART_BUILD_TYPE, __VERSION__);
+    return DART_OK;
+}
+
+const cli_command cmd_help = {.name = "help",
+    .summary = "help for a command; --man prints the manual page",
+    .arguments = "[COMMAND]",
+    .own = help_options,
+    .run = run_help};
+const cli_command cmd_completion = {
+    .name = "completion", .summary = "print bash completion", .run = run_completion};
+const cli_command cmd_version = {
+    .name = "version", .summary = "print the version", .run = run_version};

@@ -1,0 +1,71 @@
+/* dart-llm: finds the sub-command, parses its options, runs it, and turns a failure into one line
+ * on stderr and the exit code of its status. */
+#include "cli.h"
+#include <locale.h>
+#include <string.h>
+
+static const cli_command *const commands[] = {&cmd_train, &cmd_eval, &cmd_generate, &cmd_inspect,
+    &cmd_report, &cmd_devices, &cmd_bench, &cmd_selftest, &cmd_completion, &cmd_version, &cmd_help};
+
+const cli_command *cli_command_at(uint32_t index)
+{
+    return index < sizeof commands / sizeof *commands ? commands[index] : NULL;
+}
+
+const cli_command *cli_command_find(const char *name)
+{
+    for (uint32_t i = 0; cli_command_at(i); i++) {
+        const cli_command *c = cli_command_at(i);
+        if (strcmp(name, c->name) == 0 || (c->alias && strcmp(name, c->alias) == 0)) return c;
+    }
+    return NULL;
+}
+
+static const char *command_name_at(const void *context, uint32_t index)
+{
+    (void)context;
+    const cli_command *c = cli_command_at(index);
+    return c ? c->name : NULL;
+}
+
+static dart_status run(int argc, char **argv)
+{
+    if (argc < 2) {
+        cli_help(stderr);
+        return dart_fail(DART_USAGE, "a command is missing; dart-llm help lists them");
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
+    cli_call cli = {.command = cli_command_find(name)};
+    if (!cli.command) {
+        const char *near = cli_nearest(name, command_name_at, NULL);
+        return near ? dart_fail(DART_USAGE, "unknown command '%s'; did you mean '%s'?", name, near)
+                    : dart_fail(DART_USAGE, "unknown command '%s'; dart-llm help lists them", name);
+    }
+    dart_status status = DART_OK;
+    DART_GOTO(cli_parse(&cli, argc - 2, argv + 2));
+    if (cli.help) {
+        cli_help_command(cli.command, stdout);
+        goto done;
+    }
+    DART_GOTO(cli.command->run(&cli));
+done:
+    dart_recipe_free(cli.recipe);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE,
+        ""); /* numbers keep the C locale: files and --json must not depend on the user's */
+    dart_status status = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        if (status == DART_OK) status = dart_fail(DART_IO, "cannot write to standard output");
+    }
+    if (status != DART_OK) {
+        const char *text = dart_error_text();
+        fprintf(stderr, "dart-llm: %s\n", *text ? text : dart_status_text(status));
+    }
+    return (int)status;
+}

@@ -1,0 +1,310 @@
+/* Option parsing over two tables: the command's own options and, for commands that take a recipe,
+ * the one option table of dart.h. */
+#include "cli.h"
+#include "log.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cli_spell(const char *key, char out[64])
+{
+    snprintf(out, 64, "--%s", key);
+    for (char *c = out; *c; c++) {
+        if (*c == '_') *c = '-';
+    }
+}
+
+static char fold(char c)
+{
+    return c == '-' ? '_' : c;
+}
+
+bool cli_same(const char *a, size_t length, const char *b)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (!b[i] || fold(a[i]) != fold(b[i])) return false;
+    }
+    return b[length] == 0;
+}
+
+/* Whether `word` is the option's key or one of its comma-separated aliases. */
+static bool option_is(const dart_option *option, const char *word, size_t length)
+{
+    if (cli_same(word, length, option->key)) return true;
+    for (const char *alias = option->aliases; alias && *alias;) {
+        size_t n = strcspn(alias, ",");
+        if (n == length) {
+            size_t i = 0;
+            while (i < n && fold(alias[i]) == fold(word[i])) i++;
+            if (i == n) return true;
+        }
+        alias += n + (alias[n] == ',');
+    }
+    return false;
+}
+
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[64], n = strlen(b);
+    if (n >= 64) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t best = diagonal + (fold(a[i]) != fold(b[j]));
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j + 1] + 1 < best) best = row[j + 1] + 1;
+            diagonal = row[j + 1];
+            row[j + 1] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *cli_nearest(const char *word, cli_name_at at, const void *context)
+{
+    const char *best = NULL;
+    size_t best_distance = strlen(word) / 3 + 2; /* farther than this is no help */
+    for (uint32_t i = 0; at(context, i); i++) {
+        size_t d = distance(word, at(context, i));
+        if (d < best_distance) {
+            best_distance = d;
+            best = at(context, i);
+        }
+    }
+    return best;
+}
+
+static uint32_t own_count(const cli_command *command)
+{
+    uint32_t n = 0;
+    while (command->own && command->own[n].key) n++;
+    return n;
+}
+
+/* All option names of a command: its own, the common ones, the recipe's. */
+static const dart_option *option_at(const cli_command *command, uint32_t index)
+{
+    uint32_t n = own_count(command);
+    if (index < n) return &command->own[index];
+    uint32_t common = 0;
+    for (; cli_common[common].key; common++) {
+        if (n + common == index) return &cli_common[common];
+    }
+    return command->recipe ? dart_option_at(index - n - common) : NULL;
+}
+
+static const char *option_name_at(const void *context, uint32_t index)
+{
+    const dart_option *option = option_at(context, index);
+    return option ? option->key : NULL;
+}
+
+/* "-r" and the like stand for long names. */
+static const char *long_name(const char *flag)
+{
+    static const char *const shorts[][2] = {{"-h", "help"}, {"-q", "quiet"}, {"-v", "verbose"},
+        {"-r", "repeats"}, {"-o", "out"}, {"-c", "config"}};
+    for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
+        if (strcmp(flag, shorts[i][0]) == 0) return shorts[i][1];
+    }
+    return NULL;
+}
+
+typedef struct parsed_flag {
+    const dart_option *option;
+    int own; /* index in the command's own table, or -1 */
+    const char *value;
+} parsed_flag;
+
+static bool is_bool_word(const char *text)
+{
+    return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+}
+
+/* Reads the flag at argv[*at]; leaves *at behind its value. */
+static dart_status read_flag(
+    const cli_command *command, int argc, char **argv, int *at, parsed_flag *out)
+{
+    const char *text = argv[*at];
+    const char *name = text[1] == '-' ? text + 2 : long_name(text);
+    if (!name) return dart_fail(DART_USAGE, "unknown option %s; options begin with --", text);
+    size_t length = strcspn(name, "=");
+    const char *value = name[length] ? name + length + 1 : NULL;
+    bool negated = false;
+    const dart_option *option = NULL;
+    *out = (parsed_flag){.own = -1};
+again:
+    for (uint32_t i = 0; (option = option_at(command, i)) != NULL; i++) {
+        if (!option_is(option, name, length)) continue;
+        if (negated && strcmp(option->type, "bool") != 0) continue;
+        if (i < own_count(command)) out->own = (int)i;
+        break;
+    }
+    if (!option && !negated && !value && length > 3 && cli_same(name, 3, "no_")) {
+        negated = true;
+        name += 3;
+        length -= 3;
+        goto again;
+    }
+    if (!option) {
+        char word[64];
+        snprintf(word, sizeof word, "%.*s", (int)strcspn(text + 2, "="), text + 2);
+        const char *near = cli_nearest(word, option_name_at, command);
+        if (near) {
+            char hint[64];
+            cli_spell(near, hint);
+            return dart_fail(DART_USAGE, "unknown option --%s of %s; did you mean %s?", word,
+                command->name, hint);
+        }
+        return dart_fail(
+            DART_USAGE, "unknown option --%s; dart-llm %s --help lists them", word, command->name);
+    }
+    out->option = option;
+    ++*at;
+    if (strcmp(option->type, "bool") == 0) {
+        if (!value && *at < argc && is_bool_word(argv[*at])) value = argv[(*at)++];
+        out->value = negated ? "false" : value ? value : "true";
+        return DART_OK;
+    }
+    if (!value) {
+        if (*at >= argc)
+            return dart_fail(
+                DART_USAGE, "option --%s needs a value (%s)", option->key, option->type);
+        value = argv[(*at)++];
+    }
+    out->value = value;
+    return DART_OK;
+}
+
+/* DART_<KEY> in the environment sets a recipe key below the flags and above the file. */
+static dart_status read_environment(dart_recipe *recipe)
+{
+    for (uint32_t i = 0; dart_option_at(i); i++) {
+        const char *key = dart_option_at(i)->key;
+        char name[96] = "DART_";
+        for (size_t k = 0; key[k] && k + 6 < sizeof name; k++) name[5 + k] = (char)toupper(key[k]);
+        const char *value = getenv(name);
+        if (value && *value) DART_TRY(dart_recipe_set(recipe, key, value));
+    }
+    return DART_OK;
+}
+
+/* A value of `type` "a|b|c" must be one of them; "bool" true or false. */
+static dart_status check_value(const dart_option *option, const char *value)
+{
+    if (strcmp(option->type, "bool") == 0 && !is_bool_word(value))
+        return dart_fail(DART_USAGE, "--%s is true or false, not '%s'", option->key, value);
+    if (!strchr(option->type, '|')) return DART_OK;
+    for (const char *t = option->type; *t;) {
+        size_t n = strcspn(t, "|");
+        if (strlen(value) == n && strncmp(t, value, n) == 0) return DART_OK;
+        t += n + (t[n] == '|');
+    }
+    return dart_fail(DART_USAGE, "--%s is one of %s, not '%s'", option->key, option->type, value);
+}
+
+static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config_pass)
+{
+    const char *key = flag->option->key;
+    if (flag->own >= 0) {
+        cli->value[flag->own] = flag->value;
+        return check_value(flag->option, flag->value);
+    }
+    for (const dart_option *o = cli_common; o->key; o++) {
+        if (o != flag->option) continue;
+        bool on = strcmp(flag->value, "false") != 0;
+        if (strcmp(key, "quiet") == 0) cli->quiet = on;
+        if (strcmp(key, "verbose") == 0) cli->verbose = on;
+        if (strcmp(key, "help") == 0) cli->help = on;
+        if (strcmp(key, "config") == 0) {
+            if (!cli->command->recipe)
+                return dart_fail(
+                    DART_USAGE, "%s takes no recipe, so no --config", cli->command->name);
+            cli->config = flag->value;
+        }
+        return DART_OK;
+    }
+    return config_pass ? DART_OK : dart_recipe_set(cli->recipe, key, flag->value);
+}
+
+/* The file has to be read before the flags that override it, wherever --config stands: two passes.
+ */
+dart_status cli_parse(cli_call *cli, int argc, char **argv)
+{
+    if (cli->command->recipe) DART_TRY(dart_recipe_new(&cli->recipe));
+    for (int pass = 0; pass < 2; pass++) {
+        bool flags = true;
+        cli->args = 0;
+        for (int at = 0; at < argc;) {
+            if (flags && strcmp(argv[at], "--") == 0) {
+                flags = false;
+                at++;
+            } else if (flags && argv[at][0] == '-' && argv[at][1]) {
+                parsed_flag flag = {.own = -1};
+                DART_TRY(read_flag(cli->command, argc, argv, &at, &flag));
+                DART_TRY(take_flag(cli, &flag, pass == 0));
+            } else if (!cli->command->arguments) {
+                return dart_fail(DART_USAGE, "%s takes no argument '%s'; options begin with --",
+                    cli->command->name, argv[at]);
+            } else if (cli->args == CLI_MAX_ARGS) {
+                return dart_fail(DART_USAGE, "more than %d arguments", CLI_MAX_ARGS);
+            } else {
+                cli->arg[cli->args++] = argv[at++];
+            }
+        }
+        if (cli->help) return DART_OK;
+        if (pass == 0 && cli->config) DART_TRY(dart_recipe_load(cli->recipe, cli->config));
+        if (pass == 0 && cli->recipe) DART_TRY(read_environment(cli->recipe));
+    }
+    dart_log_level(cli->verbose ? 2 : 0);
+    return DART_OK;
+}
+
+static int own_index(const cli_call *cli, const char *key)
+{
+    for (int i = 0; cli->command->own && cli->command->own[i].key; i++) {
+        if (strcmp(cli->command->own[i].key, key) == 0) return i;
+    }
+    return -1;
+}
+
+const char *cli_text(const cli_call *cli, const char *key)
+{
+    int i = own_index(cli, key);
+    if (i < 0) return NULL;
+    const char *value = cli->value[i] ? cli->value[i] : cli->command->own[i].fallback;
+    return value && *value ? value : NULL;
+}
+
+bool cli_flag(const cli_call *cli, const char *key)
+{
+    const char *value = cli_text(cli, key);
+    return value && strcmp(value, "true") == 0;
+}
+
+dart_status cli_real(const cli_call *cli, const char *key, double low, double high, double *out)
+{
+    const char *text = cli_text(cli, key);
+    char *end = NULL;
+    *out = text ? strtod(text, &end) : 0;
+    if (!text || end == text || *end || !(*out >= low && *out <= high))
+        return dart_fail(DART_USAGE, "--%s is a number from %g to %g, not '%s'", key, low, high,
+            text ? text : "");
+    return DART_OK;
+}
+
+dart_status cli_uint(
+    const cli_call *cli, const char *key, uint64_t low, uint64_t high, uint64_t *out)
+{
+    const char *text = cli_text(cli, key);
+    char *end = NULL;
+    errno = 0;
+    *out = text ? strtoull(text, &end, 10) : 0;
+    if (!text || end == text || *end || errno || *text == '-' || *out < low || *out > high)
+        return dart_fail(DART_USAGE, "--%s is a whole number from %llu to %llu, not '%s'", key,
+            (unsigned long long)low, (unsigned long long)high, text ? text : "");
+    return DART_OK;
+}

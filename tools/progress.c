@@ -1,0 +1,113 @@
+/* Progress on stderr: one line redrawn at most ten times a second on a terminal, plain lines
+ * otherwise. */
+#include "cli.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int stop_signal;
+
+static void on_signal(int number)
+{
+    if (stop_signal == SIGINT && number == SIGINT) _exit(DART_INTERRUPTED);
+    stop_signal = number;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void clock_text(double seconds, char out[24])
+{
+    if (!(seconds >= 0 && seconds < 360000)) {
+        snprintf(out, 24, "--:--");
+        return;
+    }
+    unsigned s = (unsigned)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(out, 24, "%u:%02u:%02u", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, 24, "%02u:%02u", s / 60, s % 60);
+}
+
+static void clear_line(cli_progress *p)
+{
+    if (p->drawn) fputs("\r\033[K", stderr);
+    p->drawn = false;
+}
+
+static void draw(cli_progress *p, const dart_progress *at)
+{
+    enum { WIDTH = 20 };
+    char bar[WIDTH + 1], eta[24];
+    double part = at->steps ? (double)at->step / (double)at->steps : 0;
+    int full = part >= 1 ? WIDTH : part <= 0 ? 0 : (int)(part * WIDTH);
+    memset(bar, '-', WIDTH);
+    memset(bar, '#', (size_t)full);
+    bar[WIDTH] = 0;
+    clock_text(at->eta_s, eta);
+    fprintf(stderr, "\r\033[K%s [%s%s%s] %llu/%llu  loss %.4f  ppl %.1f  %.0f tok/s  ETA %s",
+        p->stage, p->colour ? "\033[36m" : "", bar, p->colour ? "\033[0m" : "",
+        (unsigned long long)at->step, (unsigned long long)at->steps, at->loss, at->perplexity,
+        at->tokens_per_s, eta);
+    fflush(stderr);
+    p->drawn = true;
+}
+
+static void on_progress(void *user, const dart_progress *at)
+{
+    cli_progress *p = user;
+    if (p->quiet) return;
+    char stage[sizeof p->stage];
+    snprintf(stage, sizeof stage, "%s%s%s", at->row ? at->row : "", at->row && *at->row ? ", " : "",
+        at->stage ? at->stage : "");
+    bool fresh = strcmp(stage, p->stage) != 0, last = at->step >= at->steps;
+    bool valid = !isnan(at->valid_perplexity);
+    memcpy(p->stage, stage, sizeof stage);
+    double t = now();
+    if (!fresh && !last && !valid && t - p->last < (p->terminal ? 0.1 : 5.0)) return;
+    p->last = t;
+    if (p->terminal) draw(p, at);
+    char eta[24];
+    clock_text(at->eta_s, eta);
+    if (!p->terminal)
+        fprintf(stderr, "%s  step %llu/%llu  loss %.4f  ppl %.1f  lr %.2e  %.0f tok/s  ETA %s\n",
+            p->stage, (unsigned long long)at->step, (unsigned long long)at->steps, at->loss,
+            at->perplexity, at->lr, at->tokens_per_s, eta);
+    if (valid) {
+        clear_line(p);
+        fprintf(stderr, "%s  step %llu  valid ppl %.2f\n", p->stage, (unsigned long long)at->step,
+            at->valid_perplexity);
+    }
+}
+
+static void on_note(void *user, const char *line)
+{
+    cli_progress *p = user;
+    if (p->quiet) return;
+    clear_line(p);
+    fprintf(stderr, "%s\n", line);
+}
+
+dart_hooks cli_hooks(cli_progress *p, bool quiet)
+{
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    *p = (cli_progress){.quiet = quiet};
+    p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+    p->colour = p->terminal && !(no_colour && *no_colour);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return (dart_hooks){.user = p, .progress = on_progress, .note = on_note, .stop = &stop_signal};
+}
+
+void cli_progress_end(cli_progress *p)
+{
+    if (p->drawn) fputc('\n', stderr);
+    p->drawn = false;
+}

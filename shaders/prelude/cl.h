@@ -67,3 +67,72 @@ static inline u32 quotient_(u32 x, u32 d, u32 inverse)
     u32 q = MULHI(x, inverse);
     return q + SELECT(x - q * d >= d, 1u, 0u);
 }
+/* GROUP_INDEX: work-groups counted over the folded axes 0 and 1 (65535 an axis is all a device promises). */
+#define GROUP_INDEX() (WGID(1) * NWG(0) + WGID(0))
+#define UNROLL _Pragma("unroll")
+/* x * y + z, fused where that is fast */
+#define MAD(x, y, z) mad(x, y, z)
+
+/* V is a vector of VW floats where TUNE VW says so (processors), and one float everywhere else and in GLSL.
+ * VLOAD/VSTORE need element alignment only; VGATHER takes VW elements `stride` apart; VSPILL writes the lanes to a
+ * private array. VBAD counts: 1 in each lane that is NaN or infinite. */
+#ifndef VW
+#define VW 1
+#endif
+#define CAT2_(a, b) a##b
+#define CAT_(a, b) CAT2_(a, b)
+#if VW == 1
+#define V float
+#define VSET(x) (x)
+#define VLOAD(x, i) (x)[i]
+#define VSTORE(v, x, i) (x)[i] = (v)
+#define VGATHER(x, i, stride) (x)[i]
+#define VSPILL(v, lanes) (lanes)[0] = (v)
+#define VSUM(v) (v)
+#define VMAX(v) (v)
+#define VBAD(v) SELECT(ISBAD(v), 1.0f, 0.0f)
+#else
+#define V CAT_(float, VW)
+#define VSET(x) ((V)(x))
+#define VLOAD(x, i) CAT_(vload, VW)(0, (x) + (i))
+#define VSTORE(v, x, i) CAT_(vstore, VW)(v, 0, (x) + (i))
+#define VSPILL(v, lanes) CAT_(vstore, VW)(v, 0, lanes)
+#define VBAD(v) (-CAT_(convert_float, VW)(isnan(v) | isinf(v)))
+#define GATHER_2(x, i, s) (x)[i], (x)[(i) + (s)]
+#define GATHER_4(x, i, s) GATHER_2(x, i, s), GATHER_2(x, (i) + 2 * (s), s)
+#define GATHER_8(x, i, s) GATHER_4(x, i, s), GATHER_4(x, (i) + 4 * (s), s)
+#define GATHER_16(x, i, s) GATHER_8(x, i, s), GATHER_8(x, (i) + 8 * (s), s)
+#define VGATHER(x, i, stride) ((V)(CAT_(GATHER_, VW)(x, i, stride)))
+float fold_sum_2(float2 v) { return v.x + v.y; }
+float fold_sum_4(float4 v) { return fold_sum_2(v.lo + v.hi); }
+float fold_sum_8(float8 v) { return fold_sum_4(v.lo + v.hi); }
+float fold_sum_16(float16 v) { return fold_sum_8(v.lo + v.hi); }
+float fold_max_2(float2 v) { return fmax(v.x, v.y); }
+float fold_max_4(float4 v) { return fold_max_2(fmax(v.lo, v.hi)); }
+float fold_max_8(float8 v) { return fold_max_4(fmax(v.lo, v.hi)); }
+float fold_max_16(float16 v) { return fold_max_8(fmax(v.lo, v.hi)); }
+#define VSUM(v) CAT_(fold_sum_, VW)(v)
+#define VMAX(v) CAT_(fold_max_, VW)(v)
+#endif
+
+/* The fold of `value` over a work-group of WGX x 1 (a power of two), in a fixed order, for every invocation;
+ * LOCAL part[WGX] is the scratch. */
+#define GROUP_FOLD_(out, value, fold)                                                              \
+    {                                                                                              \
+        part[LID(0)] = (value);                                                                    \
+        BARRIER()                                                                                  \
+        for (u32 s_ = WGX / 2u; s_ > 0u; s_ >>= 1u) {                                              \
+            if (LID(0) < s_) part[LID(0)] = fold(part[LID(0)], part[LID(0) + s_]);                 \
+            BARRIER()                                                                              \
+        }                                                                                          \
+        out = part[0];                                                                             \
+        BARRIER()                                                                                  \
+    }
+#define ADD_(x, y) ((x) + (y))
+#if WGX == 1
+#define GROUP_SUM(out, value) out = (value);
+#define GROUP_MAX(out, value) out = (value);
+#else
+#define GROUP_SUM(out, value) GROUP_FOLD_(out, value, ADD_)
+#define GROUP_MAX(out, value) GROUP_FOLD_(out, value, MAXF)
+#endif

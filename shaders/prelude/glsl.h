@@ -1,4 +1,5 @@
 /* The dialect as GLSL 4.50 (compiled to SPIR-V 1.3 at build time). See ../README.md for the rules. */
+#extension GL_EXT_control_flow_attributes : require
 #define DEVICE 1
 #define IS_GLSL 1
 #define u32 uint
@@ -75,3 +76,35 @@ u32 quotient_(u32 x, u32 d, u32 inverse)
     u32 q = MULHI(x, inverse);
     return q + SELECT(x - q * d >= d, 1u, 0u);
 }
+/* GROUP_INDEX: work-groups counted over the folded axes 0 and 1 (65535 an axis is all a device promises). */
+#define GROUP_INDEX() (WGID(1) * NWG(0) + WGID(0))
+#define UNROLL [[unroll]]
+#define MAD(x, y, z) ((x) * (y) + (z))
+
+/* Vector words, see cl.h; here a vector is one float and TUNE VW must be 1. */
+#define V float
+#define VSET(x) (x)
+#define VLOAD(x, i) x[i]
+#define VSTORE(v, x, i) x[i] = (v)
+#define VGATHER(x, i, stride) x[i]
+#define VSPILL(v, lanes) lanes[0] = (v)
+#define VSUM(v) (v)
+#define VMAX(v) (v)
+#define VBAD(v) SELECT(ISBAD(v), 1.0f, 0.0f)
+
+/* The fold of `value` over a work-group of WGX x 1 (a power of two), in a fixed order, for every invocation;
+ * LOCAL part[WGX] is the scratch. */
+#define GROUP_FOLD_(out, value, fold)                                                              \
+    {                                                                                              \
+        part[LID(0)] = (value);                                                                    \
+        BARRIER()                                                                                  \
+        for (u32 s_ = WGX / 2u; s_ > 0u; s_ >>= 1u) {                                              \
+            if (LID(0) < s_) part[LID(0)] = fold(part[LID(0)], part[LID(0) + s_]);                 \
+            BARRIER()                                                                              \
+        }                                                                                          \
+        out = part[0];                                                                             \
+        BARRIER()                                                                                  \
+    }
+#define ADD_(x, y) ((x) + (y))
+#define GROUP_SUM(out, value) GROUP_FOLD_(out, value, ADD_)
+#define GROUP_MAX(out, value) GROUP_FOLD_(out, value, MAXF)

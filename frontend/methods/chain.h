@@ -29,10 +29,12 @@ DART_NODISCARD dart_status dart_chain_from_dense(const double *dense, uint32_t c
 /* Cores < center left-orthogonal, > center right-orthogonal. The tensor is unchanged. */
 DART_NODISCARD dart_status dart_chain_canonical(dart_chain *chain, uint32_t center);
 /* Singular values of every bond, spectrum[k] has rank[k+1] values for bond k (between core k and k+1),
- * descending; each array is malloc'ed (caller frees). The chain is not changed. */
+ * descending (zeros where the cores cannot carry the rank); each array is malloc'ed (caller frees). The chain is not
+ * changed. */
 DART_NODISCARD dart_status dart_chain_spectra(const dart_chain *chain, double *spectrum[DART_CHAIN_MAX]);
 /* Cuts the bonds to new_rank[k] (bond k, 1 <= new_rank <= rank): orthogonalise, truncate by SVD, and leave the chain
- * balanced (sqrt of the singular values to either side). Truncation is optimal bond by bond. */
+ * balanced (sqrt of the singular values to either side). Truncation is optimal bond by bond. A bond that its
+ * neighbours' new ranks cannot carry (r_k > n_k r_{k+1}) ends lower than asked: read chain->rank afterwards. */
 DART_NODISCARD dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank);
 /* Rounding to relative error epsilon; ranks fall. */
 DART_NODISCARD dart_status dart_chain_round(dart_chain *chain, double epsilon);

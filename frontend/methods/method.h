@@ -72,7 +72,8 @@ uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
 /* Modes: splits n into `count` factors as even as possible, ascending products (12 = 3*4 ...). INPUT if a prime
  * factor leaves a mode of 1 where count > 1 and n > 1 (the sentence names n). */
 DART_NODISCARD dart_status dart_factor(uint32_t n, uint32_t count, uint32_t *out_modes);
-/* The smallest padded size >= n (at most 5 % more) whose best factorisation into `count` modes is even. */
+/* The smallest padded size >= n (at most 5 % or 16 more) whose best factorisation into `count` modes is even (largest
+ * at most 1.5 times the smallest), or else the one with the smallest sum of modes. */
 DART_NODISCARD dart_status dart_factor_padded(uint32_t n, uint32_t count, uint32_t *out_modes, uint32_t *out_n);
 
 #endif

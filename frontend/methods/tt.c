@@ -1,0 +1,59 @@
+/* tt: W as a TT-vector over its output digits followed by its input digits; core k is (r_k, n_k,
+ * r_{k+1}). All output modes come first: then the middle bond splits W into two factors, which
+ * makes the export to LoRA exact (tt-methods 10). */
+#include "layout.h"
+#include <stdio.h>
+#include <string.h>
+
+static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
+{
+    uint32_t n[DART_MAX_CORES];
+    memset(out, 0, sizeof *out);
+    DART_TRY(dart_layout_modes(weight, 3, out));
+    uint32_t d = weight->modes, cores = 2 * d;
+    if (cores + 1 > DART_MAX_CORES) /* one operand of the contraction is x */
+        return dart_fail(DART_INPUT,
+            "weight %s: tt takes at most %d modes a side, %u were asked for", weight->name,
+            (DART_MAX_CORES - 1) / 2, d);
+    for (uint32_t k = 0; k < d; k++) {
+        n[k] = weight->out_modes[k];
+        n[d + k] = weight->in_modes[k];
+    }
+    DART_TRY(dart_layout_ranks(weight, cores, n, strict));
+    double std = dart_layout_std(weight, cores);
+    out->tensors = out->chain_cores = cores;
+    out->bonds = cores - 1;
+    for (uint32_t k = 0; k < cores; k++) {
+        dart_tensor *tensor = &out->tensor[k];
+        snprintf(tensor->name, sizeof tensor->name, "core%u", k);
+        tensor->shape = DART_SHAPE(weight->ranks[k], n[k], weight->ranks[k + 1]);
+        tensor->std = std;
+    }
+    return DART_OK;
+}
+
+static void network(const dart_weight *weight, const dart_layout *plan, dart_network *out)
+{
+    uint32_t d = weight->modes;
+    memset(out, 0, sizeof *out);
+    out->operands = plan->tensors;
+    out->scale = 1.0;
+    out->base = -1;
+    /* bonds are the letters from a, digits those after the bonds */
+    for (uint32_t k = 0; k < 2 * d; k++) {
+        char digit = (char)('a' + 2 * d + 1 + k);
+        out->tensor[k] = k;
+        snprintf(out->labels[k], sizeof out->labels[k], "%c%c%c", (char)('a' + k), digit,
+            (char)('a' + k + 1));
+        if (k < d) {
+            out->row[k] = digit;
+            out->row_dim[k] = weight->out_modes[k];
+        } else {
+            out->col[k - d] = digit;
+            out->col_dim[k - d] = weight->in_modes[k - d];
+        }
+    }
+}
+
+const dart_method dart_methods_tt = {
+    "tt", "tensor train over the output digits, then the input digits", layout, network};

@@ -1,0 +1,19 @@
+/* Inside this room only: the table's symbols and what the rules share. */
+#ifndef DART_SELECT_RULES_H
+#define DART_SELECT_RULES_H
+
+#include "select.h"
+
+#define SELECT(name) extern const dart_select dart_selects_##name;
+#include "select.def"
+#undef SELECT
+
+/* Within [min_rank, current rank]; a bond smaller than min_rank keeps its rank. */
+uint32_t dart_select_clamp(
+    const dart_bond *bond, const dart_select_options *options, uint32_t rank);
+/* Lowers ranks that the neighbours cannot carry (r > n r_neighbour): no tensor has them after the
+ * cut. */
+void dart_select_admissible(
+    const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks);
+
+#endif

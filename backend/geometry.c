@@ -1,0 +1,313 @@
+/* The shipped tune table: for each kernel, the work-group, the tile and the number of work-groups
+ * by kind of device. Three kinds: processors through OpenCL (caps.simd > 1: one invocation a
+ * work-group, explicit vectors, so that barriers cost nothing), other devices on the host's
+ * processor (lavapipe: a work-group is one subgroup), GPUs. */
+#include "geometry.h"
+#include <string.h>
+
+typedef struct shaper {
+    const dart_caps *caps;
+    dart_launch *launch;
+    const dart_kernel_info *info;
+    uint64_t groups; /* all axes; folded over two of them at the end */
+} shaper;
+
+static uint64_t ceil_div(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static uint32_t min_u32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Largest power of two that is at most x; 1 for 0. */
+static uint32_t floor_pow2(uint32_t x)
+{
+    uint32_t p = 1;
+    while (p <= x / 2) p *= 2;
+    return p;
+}
+
+static uint32_t tune_of(const shaper *s, const char *name)
+{
+    for (uint32_t i = 0; i < s->info->tunes; i++)
+        if (strcmp(s->info->tune_name[i], name) == 0) return s->launch->tune[i];
+    return 0;
+}
+
+static void tune_set(shaper *s, const char *name, uint32_t value)
+{
+    for (uint32_t i = 0; i < s->info->tunes; i++)
+        if (strcmp(s->info->tune_name[i], name) == 0) s->launch->tune[i] = value;
+}
+
+static bool has_vectors(const shaper *s)
+{
+    return s->caps->simd > 1;
+}
+
+static uint32_t threads_of(const shaper *s)
+{
+    return s->caps->threads ? s->caps->threads : 1;
+}
+
+static uint32_t group_limit(const shaper *s, uint32_t wanted)
+{
+    uint32_t most = s->caps->max_invocations ? s->caps->max_invocations : wanted;
+    return floor_pow2(min_u32(wanted, most));
+}
+
+/* Work-group of a kernel that folds a row of `cols` words in one work-group. */
+static void shape_row(shaper *s, uint64_t rows, uint32_t cols)
+{
+    s->groups = rows;
+    if (has_vectors(s)) {
+        tune_set(s, "WGX", 1);
+        tune_set(s, "VW", min_u32(floor_pow2(cols), floor_pow2(min_u32(s->caps->simd, 16))));
+    } else if (s->caps->on_cpu) {
+        tune_set(s, "WGX", group_limit(s, 8));
+    } else {
+        uint32_t wanted = floor_pow2(cols / 2);
+        tune_set(s, "WGX", group_limit(s, wanted < 32 ? 32 : min_u32(wanted, 128)));
+    }
+}
+
+/* Kernels in which each invocation walks over items in strides of the whole grid. */
+static void shape_stride(shaper *s, uint64_t items)
+{
+    uint32_t wgx = group_limit(s, 64);
+    tune_set(s, "WGX", wgx);
+    s->groups = ceil_div(items, wgx);
+    if (s->groups > 65535) s->groups = 65535;
+}
+
+static void shape_map(shaper *s)
+{
+    const map_params *p = (const map_params *)s->launch->param;
+    uint32_t wgx = group_limit(s, 64), per = s->caps->on_cpu ? 16 : 4;
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "PER", per);
+    s->groups = ceil_div(p->n, (uint64_t)wgx * per);
+}
+
+static void shape_permute(shaper *s)
+{
+    shape_stride(s, ((const permute_params *)s->launch->param)->n);
+}
+
+static void shape_gather(shaper *s)
+{
+    const gather_params *p = (const gather_params *)s->launch->param;
+    shape_stride(s, (uint64_t)p->rows * p->cols);
+}
+
+static void shape_scatter(shaper *s)
+{
+    const scatter_params *p = (const scatter_params *)s->launch->param;
+    shape_stride(s, (uint64_t)p->vocab * p->cols);
+}
+
+static void shape_rope(shaper *s)
+{
+    const rope_params *p = (const rope_params *)s->launch->param;
+    shape_stride(s, (uint64_t)p->batch * p->time * p->heads * (p->dim / 2));
+}
+
+static void shape_dropout(shaper *s)
+{
+    shape_stride(s, ceil_div(((const dropout_params *)s->launch->param)->n, 4));
+}
+
+static void shape_adamw(shaper *s)
+{
+    shape_stride(s, ((const adamw_params *)s->launch->param)->n);
+}
+
+static void shape_axpy_scalar(shaper *s)
+{
+    shape_stride(s, ((const axpy_scalar_params *)s->launch->param)->n);
+}
+
+static void shape_clip(shaper *s)
+{
+    s->groups = 1;
+}
+
+static void shape_norm(shaper *s)
+{
+    const norm_params *p = (const norm_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
+static void shape_norm_dx(shaper *s)
+{
+    const norm_dx_params *p = (const norm_dx_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
+static void shape_norm_dw(shaper *s)
+{
+    const norm_dw_params *p = (const norm_dw_params *)s->launch->param;
+    shape_row(s, p->chunks, p->cols);
+}
+
+static void shape_softmax(shaper *s)
+{
+    const softmax_params *p = (const softmax_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
+static void shape_softmax_dx(shaper *s)
+{
+    const softmax_dx_params *p = (const softmax_dx_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
+static void shape_cross_entropy(shaper *s)
+{
+    const cross_entropy_params *p = (const cross_entropy_params *)s->launch->param;
+    shape_row(s, p->rows, p->valid);
+}
+
+static void shape_cross_entropy_dx(shaper *s)
+{
+    const cross_entropy_dx_params *p = (const cross_entropy_dx_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
+static void shape_spd_fn(shaper *s)
+{
+    const spd_fn_params *p = (const spd_fn_params *)s->launch->param;
+    shape_row(s, p->batch, p->n);
+}
+
+static void shape_reduce(shaper *s)
+{
+    const reduce_params *p = (const reduce_params *)s->launch->param;
+    uint64_t outputs = (uint64_t)p->outer * p->chunks * p->inner;
+    uint32_t vw = has_vectors(s) ? floor_pow2(min_u32(s->caps->simd, 16)) : 1;
+    uint32_t length = min_u32(p->per, p->mid);
+    bool enough = outputs >= (uint64_t)threads_of(s) * (s->caps->on_cpu ? 4 : 256);
+    bool across = p->inner == 1 ? length >= 2 * vw : !enough && length >= 64;
+    tune_set(s, "ACROSS", across);
+    if (across) {
+        shape_row(s, outputs, p->inner == 1 ? length : 1);
+        if (p->inner != 1 && !has_vectors(s) && !s->caps->on_cpu)
+            tune_set(s, "WGX", group_limit(s, 64));
+        return;
+    }
+    if (p->inner < vw) vw = 1;
+    uint32_t wgx = group_limit(s, vw > 1 ? 1 : s->caps->on_cpu ? 8 : 64);
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "VW", vw);
+    s->groups = ceil_div((uint64_t)p->outer * p->chunks * ceil_div(p->inner, vw), wgx);
+}
+
+/* Tiles of gemm. On a processor: 8 rows x 2 vectors fill the registers of AVX-512 and NEON, 4 x 2
+ * those of AVX2; elsewhere 4 x 4 an invocation, less where that would leave most of the device
+ * without work. */
+static void shape_gemm(shaper *s)
+{
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
+    uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
+    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, vw = 1, columns;
+    if (has_vectors(s)) {
+        uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
+        bool dot = ta == 0 && tb == 1 && p->k >= simd;
+        tune_set(s, "DOT", dot);
+        vw = dot ? simd : min_u32(simd, floor_pow2(p->n));
+        columns = dot ? 1 : vw;
+        if (!dot) {
+            tm = simd == 8 ? 4 : 8;
+            tn = 2;
+        }
+        tm = min_u32(tm, floor_pow2(p->m));
+        while (tn > 1 && (uint64_t)(tn - 1) * columns >= p->n) tn--;
+        while (tm > 2 && batches * ceil_div(p->m, tm) * ceil_div(p->n, tn * columns) < threads)
+            tm /= 2;
+    } else {
+        columns = 1;
+        uint32_t lanes = group_limit(s, s->caps->on_cpu ? 8 : 64);
+        wgx = s->caps->on_cpu ? lanes : floor_pow2(lanes >= 64 ? 8 : lanes);
+        while (wgx > 1 && (uint64_t)wgx / 2 * tn >= p->n) wgx /= 2;
+        wgy = lanes / wgx;
+        uint64_t fill = (uint64_t)threads * (s->caps->on_cpu ? lanes : 128);
+        while (tm * tn > 1 && batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill) {
+            if (tm >= tn)
+                tm /= 2;
+            else
+                tn /= 2;
+        }
+        tm = min_u32(tm, floor_pow2(p->m));
+        tn = min_u32(tn, floor_pow2(p->n));
+        while (wgy > 1 && (uint64_t)wgy / 2 * tm >= p->m) wgy /= 2;
+    }
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "WGY", wgy);
+    tune_set(s, "TM", tm);
+    tune_set(s, "TN", tn);
+    tune_set(s, "VW", vw);
+    s->groups =
+        batches * ceil_div(p->m, (uint64_t)wgy * tm) * ceil_div(p->n, (uint64_t)wgx * tn * columns);
+}
+
+static void (*const shape_of[DART_KERNELS])(shaper *) = {
+#define K(name) [DART_K_##name] = shape_##name,
+#include "kernels_list.inc"
+#undef K
+};
+
+static bool is_mode(const char *tune)
+{
+    static const char *const modes[] = {"TA", "TB", "OP", "BC", "KIND", "CAUSAL"};
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(tune, modes[i]) == 0) return true;
+    return false;
+}
+
+static dart_status check_limit(const shaper *s, const char *what, uint64_t needed, uint64_t limit)
+{
+    if (!limit || needed <= limit) return DART_OK;
+    return dart_fail(DART_DEVICE,
+        "kernel %s needs %llu %s, the device %s allows %llu: choose another device", s->info->name,
+        (unsigned long long)needed, what, s->caps->name, (unsigned long long)limit);
+}
+
+dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
+{
+    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    shaper s = {.caps = caps, .launch = launch, .info = info, .groups = 1};
+    launch->buffers = info->buffers;
+    launch->tunes = info->tunes;
+    launch->param_bytes = info->param_bytes;
+    for (uint32_t i = 0; i < info->tunes; i++)
+        if (!is_mode(info->tune_name[i])) launch->tune[i] = info->tune_default[i];
+    shape_of[launch->kernel](&s);
+
+    if (s.groups == 0)
+        return dart_fail(DART_FAILED,
+            "kernel %s was launched on an empty tensor; the planner should "
+            "have removed it",
+            info->name);
+    uint64_t most = caps->max_groups[0] ? caps->max_groups[0] : UINT32_MAX;
+    uint64_t rest = caps->max_groups[1] ? caps->max_groups[1] : UINT32_MAX;
+    uint64_t along = s.groups < most ? s.groups : most, across = ceil_div(s.groups, along);
+    if (across > rest || s.groups > INT32_MAX)
+        return dart_fail(DART_DEVICE,
+            "kernel %s needs %llu work-groups, the device %s allows %llu; "
+            "use a smaller batch",
+            info->name, (unsigned long long)s.groups, caps->name,
+            (unsigned long long)(most * rest));
+    launch->groups[0] = (uint32_t)along;
+    launch->groups[1] = (uint32_t)across;
+    launch->groups[2] = 1;
+    DART_TRY(check_limit(&s, "invocations in a work-group",
+        (uint64_t)launch->tune[0] * launch->tune[1], caps->max_invocations));
+    DART_TRY(check_limit(
+        &s, "bytes of work-group memory", info->shared_bytes(launch->tune), caps->max_shared));
+    DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
+    return check_limit(&s, "bytes of parameters", info->param_bytes, caps->max_params);
+}

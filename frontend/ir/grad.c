@@ -112,6 +112,15 @@ static dart_status grad_map_square(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+static dart_status grad_map_div(const rule_args *r, dart_node *dx)
+{
+    dart_node a = r->info->in[0], b = r->info->in[1];
+    dart_node over = dart_map2(r->g, DART_OP_div, r->dy, b, 0, 0); /* dy / b */
+    if (r->wanted[a]) dx[0] = over;
+    if (r->wanted[b]) dx[1] = dart_affine(r->g, reduce_to(r, dart_mul(r->g, over, r->y), b), -1, 0);
+    return DART_OK;
+}
+
 static dart_status no_grad(const rule_args *r, dart_node *dx)
 {
     (void)dx;

@@ -1,0 +1,132 @@
+/* Windows of tokens and their scatter index; integer arithmetic on the batch number, nothing is
+ * allocated after new. */
+#include "data.h"
+#include "rng.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training, uint32_t vocab,
+    uint32_t start, uint32_t batch, uint32_t time, uint64_t seed, dart_stream *out)
+{
+    dart_status status = DART_OK;
+    *out = (dart_stream){.tokens = tokens,
+        .count = count,
+        .vocab = vocab,
+        .start = start,
+        .batch = batch,
+        .time = time,
+        .seed = seed,
+        .order_epoch = UINT64_MAX};
+    if (training && count < (uint64_t)time + 1)
+        return dart_fail(DART_INPUT,
+            "the text has %" PRIu64
+            " tokens, fewer than one window of context + 1 = %u; use more text or a "
+            "smaller context",
+            count, time + 1);
+    for (uint64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
+            return dart_fail(DART_INPUT, "token %" PRIu64 " of the text is %d, outside 0..%u", i,
+                tokens[i], vocab - 1);
+    if (start >= vocab)
+        return dart_fail(DART_INPUT, "the start token %u is outside 0..%u", start, vocab - 1);
+    if (training) {
+        out->shift = count >= 2 * (uint64_t)time;
+        out->windows = (out->shift ? count - time : count - 1) / time;
+    }
+    uint64_t rows = (uint64_t)batch * time;
+    if (rows > INT32_MAX || (uint64_t)vocab + 1 + rows > INT32_MAX || out->windows > UINT32_MAX)
+        return dart_fail(DART_INPUT, "batch %u x context %u is too large", batch, time);
+    dart_batch *data = &out->data;
+    data->batch = batch;
+    data->time = time;
+    data->tokens = dart_calloc(rows, sizeof *data->tokens);
+    data->labels = dart_calloc(rows, sizeof *data->labels);
+    data->index = dart_calloc(rows + vocab + 1, sizeof *data->index);
+    out->order = dart_calloc(out->windows, sizeof *out->order);
+    out->cursor = dart_calloc(vocab, sizeof *out->cursor);
+    if (!data->tokens || !data->labels || !data->index || !out->order || !out->cursor) {
+        status = DART_MEMORY;
+        dart_stream_free(out);
+    }
+    return status;
+}
+
+void dart_stream_free(dart_stream *stream)
+{
+    free(stream->data.tokens);
+    free(stream->data.labels);
+    free(stream->data.index);
+    free(stream->order);
+    free(stream->cursor);
+    *stream = (dart_stream){0};
+}
+
+void dart_scatter_index(
+    const int32_t *ids, uint32_t rows, uint32_t vocab, uint32_t *cursor, int32_t *index)
+{
+    memset(cursor, 0, (size_t)vocab * sizeof *cursor);
+    for (uint32_t i = 0; i < rows; i++) cursor[ids[i]]++;
+    uint32_t sum = 0;
+    for (uint32_t v = 0; v < vocab; v++) {
+        uint32_t n = cursor[v];
+        index[v] = (int32_t)sum;
+        cursor[v] = sum;
+        sum += n;
+    }
+    index[vocab] = (int32_t)sum;
+    for (uint32_t i = 0; i < rows; i++) index[vocab + 1 + cursor[ids[i]]++] = (int32_t)i;
+}
+
+const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
+{
+    dart_batch *data = &stream->data;
+    uint32_t time = stream->time;
+    for (uint32_t b = 0; b < stream->batch; b++) {
+        uint64_t window = at * stream->batch + b;
+        uint64_t epoch = window / stream->windows;
+        if (epoch != stream->order_epoch) {
+            dart_permutation(stream->seed, DART_STREAM_ORDER | epoch << 8, stream->order,
+                (uint32_t)stream->windows);
+            stream->order_epoch = epoch;
+        }
+        uint64_t offset = 0;
+        if (stream->shift) {
+            uint32_t word[4];
+            dart_philox(stream->seed, DART_STREAM_ORDER | epoch << 8, 0, word);
+            offset = word[0] % time;
+        }
+        const int32_t *from =
+            stream->tokens + offset + (uint64_t)stream->order[window % stream->windows] * time;
+        memcpy(data->tokens + (size_t)b * time, from, time * sizeof *from);
+        memcpy(data->labels + (size_t)b * time, from + 1, time * sizeof *from);
+    }
+    data->predicted = (uint64_t)stream->batch * time;
+    dart_scatter_index(
+        data->tokens, stream->batch * time, stream->vocab, stream->cursor, data->index);
+    return data;
+}
+
+uint64_t dart_stream_eval_batches(const dart_stream *stream)
+{
+    uint64_t windows = (stream->count + stream->time - 1) / stream->time;
+    return (windows + stream->batch - 1) / stream->batch;
+}
+
+const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at)
+{
+    dart_batch *data = &stream->data;
+    data->predicted = 0;
+    for (uint32_t b = 0; b < stream->batch; b++)
+        for (uint32_t t = 0; t < stream->time; t++) {
+            uint64_t j = (at * stream->batch + b) * stream->time + t;
+            size_t row = (size_t)b * stream->time + t;
+            bool inside = j < stream->count;
+            data->labels[row] = inside ? stream->tokens[j] : -1;
+            data->tokens[row] = inside && j ? stream->tokens[j - 1] : (int32_t)stream->start;
+            data->predicted += inside;
+        }
+    dart_scatter_index(
+        data->tokens, stream->batch * stream->time, stream->vocab, stream->cursor, data->index);
+    return data;
+}

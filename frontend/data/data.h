@@ -1,0 +1,111 @@
+/* Text to vocabulary to tokens to batches. */
+#ifndef DART_DATA_H
+#define DART_DATA_H
+
+#include "mem.h"
+
+typedef enum dart_level {
+    DART_LEVEL_AUTO,
+    DART_LEVEL_WORD,
+    DART_LEVEL_CHAR,
+    DART_LEVEL_BYTE
+} dart_level;
+enum { DART_TRAIN, DART_VALID, DART_TEST, DART_SPLITS };
+
+typedef struct dart_vocab {
+    dart_level level;
+    bool punctuation;  /* word level: punctuation marks are words */
+    uint32_t size;     /* ids are 0..size-1, most frequent first, equal counts by bytes */
+    const char **text; /* [size], UTF-8; byte level: NULL entries */
+    uint64_t *count;   /* [size] in the training split */
+    uint32_t start;    /* what comes before the first token of a split: <eos>, a line end, or 0 */
+    uint32_t unknown;  /* id of <unk>, UINT32_MAX if there is none */
+    struct dart_vocab_index *index;
+    dart_arena arena;
+} dart_vocab;
+
+void dart_vocab_free(dart_vocab *vocab); /* zeroes it */
+/* A vocabulary as it was saved: `text` in the order of the ids (NULL for byte level). INPUT:
+ * duplicates. */
+DART_NODISCARD dart_status dart_vocab_from(
+    dart_level level, bool punctuation, uint32_t size, const char *const *text, dart_vocab *out);
+/* Ids of a text; unknown tokens become <unk>. *out_ids is malloc'ed. INPUT: a token outside the
+ * vocabulary when there is no <unk>, bytes that are not UTF-8, a binary file. `what` names the text
+ * in sentences. */
+DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
+    const char *what, int32_t **out_ids, uint64_t *out_count);
+/* How token `id` is written after `before` (-1: nothing before): a space first, a line end for
+ * <eos> ... */
+void dart_vocab_decode(
+    const dart_vocab *vocab, int32_t before, int32_t id, char out[256], size_t *out_size);
+
+typedef struct dart_corpus {
+    dart_vocab vocab;
+    int32_t *tokens[DART_SPLITS]; /* owned */
+    uint64_t count[DART_SPLITS];
+    char source[512]; /* where the text came from */
+} dart_corpus;
+
+typedef struct dart_corpus_options {
+    const char *dataset; /* a known name, or a folder with train.txt, valid.txt, test.txt; "" if
+                            text is given */
+    const char *text;    /* a file, cut 90/5/5 by lines; "" if dataset is given */
+    dart_level
+        level; /* AUTO: the data set's own; for a text: words if it looks like words, else bytes */
+    uint32_t vocab_limit; /* word level: at most so many entries, the rest is <unk>; 0: the default
+                             (none for a data set, 10,000 for a text) */
+    const dart_vocab
+        *vocab; /* NULL, or a vocabulary to use (from a checkpoint) instead of counting one */
+} dart_corpus_options;
+
+/* Data sets are looked for in $DART_DATA, the cache folder, and ../shared/datasets beside the
+ * working directory. INPUT: not found (the sentence says how to get it), truncated, empty, binary.
+ */
+DART_NODISCARD dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *out);
+void dart_corpus_free(dart_corpus *corpus);
+/* The canonical name of a data set ("PTB" -> "ptb"), NULL if it is not a known one. */
+const char *dart_dataset_name(const char *name);
+/* NULL past the end. */
+const char *dart_dataset_at(uint32_t index);
+
+/* ---- batches ---- */
+
+/* One batch as the graph reads it. All three arrays are owned by the stream and reused. */
+typedef struct dart_batch {
+    uint32_t batch, time;
+    int32_t *tokens;    /* (batch, time) */
+    int32_t *labels;    /* (batch * time); -1: padding */
+    int32_t *index;     /* (vocab + 1 + batch * time): see shaders/scatter.k */
+    uint64_t predicted; /* labels that are not -1 */
+} dart_batch;
+
+typedef struct dart_stream {
+    const int32_t *tokens; /* borrowed */
+    uint64_t count;
+    uint32_t vocab, start, batch, time;
+    uint64_t seed;
+    uint64_t windows;     /* windows an epoch (training), or in all (evaluation) */
+    uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
+    uint32_t *order;      /* owned [windows] */
+    uint32_t *cursor;     /* owned [vocab] */
+    bool shift;           /* the tiling offset changes with the epoch */
+    dart_batch data;
+} dart_stream;
+
+/* A stream for training (dart_stream_train) or for evaluation (dart_stream_eval). `vocab`: row
+ * count of the embedding that the scatter index is for (>= every id + 1); `start`: see dart_vocab.
+ * INPUT: fewer tokens than one training window, a token id out of range. Nothing is allocated after
+ * this. */
+DART_NODISCARD dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training,
+    uint32_t vocab, uint32_t start, uint32_t batch, uint32_t time, uint64_t seed, dart_stream *out);
+void dart_stream_free(dart_stream *stream);
+/* Training batch number `at` (0, 1, ...): windows at*batch .. of the endless sequence of epochs. */
+const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at);
+/* Evaluation batch number `at` of dart_stream_eval_batches; short rows are padded with label -1. */
+const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at);
+uint64_t dart_stream_eval_batches(const dart_stream *stream);
+/* index for any (rows) ids in 0..vocab-1: counting sort, stable. cursor: [vocab] scratch. */
+void dart_scatter_index(
+    const int32_t *ids, uint32_t rows, uint32_t vocab, uint32_t *cursor, int32_t *index);
+
+#endif

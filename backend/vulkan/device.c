@@ -1,0 +1,314 @@
+/* Vulkan devices: enumeration, capabilities, open and close, submission. */
+#include "internal.h"
+#include "log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *vulkan_result_name(VkResult result)
+{
+    switch (result) {
+#define X(name)                                                                                    \
+    case name:                                                                                     \
+        return #name;
+        X(VK_NOT_READY)
+        X(VK_TIMEOUT)
+        X(VK_INCOMPLETE)
+        X(VK_ERROR_OUT_OF_HOST_MEMORY)
+        X(VK_ERROR_OUT_OF_DEVICE_MEMORY)
+        X(VK_ERROR_INITIALIZATION_FAILED)
+        X(VK_ERROR_DEVICE_LOST)
+        X(VK_ERROR_MEMORY_MAP_FAILED)
+        X(VK_ERROR_LAYER_NOT_PRESENT)
+        X(VK_ERROR_EXTENSION_NOT_PRESENT)
+        X(VK_ERROR_FEATURE_NOT_PRESENT)
+        X(VK_ERROR_INCOMPATIBLE_DRIVER)
+        X(VK_ERROR_TOO_MANY_OBJECTS)
+        X(VK_ERROR_FRAGMENTED_POOL)
+        X(VK_ERROR_OUT_OF_POOL_MEMORY)
+        X(VK_ERROR_INVALID_EXTERNAL_HANDLE)
+        X(VK_ERROR_FRAGMENTATION)
+#undef X
+    case VK_SUCCESS:
+        return "VK_SUCCESS";
+    default:
+        return "VK_ERROR_UNKNOWN";
+    }
+}
+
+dart_status vulkan_status(const vulkan_device *device, VkResult result, const char *what)
+{
+    const char *name = vulkan_result_name(result);
+    const uint32_t index = device->base.index;
+    switch (result) {
+    case VK_SUCCESS:
+        return DART_OK;
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_TOO_MANY_OBJECTS:
+        return dart_fail(DART_MEMORY,
+            "vulkan:%u (%s): %s: %s with %llu bytes in buffers; use a smaller model or batch",
+            index, device->base.caps.name, what, name,
+            (unsigned long long)device->base.bytes_allocated);
+    case VK_ERROR_DEVICE_LOST:
+        return dart_fail(DART_DEVICE,
+            "vulkan:%u (%s): %s: %s; the driver gave the device up (a dispatch over its time "
+            "limit, "
+            "or a driver fault): start again from the last checkpoint",
+            index, device->base.caps.name, what, name);
+    default:
+        return dart_fail(
+            DART_DEVICE, "vulkan:%u (%s): %s: %s", index, device->base.caps.name, what, name);
+    }
+}
+
+dart_status vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last)
+{
+    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands};
+    device->base.submits++;
+    return vulkan_status(device,
+        vkQueueSubmit(device->queue, 1, &info, last ? device->fence : VK_NULL_HANDLE),
+        "vkQueueSubmit");
+}
+
+dart_status vulkan_wait(vulkan_device *device)
+{
+    VkResult result = vkWaitForFences(device->handle, 1, &device->fence, VK_TRUE, UINT64_MAX);
+    DART_TRY(vulkan_status(device, result, "vkWaitForFences"));
+    return vulkan_status(device, vkResetFences(device->handle, 1, &device->fence), "vkResetFences");
+}
+
+static bool has_extension(VkPhysicalDevice physical, const char *name)
+{
+    uint32_t count = 0;
+    bool found = false;
+    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS)
+        return false;
+    VkExtensionProperties *list = dart_calloc(count, sizeof *list);
+    if (list && vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) == VK_SUCCESS)
+        for (uint32_t i = 0; i < count; i++) found |= strcmp(list[i].extensionName, name) == 0;
+    free(list);
+    return found;
+}
+
+static void version_text(char *out, size_t size, const char *prefix, uint32_t version)
+{
+    snprintf(out, size, "%s%u.%u.%u", prefix, VK_API_VERSION_MAJOR(version),
+        VK_API_VERSION_MINOR(version), VK_API_VERSION_PATCH(version));
+}
+
+static void fill_features(dart_caps *caps, VkPhysicalDevice physical)
+{
+    VkPhysicalDeviceShaderFloat16Int8Features half = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES};
+    VkPhysicalDevice16BitStorageFeatures storage = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
+        .pNext = has_extension(physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME) ? &half : NULL};
+    VkPhysicalDeviceFeatures2 features = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage};
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    caps->storage16 = storage.storageBuffer16BitAccess;
+    caps->arith16 = half.shaderFloat16;
+}
+
+static void fill_caps(vulkan_device *device)
+{
+    dart_caps *caps = &device->base.caps;
+    VkPhysicalDeviceDriverProperties driver = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
+    bool has_driver = has_extension(device->physical, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
+    VkPhysicalDeviceSubgroupProperties subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
+        .pNext = has_driver ? &driver : NULL};
+    VkPhysicalDeviceMaintenance3Properties maintenance = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &subgroup};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &maintenance};
+    vkGetPhysicalDeviceProperties2(device->physical, &properties);
+    const VkPhysicalDeviceProperties *p = &properties.properties;
+    const VkPhysicalDeviceLimits *limits = &p->limits;
+
+    snprintf(caps->name, sizeof caps->name, "%s", p->deviceName);
+    version_text(caps->api, sizeof caps->api, "Vulkan ", p->apiVersion);
+    if (has_driver) {
+        size_t used = (size_t)snprintf(caps->driver, sizeof caps->driver, "%s", driver.driverName);
+        if (used < sizeof caps->driver && driver.driverInfo[0])
+            snprintf(caps->driver + used, sizeof caps->driver - used, " %s", driver.driverInfo);
+    } else {
+        version_text(caps->driver, sizeof caps->driver, "", p->driverVersion);
+    }
+    caps->max_alloc = maintenance.maxMemoryAllocationSize;
+    caps->max_binding = limits->maxStorageBufferRange;
+    for (int i = 0; i < 3; i++) caps->max_groups[i] = limits->maxComputeWorkGroupCount[i];
+    caps->max_invocations = limits->maxComputeWorkGroupInvocations;
+    for (int i = 0; i < 2; i++) /* kernels use two axes and stay within either */
+        if (limits->maxComputeWorkGroupSize[i] < caps->max_invocations)
+            caps->max_invocations = limits->maxComputeWorkGroupSize[i];
+    caps->max_shared = limits->maxComputeSharedMemorySize;
+    caps->max_buffers = limits->maxPerStageDescriptorStorageBuffers;
+    caps->max_params = limits->maxPushConstantsSize;
+    caps->offset_align = limits->minStorageBufferOffsetAlignment > 256
+                             ? (uint32_t)limits->minStorageBufferOffsetAlignment
+                             : 256;
+    if ((subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+        (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
+        caps->subgroup = subgroup.subgroupSize;
+    caps->word = 4;
+    caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    if (caps->on_cpu) caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    fill_features(caps, device->physical);
+
+    device->unified = caps->on_cpu || p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+    device->tick_s = (double)limits->timestampPeriod * 1e-9;
+}
+
+static dart_status pick_physical(vulkan_device *device, VkInstance instance, uint32_t index)
+{
+    uint32_t count = 0;
+    DART_TRY(vulkan_status(
+        device, vkEnumeratePhysicalDevices(instance, &count, NULL), "vkEnumeratePhysicalDevices"));
+    if (count == 0 && index == 0)
+        return dart_fail(DART_DEVICE, "vulkan: the installed drivers offer no device");
+    if (index >= count) return DART_FAILED;
+    VkPhysicalDevice *list = dart_calloc(count, sizeof(VkPhysicalDevice));
+    if (!list) return DART_MEMORY;
+    VkResult result = vkEnumeratePhysicalDevices(instance, &count, list);
+    if (index < count) device->physical = list[index];
+    free(list);
+    DART_TRY(vulkan_status(device, result, "vkEnumeratePhysicalDevices"));
+
+    VkPhysicalDeviceProperties properties;
+    vkGetPhysicalDeviceProperties(device->physical, &properties);
+    if (properties.apiVersion < VK_API_VERSION_1_1)
+        return dart_fail(DART_DEVICE,
+            "vulkan:%u (%s): the driver offers Vulkan %u.%u, 1.1 or newer is needed; update it",
+            index, properties.deviceName, VK_API_VERSION_MAJOR(properties.apiVersion),
+            VK_API_VERSION_MINOR(properties.apiVersion));
+    return DART_OK;
+}
+
+static dart_status pick_family(vulkan_device *device)
+{
+    VkQueueFamilyProperties list[32];
+    uint32_t count = 32;
+    vkGetPhysicalDeviceQueueFamilyProperties(device->physical, &count, list);
+    for (uint32_t i = 0; i < count; i++)
+        if (list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
+            device->family = i;
+            device->tick_bits = list[i].timestampValidBits;
+            return DART_OK;
+        }
+    return dart_fail(DART_DEVICE, "vulkan:%u (%s): the device has no compute queue",
+        device->base.index, device->base.caps.name);
+}
+
+static dart_status make_device(vulkan_device *device)
+{
+    float priority = 1;
+    VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+        .queueFamilyIndex = device->family,
+        .queueCount = 1,
+        .pQueuePriorities = &priority};
+    VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .queueCreateInfoCount = 1,
+        .pQueueCreateInfos = &queue}; /* the portable kernels need no optional feature */
+    DART_TRY(vulkan_status(
+        device, vkCreateDevice(device->physical, &info, NULL, &device->handle), "vkCreateDevice"));
+    vkGetDeviceQueue(device->handle, device->family, 0, &device->queue);
+
+    VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
+    DART_TRY(vulkan_status(
+        device, vkCreateFence(device->handle, &fence, NULL, &device->fence), "vkCreateFence"));
+    VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
+        .queueFamilyIndex = device->family};
+    DART_TRY(vulkan_status(device, vkCreateCommandPool(device->handle, &pool, NULL, &device->pool),
+        "vkCreateCommandPool"));
+    VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = device->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1};
+    return vulkan_status(device,
+        vkAllocateCommandBuffers(device->handle, &commands, &device->transfer),
+        "vkAllocateCommandBuffers");
+}
+
+/* caps.memory: the heap that a storage buffer of ours would come from. */
+static dart_status find_heap(vulkan_device *device)
+{
+    vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+    VkBufferCreateInfo info = vulkan_buffer_info(4096);
+    VkBuffer probe;
+    DART_TRY(vulkan_status(
+        device, vkCreateBuffer(device->handle, &info, NULL, &probe), "vkCreateBuffer"));
+    VkMemoryRequirements needs;
+    vkGetBufferMemoryRequirements(device->handle, probe, &needs);
+    vkDestroyBuffer(device->handle, probe, NULL);
+    uint32_t type = vulkan_memory_type(device, DART_MEM_DEVICE, needs.memoryTypeBits);
+    if (type == UINT32_MAX ||
+        vulkan_memory_type(device, DART_MEM_HOST, needs.memoryTypeBits) == UINT32_MAX)
+        return dart_fail(DART_DEVICE, "vulkan:%u (%s): no memory type fits a storage buffer",
+            device->base.index, device->base.caps.name);
+    device->base.caps.memory =
+        device->memory.memoryHeaps[device->memory.memoryTypes[type].heapIndex].size;
+    return DART_OK;
+}
+
+static void vulkan_close(dart_device *base)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    if (device->handle) {
+        vkDeviceWaitIdle(device->handle);
+        vulkan_pipelines_close(device);
+        for (size_t i = 0; i < device->buffer_capacity; i++)
+            vulkan_buffer_destroy(device, &device->buffers[i]);
+        vulkan_buffer_destroy(device, &device->staging);
+        vkDestroyCommandPool(device->handle, device->pool, NULL);
+        vkDestroyFence(device->handle, device->fence, NULL);
+        vkDestroyDevice(device->handle, NULL);
+    }
+    free(device->buffers);
+    free(device);
+    vulkan_instance_release();
+}
+
+static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_device **out_device)
+{
+    VkInstance instance;
+    dart_status status = vulkan_instance_acquire(&instance);
+    if (status != DART_OK) return index == 0 ? status : DART_FAILED;
+    vulkan_device *device = dart_calloc(1, sizeof *device);
+    if (!device) {
+        vulkan_instance_release();
+        return DART_MEMORY;
+    }
+    device->base.backend = &dart_backend_vulkan;
+    device->base.index = index;
+    DART_GOTO(pick_physical(device, instance, index));
+    fill_caps(device);
+    DART_GOTO(pick_family(device));
+    DART_GOTO(make_device(device));
+    DART_GOTO(find_heap(device));
+    dart_caps_limit(&device->base.caps, limits);
+    DART_GOTO(vulkan_pipelines_open(device));
+    *out_device = &device->base;
+done:
+    if (status != DART_OK) vulkan_close(&device->base);
+    return status;
+}
+
+const dart_backend dart_backend_vulkan = {
+    .name = "vulkan",
+    .open = vulkan_open,
+    .close = vulkan_close,
+    .alloc = vulkan_alloc,
+    .free = vulkan_free,
+    .write = vulkan_write,
+    .read = vulkan_read,
+    .build = vulkan_build,
+    .run = vulkan_run,
+    .drop = vulkan_drop,
+};

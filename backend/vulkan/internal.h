@@ -1,0 +1,78 @@
+/* What the files of the Vulkan driver share. */
+#ifndef DART_VULKAN_INTERNAL_H
+#define DART_VULKAN_INTERNAL_H
+
+#include <vulkan/vulkan.h>
+#include "backend.h"
+
+typedef struct vulkan_buffer {
+    VkBuffer handle; /* VK_NULL_HANDLE: a free slot */
+    VkDeviceMemory memory;
+    void *map; /* NULL: not visible to the host */
+    uint64_t bytes;
+} vulkan_buffer;
+
+typedef struct vulkan_device {
+    dart_device base; /* first: a dart_device is a vulkan_device */
+    VkPhysicalDevice physical;
+    VkDevice handle;
+    VkQueue queue;
+    uint32_t family;
+    VkPhysicalDeviceMemoryProperties memory;
+    bool unified;       /* one memory for host and device */
+    uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
+    double tick_s;      /* seconds of one timestamp unit */
+    VkFence fence;
+    VkCommandPool pool; /* of `transfer` */
+    VkCommandBuffer transfer;
+    vulkan_buffer staging; /* made when first needed, then kept */
+    vulkan_buffer *buffers;
+    size_t buffer_capacity;
+    VkDescriptorSetLayout set_layout[DART_MAX_BUFS + 1]; /* by number of buffers */
+    VkPipelineLayout layout[DART_MAX_BUFS + 1];
+    VkShaderModule module[DART_KERNELS];
+    struct vulkan_pipeline *pipelines; /* uthash, by kernel and tune values */
+    VkPipelineCache cache;
+    char cache_path[512];
+    bool cache_dirty;
+} vulkan_device;
+
+/* instance.c: one instance for all open devices; released by the last of them. */
+dart_status vulkan_instance_acquire(VkInstance *out_instance);
+void vulkan_instance_release(void);
+
+/* device.c */
+/* OK for VK_SUCCESS; else a sentence with the device, `what` and the result's name. */
+dart_status vulkan_status(const vulkan_device *device, VkResult result, const char *what);
+const char *vulkan_result_name(VkResult result);
+dart_status vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last);
+dart_status vulkan_wait(vulkan_device *device); /* for the submission that was the last */
+
+/* buffer.c */
+dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+void vulkan_free(dart_device *base, dart_buffer buffer);
+dart_status vulkan_write(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
+dart_status vulkan_read(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
+void vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer);
+/* Memory type that buffers of this kind come from, UINT32_MAX if there is none. */
+uint32_t vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t allowed_types);
+VkBufferCreateInfo vulkan_buffer_info(uint64_t bytes);
+
+/* pipeline.c */
+dart_status vulkan_pipelines_open(vulkan_device *device);
+void vulkan_pipelines_close(vulkan_device *device);
+dart_status vulkan_pipeline_get(
+    vulkan_device *device, const dart_launch *launch, VkPipeline *out_pipeline);
+void vulkan_cache_save(vulkan_device *device); /* a failure is only logged */
+
+extern const dart_backend dart_backend_vulkan;
+
+/* program.c */
+dart_status vulkan_build(
+    dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
+dart_status vulkan_run(dart_device *base, dart_program *program, double *seconds);
+void vulkan_drop(dart_device *base, dart_program *program);
+
+#endif

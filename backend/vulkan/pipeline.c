@@ -1,0 +1,224 @@
+/* Compute pipelines: one for each kernel and set of tune values, kept until the device is closed;
+ * the driver's own pipeline cache on disk. */
+#include "internal.h"
+#include "file.h"
+#include "log.h"
+#include "vulkan_spirv.inc" /* made by CMake: the arrays and `spirv_table` */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <xxhash.h>
+
+typedef struct vulkan_pipeline_key {
+    uint32_t kernel, tune[DART_MAX_TUNE];
+} vulkan_pipeline_key;
+
+typedef struct vulkan_pipeline {
+    vulkan_pipeline_key key;
+    VkPipeline handle;
+    UT_hash_handle hh;
+} vulkan_pipeline;
+
+/* ---- pipeline cache on disk ---- */
+
+/* The file: this header, then the driver's data. The sum guards drivers that do not check their
+ * own. */
+typedef struct cache_header {
+    char magic[8];
+    uint64_t bytes, sum;
+} cache_header;
+
+static const char cache_magic[8] = "DARTVKP";
+enum { DRIVER_HEADER_BYTES = 32 }; /* VkPipelineCacheHeaderVersionOne: a cache with nothing in it */
+
+static void cache_name(vulkan_device *device)
+{
+    VkPhysicalDeviceProperties p;
+    vkGetPhysicalDeviceProperties(device->physical, &p);
+    char folder[400], uuid[2 * VK_UUID_SIZE + 1];
+    for (int i = 0; i < VK_UUID_SIZE; i++)
+        snprintf(uuid + 2 * i, 3, "%02x", p.pipelineCacheUUID[i]);
+    if (dart_cache_dir(folder, sizeof folder) != DART_OK) return;
+    snprintf(device->cache_path, sizeof device->cache_path, "%s/vulkan-%s-%04x-%08x.bin", folder,
+        uuid, p.vendorID, p.driverVersion);
+}
+
+static bool cache_valid(const char *data, size_t size)
+{
+    cache_header header;
+    if (size < sizeof header) return false;
+    memcpy(&header, data, sizeof header);
+    return memcmp(header.magic, cache_magic, sizeof cache_magic) == 0 &&
+           header.bytes == size - sizeof header &&
+           header.sum == XXH3_64bits(data + sizeof header, size - sizeof header);
+}
+
+static dart_status cache_open(vulkan_device *device)
+{
+    char *data = NULL;
+    size_t size = 0;
+    VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
+    cache_name(device);
+    if (device->cache_path[0] && dart_file_exists(device->cache_path) &&
+        dart_file_read(device->cache_path, &data, &size) == DART_OK) {
+        if (cache_valid(data, size)) {
+            info.initialDataSize = size - sizeof(cache_header);
+            info.pInitialData = data + sizeof(cache_header);
+        } else {
+            dart_log(1, "vulkan: %s is damaged and not used", device->cache_path);
+        }
+    }
+    VkResult result = vkCreatePipelineCache(device->handle, &info, NULL, &device->cache);
+    free(data);
+    return vulkan_status(device, result, "vkCreatePipelineCache");
+}
+
+void vulkan_cache_save(vulkan_device *device)
+{
+    size_t size = 0;
+    if (!device->cache_dirty || !device->cache_path[0]) return;
+    device->cache_dirty = false;
+    if (vkGetPipelineCacheData(device->handle, device->cache, &size, NULL) != VK_SUCCESS ||
+        size <= DRIVER_HEADER_BYTES)
+        return;
+    char *file = dart_calloc(1, sizeof(cache_header) + size);
+    if (!file) return;
+    char *data = file + sizeof(cache_header);
+    if (vkGetPipelineCacheData(device->handle, device->cache, &size, data) == VK_SUCCESS) {
+        cache_header header = {.bytes = size, .sum = XXH3_64bits(data, size)};
+        memcpy(header.magic, cache_magic, sizeof cache_magic);
+        memcpy(file, &header, sizeof header);
+        if (dart_file_write_atomic(device->cache_path, file, sizeof header + size) != DART_OK)
+            dart_log(1, "vulkan: the pipeline cache was not saved: %s", dart_error_text());
+    }
+    free(file);
+}
+
+/* ---- layouts ---- */
+
+/* One set layout per number of buffers and one push constant range for all, so that a bound set
+ * stays valid from kernel to kernel. */
+static dart_status make_layouts(vulkan_device *device)
+{
+    VkDescriptorSetLayoutBinding bindings[DART_MAX_BUFS];
+    for (uint32_t i = 0; i < DART_MAX_BUFS; i++)
+        bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .descriptorCount = 1,
+            .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+    VkPushConstantRange push = {
+        .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT, .size = DART_MAX_PARAM_BYTES};
+    for (uint32_t n = 1; n <= DART_MAX_BUFS; n++) {
+        VkDescriptorSetLayoutCreateInfo set = {
+            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
+            .bindingCount = n,
+            .pBindings = bindings};
+        DART_TRY(vulkan_status(device,
+            vkCreateDescriptorSetLayout(device->handle, &set, NULL, &device->set_layout[n]),
+            "vkCreateDescriptorSetLayout"));
+        VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
+            .setLayoutCount = 1,
+            .pSetLayouts = &device->set_layout[n],
+            .pushConstantRangeCount = 1,
+            .pPushConstantRanges = &push};
+        DART_TRY(vulkan_status(device,
+            vkCreatePipelineLayout(device->handle, &layout, NULL, &device->layout[n]),
+            "vkCreatePipelineLayout"));
+    }
+    return DART_OK;
+}
+
+dart_status vulkan_pipelines_open(vulkan_device *device)
+{
+    DART_TRY(make_layouts(device));
+    return cache_open(device);
+}
+
+void vulkan_pipelines_close(vulkan_device *device)
+{
+    vulkan_pipeline *pipeline, *next;
+    HASH_ITER(hh, device->pipelines, pipeline, next)
+    {
+        HASH_DEL(device->pipelines, pipeline);
+        vkDestroyPipeline(device->handle, pipeline->handle, NULL);
+        free(pipeline);
+    }
+    for (int k = 0; k < DART_KERNELS; k++)
+        vkDestroyShaderModule(device->handle, device->module[k], NULL);
+    for (int n = 0; n <= DART_MAX_BUFS; n++) {
+        vkDestroyPipelineLayout(device->handle, device->layout[n], NULL);
+        vkDestroyDescriptorSetLayout(device->handle, device->set_layout[n], NULL);
+    }
+    vkDestroyPipelineCache(device->handle, device->cache, NULL);
+}
+
+/* ---- pipelines ---- */
+
+static dart_status module_get(vulkan_device *device, dart_kernel kernel, VkShaderModule *out_module)
+{
+    const spirv_row *row = NULL;
+    for (size_t i = 0; i < sizeof spirv_table / sizeof spirv_table[0]; i++)
+        if (spirv_table[i].kernel == kernel && !spirv_table[i].feature[0]) row = &spirv_table[i];
+    if (!row)
+        return dart_fail(DART_DEVICE, "vulkan:%u: kernel %s was not compiled for Vulkan",
+            device->base.index, dart_kernel_info_of(kernel)->name);
+    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
+        .codeSize = row->bytes,
+        .pCode = row->code};
+    if (!device->module[kernel])
+        DART_TRY(vulkan_status(device,
+            vkCreateShaderModule(device->handle, &info, NULL, &device->module[kernel]),
+            "vkCreateShaderModule"));
+    *out_module = device->module[kernel];
+    return DART_OK;
+}
+
+static dart_status make_pipeline(vulkan_device *device, const dart_launch *launch, VkPipeline *out)
+{
+    VkShaderModule module;
+    DART_TRY(module_get(device, launch->kernel, &module));
+    VkSpecializationMapEntry entries[DART_MAX_TUNE];
+    for (uint32_t i = 0; i < launch->tunes; i++)
+        entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
+    VkSpecializationInfo constants = {.mapEntryCount = launch->tunes,
+        .pMapEntries = entries,
+        .dataSize = 4 * (size_t)launch->tunes,
+        .pData = launch->tune};
+    VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+            .module = module,
+            .pName = "main",
+            .pSpecializationInfo = &constants},
+        .layout = device->layout[launch->buffers]};
+    VkResult result = vkCreateComputePipelines(device->handle, device->cache, 1, &info, NULL, out);
+    if (result == VK_SUCCESS) return DART_OK;
+    char what[96];
+    snprintf(what, sizeof what, "vkCreateComputePipelines for kernel %s",
+        dart_kernel_info_of(launch->kernel)->name);
+    return vulkan_status(device, result, what);
+}
+
+dart_status vulkan_pipeline_get(
+    vulkan_device *device, const dart_launch *launch, VkPipeline *out_pipeline)
+{
+    vulkan_pipeline_key key = {.kernel = (uint32_t)launch->kernel};
+    memcpy(key.tune, launch->tune, launch->tunes * sizeof key.tune[0]);
+    vulkan_pipeline *pipeline;
+    HASH_FIND(hh, device->pipelines, &key, sizeof key, pipeline);
+    if (!pipeline) {
+        pipeline = dart_calloc(1, sizeof *pipeline);
+        if (!pipeline) return DART_MEMORY;
+        pipeline->key = key;
+        dart_status status = make_pipeline(device, launch, &pipeline->handle);
+        if (status != DART_OK) {
+            free(pipeline);
+            return status;
+        }
+        HASH_ADD(hh, device->pipelines, key, sizeof pipeline->key, pipeline);
+        device->cache_dirty = true;
+    }
+    *out_pipeline = pipeline->handle;
+    return DART_OK;
+}

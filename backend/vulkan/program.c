@@ -1,0 +1,296 @@
+/* A launch list recorded once into command buffers and replayed: descriptor sets written once,
+ * parameters as push constants, a memory barrier where the planner asks for one. */
+#include "internal.h"
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+/* With a watchdog the list is cut into submissions of so many launches. */
+enum { LAUNCHES_PER_SUBMIT = 64 };
+
+typedef struct set_key {
+    uint64_t buffers; /* their number */
+    dart_slice slice[DART_MAX_BUFS];
+} set_key;
+
+typedef struct set_entry {
+    set_key key;
+    VkDescriptorSet set;
+    UT_hash_handle hh;
+} set_entry;
+
+typedef struct step {
+    VkPipeline pipeline;
+    VkDescriptorSet set;
+} step;
+
+struct dart_program {
+    dart_launch *list; /* owned copy: the timed form is recorded when first asked for */
+    step *steps;
+    uint32_t count;
+    uint32_t parts, per_part; /* submissions, launches in each */
+    VkDescriptorPool sets;
+    VkCommandPool pool;
+    VkCommandBuffer *plain, *timed; /* (parts) each; timed is NULL until needed */
+    VkQueryPool queries;
+    uint64_t *ticks; /* (count + parts): part i's first stamp is at i * (per_part + 1) */
+};
+
+/* ---- descriptor sets ---- */
+
+static set_key key_of(const dart_launch *launch)
+{
+    set_key key;
+    memset(&key, 0, sizeof key); /* padding too: the key is hashed as bytes */
+    key.buffers = launch->buffers;
+    for (uint32_t i = 0; i < launch->buffers; i++) {
+        key.slice[i].buffer = launch->buf[i].buffer;
+        key.slice[i].offset = launch->buf[i].offset;
+        key.slice[i].words = launch->buf[i].words;
+    }
+    return key;
+}
+
+static dart_status write_set(
+    vulkan_device *device, const set_key *key, VkDescriptorPool pool, VkDescriptorSet *out_set)
+{
+    VkDescriptorSetAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = pool,
+        .descriptorSetCount = 1,
+        .pSetLayouts = &device->set_layout[key->buffers]};
+    DART_TRY(vulkan_status(device, vkAllocateDescriptorSets(device->handle, &info, out_set),
+        "vkAllocateDescriptorSets"));
+    VkDescriptorBufferInfo buffers[DART_MAX_BUFS];
+    for (uint32_t i = 0; i < key->buffers; i++)
+        buffers[i] =
+            (VkDescriptorBufferInfo){.buffer = device->buffers[key->slice[i].buffer - 1].handle,
+                .offset = key->slice[i].offset * 4,
+                .range = key->slice[i].words * 4};
+    VkWriteDescriptorSet write = {.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+        .dstSet = *out_set,
+        .descriptorCount = (uint32_t)key->buffers,
+        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+        .pBufferInfo = buffers};
+    /* One write fills the consecutive bindings 0, 1, ...: they are alike. */
+    vkUpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
+    return DART_OK;
+}
+
+static dart_status make_sets(vulkan_device *device, dart_program *program)
+{
+    dart_status status = DART_OK;
+    set_entry *table = NULL, *entry, *next;
+    uint32_t sets = 0, buffers = 0;
+    set_entry *entries = dart_calloc(program->count, sizeof *entries);
+    set_entry **of = dart_calloc(program->count, sizeof(set_entry *));
+    if (!entries || !of) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint32_t i = 0; i < program->count; i++) {
+        set_key key = key_of(&program->list[i]);
+        HASH_FIND(hh, table, &key, sizeof key, entry);
+        if (!entry) {
+            entry = &entries[sets++];
+            memcpy(&entry->key, &key, sizeof key);
+            buffers += program->list[i].buffers;
+            HASH_ADD(hh, table, key, sizeof entry->key, entry);
+        }
+        of[i] = entry;
+    }
+    VkDescriptorPoolSize size = {
+        .type = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = buffers};
+    VkDescriptorPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = sets,
+        .poolSizeCount = 1,
+        .pPoolSizes = &size};
+    DART_GOTO(
+        vulkan_status(device, vkCreateDescriptorPool(device->handle, &info, NULL, &program->sets),
+            "vkCreateDescriptorPool"));
+    for (uint32_t i = 0; i < sets; i++)
+        DART_GOTO(write_set(device, &entries[i].key, program->sets, &entries[i].set));
+    for (uint32_t i = 0; i < program->count; i++) program->steps[i].set = of[i]->set;
+done:
+    HASH_ITER(hh, table, entry, next) HASH_DEL(table, entry);
+    free(entries);
+    free(of);
+    return status;
+}
+
+/* ---- recording ---- */
+
+static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags from_access,
+    VkPipelineStageFlags to, VkAccessFlags to_access)
+{
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+        .srcAccessMask = from_access,
+        .dstAccessMask = to_access};
+    vkCmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+/* Launches [first, end) into one command buffer. Timed: every launch waits, with a stamp on both
+ * sides. */
+static dart_status record(vulkan_device *device, dart_program *program, uint32_t part, bool timed)
+{
+    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
+    const VkAccessFlags shader = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
+    const uint32_t first = part * program->per_part;
+    const uint32_t left = program->count - first;
+    const uint32_t end = first + (left < program->per_part ? left : program->per_part);
+    const uint32_t stamp = part * (program->per_part + 1);
+    VkCommandBuffer commands = timed ? program->timed[part] : program->plain[part];
+    VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
+    DART_TRY(vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
+
+    /* Earlier submissions, copies and host writes come before all of this. */
+    barrier(commands, compute | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
+        VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT,
+        compute, shader);
+    if (timed) {
+        vkCmdResetQueryPool(commands, program->queries, stamp, end - first + 1);
+        vkCmdWriteTimestamp(
+            commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries, stamp);
+    }
+    VkPipeline pipeline = VK_NULL_HANDLE;
+    VkDescriptorSet set = VK_NULL_HANDLE;
+    for (uint32_t i = first; i < end; i++) {
+        const dart_launch *launch = &program->list[i];
+        const step *s = &program->steps[i];
+        VkPipelineLayout layout = device->layout[launch->buffers];
+        if (i > first && (launch->wait || timed))
+            barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, compute, shader);
+        if (s->pipeline != pipeline)
+            vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, s->pipeline);
+        if (s->set != set)
+            vkCmdBindDescriptorSets(
+                commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &s->set, 0, NULL);
+        pipeline = s->pipeline;
+        set = s->set;
+        vkCmdPushConstants(
+            commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, launch->param_bytes, launch->param);
+        vkCmdDispatch(commands, launch->groups[0], launch->groups[1], launch->groups[2]);
+        if (timed)
+            vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
+                stamp + i - first + 1);
+    }
+    barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+        VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+    return vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
+}
+
+static dart_status record_all(
+    vulkan_device *device, dart_program *program, VkCommandBuffer **buffers, bool timed)
+{
+    *buffers = dart_calloc(program->parts, sizeof(VkCommandBuffer));
+    if (!*buffers) return DART_MEMORY;
+    VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = program->pool,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = program->parts};
+    DART_TRY(vulkan_status(device, vkAllocateCommandBuffers(device->handle, &info, *buffers),
+        "vkAllocateCommandBuffers"));
+    for (uint32_t part = 0; part < program->parts; part++)
+        DART_TRY(record(device, program, part, timed));
+    return DART_OK;
+}
+
+dart_status vulkan_build(
+    dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    dart_status status = DART_OK;
+    dart_program *program = dart_calloc(1, sizeof *program);
+    if (!program) return DART_MEMORY;
+    program->count = count;
+    program->per_part =
+        base->caps.max_dispatch_s > 0 && count > LAUNCHES_PER_SUBMIT ? LAUNCHES_PER_SUBMIT : count;
+    program->parts = count ? (count + program->per_part - 1) / program->per_part : 0;
+    program->list = dart_calloc(count, sizeof *list);
+    program->steps = dart_calloc(count, sizeof *program->steps);
+    if (!program->list || !program->steps) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    if (count == 0) goto done;
+    memcpy(program->list, list, count * sizeof *list);
+    for (uint32_t i = 0; i < count; i++)
+        DART_GOTO(vulkan_pipeline_get(device, &list[i], &program->steps[i].pipeline));
+    vulkan_cache_save(device);
+    DART_GOTO(make_sets(device, program));
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
+    DART_GOTO(vulkan_status(device,
+        vkCreateCommandPool(device->handle, &pool, NULL, &program->pool), "vkCreateCommandPool"));
+    DART_GOTO(record_all(device, program, &program->plain, false));
+done:
+    if (status == DART_OK)
+        *out_program = program;
+    else
+        vulkan_drop(base, program);
+    return status;
+}
+
+/* ---- running ---- */
+
+static dart_status prepare_timing(vulkan_device *device, dart_program *program)
+{
+    if (device->tick_bits == 0)
+        return dart_fail(DART_DEVICE,
+            "vulkan:%u (%s): the device has no timestamps, so launches cannot be timed one by one",
+            device->base.index, device->base.caps.name);
+    const uint32_t stamps = program->count + program->parts;
+    if (!program->queries) {
+        VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
+            .queryType = VK_QUERY_TYPE_TIMESTAMP,
+            .queryCount = stamps};
+        DART_TRY(
+            vulkan_status(device, vkCreateQueryPool(device->handle, &info, NULL, &program->queries),
+                "vkCreateQueryPool"));
+    }
+    if (!program->ticks) program->ticks = dart_calloc(stamps, sizeof *program->ticks);
+    if (!program->ticks) return DART_MEMORY;
+    return program->timed ? DART_OK : record_all(device, program, &program->timed, true);
+}
+
+static dart_status read_times(vulkan_device *device, dart_program *program, double *seconds)
+{
+    const uint32_t stamps = program->count + program->parts;
+    const uint64_t mask =
+        device->tick_bits >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << device->tick_bits) - 1;
+    DART_TRY(vulkan_status(device,
+        vkGetQueryPoolResults(device->handle, program->queries, 0, stamps,
+            stamps * sizeof *program->ticks, program->ticks, sizeof *program->ticks,
+            VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
+        "vkGetQueryPoolResults"));
+    for (uint32_t i = 0; i < program->count; i++) {
+        const uint64_t *tick = &program->ticks[i + i / program->per_part];
+        seconds[i] = (double)((tick[1] - tick[0]) & mask) * device->tick_s;
+    }
+    return DART_OK;
+}
+
+dart_status vulkan_run(dart_device *base, dart_program *program, double *seconds)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    if (program->count == 0) return DART_OK;
+    if (seconds) DART_TRY(prepare_timing(device, program));
+    VkCommandBuffer *commands = seconds ? program->timed : program->plain;
+    for (uint32_t part = 0; part < program->parts; part++)
+        DART_TRY(vulkan_submit(device, commands[part], part + 1 == program->parts));
+    DART_TRY(vulkan_wait(device));
+    return seconds ? read_times(device, program, seconds) : DART_OK;
+}
+
+void vulkan_drop(dart_device *base, dart_program *program)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    vkDestroyQueryPool(device->handle, program->queries, NULL);
+    vkDestroyCommandPool(device->handle, program->pool, NULL); /* frees its command buffers */
+    vkDestroyDescriptorPool(device->handle, program->sets, NULL);
+    free(program->plain);
+    free(program->timed);
+    free(program->ticks);
+    free(program->list);
+    free(program->steps);
+    free(program);
+}

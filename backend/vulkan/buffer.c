@@ -79,7 +79,8 @@ static dart_status make_buffer(
     }
     DART_GOTO(vulkan_status(device, vkBindBufferMemory(device->handle, out->handle, out->memory, 0),
         "vkBindBufferMemory"));
-    if ((device->memory.memoryTypes[type].propertyFlags & visible) == visible)
+    if ((device->memory.memoryTypes[type].propertyFlags & visible) == visible &&
+        (kind == DART_MEM_HOST || !device->always_stage))
         DART_GOTO(vulkan_status(device,
             vkMapMemory(device->handle, out->memory, 0, VK_WHOLE_SIZE, 0, &out->map),
             "vkMapMemory"));
@@ -135,7 +136,7 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
 {
     vulkan_device *device = (vulkan_device *)base;
     uint64_t bytes;
-    size_t slot;
+    size_t slot = 0;
     if (!dart_mul_u64(words, base->caps.word, &bytes)) bytes = UINT64_MAX;
     if (base->caps.max_alloc && bytes > base->caps.max_alloc)
         return dart_fail(DART_MEMORY,

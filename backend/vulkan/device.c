@@ -131,12 +131,11 @@ static void fill_caps(vulkan_device *device)
     const VkPhysicalDeviceProperties *p = &properties.properties;
     const VkPhysicalDeviceLimits *limits = &p->limits;
 
-    snprintf(caps->name, sizeof caps->name, "%s", p->deviceName);
+    snprintf(caps->name, sizeof caps->name, "%.127s", p->deviceName);
     version_text(caps->api, sizeof caps->api, "Vulkan ", p->apiVersion);
     if (has_driver) {
-        size_t used = (size_t)snprintf(caps->driver, sizeof caps->driver, "%s", driver.driverName);
-        if (used < sizeof caps->driver && driver.driverInfo[0])
-            snprintf(caps->driver + used, sizeof caps->driver - used, " %s", driver.driverInfo);
+        snprintf(
+            caps->driver, sizeof caps->driver, "%.50s %.70s", driver.driverName, driver.driverInfo);
     } else {
         version_text(caps->driver, sizeof caps->driver, "", p->driverVersion);
     }
@@ -287,6 +286,8 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     }
     device->base.backend = &dart_backend_vulkan;
     device->base.index = index;
+    const char *staging = getenv("DART_VULKAN_STAGING");
+    device->always_stage = staging && strcmp(staging, "1") == 0;
     DART_GOTO(pick_physical(device, instance, index));
     fill_caps(device);
     DART_GOTO(pick_family(device));

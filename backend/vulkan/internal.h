@@ -19,7 +19,9 @@ typedef struct vulkan_device {
     VkQueue queue;
     uint32_t family;
     VkPhysicalDeviceMemoryProperties memory;
-    bool unified;       /* one memory for host and device */
+    bool unified;      /* one memory for host and device */
+    bool always_stage; /* DART_VULKAN_STAGING=1: device buffers are not mapped, as on a discrete GPU
+                        */
     uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
     double tick_s;      /* seconds of one timestamp unit */
     VkFence fence;

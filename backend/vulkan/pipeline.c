@@ -37,7 +37,7 @@ static void cache_name(vulkan_device *device)
     VkPhysicalDeviceProperties p;
     vkGetPhysicalDeviceProperties(device->physical, &p);
     char folder[400], uuid[2 * VK_UUID_SIZE + 1];
-    for (int i = 0; i < VK_UUID_SIZE; i++)
+    for (size_t i = 0; i < VK_UUID_SIZE; i++)
         snprintf(uuid + 2 * i, 3, "%02x", p.pipelineCacheUUID[i]);
     if (dart_cache_dir(folder, sizeof folder) != DART_OK) return;
     snprintf(device->cache_path, sizeof device->cache_path, "%s/vulkan-%s-%04x-%08x.bin", folder,
@@ -176,7 +176,7 @@ static dart_status module_get(vulkan_device *device, dart_kernel kernel, VkShade
 
 static dart_status make_pipeline(vulkan_device *device, const dart_launch *launch, VkPipeline *out)
 {
-    VkShaderModule module;
+    VkShaderModule module = VK_NULL_HANDLE;
     DART_TRY(module_get(device, launch->kernel, &module));
     VkSpecializationMapEntry entries[DART_MAX_TUNE];
     for (uint32_t i = 0; i < launch->tunes; i++)

@@ -1,0 +1,412 @@
+/* The registry of backends and the checked calls: what passes here, a driver may trust. */
+#include "backend.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef DART_HAVE_VULKAN
+extern const dart_backend dart_backend_vulkan;
+#endif
+#ifdef DART_HAVE_OPENCL
+extern const dart_backend dart_backend_opencl;
+#endif
+extern const dart_backend dart_backend_cpu, dart_backend_null, dart_backend_cpu64;
+
+static const dart_backend *const backends[] = {
+#ifdef DART_HAVE_VULKAN
+    &dart_backend_vulkan,
+#endif
+#ifdef DART_HAVE_OPENCL
+    &dart_backend_opencl,
+#endif
+    &dart_backend_cpu,
+    &dart_backend_null,
+    &dart_backend_cpu64,
+};
+
+struct dart_buffer_info {
+    uint64_t words;
+    bool alive;
+};
+
+const dart_backend *dart_backend_at(uint32_t index)
+{
+    return index < sizeof backends / sizeof *backends ? backends[index] : NULL;
+}
+
+const dart_backend *dart_backend_find(const char *name)
+{
+    for (uint32_t i = 0; dart_backend_at(i); i++)
+        if (strcmp(backends[i]->name, name) == 0) return backends[i];
+    return NULL;
+}
+
+/* ---- devices ---- */
+
+/* Backends of which a machine has exactly one device go by their bare name. */
+static bool is_single(const dart_backend *backend)
+{
+    return strcmp(backend->name, "vulkan") != 0 && strcmp(backend->name, "opencl") != 0;
+}
+
+const char *dart_device_id(const dart_device *device, char out[32])
+{
+    if (is_single(device->backend))
+        snprintf(out, 32, "%s", device->backend->name);
+    else
+        snprintf(out, 32, "%s:%" PRIu32, device->backend->name, device->index);
+    return out;
+}
+
+/* The ids that would open, for the sentence about one that does not. */
+static void list_devices(char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (uint32_t b = 0; dart_backend_at(b); b++)
+        for (uint32_t i = 0; i < 64; i++) {
+            dart_device *device;
+            if (backends[b]->open(i, NULL, &device) != DART_OK) break;
+            device->backend = backends[b];
+            device->index = i;
+            char id[32];
+            dart_device_id(device, id);
+            backends[b]->close(device);
+            int n = snprintf(out + used, size - used, "%s%s", used ? ", " : "", id);
+            used = n > 0 && used + (size_t)n < size ? used + (size_t)n : used;
+        }
+}
+
+static dart_status open_at(const dart_backend *backend, uint32_t index, const dart_limits *limits,
+    dart_device **out_device)
+{
+    *out_device = NULL;
+    dart_device *device = NULL;
+    DART_TRY(backend->open(index, limits, &device));
+    assert(device);
+    device->backend = backend;
+    device->index = index;
+    device->infos = NULL;
+    device->info_capacity = 0;
+    device->bytes_allocated = device->bytes_peak = 0;
+    *out_device = device;
+    return DART_OK;
+}
+
+static dart_status open_best(const dart_limits *limits, dart_device **out_device)
+{
+    for (uint32_t b = 0; dart_backend_at(b); b++) {
+        if (is_single(backends[b])) continue;
+        for (uint32_t i = 0; i < 64; i++) {
+            dart_device *device;
+            if (open_at(backends[b], i, limits, &device) != DART_OK) break;
+            if (!device->caps.on_cpu) {
+                *out_device = device;
+                return DART_OK;
+            }
+            dart_device_close(device);
+        }
+    }
+    return open_at(&dart_backend_cpu, 0, limits, out_device);
+}
+
+dart_status dart_device_open(const char *id, const dart_limits *limits, dart_device **out_device)
+{
+    *out_device = NULL;
+    if (strcmp(id, "auto") == 0) return open_best(limits, out_device);
+    char name[32];
+    size_t length = strcspn(id, ":");
+    uint32_t index = 0;
+    bool known = length < sizeof name;
+    if (known) {
+        memcpy(name, id, length);
+        name[length] = 0;
+    }
+    const dart_backend *backend = known ? dart_backend_find(name) : NULL;
+    if (backend && id[length] == ':') {
+        char *end;
+        unsigned long value = strtoul(id + length + 1, &end, 10);
+        bool digits = id[length + 1] >= '0' && id[length + 1] <= '9' && *end == 0;
+        if (!digits || value > 63 || (is_single(backend) && value)) backend = NULL;
+        index = (uint32_t)value;
+    }
+    if (backend) {
+        dart_status status = open_at(backend, index, limits, out_device);
+        if (status != DART_FAILED) return status;
+    }
+    char list[512];
+    list_devices(list, sizeof list);
+    return dart_fail(DART_USAGE,
+        "there is no device \"%s\"; this machine has %s; \"auto\" takes the best of them", id,
+        list);
+}
+
+void dart_device_close(dart_device *device)
+{
+    if (!device) return;
+    free(device->infos);
+    device->infos = NULL;
+    device->backend->close(device);
+}
+
+/* ---- buffers ---- */
+
+static dart_status check_buffer(const dart_device *device, dart_buffer buffer, const char *doing)
+{
+    if (buffer && buffer < device->info_capacity && device->infos[buffer].alive) return DART_OK;
+    return dart_fail(DART_FAILED,
+        "%s buffer %" PRIu32 " of %s: no such buffer is allocated; it was freed or never made",
+        doing, buffer, device->backend->name);
+}
+
+static dart_status check_range(const dart_device *device, dart_buffer buffer, uint64_t offset,
+    uint64_t words, const char *doing)
+{
+    DART_TRY(check_buffer(device, buffer, doing));
+    uint64_t end, size = device->infos[buffer].words;
+    if (dart_add_u64(offset, words, &end) && end <= size) return DART_OK;
+    return dart_fail(DART_FAILED,
+        "%s buffer %" PRIu32 ": words %" PRIu64 " + %" PRIu64 " reach past its end at %" PRIu64,
+        doing, buffer, offset, words, size);
+}
+
+dart_status dart_device_alloc(
+    dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+{
+    *out_buffer = 0;
+    const dart_caps *caps = &device->caps;
+    uint64_t bytes;
+    if (!words) return dart_fail(DART_FAILED, "a buffer of 0 words was asked for");
+    if (!dart_mul_u64(words, caps->word, &bytes))
+        return dart_fail(DART_MEMORY, "a buffer of %" PRIu64 " words is too large", words);
+    if (caps->max_alloc && bytes > caps->max_alloc)
+        return dart_fail(DART_MEMORY,
+            "a buffer of %.1f MiB exceeds the largest allocation of %s, %.1f MiB",
+            (double)bytes / 0x1p20, device->backend->name, (double)caps->max_alloc / 0x1p20);
+    if (caps->memory && (bytes > caps->memory || device->bytes_allocated > caps->memory - bytes))
+        return dart_fail(DART_MEMORY,
+            "a buffer of %.1f MiB does not fit: %.1f of %.1f MiB of %s are in use",
+            (double)bytes / 0x1p20, (double)device->bytes_allocated / 0x1p20,
+            (double)caps->memory / 0x1p20, device->backend->name);
+    dart_buffer buffer = 0;
+    DART_TRY(device->backend->alloc(device, kind, words, &buffer));
+    assert(buffer);
+    dart_status status = dart_grow(
+        (void **)&device->infos, &device->info_capacity, (size_t)buffer + 1, sizeof *device->infos);
+    if (status != DART_OK) {
+        device->backend->free(device, buffer);
+        return status;
+    }
+    assert(!device->infos[buffer].alive);
+    device->infos[buffer] = (struct dart_buffer_info){.words = words, .alive = true};
+    device->bytes_allocated += bytes;
+    if (device->bytes_peak < device->bytes_allocated) device->bytes_peak = device->bytes_allocated;
+    *out_buffer = buffer;
+    return DART_OK;
+}
+
+void dart_device_free(dart_device *device, dart_buffer buffer)
+{
+    if (!buffer) return;
+    bool alive = buffer < device->info_capacity && device->infos[buffer].alive;
+    assert(alive);
+    if (!alive) return;
+    device->bytes_allocated -= device->infos[buffer].words * device->caps.word;
+    device->infos[buffer].alive = false;
+    device->backend->free(device, buffer);
+}
+
+dart_status dart_device_write(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
+{
+    DART_TRY(check_range(device, buffer, offset, words, "writing"));
+    if (!words) return DART_OK;
+    return device->backend->write(device, buffer, offset, words, data);
+}
+
+dart_status dart_device_read(
+    dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
+{
+    DART_TRY(check_range(device, buffer, offset, words, "reading"));
+    if (!words) return DART_OK;
+    return device->backend->read(device, buffer, offset, words, data);
+}
+
+/* Copies that convert between the host's element type and the device's word go through a piece of
+ * the stack; those that do not are plain. */
+enum { PIECE = 512 };
+
+#define WRITER(suffix, host_type, word4_type, word8_type, plain_word)                              \
+    dart_status dart_device_write_##suffix(dart_device *device, dart_buffer buffer,                \
+        uint64_t offset, uint64_t count, const host_type *data)                                    \
+    {                                                                                              \
+        if (device->caps.word == (plain_word))                                                     \
+            return dart_device_write(device, buffer, offset, count, data);                         \
+        union {                                                                                    \
+            word4_type four[PIECE];                                                                \
+            word8_type eight[PIECE];                                                               \
+        } piece;                                                                                   \
+        for (uint64_t done = 0; done < count; done += PIECE) {                                     \
+            uint64_t n = count - done < PIECE ? count - done : PIECE;                              \
+            for (uint64_t i = 0; i < n; i++)                                                       \
+                if (device->caps.word == 8)                                                        \
+                    piece.eight[i] = (word8_type)data[done + i];                                   \
+                else                                                                               \
+                    piece.four[i] = (word4_type)data[done + i];                                    \
+            DART_TRY(dart_device_write(device, buffer, offset + done, n, &piece));                 \
+        }                                                                                          \
+        return DART_OK;                                                                            \
+    }
+
+#define READER(suffix, host_type, plain_word)                                                      \
+    dart_status dart_device_read_##suffix(                                                         \
+        dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, host_type *data) \
+    {                                                                                              \
+        if (device->caps.word == (plain_word))                                                     \
+            return dart_device_read(device, buffer, offset, count, data);                          \
+        union {                                                                                    \
+            float four[PIECE];                                                                     \
+            double eight[PIECE];                                                                   \
+        } piece;                                                                                   \
+        for (uint64_t done = 0; done < count; done += PIECE) {                                     \
+            uint64_t n = count - done < PIECE ? count - done : PIECE;                              \
+            DART_TRY(dart_device_read(device, buffer, offset + done, n, &piece));                  \
+            for (uint64_t i = 0; i < n; i++)                                                       \
+                data[done + i] =                                                                   \
+                    device->caps.word == 8 ? (host_type)piece.eight[i] : (host_type)piece.four[i]; \
+        }                                                                                          \
+        return DART_OK;                                                                            \
+    }
+
+WRITER(f32, float, float, double, 4)
+WRITER(f64, double, float, double, 8)
+WRITER(i32, int32_t, int32_t, int64_t, 4)
+READER(f32, float, 4)
+READER(f64, double, 8)
+
+/* ---- programs ---- */
+
+/* One failed rule of a launch; the sentence names the launch and the kernel. */
+#define LAUNCH_FAIL(...)                                                                           \
+    do {                                                                                           \
+        char what_[256];                                                                           \
+        snprintf(what_, sizeof what_, __VA_ARGS__);                                                \
+        return dart_fail(DART_FAILED, "launch %" PRIu32 " (%s): %s", index, info->name, what_);    \
+    } while (0)
+
+static dart_status check_groups(
+    const dart_caps *caps, const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
+{
+    for (int d = 0; d < 3; d++) {
+        uint32_t groups = launch->groups[d], most = caps->max_groups[d];
+        if (!groups) LAUNCH_FAIL("groups[%d] is 0", d);
+        if (most && groups > most)
+            LAUNCH_FAIL("groups[%d] is %" PRIu32 ", the device allows %" PRIu32, d, groups, most);
+    }
+    uint64_t invocations = (uint64_t)launch->tune[0] * launch->tune[1];
+    if (!invocations) LAUNCH_FAIL("a work-group of 0 invocations");
+    if (caps->max_invocations && invocations > caps->max_invocations)
+        LAUNCH_FAIL("%" PRIu64 " invocations in a work-group, the device allows %" PRIu32,
+            invocations, caps->max_invocations);
+    uint32_t shared = info->shared_bytes(launch->tune);
+    if (caps->max_shared && shared > caps->max_shared)
+        LAUNCH_FAIL("%" PRIu32 " bytes of work-group memory, the device allows %" PRIu32, shared,
+            caps->max_shared);
+    return DART_OK;
+}
+
+static dart_status check_slice(const dart_device *device, const dart_kernel_info *info,
+    const dart_launch *launch, uint32_t b, uint32_t index)
+{
+    const dart_caps *caps = &device->caps;
+    const dart_slice *slice = &launch->buf[b];
+    const char *name = info->buffer_name[b];
+    dart_buffer buffer = slice->buffer;
+    if (!buffer || buffer >= device->info_capacity || !device->infos[buffer].alive)
+        LAUNCH_FAIL("%s: buffer %" PRIu32 " is not allocated", name, buffer);
+    if (!slice->words) LAUNCH_FAIL("%s: the slice has 0 words", name);
+    uint64_t end, bytes, offset;
+    if (!dart_add_u64(slice->offset, slice->words, &end) || end > device->infos[buffer].words)
+        LAUNCH_FAIL("%s: words %" PRIu64 " + %" PRIu64 " reach past the end of buffer %" PRIu32
+                    " at %" PRIu64,
+            name, slice->offset, slice->words, buffer, device->infos[buffer].words);
+    bool fits = dart_mul_u64(slice->words, caps->word, &bytes) &&
+                dart_mul_u64(slice->offset, caps->word, &offset);
+    if (!fits) LAUNCH_FAIL("%s: the slice's size overflows", name);
+    if (caps->max_binding && bytes > caps->max_binding)
+        LAUNCH_FAIL("%s: spans %" PRIu64 " bytes, the device binds at most %" PRIu64, name, bytes,
+            caps->max_binding);
+    if (caps->offset_align && offset % caps->offset_align)
+        LAUNCH_FAIL("%s: its offset of %" PRIu64 " bytes is not a multiple of %" PRIu32, name,
+            offset, caps->offset_align);
+    return DART_OK;
+}
+
+/* An output may be an input's very slice (in place), never a part of it. */
+static dart_status check_overlap(
+    const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
+{
+    for (uint32_t i = 0; i < launch->buffers; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            const dart_slice *a = &launch->buf[i], *b = &launch->buf[j];
+            bool written = (info->access[i] | info->access[j]) & DART_OUT;
+            bool same = a->offset == b->offset && a->words == b->words;
+            bool apart = a->buffer != b->buffer || a->offset + a->words <= b->offset ||
+                         b->offset + b->words <= a->offset;
+            if (written && !same && !apart)
+                LAUNCH_FAIL("%s and %s overlap in part (buffer %" PRIu32 ", words %" PRIu64
+                            " + %" PRIu64 " and %" PRIu64 " + %" PRIu64 ")",
+                    info->buffer_name[j], info->buffer_name[i], a->buffer, b->offset, b->words,
+                    a->offset, a->words);
+        }
+    return DART_OK;
+}
+
+static dart_status check_launch(
+    const dart_device *device, const dart_launch *launch, uint32_t index)
+{
+    if ((unsigned)launch->kernel >= DART_KERNELS)
+        return dart_fail(DART_FAILED, "launch %" PRIu32 ": kernel number %d does not exist", index,
+            (int)launch->kernel);
+    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    const dart_caps *caps = &device->caps;
+    if (launch->buffers != info->buffers)
+        LAUNCH_FAIL("%d buffers given, it takes %d", launch->buffers, info->buffers);
+    if (caps->max_buffers && launch->buffers > caps->max_buffers)
+        LAUNCH_FAIL(
+            "%d buffers, the device binds at most %" PRIu32, launch->buffers, caps->max_buffers);
+    if (launch->param_bytes != info->param_bytes)
+        LAUNCH_FAIL(
+            "%d bytes of parameters given, it takes %d", launch->param_bytes, info->param_bytes);
+    if (caps->max_params && launch->param_bytes > caps->max_params)
+        LAUNCH_FAIL("%d bytes of parameters, the device takes at most %" PRIu32,
+            launch->param_bytes, caps->max_params);
+    if (launch->tunes != info->tunes)
+        LAUNCH_FAIL("%d tune values given, it takes %d", launch->tunes, info->tunes);
+    DART_TRY(check_groups(caps, info, launch, index));
+    for (uint32_t b = 0; b < launch->buffers; b++)
+        DART_TRY(check_slice(device, info, launch, b, index));
+    return check_overlap(info, launch, index);
+}
+
+dart_status dart_device_build(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    *out_program = NULL;
+    if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
+    for (uint32_t i = 0; i < count; i++) DART_TRY(check_launch(device, &list[i], i));
+    return device->backend->build(device, list, count, out_program);
+}
+
+dart_status dart_device_run(dart_device *device, dart_program *program, double *seconds)
+{
+    if (!program) return dart_fail(DART_FAILED, "no program was given to run");
+    return device->backend->run(device, program, seconds);
+}
+
+void dart_device_drop(dart_device *device, dart_program *program)
+{
+    if (program) device->backend->drop(device, program);
+}

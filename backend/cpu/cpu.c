@@ -1,0 +1,232 @@
+/* The CPU backend's nine functions. Buffers are plain memory; a program is the launches with their
+ * pointers resolved and one scratch area that the largest launch needs. */
+#include "cpu.h"
+#include <cblas.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_BUFFERS = 4096, MAX_THREADS = 256, ALIGN = 256 };
+
+typedef struct cpu_device {
+    dart_device base;
+    cpu_pool *pool;
+    void *buffer[MAX_BUFFERS]; /* handle 0 is none */
+} cpu_device;
+
+struct dart_program {
+    uint32_t count;
+    char *scratch;
+    cpu_work work[];
+};
+
+static const cpu_kernel *const kernels[] = {
+#define K(name) [DART_K_##name] = &CPU(kernel_##name),
+#include "kernels_list.inc"
+#undef K
+};
+
+static void processor_name(char *out, size_t size)
+{
+    snprintf(out, size, "CPU");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (!file) return;
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        char *colon = strchr(line, ':');
+        if (!colon || strncmp(line, "model name", 10) != 0) continue;
+        colon += 1 + strspn(colon + 1, " ");
+        colon[strcspn(colon, "\n")] = 0;
+        snprintf(out, size, "%s", colon);
+        break;
+    }
+    fclose(file);
+}
+
+static uint32_t thread_count(void)
+{
+    const char *wanted = getenv("DART_THREADS");
+    long count = wanted ? strtol(wanted, NULL, 10) : 0;
+    cpu_set_t set;
+    if (count < 1 && sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+    if (count < 1) count = 1;
+    return count > MAX_THREADS ? MAX_THREADS : (uint32_t)count;
+}
+
+static void fill_caps(dart_caps *caps)
+{
+    processor_name(caps->name, sizeof caps->name);
+    const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
+    const char *end = strchr(config, ' ');
+    end = end ? strchr(end + 1, ' ') : NULL;
+    snprintf(caps->driver, sizeof caps->driver, "%.*s",
+        (int)(end ? (size_t)(end - config) : strlen(config)), config);
+    snprintf(caps->api, sizeof caps->api, "C11 threads");
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    caps->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+    caps->max_alloc = caps->memory;
+    caps->max_binding = caps->memory;
+    for (int d = 0; d < 3; d++) caps->max_groups[d] = UINT32_MAX;
+    caps->max_invocations = 1024;
+    caps->max_shared = 65536;
+    caps->max_buffers = DART_MAX_BUFS;
+    caps->max_params = DART_MAX_PARAM_BYTES;
+    caps->offset_align = ALIGN;
+    caps->word = sizeof(real);
+    caps->on_cpu = true;
+}
+
+static dart_status open_device(uint32_t index, const dart_limits *limits, dart_device **out_device)
+{
+    if (index) return DART_FAILED;
+    cpu_device *device = dart_calloc(1, sizeof *device);
+    if (!device) return DART_MEMORY;
+    openblas_set_num_threads(1); /* our own threads call it, on parts of fixed size */
+    fill_caps(&device->base.caps);
+    device->base.caps.threads = thread_count();
+    dart_caps_limit(&device->base.caps, limits);
+    dart_status status = CPU(pool_open)(device->base.caps.threads, &device->pool);
+    if (status != DART_OK) {
+        free(device);
+        return status;
+    }
+    *out_device = &device->base;
+    return DART_OK;
+}
+
+static void close_device(dart_device *base)
+{
+    cpu_device *device = (cpu_device *)base;
+    CPU(pool_close)(device->pool);
+    for (int b = 0; b < MAX_BUFFERS; b++) free(device->buffer[b]);
+    free(device);
+}
+
+static dart_status alloc_buffer(
+    dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+{
+    (void)kind;
+    cpu_device *device = (cpu_device *)base;
+    dart_buffer b = 1;
+    while (b < MAX_BUFFERS && device->buffer[b]) b++;
+    if (b == MAX_BUFFERS)
+        return dart_fail(DART_MEMORY, "the CPU device has at most %d buffers", MAX_BUFFERS - 1);
+    size_t bytes = (size_t)dart_round_up(words * sizeof(real), ALIGN);
+    void *memory = aligned_alloc(ALIGN, bytes);
+    if (!memory)
+        return dart_fail(
+            DART_MEMORY, "out of memory: a buffer of %.1f MiB", (double)bytes / 0x1p20);
+    device->buffer[b] = memset(memory, 0, bytes);
+    *out_buffer = b;
+    return DART_OK;
+}
+
+static void free_buffer(dart_device *base, dart_buffer buffer)
+{
+    cpu_device *device = (cpu_device *)base;
+    free(device->buffer[buffer]);
+    device->buffer[buffer] = NULL;
+}
+
+static dart_status write_words(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
+{
+    cpu_device *device = (cpu_device *)base;
+    memcpy((real *)device->buffer[buffer] + offset, data, (size_t)words * sizeof(real));
+    return DART_OK;
+}
+
+static dart_status read_words(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
+{
+    cpu_device *device = (cpu_device *)base;
+    memcpy(data, (real *)device->buffer[buffer] + offset, (size_t)words * sizeof(real));
+    return DART_OK;
+}
+
+static dart_status build_program(
+    dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    cpu_device *device = (cpu_device *)base;
+    dart_program *program = dart_calloc(1, sizeof *program + count * sizeof(cpu_work));
+    if (!program) return DART_MEMORY;
+    program->count = count;
+    uint64_t scratch = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const dart_launch *launch = &list[i];
+        cpu_work *work = &program->work[i];
+        work->kernel = launch->kernel;
+        memcpy(work->tune, launch->tune, sizeof work->tune);
+        memcpy(work->param, launch->param, sizeof work->param);
+        for (uint32_t b = 0; b < launch->buffers; b++)
+            work->buf[b] = (real *)device->buffer[launch->buf[b].buffer] + launch->buf[b].offset;
+        kernels[work->kernel]->plan(work);
+        uint64_t slots = work->slot_bytes * base->caps.threads;
+        uint64_t bytes = slots > work->shared_bytes ? slots : work->shared_bytes;
+        if (bytes > scratch) scratch = bytes;
+    }
+    if (scratch) {
+        program->scratch = aligned_alloc(64, (size_t)dart_round_up(scratch, 64));
+        if (!program->scratch) {
+            free(program);
+            return dart_fail(DART_MEMORY, "out of memory: %.1f MiB of scratch for a program",
+                (double)scratch / 0x1p20);
+        }
+        for (uint32_t i = 0; i < count; i++) program->work[i].scratch = program->scratch;
+    }
+    *out_program = program;
+    return DART_OK;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static dart_status run_program(dart_device *base, dart_program *program, double *seconds)
+{
+    cpu_device *device = (cpu_device *)base;
+    base->submits++;
+    for (uint32_t i = 0; i < program->count; i++) {
+        const cpu_work *work = &program->work[i];
+        const cpu_kernel *kernel = kernels[work->kernel];
+        double start = seconds ? now() : 0;
+        CPU(pool_run)(device->pool, kernel, work, 0);
+        if (work->tasks[1]) CPU(pool_run)(device->pool, kernel, work, 1);
+        if (seconds) seconds[i] = now() - start;
+    }
+    return DART_OK;
+}
+
+static void drop_program(dart_device *base, dart_program *program)
+{
+    (void)base;
+    free(program->scratch);
+    free(program);
+}
+
+#ifdef DART_F64
+#define BACKEND dart_backend_cpu64
+#define NAME "cpu64"
+#else
+#define BACKEND dart_backend_cpu
+#define NAME "cpu"
+#endif
+extern const dart_backend BACKEND;
+const dart_backend BACKEND = {
+    .name = NAME,
+    .open = open_device,
+    .close = close_device,
+    .alloc = alloc_buffer,
+    .free = free_buffer,
+    .write = write_words,
+    .read = read_words,
+    .build = build_program,
+    .run = run_program,
+    .drop = drop_program,
+};

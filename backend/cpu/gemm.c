@@ -1,0 +1,180 @@
+/* gemm: OpenBLAS with one thread, called from our threads on parts whose bounds follow from the
+ * shape alone. */
+#include "cpu.h"
+#include <cblas.h>
+
+#ifdef DART_F64
+#define GEMM cblas_dgemm
+#else
+#define GEMM cblas_sgemm
+#endif
+
+/* split[0]: rows of a part; split[1]: columns of a part; split[2]: parts of k, summed in order in
+ * phase 1; split[3]: matrices of the batch in one task. */
+enum { SMALL = 16 * 16 * 16, LEAST = 2 << 20, MOST = 32 << 20, K_PART = 512 };
+
+static uint64_t batches(const gemm_params *p)
+{
+    return (uint64_t)p->batch0 * p->batch1 * p->batch2;
+}
+
+static void plan(cpu_work *work)
+{
+    PARAM(gemm);
+    uint64_t batch = batches(p), rows = p->m, cols = p->n;
+    uint64_t tasks = batch, parts = 1, together = 1;
+    uint64_t flops = 2 * rows * cols * p->k;
+    /* Halving the longer side repacks least. Few parts are enough where each is already long. */
+    while ((tasks < 4 && flops > LEAST) || (tasks < 32 && flops > MOST)) {
+        uint64_t *side = rows > cols ? &rows : &cols;
+        if (*side < 256) break;
+        *side = dart_round_up((*side + 1) / 2, 16);
+        flops = 2 * rows * cols * p->k;
+        tasks = batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols);
+    }
+    if (tasks < 4 && flops > LEAST && p->k >= 2 * K_PART) {
+        parts = cpu_least(p->k / K_PART, 8);
+        work->shared_bytes = parts * batch * p->m * p->n * sizeof(real);
+        tasks *= parts;
+    }
+    if (tasks == batch && flops < LEAST) {
+        together = cpu_share(LEAST, flops);
+        tasks = cpu_parts(batch, together);
+    }
+    work->split[0] = (uint32_t)(rows ? rows : 1);
+    work->split[1] = (uint32_t)(cols ? cols : 1);
+    work->split[2] = (uint32_t)parts;
+    work->split[3] = (uint32_t)together;
+    work->tasks[0] = p->m && p->n ? (uint32_t)tasks : 0;
+    if (parts > 1) work->tasks[1] = (uint32_t)(batch * cpu_parts(p->m, 16));
+}
+
+/* A part of one product: c (m,n) = alpha op(a) op(b) + beta c. */
+typedef struct part {
+    const real *a, *b;
+    real *c;
+    uint64_t m, n, k, lda, ldb, ldc;
+    bool ta, tb;
+    real alpha, beta;
+} part;
+
+/* Below some size a call of the library costs more than the product. */
+static void small_product(const part *q)
+{
+    uint64_t a_row = q->ta ? 1 : q->lda, a_col = q->ta ? q->lda : 1;
+    uint64_t b_row = q->tb ? 1 : q->ldb, b_col = q->tb ? q->ldb : 1;
+    for (uint64_t i = 0; i < q->m; i++) {
+        real *c = q->c + i * q->ldc;
+        if (q->beta == 0)
+            for (uint64_t j = 0; j < q->n; j++) c[j] = 0;
+        else if (q->beta != 1)
+            for (uint64_t j = 0; j < q->n; j++) c[j] *= q->beta;
+        for (uint64_t l = 0; l < q->k; l++) {
+            real x = q->alpha * q->a[i * a_row + l * a_col];
+            const real *b = q->b + l * b_row;
+            if (b_col == 1)
+                SIMD for (uint64_t j = 0; j < q->n; j++) c[j] += x * b[j];
+            else
+                for (uint64_t j = 0; j < q->n; j++) c[j] += x * b[j * b_col];
+        }
+    }
+}
+
+static void product(const part *q)
+{
+    if (q->m * q->n * q->k <= SMALL) {
+        small_product(q);
+        return;
+    }
+    GEMM(CblasRowMajor, q->ta ? CblasTrans : CblasNoTrans, q->tb ? CblasTrans : CblasNoTrans,
+        (int)q->m, (int)q->n, (int)q->k, q->alpha, q->a, (int)q->lda, q->b, (int)q->ldb, q->beta,
+        q->c, (int)q->ldc);
+}
+
+/* Matrix z of the batch, whole. */
+static part matrix(const cpu_work *work, uint64_t z)
+{
+    PARAM(gemm);
+    uint64_t z2 = z % p->batch2, z1 = z / p->batch2 % p->batch1, z0 = z / p->batch2 / p->batch1;
+    return (part){
+        .a = REALS(0) + z0 * p->a0 + z1 * p->a1 + z2 * p->a2,
+        .b = REALS(1) + z0 * p->b0 + z1 * p->b1 + z2 * p->b2,
+        .c = REALS(2) + z0 * p->c0 + z1 * p->c1 + z2 * p->c2,
+        .m = p->m,
+        .n = p->n,
+        .k = p->k,
+        .lda = p->lda,
+        .ldb = p->ldb,
+        .ldc = p->ldc,
+        .ta = work->tune[2] != 0,
+        .tb = work->tune[3] != 0,
+        .alpha = p->alpha,
+        .beta = p->beta,
+    };
+}
+
+static void multiply(const cpu_work *work, uint32_t index)
+{
+    PARAM(gemm);
+    uint64_t batch = batches(p), together = work->split[3];
+    if (together > 1) {
+        uint64_t end = cpu_least(batch, (index + 1) * together);
+        for (uint64_t z = index * together; z < end; z++) {
+            part q = matrix(work, z);
+            product(&q);
+        }
+        return;
+    }
+    uint64_t rows = work->split[0], cols = work->split[1], parts = work->split[2];
+    uint64_t across = cpu_parts(p->n, cols), down = cpu_parts(p->m, rows);
+    uint64_t l = index % parts, j = index / parts % across * cols;
+    uint64_t i = index / parts / across % down * rows, z = index / parts / across / down;
+    part q = matrix(work, z);
+    uint64_t k0 = 0;
+    if (parts > 1) {
+        uint64_t per = dart_round_up(cpu_parts(p->k, parts), 16);
+        k0 = cpu_least(l * per, p->k);
+        q.k = cpu_least(per, p->k - k0);
+        q.c = (real *)work->scratch + (l * batch + z) * p->m * p->n;
+        q.ldc = p->n;
+        q.beta = 0;
+    }
+    q.a += q.ta ? k0 * q.lda + i : i * q.lda + k0;
+    q.b += q.tb ? j * q.ldb + k0 : k0 * q.ldb + j;
+    q.c += i * q.ldc + j;
+    q.m = cpu_least(rows, p->m - i);
+    q.n = cpu_least(cols, p->n - j);
+    product(&q);
+}
+
+/* Sums the parts of k, always in the same order. */
+static void add_parts(const cpu_work *work, uint32_t index)
+{
+    PARAM(gemm);
+    uint64_t batch = batches(p), blocks = cpu_parts(p->m, 16), z = index / blocks;
+    uint64_t i0 = index % blocks * 16, i1 = cpu_least(p->m, i0 + 16), n = p->n;
+    part q = matrix(work, z);
+    for (uint64_t i = i0; i < i1; i++) {
+        real *c = q.c + i * q.ldc;
+        const real *sum = (const real *)work->scratch + z * p->m * n + i * n;
+        if (q.beta == 0)
+            for (uint64_t j = 0; j < n; j++) c[j] = sum[j];
+        else
+            for (uint64_t j = 0; j < n; j++) c[j] = q.beta * c[j] + sum[j];
+        for (uint64_t l = 1; l < work->split[2]; l++) {
+            const real *next = sum + l * batch * p->m * n;
+            SIMD for (uint64_t j = 0; j < n; j++) c[j] += next[j];
+        }
+    }
+}
+
+static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
+{
+    (void)slot;
+    if (phase)
+        add_parts(work, index);
+    else
+        multiply(work, index);
+}
+
+const cpu_kernel CPU(kernel_gemm) = {plan, task};

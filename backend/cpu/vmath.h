@@ -1,0 +1,75 @@
+/* exp and tanh that the compiler turns into vector code: no branch, no call. In double precision,
+ * the library's. */
+#ifndef DART_CPU_VMATH_H
+#define DART_CPU_VMATH_H
+
+#include "cpu.h"
+#include <math.h>
+#include <string.h>
+
+#ifdef DART_F64
+
+static inline double cpu_exp(double x)
+{
+    return exp(x);
+}
+
+static inline double cpu_tanh(double x)
+{
+    return tanh(x);
+}
+
+#define cpu_sqrt sqrt
+#define cpu_log log
+
+#else
+
+static inline float cpu_pow2(int32_t n) /* 2^n for -126 <= n <= 127 */
+{
+    int32_t word = (int32_t)((uint32_t)(n + 127) << 23);
+    float x;
+    memcpy(&x, &word, sizeof x);
+    return x;
+}
+
+/* x = n ln2 + r, |r| <= ln2/2, e^r by its Taylor polynomial of degree 7 (remainder below 6e-9); 2^n
+ * in two steps so that results down to the subnormals and up to infinity come out right. NaN stays
+ * NaN. */
+static inline float cpu_exp(float x)
+{
+    float c = x < -105.0f ? -105.0f : x;
+    c = c > 89.0f ? 89.0f : c;
+    float scaled = c * 1.44269504f;
+    int32_t n = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
+    float r = c - (float)n * 0.693145752f;
+    r -= (float)n * 1.42860677e-6f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r * r + r + 1.0f;
+    int32_t half = n / 2;
+    p = p * cpu_pow2(half) * cpu_pow2(n - half);
+    return x != x ? x : p;
+}
+
+/* Away from 0 by exp; near it by the odd Taylor polynomial, where 1 - 2/(e^2x + 1) would cancel. */
+static inline float cpu_tanh(float x)
+{
+    float large = 1.0f - 2.0f / (cpu_exp(2.0f * x) + 1.0f);
+    float s = x * x;
+    float p = 62.0f / 2835;
+    p = p * s - 17.0f / 315;
+    p = p * s + 2.0f / 15;
+    p = p * s - 1.0f / 3;
+    float small = x + x * s * p;
+    return s < 0.04f ? small : large;
+}
+
+#define cpu_sqrt sqrtf
+#define cpu_log logf
+
+#endif
+#endif

@@ -1,0 +1,112 @@
+/* Limit profiles: what small devices guarantee, so that a big one can stand in for them. */
+#include "backend.h"
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+/* emu-floor is the Vulkan 1.1 minimum as Android devices of 2022 give it. A profile without usable
+ * subgroup arithmetic forbids subgroups; the Mali's shared memory is a limit here although it is
+ * slow. */
+static const dart_limits profiles[] = {
+    {.name = "emu-floor",
+        .max_invocations = 128,
+        .max_shared = 16384,
+        .max_buffers = 4,
+        .max_params = 128,
+        .offset_align = 256,
+        .max_groups = 65535,
+        .max_binding = 128 * MIB,
+        .no_subgroup = true,
+        .no_storage16 = true,
+        .no_arith16 = true},
+    {.name = "emu-pi4",
+        .max_invocations = 256,
+        .max_shared = 16384,
+        .max_buffers = 8,
+        .max_params = 128,
+        .offset_align = 32,
+        .max_groups = 65535,
+        .max_binding = GIB,
+        .memory = GIB,
+        .no_subgroup = true,
+        .no_arith16 = true,
+        .max_dispatch_s = 0.5},
+    {.name = "emu-pi5",
+        .max_invocations = 256,
+        .max_shared = 16384,
+        .max_buffers = 8,
+        .max_params = 128,
+        .offset_align = 32,
+        .max_groups = 65535,
+        .max_binding = GIB,
+        .memory = 4 * GIB,
+        .no_subgroup = true,
+        .no_arith16 = true,
+        .max_dispatch_s = 0.5},
+    {.name = "emu-mali",
+        .max_invocations = 384,
+        .max_shared = 32768,
+        .max_buffers = 8,
+        .max_params = 128,
+        .offset_align = 64,
+        .max_groups = 65535,
+        .max_binding = 256 * MIB,
+        .max_dispatch_s = 0.5},
+    {.name = "emu-adreno",
+        .max_invocations = 1024,
+        .max_shared = 16384,
+        .max_buffers = 8,
+        .max_params = 128,
+        .offset_align = 64,
+        .max_groups = 65535,
+        .max_binding = 128 * MIB,
+        .max_dispatch_s = 0.5},
+    {.name = "emu-intel",
+        .max_invocations = 1024,
+        .max_shared = 32768,
+        .max_buffers = 64,
+        .max_params = 128,
+        .offset_align = 64,
+        .max_groups = 65535,
+        .max_binding = GIB,
+        .max_dispatch_s = 20},
+};
+
+const dart_limits *dart_limits_at(uint32_t index)
+{
+    return index < sizeof profiles / sizeof *profiles ? &profiles[index] : NULL;
+}
+
+const dart_limits *dart_limits_find(const char *name)
+{
+    for (uint32_t i = 0; dart_limits_at(i); i++)
+        if (strcmp(profiles[i].name, name) == 0) return &profiles[i];
+    return NULL;
+}
+
+static uint64_t lower(uint64_t own, uint64_t limit)
+{
+    if (!limit) return own;
+    return own && own < limit ? own : limit;
+}
+
+void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
+{
+    if (!limits) return;
+    caps->max_invocations = (uint32_t)lower(caps->max_invocations, limits->max_invocations);
+    caps->max_shared = (uint32_t)lower(caps->max_shared, limits->max_shared);
+    caps->max_buffers = (uint32_t)lower(caps->max_buffers, limits->max_buffers);
+    caps->max_params = (uint32_t)lower(caps->max_params, limits->max_params);
+    for (int d = 0; d < 3; d++)
+        caps->max_groups[d] = (uint32_t)lower(caps->max_groups[d], limits->max_groups);
+    caps->max_binding = lower(caps->max_binding, limits->max_binding);
+    caps->memory = lower(caps->memory, limits->memory);
+    if (caps->offset_align < limits->offset_align) caps->offset_align = limits->offset_align;
+    if (limits->no_subgroup) caps->subgroup = 0;
+    if (limits->no_storage16) caps->storage16 = false;
+    if (limits->no_arith16) caps->arith16 = false;
+    if (limits->max_dispatch_s > 0 &&
+        (caps->max_dispatch_s <= 0 || limits->max_dispatch_s < caps->max_dispatch_s))
+        caps->max_dispatch_s = limits->max_dispatch_s;
+}

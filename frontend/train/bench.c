@@ -1,0 +1,248 @@
+/* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends side by side. */
+#include "bench.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double bench_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double bench_median(double *seconds, uint32_t n, double work, double *out_sd)
+{
+    double sum = 0, squares = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double rate = work / seconds[i];
+        sum += rate;
+        squares += rate * rate;
+    }
+    double mean = sum / n, variance = squares / n - mean * mean;
+    *out_sd = n > 1 && variance > 0 ? sqrt(variance * n / (n - 1)) : 0;
+    qsort(seconds, n, sizeof *seconds, by_value);
+    return n % 2 ? seconds[n / 2] : 0.5 * (seconds[n / 2 - 1] + seconds[n / 2]);
+}
+
+bench_row *bench_row_new(bench_rows *rows, const char *test, const char *what, const char *device)
+{
+    if (rows->count == BENCH_MAX_ROWS) return NULL;
+    bench_row *row = &rows->row[rows->count++];
+    *row = (bench_row){
+        .ms = NAN, .tokens_per_s = NAN, .sd = NAN, .gflops = NAN, .difference = NAN};
+    snprintf(row->test, sizeof row->test, "%s", test);
+    snprintf(row->what, sizeof row->what, "%s", what);
+    snprintf(row->device, sizeof row->device, "%s", device);
+    return row;
+}
+
+void bench_reference_free(bench_reference *reference)
+{
+    for (int i = 0; i < 16; i++) free(reference->value[i]);
+    *reference = (bench_reference){0};
+}
+
+double bench_reference_compare(
+    bench_reference *reference, uint32_t index, const float *value, uint64_t count)
+{
+    if (!reference->value[index]) {
+        reference->value[index] = dart_calloc(count, sizeof *value);
+        if (!reference->value[index]) return NAN;
+        memcpy(reference->value[index], value, count * sizeof *value);
+        reference->count[index] = count;
+        return 0;
+    }
+    if (reference->count[index] != count) return NAN;
+    double largest = 0, difference = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        double a = reference->value[index][i], d = fabs(a - value[i]);
+        largest = fmax(largest, fabs(a));
+        difference = d > difference || isnan(d) ? d : difference;
+    }
+    return largest > 0 ? difference / largest : difference;
+}
+
+/* ---- which tests on which devices ---- */
+
+typedef struct name_list {
+    char name[16][32];
+    uint32_t count;
+} name_list;
+
+static dart_status split(const char *text, const char *what, name_list *out)
+{
+    out->count = 0;
+    while (*text) {
+        size_t n = strcspn(text, ",");
+        if (n == 0 || n >= sizeof out->name[0] || out->count == 16)
+            return dart_fail(DART_USAGE, "bad list of %s at '%s'", what, text);
+        memcpy(out->name[out->count], text, n);
+        out->name[out->count++][n] = 0;
+        text += n + (text[n] == ',');
+    }
+    return out->count ? DART_OK : dart_fail(DART_USAGE, "the list of %s is empty", what);
+}
+
+static dart_status list_devices(const char *devices, const char *limits, name_list *out)
+{
+    if (strcmp(devices, "all") != 0) return split(devices, "devices", out);
+    dart_device_info *info = NULL;
+    size_t count = 0;
+    DART_TRY(dart_devices(limits, &info, &count));
+    out->count = 0;
+    for (size_t i = 0; i < count && out->count < 16; i++) {
+        if (info[i].usable) snprintf(out->name[out->count++], sizeof out->name[0], "%s", info[i].id);
+    }
+    free(info);
+    return DART_OK;
+}
+
+static dart_status run_test(const char *test, const dart_recipe *recipe, dart_device *device, uint32_t repeats,
+    bench_reference *reference, bench_rows *rows)
+{
+    if (strcmp(test, "gemm") == 0) return bench_gemm(device, repeats, reference, rows);
+    return bench_model(recipe, device, strcmp(test, "infer") == 0, repeats, reference, rows);
+}
+
+/* One test on all devices; cpu first, as the others are compared with it. What fails on one device becomes a
+ * note in its row: the other columns of the comparison are still wanted. */
+static dart_status run_devices(const char *test, const dart_recipe *recipe, const name_list *devices,
+    const dart_limits *limits, uint32_t repeats, bench_rows *rows)
+{
+    bench_reference reference = {0};
+    dart_status status = DART_OK;
+    for (int pass = 0; pass < 2; pass++) {
+        bool had_cpu = false;
+        for (uint32_t i = 0; i <= devices->count; i++) {
+            /* pass 0 is cpu alone, asked for or not; pass 1 the others */
+            bool extra = i == devices->count;
+            const char *id = extra ? "cpu" : devices->name[i];
+            bool is_cpu = strcmp(id, "cpu") == 0;
+            if (is_cpu != (pass == 0) || (extra && (had_cpu || pass))) continue;
+            had_cpu = had_cpu || is_cpu;
+            uint32_t first = rows->count;
+            dart_device *device = NULL;
+            DART_GOTO(dart_device_open(id, limits, &device));
+            status = run_test(test, recipe, device, repeats, &reference, rows);
+            dart_device_close(device);
+            if (status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED) goto done;
+            if (status != DART_OK) {
+                bench_row *row = rows->count > first ? &rows->row[rows->count - 1]
+                                                     : bench_row_new(rows, test, "", id);
+                if (row) snprintf(row->note, sizeof row->note, "%s", dart_error_text());
+                status = DART_OK;
+            }
+            if (extra) rows->count = first; /* measured only to compare with */
+        }
+    }
+done:
+    bench_reference_free(&reference);
+    return status;
+}
+
+/* ---- output ---- */
+
+static void cell(FILE *out, double value, const char *format)
+{
+    if (isnan(value))
+        fputs(" - |", out);
+    else
+        fprintf(out, format, value);
+}
+
+static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
+{
+    fprintf(out, "| test | what | device | tokens/s | ± sd | ms | GFLOP/s | planned MiB | actual MiB | launches | "
+                 "submits | difference from cpu |\n"
+                 "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const bench_row *r = &rows->row[i];
+        fprintf(out, "| %s | %s | %s |", r->test, r->what, r->device);
+        cell(out, r->tokens_per_s, " %.0f |");
+        cell(out, r->sd, isnan(r->tokens_per_s) ? " %.1f |" : " %.0f |");
+        cell(out, r->ms, " %.3f |");
+        cell(out, r->gflops, " %.1f |");
+        cell(out, r->planned_bytes ? (double)r->planned_bytes / 1048576 : NAN, " %.1f |");
+        cell(out, r->actual_bytes ? (double)r->actual_bytes / 1048576 : NAN, " %.1f |");
+        cell(out, r->launches ? r->launches : NAN, " %.0f |");
+        cell(out, r->launches ? r->submits : NAN, " %.0f |");
+        cell(out, r->difference, " %.1e |");
+        fputc('\n', out);
+    }
+    fprintf(out, "\nMedians of %" PRIu32 " runs after a warm-up; ± is the standard deviation of tokens/s (of GFLOP/s "
+                 "for gemm).\n",
+        repeats);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const bench_row *r = &rows->row[i];
+        if (*r->note) fprintf(out, "\n%s on %s: %s\n", r->test, r->device, r->note);
+    }
+}
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *out)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const bench_row *r = &rows->row[i];
+        json_array_append_new(list,
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:i, s:o, s:s}", "test", r->test,
+                "what", r->what, "device", r->device, "tokens_per_second", number(r->tokens_per_s), "sd",
+                number(r->sd), "ms", number(r->ms), "gflops", number(r->gflops), "planned_bytes",
+                (json_int_t)r->planned_bytes, "actual_bytes", (json_int_t)r->actual_bytes, "launches",
+                (int)r->launches, "submits", (int)r->submits, "difference", number(r->difference), "note",
+                r->note));
+    }
+    json_t *json = json_pack("{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
+    if (!json) return dart_fail(DART_MEMORY, "out of memory while making JSON");
+    int failed = json_dumpf(json, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    json_decref(json);
+    fputc('\n', out);
+    return failed ? dart_fail(DART_IO, "cannot write the result") : DART_OK;
+}
+
+dart_status dart_bench(const dart_recipe *recipe, const char *devices, const char *tests,
+    uint32_t repeats, const char *format, FILE *out)
+{
+    bool json = strcmp(format, "json") == 0;
+    if (!json && strcmp(format, "md") != 0)
+        return dart_fail(DART_USAGE, "there is no output format '%s'; known: md, json", format);
+    if (repeats == 0 || repeats > BENCH_MAX_REPEATS)
+        return dart_fail(DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, BENCH_MAX_REPEATS);
+    name_list test_list, device_list;
+    DART_TRY(split(tests, "tests", &test_list));
+    for (uint32_t i = 0; i < test_list.count; i++) {
+        const char *t = test_list.name[i];
+        if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "infer") != 0)
+            return dart_fail(DART_USAGE, "there is no test '%s'; known: step, gemm, infer", t);
+    }
+    char limits_name[64] = "";
+    DART_TRY(dart_recipe_get(recipe, "limits", limits_name, sizeof limits_name));
+    DART_TRY(list_devices(devices, limits_name, &device_list));
+    bench_rows *rows = dart_calloc(1, sizeof *rows);
+    if (!rows) return DART_MEMORY;
+    dart_status status = DART_OK;
+    for (uint32_t i = 0; i < test_list.count; i++)
+        DART_GOTO(run_devices(test_list.name[i], recipe, &device_list,
+            *limits_name ? dart_limits_find(limits_name) : NULL, repeats, rows));
+    if (json)
+        status = print_json(rows, repeats, out);
+    else
+        print_markdown(rows, repeats, out);
+done:
+    free(rows);
+    return status;
+}

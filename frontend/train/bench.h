@@ -1,0 +1,51 @@
+/* The parts of dart_bench: each test measures one device and fills rows; bench.c compares and
+ * prints. */
+#ifndef DART_BENCH_H
+#define DART_BENCH_H
+
+#include "backend.h"
+#include "dart.h"
+
+enum { BENCH_MAX_ROWS = 256, BENCH_MAX_REPEATS = 1000 };
+
+typedef struct bench_row {
+    char test[16], what[64], device[32];
+    double ms, tokens_per_s, sd,
+        gflops; /* medians; sd of tokens/s, or of GFLOP/s where there are no tokens */
+    uint64_t planned_bytes, actual_bytes;
+    uint32_t launches, submits; /* of one step */
+    double difference; /* largest against cpu, relative to the largest value; NaN: not comparable */
+    char note[160];    /* why there are no figures, else "" */
+} bench_row;
+
+typedef struct bench_rows {
+    bench_row row[BENCH_MAX_ROWS];
+    uint32_t count;
+} bench_rows;
+
+/* A new row with NaN figures, NULL if there are too many. */
+bench_row *bench_row_new(bench_rows *rows, const char *test, const char *what, const char *device);
+
+/* Median of seconds[0..n) (sorted in place); *out_sd: standard deviation of work / seconds. */
+double bench_median(double *seconds, uint32_t n, double work, double *out_sd);
+double bench_now(void); /* seconds, monotonic */
+
+/* Results of the reference device, kept so that others can be compared with it. Opened zeroed. */
+typedef struct bench_reference {
+    float *value[16]; /* owned, one a case of a test; free with bench_reference_free */
+    uint64_t count[16];
+} bench_reference;
+void bench_reference_free(bench_reference *reference);
+/* Keeps value[0..count) as case `index` if there is none yet, else returns the largest difference
+ * from it relative to its largest magnitude. NaN if the sizes differ or memory is short. */
+double bench_reference_compare(
+    bench_reference *reference, uint32_t index, const float *value, uint64_t count);
+
+DART_NODISCARD dart_status bench_gemm(
+    dart_device *device, uint32_t repeats, bench_reference *reference, bench_rows *rows);
+
+/* A training step (or, `infer`, the forward pass alone) of the recipe's model on random tokens. */
+DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, dart_device *device, bool infer,
+    uint32_t repeats, bench_reference *reference, bench_rows *rows);
+
+#endif

@@ -306,11 +306,14 @@ static dart_status grad_with_grad(const rule_args *r, dart_node *dx)
  * exchanged: from d tr f(LR) with f(w) = sqrt(w + mu^2). No inverse of a Gram matrix is formed. */
 static dart_node half_mean(const rule_args *r, dart_node of, dart_node by)
 {
+    bool batch = shape_of(r, of)->rank == 3;
+    const char *sandwich = batch ? "zab,zbc,zcd->zad" : "ab,bc,cd->ad";
     dart_node root = dart_spd_sqrt(r->g, by);
-    dart_node inner = dart_contract(r->g, "ab,bc,cd->ad", 3, (dart_node[]){root, of, root});
+    dart_node inner = dart_contract(r->g, sandwich, 3, (dart_node[]){root, of, root});
     dart_node rsqrt = dart_spd_rsqrt(r->g, inner, r->info->f[0]);
-    dart_node mean = dart_contract(r->g, "ab,bc,cd->ad", 3, (dart_node[]){root, rsqrt, root});
-    return dart_mul(r->g, dart_affine(r->g, mean, 0.5, 0), r->dy);
+    dart_node mean = dart_contract(r->g, sandwich, 3, (dart_node[]){root, rsqrt, root});
+    dart_node half = dart_affine(r->g, mean, 0.5, 0);
+    return batch ? dart_contract2(r->g, "zad,z->zad", half, r->dy) : dart_mul(r->g, half, r->dy);
 }
 
 static dart_status grad_gram_nuclear(const rule_args *r, dart_node *dx)

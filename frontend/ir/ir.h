@@ -156,7 +156,7 @@ dart_node dart_spd_sqrt(dart_graph *graph, dart_node s);
 dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu);
 /* sum of sqrt(eig(G R)) of two r x r Gram matrices = nuclear norm of L R with G = L^T L, R = R R^T
  * (tt-methods 7.2), smoothed by mu (relative to the largest singular value) -> scalar.
- * Differentiable. Gram shapes (r,r). */
+ * Differentiable. Gram shapes (r,r), or (B,r,r) -> (B). */
 dart_node dart_gram_nuclear(dart_graph *graph, dart_node left, dart_node right, double mu);
 
 /* optimizer nodes: act in place on leaves; see adamw.k, axpy_scalar.k, clip.k. Return a node that

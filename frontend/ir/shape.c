@@ -340,10 +340,12 @@ static dart_status shape_spd_fn(const dart_graph *graph, dart_node_info *info)
 static dart_status shape_gram_nuclear(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *left = in_shape(graph, info, 0);
-    EXPECT(left->rank == 2 && left->dim[0] == left->dim[1] && left->dim[0] <= 256 &&
-               dart_shape_equal(left, in_shape(graph, info, 1)),
-        "two (r,r) matrices with r <= 256");
-    info->shape = (dart_shape){0};
+    EXPECT((left->rank == 2 || left->rank == 3) &&
+               left->dim[left->rank - 1] == left->dim[left->rank - 2] &&
+               left->dim[left->rank - 1] <= 256 && dart_shape_equal(left, in_shape(graph, info, 1)),
+        "two (r,r) or (B,r,r) operands with r <= 256");
+    info->shape = *left;
+    info->shape.rank -= 2;
     info->dtype = DART_F32;
     return DART_OK;
 }

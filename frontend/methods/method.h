@@ -56,6 +56,13 @@ typedef struct dart_method {
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
 } dart_method;
 
+/* Chains of `count` weights with equal shapes, as penalties take them. */
+typedef struct dart_chain_stack {
+    uint32_t count, cores;
+    dart_node core[DART_MAX_CORES];     /* (count, r_k, n_k, r_{k+1}) */
+    dart_node gradient[DART_MAX_CORES]; /* leaves of the same words in the PENALTY region */
+} dart_chain_stack;
+
 const dart_method *dart_method_find(const char *name);
 const dart_method *dart_method_at(uint32_t index);
 

@@ -27,9 +27,16 @@ typedef struct dart_param { /* one tensor of the model */
     dart_region region;     /* PARAM or FROZEN */
     uint64_t offset;        /* words, aligned to 64 */
     double std;             /* initialisation; ones if `ones` */
-    bool ones, decay;       /* decay: weight decay applies (matrices and cores; not norms, biases, embeddings' rows 1-D) */
+    bool ones, decay;       /* decay: weight decay applies (all with two axes or more; not norms and biases) */
     int weight, tensor;     /* index of weight and tensor in it, -1 for norms, biases, positions */
 } dart_param;
+
+/* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has none. */
+typedef struct dart_model_block {
+    int q, k, v, o, up, gate, down;                                        /* weights */
+    int norm1_w, norm1_b, norm2_w, norm2_b;                                /* params */
+    int q_bias, k_bias, v_bias, o_bias, up_bias, gate_bias, down_bias;
+} dart_model_block;
 
 typedef struct dart_model_weight {
     dart_weight weight;
@@ -43,6 +50,9 @@ typedef struct dart_model {
     uint32_t weights, params;
     dart_model_weight *weight; /* owned */
     dart_param *param;         /* owned; decayed ones first inside PARAM, so decay is one contiguous span */
+    dart_model_block *block;   /* owned, one a layer */
+    int embedding, head;       /* weights; head = embedding if tied */
+    int positions, norm_w, norm_b; /* params */
     uint64_t param_words, frozen_words, decay_words, table_words;
 } dart_model;
 
@@ -60,7 +70,7 @@ void dart_model_count(const dart_model *model, uint64_t *out_total, uint64_t *ou
 /* Leaves of one graph. */
 typedef struct dart_model_leaves {
     dart_node *param;                    /* one a model param; arena of the graph's caller; filled by dart_model_leaves_new */
-    dart_node tokens, labels, index;     /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T) */
+    dart_node tokens, labels, index;     /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node iscal, fscal, table;
     uint32_t batch, time;
 } dart_model_leaves;
@@ -78,10 +88,12 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph, const dart
     uint32_t chunk_rows, dart_node *out_rows);
 /* Logits (B, vocab padded) of position `at` of each sequence. */
 dart_node dart_model_logits(const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
-/* The penalty of every compressed weight, normalised: README of frontend/reg says how. Scalar; `mu` as in reg.h. */
-struct dart_reg;
-/* chain cores of weight w as (r,n,r') nodes; returns how many */
+/* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t weight,
     dart_node out[DART_MAX_CORES]);
+/* All chains of the model for dart_penalty_append (reg.h), same-shaped ones stacked: fills at most model->weights
+ * entries with new leaves over PARAM and PENALTY. */
+DART_NODISCARD dart_status dart_model_chains(
+    const dart_model *model, dart_graph *graph, dart_chain_stack *out, uint32_t *out_count);
 
 #endif

@@ -387,7 +387,7 @@ dart_status dart_model_chains(
     dart_status status = DART_OK;
     uint32_t stacks = 0;
     uint32_t *index = dart_calloc(model->weights, sizeof *index);
-    bool *taken = dart_calloc(model->weights, sizeof *done);
+    bool *taken = dart_calloc(model->weights, sizeof *taken);
     if (!index || !taken) {
         status = DART_MEMORY;
         goto done;

@@ -102,9 +102,15 @@ DART_NODISCARD dart_status dart_generate(const char *model_path, const dart_reci
 DART_NODISCARD dart_status dart_inspect(
     const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
 
-/* tests: comma list of step, gemm, infer; devices: comma list or "all"; format "md" or "json". */
-DART_NODISCARD dart_status dart_bench(const dart_recipe *recipe, const char *devices, const char *tests,
-    uint32_t repeats, const char *format, FILE *out);
+typedef struct dart_bench_options {
+    const char *devices; /* comma list of ids, or "all" */
+    const char *tests;   /* comma list of step, gemm, infer */
+    const char *format;  /* "md" or "json" */
+    uint32_t repeats, vocab;
+    bool reference; /* measure cpu too, to compare the results with it, where it is not among the devices */
+} dart_bench_options;
+DART_NODISCARD dart_status dart_bench(
+    const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 
 typedef struct dart_selftest_result {
     uint32_t cases, failed, skipped;

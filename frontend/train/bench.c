@@ -1,4 +1,5 @@
-/* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends side by side. */
+/* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends
+ * side by side. */
 #include "bench.h"
 #include <inttypes.h>
 #include <jansson.h>
@@ -38,8 +39,7 @@ bench_row *bench_row_new(bench_rows *rows, const char *test, const char *what, c
 {
     if (rows->count == BENCH_MAX_ROWS) return NULL;
     bench_row *row = &rows->row[rows->count++];
-    *row = (bench_row){
-        .ms = NAN, .tokens_per_s = NAN, .sd = NAN, .gflops = NAN, .difference = NAN};
+    *row = (bench_row){.ms = NAN, .tokens_per_s = NAN, .sd = NAN, .gflops = NAN, .difference = NAN};
     snprintf(row->test, sizeof row->test, "%s", test);
     snprintf(row->what, sizeof row->what, "%s", what);
     snprintf(row->device, sizeof row->device, "%s", device);
@@ -101,23 +101,26 @@ static dart_status list_devices(const char *devices, const char *limits, name_li
     DART_TRY(dart_devices(limits, &info, &count));
     out->count = 0;
     for (size_t i = 0; i < count && out->count < 16; i++) {
-        if (info[i].usable) snprintf(out->name[out->count++], sizeof out->name[0], "%s", info[i].id);
+        if (info[i].usable)
+            snprintf(out->name[out->count++], sizeof out->name[0], "%s", info[i].id);
     }
     free(info);
     return DART_OK;
 }
 
-static dart_status run_test(const char *test, const dart_recipe *recipe, dart_device *device, uint32_t repeats,
-    bench_reference *reference, bench_rows *rows)
+static dart_status run_test(const char *test, const dart_recipe *recipe,
+    const dart_bench_options *options, dart_device *device, bench_reference *reference,
+    bench_rows *rows)
 {
-    if (strcmp(test, "gemm") == 0) return bench_gemm(device, repeats, reference, rows);
-    return bench_model(recipe, device, strcmp(test, "infer") == 0, repeats, reference, rows);
+    if (strcmp(test, "gemm") == 0) return bench_gemm(device, options->repeats, reference, rows);
+    return bench_model(recipe, options, device, strcmp(test, "infer") == 0, reference, rows);
 }
 
-/* One test on all devices; cpu first, as the others are compared with it. What fails on one device becomes a
- * note in its row: the other columns of the comparison are still wanted. */
-static dart_status run_devices(const char *test, const dart_recipe *recipe, const name_list *devices,
-    const dart_limits *limits, uint32_t repeats, bench_rows *rows)
+/* One test on all devices; cpu first, as the others are compared with it. What fails on one device
+ * becomes a note in its row: the other columns of the comparison are still wanted. */
+static dart_status run_devices(const char *test, const dart_recipe *recipe,
+    const dart_bench_options *options, const name_list *devices, const dart_limits *limits,
+    bench_rows *rows)
 {
     bench_reference reference = {0};
     dart_status status = DART_OK;
@@ -128,14 +131,15 @@ static dart_status run_devices(const char *test, const dart_recipe *recipe, cons
             bool extra = i == devices->count;
             const char *id = extra ? "cpu" : devices->name[i];
             bool is_cpu = strcmp(id, "cpu") == 0;
-            if (is_cpu != (pass == 0) || (extra && (had_cpu || pass))) continue;
+            if (is_cpu != (pass == 0) || (extra && (had_cpu || !options->reference))) continue;
             had_cpu = had_cpu || is_cpu;
             uint32_t first = rows->count;
             dart_device *device = NULL;
             DART_GOTO(dart_device_open(id, limits, &device));
-            status = run_test(test, recipe, device, repeats, &reference, rows);
+            status = run_test(test, recipe, options, device, &reference, rows);
             dart_device_close(device);
-            if (status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED) goto done;
+            if (status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED)
+                goto done;
             if (status != DART_OK) {
                 bench_row *row = rows->count > first ? &rows->row[rows->count - 1]
                                                      : bench_row_new(rows, test, "", id);
@@ -162,9 +166,11 @@ static void cell(FILE *out, double value, const char *format)
 
 static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
 {
-    fprintf(out, "| test | what | device | tokens/s | ± sd | ms | GFLOP/s | planned MiB | actual MiB | launches | "
-                 "submits | difference from cpu |\n"
-                 "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    fprintf(out,
+        "| test | what | device | tokens/s | ± sd | ms | GFLOP/s | planned MiB | actual MiB | "
+        "launches | "
+        "submits | difference from cpu |\n"
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
         fprintf(out, "| %s | %s | %s |", r->test, r->what, r->device);
@@ -179,8 +185,10 @@ static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
         cell(out, r->difference, " %.1e |");
         fputc('\n', out);
     }
-    fprintf(out, "\nMedians of %" PRIu32 " runs after a warm-up; ± is the standard deviation of tokens/s (of GFLOP/s "
-                 "for gemm).\n",
+    fprintf(out,
+        "\nMedians of %" PRIu32
+        " runs after a warm-up; ± is the standard deviation of tokens/s (of GFLOP/s "
+        "for gemm).\n",
         repeats);
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
@@ -199,14 +207,15 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
         json_array_append_new(list,
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:i, s:o, s:s}", "test", r->test,
-                "what", r->what, "device", r->device, "tokens_per_second", number(r->tokens_per_s), "sd",
-                number(r->sd), "ms", number(r->ms), "gflops", number(r->gflops), "planned_bytes",
-                (json_int_t)r->planned_bytes, "actual_bytes", (json_int_t)r->actual_bytes, "launches",
-                (int)r->launches, "submits", (int)r->submits, "difference", number(r->difference), "note",
-                r->note));
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:i, s:o, s:s}", "test",
+                r->test, "what", r->what, "device", r->device, "tokens_per_second",
+                number(r->tokens_per_s), "sd", number(r->sd), "ms", number(r->ms), "gflops",
+                number(r->gflops), "planned_bytes", (json_int_t)r->planned_bytes, "actual_bytes",
+                (json_int_t)r->actual_bytes, "launches", (int)r->launches, "submits",
+                (int)r->submits, "difference", number(r->difference), "note", r->note));
     }
-    json_t *json = json_pack("{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
+    json_t *json = json_pack(
+        "{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
     if (!json) return dart_fail(DART_MEMORY, "out of memory while making JSON");
     int failed = json_dumpf(json, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(json);
@@ -214,30 +223,32 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
     return failed ? dart_fail(DART_IO, "cannot write the result") : DART_OK;
 }
 
-dart_status dart_bench(const dart_recipe *recipe, const char *devices, const char *tests,
-    uint32_t repeats, const char *format, FILE *out)
+dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
 {
-    bool json = strcmp(format, "json") == 0;
-    if (!json && strcmp(format, "md") != 0)
-        return dart_fail(DART_USAGE, "there is no output format '%s'; known: md, json", format);
+    uint32_t repeats = options->repeats;
+    bool json = strcmp(options->format, "json") == 0;
+    if (!json && strcmp(options->format, "md") != 0)
+        return dart_fail(
+            DART_USAGE, "there is no output format '%s'; known: md, json", options->format);
     if (repeats == 0 || repeats > BENCH_MAX_REPEATS)
-        return dart_fail(DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, BENCH_MAX_REPEATS);
-    name_list test_list, device_list;
-    DART_TRY(split(tests, "tests", &test_list));
-    for (uint32_t i = 0; i < test_list.count; i++) {
-        const char *t = test_list.name[i];
+        return dart_fail(
+            DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, BENCH_MAX_REPEATS);
+    name_list tests, devices;
+    DART_TRY(split(options->tests, "tests", &tests));
+    for (uint32_t i = 0; i < tests.count; i++) {
+        const char *t = tests.name[i];
         if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "infer") != 0)
             return dart_fail(DART_USAGE, "there is no test '%s'; known: step, gemm, infer", t);
     }
-    char limits_name[64] = "";
-    DART_TRY(dart_recipe_get(recipe, "limits", limits_name, sizeof limits_name));
-    DART_TRY(list_devices(devices, limits_name, &device_list));
+    char profile[64] = "";
+    DART_TRY(dart_recipe_get(recipe, "limits", profile, sizeof profile));
+    DART_TRY(list_devices(options->devices, profile, &devices));
     bench_rows *rows = dart_calloc(1, sizeof *rows);
     if (!rows) return DART_MEMORY;
     dart_status status = DART_OK;
-    for (uint32_t i = 0; i < test_list.count; i++)
-        DART_GOTO(run_devices(test_list.name[i], recipe, &device_list,
-            *limits_name ? dart_limits_find(limits_name) : NULL, repeats, rows));
+    for (uint32_t i = 0; i < tests.count; i++)
+        DART_GOTO(run_devices(tests.name[i], recipe, options, &devices,
+            *profile ? dart_limits_find(profile) : NULL, rows));
     if (json)
         status = print_json(rows, repeats, out);
     else

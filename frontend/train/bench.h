@@ -45,7 +45,7 @@ DART_NODISCARD dart_status bench_gemm(
     dart_device *device, uint32_t repeats, bench_reference *reference, bench_rows *rows);
 
 /* A training step (or, `infer`, the forward pass alone) of the recipe's model on random tokens. */
-DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, dart_device *device, bool infer,
-    uint32_t repeats, bench_reference *reference, bench_rows *rows);
+DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
+    dart_device *device, bool infer, bench_reference *reference, bench_rows *rows);
 
 #endif

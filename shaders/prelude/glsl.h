@@ -68,9 +68,16 @@ uint umulExtended_hi_(uint a, uint b)
     return hi;
 }
 
-/* floor(x / d) for many x and one d: inverse = INVERSE(d) makes the estimate at most 1 too small. */
-#define INVERSE(d) (0xffffffffu / (d))
+/* floor(x / d), x < 2^31, for many x and one d without an integer division (slow on GPUs, scalar in lavapipe).
+ * INVERSE: 2^32 / d from a float quotient that is too small by 2^-21 .. 2^-19 of itself, then one Newton step; the
+ * estimate of QUOTIENT is then at most 1 too small. */
+#define INVERSE(d) inverse_(d)
 #define QUOTIENT(x, d, inverse) quotient_(x, d, inverse)
+u32 inverse_(u32 d)
+{
+    u32 z = TO_U32(4294963200.0f / TO_F32(d));
+    return z + MULHI(z, 0u - d * z);
+}
 u32 quotient_(u32 x, u32 d, u32 inverse)
 {
     u32 q = MULHI(x, inverse);

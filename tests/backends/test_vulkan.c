@@ -1,0 +1,243 @@
+/* The Vulkan driver: recorded programs with barriers, splitting, timing, staging, silent validation
+ * layers, and a machine without a driver. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "backend.h"
+#include "geometry.h"
+#include "vulkan/validation.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { N = 5000, LAUNCHES = 200 };
+
+/* Rows of map_ops.def, found by name so that the table may grow. */
+enum map_row {
+#define MAP(name, arity, expression) MAP_##name,
+#include "map_ops.def"
+#undef MAP
+};
+
+static dart_device *open_or_skip(const dart_limits *limits)
+{
+    dart_device *device = NULL;
+    dart_status status = dart_device_open("vulkan:0", limits, &device);
+    if (status != DART_OK) {
+        print_message("skipped: %s\n", dart_error_text());
+        skip();
+    }
+    return device;
+}
+
+static dart_launch map_launch(const dart_caps *caps, enum map_row op, dart_buffer a, dart_buffer b,
+    dart_buffer y, float s, float t)
+{
+    dart_launch launch = {.kernel = DART_K_map, .wait = true};
+    map_params params = {.n = N, .bdiv = 1, .bmod = N, .s = s, .t = t};
+    memcpy(launch.param, &params, sizeof params);
+    launch.tune[2] = op;
+    launch.buf[0] = (dart_slice){a, 0, N};
+    launch.buf[1] = (dart_slice){b, 0, N};
+    launch.buf[2] = (dart_slice){y, 0, N};
+    assert_int_equal(dart_launch_geometry(caps, &launch), DART_OK);
+    return launch;
+}
+
+/* y = 2 x + 1; x = y - x (= x + 1); again and again: one missing barrier shows in the sum. */
+static void make_chain(
+    dart_device *device, dart_buffer x, dart_buffer y, dart_launch list[LAUNCHES])
+{
+    for (int i = 0; i < LAUNCHES; i += 2) {
+        list[i] = map_launch(&device->caps, MAP_affine, x, x, y, 2, 1);
+        list[i + 1] = map_launch(&device->caps, MAP_sub, y, x, x, 0, 0);
+    }
+}
+
+/* Runs the chain `runs` times on fresh buffers and checks every word; timed in the last run. */
+static void check_chain(dart_device *device, int runs, bool timed)
+{
+    static dart_launch list[LAUNCHES];
+    static float data[N];
+    static double seconds[LAUNCHES];
+    dart_buffer x, y;
+    dart_program *program;
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &x), DART_OK);
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &y), DART_OK);
+    assert_int_equal(dart_device_read_f32(device, y, 0, N, data), DART_OK);
+    for (int i = 0; i < N; i++) assert_true(data[i] == 0); /* zeroed */
+    for (int i = 0; i < N; i++) data[i] = (float)(i % 1000);
+    assert_int_equal(dart_device_write_f32(device, x, 0, N, data), DART_OK);
+    make_chain(device, x, y, list);
+    assert_int_equal(dart_device_build(device, list, LAUNCHES, &program), DART_OK);
+    for (int run = 0; run < runs; run++) {
+        bool last = run + 1 == runs;
+        memset(seconds, 0, sizeof seconds);
+        assert_int_equal(dart_device_run(device, program, timed && last ? seconds : NULL), DART_OK);
+    }
+    memset(data, 0, sizeof data);
+    assert_int_equal(dart_device_read_f32(device, x, 0, N, data), DART_OK);
+    for (int i = 0; i < N; i++) assert_true(data[i] == (float)(i % 1000 + runs * LAUNCHES / 2));
+    double sum = 0;
+    for (int i = 0; i < LAUNCHES; i++) {
+        assert_true(seconds[i] >= 0 && seconds[i] < 10);
+        sum += seconds[i];
+    }
+    if (timed) assert_true(sum > 0);
+    dart_device_drop(device, program);
+    dart_device_free(device, x);
+    dart_device_free(device, y);
+}
+
+static void replays_and_times(void **state)
+{
+    (void)state;
+    dart_device *device = open_or_skip(NULL);
+    check_chain(device, 1, false);
+    check_chain(device, 2, false);
+    uint64_t before = device->submits;
+    check_chain(device, 3, true);
+    /* zeroing and copies may add their own where memory is not mapped */
+    if (device->caps.on_cpu) assert_int_equal(device->submits - before, 3);
+    dart_device_close(device);
+}
+
+static void splits_under_a_watchdog(void **state)
+{
+    (void)state;
+    dart_limits limits = *dart_limits_find("emu-pi4");
+    assert_true(limits.max_dispatch_s > 0);
+    dart_device *device = open_or_skip(&limits);
+    uint64_t before = device->submits;
+    check_chain(device, 2, true);
+    assert_true(device->submits - before >= 2 * 2);
+    dart_device_close(device);
+}
+
+static void staging_path(void **state)
+{
+    (void)state;
+    setenv("DART_VULKAN_STAGING", "1", 1);
+    dart_device *device = open_or_skip(NULL);
+    uint64_t before = device->submits;
+    check_chain(device, 2, false);
+    assert_true(device->submits - before > 2); /* copies were submitted too */
+    /* More than one piece of the staging buffer, at an odd offset. */
+    enum { WORDS = 2500000, AT = 3 };
+    float *data = test_malloc(WORDS * sizeof(float)), *back = test_malloc(WORDS * sizeof(float));
+    for (int i = 0; i < WORDS; i++) data[i] = (float)i;
+    dart_buffer big;
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, WORDS + AT, &big), DART_OK);
+    assert_int_equal(dart_device_write_f32(device, big, AT, WORDS, data), DART_OK);
+    assert_int_equal(dart_device_read_f32(device, big, AT, WORDS, back), DART_OK);
+    assert_memory_equal(data, back, WORDS * sizeof(float));
+    assert_int_equal(dart_device_read_f32(device, big, 0, AT, back), DART_OK);
+    for (int i = 0; i < AT; i++) assert_true(back[i] == 0);
+    test_free(data);
+    test_free(back);
+    dart_device_close(device); /* frees `big` */
+    unsetenv("DART_VULKAN_STAGING");
+}
+
+static void validation_is_silent(void **state)
+{
+    (void)state;
+    setenv("DART_VULKAN_VALIDATION", "1", 1);
+    dart_device *device = open_or_skip(NULL);
+    if (!dart_vulkan_validation_active()) {
+        dart_device_close(device);
+        unsetenv("DART_VULKAN_VALIDATION");
+        print_message("skipped: VK_LAYER_KHRONOS_validation is not installed\n");
+        skip();
+    }
+    uint64_t before = dart_vulkan_validation_messages();
+    check_chain(device, 2, true);
+    dart_device_close(device);
+    setenv("DART_VULKAN_STAGING", "1", 1);
+    device = open_or_skip(dart_limits_find("emu-pi4"));
+    check_chain(device, 2, true);
+    unsetenv("DART_VULKAN_STAGING");
+    assert_int_equal(dart_vulkan_validation_messages(), before);
+
+    /* The layers do look: a list without its barriers is reported. */
+    dart_buffer x, y;
+    dart_launch list[2];
+    dart_program *program;
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &x), DART_OK);
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &y), DART_OK);
+    list[0] = map_launch(&device->caps, MAP_affine, x, x, y, 2, 1);
+    list[1] = map_launch(&device->caps, MAP_copy, y, y, x, 0, 0);
+    list[1].wait = false;
+    print_message("a hazard on purpose, the next message belongs to it:\n");
+    assert_int_equal(dart_device_build(device, list, 2, &program), DART_OK);
+    assert_int_equal(dart_device_run(device, program, NULL), DART_OK);
+    uint64_t after = dart_vulkan_validation_messages();
+    assert_true(after > before);
+    dart_device_drop(device, program);
+    dart_device_close(device);
+    assert_int_equal(dart_vulkan_validation_messages(), after);
+    unsetenv("DART_VULKAN_VALIDATION");
+}
+
+static void refuses_what_does_not_fit(void **state)
+{
+    (void)state;
+    dart_device *device = open_or_skip(NULL);
+    dart_buffer buffer;
+    assert_int_equal(
+        dart_device_alloc(device, DART_MEM_DEVICE, (uint64_t)1 << 60, &buffer), DART_MEMORY);
+    assert_true(strlen(dart_error_text()) > 20);
+    dart_device_close(device);
+    assert_int_not_equal(dart_device_open("vulkan:63", NULL, &device), DART_OK);
+    assert_int_equal(dart_backend_find("vulkan")->open(63, NULL, &device), DART_FAILED);
+}
+
+/* In a process of its own, because the loader reads its environment once. */
+static void without_a_driver(void **state)
+{
+    (void)state;
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv("VK_DRIVER_FILES", "/nonexistent/driver.json", 1);
+        setenv("VK_ICD_FILENAMES", "/nonexistent/driver.json", 1);
+        execl("/proc/self/exe", "test_vulkan", "--without-driver", (char *)NULL);
+        _exit(99);
+    }
+    int result = 0;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFEXITED(result));
+    assert_int_equal(WEXITSTATUS(result), 0);
+}
+
+static int open_without_driver(void)
+{
+    dart_device *device;
+    dart_status status = dart_device_open("vulkan:0", NULL, &device);
+    printf("without a driver: %s\n", dart_error_text());
+    if (status != DART_DEVICE || !strstr(dart_error_text(), "driver")) return 1;
+    return dart_backend_find("vulkan")->open(1, NULL, &device) == DART_FAILED ? 0 : 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--without-driver") == 0) return open_without_driver();
+    if (!dart_backend_find("vulkan")) {
+        printf("skipped: this build has no Vulkan backend\n");
+        return 0;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replays_and_times),
+        cmocka_unit_test(splits_under_a_watchdog),
+        cmocka_unit_test(staging_path),
+        cmocka_unit_test(validation_is_silent),
+        cmocka_unit_test(refuses_what_does_not_fit),
+        cmocka_unit_test(without_a_driver),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

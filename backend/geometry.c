@@ -74,8 +74,8 @@ static void shape_row(shaper *s, uint64_t rows, uint32_t cols)
     }
 }
 
-/* Kernels in which each invocation walks over items in strides of the whole grid. On lavapipe sixteen
- * items an invocation halve the time: starting a work-group costs as much as 64 words. */
+/* Kernels in which each invocation walks over items in strides of the whole grid. On lavapipe
+ * sixteen items an invocation halve the time: starting a work-group costs as much as 64 words. */
 static void shape_stride(shaper *s, uint64_t items)
 {
     uint32_t wgx = group_limit(s, 64), per = s->caps->on_cpu && !has_vectors(s) ? 16 : 1;

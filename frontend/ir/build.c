@@ -245,6 +245,11 @@ dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu)
     return spd_fn(graph, s, 1, mu);
 }
 
+dart_node dart_spd_sum_sqrt(dart_graph *graph, dart_node s, double mu)
+{
+    return spd_fn(graph, s, 2, mu);
+}
+
 dart_node dart_gram_nuclear(dart_graph *graph, dart_node left, dart_node right, double mu)
 {
     return dart_graph_add(graph,

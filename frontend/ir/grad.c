@@ -324,6 +324,18 @@ static dart_status grad_gram_nuclear(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+/* fn 2, sum sqrt(w + mu^2): dS = (S + mu^2)^(-1/2) / 2. The other functions occur in gradients
+ * only. */
+static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
+{
+    dart_node s = r->info->in[0];
+    if (r->info->i[0] != 2) return no_rule(r);
+    dart_node half = dart_affine(r->g, dart_spd_rsqrt(r->g, s, r->info->f[0]), 0.5, 0);
+    dx[0] = shape_of(r, s)->rank == 3 ? dart_contract2(r->g, "zab,z->zab", half, r->dy)
+                                      : dart_mul(r->g, half, r->dy);
+    return DART_OK;
+}
+
 #define grad_store no_grad
 #define grad_norm_dx no_grad
 #define grad_norm_dw no_grad
@@ -331,7 +343,6 @@ static dart_status grad_gram_nuclear(const rule_args *r, dart_node *dx)
 #define grad_softmax_dx no_grad
 #define grad_cross_entropy no_grad /* the head gives its gradient through with_grad */
 #define grad_cross_entropy_dx no_grad
-#define grad_spd_fn no_grad
 #define grad_adamw no_grad
 #define grad_axpy_scalar no_grad
 #define grad_clip no_grad

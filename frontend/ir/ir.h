@@ -154,6 +154,8 @@ dart_node dart_with_grad(
  * - mu; see spd_fn.k */
 dart_node dart_spd_sqrt(dart_graph *graph, dart_node s);
 dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu);
+dart_node dart_spd_sum_sqrt(
+    dart_graph *graph, dart_node s, double mu); /* (B) or scalar; differentiable */
 /* sum of sqrt(eig(G R)) of two r x r Gram matrices = nuclear norm of L R with G = L^T L, R = R R^T
  * (tt-methods 7.2), smoothed by mu (relative to the largest singular value) -> scalar.
  * Differentiable. Gram shapes (r,r), or (B,r,r) -> (B). */

@@ -1,6 +1,6 @@
-/* Chains of cores on the host in f64: canonical form, bond spectra, cutting, rounding, TT-SVD, through LAPACK.
- * A chain is TT, TT-matrix (row and column digit merged) or LoRA (two cores). Core k is (r_k, n_k, r_{k+1}) row-major.
- * Formulas: Oseledets 2011. */
+/* Chains of cores on the host in f64: canonical form, bond spectra, cutting, rounding, TT-SVD,
+ * through LAPACK. A chain is TT, TT-matrix (row and column digit merged) or LoRA (two cores). Core
+ * k is (r_k, n_k, r_{k+1}) row-major. Formulas: Oseledets 2011. */
 #ifndef DART_CHAIN_H
 #define DART_CHAIN_H
 
@@ -24,24 +24,28 @@ uint64_t dart_chain_words(const dart_chain *chain);
 /* Dense tensor (n_0 x ... x n_{D-1}), caller frees. */
 DART_NODISCARD dart_status dart_chain_dense(const dart_chain *chain, double **out);
 /* TT-SVD with relative error epsilon (Frobenius) and rank cap (0: none). */
-DART_NODISCARD dart_status dart_chain_from_dense(const double *dense, uint32_t cores, const uint32_t *n,
-    double epsilon, uint32_t max_rank, dart_chain *out);
+DART_NODISCARD dart_status dart_chain_from_dense(const double *dense, uint32_t cores,
+    const uint32_t *n, double epsilon, uint32_t max_rank, dart_chain *out);
 /* Cores < center left-orthogonal, > center right-orthogonal. The tensor is unchanged. */
 DART_NODISCARD dart_status dart_chain_canonical(dart_chain *chain, uint32_t center);
-/* Singular values of every bond, spectrum[k] has rank[k+1] values for bond k (between core k and k+1),
- * descending (zeros where the cores cannot carry the rank); each array is malloc'ed (caller frees). The chain is not
- * changed. */
-DART_NODISCARD dart_status dart_chain_spectra(const dart_chain *chain, double *spectrum[DART_CHAIN_MAX]);
-/* Cuts the bonds to new_rank[k] (bond k, 1 <= new_rank <= rank): orthogonalise, truncate by SVD, and leave the chain
- * balanced (sqrt of the singular values to either side). Truncation is optimal bond by bond. A bond that its
- * neighbours' new ranks cannot carry (r_k > n_k r_{k+1}) ends lower than asked: read chain->rank afterwards. */
+/* Singular values of every bond, spectrum[k] has rank[k+1] values for bond k (between core k and
+ * k+1), descending (zeros where the cores cannot carry the rank); each array is malloc'ed (caller
+ * frees). The chain is not changed. */
+DART_NODISCARD dart_status dart_chain_spectra(
+    const dart_chain *chain, double *spectrum[DART_CHAIN_MAX]);
+/* Cuts the bonds to new_rank[k] (bond k, 1 <= new_rank <= rank): orthogonalise, truncate by SVD,
+ * and leave the chain balanced (sqrt of the singular values to either side). Truncation is optimal
+ * bond by bond. A bond that its neighbours' new ranks cannot carry (r_k > n_k r_{k+1}) ends lower
+ * than asked: read chain->rank afterwards. */
 DART_NODISCARD dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank);
 /* Rounding to relative error epsilon; ranks fall. */
 DART_NODISCARD dart_status dart_chain_round(dart_chain *chain, double epsilon);
 /* Sum of two chains of the same n (ranks add up). */
-DART_NODISCARD dart_status dart_chain_add(const dart_chain *a, const dart_chain *b, dart_chain *out);
+DART_NODISCARD dart_status dart_chain_add(
+    const dart_chain *a, const dart_chain *b, dart_chain *out);
 double dart_chain_norm(const dart_chain *chain);
-/* Both sides of a bond merged: left (prod n_<=k, r), right (r, prod n_>k): LoRA export. Caller frees. */
+/* Both sides of a bond merged: left (prod n_<=k, r), right (r, prod n_>k): LoRA export. Caller
+ * frees. */
 DART_NODISCARD dart_status dart_chain_halves(
     const dart_chain *chain, uint32_t bond, double **out_left, double **out_right);
 

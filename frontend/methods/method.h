@@ -1,6 +1,6 @@
-/* A method is a parametrization of one weight matrix W (out x in): it lays out tensors, declares W as a tensor
- * network and names its rank axes. y = W x, the embedding lookup and the dense W all derive from the network.
- * One file a method; methods.def lists them. */
+/* A method is a parametrization of one weight matrix W (out x in): it lays out tensors, declares W
+ * as a tensor network and names its rank axes. y = W x, the embedding lookup and the dense W all
+ * derive from the network. One file a method; methods.def lists them. */
 #ifndef DART_METHOD_H
 #define DART_METHOD_H
 
@@ -15,11 +15,13 @@ typedef struct dart_weight {
     bool pad_out;      /* the vocabulary side may be padded to a product of modes */
     double target_std; /* wanted standard deviation of W's entries at initialisation */
     const struct dart_method *method;
-    uint32_t rank;                          /* requested rank */
-    uint32_t modes;                         /* modes a side; 0: the method's default (3) */
-    uint32_t out_modes[DART_MAX_MODES], in_modes[DART_MAX_MODES]; /* filled by layout unless given */
-    double alpha;                           /* lora: scale = alpha / rank */
-    uint32_t ranks[DART_MAX_CORES + 1];     /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
+    uint32_t rank;  /* requested rank */
+    uint32_t modes; /* modes a side; 0: the method's default (3) */
+    uint32_t out_modes[DART_MAX_MODES],
+        in_modes[DART_MAX_MODES]; /* filled by layout unless given */
+    double alpha;                 /* lora: scale = alpha / rank */
+    uint32_t ranks[DART_MAX_CORES +
+                   1]; /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
 } dart_weight;
 
 typedef struct dart_tensor {
@@ -30,28 +32,29 @@ typedef struct dart_tensor {
 } dart_tensor;
 
 typedef struct dart_layout {
-    uint32_t padded_out;                         /* >= weight->out; equal unless pad_out */
+    uint32_t padded_out; /* >= weight->out; equal unless pad_out */
     uint32_t tensors;
     dart_tensor tensor[DART_MAX_CORES + 2];
-    uint32_t bonds;                              /* rank axes; bond k joins chain cores k and k+1 */
-    uint32_t chain_first, chain_cores;           /* the tensors that form the chain (0 cores: none) */
+    uint32_t bonds;                    /* rank axes; bond k joins chain cores k and k+1 */
+    uint32_t chain_first, chain_cores; /* the tensors that form the chain (0 cores: none) */
 } dart_layout;
 
-/* W as a network. Labels a-z only inside one weight; `row` are the output digits' labels, `col` the input digits'. */
+/* W as a network. Labels a-z only inside one weight; `row` are the output digits' labels, `col` the
+ * input digits'. */
 typedef struct dart_network {
     uint32_t operands;
-    uint32_t tensor[DART_MAX_CORES];          /* index into layout.tensor */
+    uint32_t tensor[DART_MAX_CORES]; /* index into layout.tensor */
     char labels[DART_MAX_CORES][8];
     char row[DART_MAX_MODES + 1], col[DART_MAX_MODES + 1];
     uint32_t row_dim[DART_MAX_MODES], col_dim[DART_MAX_MODES];
-    double scale;       /* multiplies the network */
-    int base;           /* index of a dense (out,in) tensor added to it, -1 if none */
+    double scale; /* multiplies the network */
+    int base;     /* index of a dense (out,in) tensor added to it, -1 if none */
 } dart_network;
 
 typedef struct dart_method {
     const char *name, *help;
-    /* Fills modes, ranks (clamped to the caps) and the layout: arithmetic only. INPUT: a dimension that does not
-     * factor, a rank above the cap (strict), with the sentence. */
+    /* Fills modes, ranks (clamped to the caps) and the layout: arithmetic only. INPUT: a dimension
+     * that does not factor, a rank above the cap (strict), with the sentence. */
     dart_status (*layout)(dart_weight *weight, bool strict, dart_layout *out);
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
 } dart_method;
@@ -76,11 +79,13 @@ dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const 
 /* Parameters of the layout: trainable, frozen. */
 uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
 
-/* Modes: splits n into `count` factors as even as possible, ascending products (12 = 3*4 ...). INPUT if a prime
- * factor leaves a mode of 1 where count > 1 and n > 1 (the sentence names n). */
+/* Modes: splits n into `count` factors as even as possible, ascending products (12 = 3*4 ...).
+ * INPUT if a prime factor leaves a mode of 1 where count > 1 and n > 1 (the sentence names n). */
 DART_NODISCARD dart_status dart_factor(uint32_t n, uint32_t count, uint32_t *out_modes);
-/* The smallest padded size >= n (at most 5 % or 16 more) whose best factorisation into `count` modes is even (largest
- * at most 1.5 times the smallest), or else the one with the smallest sum of modes. */
-DART_NODISCARD dart_status dart_factor_padded(uint32_t n, uint32_t count, uint32_t *out_modes, uint32_t *out_n);
+/* The smallest padded size >= n (at most 5 % or 16 more) whose best factorisation into `count`
+ * modes is even (largest at most 1.5 times the smallest), or else the one with the smallest sum of
+ * modes. */
+DART_NODISCARD dart_status dart_factor_padded(
+    uint32_t n, uint32_t count, uint32_t *out_modes, uint32_t *out_n);
 
 #endif

@@ -1,5 +1,5 @@
-/* Models as compositions of ops and weights: parameters are laid out in flat regions, then the same model is built
- * into as many graphs as needed (training step, evaluation, generation). */
+/* Models as compositions of ops and weights: parameters are laid out in flat regions, then the same
+ * model is built into as many graphs as needed (training step, evaluation, generation). */
 #ifndef DART_MODEL_H
 #define DART_MODEL_H
 
@@ -7,12 +7,12 @@
 
 typedef struct dart_model_config {
     uint32_t layers, d_model, heads, kv_heads, d_ff, context, vocab;
-    bool rmsnorm;     /* else LayerNorm */
-    int act;          /* 0 gelu, 1 silu, 2 swiglu */
-    bool rope;        /* else learned positions */
-    bool tied;        /* head = token embedding */
-    bool bias;        /* biases on linears */
-    double dropout;   /* embedding, attention output, mlp output */
+    bool rmsnorm;   /* else LayerNorm */
+    int act;        /* 0 gelu, 1 silu, 2 swiglu */
+    bool rope;      /* else learned positions */
+    bool tied;      /* head = token embedding */
+    bool bias;      /* biases on linears */
+    double dropout; /* embedding, attention output, mlp output */
     double norm_eps;
     /* method by role; rank and modes by role */
     const dart_method *linear, *embedding, *head;
@@ -24,17 +24,19 @@ typedef struct dart_model_config {
 typedef struct dart_param { /* one tensor of the model */
     char name[128];         /* "blocks.0.attn.q.core0", as in the safetensors file */
     dart_shape shape;
-    dart_region region;     /* PARAM or FROZEN */
-    uint64_t offset;        /* words, aligned to 64 */
-    double std;             /* initialisation; ones if `ones` */
-    bool ones, decay;       /* decay: weight decay applies (all with two axes or more; not norms and biases) */
-    int weight, tensor;     /* index of weight and tensor in it, -1 for norms, biases, positions */
+    dart_region region; /* PARAM or FROZEN */
+    uint64_t offset;    /* words, aligned to 64 */
+    double std;         /* initialisation; ones if `ones` */
+    bool ones,
+        decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
+    int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
 } dart_param;
 
-/* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has none. */
+/* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has
+ * none. */
 typedef struct dart_model_block {
-    int q, k, v, o, up, gate, down;                                        /* weights */
-    int norm1_w, norm1_b, norm2_w, norm2_b;                                /* params */
+    int q, k, v, o, up, gate, down;         /* weights */
+    int norm1_w, norm1_b, norm2_w, norm2_b; /* params */
     int q_bias, k_bias, v_bias, o_bias, up_bias, gate_bias, down_bias;
 } dart_model_block;
 
@@ -49,50 +51,57 @@ typedef struct dart_model {
     dart_model_config config;
     uint32_t weights, params;
     dart_model_weight *weight; /* owned */
-    dart_param *param;         /* owned; decayed ones first inside PARAM, so decay is one contiguous span */
-    dart_model_block *block;   /* owned, one a layer */
-    int embedding, head;       /* weights; head = embedding if tied */
+    dart_param *param; /* owned; decayed ones first inside PARAM, so decay is one contiguous span */
+    dart_model_block *block;       /* owned, one a layer */
+    int embedding, head;           /* weights; head = embedding if tied */
     int positions, norm_w, norm_b; /* params */
     uint64_t param_words, frozen_words, decay_words, table_words;
 } dart_model;
 
-/* Lays out all parameters. `ranks`: NULL, or per weight the bond ranks to use (from a checkpoint or a pick). */
-DART_NODISCARD dart_status dart_model_new(
-    const dart_model_config *config, const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model);
+/* Lays out all parameters. `ranks`: NULL, or per weight the bond ranks to use (from a checkpoint or
+ * a pick). */
+DART_NODISCARD dart_status dart_model_new(const dart_model_config *config,
+    const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model);
 void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
 void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen);
 /* Constants of the TABLE region (RoPE cos/sin in f64 rounded to f32), table_words long. */
 void dart_model_table(const dart_model *model, float *table);
-/* Parameters of the model, and of its compressed layers; what the dense twin of these layers would have. */
-void dart_model_count(const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense);
+/* Parameters of the model, and of its compressed layers; what the dense twin of these layers would
+ * have. */
+void dart_model_count(
+    const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense);
 
 /* Leaves of one graph. */
 typedef struct dart_model_leaves {
-    dart_node *param;                    /* one a model param; arena of the graph's caller; filled by dart_model_leaves_new */
-    dart_node tokens, labels, index;     /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
+    dart_node *
+        param; /* one a model param; arena of the graph's caller; filled by dart_model_leaves_new */
+    dart_node tokens, labels,
+        index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node iscal, fscal, table;
     uint32_t batch, time;
 } dart_model_leaves;
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time);
-void dart_model_input_offsets(
-    const dart_model *model, uint32_t batch, uint32_t time, uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index);
-DART_NODISCARD dart_status dart_model_leaves_new(
-    const dart_model *model, dart_graph *graph, uint32_t batch, uint32_t time, dart_model_leaves *out);
+void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
+    uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index);
+DART_NODISCARD dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph,
+    uint32_t batch, uint32_t time, dart_model_leaves *out);
 void dart_model_leaves_free(dart_model_leaves *leaves);
 
-/* Mean negative log likelihood of labels (scalar), chunked head: at most `chunk_rows` rows of logits live at once;
- * gradients of the head attached when training. *out_rows (may be NULL): (B*T, 1) nll of each token, for evaluation. */
-dart_node dart_model_loss(const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, bool training,
-    uint32_t chunk_rows, dart_node *out_rows);
+/* Mean negative log likelihood of labels (scalar), chunked head: at most `chunk_rows` rows of
+ * logits live at once; gradients of the head attached when training. *out_rows (may be NULL): (B*T,
+ * 1) nll of each token, for evaluation. */
+dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows);
 /* Logits (B, vocab padded) of position `at` of each sequence. */
-dart_node dart_model_logits(const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
+dart_node dart_model_logits(
+    const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
 /* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */
-uint32_t dart_model_chain(const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t weight,
-    dart_node out[DART_MAX_CORES]);
-/* All chains of the model for dart_penalty_append (reg.h), same-shaped ones stacked: fills at most model->weights
- * entries with new leaves over PARAM and PENALTY. */
+uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);
+/* All chains of the model for dart_penalty_append (reg.h), same-shaped ones stacked: fills at most
+ * model->weights entries with new leaves over PARAM and PENALTY. */
 DART_NODISCARD dart_status dart_model_chains(
     const dart_model *model, dart_graph *graph, dart_chain_stack *out, uint32_t *out_count);
 

@@ -1,0 +1,122 @@
+/* The leaves of a graph, the chunked cross-entropy head, and logits of one position. */
+#include "layers.h"
+#include <stdlib.h>
+#include <string.h>
+
+dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, uint32_t batch,
+    uint32_t time, dart_model_leaves *out)
+{
+    const dart_model_config *c = &model->config;
+    uint64_t tokens, labels, index, rows;
+    memset(out, 0, sizeof *out);
+    if (batch == 0 || time == 0 || time > c->context)
+        return dart_fail(DART_INPUT,
+            "batch of %u sequences of %u tokens: expected at least one of 1 to %u tokens (the "
+            "model's context)",
+            batch, time, c->context);
+    if (!dart_mul_u64(batch, time, &rows) || rows + c->vocab + 1 > INT32_MAX)
+        return dart_fail(DART_INPUT, "batch of %u x %u tokens is too large", batch, time);
+    out->param = dart_calloc(model->params, sizeof *out->param);
+    if (!out->param) return DART_MEMORY;
+    for (uint32_t p = 0; p < model->params; p++) {
+        const dart_param *param = &model->param[p];
+        out->param[p] =
+            dart_leaf(graph, param->name, DART_F32, param->shape, param->region, param->offset);
+    }
+    dart_model_input_offsets(model, batch, time, &tokens, &labels, &index);
+    out->batch = batch;
+    out->time = time;
+    out->tokens =
+        dart_leaf(graph, "tokens", DART_I32, DART_SHAPE(batch, time), DART_REGION_INPUT, tokens);
+    out->labels =
+        dart_leaf(graph, "labels", DART_I32, DART_SHAPE((uint32_t)rows), DART_REGION_INPUT, labels);
+    out->index = dart_leaf(graph, "index", DART_I32, DART_SHAPE(c->vocab + 1 + (uint32_t)rows),
+        DART_REGION_INPUT, index);
+    out->iscal = dart_leaf(graph, "iscal", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0);
+    out->fscal = dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0);
+    if (c->rope)
+        out->table = dart_leaf(graph, "rope", DART_F32,
+            DART_SHAPE(c->context, c->d_model / c->heads / 2, 2), DART_REGION_TABLE, 0);
+    return dart_graph_check(graph);
+}
+
+void dart_model_leaves_free(dart_model_leaves *leaves)
+{
+    free(leaves->param);
+    memset(leaves, 0, sizeof *leaves);
+}
+
+/* The head's dense matrix (padded vocabulary, C). */
+static dart_node head_matrix(dart_build *b)
+{
+    const dart_model *model = b->model;
+    if (model->head == model->embedding) return dart_build_table(b);
+    const dart_model_weight *w = &model->weight[model->head];
+    dart_graph_scope(b->graph, w->weight.name);
+    return dart_method_dense(b->graph, &w->weight, &w->layout, &b->leaves->param[w->first_param]);
+}
+
+static dart_node place(dart_graph *graph, dart_node x, uint32_t start, uint32_t total)
+{
+    return dart_graph_add(
+        graph, &(dart_node_info){
+                   .op = DART_OP_unslice, .inputs = 1, .in = {x}, .ints = 2, .i = {start, total}});
+}
+
+static dart_node sum(dart_graph *graph, dart_node a, dart_node b)
+{
+    return a ? dart_add(graph, a, b) : b;
+}
+
+dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows)
+{
+    dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0};
+    uint32_t rows = leaves->batch * leaves->time, dim = model->config.d_model;
+    if (chunk_rows == 0 || chunk_rows > rows) chunk_rows = rows;
+    dart_node body = dart_build_body(&b);
+    dart_node w = head_matrix(&b);
+    dart_graph_scope(graph, "head");
+    dart_node x = dart_build_norm(&b, body, model->norm_w, model->norm_b);
+    x = dart_reshape(graph, x, DART_SHAPE(rows, dim));
+    dart_node total = 0, each = 0, dx = 0, dw = 0;
+    for (uint32_t start = 0; start < rows; start += chunk_rows) {
+        uint32_t count = rows - start < chunk_rows ? rows - start : chunk_rows;
+        bool whole = count == rows;
+        dart_node part = whole ? x : dart_slice(graph, x, start, count);
+        dart_node labels = whole ? leaves->labels : dart_slice(graph, leaves->labels, start, count);
+        dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
+        dart_node stats = dart_cross_entropy(graph, logits, labels, model->config.vocab);
+        if (training) {
+            dart_node d = dart_cross_entropy_dx(
+                graph, logits, stats, labels, model->config.vocab, 1.0 / rows);
+            dart_node part_dx = dart_contract2(graph, "rv,vc->rc", d, w);
+            dx = sum(graph, dx, whole ? part_dx : place(graph, part_dx, start, rows));
+            dw = sum(graph, dw, dart_contract2(graph, "rv,rc->vc", d, part));
+        }
+        /* column 1 of stats */
+        dart_node nll = dart_slice(graph, dart_permute(graph, stats, (uint32_t[]){1, 0}), 1, 1);
+        total = sum(graph, total, dart_sum_all(graph, nll));
+        if (out_rows) {
+            nll = dart_reshape(graph, nll, DART_SHAPE(count, 1));
+            each = sum(graph, each, whole ? nll : place(graph, nll, start, rows));
+        }
+    }
+    if (out_rows) *out_rows = each;
+    dart_node loss = dart_affine(graph, total, 1.0 / rows, 0.0);
+    if (!training) return loss;
+    return dart_with_grad(graph, loss, 2, (dart_node[]){x, w}, (dart_node[]){dx, dw});
+}
+
+dart_node dart_model_logits(
+    const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at)
+{
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0};
+    dart_node x = dart_build_body(&b);
+    dart_node w = head_matrix(&b);
+    dart_graph_scope(graph, "head");
+    x = dart_slice(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
+    x = dart_reshape(graph, x, DART_SHAPE(b.batch, model->config.d_model));
+    x = dart_build_norm(&b, x, model->norm_w, model->norm_b);
+    return dart_contract2(graph, "bc,vc->bv", x, w);
+}

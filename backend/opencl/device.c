@@ -1,0 +1,303 @@
+/* Finding and opening OpenCL devices, their capabilities, and the names of errors. */
+#include "internal.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *opencl_error_name(cl_int error)
+{
+#define E(name)                                                                                    \
+    case name:                                                                                     \
+        return #name;
+    switch (error) {
+        E(CL_SUCCESS)
+        E(CL_DEVICE_NOT_FOUND)
+        E(CL_DEVICE_NOT_AVAILABLE)
+        E(CL_COMPILER_NOT_AVAILABLE)
+        E(CL_MEM_OBJECT_ALLOCATION_FAILURE)
+        E(CL_OUT_OF_RESOURCES)
+        E(CL_OUT_OF_HOST_MEMORY)
+        E(CL_PROFILING_INFO_NOT_AVAILABLE)
+        E(CL_BUILD_PROGRAM_FAILURE)
+        E(CL_MAP_FAILURE)
+        E(CL_MISALIGNED_SUB_BUFFER_OFFSET)
+        E(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)
+        E(CL_INVALID_VALUE)
+        E(CL_INVALID_DEVICE_TYPE)
+        E(CL_INVALID_PLATFORM)
+        E(CL_INVALID_DEVICE)
+        E(CL_INVALID_CONTEXT)
+        E(CL_INVALID_QUEUE_PROPERTIES)
+        E(CL_INVALID_COMMAND_QUEUE)
+        E(CL_INVALID_MEM_OBJECT)
+        E(CL_INVALID_BINARY)
+        E(CL_INVALID_BUILD_OPTIONS)
+        E(CL_INVALID_PROGRAM)
+        E(CL_INVALID_PROGRAM_EXECUTABLE)
+        E(CL_INVALID_KERNEL_NAME)
+        E(CL_INVALID_KERNEL_DEFINITION)
+        E(CL_INVALID_KERNEL)
+        E(CL_INVALID_ARG_INDEX)
+        E(CL_INVALID_ARG_VALUE)
+        E(CL_INVALID_ARG_SIZE)
+        E(CL_INVALID_KERNEL_ARGS)
+        E(CL_INVALID_WORK_DIMENSION)
+        E(CL_INVALID_WORK_GROUP_SIZE)
+        E(CL_INVALID_WORK_ITEM_SIZE)
+        E(CL_INVALID_GLOBAL_OFFSET)
+        E(CL_INVALID_EVENT_WAIT_LIST)
+        E(CL_INVALID_EVENT)
+        E(CL_INVALID_OPERATION)
+        E(CL_INVALID_BUFFER_SIZE)
+        E(CL_INVALID_GLOBAL_WORK_SIZE)
+        E(CL_PLATFORM_NOT_FOUND_KHR)
+    default:
+        return "unknown OpenCL error";
+    }
+#undef E
+}
+
+dart_status opencl_status(const opencl_device *device, cl_int error, const char *what)
+{
+    if (error == CL_SUCCESS) return DART_OK;
+    bool memory = error == CL_MEM_OBJECT_ALLOCATION_FAILURE || error == CL_OUT_OF_HOST_MEMORY;
+    return dart_fail(memory ? DART_MEMORY : DART_DEVICE, "%s failed on %s: %s (%d)", what,
+        device->base.caps.name, opencl_error_name(error), (int)error);
+}
+
+/* The index-th device over all platforms. */
+static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_device_id *out_id)
+{
+    cl_platform_id platforms[32];
+    cl_uint platform_count = 0, seen = 0;
+    cl_int error = clGetPlatformIDs(32, platforms, &platform_count);
+    if (error != CL_SUCCESS || !platform_count) {
+        if (index) return DART_FAILED;
+        return dart_fail(DART_DEVICE,
+            "no OpenCL driver is installed (%s): install one for your device, or pocl-opencl-icd "
+            "for the "
+            "processor",
+            opencl_error_name(error));
+    }
+    if (platform_count > 32) platform_count = 32;
+    for (cl_uint i = 0; i < platform_count; i++) {
+        cl_device_id ids[64];
+        cl_uint count = 0;
+        if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, 64, ids, &count) != CL_SUCCESS)
+            continue;
+        if (count > 64) count = 64;
+        if (index < seen + count) {
+            *out_platform = platforms[i];
+            *out_id = ids[index - seen];
+            return DART_OK;
+        }
+        seen += count;
+    }
+    if (index) return DART_FAILED;
+    return dart_fail(DART_DEVICE, "the OpenCL drivers of this machine offer no device");
+}
+
+static void device_text(cl_device_id id, cl_device_info what, char *out, size_t size)
+{
+    char text[1024] = "";
+    if (clGetDeviceInfo(id, what, sizeof text, text, NULL) != CL_SUCCESS) text[0] = 0;
+    text[sizeof text - 1] = 0;
+    const char *start = text;
+    while (*start == ' ') start++;
+    snprintf(out, size, "%s", start);
+    for (size_t n = strlen(out); n && out[n - 1] == ' '; n--) out[n - 1] = 0;
+}
+
+static uint64_t device_u64(cl_device_id id, cl_device_info what)
+{
+    cl_ulong value = 0;
+    return clGetDeviceInfo(id, what, sizeof value, &value, NULL) == CL_SUCCESS ? value : 0;
+}
+
+static uint32_t device_u32(cl_device_id id, cl_device_info what)
+{
+    cl_uint value = 0;
+    return clGetDeviceInfo(id, what, sizeof value, &value, NULL) == CL_SUCCESS ? value : 0;
+}
+
+static size_t device_size(cl_device_id id, cl_device_info what)
+{
+    size_t value = 0;
+    return clGetDeviceInfo(id, what, sizeof value, &value, NULL) == CL_SUCCESS ? value : 0;
+}
+
+/* Extensions come as one line of unbounded length. */
+static bool has_extension(cl_device_id id, const char *name)
+{
+    size_t size = 0;
+    if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, 0, NULL, &size) != CL_SUCCESS || !size)
+        return false;
+    char *text = dart_calloc(size + 1, 1);
+    if (!text) return false;
+    bool found = false;
+    if (clGetDeviceInfo(id, CL_DEVICE_EXTENSIONS, size, text, NULL) == CL_SUCCESS) {
+        char *rest = NULL;
+        for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+            if (strcmp(word, name) == 0) found = true;
+    }
+    free(text);
+    return found;
+}
+
+static void fill_caps(opencl_device *device, cl_platform_id platform)
+{
+    dart_caps *caps = &device->base.caps;
+    cl_device_id id = device->id;
+    char driver[64], platform_name[64] = "";
+    device_text(id, CL_DEVICE_NAME, caps->name, sizeof caps->name);
+    device_text(id, CL_DRIVER_VERSION, driver, sizeof driver);
+    device_text(id, CL_DEVICE_VERSION, caps->api, sizeof caps->api);
+    if (clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof platform_name - 1, platform_name,
+            NULL) != CL_SUCCESS)
+        platform_name[0] = 0;
+    snprintf(caps->driver, sizeof caps->driver, "%.60s %.60s", platform_name, driver);
+    snprintf(
+        device->identity, sizeof device->identity, "%s|%s|%s", caps->name, caps->driver, caps->api);
+
+    cl_device_type type = 0;
+    clGetDeviceInfo(id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
+    size_t items[8] = {0};
+    if (clGetDeviceInfo(id, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof items, items, NULL) != CL_SUCCESS)
+        items[0] = 0;
+    size_t group = device_size(id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
+    if (items[0] && items[0] < group) group = items[0];
+    uint32_t align = device_u32(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
+    size_t params = device_size(id, CL_DEVICE_MAX_PARAMETER_SIZE);
+    /* each buffer takes a pointer and an offset of the arguments */
+    size_t pointers = DART_MAX_BUFS * 16;
+
+    caps->memory = device_u64(id, CL_DEVICE_GLOBAL_MEM_SIZE);
+    caps->max_alloc = device_u64(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+    caps->max_binding = caps->max_alloc;
+    caps->max_invocations = (uint32_t)group;
+    caps->max_shared = (uint32_t)device_u64(id, CL_DEVICE_LOCAL_MEM_SIZE);
+    caps->max_buffers = 8;
+    caps->max_params = params > pointers + DART_MAX_PARAM_BYTES ? (uint32_t)(params - pointers)
+                                                                : DART_MAX_PARAM_BYTES;
+    caps->offset_align = align > 256 ? align : 256;
+    caps->word = 4;
+    caps->threads = device_u32(id, CL_DEVICE_MAX_COMPUTE_UNITS);
+    caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */
+    caps->arith16 = has_extension(id, "cl_khr_fp16");
+    caps->on_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    if (caps->on_cpu) {
+        uint32_t width = device_u32(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
+        caps->simd = width < 4 ? 4 : width > 16 ? 16 : width;
+    }
+}
+
+/* The signatures of cl_khr_command_buffer that this file was compiled against are those of 0.9.0 to
+ * 0.9.4. */
+static void find_recorder(opencl_device *device, cl_platform_id platform)
+{
+    opencl_recorder *r = &device->recorder;
+    size_t size = 0;
+    cl_version_khr version = 0;
+    if (!has_extension(device->id, "cl_khr_command_buffer")) return;
+    if (clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS_WITH_VERSION_KHR, 0, NULL, &size) !=
+        CL_SUCCESS)
+        return;
+    cl_name_version_khr *all = dart_calloc(size + 1, 1);
+    if (!all) return;
+    if (clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS_WITH_VERSION_KHR, size, all, NULL) ==
+        CL_SUCCESS)
+        for (size_t i = 0; i < size / sizeof *all; i++)
+            if (strcmp(all[i].name, "cl_khr_command_buffer") == 0) version = all[i].version;
+    free(all);
+    if (version < CL_MAKE_VERSION_KHR(0, 9, 0) || version > CL_MAKE_VERSION_KHR(0, 9, 4)) return;
+#define FIND(field, name)                                                                          \
+    *(void **)&r->field = clGetExtensionFunctionAddressForPlatform(platform, name)
+    FIND(create, "clCreateCommandBufferKHR");
+    FIND(launch, "clCommandNDRangeKernelKHR");
+    FIND(finalize, "clFinalizeCommandBufferKHR");
+    FIND(enqueue, "clEnqueueCommandBufferKHR");
+    FIND(release, "clReleaseCommandBufferKHR");
+#undef FIND
+    if (!r->create || !r->launch || !r->finalize || !r->enqueue || !r->release)
+        *r = (opencl_recorder){0};
+}
+
+static dart_status check_usable(const opencl_device *device)
+{
+    const dart_caps *caps = &device->base.caps;
+    int major = 0, minor = 0;
+    cl_bool compiler = CL_FALSE, available = CL_FALSE, little = CL_FALSE;
+    sscanf(caps->api, "OpenCL %d.%d", &major, &minor);
+    clGetDeviceInfo(device->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL);
+    clGetDeviceInfo(device->id, CL_DEVICE_ENDIAN_LITTLE, sizeof little, &little, NULL);
+    if (major < 1 || (major == 1 && minor < 2))
+        return dart_fail(
+            DART_DEVICE, "%s speaks \"%s\"; OpenCL 1.2 or later is needed", caps->name, caps->api);
+    if (!available) return dart_fail(DART_DEVICE, "%s is not available now", caps->name);
+    if (!compiler) return dart_fail(DART_DEVICE, "the driver of %s has no compiler", caps->name);
+    if (!little)
+        return dart_fail(DART_DEVICE, "%s is big-endian, which is not supported", caps->name);
+    return DART_OK;
+}
+
+static void opencl_close(dart_device *base)
+{
+    opencl_device *device = (opencl_device *)base;
+    if (device->queue) clFinish(device->queue);
+    for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
+    for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
+        if (device->buffers[i]) clReleaseMemObject(device->buffers[i]);
+    if (device->timed_queue) clReleaseCommandQueue(device->timed_queue);
+    if (device->queue) clReleaseCommandQueue(device->queue);
+    if (device->context) clReleaseContext(device->context);
+    free(device->codes);
+    free(device);
+}
+
+static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_device **out_device)
+{
+    cl_platform_id platform;
+    cl_device_id id;
+    DART_TRY(find_device(index, &platform, &id));
+    opencl_device *device = dart_calloc(1, sizeof *device);
+    if (!device) return DART_MEMORY;
+    device->id = id;
+    device->base.backend = &dart_backend_opencl;
+    device->base.index = index;
+    fill_caps(device, platform);
+    dart_status status = DART_OK;
+    cl_int error;
+    DART_GOTO(check_usable(device));
+    cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0};
+    device->context = clCreateContext(properties, 1, &id, NULL, NULL, &error);
+    DART_GOTO(opencl_status(device, error, "creating a context"));
+    device->queue = clCreateCommandQueue(device->context, id, 0, &error);
+    DART_GOTO(opencl_status(device, error, "creating a queue"));
+    find_recorder(device, platform);
+    dart_caps_limit(&device->base.caps, limits);
+    if (limits) {
+        /* A profile stands in for a small GPU: kernels take the shapes that they would have there.
+         */
+        device->base.caps.simd = 0;
+        device->base.caps.on_cpu = false;
+    }
+    *out_device = &device->base;
+    return DART_OK;
+done:
+    opencl_close(&device->base);
+    return status;
+}
+
+const dart_backend dart_backend_opencl = {
+    .name = "opencl",
+    .open = opencl_open,
+    .close = opencl_close,
+    .alloc = opencl_alloc,
+    .free = opencl_free,
+    .write = opencl_write,
+    .read = opencl_read,
+    .build = opencl_build,
+    .run = opencl_run,
+    .drop = opencl_drop,
+};

@@ -1,0 +1,66 @@
+/* What the files of this room share: the open device, its buffers, its compiled kernels. */
+#ifndef DART_OPENCL_INTERNAL_H
+#define DART_OPENCL_INTERNAL_H
+
+#include "backend.h"
+#include <CL/cl.h>
+#include <CL/cl_ext.h>
+
+enum { OPENCL_MAX_BUFFERS = 4096 };
+
+/* One kernel file compiled for one set of TUNE values. */
+typedef struct opencl_code {
+    dart_kernel kernel;
+    uint32_t tune[DART_MAX_TUNE];
+    cl_program program;
+} opencl_code;
+
+/* The entry points of cl_khr_command_buffer; all NULL where the version is not one we know. */
+typedef struct opencl_recorder {
+    clCreateCommandBufferKHR_fn create;
+    clCommandNDRangeKernelKHR_fn launch;
+    clFinalizeCommandBufferKHR_fn finalize;
+    clEnqueueCommandBufferKHR_fn enqueue;
+    clReleaseCommandBufferKHR_fn release;
+} opencl_recorder;
+
+typedef struct opencl_device {
+    dart_device base; /* first: the generic part */
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue;       /* in order */
+    cl_command_queue timed_queue; /* with profiling; made when first asked for */
+    opencl_recorder recorder;
+    cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
+    opencl_code *codes;
+    size_t code_count, code_capacity;
+    char identity[512]; /* device, driver and platform: part of the cache key */
+} opencl_device;
+
+/* OK, or the sentence "<what> failed on <device>: <CL_NAME>". Memory errors become MEMORY. */
+DART_NODISCARD dart_status opencl_status(
+    const opencl_device *device, cl_int error, const char *what);
+const char *opencl_error_name(cl_int error);
+
+/* kernel.c: the compiled program for a launch, from the device's list, the disk cache or the
+ * compiler. */
+DART_NODISCARD dart_status opencl_code_find(
+    opencl_device *device, const dart_launch *launch, cl_program *out_program);
+
+/* buffer.c */
+dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+void opencl_free(dart_device *base, dart_buffer buffer);
+dart_status opencl_write(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
+dart_status opencl_read(
+    dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
+
+/* program.c */
+dart_status opencl_build(
+    dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
+dart_status opencl_run(dart_device *base, dart_program *program, double *seconds);
+void opencl_drop(dart_device *base, dart_program *program);
+
+extern const dart_backend dart_backend_opencl;
+
+#endif

@@ -1,0 +1,166 @@
+/* Compiled kernels: each kernel file once for each set of TUNE values, kept in the device's list
+ * and, as the driver's binary, in the user's cache folder. */
+#include "internal.h"
+#include "file.h"
+#include "log.h"
+#include "opencl_sources.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+typedef struct cache_head {
+    char magic[8];
+    uint64_t size;
+    XXH128_hash_t sum; /* of the binary: a damaged one must not reach the driver */
+} cache_head;
+
+static const char cache_magic[8] = "dartcl1";
+
+static const char *text_of(const char *name)
+{
+    for (const opencl_source *s = opencl_sources; s->name; s++)
+        if (strcmp(s->name, name) == 0) return s->text;
+    return NULL;
+}
+
+static void options_of(const dart_launch *launch, char *out, size_t size)
+{
+    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    size_t used = (size_t)snprintf(out, size, "-cl-std=CL1.2");
+    for (uint32_t i = 0; i < launch->tunes && used < size; i++)
+        used += (size_t)snprintf(
+            out + used, size - used, " -D%s=%u", info->tune_name[i], launch->tune[i]);
+}
+
+/* False: there is no usable cache folder, which is not an error. */
+static bool cache_path(
+    const opencl_device *device, const char *name, const char *options, char *out, size_t size)
+{
+    char folder[512];
+    if (dart_cache_dir(folder, sizeof folder) != DART_OK) return false;
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return false;
+    XXH3_128bits_reset(state);
+    const char *parts[] = {opencl_prelude, text_of(name), options, device->identity};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        XXH3_128bits_update(state, parts[i], strlen(parts[i]) + 1);
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    XXH3_freeState(state);
+    int n = snprintf(out, size, "%s/opencl", folder);
+    if (n < 0 || (size_t)n >= size || dart_mkdirs(out) != DART_OK) return false;
+    n = snprintf(out, size, "%s/opencl/%s-%016llx%016llx.bin", folder, name,
+        (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    return n > 0 && (size_t)n < size;
+}
+
+static cl_program from_cache(const opencl_device *device, const char *path, const char *options)
+{
+    char *data = NULL;
+    size_t size = 0;
+    cl_program program = NULL;
+    cache_head head;
+    if (!dart_file_exists(path) || dart_file_read(path, &data, &size) != DART_OK) return NULL;
+    if (size > sizeof head) {
+        memcpy(&head, data, sizeof head);
+        const unsigned char *binary = (const unsigned char *)data + sizeof head;
+        size_t bytes = size - sizeof head;
+        XXH128_hash_t sum = XXH3_128bits(binary, bytes);
+        if (memcmp(head.magic, cache_magic, sizeof cache_magic) == 0 && head.size == bytes &&
+            XXH128_isEqual(sum, head.sum)) {
+            cl_int error, loaded = CL_SUCCESS;
+            program = clCreateProgramWithBinary(
+                device->context, 1, &device->id, &bytes, &binary, &loaded, &error);
+            if (error == CL_SUCCESS && loaded == CL_SUCCESS)
+                error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+            if ((error != CL_SUCCESS || loaded != CL_SUCCESS) && program) {
+                clReleaseProgram(program);
+                program = NULL;
+            }
+        }
+    }
+    free(data);
+    return program;
+}
+
+static void to_cache(cl_program program, const char *path)
+{
+    size_t bytes = 0;
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) !=
+            CL_SUCCESS ||
+        !bytes)
+        return;
+    char *data = dart_calloc(1, sizeof(cache_head) + bytes);
+    if (!data) return;
+    unsigned char *binary = (unsigned char *)data + sizeof(cache_head);
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) ==
+        CL_SUCCESS) {
+        cache_head head = {.size = bytes, .sum = XXH3_128bits(binary, bytes)};
+        memcpy(head.magic, cache_magic, sizeof cache_magic);
+        memcpy(data, &head, sizeof head);
+        if (dart_file_write_atomic(path, data, sizeof head + bytes) != DART_OK)
+            dart_log(1, "opencl: kernel not cached: %s", dart_error_text());
+    }
+    free(data);
+}
+
+static dart_status compile(
+    const opencl_device *device, const char *name, const char *options, cl_program *out_program)
+{
+    const char *texts[] = {opencl_prelude, "\n#line 1\n", text_of(name)};
+    cl_int error;
+    cl_program program = clCreateProgramWithSource(device->context, 3, texts, NULL, &error);
+    DART_TRY(opencl_status(device, error, "creating a program"));
+    error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (error == CL_SUCCESS) {
+        *out_program = program;
+        return DART_OK;
+    }
+    size_t size = 0;
+    clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size);
+    char *log = dart_calloc(size + 1, 1);
+    if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, size, log, NULL);
+    dart_status status = dart_fail(DART_DEVICE,
+        "kernel %s does not compile on %s (%s, options %s): %.600s", name, device->base.caps.name,
+        opencl_error_name(error), options, log && *log ? log : "the driver gives no reason");
+    free(log);
+    clReleaseProgram(program);
+    return status;
+}
+
+dart_status opencl_code_find(
+    opencl_device *device, const dart_launch *launch, cl_program *out_program)
+{
+    for (size_t i = 0; i < device->code_count; i++) {
+        const opencl_code *code = &device->codes[i];
+        if (code->kernel == launch->kernel &&
+            memcmp(code->tune, launch->tune, launch->tunes * sizeof *launch->tune) == 0) {
+            *out_program = code->program;
+            return DART_OK;
+        }
+    }
+    const char *name = dart_kernel_info_of(launch->kernel)->name;
+    if (!text_of(name)) return dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", name);
+    char options[512], path[640];
+    options_of(launch, options, sizeof options);
+    bool cached = cache_path(device, name, options, path, sizeof path);
+    cl_program program = cached ? from_cache(device, path, options) : NULL;
+    if (!program) {
+        DART_TRY(compile(device, name, options, &program));
+        if (cached) to_cache(program, path);
+    }
+    void *codes = device->codes;
+    dart_status status =
+        dart_grow(&codes, &device->code_capacity, device->code_count + 1, sizeof *device->codes);
+    if (status != DART_OK) {
+        clReleaseProgram(program);
+        return status;
+    }
+    device->codes = codes;
+    opencl_code *code = &device->codes[device->code_count++];
+    code->kernel = launch->kernel;
+    memcpy(code->tune, launch->tune, sizeof code->tune);
+    code->program = program;
+    *out_program = program;
+    return DART_OK;
+}

@@ -1,0 +1,287 @@
+/* Recipes: the option table, YAML in and out, derived stages, refusals with file and line. */
+#include "file.h"
+#include "recipe.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char path[] = "/tmp/dart-recipe-XXXXXX";
+
+static int set_up(void **state)
+{
+    (void)state;
+    int fd = mkstemp(path);
+    return fd < 0 ? 1 : close(fd);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static dart_recipe *load(const char *text)
+{
+    dart_recipe *recipe;
+    assert_int_equal(dart_file_write_sync(path, text, strlen(text)), DART_OK);
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    dart_status status = dart_recipe_load(recipe, path);
+    if (status != DART_OK) {
+        assert_int_equal(status, DART_INPUT);
+        dart_recipe_free(recipe);
+        return NULL;
+    }
+    return recipe;
+}
+
+/* Every default is a valid value of its row, and no two rows share a spelling. */
+static void test_table(void **state)
+{
+    (void)state;
+    dart_recipe *recipe;
+    char value[256];
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    uint32_t n = 0;
+    for (const dart_option *o; (o = dart_option_at(n)); n++) {
+        assert_true(strlen(o->help) > 4);
+        assert_int_equal(dart_recipe_set(recipe, o->key, o->fallback), DART_OK);
+        assert_int_equal(dart_recipe_get(recipe, o->key, value, sizeof value), DART_OK);
+        assert_string_equal(value, o->fallback);
+        for (const char *at = o->aliases; *at;) {
+            char alias[64];
+            size_t m = strcspn(at, ",");
+            snprintf(alias, sizeof alias, "%.*s", (int)m, at);
+            assert_int_equal(dart_recipe_set(recipe, alias, o->fallback), DART_OK);
+            for (uint32_t k = 0; dart_option_at(k); k++)
+                assert_true(strcmp(dart_option_at(k)->key, alias) != 0);
+            at += m + (at[m] == ',');
+        }
+    }
+    assert_true(n >= 50);
+    dart_recipe_free(recipe);
+}
+
+static void test_set(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value;
+        dart_status status;
+        const char *says;
+    } cases[] = {
+        {"learning-rate", "3e-4", DART_OK, ""},
+        {"learning_rate", "0.001", DART_OK, ""},
+        {"lr", "1e10", DART_OK, ""},
+        {"num-epochs", "50", DART_OK, ""},
+        {"tied-head", "true", DART_OK, ""},
+        {"strict_rank", "yes", DART_OK, ""},
+        {"learning_rat", "1", DART_USAGE, "nearest is 'learning_rate'"},
+        {"batchsize", "1", DART_USAGE, "nearest is 'batch_size'"},
+        {"lamda", "1", DART_USAGE, "nearest is 'lambda_reg'"},
+        {"treshold", "1", DART_USAGE, "nearest is 'threshold'"},
+        {"", "1", DART_USAGE, "unknown option"},
+        {"layers", "two", DART_USAGE, "whole number"},
+        {"layers", "2.5", DART_USAGE, "whole number"},
+        {"layers", "", DART_USAGE, "whole number"},
+        {"layers", "0", DART_USAGE, "between 1 and"},
+        {"layers", "99999999999999999999", DART_USAGE, "whole number"},
+        {"lr", "fast", DART_USAGE, "needs a number"},
+        {"lr", "nan", DART_USAGE, "needs a number"},
+        {"lr", "inf", DART_USAGE, "needs a number"},
+        {"lr", "-1", DART_USAGE, "between"},
+        {"dropout", "1", DART_USAGE, "between"},
+        {"arch", "bert", DART_USAGE, "one of gpt|llama"},
+        {"arch", "gp", DART_USAGE, "one of gpt|llama"},
+        {"resume", "maybe", DART_USAGE, "true or false"},
+        {"text", "a\nb", DART_USAGE, "control character"},
+    };
+    dart_recipe *recipe;
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dart_status status = dart_recipe_set(recipe, cases[i].key, cases[i].value);
+        if (status != cases[i].status || (status && !strstr(dart_error_text(), cases[i].says)))
+            fail_msg("%s=%s: %d %s", cases[i].key, cases[i].value, (int)status, dart_error_text());
+    }
+    dart_settings set;
+    dart_recipe_settings(recipe, &set);
+    assert_true(
+        set.learning_rate == 1e10 && set.epochs == 50 && set.strict_rank && set.layers == 4);
+    assert_string_equal(set.tied_head, "true");
+    dart_recipe_free(recipe);
+}
+
+static const char full[] = "model:  {arch: gpt, layers: 6, d_model: 256, heads: 4, context: 128}\n"
+                           "method: {linear: tt, rank: 32, embedding: tt-embedding, head: tt}\n"
+                           "data:   {dataset: ptb}\n"
+                           "seed: 7\n"
+                           "out: 'it''s here: #1'\n"
+                           "stages:\n"
+                           "  - {name: warmup, epochs: 2, lr: 3e-4}\n"
+                           "  - {name: shrink, epochs: 8, reg: bond-nuclear, lambda: 0.02}\n"
+                           "  - {name: pick,   select: threshold, delta: 0.2}\n"
+                           "  - {name: tune,   steps: 40, lr: 1e-4}\n";
+
+static void test_yaml(void **state)
+{
+    (void)state;
+    dart_recipe *recipe = load(full);
+    assert_non_null(recipe);
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t stages;
+    assert_int_equal(dart_recipe_stages(recipe, 800, stage, &stages), DART_OK);
+    assert_int_equal(stages, 4);
+    assert_int_equal(stage[0].steps, 200); /* 2 * 800 / batch 8 */
+    assert_int_equal(stage[1].steps, 800);
+    assert_int_equal(stage[2].steps, 0);
+    assert_int_equal(stage[3].steps, 40);
+    assert_true(!stage[0].pick && !stage[1].pick && stage[2].pick && !stage[3].pick);
+    assert_string_equal(stage[0].set.reg, "none");
+    assert_string_equal(stage[1].set.reg, "bond-nuclear");
+    assert_true(stage[1].set.lambda_reg == 0.02 && stage[2].set.threshold == 0.2);
+    assert_true(stage[0].set.learning_rate == 3e-4 && stage[3].set.learning_rate == 1e-4);
+    assert_true(stage[1].set.learning_rate == 1e-3);
+    assert_int_equal(stage[3].set.seed, 7);
+
+    /* What is saved loads back to the same, twice over. */
+    char *first, *second;
+    assert_int_equal(dart_recipe_text(recipe, true, &first), DART_OK);
+    dart_recipe *again = load(first);
+    assert_non_null(again);
+    assert_null(dart_recipe_difference(recipe, again));
+    assert_int_equal(dart_recipe_text(again, true, &second), DART_OK);
+    assert_string_equal(first, second);
+    char out[64];
+    assert_int_equal(dart_recipe_get(again, "out", out, sizeof out), DART_OK);
+    assert_string_equal(out, "it's here: #1");
+    assert_int_equal(dart_recipe_set(again, "device", "null"), DART_OK);
+    assert_null(dart_recipe_difference(recipe, again)); /* the run section changes no results */
+    assert_int_equal(dart_recipe_set(again, "beta2", "0.9"), DART_OK);
+    assert_string_equal(dart_recipe_difference(recipe, again), "beta2");
+    free(first);
+    free(second);
+
+    assert_int_equal(dart_recipe_set(recipe, "max_steps", "104"), DART_OK);
+    assert_int_equal(dart_recipe_stages(recipe, 800, stage, &stages), DART_OK);
+    assert_int_equal(stage[0].steps + stage[1].steps + stage[2].steps + stage[3].steps, 104);
+    assert_int_equal(stage[0].steps, 20);
+
+    assert_int_equal(dart_recipe_twin(again), DART_OK);
+    assert_int_equal(dart_recipe_stages(again, 800, stage, &stages), DART_OK);
+    assert_int_equal(stages, 3);
+    assert_int_equal(stage[0].steps + stage[1].steps + stage[2].steps, 1040);
+    for (uint32_t i = 0; i < stages; i++) {
+        assert_string_equal(stage[i].set.reg, "none");
+        assert_string_equal(stage[i].set.linear, "dense");
+        assert_false(stage[i].pick);
+    }
+    dart_recipe_free(recipe);
+    dart_recipe_free(again);
+}
+
+/* `train --dataset PTB --epochs 50 --lambda_reg 0.01 --threshold 0.1` as written. */
+static void test_derived_stages(void **state)
+{
+    (void)state;
+    static const char *const flags[][2] = {
+        {"dataset", "PTB"}, {"epochs", "50"}, {"lambda_reg", "0.01"}, {"threshold", "0.1"}};
+    dart_recipe *recipe;
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t stages;
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(dart_recipe_set(recipe, flags[i][0], flags[i][1]), DART_OK);
+    assert_int_equal(dart_recipe_expand(recipe), DART_OK);
+    assert_int_equal(dart_recipe_stages(recipe, 7261, stage, &stages), DART_OK);
+    assert_int_equal(stages, 4);
+    const char *names[] = {"warmup", "shrink", "pick", "tune"};
+    for (int i = 0; i < 4; i++) assert_string_equal(stage[i].name, names[i]);
+    assert_int_equal(stage[0].steps, 4538); /* round(5 * 7261 / 8) */
+    assert_int_equal(stage[1].steps, 27229);
+    assert_int_equal(stage[3].steps, 13614);
+    assert_string_equal(stage[1].set.reg, "bond-nuclear");
+    assert_string_equal(stage[0].set.reg, "none");
+    assert_string_equal(stage[3].set.reg, "none");
+    assert_true(stage[2].pick && stage[2].set.threshold == 0.1);
+    assert_true(stage[1].set.lambda_reg == 0.01);
+    char *text;
+    assert_int_equal(dart_recipe_text(recipe, true, &text), DART_OK);
+    dart_recipe *again = load(text);
+    assert_non_null(again);
+    assert_null(dart_recipe_difference(recipe, again));
+    free(text);
+    dart_recipe_free(again);
+    dart_recipe_free(recipe);
+
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "linear", "dense"), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "max_steps", "12"), DART_OK);
+    assert_int_equal(dart_recipe_expand(recipe), DART_OK);
+    assert_int_equal(dart_recipe_stages(recipe, 100, stage, &stages), DART_OK);
+    assert_int_equal(stages, 1);
+    assert_int_equal(stage[0].steps, 12);
+    assert_false(stage[0].pick);
+    dart_recipe_free(recipe);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"", "empty"},
+        {"just words\n", "key: value"},
+        {"- a\n- b\n", "key: value"},
+        {"seed: 1\nlamda_reg: 0.1\n", ":2: unknown key 'lamda_reg'; the nearest is 'lambda_reg'"},
+        {"model:\n  layer: 3\n", ":2: unknown key 'layer'; the nearest is 'layers'"},
+        {"stages:\n  - {name: a, epoch: 1}\n", ":2: unknown key 'epoch'; the nearest is 'epochs'"},
+        {"stages:\n  - {name: a, epochs: 1, heads: 2}\n", "holds for the whole run"},
+        {"stages: 3\n", "stages is a list"},
+        {"stages: [3]\n", "a stage is written"},
+        {"stages:\n  - {name: '', epochs: 1}\n", "1 to 47 letters"},
+        {"seed: 1\nseed: 2\n", ":2: the key 'seed' is there twice"},
+        {"train: {seed: 1}\nseed: 2\n", "there twice"},
+        {"layers: many\n", ":1: layers needs a whole number, got 'many'"},
+        {"layers: 100000\n", "between 1 and 512"},
+        {"layers: {a: 1}\n", "single value"},
+        {"text: [[1]]\n", "list of single values"},
+        {"[1]: 2\n", "a key must be a word"},
+        {"a: [1\n", "not YAML"},
+        {"a: 'x\n", "not YAML"},
+        {"\t- x: 1\n", "not YAML"},
+        {"seed: 1\n---\nseed: 2\n", "second document"},
+        {"seed: *nowhere\n", "not YAML"},
+        {"resume: 7\n", "true or false"},
+    };
+    unsigned n = sizeof cases / sizeof *cases;
+    for (unsigned i = 0; i < n; i++) {
+        dart_recipe *recipe = load(cases[i].text);
+        if (recipe || !strstr(dart_error_text(), cases[i].says))
+            fail_msg("case %u: %s", i, recipe ? "accepted" : dart_error_text());
+    }
+    dart_recipe *recipe;
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    assert_int_equal(dart_recipe_load(recipe, "/nonesuch.yaml"), DART_INPUT);
+    dart_recipe_free(recipe);
+
+    recipe = load("stages: [{name: idle}]\n");
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t stages;
+    assert_non_null(recipe);
+    assert_int_equal(dart_recipe_stages(recipe, 10, stage, &stages), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "idle"));
+    dart_recipe_free(recipe);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_set),
+        cmocka_unit_test(test_yaml), cmocka_unit_test(test_derived_stages),
+        cmocka_unit_test(test_refused)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

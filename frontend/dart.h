@@ -106,9 +106,10 @@ typedef struct dart_bench_options {
     const char *devices; /* comma list of ids, or "all" */
     const char *tests;   /* comma list of step, gemm, infer */
     const char *format;  /* "md" or "json" */
-    uint32_t repeats, vocab;
+    uint32_t repeats;
     bool reference; /* measure cpu too, to compare the results with it, where it is not among the devices */
 } dart_bench_options;
+/* step and infer run the recipe's model on random tokens; its vocab_size 0 means 10,000. */
 DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 

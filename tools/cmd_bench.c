@@ -6,7 +6,6 @@ static const dart_option options[] = {
     {"test", "tests", "string", "step,gemm,infer", "", "comma list of step, gemm, infer"},
     {"repeats", "", "int", "5", "", "measured runs after the warm-up (-r)"},
     {"format", "", "md|json", "md", "", "output"},
-    {"vocab", "", "int", "10000", "", "vocabulary of the model that step and infer run"},
     {"reference", "", "bool", "true", "",
         "compare with cpu also where it is not among the devices"},
     {NULL},
@@ -14,14 +13,12 @@ static const dart_option options[] = {
 
 static dart_status run(cli_call *cli)
 {
-    uint64_t repeats, vocab;
+    uint64_t repeats;
     DART_TRY(cli_uint(cli, "repeats", 1, 1000, &repeats));
-    DART_TRY(cli_uint(cli, "vocab", 2, 1000000, &vocab));
     dart_bench_options how = {.devices = cli_text(cli, "device"),
         .tests = cli_text(cli, "test"),
         .format = cli_text(cli, "format"),
         .repeats = (uint32_t)repeats,
-        .vocab = (uint32_t)vocab,
         .reference = cli_flag(cli, "reference")};
     return dart_bench(cli->recipe, &how, stdout);
 }

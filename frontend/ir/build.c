@@ -40,7 +40,7 @@ dart_node dart_permute(dart_graph *graph, dart_node x, const uint32_t *order)
     return moves ? dart_graph_add(graph, &made) : x;
 }
 
-dart_node dart_slice(dart_graph *graph, dart_node x, uint32_t start, uint32_t count)
+dart_node dart_slice_rows(dart_graph *graph, dart_node x, uint32_t start, uint32_t count)
 {
     return dart_graph_add(
         graph, &(dart_node_info){

@@ -167,7 +167,8 @@ static dart_status grad_slice(const rule_args *r, dart_node *dx)
 
 static dart_status grad_unslice(const rule_args *r, dart_node *dx)
 {
-    dx[0] = dart_slice(r->g, r->dy, (uint32_t)r->info->i[0], shape_of(r, r->info->in[0])->dim[0]);
+    dx[0] =
+        dart_slice_rows(r->g, r->dy, (uint32_t)r->info->i[0], shape_of(r, r->info->in[0])->dim[0]);
     return DART_OK;
 }
 
@@ -249,9 +250,9 @@ static dart_status grad_norm(const rule_args *r, dart_node *dx)
     info.inputs = 2;
     info.in[1] = r->dy;
     dart_node both = dart_graph_add(r->g, &info);
-    dx[1] = dart_reshape(r->g, dart_slice(r->g, both, 0, 1), *shape_of(r, w));
+    dx[1] = dart_reshape(r->g, dart_slice_rows(r->g, both, 0, 1), *shape_of(r, w));
     if (r->info->i[0] == 0)
-        dx[2] = dart_reshape(r->g, dart_slice(r->g, both, 1, 1), *shape_of(r, b));
+        dx[2] = dart_reshape(r->g, dart_slice_rows(r->g, both, 1, 1), *shape_of(r, b));
     return DART_OK;
 }
 

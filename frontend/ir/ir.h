@@ -105,7 +105,7 @@ dart_node dart_store(dart_graph *graph, dart_node target, dart_node value);
 dart_node dart_reshape(dart_graph *graph, dart_node x, dart_shape shape); /* free */
 dart_node dart_permute(dart_graph *graph, dart_node x, const uint32_t *order);
 /* rows [start, start + count) of the first axis; a view */
-dart_node dart_slice(dart_graph *graph, dart_node x, uint32_t start, uint32_t count);
+dart_node dart_slice_rows(dart_graph *graph, dart_node x, uint32_t start, uint32_t count);
 
 dart_node dart_map1(dart_graph *graph, dart_op op, dart_node a, double s, double t);
 /* b: the same shape, or any trailing suffix of a's shape (broadcast over leading axes), or one

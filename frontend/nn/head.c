@@ -83,8 +83,9 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     for (uint32_t start = 0; start < rows; start += chunk_rows) {
         uint32_t count = rows - start < chunk_rows ? rows - start : chunk_rows;
         bool whole = count == rows;
-        dart_node part = whole ? x : dart_slice(graph, x, start, count);
-        dart_node labels = whole ? leaves->labels : dart_slice(graph, leaves->labels, start, count);
+        dart_node part = whole ? x : dart_slice_rows(graph, x, start, count);
+        dart_node labels =
+            whole ? leaves->labels : dart_slice_rows(graph, leaves->labels, start, count);
         dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
         dart_node stats = dart_cross_entropy(graph, logits, labels, model->config.vocab);
         if (training) {
@@ -95,7 +96,8 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
             dw = sum(graph, dw, dart_contract2(graph, "rv,rc->vc", d, part));
         }
         /* column 1 of stats */
-        dart_node nll = dart_slice(graph, dart_permute(graph, stats, (uint32_t[]){1, 0}), 1, 1);
+        dart_node nll =
+            dart_slice_rows(graph, dart_permute(graph, stats, (uint32_t[]){1, 0}), 1, 1);
         total = sum(graph, total, dart_sum_all(graph, nll));
         if (out_rows) {
             nll = dart_reshape(graph, nll, DART_SHAPE(count, 1));
@@ -115,7 +117,7 @@ dart_node dart_model_logits(
     dart_node x = dart_build_body(&b);
     dart_node w = head_matrix(&b);
     dart_graph_scope(graph, "head");
-    x = dart_slice(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
+    x = dart_slice_rows(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
     x = dart_reshape(graph, x, DART_SHAPE(b.batch, model->config.d_model));
     x = dart_build_norm(&b, x, model->norm_w, model->norm_b);
     return dart_contract2(graph, "bc,vc->bv", x, w);

@@ -94,10 +94,10 @@ dart_node dart_build_body(dart_build *b)
     dart_graph *g = b->graph;
     dart_node table = dart_build_table(b);
     if (model->weight[model->embedding].layout.padded_out != model->config.vocab)
-        table = dart_slice(g, table, 0, model->config.vocab);
+        table = dart_slice_rows(g, table, 0, model->config.vocab);
     dart_node x = dart_embedding(g, table, b->leaves->tokens, b->leaves->index);
     if (model->positions >= 0)
-        x = dart_add(g, x, dart_slice(g, param_at(b, model->positions), 0, b->time));
+        x = dart_add(g, x, dart_slice_rows(g, param_at(b, model->positions), 0, b->time));
     x = dropout(b, x, 0);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         const dart_model_block *block = &model->block[layer];

@@ -38,7 +38,7 @@ static dart_node build(dart_graph *g, dart_node x[5])
     h = dart_contract2(g, "bts,bsc->btc", s, h);
     uint32_t order[] = {1, 0, 2};
     h = dart_permute(g, h, order);
-    h = dart_slice(g, h, 1, 2);
+    h = dart_slice_rows(g, h, 1, 2);
     return dart_affine(g, dart_sum_all(g, dart_map1(g, DART_OP_square, h, 0, 0)), 0.25, 0);
 }
 

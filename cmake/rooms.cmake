@@ -4,7 +4,8 @@ dart_room(backend backend INCLUDES shaders)
 dart_room(cpu backend/cpu INCLUDES backend shaders LINK PkgConfig::BLAS)
 dart_room(cpu64 backend/cpu INCLUDES backend shaders LINK PkgConfig::BLAS DEFINES DART_F64=1)
 # Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
-target_compile_options(cpu PRIVATE -O3 -fopenmp-simd -fno-trapping-math -ffp-contract=fast)
+target_compile_options(cpu PRIVATE -O3 -fopenmp-simd -fno-trapping-math -fno-tree-pre
+  -ffp-contract=fast)
 target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)
 dart_room(null backend/null INCLUDES backend shaders)
 include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)

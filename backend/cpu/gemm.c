@@ -11,7 +11,7 @@
 
 /* split[0]: rows of a part; split[1]: columns of a part; split[2]: parts of k, summed in order in
  * phase 1; split[3]: matrices of the batch in one task. */
-enum { SMALL = 16 * 16 * 16, LEAST = 2 << 20, MOST = 32 << 20, K_PART = 512 };
+enum { SMALL = 6 * 6 * 6, LEAST = 2 << 20, MOST = 32 << 20, K_PART = 512 };
 
 static uint64_t batches(const gemm_params *p)
 {

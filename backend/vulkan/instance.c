@@ -2,6 +2,8 @@
 #include "internal.h"
 #include "log.h"
 #include "validation.h"
+#include <dlfcn.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,9 +125,27 @@ dart_status vulkan_instance_acquire(VkInstance *out_instance)
     return DART_OK;
 }
 
+/* Keeps every library that is loaded now loaded to the end. The loader would unload drivers with
+ * the instance, which not all of them survive (threads and thread-locals of their own), and leak
+ * reports could no longer name them. */
+static void pin_libraries(void)
+{
+    void *self = dlopen(NULL, RTLD_LAZY);
+    struct link_map *map = NULL;
+    if (!self) return;
+    if (dlinfo(self, RTLD_DI_LINKMAP, &map) != 0) map = NULL;
+    for (; map; map = map->l_next) {
+        if (!map->l_name[0]) continue;
+        void *library = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        if (library) dlclose(library);
+    }
+    dlclose(self);
+}
+
 void vulkan_instance_release(void)
 {
     if (--users > 0) return;
+    pin_libraries();
     PFN_vkDestroyDebugUtilsMessengerEXT destroy =
         (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(
             instance, "vkDestroyDebugUtilsMessengerEXT");

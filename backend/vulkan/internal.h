@@ -36,6 +36,7 @@ typedef struct vulkan_device {
     struct vulkan_pipeline *pipelines; /* uthash, by kernel and tune values */
     VkPipelineCache cache;
     char cache_path[512];
+    size_t cache_bytes; /* of the driver's data in the file */
     bool cache_dirty;
 } vulkan_device;
 

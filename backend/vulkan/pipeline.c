@@ -30,7 +30,6 @@ typedef struct cache_header {
 } cache_header;
 
 static const char cache_magic[8] = "DARTVKP";
-enum { DRIVER_HEADER_BYTES = 32 }; /* VkPipelineCacheHeaderVersionOne: a cache with nothing in it */
 
 static void cache_name(vulkan_device *device)
 {
@@ -65,6 +64,7 @@ static dart_status cache_open(vulkan_device *device)
         if (cache_valid(data, size)) {
             info.initialDataSize = size - sizeof(cache_header);
             info.pInitialData = data + sizeof(cache_header);
+            device->cache_bytes = info.initialDataSize;
         } else {
             dart_log(1, "vulkan: %s is damaged and not used", device->cache_path);
         }
@@ -80,7 +80,7 @@ void vulkan_cache_save(vulkan_device *device)
     if (!device->cache_dirty || !device->cache_path[0]) return;
     device->cache_dirty = false;
     if (vkGetPipelineCacheData(device->handle, device->cache, &size, NULL) != VK_SUCCESS ||
-        size <= DRIVER_HEADER_BYTES)
+        size == device->cache_bytes) /* nothing new: a cache only grows */
         return;
     char *file = dart_calloc(1, sizeof(cache_header) + size);
     if (!file) return;
@@ -91,6 +91,8 @@ void vulkan_cache_save(vulkan_device *device)
         memcpy(file, &header, sizeof header);
         if (dart_file_write_atomic(device->cache_path, file, sizeof header + size) != DART_OK)
             dart_log(1, "vulkan: the pipeline cache was not saved: %s", dart_error_text());
+        else
+            device->cache_bytes = size;
     }
     free(file);
 }

@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include "backend.h"
+#include "file.h"
 #include "geometry.h"
 #include "vulkan/validation.h"
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -183,6 +185,48 @@ static void validation_is_silent(void **state)
     unsetenv("DART_VULKAN_VALIDATION");
 }
 
+static void run_chain_on_a_fresh_device(void)
+{
+    dart_device *device = open_or_skip(NULL);
+    check_chain(device, 1, false);
+    dart_device_close(device);
+}
+
+/* A damaged pipeline cache is ignored and replaced; a folder that cannot be written is no error. */
+static void cache_on_disk(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/dart-vulkan-test-XXXXXX", pattern[128];
+    const char *old = getenv("XDG_CACHE_HOME");
+    char *kept = old ? strdup(old) : NULL;
+    assert_non_null(mkdtemp(folder));
+    setenv("XDG_CACHE_HOME", folder, 1);
+    run_chain_on_a_fresh_device();
+    snprintf(pattern, sizeof pattern, "%s/dart-llm/vulkan-*.bin", folder);
+    glob_t found;
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    char *first, *second;
+    size_t first_size, second_size;
+    assert_int_equal(dart_file_read(found.gl_pathv[0], &first, &first_size), DART_OK);
+    first[first_size - 1] ^= 1;
+    assert_int_equal(dart_file_write_sync(found.gl_pathv[0], first, first_size), DART_OK);
+    run_chain_on_a_fresh_device();
+    assert_int_equal(dart_file_read(found.gl_pathv[0], &second, &second_size), DART_OK);
+    assert_true(second_size != first_size || memcmp(first, second, first_size) != 0);
+    free(first);
+    free(second);
+    globfree(&found);
+    assert_int_equal(dart_remove_tree(folder), DART_OK);
+    setenv("XDG_CACHE_HOME", "/proc/none", 1);
+    run_chain_on_a_fresh_device();
+    if (kept)
+        setenv("XDG_CACHE_HOME", kept, 1);
+    else
+        unsetenv("XDG_CACHE_HOME");
+    free(kept);
+}
+
 static void refuses_what_does_not_fit(void **state)
 {
     (void)state;
@@ -236,6 +280,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(splits_under_a_watchdog),
         cmocka_unit_test(staging_path),
         cmocka_unit_test(validation_is_silent),
+        cmocka_unit_test(cache_on_disk),
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(without_a_driver),
     };

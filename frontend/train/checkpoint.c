@@ -1,0 +1,310 @@
+/* The checkpoint protocol. A step is written to step-<n>.tmp.<pid>/: each file is created and
+ * synced, manifest.json (sizes, XXH3-128, a checksum of itself) last; then the directory is synced,
+ * renamed to step-<n>/ and its parent synced; only then are old ones pruned. Whatever happens in
+ * between, the newest directory whose manifest and files verify is a complete checkpoint. */
+#include "checkpoint.h"
+#include "file.h"
+#include "hash.h"
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FORMAT = 1, PATH = 4096 };
+
+/* "<root>/<name>" or a sentence that the path is too long. */
+static dart_status join(char out[PATH], const char *root, const char *name)
+{
+    if (snprintf(out, PATH, "%s/%s", root, name) >= PATH)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", root);
+    return DART_OK;
+}
+
+/* ---- manifest ---- */
+
+/* The canonical text with its own checksum as the last entry; NULL when out of memory. */
+static char *manifest_text(json_t *body)
+{
+    char *plain = json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    if (!plain) return NULL;
+    json_object_set_new(body, "self", json_string(dart_hash_bytes(plain, strlen(plain)).text));
+    free(plain);
+    return json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
+}
+
+static dart_status write_manifest(
+    const char *path, uint64_t step, const dart_checkpoint_file *file, uint32_t files)
+{
+    json_t *body =
+        json_pack("{s:i, s:I, s:[]}", "format", FORMAT, "step", (json_int_t)step, "files");
+    json_t *list = json_object_get(body, "files");
+    for (uint32_t i = 0; i < files; i++)
+        json_array_append_new(list,
+            json_pack("{s:s, s:I, s:s}", "name", file[i].name, "bytes", (json_int_t)file[i].size,
+                "xxh3", dart_hash_bytes(file[i].data, file[i].size).text));
+    char *text = manifest_text(body);
+    dart_status status = text ? dart_file_write_sync(path, text, strlen(text))
+                              : dart_fail(DART_MEMORY, "out of memory: writing %s", path);
+    free(text);
+    json_decref(body);
+    return status;
+}
+
+/* Parses a manifest that is byte for byte what manifest_text makes. */
+static json_t *read_manifest(const char *text, size_t size)
+{
+    json_t *body = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(body)) goto bad;
+    json_object_del(body, "self");
+    char *again = manifest_text(body);
+    bool same = again && strlen(again) == size && !memcmp(again, text, size);
+    free(again);
+    if (same) return body;
+bad:
+    json_decref(body);
+    return NULL;
+}
+
+/* ---- writing ---- */
+
+static bool parse_step(const char *name, uint64_t *step, bool *scratch)
+{
+    char *end;
+    if (strncmp(name, "step-", 5) || name[5] < '0' || name[5] > '9') return false;
+    *step = strtoull(name + 5, &end, 10);
+    *scratch = !strncmp(end, ".tmp.", 5);
+    return *scratch || !*end;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Steps that have a directory, newest first; with `clean` leftovers of interrupted saves are
+ * removed. */
+static dart_status list_steps(const char *root, bool clean, uint64_t **out, size_t *out_count)
+{
+    dart_status status = DART_OK;
+    size_t capacity = 0, count = 0;
+    uint64_t *steps = NULL;
+    *out = NULL;
+    *out_count = 0;
+    DIR *folder = opendir(root);
+    if (!folder) {
+        if (errno == ENOENT || errno == ENOTDIR)
+            return dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
+        return dart_fail(DART_IO, "cannot list %s: %s", root, strerror(errno));
+    }
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        uint64_t step;
+        bool scratch;
+        char path[PATH];
+        if (!parse_step(entry->d_name, &step, &scratch)) continue;
+        if (scratch) {
+            if (!clean) continue;
+            DART_GOTO(join(path, root, entry->d_name));
+            DART_GOTO(dart_remove_tree(path));
+            continue;
+        }
+        DART_GOTO(dart_grow((void **)&steps, &capacity, count + 1, sizeof *steps));
+        steps[count++] = step;
+    }
+    if (count) qsort(steps, count, sizeof *steps, newest_first);
+    *out = steps;
+    *out_count = count;
+    steps = NULL;
+done:
+    free(steps);
+    closedir(folder);
+    return status;
+}
+
+static dart_status step_path(char out[PATH], const char *root, uint64_t step)
+{
+    char name[32];
+    snprintf(name, sizeof name, "step-%08" PRIu64, step);
+    return join(out, root, name);
+}
+
+static dart_status prune(const char *root, uint32_t keep)
+{
+    uint64_t *steps;
+    size_t count;
+    dart_status status = DART_OK;
+    DART_TRY(list_steps(root, false, &steps, &count));
+    for (size_t i = keep < 2 ? 2 : keep; i < count; i++) {
+        char path[PATH];
+        DART_GOTO(step_path(path, root, steps[i]));
+        DART_GOTO(dart_remove_tree(path));
+    }
+done:
+    free(steps);
+    return status;
+}
+
+dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_checkpoint_file *file,
+    uint32_t files, uint32_t keep)
+{
+    dart_status status = DART_OK;
+    char scratch[PATH], final[PATH], path[PATH], name[64];
+    uint64_t *steps = NULL;
+    size_t count;
+    bool made = false;
+    DART_TRY(dart_mkdirs(root));
+    DART_TRY(list_steps(root, true, &steps, &count));
+    free(steps);
+    DART_TRY(step_path(final, root, step));
+    if (dart_file_exists(final)) {
+        /* The same step of the same run has the same bytes: a sound one stays, a damaged one goes.
+         */
+        dart_checkpoint old;
+        if (dart_checkpoint_open(final, &old) == DART_OK) {
+            dart_checkpoint_close(&old);
+            return DART_OK;
+        }
+        DART_TRY(dart_remove_tree(final));
+    }
+    snprintf(name, sizeof name, "step-%08" PRIu64 ".tmp.%ld", step, (long)getpid());
+    DART_GOTO(join(scratch, root, name));
+    made = true;
+    DART_GOTO(dart_mkdirs(scratch));
+    for (uint32_t i = 0; i < files; i++) {
+        DART_GOTO(join(path, scratch, file[i].name));
+        DART_GOTO(dart_file_write_sync(path, file[i].data, file[i].size));
+    }
+    DART_GOTO(join(path, scratch, "manifest.json"));
+    DART_GOTO(write_manifest(path, step, file, files));
+    DART_GOTO(dart_dir_sync(scratch));
+    if (rename(scratch, final)) {
+        status = dart_fail(DART_IO, "cannot rename %s to %s: %s", scratch, final, strerror(errno));
+        goto done;
+    }
+    made = false;
+    DART_GOTO(dart_dir_sync(root));
+    DART_GOTO(prune(root, keep));
+done:
+    if (made) {
+        char sentence[1024];
+        snprintf(sentence, sizeof sentence, "%s", dart_error_text());
+        if (dart_remove_tree(scratch) != DART_OK) dart_fail(status, "%s", sentence);
+    }
+    return status;
+}
+
+/* ---- reading ---- */
+
+static dart_status damaged(const char *path, const char *what)
+{
+    return dart_fail(DART_INPUT, "the checkpoint %s is damaged: %s", path, what);
+}
+
+static dart_status open_file(const char *path, json_t *entry, dart_checkpoint_file *out)
+{
+    char where[PATH], what[160];
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    const char *hash = json_string_value(json_object_get(entry, "xxh3"));
+    json_t *bytes = json_object_get(entry, "bytes");
+    if (!name || !hash || !json_is_integer(bytes) || strlen(name) >= sizeof out->name ||
+        strchr(name, '/'))
+        return damaged(path, "its manifest.json has an entry that is none of ours");
+    snprintf(out->name, sizeof out->name, "%s", name);
+    DART_TRY(join(where, path, name));
+    dart_status status = dart_file_read(where, &out->data, &out->size);
+    if (status == DART_INPUT) {
+        snprintf(what, sizeof what, "%s is missing", name);
+        return damaged(path, what);
+    }
+    if (status != DART_OK) return status;
+    if (out->size != (uint64_t)json_integer_value(bytes)) {
+        snprintf(what, sizeof what, "%s has %zu bytes instead of %" JSON_INTEGER_FORMAT, name,
+            out->size, json_integer_value(bytes));
+        return damaged(path, what);
+    }
+    if (strcmp(dart_hash_bytes(out->data, out->size).text, hash)) {
+        snprintf(
+            what, sizeof what, "the bytes of %s do not have the checksum that was written", name);
+        return damaged(path, what);
+    }
+    return DART_OK;
+}
+
+dart_status dart_checkpoint_open(const char *path, dart_checkpoint *out)
+{
+    dart_status status = DART_OK;
+    char where[PATH], *text = NULL;
+    size_t size;
+    json_t *body = NULL;
+    *out = (dart_checkpoint){0};
+    DART_TRY(join(where, path, "manifest.json"));
+    status = dart_file_read(where, &text, &size);
+    if (status == DART_INPUT)
+        return dart_fail(DART_INPUT, "%s is not a checkpoint: it has no manifest.json", path);
+    if (status != DART_OK) return status;
+    body = read_manifest(text, size);
+    if (!body) {
+        status = damaged(path, "its manifest.json fails its own checksum");
+        goto done;
+    }
+    json_t *list = json_object_get(body, "files");
+    if (json_integer_value(json_object_get(body, "format")) != FORMAT || !json_is_array(list) ||
+        json_array_size(list) > DART_CHECKPOINT_FILES) {
+        status = dart_fail(
+            DART_INPUT, "the checkpoint %s has a format that this program does not know", path);
+        goto done;
+    }
+    out->step = (uint64_t)json_integer_value(json_object_get(body, "step"));
+    snprintf(out->path, sizeof out->path, "%s", path);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        out->files++;
+        DART_GOTO(open_file(path, json_array_get(list, i), &out->file[i]));
+    }
+done:
+    free(text);
+    json_decref(body);
+    if (status != DART_OK) dart_checkpoint_close(out);
+    return status;
+}
+
+dart_status dart_checkpoint_newest(
+    const char *root, void (*note)(void *user, const char *line), void *user, dart_checkpoint *out)
+{
+    dart_status status = DART_OK;
+    uint64_t *steps;
+    size_t count;
+    *out = (dart_checkpoint){0};
+    DART_TRY(list_steps(root, false, &steps, &count));
+    for (size_t i = 0; i < count; i++) {
+        char path[PATH], line[1200];
+        DART_GOTO(step_path(path, root, steps[i]));
+        status = dart_checkpoint_open(path, out);
+        if (status != DART_INPUT) goto done;
+        snprintf(line, sizeof line, "%s; trying the one before it", dart_error_text());
+        if (note) note(user, line);
+    }
+    status = count
+                 ? dart_fail(DART_INPUT, "none of the %zu checkpoints in %s is valid", count, root)
+                 : dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
+done:
+    free(steps);
+    return status;
+}
+
+void dart_checkpoint_close(dart_checkpoint *checkpoint)
+{
+    for (uint32_t i = 0; i < checkpoint->files; i++) free(checkpoint->file[i].data);
+    *checkpoint = (dart_checkpoint){0};
+}
+
+const dart_checkpoint_file *dart_checkpoint_find(
+    const dart_checkpoint *checkpoint, const char *name)
+{
+    for (uint32_t i = 0; i < checkpoint->files; i++)
+        if (!strcmp(checkpoint->file[i].name, name)) return &checkpoint->file[i];
+    return NULL;
+}

@@ -117,8 +117,12 @@ dart_node dart_model_logits(
     dart_node x = dart_build_body(&b);
     dart_node w = head_matrix(&b);
     dart_graph_scope(graph, "head");
-    x = dart_slice_rows(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
-    x = dart_reshape(graph, x, DART_SHAPE(b.batch, model->config.d_model));
+    uint32_t rows = b.batch;
+    if (at == b.time)
+        rows *= b.time;
+    else
+        x = dart_slice_rows(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
+    x = dart_reshape(graph, x, DART_SHAPE(rows, model->config.d_model));
     x = dart_build_norm(&b, x, model->norm_w, model->norm_b);
     return dart_contract2(graph, "bc,vc->bv", x, w);
 }

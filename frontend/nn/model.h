@@ -94,7 +94,8 @@ void dart_model_leaves_free(dart_model_leaves *leaves);
  * 1) nll of each token, for evaluation. */
 dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows);
-/* Logits (B, vocab padded) of position `at` of each sequence. */
+/* Logits (B, vocab padded) of position `at` of each sequence; at = time: of all positions,
+ * (B*T, vocab padded). */
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
 /* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */

@@ -59,19 +59,28 @@ static uint32_t group_limit(const shaper *s, uint32_t wanted)
     return floor_pow2(min_u32(wanted, most));
 }
 
-/* Work-group of a kernel that folds a row of `cols` words in one work-group. */
-static void shape_row(shaper *s, uint64_t rows, uint32_t cols)
+/* Work-group of a kernel that folds `depth` rows of `cols` words in one work-group. On Mesa's
+ * processor driver a work-group is one vector of 8, more only where an invocation would come near
+ * the 65,535 loop iterations after which that driver leaves every loop. */
+static void shape_rows(shaper *s, uint64_t rows, uint32_t cols, uint32_t depth)
 {
     s->groups = rows;
     if (has_vectors(s)) {
         tune_set(s, "WGX", 1);
         tune_set(s, "VW", min_u32(floor_pow2(cols), floor_pow2(min_u32(s->caps->simd, 16))));
     } else if (s->caps->on_cpu) {
-        tune_set(s, "WGX", group_limit(s, 8));
+        uint32_t wanted = 8;
+        while (wanted < 256 && (uint64_t)depth * 4 * cols / wanted > 30000) wanted *= 2;
+        tune_set(s, "WGX", group_limit(s, wanted));
     } else {
         uint32_t wanted = floor_pow2(cols / 2);
         tune_set(s, "WGX", group_limit(s, wanted < 32 ? 32 : min_u32(wanted, 128)));
     }
+}
+
+static void shape_row(shaper *s, uint64_t rows, uint32_t cols)
+{
+    shape_rows(s, rows, cols, 1);
 }
 
 /* Kernels in which each invocation walks over items in strides of the whole grid. On lavapipe
@@ -156,7 +165,7 @@ static void shape_norm_dx(shaper *s)
 static void shape_norm_dw(shaper *s)
 {
     const norm_dw_params *p = (const norm_dw_params *)s->launch->param;
-    shape_row(s, p->chunks, p->cols);
+    shape_rows(s, p->chunks, p->cols, p->per);
 }
 
 static void shape_softmax(shaper *s)
@@ -187,6 +196,14 @@ static void shape_spd_fn(shaper *s)
 {
     const spd_fn_params *p = (const spd_fn_params *)s->launch->param;
     shape_row(s, p->batch, p->n);
+    if (has_vectors(s)) {
+        tune_set(s, "UN", 1);
+        return;
+    }
+    uint32_t pairs = 8; /* one invocation a pair of rows */
+    while (pairs * 2 < p->n && pairs < 128) pairs *= 2;
+    tune_set(s, "WGX", group_limit(s, pairs));
+    if (s->caps->on_cpu) tune_set(s, "UN", p->n > 128 ? 64 : 16);
 }
 
 static void shape_reduce(shaper *s)

@@ -27,7 +27,9 @@ typedef struct dart_session_options {
     const dart_reg *reg; /* NULL: no penalty */
     double reg_mu;
 } dart_session_options;
-void dart_session_options_from(const dart_settings *set, uint32_t vocab, dart_session_options *out);
+/* Training and evaluation. INPUT: an unknown penalty. */
+DART_NODISCARD dart_status dart_session_options_from(
+    const dart_settings *set, uint32_t vocab, dart_session_options *out);
 
 /* One graph with its plan and program; all NULL where it was not asked for. */
 typedef struct dart_part {

@@ -1,0 +1,195 @@
+/* The graphs of a session: training step, accumulation, update, evaluation, logits. */
+#include "parts.h"
+#include "optim.h"
+#include <stdlib.h>
+
+const char *dart_part_name(int part)
+{
+    static const char *const names[DART_PARTS] = {"step", "accumulate", "update", "eval", "logits"};
+    return names[part];
+}
+
+static const dart_shape scalar = {0};
+
+static dart_node metric(dart_graph *graph, const char *name, uint64_t slot)
+{
+    return dart_leaf(graph, name, DART_F32, scalar, DART_REGION_METRIC, slot);
+}
+
+/* Loss and gradients of one micro-batch into METRIC and GRAD; `more` adds to what is there. */
+static dart_status append_gradients(const dart_session *session, dart_graph *graph, bool more)
+{
+    const dart_model *model = session->model;
+    const dart_session_options *o = &session->options;
+    dart_status status = DART_OK;
+    dart_model_leaves leaves = {0};
+    uint32_t count = 0;
+    dart_node *from = dart_calloc(model->params, sizeof *from);
+    dart_node *gradient = dart_calloc(model->params, sizeof *gradient);
+    uint32_t *which = dart_calloc(model->params, sizeof *which);
+    if (!from || !gradient || !which) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(dart_model_leaves_new(model, graph, o->batch, o->time, &leaves));
+    dart_node loss = dart_model_loss(model, graph, &leaves, true, o->chunk_rows, NULL);
+    DART_GOTO(dart_graph_check(graph));
+    for (uint32_t p = 0; p < model->params; p++) {
+        if (model->param[p].region != DART_REGION_PARAM) continue;
+        which[count] = p;
+        from[count++] = leaves.param[p];
+    }
+    DART_GOTO(dart_grad(graph, loss, count, from, gradient));
+    dart_graph_scope(graph, "gradients");
+    for (uint32_t i = 0; i < count; i++) {
+        if (!gradient[i]) continue; /* the region stays zero there */
+        const dart_param *param = &model->param[which[i]];
+        dart_node target =
+            dart_leaf(graph, param->name, DART_F32, param->shape, DART_REGION_GRAD, param->offset);
+        dart_node sum = more ? dart_add(graph, target, gradient[i]) : gradient[i];
+        dart_store(graph, target, sum);
+    }
+    dart_node target = metric(graph, "loss", DART_METRIC_LOSS);
+    dart_store(graph, target, more ? dart_add(graph, target, loss) : loss);
+    status = dart_graph_check(graph);
+done:
+    dart_model_leaves_free(&leaves);
+    free(from);
+    free(gradient);
+    free(which);
+    return status;
+}
+
+/* The words of PARAM that chains occupy: what the penalty's step touches. */
+static void chain_span(const dart_model *model, uint64_t *begin, uint64_t *end)
+{
+    *begin = model->param_words;
+    *end = 0;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        for (uint32_t k = 0; weight->layout.bonds && k < weight->layout.chain_cores; k++) {
+            const dart_param *param =
+                &model->param[weight->first_param + weight->layout.chain_first + k];
+            uint64_t last = param->offset + dart_shape_words(&param->shape);
+            if (param->offset < *begin) *begin = param->offset;
+            if (last > *end) *end = last;
+        }
+    }
+}
+
+/* Penalty (at the parameters before the update), clipping and AdamW, then the decoupled penalty
+ * step. */
+static dart_status append_update(const dart_session *session, dart_graph *graph)
+{
+    const dart_model *model = session->model;
+    const dart_session_options *o = &session->options;
+    dart_status status = DART_OK;
+    uint32_t stacks = 0;
+    dart_chain_stack *stack = NULL;
+    uint32_t words = (uint32_t)model->param_words;
+    if (o->reg) {
+        dart_node value;
+        stack = dart_calloc(model->weights, sizeof *stack);
+        if (!stack) return DART_MEMORY;
+        dart_graph_scope(graph, "penalty");
+        DART_GOTO(dart_model_chains(model, graph, stack, &stacks));
+        DART_GOTO(dart_penalty_append(graph, o->reg, o->reg_mu, stacks, stack, &value));
+        dart_store(graph, metric(graph, "penalty", DART_METRIC_PENALTY), value);
+    }
+    dart_graph_scope(graph, "metrics");
+    dart_node all = dart_leaf(graph, "grad", DART_F32, DART_SHAPE(words), DART_REGION_GRAD, 0);
+    dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), dart_bad_count(graph, all));
+    const dart_adamw_options adamw = {.beta1 = o->beta1,
+        .beta2 = o->beta2,
+        .eps = o->adam_eps,
+        .decay = o->weight_decay,
+        .max_norm = o->max_grad_norm};
+    DART_GOTO(dart_adamw_append(graph, model->param_words, model->decay_words, &adamw));
+    if (o->reg) {
+        uint64_t begin, end;
+        chain_span(model, &begin, &end);
+        dart_shape span = DART_SHAPE((uint32_t)(end - begin));
+        dart_graph_scope(graph, "penalty");
+        dart_axpy_scalar(graph,
+            dart_leaf(graph, "chains", DART_F32, span, DART_REGION_PARAM, begin),
+            dart_leaf(graph, "penalty", DART_F32, span, DART_REGION_PENALTY, begin),
+            dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0),
+            DART_FSCAL_PENALTY, -1.0);
+    }
+    status = dart_graph_check(graph);
+done:
+    free(stack);
+    return status;
+}
+
+static dart_status append_eval(const dart_session *session, dart_graph *graph)
+{
+    const dart_session_options *o = &session->options;
+    dart_model_leaves leaves;
+    dart_node rows;
+    dart_status status = dart_model_leaves_new(session->model, graph, o->batch, o->time, &leaves);
+    if (status == DART_OK) {
+        dart_model_loss(session->model, graph, &leaves, false, o->chunk_rows, &rows);
+        dart_store(graph,
+            dart_leaf(
+                graph, "rows", DART_F32, DART_SHAPE(o->batch * o->time, 1), DART_REGION_OUTPUT, 0),
+            rows);
+        status = dart_graph_check(graph);
+    }
+    dart_model_leaves_free(&leaves);
+    return status;
+}
+
+static dart_status append_logits(
+    const dart_session *session, dart_graph *graph, uint32_t *out_columns)
+{
+    const dart_session_options *o = &session->options;
+    dart_model_leaves leaves;
+    dart_status status = dart_model_leaves_new(session->model, graph, 1, o->time, &leaves);
+    if (status == DART_OK) {
+        dart_node logits = dart_model_logits(session->model, graph, &leaves, o->time);
+        status = dart_graph_check(graph);
+        if (status == DART_OK) {
+            dart_shape shape = dart_node_get(graph, logits)->shape;
+            *out_columns = shape.dim[1];
+            dart_store(
+                graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
+            status = dart_graph_check(graph);
+        }
+    }
+    dart_model_leaves_free(&leaves);
+    return status;
+}
+
+dart_status dart_part_graph(dart_session *session, int part, dart_graph **out)
+{
+    dart_status status = DART_OK;
+    const bool whole = session->options.accumulation == 1;
+    *out = NULL;
+    DART_TRY(dart_graph_new(out));
+    switch (part) {
+    case DART_PART_STEP:
+        DART_GOTO(append_gradients(session, *out, false));
+        if (whole) DART_GOTO(append_update(session, *out));
+        break;
+    case DART_PART_MORE:
+        DART_GOTO(append_gradients(session, *out, true));
+        break;
+    case DART_PART_UPDATE:
+        DART_GOTO(append_update(session, *out));
+        break;
+    case DART_PART_EVAL:
+        DART_GOTO(append_eval(session, *out));
+        break;
+    default:
+        DART_GOTO(append_logits(session, *out, &session->logit_columns));
+        break;
+    }
+    DART_GOTO(dart_verify(*out, "building"));
+done:
+    if (status != DART_OK) {
+        dart_graph_free(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,228 @@
+/* Regions, programs and the calls that run them. */
+#include "parts.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool wanted(const dart_session_options *o, int part)
+{
+    switch (part) {
+    case DART_PART_STEP:
+        return o->train;
+    case DART_PART_MORE:
+    case DART_PART_UPDATE:
+        return o->train && o->accumulation > 1;
+    case DART_PART_EVAL:
+        return o->eval;
+    default:
+        return o->logits;
+    }
+}
+
+static dart_status prepare(dart_session *session, const dart_caps *caps, int index)
+{
+    dart_part *part = &session->part[index];
+    dart_cost cost = dart_cost_for(caps);
+    DART_TRY(dart_part_graph(session, index, &part->built));
+    dart_node *map = dart_calloc((size_t)dart_graph_count(part->built) + 1, sizeof *map);
+    if (!map) return DART_MEMORY;
+    dart_status status = dart_optimize(part->built, &cost, 0, NULL, &part->graph, map);
+    free(map);
+    if (status != DART_OK) return status;
+    return dart_plan_new(part->graph, caps, 0, NULL, &part->plan);
+}
+
+static dart_status allocate(dart_session *session)
+{
+    const dart_model *model = session->model;
+    const dart_session_options *o = &session->options;
+    uint64_t *words = session->memory.words;
+    uint64_t rows = (uint64_t)o->batch * o->time;
+    uint64_t logits = (uint64_t)o->time * session->logit_columns;
+    words[DART_REGION_PARAM] = model->param_words;
+    words[DART_REGION_FROZEN] = model->frozen_words;
+    words[DART_REGION_TABLE] = model->table_words;
+    words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
+    words[DART_REGION_PENALTY] = o->train && o->reg ? model->param_words : 0;
+    words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
+    words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
+    words[DART_REGION_ISCAL] = 16;
+    words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
+    words[DART_REGION_METRIC] = DART_METRIC_WORDS;
+    words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
+    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++) {
+        if (!words[r]) continue;
+        dart_mem kind = r >= DART_REGION_INPUT ? DART_MEM_HOST : DART_MEM_DEVICE;
+        DART_TRY(dart_device_alloc(session->device, kind, words[r], &session->memory.buffer[r]));
+    }
+    if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
+    if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
+    return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
+}
+
+static dart_status write_table(dart_session *session)
+{
+    uint64_t words = session->model->table_words;
+    if (!words) return DART_OK;
+    float *table = dart_calloc(words, sizeof *table);
+    if (!table) return DART_MEMORY;
+    dart_model_table(session->model, table);
+    dart_status status = dart_device_write_f32(
+        session->device, session->memory.buffer[DART_REGION_TABLE], 0, words, table);
+    free(table);
+    return status;
+}
+
+dart_status dart_session_new(dart_device *device, const dart_caps *caps, const dart_model *model,
+    const dart_session_options *options, dart_session **out)
+{
+    dart_status status = DART_OK;
+    dart_session *session = dart_calloc(1, sizeof *session);
+    *out = NULL;
+    if (!session) return DART_MEMORY;
+    session->device = device;
+    session->model = model;
+    session->options = *options;
+    if (device) caps = &device->caps;
+    for (int i = 0; i < DART_PARTS; i++)
+        if (wanted(options, i)) DART_GOTO(prepare(session, caps, i));
+    if (device) {
+        dart_exec *share = NULL;
+        DART_GOTO(allocate(session));
+        DART_GOTO(write_table(session));
+        for (int i = 0; i < DART_PARTS; i++) {
+            dart_part *part = &session->part[i];
+            if (!part->plan) continue;
+            DART_GOTO(dart_exec_new(part->plan, device, &session->memory, share, &part->exec));
+            if (!share) share = part->exec;
+        }
+    }
+    *out = session;
+    session = NULL;
+done:
+    dart_session_free(session);
+    return status;
+}
+
+void dart_session_free(dart_session *session)
+{
+    if (!session) return;
+    for (int i = DART_PARTS - 1; i >= 0; i--) { /* the first one owns the shared arena */
+        dart_part *part = &session->part[i];
+        if (part->exec) dart_exec_free(part->exec);
+        if (part->plan) dart_plan_free(part->plan);
+        if (part->graph) dart_graph_free(part->graph);
+        if (part->built) dart_graph_free(part->built);
+    }
+    for (int r = 0; r < DART_REGIONS; r++)
+        if (session->memory.buffer[r]) dart_device_free(session->device, session->memory.buffer[r]);
+    free(session->rows);
+    free(session->logits);
+    free(session);
+}
+
+dart_status dart_session_write(
+    dart_session *session, const float *param, const float *frozen, const float *moment)
+{
+    dart_device *device = session->device;
+    const dart_memory *m = &session->memory;
+    const uint64_t words = session->model->param_words;
+    DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_PARAM], 0, words, param));
+    if (session->model->frozen_words)
+        DART_TRY(dart_device_write_f32(
+            device, m->buffer[DART_REGION_FROZEN], 0, session->model->frozen_words, frozen));
+    if (moment && session->options.train)
+        DART_TRY(
+            dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment));
+    return DART_OK;
+}
+
+dart_status dart_session_read(dart_session *session, float *param, float *moment)
+{
+    const dart_memory *m = &session->memory;
+    const uint64_t words = session->model->param_words;
+    DART_TRY(dart_device_read_f32(session->device, m->buffer[DART_REGION_PARAM], 0, words, param));
+    if (!moment) return DART_OK;
+    return dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment);
+}
+
+static dart_status write_input(dart_session *session, uint32_t batch, uint32_t time,
+    const int32_t *tokens, const int32_t *labels, const int32_t *index)
+{
+    dart_buffer input = session->memory.buffer[DART_REGION_INPUT];
+    uint64_t at_tokens, at_labels, at_index, rows = (uint64_t)batch * time;
+    dart_model_input_offsets(session->model, batch, time, &at_tokens, &at_labels, &at_index);
+    DART_TRY(dart_device_write_i32(session->device, input, at_tokens, rows, tokens));
+    if (labels) DART_TRY(dart_device_write_i32(session->device, input, at_labels, rows, labels));
+    return dart_device_write_i32(
+        session->device, input, at_index, session->model->config.vocab + 1 + rows, index);
+}
+
+dart_status dart_session_step(
+    dart_session *session, dart_stream *stream, const dart_step_scalars *s, dart_step_result *out)
+{
+    const dart_session_options *o = &session->options;
+    const dart_memory *m = &session->memory;
+    float fscal[DART_FSCAL_WORDS] = {0}, metric[DART_METRIC_WORDS];
+    double t = (double)s->adam_step;
+    fscal[DART_FSCAL_LR] = (float)s->lr;
+    fscal[DART_FSCAL_C1] = (float)(1 / (1 - pow(o->beta1, t)));
+    fscal[DART_FSCAL_C2] = (float)(1 / (1 - pow(o->beta2, t)));
+    fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
+    fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
+    DART_TRY(dart_device_write_f32(
+        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
+    for (uint32_t micro = 0; micro < o->accumulation; micro++) {
+        uint64_t at = s->step * o->accumulation + micro;
+        const int32_t iscal[16] = {
+            (int32_t)(uint32_t)at, (int32_t)(uint32_t)s->seed, (int32_t)(uint32_t)(s->seed >> 32)};
+        const dart_batch *batch = dart_stream_train(stream, at);
+        DART_TRY(
+            dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
+        DART_TRY(
+            write_input(session, o->batch, o->time, batch->tokens, batch->labels, batch->index));
+        DART_TRY(dart_exec_run(session->part[micro ? DART_PART_MORE : DART_PART_STEP].exec, NULL));
+    }
+    if (o->accumulation > 1) DART_TRY(dart_exec_run(session->part[DART_PART_UPDATE].exec, NULL));
+    DART_TRY(dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_METRIC], 0, DART_METRIC_WORDS, metric));
+    DART_TRY(dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
+    float bad = metric[DART_METRIC_BAD];
+    *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
+        .grad_norm = fscal[DART_FSCAL_NORM],
+        .penalty = o->reg ? metric[DART_METRIC_PENALTY] : 0,
+        .bad = bad > 0 ? (uint64_t)bad : 0};
+    return DART_OK;
+}
+
+dart_status dart_session_eval(
+    dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens)
+{
+    const dart_session_options *o = &session->options;
+    const uint32_t rows = o->batch * o->time;
+    *out_nll = 0;
+    *out_tokens = 0;
+    for (uint64_t at = 0; at < dart_stream_eval_batches(stream); at++) {
+        const dart_batch *batch = dart_stream_eval(stream, at);
+        DART_TRY(
+            write_input(session, o->batch, o->time, batch->tokens, batch->labels, batch->index));
+        DART_TRY(dart_exec_run(session->part[DART_PART_EVAL].exec, NULL));
+        DART_TRY(dart_device_read_f32(
+            session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
+        for (uint32_t r = 0; r < rows; r++)
+            if (batch->labels[r] >= 0) *out_nll += session->rows[r];
+        *out_tokens += batch->predicted;
+    }
+    return DART_OK;
+}
+
+dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)
+{
+    const uint32_t time = session->options.time;
+    DART_TRY(write_input(session, 1, time, tokens, NULL, index));
+    DART_TRY(dart_exec_run(session->part[DART_PART_LOGITS].exec, NULL));
+    return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
+        (uint64_t)time * session->logit_columns, session->logits);
+}

@@ -1,4 +1,5 @@
-/* Contraction paths: einsum text to labels, dynamic programming over subsets of operands, device prices. */
+/* Contraction paths: einsum text to labels, dynamic programming over subsets of operands, device
+ * prices. */
 #include "planner.h"
 #include <math.h>
 #include <stdlib.h>
@@ -36,9 +37,9 @@ dart_status dart_einsum_read(const dart_graph *graph, dart_node contract, dart_e
         int letter = letter_index(*c);
         dart_labels *labels = result ? &out->out : &out->in[operand];
         const dart_shape *shape =
-            result ? &info->shape
-                   : (operand < info->inputs ? &dart_node_get(graph, info->in[operand])->shape
-                                             : NULL);
+            result
+                ? &info->shape
+                : (operand < info->inputs ? &dart_node_get(graph, info->in[operand])->shape : NULL);
         if (letter < 0 || !shape || labels->rank >= shape->rank)
             return dart_fail(DART_INPUT,
                 "contract \"%s\": '%c' does not fit the operands; one letter an axis, operands "
@@ -50,12 +51,13 @@ dart_status dart_einsum_read(const dart_graph *graph, dart_node contract, dart_e
         }
         uint8_t label = (uint8_t)number[letter];
         if (out->dim[label] != shape->dim[labels->rank])
-            return dart_fail(DART_INPUT, "contract \"%s\": '%c' is %u in one operand and %u in another",
-                info->text, *c, out->dim[label], shape->dim[labels->rank]);
+            return dart_fail(DART_INPUT,
+                "contract \"%s\": '%c' is %u in one operand and %u in another", info->text, *c,
+                out->dim[label], shape->dim[labels->rank]);
         for (uint32_t i = 0; i < labels->rank; i++)
             if (labels->at[i] == label)
-                return dart_fail(DART_INPUT, "contract \"%s\": '%c' occurs twice in one tensor",
-                    info->text, *c);
+                return dart_fail(
+                    DART_INPUT, "contract \"%s\": '%c' occurs twice in one tensor", info->text, *c);
         labels->at[labels->rank++] = label;
     }
     out->operands = info->inputs;
@@ -109,10 +111,11 @@ static uint32_t stretches(const dart_labels *labels, uint64_t group)
     return count;
 }
 
-/* Seconds of one pairwise product: arithmetic, traffic, launches with the permutes that its fixed tensors (operands
- * of the contract, its result) will most likely need. */
+/* Seconds of one pairwise product: arithmetic, traffic, launches with the permutes that its fixed
+ * tensors (operands of the contract, its result) will most likely need. */
 static double pair_cost(const dart_einsum *einsum, const dart_cost *cost, uint64_t a, uint64_t b,
-    uint64_t open, const dart_labels *fixed_a, const dart_labels *fixed_b, const dart_labels *fixed_c)
+    uint64_t open, const dart_labels *fixed_a, const dart_labels *fixed_b,
+    const dart_labels *fixed_c)
 {
     double words_a = dart_mask_words(einsum, a), words_b = dart_mask_words(einsum, b);
     double words_c = dart_mask_words(einsum, open);
@@ -156,11 +159,14 @@ dart_status dart_path_search(const dart_einsum *einsum, const dart_cost *cost,
         for (uint32_t part = (rest - 1) & rest;; part = (part - 1) & rest) {
             const uint32_t one = part | low, two = set ^ one;
             if (tree->cost[one] + tree->cost[two] < tree->cost[set]) {
-                const dart_labels *fixed_a = one & (one - 1) ? NULL : &einsum->in[__builtin_ctz(one)];
-                const dart_labels *fixed_b = two & (two - 1) ? NULL : &einsum->in[__builtin_ctz(two)];
-                double total = tree->cost[one] + tree->cost[two] +
-                               pair_cost(einsum, cost, tree->open[one], tree->open[two],
-                                   tree->open[set], fixed_a, fixed_b, set == full ? &einsum->out : NULL);
+                const dart_labels *fixed_a =
+                    one & (one - 1) ? NULL : &einsum->in[__builtin_ctz(one)];
+                const dart_labels *fixed_b =
+                    two & (two - 1) ? NULL : &einsum->in[__builtin_ctz(two)];
+                double total =
+                    tree->cost[one] + tree->cost[two] +
+                    pair_cost(einsum, cost, tree->open[one], tree->open[two], tree->open[set],
+                        fixed_a, fixed_b, set == full ? &einsum->out : NULL);
                 if (total < tree->cost[set]) {
                     tree->cost[set] = total;
                     tree->split[set] = (uint16_t)one;
@@ -171,7 +177,8 @@ dart_status dart_path_search(const dart_einsum *einsum, const dart_cost *cost,
     }
     if (!isfinite(tree->cost[full]))
         return dart_fail(DART_INPUT,
-            "a contraction of %u operands has no order whose intermediates stay within %d axes and 2^31 words; "
+            "a contraction of %u operands has no order whose intermediates stay within %d axes and "
+            "2^31 words; "
             "use fewer modes",
             n, DART_MAX_RANK);
     return DART_OK;
@@ -211,8 +218,7 @@ static void text_subset(path_text *text, uint32_t set)
     uint32_t half[2] = {text->tree->split[set], set ^ text->tree->split[set]};
     for (int i = 0; i < 2; i++) {
         /* a left half that is a plain chain a*b*c needs no brackets */
-        bool bare = single(half[i]) ||
-                    (i == 0 && single(half[i] ^ text->tree->split[half[i]]));
+        bool bare = single(half[i]) || (i == 0 && single(half[i] ^ text->tree->split[half[i]]));
         if (i) text_add(text, "*");
         if (!bare) text_add(text, "(");
         text_subset(text, half[i]);
@@ -254,7 +260,8 @@ done:
     return status;
 }
 
-/* Sustained rates of ordinary devices of each kind, not peaks: only ratios matter for the choice of a path. */
+/* Sustained rates of ordinary devices of each kind, not peaks: only ratios matter for the choice of
+ * a path. */
 dart_cost dart_cost_for(const dart_caps *caps)
 {
     bool host = strcmp(caps->api, "") == 0 || caps->word == 8;

@@ -1,4 +1,5 @@
-/* Inside frontend/ir: what the path search, the optimizer, the lowering and the memory plan share. */
+/* Inside frontend/ir: what the path search, the optimizer, the lowering and the memory plan share.
+ */
 #ifndef DART_PLANNER_H
 #define DART_PLANNER_H
 
@@ -17,7 +18,8 @@ typedef struct dart_einsum {
     uint32_t dim[DART_MAX_LABELS];
 } dart_einsum;
 
-/* Reads a contract node's text and its operands' shapes. INPUT: the text does not fit the shapes. */
+/* Reads a contract node's text and its operands' shapes. INPUT: the text does not fit the shapes.
+ */
 DART_NODISCARD dart_status dart_einsum_read(
     const dart_graph *graph, dart_node contract, dart_einsum *out);
 /* "ab,bc->ac" from numbers; `text` holds at least 200 characters. */
@@ -25,19 +27,21 @@ void dart_einsum_write(const dart_einsum *einsum, char *text);
 uint64_t dart_labels_mask(const dart_labels *labels);
 double dart_mask_words(const dart_einsum *einsum, uint64_t mask);
 
-/* The cheapest order of pairwise products. Subsets of operands are bit masks; split[S] is the half of S that holds
- * S's lowest operand, 0 for single operands and for subsets that exist already. */
+/* The cheapest order of pairwise products. Subsets of operands are bit masks; split[S] is the half
+ * of S that holds S's lowest operand, 0 for single operands and for subsets that exist already. */
 typedef struct dart_path_tree {
     uint64_t open[1 << DART_MAX_OPERANDS]; /* labels that the result of a subset keeps */
     double cost[1 << DART_MAX_OPERANDS];
     uint16_t split[1 << DART_MAX_OPERANDS];
 } dart_path_tree;
-/* `exists` (may be NULL) tells for a subset whether its result is already in the graph, at no cost. Every label must
- * occur in two operands or in the output. INPUT: no order keeps every intermediate within 12 axes. */
+/* `exists` (may be NULL) tells for a subset whether its result is already in the graph, at no cost.
+ * Every label must occur in two operands or in the output. INPUT: no order keeps every intermediate
+ * within 12 axes. */
 DART_NODISCARD dart_status dart_path_search(const dart_einsum *einsum, const dart_cost *cost,
     bool (*exists)(void *user, uint32_t subset), void *user, dart_path_tree *tree);
 
-/* One pairwise product as a batched gemm, with operands or the result permuted where strides ask for it. */
+/* One pairwise product as a batched gemm, with operands or the result permuted where strides ask
+ * for it. */
 typedef struct dart_gemm_plan {
     bool permute[3];      /* A, B: copied into order[] first; C: made in order[] and copied out */
     dart_labels order[3]; /* the label order that the gemm sees */
@@ -46,8 +50,10 @@ typedef struct dart_gemm_plan {
     gemm_params param; /* alpha 1, beta 0 */
     double cost;       /* seconds, by dart_cost */
 } dart_gemm_plan;
-/* t[0], t[1]: operands, t[2]: result, all contiguous. fixed_result: C may not be permuted (it accumulates).
- * False if nothing fits. */
+/* t[0], t[1]: operands, t[2]: result, all contiguous. fixed_result: C may not be permuted (it
+ * accumulates). False if nothing fits. */
+/* Labels of a two-operand contract without axes of length 1. */
+void dart_pair_labels(const dart_einsum *einsum, dart_labels t[3]);
 bool dart_gemm_choose(const uint32_t *dim, const dart_labels t[3], bool fixed_result,
     const dart_cost *cost, dart_gemm_plan *out);
 
@@ -73,8 +79,8 @@ typedef struct dart_lowering {
     const dart_graph *graph;
     const dart_caps *caps;
     dart_cost cost;
-    uint32_t count; /* nodes */
-    dart_value *value;    /* by node */
+    uint32_t count;    /* nodes */
+    dart_value *value; /* by node */
     dart_storage *storage;
     size_t storages, storage_capacity;
     dart_launch *launch;
@@ -84,29 +90,34 @@ typedef struct dart_lowering {
     uint32_t views;
     double flops;
     /* decided before lowering, by node: */
-    dart_node *root;     /* node whose words a view shows (itself if it is no view) */
-    uint32_t *last;      /* last reader of the root's words; UINT32_MAX if kept */
-    dart_node *into;     /* contract: root that it accumulates into; folded add: the contract */
-    dart_node *target;   /* root: leaf that it is written into directly */
-    double *alpha;       /* contract: factor; 1 */
-    dart_node *alias;    /* folded affine or add: node whose value it is */
+    dart_node *root;   /* node whose words a view shows (itself if it is no view) */
+    uint32_t *last;    /* last reader of the root's words; UINT32_MAX if kept */
+    dart_node *into;   /* contract: root that it accumulates into; folded add: the contract */
+    dart_node *target; /* root: leaf that it is written into directly */
+    double *alpha;     /* contract: factor; 1 */
+    dart_node *alias;  /* folded affine or add: node whose value it is */
 } dart_lowering;
 
-DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, uint32_t keeps,
-    const dart_node *keep, dart_lowering *out);
+DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,
+    uint32_t keeps, const dart_node *keep, dart_lowering *out);
 void dart_lowering_free(dart_lowering *lowering);
-/* Folds: scales into alpha, additions into beta, stores into their producers. Fills the last block. */
+/* Folds: scales into alpha, additions into beta, stores into their producers. Fills the last block.
+ */
 DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep);
+/* A permute that moves only axes of length 1. */
+bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info);
 /* "blocks.0.attn: contract %12 (1024,768)" for messages. */
 const char *dart_node_describe(const dart_graph *graph, dart_node node, char out[160]);
 
 /* ---- emission, used by lower_contract.c ---- */
-DART_NODISCARD dart_status dart_emit_new(dart_lowering *low, dart_node label, uint64_t words, dart_value *out);
+DART_NODISCARD dart_status dart_emit_new(
+    dart_lowering *low, dart_node label, uint64_t words, dart_value *out);
 dart_launch *dart_emit(dart_lowering *low, dart_kernel kernel, dart_node label, uint32_t bufs,
     const dart_value *values, const void *params);
 /* y, contiguous in the label order `to`, from x, contiguous in the order `from`. */
-DART_NODISCARD dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_t *dim,
-    const dart_labels *from, dart_value x, const dart_labels *to, dart_value y);
+DART_NODISCARD dart_status dart_emit_permute(dart_lowering *low, dart_node label,
+    const uint32_t *dim, const dart_labels *from, dart_value x, const dart_labels *to,
+    dart_value y);
 DART_NODISCARD dart_status dart_lower_contract(dart_lowering *low, dart_node node);
 DART_NODISCARD dart_status dart_value_output(dart_lowering *low, dart_node node);
 
@@ -123,10 +134,12 @@ typedef struct dart_layout_result {
     uint32_t windows;
     uint64_t window_words[256];
 } dart_layout_result;
-/* Places blocks so that blocks alive together do not overlap, in windows of at most `limit` words. */
+/* Places blocks so that blocks alive together do not overlap, in windows of at most `limit` words.
+ */
 DART_NODISCARD dart_status dart_layout_blocks(
     dart_block *blocks, uint32_t count, uint32_t launches, uint64_t limit, dart_layout_result *out);
-/* Sets `wait` where a launch touches words that launches since the last barrier wrote, or writes words they read. */
+/* Sets `wait` where a launch touches words that launches since the last barrier wrote, or writes
+ * words they read. */
 void dart_place_barriers(dart_launch *list, uint32_t count, uint32_t *out_barriers);
 
 #endif

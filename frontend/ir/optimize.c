@@ -1,0 +1,303 @@
+/* The optimizing pass: contracts become pairwise, duplicates and neutral operations fold, dead
+ * nodes go. */
+#include "pass.h"
+#include <stdlib.h>
+#include <string.h>
+
+static bool writes(dart_op op)
+{
+    return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
+           op == DART_OP_clip;
+}
+
+/* ---- adding with deduplication ---- */
+
+static uint32_t hash_info(const dart_node_info *info)
+{
+    uint32_t hash = (uint32_t)info->op * 2654435761u;
+#define MIX(value) hash = (hash ^ (uint32_t)(value)) * 16777619u
+    for (uint32_t i = 0; i < info->inputs; i++) MIX(info->in[i]);
+    for (uint32_t i = 0; i < info->ints; i++) MIX(info->i[i]);
+    if (info->text) MIX(dart_text_hash(info->text));
+    if (!info->inputs || info->op == DART_OP_reshape)
+        for (uint32_t i = 0; i < info->shape.rank; i++) MIX(info->shape.dim[i]);
+#undef MIX
+    return (hash ^ hash >> 15) % DART_BUCKETS;
+}
+
+static bool same_info(const dart_node_info *a, const dart_node_info *b)
+{
+    if (a->op != b->op || a->inputs != b->inputs || a->ints != b->ints || a->floats != b->floats)
+        return false;
+    if (memcmp(a->in, b->in, a->inputs * sizeof a->in[0]) ||
+        memcmp(a->i, b->i, a->ints * sizeof a->i[0]) ||
+        memcmp(a->f, b->f, a->floats * sizeof a->f[0]))
+        return false;
+    if ((a->text || b->text) && (!a->text || !b->text || strcmp(a->text, b->text))) return false;
+    bool shaped = !a->inputs || a->op == DART_OP_reshape; /* the shape is not implied */
+    return !shaped || (a->dtype == b->dtype && dart_shape_equal(&a->shape, &b->shape));
+}
+
+bool dart_pass_fresh(const dart_pass *pass, dart_node node)
+{
+    for (uint32_t left = pass->regions[node]; left; left &= left - 1)
+        if (pass->written[__builtin_ctz(left)] > node) return false;
+    return true;
+}
+
+dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
+{
+    bool side = writes(info->op);
+    uint32_t slot = hash_info(info);
+    if (!side)
+        for (dart_node n = pass->bucket[slot]; n; n = pass->chain[n])
+            if (same_info(dart_node_get(pass->graph, n), info) &&
+                (info->op == DART_OP_leaf || dart_pass_fresh(pass, n)))
+                return n;
+    dart_node node = dart_graph_add(pass->graph, info);
+    if (!node) return 0;
+    if (dart_grow((void **)&pass->regions, &pass->region_capacity, (size_t)node + 1,
+            sizeof *pass->regions) != DART_OK ||
+        dart_grow((void **)&pass->chain, &pass->chain_capacity, (size_t)node + 1,
+            sizeof *pass->chain) != DART_OK)
+        return 0;
+    pass->regions[node] = info->op == DART_OP_leaf ? 1u << info->i[0] : 0;
+    for (uint32_t i = 0; i < info->inputs; i++) pass->regions[node] |= pass->regions[info->in[i]];
+    if (side) {
+        for (uint32_t i = 0; i < info->inputs; i++) {
+            const dart_node_info *leaf = dart_node_get(pass->graph, info->in[i]);
+            bool written = info->op == DART_OP_clip    ? i == 1
+                           : info->op == DART_OP_adamw ? i == 0 || i == 2
+                                                       : i == 0;
+            if (written && leaf->op == DART_OP_leaf) pass->written[leaf->i[0]] = node;
+        }
+    } else {
+        pass->chain[node] = pass->bucket[slot];
+        pass->bucket[slot] = node;
+    }
+    return node;
+}
+
+/* ---- folding ---- */
+
+static const dart_node_info *made_by(const dart_pass *pass, dart_node node, dart_op op)
+{
+    const dart_node_info *info = dart_node_get(pass->graph, node);
+    return info && info->op == op ? info : NULL;
+}
+
+static bool is_fill(const dart_pass *pass, dart_node node, double value)
+{
+    const dart_node_info *info = dart_node_get(pass->graph, node);
+    while (info && info->op == DART_OP_reshape) info = dart_node_get(pass->graph, info->in[0]);
+    return info && info->op == DART_OP_fill && info->f[0] == value;
+}
+
+static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
+{
+    return dart_shape_equal(
+        &dart_node_get(pass->graph, a)->shape, &dart_node_get(pass->graph, b)->shape);
+}
+
+static dart_node fill(dart_pass *pass, const dart_shape *shape, double value)
+{
+    return dart_pass_add(
+        pass, &(dart_node_info){.op = DART_OP_fill, .shape = *shape, .floats = 2, .f = {value}});
+}
+
+static dart_node affine(dart_pass *pass, dart_node x, double scale, double shift)
+{
+    const dart_node_info *info;
+    if (scale == 1 && shift == 0) return x;
+    if ((info = made_by(pass, x, DART_OP_fill)))
+        return fill(pass, &info->shape, info->f[0] * scale + shift);
+    if ((info = made_by(pass, x, DART_OP_affine)))
+        return affine(pass, info->in[0], info->f[0] * scale, info->f[1] * scale + shift);
+    return dart_pass_add(
+        pass, &(dart_node_info){
+                  .op = DART_OP_affine, .inputs = 1, .in = {x}, .floats = 2, .f = {scale, shift}});
+}
+
+/* Operands that do nothing: + 0, - 0, * 1. A broadcast or constant factor becomes a scale. */
+static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
+{
+    dart_node a = info->in[0], b = info->in[1];
+    const dart_node_info *constant = made_by(pass, b, DART_OP_fill);
+    bool same = same_shape(pass, a, b);
+    switch (info->op) {
+    case DART_OP_add:
+        if (is_fill(pass, b, 0)) return a;
+        if (same && is_fill(pass, a, 0)) return b;
+        break;
+    case DART_OP_sub:
+        if (is_fill(pass, b, 0)) return a;
+        break;
+    case DART_OP_mul:
+        if (is_fill(pass, b, 1)) return a;
+        if (same && is_fill(pass, a, 1)) return b;
+        if (constant) return affine(pass, a, constant->f[0], 0);
+        break;
+    default:
+        break;
+    }
+    return dart_pass_add(pass, info);
+}
+
+static dart_status one_node(dart_pass *pass, dart_node old)
+{
+    const dart_node_info *from = dart_node_get(pass->old, old);
+    dart_node_info info = *from;
+    dart_node node = 0;
+    for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = pass->map[info.in[i]];
+    dart_graph_scope(pass->graph, dart_node_scope(pass->old, old));
+    switch (info.op) {
+    case DART_OP_contract:
+        return dart_pass_contract(pass, old, &pass->map[old]);
+    case DART_OP_reshape: {
+        dart_node base = info.in[0];
+        while (made_by(pass, base, DART_OP_reshape)) base = dart_node_get(pass->graph, base)->in[0];
+        info.in[0] = base;
+        bool same = dart_shape_equal(&dart_node_get(pass->graph, base)->shape, &info.shape);
+        node = same ? base : dart_pass_add(pass, &info);
+        break;
+    }
+    case DART_OP_affine:
+        node = affine(pass, info.in[0], info.f[0], info.f[1]);
+        break;
+    case DART_OP_add:
+    case DART_OP_sub:
+    case DART_OP_mul:
+        node = fold_pair(pass, &info);
+        break;
+    default:
+        node = dart_pass_add(pass, &info);
+        break;
+    }
+    pass->map[old] = node;
+    if (node) return DART_OK;
+    DART_TRY(dart_graph_check(pass->graph));
+    return DART_MEMORY;
+}
+
+/* ---- liveness ---- */
+
+/* marks[n] for every node that keep[] or a writing node needs. Gradients given by with_grad are not
+ * needed by it. */
+static void mark_live(const dart_graph *graph, uint32_t keeps, const dart_node *keep, bool *marks)
+{
+    for (uint32_t i = 0; i < keeps; i++) marks[keep[i]] = true;
+    for (dart_node n = dart_graph_count(graph); n > 0; n--) {
+        const dart_node_info *info = dart_node_get(graph, n);
+        if (writes(info->op)) marks[n] = true;
+        uint32_t needed = info->op == DART_OP_with_grad ? 1 : info->inputs;
+        for (uint32_t i = 0; marks[n] && i < needed; i++) marks[info->in[i]] = true;
+    }
+}
+
+/* Penalty value: with H = R^(1/2), sum sqrt(eig(H L H) + mu^2) - mu; its gradient is built of the
+ * same nodes. */
+static dart_node write_out_gram(dart_graph *graph, const dart_node_info *info)
+{
+    dart_node root = dart_spd_sqrt(graph, info->in[1]);
+    dart_node inner =
+        dart_contract(graph, "ab,bc,cd->ad", 3, (dart_node[]){root, info->in[0], root});
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_spd_fn,
+                                     .inputs = 1,
+                                     .in = {inner},
+                                     .ints = 1,
+                                     .i = {2},
+                                     .floats = 1,
+                                     .f = {info->f[0]}});
+}
+
+/* Copies the live nodes of `from`, with gram_nuclear written out and with_grad gone; map[n] is
+ * their new number, 0 if dead. */
+static dart_status sweep(const dart_graph *from, uint32_t keeps, const dart_node *keep,
+    dart_graph **out_graph, dart_node *map)
+{
+    dart_status status = DART_OK;
+    uint32_t count = dart_graph_count(from);
+    bool *live = dart_calloc((size_t)count + 1, sizeof *live);
+    dart_graph *graph = NULL;
+    if (!live) return DART_MEMORY;
+    DART_GOTO(dart_graph_new(&graph));
+    mark_live(from, keeps, keep, live);
+    for (dart_node n = 1; n <= count; n++) {
+        if (!live[n]) continue;
+        dart_node_info info = *dart_node_get(from, n);
+        for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = map[info.in[i]];
+        dart_graph_scope(graph, dart_node_scope(from, n));
+        map[n] = info.op == DART_OP_with_grad      ? info.in[0]
+                 : info.op == DART_OP_gram_nuclear ? write_out_gram(graph, &info)
+                                                   : dart_graph_add(graph, &info);
+        if (!map[n]) DART_GOTO(dart_graph_check(graph));
+    }
+    *out_graph = graph;
+    graph = NULL;
+done:
+    dart_graph_free(graph);
+    free(live);
+    return status;
+}
+
+static dart_node *apply_map(const dart_node *map, uint32_t count, const dart_node *nodes)
+{
+    dart_node *out = dart_calloc((size_t)count + 1, sizeof *out);
+    for (uint32_t i = 0; out && i < count; i++) out[i] = map[nodes[i]];
+    return out;
+}
+
+dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32_t keeps,
+    const dart_node *keep, dart_graph **out_graph, dart_node *map)
+{
+    dart_status status = DART_OK;
+    dart_graph *plain = NULL;
+    dart_node *first = NULL, *last = NULL, *kept = NULL, *kept_new = NULL;
+    dart_pass *pass = dart_calloc(1, sizeof *pass);
+    const uint32_t count = dart_graph_count(graph);
+    *out_graph = NULL;
+    if (!pass) return DART_MEMORY;
+    DART_GOTO(dart_graph_check(graph));
+    for (uint32_t i = 0; i < keeps; i++)
+        if (!keep[i] || keep[i] > count) {
+            status = dart_fail(DART_FAILED, "optimize: node %%%u to keep does not exist", keep[i]);
+            goto done;
+        }
+    if (!(first = dart_calloc((size_t)count + 1, sizeof *first))) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(sweep(graph, keeps, keep, &plain, first));
+    const uint32_t plain_count = dart_graph_count(plain);
+    *pass = (dart_pass){.old = plain, .cost = cost};
+    pass->map = dart_calloc((size_t)plain_count + 1, sizeof *pass->map);
+    pass->tree = dart_calloc(1, sizeof *pass->tree);
+    kept = apply_map(first, keeps, keep);
+    if (!pass->map || !pass->tree || !kept) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(dart_graph_new(&pass->graph));
+    for (dart_node n = 1; n <= plain_count; n++) DART_GOTO(one_node(pass, n));
+    kept_new = apply_map(pass->map, keeps, kept);
+    last = dart_calloc((size_t)dart_graph_count(pass->graph) + 1, sizeof *last);
+    if (!kept_new || !last) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(sweep(pass->graph, keeps, kept_new, out_graph, last));
+    for (dart_node n = 0; n <= count; n++) map[n] = first[n] ? last[pass->map[first[n]]] : 0;
+    DART_GOTO(dart_verify(*out_graph, "optimize"));
+done:
+    if (status != DART_OK) {
+        dart_graph_free(*out_graph);
+        *out_graph = NULL;
+    }
+    dart_graph_free(plain);
+    dart_graph_free(pass->graph);
+    dart_arena_free(&pass->arena);
+    free(pass->map);
+    free(pass->regions);
+    free(pass->chain);
+    free(pass->tree);
+    free(pass);
+    free(first);
+    free(last);
+    free(kept);
+    free(kept_new);
+    return status;
+}

@@ -103,7 +103,7 @@ static bool unread_from(const dart_lowering *low, dart_node root, dart_node from
 
 /* add(contract, earlier): the contract adds into earlier's words, if those die here. */
 static dart_status fold_add(
-    dart_lowering *low, dart_node node, const uint32_t *uses, const bool *kept)
+    dart_lowering *low, dart_node node, const uint32_t *uses, bool *kept)
 {
     const dart_node_info *info = get(low, node);
     for (int side = 0; side < 2; side++) {
@@ -121,6 +121,7 @@ static dart_status fold_add(
         if (!good) continue;
         low->into[contract] = earlier;
         low->root[contract] = earlier;
+        kept[earlier] |= kept[node];
         low->alias[node] = info->in[side];
         /* reshapes and scales between the two show the same words */
         find_roots(low);

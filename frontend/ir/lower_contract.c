@@ -1,0 +1,156 @@
+/* Pairwise contracts and permutes as launches. */
+#include "planner.h"
+#include <string.h>
+
+enum { PERMUTE_AXES = 6 };
+
+/* Axes of y, outermost first, with the step of each in x; neighbours that step evenly are one axis. */
+typedef struct walk {
+    uint32_t axes, dim[DART_MAX_LABELS];
+    uint64_t step[DART_MAX_LABELS];
+} walk;
+
+static void walk_add(walk *w, uint32_t dim, uint64_t step)
+{
+    if (dim == 1) return;
+    if (w->axes && w->step[w->axes - 1] == step * dim) {
+        w->dim[w->axes - 1] *= dim;
+        w->step[w->axes - 1] = step;
+        return;
+    }
+    w->dim[w->axes] = dim;
+    w->step[w->axes++] = step;
+}
+
+/* from without some labels (broadcast, step 0) to `to` */
+static walk walk_labels(const uint32_t *dim, const dart_labels *from, const dart_labels *to)
+{
+    uint64_t step[DART_MAX_LABELS] = {0}, at = 1;
+    walk w = {0};
+    for (uint32_t i = from->rank; i-- > 0; at *= dim[from->at[i]]) step[from->at[i]] = at;
+    for (uint32_t i = 0; i < to->rank; i++) walk_add(&w, dim[to->at[i]], step[to->at[i]]);
+    return w;
+}
+
+static dart_status emit_walk(
+    dart_lowering *low, dart_node label, const walk *w, dart_value x, uint32_t offset, dart_value y)
+{
+    permute_params p = {.n = (uint32_t)y.words, .offset = offset};
+    uint32_t *dim[] = {&p.dim0, &p.dim1, &p.dim2, &p.dim3, &p.dim4, &p.dim5};
+    uint32_t *step[] = {&p.stride0, &p.stride1, &p.stride2, &p.stride3, &p.stride4, &p.stride5};
+    uint32_t lead = PERMUTE_AXES - w->axes;
+    for (uint32_t i = 0; i < PERMUTE_AXES; i++) {
+        *dim[i] = i < lead ? 1 : w->dim[i - lead];
+        *step[i] = i < lead ? 0 : (uint32_t)w->step[i - lead];
+    }
+    return dart_emit(low, DART_K_permute, label, 2, (dart_value[]){x, y}, &p) ? DART_OK
+                                                                             : DART_MEMORY;
+}
+
+dart_status dart_emit_copy(
+    dart_lowering *low, dart_node label, dart_value x, uint32_t offset, dart_value y)
+{
+    walk w = {.axes = 1, .dim = {(uint32_t)y.words}, .step = {1}};
+    return emit_walk(low, label, &w, x, offset, y);
+}
+
+dart_status dart_emit_spread(dart_lowering *low, dart_node label, uint32_t count, uint32_t step,
+    dart_value x, dart_value y)
+{
+    walk w = {.axes = 1, .dim = {count}, .step = {step}};
+    return emit_walk(low, label, &w, x, 0, y);
+}
+
+/* More than six axes: the leading target axes are brought forward, as many at a time as one launch can. */
+dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_t *dim,
+    const dart_labels *from, dart_value x, const dart_labels *to, dart_value y)
+{
+    dart_labels now = *from;
+    for (;;) {
+        walk w = walk_labels(dim, &now, to);
+        if (w.axes <= PERMUTE_AXES) return emit_walk(low, label, &w, x, 0, y);
+        dart_labels next;
+        uint32_t lead = to->rank;
+        do {
+            lead--;
+            uint64_t moved = 0;
+            next.rank = 0;
+            for (uint32_t i = 0; i < lead; i++) {
+                next.at[next.rank++] = to->at[i];
+                moved |= 1ull << to->at[i];
+            }
+            for (uint32_t i = 0; i < now.rank; i++)
+                if (!(moved >> now.at[i] & 1)) next.at[next.rank++] = now.at[i];
+            w = walk_labels(dim, &now, &next);
+        } while (w.axes > PERMUTE_AXES);
+        dart_value part;
+        DART_TRY(dart_emit_new(low, label, x.words, &part));
+        DART_TRY(emit_walk(low, label, &w, x, 0, part));
+        now = next;
+        x = part;
+    }
+}
+
+/* A product with a tensor of ones that shares no label is a copy with repeats. */
+static dart_status broadcast(dart_lowering *low, dart_node node, const dart_einsum *e,
+    const dart_labels t[3], bool *done)
+{
+    const dart_node_info *info = dart_node_get(low->graph, node);
+    *done = false;
+    if (low->alpha[node] != 1 || low->into[node]) return DART_OK;
+    for (int i = 0; i < 2; i++) {
+        const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
+        if (ones->op != DART_OP_fill || ones->f[0] != 1) continue;
+        if (dart_labels_mask(&t[0]) & dart_labels_mask(&t[1])) continue;
+        walk w = walk_labels(e->dim, &t[!i], &t[2]);
+        if (w.axes > PERMUTE_AXES) continue;
+        DART_TRY(dart_value_output(low, node));
+        *done = true;
+        return emit_walk(low, node, &w, low->value[info->in[!i]], 0, low->value[node]);
+    }
+    return DART_OK;
+}
+
+dart_status dart_lower_contract(dart_lowering *low, dart_node node)
+{
+    const dart_node_info *info = dart_node_get(low->graph, node);
+    char name[160];
+    dart_einsum e;
+    dart_labels t[3];
+    dart_gemm_plan plan;
+    bool done;
+    if (info->inputs != 2)
+        return dart_fail(DART_FAILED,
+            "%s has %u operands; dart_optimize makes contracts pairwise before they are lowered",
+            dart_node_describe(low->graph, node, name), info->inputs);
+    DART_TRY(dart_einsum_read(low->graph, node, &e));
+    dart_pair_labels(&e, t);
+    DART_TRY(broadcast(low, node, &e, t, &done));
+    if (done) return DART_OK;
+    if (!dart_gemm_choose(e.dim, t, low->into[node], &low->cost, &plan))
+        return dart_fail(DART_FAILED,
+            "%s sums a label that only one operand has, or loops over more axes than a gemm carries",
+            dart_node_describe(low->graph, node, name));
+    DART_TRY(dart_value_output(low, node));
+    dart_value value[3] = {low->value[info->in[0]], low->value[info->in[1]], low->value[node]};
+    dart_value seen[3] = {value[0], value[1], value[2]};
+    for (int i = 0; i < 3; i++) {
+        if (!plan.permute[i]) continue;
+        DART_TRY(dart_emit_new(low, node, value[i].words, &seen[i]));
+        if (i < 2)
+            DART_TRY(
+                dart_emit_permute(low, node, e.dim, &t[i], value[i], &plan.order[i], seen[i]));
+    }
+    gemm_params *p = &plan.param;
+    p->alpha = (float)low->alpha[node];
+    p->beta = low->into[node] ? 1 : 0;
+    dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3,
+        (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}, p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[2] = plan.ta;
+    launch->tune[3] = plan.tb;
+    low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
+    if (plan.permute[2])
+        DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));
+    return DART_OK;
+}

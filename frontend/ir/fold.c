@@ -1,5 +1,6 @@
-/* What lowering may merge, decided for the whole graph before the first launch: whose words a view shows, scales
- * that become a gemm's alpha, additions that become its beta, values that are made where they are to be stored. */
+/* What lowering may merge, decided for the whole graph before the first launch: whose words a view
+ * shows, scales that become a gemm's alpha, additions that become its beta, values that are made
+ * where they are to be stored. */
 #include "planner.h"
 #include <stdlib.h>
 
@@ -32,13 +33,18 @@ static dart_node shown(const dart_lowering *low, dart_node node)
     switch (info->op) {
     case DART_OP_reshape:
     case DART_OP_slice:
-    case DART_OP_with_grad: return info->in[0];
-    case DART_OP_permute: return dart_permute_is_view(low->graph, info) ? info->in[0] : 0;
+    case DART_OP_with_grad:
+        return info->in[0];
+    case DART_OP_permute:
+        return dart_permute_is_view(low->graph, info) ? info->in[0] : 0;
     case DART_OP_store:
     case DART_OP_adamw:
-    case DART_OP_axpy_scalar: return info->in[0];
-    case DART_OP_clip: return info->in[1];
-    default: return low->alias[node];
+    case DART_OP_axpy_scalar:
+        return info->in[0];
+    case DART_OP_clip:
+        return info->in[1];
+    default:
+        return low->alias[node];
     }
 }
 
@@ -64,7 +70,8 @@ static void find_roots(dart_lowering *low)
     }
 }
 
-/* The contract that `node` shows through reshapes and folded scales, each used once; 0 if there is none. */
+/* The contract that `node` shows through reshapes and folded scales, each used once; 0 if there is
+ * none. */
 static dart_node contract_behind(const dart_lowering *low, dart_node node, const uint32_t *uses)
 {
     while (uses[node] == 1) {
@@ -76,7 +83,8 @@ static dart_node contract_behind(const dart_lowering *low, dart_node node, const
     return 0;
 }
 
-/* May `contract` accumulate into its result's memory without a permute that costs more than the sum saves? */
+/* May `contract` accumulate into its result's memory without a permute that costs more than the sum
+ * saves? */
 static dart_status accumulates(const dart_lowering *low, dart_node contract, bool *out)
 {
     dart_einsum e;
@@ -102,8 +110,7 @@ static bool unread_from(const dart_lowering *low, dart_node root, dart_node from
 }
 
 /* add(contract, earlier): the contract adds into earlier's words, if those die here. */
-static dart_status fold_add(
-    dart_lowering *low, dart_node node, const uint32_t *uses, bool *kept)
+static dart_status fold_add(dart_lowering *low, dart_node node, const uint32_t *uses, bool *kept)
 {
     const dart_node_info *info = get(low, node);
     for (int side = 0; side < 2; side++) {
@@ -144,11 +151,13 @@ static bool touches(
     return root->op == DART_OP_leaf && overlaps(root, leaf);
 }
 
-static bool in_place_map(const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
+static bool in_place_map(
+    const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
 {
     const dart_node_info *info = get(low, node), *root = get(low, low->root[info->in[i]]);
     return dart_op_info_of(info->op)->map && words(low, info->in[i]) == words(low, node) &&
-           root->i[1] == leaf->i[1] && dart_shape_words(&root->shape) == dart_shape_words(&leaf->shape);
+           root->i[1] == leaf->i[1] &&
+           dart_shape_words(&root->shape) == dart_shape_words(&leaf->shape);
 }
 
 static bool aligned(const dart_lowering *low, int64_t offset)
@@ -157,8 +166,8 @@ static bool aligned(const dart_lowering *low, int64_t offset)
     return !align || (uint64_t)offset * low->caps->word % align == 0;
 }
 
-/* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then on to the store,
- * nor overwrites them while the value is still read. */
+/* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then
+ * on to the store, nor overwrites them while the value is still read. */
 static void fold_store(dart_lowering *low, dart_node store)
 {
     const dart_node_info *info = get(low, store), *leaf = get(low, info->in[0]);
@@ -172,8 +181,9 @@ static void fold_store(dart_lowering *low, dart_node store)
         if (n < root || n == store) continue;
         for (uint32_t i = 0; i < other->inputs; i++) {
             if (!touches(low, n, i, leaf)) continue;
-            bool written = is_write(other->op) &&
-                           (other->op == DART_OP_clip ? i == 1 : i == 0 || other->op == DART_OP_adamw);
+            bool written =
+                is_write(other->op) &&
+                (other->op == DART_OP_clip ? i == 1 : i == 0 || other->op == DART_OP_adamw);
             if (written && n <= low->last[root]) return;
             if (n < store && reads(low, n) && !(other->op == DART_OP_store && i == 0) &&
                 !(n == root && in_place_map(low, n, i, leaf)))

@@ -1,5 +1,5 @@
-/* Lowering: one lower_<op> per row of ops.def, one for all element-wise ops. A node becomes no launch (a view), one or
- * a few. */
+/* Lowering: one lower_<op> per row of ops.def, one for all element-wise ops. A node becomes no
+ * launch (a view), one or a few. */
 #include "planner.h"
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +10,10 @@ typedef dart_status (*lower_rule)(dart_lowering *low, dart_node node, const dart
 
 dart_status dart_emit_new(dart_lowering *low, dart_node label, uint64_t words, dart_value *out)
 {
-    DART_TRY(dart_grow((void **)&low->storage, &low->storage_capacity, low->storages + 1,
-        sizeof *low->storage));
-    low->storage[low->storages] = (dart_storage){.words = words, .label = label, .last_node = label};
+    DART_TRY(dart_grow(
+        (void **)&low->storage, &low->storage_capacity, low->storages + 1, sizeof *low->storage));
+    low->storage[low->storages] =
+        (dart_storage){.words = words, .label = label, .last_node = label};
     *out = (dart_value){(uint32_t)low->storages++, 0, words};
     return DART_OK;
 }
@@ -207,18 +208,18 @@ static dart_status lower_dropout(dart_lowering *low, dart_node node, const dart_
         .threshold = (uint32_t)(info->f[0] * 4294967296.0),
         .keep_scale = (float)(1 / (1 - info->f[0]))};
     DART_TRY(output(low, node, info->in[0]));
-    return emit(low, DART_K_dropout, node, 0, 3,
-        (dart_value[]){x, in(low, info, 1), low->value[node]}, &p);
+    return emit(
+        low, DART_K_dropout, node, 0, 3, (dart_value[]){x, in(low, info, 1), low->value[node]}, &p);
 }
 
 /* ---- sums ---- */
 
 enum { CHUNK_LEAST = 32, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024 };
 
-/* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone are too few to
- * keep a device busy; how it is cut depends on the shape only. */
-static dart_status reduce(dart_lowering *low, dart_node node, uint32_t op, dart_value x, uint64_t outer,
-    uint64_t mid, uint64_t inner, dart_value y)
+/* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone
+ * are too few to keep a device busy; how it is cut depends on the shape only. */
+static dart_status reduce(dart_lowering *low, dart_node node, uint32_t op, dart_value x,
+    uint64_t outer, uint64_t mid, uint64_t inner, dart_value y)
 {
     uint64_t chunks = CHUNK_OUTPUTS / (outer * inner);
     if (chunks > mid / CHUNK_LEAST) chunks = mid / CHUNK_LEAST;
@@ -252,8 +253,8 @@ static dart_status lower_reduce(dart_lowering *low, dart_node node, const dart_n
         low->value[node]);
 }
 
-/* A zero tensor with x in its rows from `start` on. Where these are not aligned, x goes to an aligned place in a longer
- * zero tensor, and the wanted stretch is copied out of it. */
+/* A zero tensor with x in its rows from `start` on. Where these are not aligned, x goes to an
+ * aligned place in a longer zero tensor, and the wanted stretch is copied out of it. */
 static dart_status lower_unslice(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     dart_value x = in(low, info, 0);
@@ -389,7 +390,8 @@ static dart_status lower_spd_fn(dart_lowering *low, dart_node node, const dart_n
     DART_TRY(dart_value_output(low, node));
     y = low->value[node];
     if (info->i[0] == 2) DART_TRY(dart_emit_new(low, node, x.words, &y));
-    DART_TRY(emit(low, DART_K_spd_fn, node, (uint32_t)info->i[0], 3, (dart_value[]){x, work, y}, &p));
+    DART_TRY(
+        emit(low, DART_K_spd_fn, node, (uint32_t)info->i[0], 3, (dart_value[]){x, work, y}, &p));
     if (info->i[0] != 2) return DART_OK;
     return dart_emit_spread(low, node, batch, n * n, y, low->value[node]);
 }
@@ -418,7 +420,8 @@ static dart_status lower_store(dart_lowering *low, dart_node node, const dart_no
     return dart_emit_copy(low, node, in(low, info, 1), 0, in(low, info, 0));
 }
 
-/* Words that one launch may take of a long flat tensor, `reserve` of a binding being needed for something else. */
+/* Words that one launch may take of a long flat tensor, `reserve` of a binding being needed for
+ * something else. */
 static dart_status piece_words(
     const dart_lowering *low, dart_node node, uint64_t reserve, uint64_t *out)
 {
@@ -429,7 +432,8 @@ static dart_status piece_words(
     char name[160];
     if (limit < reserve + step)
         return dart_fail(DART_MEMORY,
-            "%s needs %.1f MiB in one binding and the device's limit is %.1f MiB; use smaller ranks or a "
+            "%s needs %.1f MiB in one binding and the device's limit is %.1f MiB; use smaller "
+            "ranks or a "
             "smaller model",
             dart_node_describe(low->graph, node, name),
             (double)((reserve + step) * low->caps->word) / 0x1p20,
@@ -478,8 +482,8 @@ static dart_status lower_axpy_scalar(dart_lowering *low, dart_node node, const d
 static dart_status lower_clip(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     clip_params p = {(float)info->f[0]};
-    DART_TRY(emit(
-        low, DART_K_clip, node, 0, 2, (dart_value[]){in(low, info, 0), in(low, info, 1)}, &p));
+    DART_TRY(
+        emit(low, DART_K_clip, node, 0, 2, (dart_value[]){in(low, info, 0), in(low, info, 1)}, &p));
     return view(low, node, info->in[1]);
 }
 

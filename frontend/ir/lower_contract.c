@@ -4,7 +4,8 @@
 
 enum { PERMUTE_AXES = 6 };
 
-/* Axes of y, outermost first, with the step of each in x; neighbours that step evenly are one axis. */
+/* Axes of y, outermost first, with the step of each in x; neighbours that step evenly are one axis.
+ */
 typedef struct walk {
     uint32_t axes, dim[DART_MAX_LABELS];
     uint64_t step[DART_MAX_LABELS];
@@ -44,7 +45,7 @@ static dart_status emit_walk(
         *step[i] = i < lead ? 0 : (uint32_t)w->step[i - lead];
     }
     return dart_emit(low, DART_K_permute, label, 2, (dart_value[]){x, y}, &p) ? DART_OK
-                                                                             : DART_MEMORY;
+                                                                              : DART_MEMORY;
 }
 
 dart_status dart_emit_copy(
@@ -54,14 +55,15 @@ dart_status dart_emit_copy(
     return emit_walk(low, label, &w, x, offset, y);
 }
 
-dart_status dart_emit_spread(dart_lowering *low, dart_node label, uint32_t count, uint32_t step,
-    dart_value x, dart_value y)
+dart_status dart_emit_spread(
+    dart_lowering *low, dart_node label, uint32_t count, uint32_t step, dart_value x, dart_value y)
 {
     walk w = {.axes = 1, .dim = {count}, .step = {step}};
     return emit_walk(low, label, &w, x, 0, y);
 }
 
-/* More than six axes: the leading target axes are brought forward, as many at a time as one launch can. */
+/* More than six axes: the leading target axes are brought forward, as many at a time as one launch
+ * can. */
 dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_t *dim,
     const dart_labels *from, dart_value x, const dart_labels *to, dart_value y)
 {
@@ -92,8 +94,8 @@ dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_
 }
 
 /* A product with a tensor of ones that shares no label is a copy with repeats. */
-static dart_status broadcast(dart_lowering *low, dart_node node, const dart_einsum *e,
-    const dart_labels t[3], bool *done)
+static dart_status broadcast(
+    dart_lowering *low, dart_node node, const dart_einsum *e, const dart_labels t[3], bool *done)
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
     *done = false;
@@ -129,7 +131,8 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node)
     if (done) return DART_OK;
     if (!dart_gemm_choose(e.dim, t, low->into[node], &low->cost, &plan))
         return dart_fail(DART_FAILED,
-            "%s sums a label that only one operand has, or loops over more axes than a gemm carries",
+            "%s sums a label that only one operand has, or loops over more axes than a gemm "
+            "carries",
             dart_node_describe(low->graph, node, name));
     DART_TRY(dart_value_output(low, node));
     dart_value value[3] = {low->value[info->in[0]], low->value[info->in[1]], low->value[node]};
@@ -138,14 +141,13 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node)
         if (!plan.permute[i]) continue;
         DART_TRY(dart_emit_new(low, node, value[i].words, &seen[i]));
         if (i < 2)
-            DART_TRY(
-                dart_emit_permute(low, node, e.dim, &t[i], value[i], &plan.order[i], seen[i]));
+            DART_TRY(dart_emit_permute(low, node, e.dim, &t[i], value[i], &plan.order[i], seen[i]));
     }
     gemm_params *p = &plan.param;
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
-    dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3,
-        (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}, p);
+    dart_launch *launch = dart_emit(
+        low, DART_K_gemm, node, 3, (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}, p);
     if (!launch) return DART_MEMORY;
     launch->tune[2] = plan.ta;
     launch->tune[3] = plan.tb;

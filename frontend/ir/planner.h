@@ -121,8 +121,8 @@ DART_NODISCARD dart_status dart_emit_permute(dart_lowering *low, dart_node label
 /* y = x[offset ...], and y[i] = x[i * step]. */
 DART_NODISCARD dart_status dart_emit_copy(
     dart_lowering *low, dart_node label, dart_value x, uint32_t offset, dart_value y);
-DART_NODISCARD dart_status dart_emit_spread(dart_lowering *low, dart_node label, uint32_t count,
-    uint32_t step, dart_value x, dart_value y);
+DART_NODISCARD dart_status dart_emit_spread(
+    dart_lowering *low, dart_node label, uint32_t count, uint32_t step, dart_value x, dart_value y);
 DART_NODISCARD dart_status dart_lower_contract(dart_lowering *low, dart_node node);
 DART_NODISCARD dart_status dart_value_output(dart_lowering *low, dart_node node);
 

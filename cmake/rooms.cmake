@@ -8,6 +8,7 @@ target_compile_options(cpu PRIVATE -O3 -fopenmp-simd -fno-trapping-math -fno-tre
   -ffp-contract=fast)
 target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)
 dart_room(null backend/null INCLUDES backend shaders)
+dart_room(suite backend/suite INCLUDES backend shaders)
 include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)
 include(${CMAKE_SOURCE_DIR}/cmake/opencl.cmake OPTIONAL)
 dart_room(ir frontend/ir INCLUDES backend shaders)

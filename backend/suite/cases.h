@@ -1,0 +1,43 @@
+/* What a generator of cases uses. A case is one launch; its tensors are filled as they are
+ * declared. */
+#ifndef DART_SUITE_CASES_H
+#define DART_SUITE_CASES_H
+
+#include "suite.h"
+
+typedef struct suite suite;
+
+/* Bounds of NMSE by class of op. EXACT compares bits. */
+#define SUITE_EXACT 0.0
+#define SUITE_ELEMENT 1e-10
+#define SUITE_PRODUCT 1e-9
+#define SUITE_SOFTMAX 1e-9
+#define SUITE_GRADIENT 1e-8
+
+extern const uint32_t suite_sizes[5]; /* 1, 3, 31, 33, 257 */
+
+/* Opens a case; `params` has the kernel's size. Then its tensors in order, then suite_done. */
+void suite_case(suite *s, dart_kernel kernel, const void *params, double tolerance,
+    const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* A mode constant of the kernel (TA, OP, KIND, ...). */
+void suite_mode(suite *s, const char *tune, uint32_t value);
+/* The next tensor; the returned words are to be changed by the caller where it wants. Outputs start
+ * as NaN. */
+float *suite_normal(suite *s, uint64_t words, double mean, double deviation);
+float *suite_output(suite *s, uint64_t words);
+int32_t *suite_integers(suite *s, uint64_t words); /* zeros; for i32 operands */
+uint32_t *suite_bits(suite *s, uint64_t words);    /* random words of any pattern, copied exactly */
+uint32_t *suite_bits_output(suite *s, uint64_t words); /* zeros */
+void suite_same(suite *s, uint32_t slot);              /* the very slice of an earlier tensor */
+void suite_compare(
+    suite *s, uint64_t every, uint64_t n); /* only the first n of every `every` words */
+void suite_done(suite *s);
+
+/* A random integer below n, for the choices of a generator. */
+uint32_t suite_random(suite *s, uint32_t n);
+
+#define K(name) void suite_cases_##name(suite *s);
+#include "kernels_list.inc"
+#undef K
+
+#endif

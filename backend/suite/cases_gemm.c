@@ -1,0 +1,161 @@
+/* Cases of gemm: all sizes and transposes, strides, batches, alpha and beta. */
+#include "cases.h"
+#include <math.h>
+
+static uint64_t extent(uint64_t rows, uint64_t cols, uint64_t ld)
+{
+    return rows && cols ? (rows - 1) * ld + cols : 1;
+}
+
+static uint64_t batch_reach(const uint32_t count[3], const uint32_t step[3])
+{
+    uint64_t reach = 0;
+    for (int d = 0; d < 3; d++) reach += (uint64_t)(count[d] - 1) * step[d];
+    return reach;
+}
+
+static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
+{
+    const uint32_t count[3] = {p->batch0, p->batch1, p->batch2};
+    const uint32_t a_step[3] = {p->a0, p->a1, p->a2}, b_step[3] = {p->b0, p->b1, p->b2};
+    const uint32_t c_step[3] = {p->c0, p->c1, p->c2};
+    suite_case(s, DART_K_gemm, p, SUITE_PRODUCT,
+        "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g", ta ? 'T' : 'N',
+        tb ? 'T' : 'N', p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->batch0, p->batch1, p->batch2,
+        (double)p->alpha, (double)p->beta);
+    suite_mode(s, "TA", ta);
+    suite_mode(s, "TB", tb);
+    uint64_t a = ta ? extent(p->k, p->m, p->lda) : extent(p->m, p->k, p->lda);
+    uint64_t b = tb ? extent(p->n, p->k, p->ldb) : extent(p->k, p->n, p->ldb);
+    uint64_t c = extent(p->m, p->n, p->ldc) + batch_reach(count, c_step);
+    suite_normal(s, a + batch_reach(count, a_step), 0, 1);
+    suite_normal(s, b + batch_reach(count, b_step), 0, 1);
+    float *result = suite_normal(s, c, 0, 1);
+    if (p->beta == 0) /* C is never read then: NaN in it must not come through */
+        for (uint64_t z = 0; z < (uint64_t)p->batch0 * p->batch1 * p->batch2; z++) {
+            uint64_t z2 = z % p->batch2, z1 = z / p->batch2 % p->batch1;
+            uint64_t z0 = z / p->batch2 / p->batch1;
+            for (uint64_t i = 0; i < p->m; i++)
+                for (uint64_t j = 0; j < p->n; j++)
+                    result[z0 * p->c0 + z1 * p->c1 + z2 * p->c2 + i * p->ldc + j] = NAN;
+        }
+    suite_done(s);
+}
+
+static gemm_params plain(uint32_t m, uint32_t n, uint32_t k, uint32_t ta, uint32_t tb)
+{
+    return (gemm_params){.m = m,
+        .n = n,
+        .k = k,
+        .lda = ta ? m : k,
+        .ldb = tb ? k : n,
+        .ldc = n,
+        .batch0 = 1,
+        .batch1 = 1,
+        .batch2 = 1,
+        .alpha = 1};
+}
+
+static void all_sizes(suite *s)
+{
+    for (int i = 0; i < 125 * 4; i++) {
+        uint32_t m = suite_sizes[i / 4 % 5], n = suite_sizes[i / 20 % 5], k = suite_sizes[i / 100];
+        uint32_t ta = i & 1, tb = i >> 1 & 1;
+        gemm_params p = plain(m, n, k, ta, tb);
+        if ((m + n + k) % 3 == 1) p.beta = 1;
+        if ((m + n + k) % 3 == 2) {
+            p.alpha = -0.5f;
+            p.beta = 0.75f;
+        }
+        one(s, &p, ta, tb);
+    }
+}
+
+/* The skinny products of tensor trains, the square ones of their cores, and long sums. */
+static void shapes_of_trains(suite *s)
+{
+    static const uint32_t shapes[][3] = {{512, 16, 256}, {512, 256, 16}, {16, 256, 512},
+        {256, 16, 512}, {8, 8, 4096}, {16, 16, 1500}, {64, 16, 16}, {7, 300, 2}, {1, 700, 64},
+        {700, 1, 64}, {2, 2, 2}, {128, 128, 64}, {130, 250, 1100}};
+    for (uint32_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (uint32_t t = 0; t < 4; t++) {
+            gemm_params p = plain(shapes[i][0], shapes[i][1], shapes[i][2], t & 1, t >> 1);
+            p.beta = i % 2 ? 0.5f : 0;
+            one(s, &p, t & 1, t >> 1);
+        }
+}
+
+/* Leading dimensions beyond the width; three batch levels, some of which repeat an operand. */
+static void strided_batches(suite *s)
+{
+    for (int i = 0; i < 200; i++) {
+        uint32_t ta = suite_random(s, 2), tb = suite_random(s, 2);
+        gemm_params p = plain(
+            1 + suite_random(s, 40), 1 + suite_random(s, 40), 1 + suite_random(s, 40), ta, tb);
+        p.lda += suite_random(s, 3) * 5;
+        p.ldb += suite_random(s, 3) * 7;
+        p.ldc += suite_random(s, 3) * 3;
+        p.batch0 = 1 + suite_random(s, 3);
+        p.batch1 = 1 + suite_random(s, 3);
+        p.batch2 = 1 + suite_random(s, 3);
+        uint32_t a = (ta ? p.k : p.m) * p.lda, b = (tb ? p.n : p.k) * p.ldb, c = p.m * p.ldc;
+        p.a2 = suite_random(s, 3) ? a : 0;
+        p.a1 = suite_random(s, 3) ? a * p.batch2 : 0;
+        p.a0 = suite_random(s, 3) ? a * p.batch2 * p.batch1 + 3 : 0;
+        p.b2 = suite_random(s, 3) ? b : 0;
+        p.b1 = suite_random(s, 3) ? b * p.batch2 + 1 : 0;
+        p.b0 = suite_random(s, 3) ? b * p.batch2 * p.batch1 + p.batch1 : 0;
+        p.c2 = c;
+        p.c1 = c * p.batch2;
+        p.c0 = c * p.batch2 * p.batch1;
+        p.alpha = i % 4 ? 1 : 0.25f;
+        p.beta = i % 3 ? 0 : 1;
+        one(s, &p, ta, tb);
+    }
+}
+
+/* Heads of attention: rows of one head lie `heads` apart, so batches interleave. */
+static void interleaved_heads(suite *s)
+{
+    for (uint32_t heads = 1; heads <= 4; heads++) {
+        uint32_t time = 33, dim = 16, width = heads * dim;
+        gemm_params p = plain(time, time, dim, 0, 1);
+        p.lda = p.ldb = width;
+        p.batch1 = 2;
+        p.batch2 = heads;
+        p.a1 = p.b1 = time * width;
+        p.a2 = p.b2 = dim;
+        p.c1 = heads * time * time;
+        p.c2 = time * time;
+        one(s, &p, 0, 1);
+        gemm_params q = plain(time, dim, time, 0, 0);
+        q.ldb = q.ldc = width;
+        q.batch1 = 2;
+        q.batch2 = heads;
+        q.a1 = heads * time * time;
+        q.a2 = time * time;
+        q.b1 = q.c1 = time * width;
+        q.b2 = q.c2 = dim;
+        one(s, &q, 0, 0);
+    }
+}
+
+static void empty_sum(suite *s)
+{
+    for (uint32_t t = 0; t < 4; t++) {
+        gemm_params p = plain(5, 33, 0, t & 1, t >> 1);
+        p.lda = 5;
+        p.ldb = 33;
+        p.beta = t < 2 ? 0 : 0.5f;
+        one(s, &p, t & 1, t >> 1);
+    }
+}
+
+void suite_cases_gemm(suite *s)
+{
+    all_sizes(s);
+    shapes_of_trains(s);
+    strided_batches(s);
+    interleaved_heads(s);
+    empty_sum(s);
+}

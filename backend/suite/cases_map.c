@@ -1,0 +1,83 @@
+/* Cases of map: every row of map_ops.def, every way to find b, in place and not. */
+#include "cases.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct row {
+    const char *name;
+    int arity;
+} row;
+
+static const row rows[] = {
+#define MAP(name, arity, expression) {#name, arity},
+#include "map_ops.def"
+#undef MAP
+};
+
+enum { ROWS = sizeof rows / sizeof *rows };
+
+/* Which arguments an expression is defined for. */
+static void keep_defined(const char *name, float *a, uint64_t na, float *b, uint64_t nb)
+{
+    if (strcmp(name, "sqrt") == 0)
+        for (uint64_t i = 0; i < na; i++) a[i] = fabsf(a[i]);
+    if (strcmp(name, "div") == 0)
+        for (uint64_t i = 0; i < nb; i++) b[i] += b[i] < 0 ? -0.5f : 0.5f;
+}
+
+static double tolerance_of(const char *name)
+{
+    bool exact = strcmp(name, "copy") == 0 || strcmp(name, "fill") == 0;
+    return exact ? SUITE_EXACT : SUITE_ELEMENT;
+}
+
+/* In place: 0 no, 1 y is a, 2 y is b. */
+static void one(suite *s, uint32_t op, uint32_t kind, uint32_t n, uint32_t bdiv, uint32_t bmod,
+    uint32_t place, double deviation)
+{
+    static const char *const places[] = {"", ", y = a", ", y = b"};
+    const row *r = &rows[op];
+    map_params p = {.n = n, .bdiv = bdiv, .bmod = bmod, .s = 0.75f, .t = -1.25f};
+    suite_case(s, DART_K_map, &p, tolerance_of(r->name), "%s n %u b (i/%u)%%%u%s x%g", r->name, n,
+        bdiv, bmod, places[place], deviation);
+    suite_mode(s, "OP", op);
+    suite_mode(s, "BC", kind);
+    float *a = suite_normal(s, n, 0, deviation), *b = a;
+    uint64_t nb = n;
+    if (r->arity == 2) {
+        if (kind) nb = bmod;
+        b = suite_normal(s, nb, 0.1, 1);
+    } else {
+        suite_same(s, 0);
+    }
+    keep_defined(r->name, a, n, b, nb);
+    if (place)
+        suite_same(s, place - 1);
+    else
+        suite_output(s, n);
+    suite_done(s);
+}
+
+void suite_cases_map(suite *s)
+{
+    static const uint32_t sizes[] = {1, 3, 31, 33, 257, 1000, 4099};
+    static const uint32_t shapes[][2] = {{1, 1}, {3, 31}, {31, 3}, {33, 257}, {257, 33}, {5, 64}};
+    for (uint32_t op = 0; op < ROWS; op++) {
+        uint32_t arity = (uint32_t)rows[op].arity;
+        for (uint32_t i = 0; i < 7; i++)
+            for (uint32_t place = 0; place <= arity; place++)
+                one(s, op, 0, sizes[i], 1, sizes[i], place, 1);
+        one(s, op, 0, 1000, 1, 1000, 0, 12);
+        one(s, op, 0, 100003, 1, 100003, 0, 1);
+        if (arity == 1) continue;
+        for (uint32_t i = 0; i < 6; i++) {
+            uint32_t n = shapes[i][0] * shapes[i][1];
+            for (uint32_t place = 0; place < 2; place++) {
+                one(s, op, 1, n, 1, shapes[i][1], place, 1);                /* a row added to all */
+                one(s, op, 2, n, shapes[i][1], shapes[i][0], place, 1);     /* a column */
+                one(s, op, 2, n * 4, shapes[i][1], shapes[i][0], place, 1); /* a middle axis */
+            }
+        }
+        one(s, op, 2, 77, 77, 1, 0, 1); /* one scalar */
+    }
+}

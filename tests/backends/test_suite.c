@@ -1,0 +1,63 @@
+/* The kernel suite on one device: test_suite [device [limits]]; "cpu" without limits if none is
+ * given. A device that this machine does not have is reported as skipped. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <string.h>
+#include "suite.h"
+
+enum { LEAST_CASES = 1500, SHOWN = 20 };
+
+static const char *device_id = "cpu";
+static const char *limits_name;
+
+static void show_failure(void *context, const char *text)
+{
+    uint32_t *shown = context;
+    if ((*shown)++ < SHOWN) print_message("  FAILED %s\n", text);
+}
+
+static void every_kernel_agrees_with_the_oracle(void **state)
+{
+    (void)state;
+    const dart_limits *limits = limits_name ? dart_limits_find(limits_name) : NULL;
+    assert_true(!limits_name || limits);
+    dart_device *device;
+    dart_status status = dart_device_open(device_id, limits, &device);
+    if (status == DART_USAGE || status == DART_DEVICE) {
+        print_message("%s skipped: %s\n", device_id, dart_error_text());
+        skip();
+    }
+    assert_int_equal(status, DART_OK);
+    uint32_t shown = 0;
+    dart_suite_options options = {.seed = 1, .failure = show_failure, .context = &shown};
+    static dart_suite_result result;
+    status = dart_suite_run(device, &options, &result);
+    if (status != DART_OK) print_message("%s\n", dart_error_text());
+    assert_int_equal(status, DART_OK);
+    print_message("%s (%s), limits %s: %u cases executed, %u failed, %u skipped, %.1f s\n",
+        device_id, device->caps.name, limits_name ? limits_name : "none", result.executed,
+        result.failed, result.skipped, result.seconds);
+    if (result.skipped) print_message("  first skipped because: %s\n", result.skip_reason);
+    for (int k = 0; k < DART_KERNELS; k++) {
+        const dart_suite_kernel *kernel = &result.kernel[k];
+        print_message("  %-18s %4u cases, worst NMSE %8.2g (bound %.0e): %s\n",
+            dart_kernel_info_of((dart_kernel)k)->name, kernel->executed, kernel->worst,
+            kernel->tolerance, kernel->worst_case);
+        assert_true(kernel->executed > 0);
+    }
+    dart_device_close(device);
+    assert_true(result.executed >= LEAST_CASES);
+    assert_int_equal(result.failed, 0);
+}
+
+int main(int count, char **argument)
+{
+    if (count > 1) device_id = argument[1];
+    if (count > 2) limits_name = argument[2];
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kernel_agrees_with_the_oracle)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

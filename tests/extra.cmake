@@ -1,0 +1,12 @@
+# The kernel suite once a device and limit profile; tests/backends/test_suite without arguments is the bare cpu.
+target_include_directories(test_suite PRIVATE ${CMAKE_SOURCE_DIR}/backend/suite)
+foreach(device cpu opencl:0 vulkan:0)
+  foreach(limits "" emu-floor emu-pi4)
+    if(device STREQUAL "cpu" AND limits STREQUAL "")
+      continue()
+    endif()
+    string(REPLACE ":" "" name "${device}")
+    string(JOIN "-" name "suite" "${name}" ${limits})
+    add_test(NAME backends/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+endforeach()

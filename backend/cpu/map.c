@@ -2,7 +2,6 @@
 #include "vmath.h"
 
 #define EXP(x) cpu_exp(x)
-#define TANH(x) cpu_tanh(x)
 #define SQRT(x) cpu_sqrt(x)
 #define MAXF(x, y) ((x) > (y) ? (x) : (y))
 #define SELECT(cond, x, y) ((cond) ? (x) : (y))

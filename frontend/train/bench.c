@@ -188,7 +188,9 @@ static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
     fprintf(out,
         "\nMedians of %" PRIu32
         " runs after a warm-up; ± is the standard deviation of tokens/s (of GFLOP/s "
-        "for gemm).\n",
+        "for gemm).\nDifference: relative to the largest value; of the losses of all steps (step), "
+        "of each token's "
+        "loss (infer), of each element (gemm).\n",
         repeats);
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];

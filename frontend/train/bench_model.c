@@ -45,7 +45,7 @@ static dart_status subject_open(
     DART_TRY(dart_config_from(&s->set, vocab, &config));
     DART_TRY(dart_model_new(&config, NULL, &s->model));
     dart_session_options options;
-    dart_session_options_from(&s->set, vocab, &options);
+    DART_TRY(dart_session_options_from(&s->set, vocab, &options));
     options.train = !infer;
     options.eval = infer;
     options.logits = false;

@@ -38,7 +38,28 @@ static dart_status graph_flops(
     return DART_OK;
 }
 
+/* Node references of a path ("%8") become the names of the leaves behind them ("x", "core0"). */
+static void name_operands(const dart_graph *graph, const char *path, char *out, size_t size)
+{
+    size_t used = 0;
+    while (*path && used + 1 < size) {
+        char *end = (char *)path;
+        dart_node node = *path == '%' ? (dart_node)strtoul(path + 1, &end, 10) : 0;
+        while (node && dart_node_get(graph, node)->op == DART_OP_reshape)
+            node = dart_node_get(graph, node)->in[0];
+        if (node && dart_node_get(graph, node)->op == DART_OP_leaf) {
+            int n = snprintf(out + used, size - used, "%s", dart_node_get(graph, node)->text);
+            used += (size_t)n < size - used ? (size_t)n : size - used - 1;
+            path = end;
+        } else {
+            out[used++] = *path++;
+        }
+    }
+    out[used] = 0;
+}
+
 typedef struct layer_cost {
+    char text[256];       /* the order, by the names of the operands */
     dart_path path;       /* of the forward product */
     double forward, step; /* FLOPs; step: forward and backward as the optimizer shares them */
 } layer_cost;
@@ -63,6 +84,7 @@ static dart_status layer_measure(
     dart_node y = dart_method_apply(graph, &w->weight, &w->layout, leaf, x);
     DART_GOTO(dart_graph_check(graph));
     DART_GOTO(graph_flops(graph, cost, &out->forward, &out->path));
+    name_operands(graph, out->path.text, out->text, sizeof out->text);
     /* Any scalar of y will do: the gradient of sum(y^2) reaches y as a dense tensor, as in a model.
      */
     dart_node loss = dart_sumsq_all(graph, y);
@@ -113,7 +135,7 @@ dart_status inspect_paths(
                 dims_json(w->weight.out_modes, w->weight.modes), "in_modes",
                 dims_json(w->weight.in_modes, w->weight.modes), "ranks",
                 dims_json(w->weight.ranks, w->layout.bonds ? w->layout.chain_cores + 1 : 0),
-                "tokens", (int)rows, "path", c.path.text, "flops", c.forward, "dense_flops", dense,
+                "tokens", (int)rows, "path", c.text, "flops", c.forward, "dense_flops", dense,
                 "ratio", c.forward / dense, "step_flops", c.step, "step_ratio",
                 c.step / (3 * dense)));
     }

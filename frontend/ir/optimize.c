@@ -198,9 +198,10 @@ static void mark_live(const dart_graph *graph, uint32_t keeps, const dart_node *
  * same nodes. */
 static dart_node write_out_gram(dart_graph *graph, const dart_node_info *info)
 {
+    bool batch = dart_node_get(graph, info->in[0])->shape.rank == 3;
     dart_node root = dart_spd_sqrt(graph, info->in[1]);
-    dart_node inner =
-        dart_contract(graph, "ab,bc,cd->ad", 3, (dart_node[]){root, info->in[0], root});
+    dart_node inner = dart_contract(graph, batch ? "zab,zbc,zcd->zad" : "ab,bc,cd->ad", 3,
+        (dart_node[]){root, info->in[0], root});
     return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_spd_fn,
                                      .inputs = 1,
                                      .in = {inner},

@@ -63,7 +63,8 @@ typedef struct dart_method {
 typedef struct dart_chain_stack {
     uint32_t count, cores;
     dart_node core[DART_MAX_CORES];     /* (count, r_k, n_k, r_{k+1}) */
-    dart_node gradient[DART_MAX_CORES]; /* leaves of the same words in the PENALTY region */
+    dart_node gradient[DART_MAX_CORES]; /* leaves (count, stride) of the PENALTY region, stride >=
+                                           the core's words */
 } dart_chain_stack;
 
 const dart_method *dart_method_find(const char *name);

@@ -365,20 +365,38 @@ uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     return w->layout.chain_cores;
 }
 
-/* Whether `count` weights starting with `first`, given by index, lie gap-free tensor by tensor. */
+/* Equal shapes lie side by side with one stride: true unless weights of the group were placed
+ * apart. */
 static bool stackable(const dart_model *model, const uint32_t *index, uint32_t count)
 {
     const dart_model_weight *first = &model->weight[index[0]];
     for (uint32_t i = first->layout.chain_first;
          i < first->layout.chain_first + first->layout.chain_cores; i++) {
         const dart_param *base = &model->param[first->first_param + i];
-        uint64_t words = dart_shape_words(&base->shape);
+        uint64_t stride = dart_round_up(dart_shape_words(&base->shape), ALIGN);
         for (uint32_t k = 0; k < count; k++)
             if (model->param[model->weight[index[k]].first_param + i].offset !=
-                base->offset + k * words)
+                base->offset + k * stride)
                 return false;
     }
     return true;
+}
+
+/* The leaf over the cores of `count` weights is (count, stride) with gaps where a core is not a
+ * multiple of the alignment; the gaps are cut off through a transpose. */
+static dart_node stack_cores(
+    dart_graph *graph, const dart_param *param, dart_shape one, uint32_t count)
+{
+    uint32_t words = (uint32_t)dart_shape_words(&one);
+    uint32_t stride = count == 1 ? words : (uint32_t)dart_round_up(words, ALIGN);
+    dart_node all = dart_leaf(
+        graph, param->name, DART_F32, DART_SHAPE(count, stride), DART_REGION_PARAM, param->offset);
+    if (stride != words) {
+        const uint32_t swap[] = {1, 0};
+        all = dart_permute(
+            graph, dart_slice_rows(graph, dart_permute(graph, all, swap), 0, words), swap);
+    }
+    return dart_reshape(graph, all, DART_SHAPE(count, one.dim[0], one.dim[1], one.dim[2]));
 }
 
 dart_status dart_model_chains(
@@ -407,11 +425,11 @@ dart_status dart_model_chains(
             const dart_param *param =
                 &model->param[first->first_param + first->layout.chain_first + k];
             dart_shape one = core_shape(&first->layout, k);
-            dart_shape shape = DART_SHAPE(count, one.dim[0], one.dim[1], one.dim[2]);
-            stack->core[k] =
-                dart_leaf(graph, param->name, DART_F32, shape, DART_REGION_PARAM, param->offset);
-            stack->gradient[k] =
-                dart_leaf(graph, param->name, DART_F32, shape, DART_REGION_PENALTY, param->offset);
+            uint64_t words = dart_shape_words(&one);
+            uint64_t stride = count == 1 ? words : dart_round_up(words, ALIGN);
+            stack->core[k] = stack_cores(graph, param, one, count);
+            stack->gradient[k] = dart_leaf(graph, param->name, DART_F32,
+                DART_SHAPE(count, (uint32_t)stride), DART_REGION_PENALTY, param->offset);
         }
     }
     *out_count = stacks;

@@ -20,11 +20,23 @@ const dart_reg *dart_reg_find(const char *name)
     return NULL;
 }
 
-/* (count) values of 1/x for positive x: (x^2)^(-1/2) of 1 x 1 matrices, finite at 0. */
-static dart_node reciprocal(dart_graph *graph, dart_node x, uint32_t count)
+/* value (count, ...) into target (count, stride); the gap behind each row, if any, gets zeros. */
+static void store_rows(dart_graph *graph, dart_node target, dart_node value, uint32_t count)
 {
-    dart_node square = dart_reshape(graph, dart_mul(graph, x, x), DART_SHAPE(count, 1, 1));
-    return dart_reshape(graph, dart_spd_rsqrt(graph, square, 0.0), DART_SHAPE(count));
+    const dart_node_info *to = target ? dart_node_get(graph, target) : NULL;
+    const dart_node_info *from = value ? dart_node_get(graph, value) : NULL;
+    if (!to || !from) return;
+    uint32_t words = (uint32_t)(dart_shape_words(&from->shape) / count);
+    uint32_t stride = (uint32_t)(dart_shape_words(&to->shape) / count);
+    if (stride != words) {
+        const uint32_t swap[] = {1, 0};
+        value = dart_permute(graph, dart_reshape(graph, value, DART_SHAPE(count, words)), swap);
+        value = dart_graph_add(graph,
+            &(dart_node_info){
+                .op = DART_OP_unslice, .inputs = 1, .in = {value}, .ints = 2, .i = {0, stride}});
+        value = dart_permute(graph, value, swap);
+    }
+    dart_store(graph, target, value);
 }
 
 /* Appends one stack; *out_sum: sum of its weights' penalties. */
@@ -40,12 +52,13 @@ static dart_status append_stack(dart_graph *graph, const dart_reg *reg, double m
         square = square ? dart_add(graph, square, own) : own;
     }
     dart_node scale = dart_affine(graph, square, 1.0 / stack->cores, 0.0);
-    scale = dart_mul(graph, scale, reciprocal(graph, value, stack->count));
+    /* a chain of zeros (LoRA's start) has value 0 and gradients 0: the shift keeps 0 / 0 away */
+    scale = dart_map2(graph, DART_OP_div, scale, dart_affine(graph, value, 1.0, 1e-20), 0.0, 0.0);
     for (uint32_t k = 0; k < stack->cores; k++) {
         dart_node scaled = stack->count == 1
                                ? dart_mul(graph, grads[k], scale)
                                : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
-        dart_store(graph, stack->gradient[k], scaled);
+        store_rows(graph, stack->gradient[k], scaled, stack->count);
     }
     *out_sum = sum;
     return dart_graph_check(graph);

@@ -1,5 +1,6 @@
 # The kernel suite once a device and limit profile; tests/backends/test_suite without arguments is the bare cpu.
 target_include_directories(test_suite PRIVATE ${CMAKE_SOURCE_DIR}/backend/suite)
+target_include_directories(test_vulkan PRIVATE ${CMAKE_SOURCE_DIR}/backend/suite)
 foreach(device cpu opencl:0 vulkan:0)
   foreach(limits "" emu-floor emu-pi4)
     if(device STREQUAL "cpu" AND limits STREQUAL "")

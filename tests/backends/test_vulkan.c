@@ -8,6 +8,7 @@
 #include "backend.h"
 #include "file.h"
 #include "geometry.h"
+#include "suite.h"
 #include "vulkan/validation.h"
 #include <glob.h>
 #include <stdio.h>
@@ -145,17 +146,23 @@ static void staging_path(void **state)
     unsetenv("DART_VULKAN_STAGING");
 }
 
-static void validation_is_silent(void **state)
+static dart_device *open_validated_or_skip(const dart_limits *limits)
 {
-    (void)state;
     setenv("DART_VULKAN_VALIDATION", "1", 1);
-    dart_device *device = open_or_skip(NULL);
+    dart_device *device = open_or_skip(limits);
     if (!dart_vulkan_validation_active()) {
         dart_device_close(device);
         unsetenv("DART_VULKAN_VALIDATION");
         print_message("skipped: VK_LAYER_KHRONOS_validation is not installed\n");
         skip();
     }
+    return device;
+}
+
+static void validation_is_silent(void **state)
+{
+    (void)state;
+    dart_device *device = open_validated_or_skip(NULL);
     uint64_t before = dart_vulkan_validation_messages();
     check_chain(device, 2, true);
     dart_device_close(device);
@@ -183,6 +190,27 @@ static void validation_is_silent(void **state)
     dart_device_close(device);
     assert_int_equal(dart_vulkan_validation_messages(), after);
     unsetenv("DART_VULKAN_VALIDATION");
+}
+
+/* Every kernel under the layers, and with the copies of a discrete GPU. */
+static void suite_under_validation(void **state)
+{
+    (void)state;
+    static dart_suite_result result;
+    dart_suite_options options = {.seed = 2};
+    uint64_t before = dart_vulkan_validation_messages();
+    setenv("DART_VULKAN_STAGING", "1", 1);
+    dart_device *device = open_validated_or_skip(dart_limits_find("emu-floor"));
+    assert_int_equal(dart_suite_run(device, &options, &result), DART_OK);
+    dart_device_close(device);
+    unsetenv("DART_VULKAN_STAGING");
+    unsetenv("DART_VULKAN_VALIDATION");
+    print_message("%u cases under the validation layers, %u failed, %llu messages\n",
+        result.executed, result.failed,
+        (unsigned long long)(dart_vulkan_validation_messages() - before));
+    assert_true(result.executed >= 1500);
+    assert_int_equal(result.failed, 0);
+    assert_int_equal(dart_vulkan_validation_messages(), before);
 }
 
 static void run_chain_on_a_fresh_device(void)
@@ -280,6 +308,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(splits_under_a_watchdog),
         cmocka_unit_test(staging_path),
         cmocka_unit_test(validation_is_silent),
+        cmocka_unit_test(suite_under_validation),
         cmocka_unit_test(cache_on_disk),
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(without_a_driver),

@@ -109,31 +109,86 @@ static bool unread_from(const dart_lowering *low, dart_node root, dart_node from
     return true;
 }
 
-/* add(contract, earlier): the contract adds into earlier's words, if those die here. */
-static dart_status fold_add(dart_lowering *low, dart_node node, const uint32_t *uses, bool *kept)
+static bool aligned(const dart_lowering *low, int64_t offset)
 {
-    const dart_node_info *info = get(low, node);
-    for (int side = 0; side < 2; side++) {
-        dart_node contract = contract_behind(low, info->in[side], uses);
-        dart_node earlier = low->root[info->in[!side]];
-        if (!contract || earlier >= contract || kept[earlier]) continue;
-        const dart_node_info *base = get(low, earlier);
-        bool good = false;
-        if (base->op == DART_OP_leaf || base->dtype != DART_F32 ||
-            words(low, earlier) != words(low, node) ||
-            words(low, info->in[!side]) != words(low, node))
-            continue;
-        if (!unread_from(low, earlier, contract, node)) continue;
+    uint32_t align = low->caps->offset_align;
+    return !align || (uint64_t)offset * low->caps->word % align == 0;
+}
+
+/* Words that a sum may be accumulated into: made by a node before `from`, not read from then on but
+ * by the sum. */
+static bool can_take(
+    const dart_lowering *low, dart_node sum, dart_node operand, dart_node from, const bool *kept)
+{
+    dart_node root = low->root[operand];
+    const dart_node_info *base = get(low, root);
+    return root < from && !kept[root] && base->op != DART_OP_leaf && base->dtype == DART_F32 &&
+           words(low, root) == words(low, sum) && words(low, operand) == words(low, sum) &&
+           unread_from(low, root, from, sum);
+}
+
+static void accumulate(
+    dart_lowering *low, dart_node node, dart_node into, uint64_t at, dart_node sum, bool *kept)
+{
+    low->into[node] = into;
+    low->into_at[node] = at;
+    low->root[node] = into;
+    kept[into] |= kept[sum];
+}
+
+/* add(contract, earlier): the contract adds into earlier's words, if those die here. */
+static dart_status fold_contract(
+    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+{
+    const dart_node_info *info = get(low, sum);
+    dart_node contract = contract_behind(low, info->in[side], uses);
+    bool good = false;
+    if (!contract || !can_take(low, sum, info->in[!side], contract, kept)) return DART_OK;
+    DART_TRY(accumulates(low, contract, &good));
+    if (!good) return DART_OK;
+    accumulate(low, contract, low->root[info->in[!side]], 0, sum, kept);
+    low->alias[sum] = info->in[side];
+    return DART_OK;
+}
+
+/* add(unslice(x), earlier): x is added to earlier's rows; if x is a contract, it adds itself. */
+static dart_status fold_rows(
+    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+{
+    const dart_node_info *info = get(low, sum);
+    dart_node rows = info->in[side], earlier = info->in[!side], into = low->root[earlier];
+    while (uses[rows] == 1 && get(low, rows)->op == DART_OP_reshape) rows = get(low, rows)->in[0];
+    const dart_node_info *unslice = get(low, rows);
+    if (uses[rows] != 1 || unslice->op != DART_OP_unslice || low->into[rows] || low->alias[rows])
+        return DART_OK;
+    uint64_t at = (uint64_t)unslice->i[0] * (words(low, rows) / unslice->shape.dim[0]);
+    if (!aligned(low, (int64_t)at)) return DART_OK;
+    dart_node contract = contract_behind(low, unslice->in[0], uses);
+    bool good = false;
+    if (contract && can_take(low, sum, earlier, contract, kept))
         DART_TRY(accumulates(low, contract, &good));
-        if (!good) continue;
-        low->into[contract] = earlier;
-        low->root[contract] = earlier;
-        kept[earlier] |= kept[node];
-        low->alias[node] = info->in[side];
-        /* reshapes and scales between the two show the same words */
-        find_roots(low);
+    if (good) {
+        accumulate(low, contract, into, at, sum, kept);
+        low->alias[rows] = into;
+    } else if (can_take(low, sum, earlier, rows, kept)) {
+        accumulate(low, rows, into, at, sum, kept);
+    } else {
         return DART_OK;
     }
+    low->alias[sum] = earlier;
+    return DART_OK;
+}
+
+static dart_status fold_add(dart_lowering *low, dart_node sum, const uint32_t *uses, bool *kept)
+{
+    const dart_node_info *info = get(low, sum);
+    if (words(low, info->in[0]) != words(low, info->in[1])) return DART_OK;
+    for (int side = 0; side < 2 && !low->alias[sum]; side++) {
+        DART_TRY(fold_contract(low, sum, side, uses, kept));
+        if (!low->alias[sum]) DART_TRY(fold_rows(low, sum, side, uses, kept));
+    }
+    /* reshapes and scales between the two show the same words */
+    if (low->alias[sum]) find_roots(low);
     return DART_OK;
 }
 
@@ -160,12 +215,6 @@ static bool in_place_map(
            dart_shape_words(&root->shape) == dart_shape_words(&leaf->shape);
 }
 
-static bool aligned(const dart_lowering *low, int64_t offset)
-{
-    uint32_t align = low->caps->offset_align;
-    return !align || (uint64_t)offset * low->caps->word % align == 0;
-}
-
 /* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then
  * on to the store, nor overwrites them while the value is still read. */
 static void fold_store(dart_lowering *low, dart_node store)
@@ -179,6 +228,7 @@ static void fold_store(dart_lowering *low, dart_node store)
         const dart_node_info *other = get(low, n);
         if (low->target[n] && overlaps(get(low, low->target[n]), leaf)) return;
         if (n < root || n == store) continue;
+        if (n > store && low->into[n] == root) return; /* a later sum would change the leaf */
         for (uint32_t i = 0; i < other->inputs; i++) {
             if (!touches(low, n, i, leaf)) continue;
             bool written =
@@ -207,7 +257,6 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
     }
     for (uint32_t i = 0; i < keeps; i++) uses[keep[i]] += 2; /* never used once */
     find_roots(low);
-    for (uint32_t i = 0; i < keeps; i++) kept[low->root[keep[i]]] = true;
 
     for (dart_node n = 1; n <= low->count; n++) {
         const dart_node_info *info = get(low, n);
@@ -219,6 +268,7 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
         }
     }
     find_roots(low);
+    for (uint32_t i = 0; i < keeps; i++) kept[low->root[keep[i]]] = true;
     for (dart_node n = 1; n <= low->count; n++)
         if (get(low, n)->op == DART_OP_add) DART_GOTO(fold_add(low, n, uses, kept));
 

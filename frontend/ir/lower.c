@@ -55,6 +55,8 @@ dart_status dart_value_output(dart_lowering *low, dart_node node)
     dart_node root = low->root[node];
     if (low->into[node]) {
         low->value[node] = low->value[root];
+        low->value[node].offset += low->into_at[node];
+        low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
     } else if (low->target[node]) {
         low->value[node] = low->value[low->target[node]];
     } else {
@@ -257,8 +259,17 @@ static dart_status lower_reduce(dart_lowering *low, dart_node node, const dart_n
  * aligned place in a longer zero tensor, and the wanted stretch is copied out of it. */
 static dart_status lower_unslice(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
+    if (low->alias[node]) return view(low, node, low->alias[node]);
     dart_value x = in(low, info, 0);
     const dart_shape *shape = in_shape(low, info, 0);
+    if (low->into[node]) {
+        dart_value sum = low->value[low->into[node]];
+        sum = (dart_value){sum.storage, sum.offset + low->into_at[node], x.words};
+        map_params p = {.n = (uint32_t)x.words, .bdiv = 1, .bmod = (uint32_t)x.words};
+        low->value[node] = low->value[low->into[node]];
+        return emit(
+            low, DART_K_map, node, DART_OP_add - DART_OP_copy, 3, (dart_value[]){sum, x, sum}, &p);
+    }
     uint64_t start = (uint64_t)info->i[0] * (x.words / shape->dim[0]);
     DART_TRY(dart_value_output(low, node));
     dart_value y = low->value[node], zero = y;
@@ -538,11 +549,12 @@ dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, uint32_t 
     out->root = dart_calloc(size, sizeof *out->root);
     out->last = dart_calloc(size, sizeof *out->last);
     out->into = dart_calloc(size, sizeof *out->into);
+    out->into_at = dart_calloc(size, sizeof *out->into_at);
     out->target = dart_calloc(size, sizeof *out->target);
     out->alpha = dart_calloc(size, sizeof *out->alpha);
     out->alias = dart_calloc(size, sizeof *out->alias);
-    if (!out->value || !out->root || !out->last || !out->into || !out->target || !out->alpha ||
-        !out->alias)
+    if (!out->value || !out->root || !out->last || !out->into || !out->into_at || !out->target ||
+        !out->alpha || !out->alias)
         return DART_MEMORY;
     dart_value unused;
     for (int region = 0; region < DART_REGIONS; region++) {
@@ -571,6 +583,7 @@ void dart_lowering_free(dart_lowering *low)
     free(low->root);
     free(low->last);
     free(low->into);
+    free(low->into_at);
     free(low->target);
     free(low->alpha);
     free(low->alias);

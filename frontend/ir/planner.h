@@ -92,10 +92,11 @@ typedef struct dart_lowering {
     /* decided before lowering, by node: */
     dart_node *root;   /* node whose words a view shows (itself if it is no view) */
     uint32_t *last;    /* last reader of the root's words; UINT32_MAX if kept */
-    dart_node *into;   /* contract: root that it accumulates into; folded add: the contract */
+    dart_node *into;   /* contract or unslice: root that it adds its words to */
+    uint64_t *into_at; /* ... from this word on */
     dart_node *target; /* root: leaf that it is written into directly */
     double *alpha;     /* contract: factor; 1 */
-    dart_node *alias;  /* folded affine or add: node whose value it is */
+    dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
 } dart_lowering;
 
 DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,

@@ -100,90 +100,104 @@ static inline void naive_permute(
     }
 }
 
-/* The value of every node (malloc'ed), in creation order; regions of `h` change as stores say. Ops
- * it knows: those of random_graph in test_plan.c and contracts. */
+/* One node's words from its inputs'. Ops it knows: those of random_graph in test_plan.c, and
+ * contracts. */
+static inline void naive_node(const dart_graph *graph, dart_node n, double **value, host *h)
+{
+    const dart_node_info *info = dart_node_get(graph, n);
+    uint64_t words = dart_shape_words(&info->shape);
+    if (!value[n]) value[n] = calloc(words ? words : 1, sizeof **value);
+    double *y = value[n];
+    const double *a = info->inputs > 0 ? value[info->in[0]] : NULL;
+    const double *b = info->inputs > 1 ? value[info->in[1]] : NULL;
+    const dart_shape *sa = info->inputs > 0 ? &dart_node_get(graph, info->in[0])->shape : NULL;
+    uint64_t wb =
+        info->inputs > 1 ? dart_shape_words(&dart_node_get(graph, info->in[1])->shape) : 1;
+    switch (info->op) {
+    case DART_OP_leaf:
+        memcpy(y, h->region[info->i[0]] + info->i[1], words * sizeof *y);
+        break;
+    case DART_OP_store: {
+        const dart_node_info *leaf = dart_node_get(graph, info->in[0]);
+        memcpy(h->region[leaf->i[0]] + leaf->i[1], b, words * sizeof *y);
+        memcpy(y, b, words * sizeof *y);
+        break;
+    }
+    case DART_OP_reshape:
+        memcpy(y, a, words * sizeof *y);
+        break;
+    case DART_OP_slice:
+        memcpy(y, a + (uint64_t)info->i[0] * (words / (uint64_t)info->i[1]), words * sizeof *y);
+        break;
+    case DART_OP_unslice:
+        memcpy(y + (uint64_t)info->i[0] * (words / (uint64_t)info->i[1]), a,
+            dart_shape_words(sa) * sizeof *y);
+        break;
+    case DART_OP_permute:
+        naive_permute(sa, info, a, y);
+        break;
+    case DART_OP_contract:
+        naive_einsum(graph, info, value, y);
+        break;
+    case DART_OP_fill:
+        for (uint64_t i = 0; i < words; i++) y[i] = info->f[0];
+        break;
+    case DART_OP_affine:
+        for (uint64_t i = 0; i < words; i++) y[i] = a[i] * info->f[0] + info->f[1];
+        break;
+    case DART_OP_add:
+        for (uint64_t i = 0; i < words; i++) y[i] = a[i] + b[i % wb];
+        break;
+    case DART_OP_sub:
+        for (uint64_t i = 0; i < words; i++) y[i] = a[i] - b[i % wb];
+        break;
+    case DART_OP_mul:
+        for (uint64_t i = 0; i < words; i++) y[i] = a[i] * b[i % wb];
+        break;
+    case DART_OP_relu:
+        for (uint64_t i = 0; i < words; i++) y[i] = a[i] > 0 ? a[i] : 0;
+        break;
+    case DART_OP_reduce: {
+        uint64_t part[3] = {1, 1, 1};
+        for (uint32_t d = 0; d < sa->rank; d++)
+            part[d < info->i[1] ? 0 : d < info->i[1] + info->i[2] ? 1 : 2] *= sa->dim[d];
+        for (uint64_t o = 0; o < part[0]; o++)
+            for (uint64_t m = 0; m < part[1]; m++)
+                for (uint64_t i = 0; i < part[2]; i++) {
+                    double x = a[(o * part[1] + m) * part[2] + i];
+                    y[o * part[2] + i] += info->i[0] == 1 ? x * x : x;
+                }
+        break;
+    }
+    case DART_OP_softmax: {
+        uint64_t cols = sa->dim[sa->rank - 1];
+        for (uint64_t r = 0; r < words / cols; r++) {
+            double most = -INFINITY, sum = 0;
+            for (uint64_t c = 0; c < cols; c++) most = fmax(most, info->f[0] * a[r * cols + c]);
+            for (uint64_t c = 0; c < cols; c++)
+                sum += y[r * cols + c] = exp(info->f[0] * a[r * cols + c] - most);
+            for (uint64_t c = 0; c < cols; c++) y[r * cols + c] /= sum;
+        }
+        break;
+    }
+    default:
+        fail_msg("naive_run does not know %s", dart_op_info_of(info->op)->name);
+    }
+}
+
+/* The value of every node (malloc'ed) when the graph has run. A leaf and its views are places: what
+ * a store changes, their readers see from then on. */
 static inline double **naive_run(const dart_graph *graph, host *h)
 {
     uint32_t count = dart_graph_count(graph);
     double **value = calloc(count + 1, sizeof *value);
     for (dart_node n = 1; n <= count; n++) {
-        const dart_node_info *info = dart_node_get(graph, n);
-        uint64_t words = dart_shape_words(&info->shape);
-        double *y = value[n] = calloc(words ? words : 1, sizeof *y);
-        const double *a = info->inputs > 0 ? value[info->in[0]] : NULL;
-        const double *b = info->inputs > 1 ? value[info->in[1]] : NULL;
-        const dart_shape *sa = info->inputs > 0 ? &dart_node_get(graph, info->in[0])->shape : NULL;
-        uint64_t wb =
-            info->inputs > 1 ? dart_shape_words(&dart_node_get(graph, info->in[1])->shape) : 1;
-        switch (info->op) {
-        case DART_OP_leaf:
-            memcpy(y, h->region[info->i[0]] + info->i[1], words * sizeof *y);
-            break;
-        case DART_OP_store: {
-            const dart_node_info *leaf = dart_node_get(graph, info->in[0]);
-            memcpy(h->region[leaf->i[0]] + leaf->i[1], b, words * sizeof *y);
-            memcpy(y, b, words * sizeof *y);
-            break;
-        }
-        case DART_OP_reshape:
-            memcpy(y, a, words * sizeof *y);
-            break;
-        case DART_OP_slice:
-            memcpy(y, a + (uint64_t)info->i[0] * (words / (uint64_t)info->i[1]), words * sizeof *y);
-            break;
-        case DART_OP_unslice:
-            memcpy(y + (uint64_t)info->i[0] * (words / (uint64_t)info->i[1]), a,
-                dart_shape_words(sa) * sizeof *y);
-            break;
-        case DART_OP_permute:
-            naive_permute(sa, info, a, y);
-            break;
-        case DART_OP_contract:
-            naive_einsum(graph, info, value, y);
-            break;
-        case DART_OP_fill:
-            for (uint64_t i = 0; i < words; i++) y[i] = info->f[0];
-            break;
-        case DART_OP_affine:
-            for (uint64_t i = 0; i < words; i++) y[i] = a[i] * info->f[0] + info->f[1];
-            break;
-        case DART_OP_add:
-            for (uint64_t i = 0; i < words; i++) y[i] = a[i] + b[i % wb];
-            break;
-        case DART_OP_sub:
-            for (uint64_t i = 0; i < words; i++) y[i] = a[i] - b[i % wb];
-            break;
-        case DART_OP_mul:
-            for (uint64_t i = 0; i < words; i++) y[i] = a[i] * b[i % wb];
-            break;
-        case DART_OP_relu:
-            for (uint64_t i = 0; i < words; i++) y[i] = a[i] > 0 ? a[i] : 0;
-            break;
-        case DART_OP_reduce: {
-            uint64_t part[3] = {1, 1, 1};
-            for (uint32_t d = 0; d < sa->rank; d++)
-                part[d < info->i[1] ? 0 : d < info->i[1] + info->i[2] ? 1 : 2] *= sa->dim[d];
-            for (uint64_t o = 0; o < part[0]; o++)
-                for (uint64_t m = 0; m < part[1]; m++)
-                    for (uint64_t i = 0; i < part[2]; i++) {
-                        double x = a[(o * part[1] + m) * part[2] + i];
-                        y[o * part[2] + i] += info->i[0] == 1 ? x * x : x;
-                    }
-            break;
-        }
-        case DART_OP_softmax: {
-            uint64_t cols = sa->dim[sa->rank - 1];
-            for (uint64_t r = 0; r < words / cols; r++) {
-                double most = -INFINITY, sum = 0;
-                for (uint64_t c = 0; c < cols; c++) most = fmax(most, info->f[0] * a[r * cols + c]);
-                for (uint64_t c = 0; c < cols; c++)
-                    sum += y[r * cols + c] = exp(info->f[0] * a[r * cols + c] - most);
-                for (uint64_t c = 0; c < cols; c++) y[r * cols + c] /= sum;
-            }
-            break;
-        }
-        default:
-            fail_msg("naive_run does not know %s", dart_op_info_of(info->op)->name);
+        naive_node(graph, n, value, h);
+        if (dart_node_get(graph, n)->op != DART_OP_store) continue;
+        for (dart_node m = 1; m < n; m++) {
+            dart_op op = dart_node_get(graph, m)->op;
+            if (op == DART_OP_leaf || op == DART_OP_reshape || op == DART_OP_slice)
+                naive_node(graph, m, value, h);
         }
     }
     return value;

@@ -1,0 +1,191 @@
+/* dart_compare: the same training steps on several devices in lockstep, and how far they drift
+ * apart. */
+#include "run.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 8 };
+
+typedef struct lane {
+    char id[32];
+    dart_run run;
+    float *param;
+    dart_step_result result;
+} lane;
+
+static dart_status split_ids(const char *devices, lane *lanes, uint32_t *count)
+{
+    *count = 0;
+    for (const char *at = devices; *at;) {
+        size_t n = strcspn(at, ",");
+        if (n == 0 || n >= sizeof lanes->id)
+            return dart_fail(
+                DART_USAGE, "'%.100s' is not a list of devices like cpu,vulkan:0", devices);
+        if (*count == MOST)
+            return dart_fail(DART_USAGE, "at most %d devices can be compared", MOST);
+        memcpy(lanes[*count].id, at, n);
+        lanes[(*count)++].id[n] = 0;
+        at += n + (at[n] == ',');
+    }
+    if (*count < 2)
+        return dart_fail(DART_USAGE, "comparing needs at least two devices, got '%s'", devices);
+    return DART_OK;
+}
+
+static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *corpus)
+{
+    dart_run *run = &l->run;
+    DART_TRY(dart_recipe_copy(recipe, &run->recipe));
+    DART_TRY(dart_recipe_set(run->recipe, "device", l->id));
+    DART_TRY(dart_recipe_expand(run->recipe));
+    dart_recipe_settings(run->recipe, &run->set);
+    run->corpus = corpus;
+    DART_TRY(dart_stream_new(corpus->tokens[DART_TRAIN], corpus->count[DART_TRAIN], true,
+        corpus->vocab.size, corpus->vocab.start, (uint32_t)run->set.batch_size,
+        (uint32_t)run->set.context, (uint64_t)run->set.seed, &run->train));
+    DART_TRY(dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages));
+    DART_TRY(dart_device_for(&run->set, &run->device));
+    DART_TRY(dart_run_model(run, NULL));
+    dart_model_init(run->model, (uint64_t)run->set.seed, run->param, run->frozen);
+    l->param = dart_calloc(run->model->param_words, sizeof *l->param);
+    return l->param ? DART_OK : DART_MEMORY;
+}
+
+/* ||a - b|| / ||a|| */
+static double distance(const float *a, const float *b, uint64_t n)
+{
+    double apart = 0, norm = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        double d = (double)a[i] - b[i];
+        apart += d * d;
+        norm += (double)a[i] * a[i];
+    }
+    return norm > 0 ? sqrt(apart / norm) : sqrt(apart);
+}
+
+static double difference(double a, double b)
+{
+    return fabs(a - b) / fmax(fabs(a), 1e-30);
+}
+
+static dart_status step_lane(lane *l)
+{
+    dart_run *run = &l->run;
+    const dart_stage *stage = &run->stage[run->at_stage];
+    double lr = dart_stage_lr(stage, run->stage_step);
+    const dart_step_scalars s = {.seed = (uint64_t)run->set.seed,
+        .step = run->step,
+        .adam_step = run->adam_step + 1,
+        .lr = lr,
+        .penalty = stage->set.learning_rate > 0
+                       ? stage->set.lambda_reg * lr / stage->set.learning_rate
+                       : 0};
+    DART_TRY(dart_session_step(run->session, &run->train, &s, &l->result));
+    DART_TRY(dart_step_check(&l->result, run->model->config.vocab, run->step + 1, lr, ""));
+    run->step++;
+    run->stage_step++;
+    run->adam_step++;
+    return dart_session_read(run->session, l->param, NULL);
+}
+
+/* Moves to the next stage that has steps; selections are left out: they are the host's work and may
+ * decide differently on values that differ in the last bit. */
+static dart_status enter_stage(lane *l)
+{
+    dart_run *run = &l->run;
+    while (run->at_stage < run->stages && run->stage_step == run->stage[run->at_stage].steps) {
+        run->at_stage++;
+        run->stage_step = 0;
+    }
+    return run->at_stage < run->stages ? dart_run_bind(run) : DART_OK;
+}
+
+static void print_head(const lane *lanes, uint32_t count, FILE *out)
+{
+    fprintf(out, "| step |");
+    for (uint32_t i = 0; i < count; i++) fprintf(out, " loss %s |", lanes[i].id);
+    for (uint32_t i = 1; i < count; i++)
+        fprintf(out, " loss difference %s | parameter distance %s |", lanes[i].id, lanes[i].id);
+    fprintf(out, "\n|---|");
+    for (uint32_t i = 0; i < count + 2 * (count - 1); i++) fprintf(out, "---|");
+    fputc('\n', out);
+}
+
+static void print_step(const lane *lanes, uint32_t count, FILE *out)
+{
+    fprintf(out, "| %" PRIu64 " |", lanes[0].run.step);
+    for (uint32_t i = 0; i < count; i++) fprintf(out, " %.6f |", (double)lanes[i].result.loss);
+    for (uint32_t i = 1; i < count; i++)
+        fprintf(out, " %.2e | %.2e |", difference(lanes[0].result.loss, lanes[i].result.loss),
+            distance(lanes[0].param, lanes[i].param, lanes[0].run.model->param_words));
+    fputc('\n', out);
+    fflush(out);
+}
+
+static void tell(const lane *l, const dart_hooks *hooks, uint64_t steps)
+{
+    if (!hooks || !hooks->progress) return;
+    const dart_progress p = {.stage = l->run.stage[l->run.at_stage].name,
+        .row = "compare",
+        .step = l->run.step,
+        .steps = steps,
+        .loss = l->result.loss,
+        .perplexity = exp((double)l->result.loss),
+        .grad_norm = l->result.grad_norm,
+        .penalty = l->result.penalty,
+        .valid_perplexity = NAN};
+    hooks->progress(hooks->user, &p);
+}
+
+dart_status dart_compare(const dart_recipe *recipe, const char *devices, double bound,
+    const dart_hooks *hooks, FILE *out)
+{
+    dart_status status = DART_OK;
+    dart_corpus corpus = {0};
+    dart_settings set;
+    uint32_t count = 0;
+    uint64_t steps = 0;
+    lane *lanes = dart_calloc(MOST, sizeof *lanes);
+    if (!lanes) return DART_MEMORY;
+    DART_GOTO(split_ids(devices, lanes, &count));
+    dart_recipe_settings(recipe, &set);
+    DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    for (uint32_t i = 0; i < count; i++) {
+        DART_GOTO(open_lane(&lanes[i], recipe, &corpus));
+        DART_GOTO(enter_stage(&lanes[i]));
+    }
+    for (uint32_t s = 0; s < lanes[0].run.stages; s++) steps += lanes[0].run.stage[s].steps;
+    print_head(lanes, count, out);
+    while (lanes[0].run.at_stage < lanes[0].run.stages) {
+        for (uint32_t i = 0; i < count; i++) DART_GOTO(step_lane(&lanes[i]));
+        print_step(lanes, count, out);
+        tell(&lanes[0], hooks, steps);
+        if (hooks && hooks->stop && *hooks->stop) {
+            status = dart_fail(*hooks->stop == 15 ? DART_TERMINATED : DART_INTERRUPTED,
+                "comparison stopped at step %" PRIu64, lanes[0].run.step);
+            goto done;
+        }
+        for (uint32_t i = 0; i < count; i++) DART_GOTO(enter_stage(&lanes[i]));
+    }
+    for (uint32_t i = 1; i < count; i++) {
+        double apart = difference(lanes[0].result.loss, lanes[i].result.loss);
+        fprintf(out, "%s against %s: final losses differ by %.2e (bound %.1e)\n", lanes[i].id,
+            lanes[0].id, apart, bound);
+        if (!(apart <= bound))
+            status = dart_fail(DART_FAILED,
+                "the final losses on %s and %s differ by %.2e, above the bound %.1e", lanes[0].id,
+                lanes[i].id, apart, bound);
+    }
+done:
+    for (uint32_t i = 0; i < count; i++) {
+        dart_device *device = lanes[i].run.device;
+        dart_run_free(&lanes[i].run);
+        dart_device_close(device);
+        free(lanes[i].param);
+    }
+    free(lanes);
+    dart_corpus_free(&corpus);
+    return status;
+}

@@ -1,0 +1,139 @@
+/* Line logs of a run, cut back exactly on resume. */
+#include "metrics.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BUFFER = 1 << 16 };
+
+static const char *const names[DART_LOGS] = {"metrics.jsonl", "timing.jsonl", "spectra.jsonl"};
+
+dart_status dart_metrics_open(const char *dir, const uint64_t offset[DART_LOGS], dart_metrics *out)
+{
+    dart_status status = DART_OK;
+    *out = (dart_metrics){0};
+    for (int i = 0; i < DART_LOGS; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        struct stat info;
+        bool there = stat(path, &info) == 0;
+        if (there && (uint64_t)info.st_size < offset[i]) {
+            status = dart_fail(DART_INPUT,
+                "%s is shorter (%" PRIu64 " bytes) than the checkpoint says (%" PRIu64
+                "); restore it, or start over with --force",
+                path, (uint64_t)info.st_size, offset[i]);
+            goto done;
+        }
+        if (!there && offset[i]) {
+            status = dart_fail(
+                DART_INPUT, "%s is missing; restore it, or start over with --force", path);
+            goto done;
+        }
+        out->file[i] = fopen(path, "ab");
+        out->buffer[i] = dart_calloc(1, BUFFER);
+        if (!out->buffer[i]) {
+            status = DART_MEMORY;
+            goto done;
+        }
+        if (!out->file[i] || ftruncate(fileno(out->file[i]), (off_t)offset[i])) {
+            status = dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
+            goto done;
+        }
+        setvbuf(out->file[i], out->buffer[i], _IOFBF, BUFFER);
+    }
+done:
+    if (status != DART_OK) dart_metrics_close(out);
+    return status;
+}
+
+dart_status dart_metrics_sync(dart_metrics *metrics, uint64_t out_offset[DART_LOGS])
+{
+    for (int i = 0; i < DART_LOGS; i++) {
+        FILE *f = metrics->file[i];
+        struct stat info;
+        if (fflush(f) || ferror(f) || fsync(fileno(f)) || fstat(fileno(f), &info))
+            return dart_fail(DART_IO, "cannot write %s: %s; free some space and use --resume",
+                names[i], strerror(errno));
+        out_offset[i] = (uint64_t)info.st_size;
+    }
+    return DART_OK;
+}
+
+void dart_metrics_close(dart_metrics *metrics)
+{
+    for (int i = 0; i < DART_LOGS; i++) {
+        if (metrics->file[i]) fclose(metrics->file[i]);
+        free(metrics->buffer[i]);
+    }
+    *metrics = (dart_metrics){0};
+}
+
+/* A number as JSON: NaN and infinity are not numbers there. */
+static void number(FILE *f, const char *key, double value)
+{
+    if (isfinite(value))
+        fprintf(f, ",\"%s\":%.9g", key, value);
+    else
+        fprintf(f, ",\"%s\":null", key);
+}
+
+static void open_line(FILE *f, uint64_t step, const char *stage)
+{
+    fprintf(f, "{\"step\":%" PRIu64 ",\"stage\":\"", step);
+    for (const char *c = stage; *c; c++) {
+        if (*c == '"' || *c == '\\') fputc('\\', f);
+        fputc(*c, f);
+    }
+    fputc('"', f);
+}
+
+void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
+    double lr, double grad_norm, double penalty, uint64_t tokens)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    number(f, "loss", loss);
+    number(f, "lr", lr);
+    number(f, "grad_norm", grad_norm);
+    number(f, "penalty", penalty);
+    fprintf(f, ",\"tokens\":%" PRIu64 "}\n", tokens);
+}
+
+void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds)
+{
+    fprintf(metrics->file[DART_LOG_TIMING],
+        "{\"step\":%" PRIu64 ",\"tokens_per_s\":%.6g,\"seconds\":%.6g}\n", step, tokens_per_s,
+        seconds);
+}
+
+void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
+    double nll, double perplexity)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    char key[32];
+    open_line(f, step, stage);
+    snprintf(key, sizeof key, "%s_nll", split);
+    number(f, key, nll);
+    snprintf(key, sizeof key, "%s_ppl", split);
+    number(f, key, perplexity);
+    fputs("}\n", f);
+}
+
+void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
+    const double *sigma, uint32_t count)
+{
+    FILE *f = metrics->file[DART_LOG_SPECTRA];
+    fprintf(
+        f, "{\"step\":%" PRIu64 ",\"weight\":\"%s\",\"bond\":%u,\"sigma\":[", step, weight, bond);
+    for (uint32_t i = 0; i < count; i++) fprintf(f, "%s%.6g", i ? "," : "", sigma[i]);
+    fputs("]}\n", f);
+}
+
+void dart_metrics_flush(dart_metrics *metrics)
+{
+    for (int i = 0; i < DART_LOGS; i++) fflush(metrics->file[i]);
+}

@@ -1,0 +1,34 @@
+/* The logs of a run directory: metrics.jsonl (the same bits whenever the run is repeated or
+ * resumed), timing.jsonl (what differs), spectra.jsonl. Lines are flat JSON objects. */
+#ifndef DART_METRICS_H
+#define DART_METRICS_H
+
+#include "mem.h"
+#include <stdio.h>
+
+enum { DART_LOG_METRICS, DART_LOG_TIMING, DART_LOG_SPECTRA, DART_LOGS };
+
+typedef struct dart_metrics {
+    FILE *file[DART_LOGS];
+    char *buffer[DART_LOGS]; /* owned: no allocation while writing */
+} dart_metrics;
+
+/* Opens the three logs of `dir` for appending after byte `offset[i]` (what a checkpoint recorded;
+ * all 0: from scratch); what came later is cut off. */
+DART_NODISCARD dart_status dart_metrics_open(
+    const char *dir, const uint64_t offset[DART_LOGS], dart_metrics *out);
+/* Everything on the disk; out_offset: the sizes. IO: the disk is full ... */
+DART_NODISCARD dart_status dart_metrics_sync(dart_metrics *metrics, uint64_t out_offset[DART_LOGS]);
+void dart_metrics_close(dart_metrics *metrics);
+
+void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
+    double lr, double grad_norm, double penalty, uint64_t tokens);
+void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds);
+/* split: "valid" or "test" */
+void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
+    double nll, double perplexity);
+void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
+    const double *sigma, uint32_t count);
+void dart_metrics_flush(dart_metrics *metrics);
+
+#endif

@@ -1,0 +1,86 @@
+/* One run inside the training room: data, model, session, position in the stages. */
+#ifndef DART_RUN_H
+#define DART_RUN_H
+
+#include "checkpoint.h"
+#include "metrics.h"
+#include "session.h"
+
+enum { DART_RUN_PATH = 512 };
+
+typedef struct dart_run {
+    /* what */
+    dart_recipe *recipe; /* owned, expanded */
+    dart_settings set;   /* texts borrowed from the recipe */
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t stages;
+    char dir[DART_RUN_PATH];
+    const char *row; /* "dense twin", "TT": what progress calls it; static */
+    dart_hooks hooks;
+    /* with what */
+    dart_device *device;  /* borrowed */
+    dart_corpus *corpus;  /* borrowed */
+    char fingerprint[33]; /* of tokens and vocabulary */
+    dart_model *model;
+    dart_session *session;
+    dart_stream train, valid, test;
+    dart_metrics metrics;
+    float *param, *frozen, *moment; /* owned host copies, as the regions; filled when needed */
+    /* where: what a checkpoint records */
+    uint64_t step, tokens, stage_step, adam_step;
+    uint32_t at_stage;
+    double seconds;       /* in steps, evaluation left out */
+    double phase_seconds; /* of the model as it is now, since the last selection */
+    uint64_t phase_tokens;
+    double last_loss; /* of the last step */
+    uint64_t log_bytes[DART_LOGS];
+    uint32_t rows;
+    dart_table_row table[8];
+    uint32_t last_pick; /* 1 + the stage whose selection was done last; 0: none */
+    bool finished;
+} dart_run;
+
+/* run.c */
+DART_NODISCARD dart_status dart_run_model(dart_run *run,
+    const uint32_t (*ranks)[DART_MAX_CORES + 1]); /* new model and host copies, zeros */
+DART_NODISCARD dart_status dart_run_bind(
+    dart_run *run); /* session for the stage at hand, from the host copies */
+DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies */
+DART_NODISCARD dart_status dart_run_evaluate(
+    dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);
+/* Adds a table row with both perplexities. */
+DART_NODISCARD dart_status dart_run_row(dart_run *run, const char *name);
+void dart_run_note(const dart_run *run, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void dart_run_free(dart_run *run);
+
+/* state.c: checkpoints of a run */
+DART_NODISCARD dart_status dart_run_save(dart_run *run);
+/* Model, host copies and position from a checkpoint. with_state false: only the model and its
+ * parameters. INPUT: it belongs to another recipe, data or vocabulary, unless `force`. */
+DART_NODISCARD dart_status dart_run_load(
+    dart_run *run, const dart_checkpoint *checkpoint, bool with_state, bool force);
+/* vocab.json of a checkpoint. */
+DART_NODISCARD dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out);
+/* `model_path`: a run directory (its newest valid checkpoint) or a checkpoint directory; its recipe
+ * with `overrides`. */
+DART_NODISCARD dart_status dart_model_open(const char *model_path, const dart_recipe *overrides,
+    const dart_hooks *hooks, dart_checkpoint *out_checkpoint, dart_recipe **out_recipe);
+
+/* pick.c */
+/* Bond spectra into spectra.jsonl. */
+DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
+/* Chooses ranks by the stage's rule, cuts, and leaves the smaller model in the host copies, moments
+ * zero. */
+DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set);
+
+/* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
+DART_NODISCARD dart_status dart_corpus_for(
+    const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+/* Learning rate of step `at` of a stage. */
+double dart_stage_lr(const dart_stage *stage, uint64_t at);
+/* DIVERGED with the sentence, or OK. */
+DART_NODISCARD dart_status dart_step_check(
+    const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
+
+#endif

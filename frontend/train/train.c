@@ -1,0 +1,400 @@
+/* The stage interpreter: runs the stages of a recipe from wherever the newest checkpoint left them.
+ */
+#include "file.h"
+#include "hash.h"
+#include "run.h"
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static uint64_t total_steps(const dart_run *run)
+{
+    uint64_t total = 0;
+    for (uint32_t s = 0; s < run->stages; s++) total += run->stage[s].steps;
+    return total;
+}
+
+static void tell(const dart_run *run, const dart_step_result *r, double lr, double valid)
+{
+    if (!run->hooks.progress) return;
+    uint32_t at = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
+    double speed = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
+    double each = run->step ? run->seconds / (double)run->step : 0;
+    uint64_t steps = total_steps(run);
+    const dart_progress progress = {.stage = run->stage[at].name,
+        .row = run->row,
+        .step = run->step,
+        .steps = steps,
+        .tokens = run->tokens,
+        .loss = r->loss,
+        .perplexity = exp((double)r->loss),
+        .lr = lr,
+        .grad_norm = r->grad_norm,
+        .penalty = r->penalty,
+        .tokens_per_s = speed,
+        .eta_s = each * (double)(steps - run->step),
+        .valid_perplexity = valid};
+    run->hooks.progress(run->hooks.user, &progress);
+}
+
+/* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
+static dart_status one_step(dart_run *run)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const dart_settings *set = &stage->set;
+    double lr = dart_stage_lr(stage, run->stage_step), begin = now();
+    const dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
+        .step = run->step,
+        .adam_step = run->adam_step + 1,
+        .lr = lr,
+        .penalty = set->learning_rate > 0 ? set->lambda_reg * lr / set->learning_rate : 0};
+    dart_step_result r;
+    DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
+    DART_TRY(dart_step_check(
+        &r, run->model->config.vocab, run->step + 1, lr, "; the last checkpoint is kept"));
+    double seconds = now() - begin;
+    uint64_t tokens = (uint64_t)set->batch_size * (uint64_t)set->context *
+                      (uint64_t)set->gradient_accumulation_steps;
+    run->step++;
+    run->stage_step++;
+    run->adam_step++;
+    run->tokens += tokens;
+    run->last_loss = r.loss;
+    run->phase_tokens += tokens;
+    run->seconds += seconds;
+    run->phase_seconds += seconds;
+    if (run->step % (uint64_t)run->set.logging_steps == 0) {
+        dart_metrics_step(
+            &run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty, run->tokens);
+        dart_metrics_timing(&run->metrics, run->step, (double)tokens / seconds, run->seconds);
+    }
+    double valid = NAN;
+    if (run->set.eval_steps && run->step % (uint64_t)run->set.eval_steps == 0)
+        DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
+    if (run->set.spectra_steps && run->step % (uint64_t)run->set.spectra_steps == 0)
+        DART_TRY(dart_run_spectra(run));
+    tell(run, &r, lr, valid);
+    return DART_OK;
+}
+
+/* Passes over finished stages and does the selections on the way; leaves a bound session if steps
+ * remain. */
+static dart_status advance(dart_run *run)
+{
+    while (run->at_stage < run->stages) {
+        const dart_stage *stage = &run->stage[run->at_stage];
+        if (stage->pick && run->last_pick <= run->at_stage) {
+            if (!run->last_pick) DART_TRY(dart_run_row(run, "TT before selection"));
+            DART_TRY(dart_run_pick(run, &stage->set));
+            run->last_pick = run->at_stage + 1;
+            DART_TRY(dart_run_bind(run));
+            DART_TRY(dart_run_row(run, "after selection"));
+        }
+        if (run->stage_step < stage->steps) return dart_run_bind(run);
+        run->at_stage++;
+        run->stage_step = 0;
+    }
+    return DART_OK;
+}
+
+static dart_status finish(dart_run *run)
+{
+    if (!run->last_pick)
+        DART_TRY(dart_run_row(run, run->row));
+    else if (run->phase_tokens)
+        DART_TRY(dart_run_row(run, "after tuning"));
+    DART_TRY(dart_run_spectra(run));
+    run->finished = true;
+    return DART_OK;
+}
+
+static dart_status stopped(const dart_run *run, int signal_number)
+{
+    return dart_fail(signal_number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED,
+        "stopped at step %" PRIu64 " of %" PRIu64 "; go on with --resume --out %s", run->step,
+        total_steps(run), run->dir);
+}
+
+static dart_status run_stages(dart_run *run)
+{
+    if (run->finished) return DART_OK;
+    DART_TRY(dart_run_bind(run));
+    DART_TRY(advance(run));
+    while (!run->finished) {
+        DART_TRY(one_step(run));
+        bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
+        if (stage_done) DART_TRY(advance(run));
+        if (run->at_stage == run->stages) DART_TRY(finish(run));
+        int stop = run->hooks.stop ? *run->hooks.stop : 0;
+        bool due = run->set.save_steps && run->step % (uint64_t)run->set.save_steps == 0;
+        if (run->finished || stop || due) DART_TRY(dart_run_save(run));
+        if (stop && !run->finished) return stopped(run, stop);
+    }
+    return DART_OK;
+}
+
+/* ---- run directories ---- */
+
+static dart_status subfolder(char out[DART_RUN_PATH], const char *dir, const char *name)
+{
+    if (snprintf(out, DART_RUN_PATH, "%s/%s", dir, name) >= DART_RUN_PATH)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", dir);
+    return DART_OK;
+}
+
+/* The directory of the run: `out`, or a name made of data, method and seed that is not taken yet
+ * (with resume: the last one that is). */
+static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH])
+{
+    char base[DART_RUN_PATH];
+    if (set->out[0]) {
+        if (snprintf(out, DART_RUN_PATH, "%s", set->out) >= DART_RUN_PATH - 64)
+            return dart_fail(DART_INPUT, "the path in --out is too long");
+        return DART_OK;
+    }
+    const char *data = set->text[0] ? set->text : set->dataset;
+    const char *known = dart_dataset_name(data), *slash = strrchr(data, '/');
+    snprintf(base, sizeof base, "runs/%.80s-%.40s-%" PRId64,
+        known   ? known
+        : slash ? slash + 1
+                : data,
+        set->linear, set->seed);
+    snprintf(out, DART_RUN_PATH, "%s", base);
+    for (unsigned n = 2; dart_file_exists(out); n++) {
+        char next[DART_RUN_PATH];
+        snprintf(next, sizeof next, "%.490s-%u", base, n);
+        if (set->resume && !dart_file_exists(next)) break;
+        snprintf(out, DART_RUN_PATH, "%s", next);
+    }
+    return DART_OK;
+}
+
+/* Throws away what an earlier run left in `dir` (only our own files). */
+static dart_status clear_dir(const char *dir)
+{
+    static const char *const ours[] = {"checkpoints", "dense-twin", "recipe.yaml", "metrics.jsonl",
+        "timing.jsonl", "spectra.jsonl", "table.json"};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        char path[DART_RUN_PATH];
+        DART_TRY(subfolder(path, dir, ours[i]));
+        if (dart_file_exists(path)) DART_TRY(dart_remove_tree(path));
+    }
+    return DART_OK;
+}
+
+/* The recipe of a resumed run is the stored one; what the user gives now may only change the run
+ * section. */
+static dart_status merge_stored(
+    const dart_recipe *given, const char *path, bool force, dart_recipe **out)
+{
+    dart_status status = DART_OK;
+    dart_recipe *stored = NULL;
+    *out = NULL;
+    DART_TRY(dart_recipe_new(&stored));
+    DART_GOTO(dart_recipe_load(stored, path));
+    DART_GOTO(dart_recipe_copy(stored, out));
+    DART_GOTO(dart_recipe_overlay(*out, given));
+    const char *key = dart_recipe_difference(stored, *out);
+    if (key && !force)
+        status = dart_fail(DART_INPUT,
+            "cannot resume: %s is not what %s says; leave it as it was, or use --force", key, path);
+done:
+    dart_recipe_free(stored);
+    if (status != DART_OK) {
+        dart_recipe_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+static dart_status prepare_dir(const dart_recipe *given, dart_recipe **out, char dir[DART_RUN_PATH])
+{
+    dart_status status = DART_OK;
+    dart_settings set;
+    char path[DART_RUN_PATH];
+    *out = NULL;
+    dart_recipe_settings(given, &set);
+    DART_TRY(choose_dir(&set, dir));
+    DART_TRY(subfolder(path, dir, "recipe.yaml"));
+    bool there = dart_file_exists(path);
+    if (set.resume && there) {
+        DART_TRY(merge_stored(given, path, set.force, out));
+    } else {
+        if (there && !set.force)
+            return dart_fail(DART_INPUT,
+                "%s already holds a run; go on with --resume, start over with --force, or choose "
+                "another "
+                "--out",
+                dir);
+        if (set.resume) return dart_fail(DART_INPUT, "cannot resume: there is no run in %s", dir);
+        if (there) DART_TRY(clear_dir(dir));
+        DART_TRY(dart_recipe_copy(given, out));
+    }
+    DART_GOTO(dart_recipe_set(*out, "out", dir));
+    DART_GOTO(dart_recipe_expand(*out));
+    DART_GOTO(dart_mkdirs(dir));
+done:
+    if (status != DART_OK) {
+        dart_recipe_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* ---- one run ---- */
+
+static dart_hash corpus_hash(const dart_corpus *corpus)
+{
+    char text[(DART_SPLITS + 1) * 33] = "";
+    for (int i = 0; i < DART_SPLITS; i++)
+        strcat(text,
+            dart_hash_bytes(corpus->tokens[i], corpus->count[i] * sizeof *corpus->tokens[i]).text);
+    for (uint32_t i = 0; i < corpus->vocab.size; i++) {
+        if (!corpus->vocab.text[i]) break;
+        char chained[33 + 256];
+        int n = snprintf(
+            chained, sizeof chained, "%s%s", text + DART_SPLITS * 32, corpus->vocab.text[i]);
+        strcpy(text + DART_SPLITS * 32, dart_hash_bytes(chained, (size_t)n).text);
+    }
+    return dart_hash_bytes(text, strlen(text));
+}
+
+static dart_status open_streams(dart_run *run)
+{
+    const dart_corpus *c = run->corpus;
+    dart_stream *stream[DART_SPLITS] = {&run->train, &run->valid, &run->test};
+    for (int i = 0; i < DART_SPLITS; i++)
+        DART_TRY(dart_stream_new(c->tokens[i], c->count[i], i == DART_TRAIN, c->vocab.size,
+            c->vocab.start, (uint32_t)run->set.batch_size, (uint32_t)run->set.context,
+            (uint64_t)run->set.seed, stream[i]));
+    return dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages);
+}
+
+static void forward_note(void *user, const char *line)
+{
+    dart_run_note(user, "%s", line);
+}
+
+/* From the newest checkpoint, or from the beginning when there is none yet. */
+static dart_status start(dart_run *run)
+{
+    char root[DART_RUN_PATH];
+    dart_checkpoint checkpoint;
+    DART_TRY(subfolder(root, run->dir, "checkpoints"));
+    if (run->set.resume && dart_file_exists(root)) {
+        DART_TRY(dart_checkpoint_newest(root, forward_note, run, &checkpoint));
+        dart_status status = dart_run_load(run, &checkpoint, true, run->set.force);
+        dart_run_note(run, "%s: resumed at step %" PRIu64, run->dir, run->step);
+        dart_checkpoint_close(&checkpoint);
+        return status;
+    }
+    if (run->set.resume)
+        dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
+    DART_TRY(dart_run_model(run, NULL));
+    dart_model_init(run->model, (uint64_t)run->set.seed, run->param, run->frozen);
+    return DART_OK;
+}
+
+static dart_status write_table(const char *dir, const dart_table_row *row, uint32_t rows)
+{
+    char path[DART_RUN_PATH];
+    DART_TRY(subfolder(path, dir, "table.json"));
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < rows; i++)
+        json_array_append_new(list,
+            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f}", "name",
+                row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
+                (json_int_t)row[i].compressed_params, "dense_params",
+                (json_int_t)row[i].dense_params, "compression", row[i].compression, "rank_min",
+                (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
+                (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl", row[i].test_ppl,
+                "tokens_per_s", row[i].tokens_per_s, "seconds", row[i].seconds));
+    char *text = json_dumps(list, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+    json_decref(list);
+    if (!text) return dart_fail(DART_MEMORY, "out of memory: writing %s", path);
+    dart_status status = dart_file_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+/* Takes `recipe` over. Rows are appended to out. */
+static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *row,
+    const dart_hooks *hooks, dart_device *device, dart_corpus *corpus, dart_result *out)
+{
+    enum { ROWS = sizeof out->row / sizeof *out->row };
+    dart_status status = DART_OK;
+    char path[DART_RUN_PATH];
+    dart_run run = {.recipe = recipe, .row = row, .device = device, .corpus = corpus};
+    if (hooks) run.hooks = *hooks;
+    snprintf(run.dir, sizeof run.dir, "%s", dir);
+    dart_recipe_settings(recipe, &run.set);
+    snprintf(run.fingerprint, sizeof run.fingerprint, "%s", corpus_hash(corpus).text);
+    DART_GOTO(open_streams(&run));
+    DART_GOTO(dart_mkdirs(dir));
+    DART_GOTO(start(&run));
+    DART_GOTO(subfolder(path, dir, "recipe.yaml"));
+    DART_GOTO(dart_recipe_save(recipe, path));
+    DART_GOTO(dart_metrics_open(dir, run.log_bytes, &run.metrics));
+    DART_GOTO(run_stages(&run));
+    DART_GOTO(write_table(dir, run.table, run.rows));
+    for (uint32_t i = 0; i < run.rows && out->rows < ROWS; i++)
+        out->row[out->rows++] = run.table[i];
+    out->steps += run.step;
+    out->final_loss = run.last_loss;
+done:
+    dart_run_free(&run);
+    return status;
+}
+
+dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_result *out)
+{
+    dart_status status = DART_OK;
+    dart_recipe *recipe = NULL, *twin = NULL;
+    dart_device *device = NULL;
+    dart_corpus corpus = {0};
+    dart_settings set;
+    char dir[DART_RUN_PATH], twin_dir[DART_RUN_PATH];
+    *out = (dart_result){0};
+    dart_recipe_settings(given, &set);
+    /* Data first: what is wrong there shows at once, and nothing is left behind. */
+    if (set.dataset[0] || set.text[0] || !set.resume)
+        DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    DART_GOTO(prepare_dir(given, &recipe, dir));
+    dart_recipe_settings(recipe, &set);
+    if (!corpus.tokens[DART_TRAIN]) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    DART_GOTO(dart_device_for(&set, &device));
+    snprintf(out->run_dir, sizeof out->run_dir, "%s", dir);
+    dart_device_id(device, out->device);
+    bool compressed =
+        strcmp(set.linear, "dense") || strcmp(set.embedding, "dense") || strcmp(set.head, "dense");
+    if (set.dense_twin && compressed) {
+        DART_GOTO(dart_recipe_copy(recipe, &twin));
+        DART_GOTO(dart_recipe_twin(twin));
+        DART_GOTO(subfolder(twin_dir, dir, "dense-twin"));
+        DART_GOTO(dart_recipe_set(twin, "out", twin_dir));
+        dart_recipe *own = twin;
+        twin = NULL;
+        DART_GOTO(run_recipe(own, twin_dir, "dense twin", hooks, device, &corpus, out));
+    }
+    dart_recipe *own = recipe;
+    recipe = NULL;
+    DART_GOTO(run_recipe(own, dir, compressed ? "TT" : "dense", hooks, device, &corpus, out));
+    DART_GOTO(write_table(dir, out->row, out->rows));
+done:
+    dart_recipe_free(recipe);
+    dart_recipe_free(twin);
+    dart_corpus_free(&corpus);
+    dart_device_close(device);
+    return status;
+}

@@ -39,26 +39,34 @@ static void store_rows(dart_graph *graph, dart_node target, dart_node value, uin
     dart_store(graph, target, value);
 }
 
+/* (count) factors that bring each weight's gradient of a core to the root mean square PUSH. A chain
+ * of zeros (LoRA's start) has gradients 0: the shift keeps 0 / 0 away. */
+static dart_node push_scale(dart_graph *graph, dart_node grad, uint32_t count)
+{
+    const dart_node_info *info = grad ? dart_node_get(graph, grad) : NULL;
+    if (!info) return 0;
+    uint32_t words = (uint32_t)(dart_shape_words(&info->shape) / count);
+    dart_node rows = dart_reshape(graph, dart_mul(graph, grad, grad), DART_SHAPE(count, words));
+    dart_node mean = dart_affine(graph, dart_reduce_sum(graph, rows, 1, 1), 1.0 / words, 1e-30);
+    dart_node rms = dart_map1(graph, DART_OP_sqrt, mean, 0.0, 0.0);
+    dart_node push = dart_fill(graph, DART_SHAPE(count), DART_PENALTY_PUSH);
+    return dart_map2(graph, DART_OP_div, push, rms, 0.0, 0.0);
+}
+
 /* Appends one stack; *out_sum: sum of its weights' penalties. */
 static dart_status append_stack(dart_graph *graph, const dart_reg *reg, double mu,
     const dart_chain_stack *stack, dart_node *out_sum)
 {
-    dart_node grads[DART_MAX_CORES], square = 0;
-    dart_node value = reg->penalty(graph, stack->count, stack->cores, stack->core, mu);
+    dart_node grads[DART_MAX_CORES];
+    uint32_t count = stack->count;
+    dart_node value = reg->penalty(graph, count, stack->cores, stack->core, mu);
     dart_node sum = dart_sum_all(graph, value);
     DART_TRY(dart_grad(graph, sum, stack->cores, stack->core, grads));
     for (uint32_t k = 0; k < stack->cores; k++) {
-        dart_node own = dart_contract2(graph, "zanb,zanb->z", stack->core[k], stack->core[k]);
-        square = square ? dart_add(graph, square, own) : own;
-    }
-    dart_node scale = dart_affine(graph, square, 1.0 / stack->cores, 0.0);
-    /* a chain of zeros (LoRA's start) has value 0 and gradients 0: the shift keeps 0 / 0 away */
-    scale = dart_map2(graph, DART_OP_div, scale, dart_affine(graph, value, 1.0, 1e-20), 0.0, 0.0);
-    for (uint32_t k = 0; k < stack->cores; k++) {
-        dart_node scaled = stack->count == 1
-                               ? dart_mul(graph, grads[k], scale)
-                               : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
-        store_rows(graph, stack->gradient[k], scaled, stack->count);
+        dart_node scale = push_scale(graph, grads[k], count);
+        dart_node scaled = count == 1 ? dart_mul(graph, grads[k], scale)
+                                      : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
+        store_rows(graph, stack->gradient[k], scaled, count);
     }
     *out_sum = sum;
     return dart_graph_check(graph);

@@ -18,8 +18,11 @@ typedef struct dart_reg {
 const dart_reg *dart_reg_find(const char *name);
 const dart_reg *dart_reg_at(uint32_t index);
 
+/* Root mean square of every core's stored gradient; README.md says why. */
+#define DART_PENALTY_PUSH 10.0
+
 /* Appends the penalty of all stacks and its normalised gradient (README.md): stores it into
- * stack.gradient[k]. The step is then p -= lambda * multiplier * gradient. *out_value (scalar):
+ * stack.gradient[k]. The step is then p -= lr * lambda * gradient. *out_value (scalar):
  * mean of the weights' penalties, for the log. */
 DART_NODISCARD dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg, double mu,
     uint32_t stacks, const dart_chain_stack *stack, dart_node *out_value);

@@ -103,7 +103,7 @@ static dart_status one(subject *s, bool infer, uint32_t i, double *out_tokens)
         .step = i,
         .adam_step = i + 1,
         .lr = s->set.learning_rate,
-        .penalty = s->session->options.reg ? s->set.lambda_reg : 0};
+        .penalty = s->session->options.reg ? s->set.lambda_reg * s->set.learning_rate : 0};
     dart_step_result result;
     DART_TRY(dart_session_step(s->session, &s->stream, &scalars, &result));
     s->losses[i] = result.loss;

@@ -58,7 +58,7 @@ static dart_status one_step(dart_run *run)
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
-        .penalty = set->learning_rate > 0 ? set->lambda_reg * lr / set->learning_rate : 0};
+        .penalty = set->lambda_reg * lr};
     dart_step_result r;
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     DART_TRY(dart_step_check(

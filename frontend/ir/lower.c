@@ -216,7 +216,7 @@ static dart_status lower_dropout(dart_lowering *low, dart_node node, const dart_
 
 /* ---- sums ---- */
 
-enum { CHUNK_LEAST = 32, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024 };
+enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024 };
 
 /* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone
  * are too few to keep a device busy; how it is cut depends on the shape only. */

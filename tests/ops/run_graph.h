@@ -223,9 +223,15 @@ static inline bench bench_new(const char *id, const host *h)
     for (int r = 1; r < DART_REGIONS; r++) {
         b.memory.words[r] = REGION_WORDS;
         OK(dart_device_alloc(b.device, DART_MEM_DEVICE, REGION_WORDS, &b.memory.buffer[r]));
-        OK(dart_device_write_f64(b.device, b.memory.buffer[r], 0, REGION_WORDS, h->region[r]));
     }
+    bench_fill(&b, h);
     return b;
+}
+
+static inline void bench_fill(const bench *b, const host *h)
+{
+    for (int r = 1; r < DART_REGIONS; r++)
+        OK(dart_device_write_f64(b->device, b->memory.buffer[r], 0, REGION_WORDS, h->region[r]));
 }
 
 static inline void bench_free(bench *b)

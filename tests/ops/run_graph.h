@@ -216,6 +216,12 @@ typedef struct bench {
     dart_memory memory;
 } bench;
 
+static inline void bench_fill(const bench *b, const host *h)
+{
+    for (int r = 1; r < DART_REGIONS; r++)
+        OK(dart_device_write_f64(b->device, b->memory.buffer[r], 0, REGION_WORDS, h->region[r]));
+}
+
 static inline bench bench_new(const char *id, const host *h)
 {
     bench b = {0};
@@ -226,12 +232,6 @@ static inline bench bench_new(const char *id, const host *h)
     }
     bench_fill(&b, h);
     return b;
-}
-
-static inline void bench_fill(const bench *b, const host *h)
-{
-    for (int r = 1; r < DART_REGIONS; r++)
-        OK(dart_device_write_f64(b->device, b->memory.buffer[r], 0, REGION_WORDS, h->region[r]));
 }
 
 static inline void bench_free(bench *b)

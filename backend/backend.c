@@ -1,5 +1,6 @@
 /* The registry of backends and the checked calls: what passes here, a driver may trust. */
 #include "backend.h"
+#include "extent.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -344,6 +345,19 @@ static dart_status check_slice(const dart_device *device, const dart_kernel_info
     return DART_OK;
 }
 
+/* What the parameters make the kernel touch lies within its slices. */
+static dart_status check_extents(
+    const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
+{
+    uint64_t words[DART_MAX_BUFS];
+    dart_launch_extent(launch, words);
+    for (uint32_t b = 0; b < launch->buffers; b++)
+        if (words[b] > launch->buf[b].words)
+            LAUNCH_FAIL("%s: its parameters reach %" PRIu64 " words, the slice has %" PRIu64,
+                info->buffer_name[b], words[b], launch->buf[b].words);
+    return DART_OK;
+}
+
 /* An output may be an input's very slice (in place), never a part of it. */
 static dart_status check_overlap(
     const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
@@ -388,6 +402,7 @@ static dart_status check_launch(
     DART_TRY(check_groups(caps, info, launch, index));
     for (uint32_t b = 0; b < launch->buffers; b++)
         DART_TRY(check_slice(device, info, launch, b, index));
+    DART_TRY(check_extents(info, launch, index));
     return check_overlap(info, launch, index);
 }
 

@@ -90,6 +90,8 @@ static void wrong_launches_are_refused(void **state)
     REFUSE("past the end", l.buf[0].offset = WORDS);
     REFUSE("past the end", l.buf[0].words = UINT64_MAX);
     REFUSE("multiple of 256", l.buf[2].offset = 100);
+    REFUSE("reach 65 words", l.param[0] = 65);
+    REFUSE("b: its parameters", (l.tune[3] = 2, l.param[2] = 65)); /* bmod */
     REFUSE("overlap", l.buf[2] = ((dart_slice){f.a, 0, 128}));
     REFUSE("overlap", (l.buf[0].words = 256, l.buf[2] = (dart_slice){f.a, 128, 64}));
 

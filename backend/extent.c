@@ -1,0 +1,193 @@
+/* How far each kernel reaches into its buffers: the shapes in the heads of shaders/<kernel>.k as
+ * arithmetic. */
+#include "extent.h"
+#include <string.h>
+
+#define PARAM(kernel) const kernel##_params *p = (const kernel##_params *)(const void *)l->param
+
+/* Products and sums that stick at UINT64_MAX. */
+static uint64_t times(uint64_t a, uint64_t b)
+{
+    uint64_t c;
+    return dart_mul_u64(a, b, &c) ? c : UINT64_MAX;
+}
+
+static uint64_t plus(uint64_t a, uint64_t b)
+{
+    uint64_t c;
+    return dart_add_u64(a, b, &c) ? c : UINT64_MAX;
+}
+
+static uint64_t last_of(uint32_t count, uint32_t step)
+{
+    return count ? times(count - 1, step) : 0;
+}
+
+/* A matrix of rows x cols words, rows `ld` apart, repeated over three batch levels. */
+static uint64_t matrices(const gemm_params *p, uint32_t rows, uint32_t cols, uint32_t ld,
+    uint32_t step0, uint32_t step1, uint32_t step2)
+{
+    if (!rows || !cols) return 0;
+    uint64_t one = plus(last_of(rows, ld), cols);
+    uint64_t reach = plus(last_of(p->batch0, step0), last_of(p->batch1, step1));
+    return plus(one, plus(reach, last_of(p->batch2, step2)));
+}
+
+static void extent_gemm(const dart_launch *l, uint64_t *words)
+{
+    PARAM(gemm);
+    bool ta = l->tune[2], tb = l->tune[3];
+    words[0] = matrices(p, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->a0, p->a1, p->a2);
+    words[1] = matrices(p, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->b0, p->b1, p->b2);
+    words[2] = matrices(p, p->m, p->n, p->ldc, p->c0, p->c1, p->c2);
+}
+
+static void extent_map(const dart_launch *l, uint64_t *words)
+{
+    static const uint8_t arity[] = {
+#define MAP(name, operands, expression) operands,
+#include "map_ops.def"
+#undef MAP
+    };
+    PARAM(map);
+    words[0] = words[2] = p->n;
+    bool two = l->tune[2] < sizeof arity && arity[l->tune[2]] == 2;
+    words[1] = !two ? 0 : l->tune[3] == 0 ? p->n : p->bmod;
+}
+
+static void extent_permute(const dart_launch *l, uint64_t *words)
+{
+    PARAM(permute);
+    uint64_t reach = plus(last_of(p->dim0, p->stride0), last_of(p->dim1, p->stride1));
+    reach = plus(reach, plus(last_of(p->dim2, p->stride2), last_of(p->dim3, p->stride3)));
+    reach = plus(reach, plus(last_of(p->dim4, p->stride4), last_of(p->dim5, p->stride5)));
+    words[0] = p->n ? plus(reach, (uint64_t)p->offset + 1) : 0;
+    words[1] = p->n;
+}
+
+static void extent_reduce(const dart_launch *l, uint64_t *words)
+{
+    PARAM(reduce);
+    words[0] = times(times(p->outer, p->mid), p->inner);
+    words[1] = times(times(p->outer, p->chunks), p->inner);
+}
+
+static void extent_softmax(const dart_launch *l, uint64_t *words)
+{
+    PARAM(softmax);
+    words[0] = words[1] = times(p->rows, p->cols);
+}
+
+static void extent_softmax_dx(const dart_launch *l, uint64_t *words)
+{
+    PARAM(softmax_dx);
+    words[0] = words[1] = words[2] = times(p->rows, p->cols);
+}
+
+static void extent_cross_entropy(const dart_launch *l, uint64_t *words)
+{
+    PARAM(cross_entropy);
+    words[0] = times(p->rows, p->cols);
+    words[1] = p->rows;
+    words[2] = times(p->rows, 2);
+}
+
+static void extent_cross_entropy_dx(const dart_launch *l, uint64_t *words)
+{
+    PARAM(cross_entropy_dx);
+    words[0] = words[3] = times(p->rows, p->cols);
+    words[1] = times(p->rows, 2);
+    words[2] = p->rows;
+}
+
+static void extent_norm(const dart_launch *l, uint64_t *words)
+{
+    PARAM(norm);
+    words[0] = words[3] = times(p->rows, p->cols);
+    words[1] = p->cols;
+    words[2] = l->tune[2] ? 0 : p->cols;
+}
+
+static void extent_norm_dx(const dart_launch *l, uint64_t *words)
+{
+    PARAM(norm_dx);
+    words[0] = words[2] = words[3] = times(p->rows, p->cols);
+    words[1] = p->cols;
+}
+
+static void extent_norm_dw(const dart_launch *l, uint64_t *words)
+{
+    PARAM(norm_dw);
+    words[0] = words[1] = times(p->rows, p->cols);
+    words[2] = times(times(p->chunks, 2), p->cols);
+}
+
+static void extent_gather(const dart_launch *l, uint64_t *words)
+{
+    PARAM(gather);
+    words[0] = p->rows;
+    words[1] = times(p->vocab, p->cols);
+    words[2] = times(p->rows, p->cols);
+}
+
+static void extent_scatter(const dart_launch *l, uint64_t *words)
+{
+    PARAM(scatter);
+    words[0] = (uint64_t)p->vocab + 1 + p->rows;
+    words[1] = times(p->rows, p->cols);
+    words[2] = times(p->vocab, p->cols);
+}
+
+static void extent_rope(const dart_launch *l, uint64_t *words)
+{
+    PARAM(rope);
+    words[0] = words[2] = times(times(p->batch, p->time), times(p->heads, p->dim));
+    words[1] = times(p->time, p->dim / 2 * 2);
+}
+
+static void extent_dropout(const dart_launch *l, uint64_t *words)
+{
+    PARAM(dropout);
+    words[0] = words[2] = p->n;
+    words[1] = 3;
+}
+
+static void extent_adamw(const dart_launch *l, uint64_t *words)
+{
+    PARAM(adamw);
+    words[0] = words[1] = p->n;
+    words[2] = (uint64_t)p->stride + p->n;
+    words[3] = 4;
+}
+
+static void extent_axpy_scalar(const dart_launch *l, uint64_t *words)
+{
+    PARAM(axpy_scalar);
+    words[0] = words[2] = p->n;
+    words[1] = (uint64_t)p->slot + 1;
+}
+
+static void extent_clip(const dart_launch *l, uint64_t *words)
+{
+    (void)l;
+    words[0] = 1;
+    words[1] = 6;
+}
+
+static void extent_spd_fn(const dart_launch *l, uint64_t *words)
+{
+    PARAM(spd_fn);
+    words[0] = words[2] = times(p->batch, (uint64_t)p->n * p->n);
+    words[1] = times(words[0], 2);
+}
+
+void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_BUFS])
+{
+    static void (*const extents[])(const dart_launch *, uint64_t *) = {
+#define K(name) [DART_K_##name] = extent_##name,
+#include "kernels_list.inc"
+#undef K
+    };
+    memset(out_words, 0, DART_MAX_BUFS * sizeof *out_words);
+    extents[launch->kernel](launch, out_words);
+}

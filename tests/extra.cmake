@@ -17,3 +17,11 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
   set_tests_properties(backends/suite-vulkan0-validated PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
     FAIL_REGULAR_EXPRESSION "vulkan validation:")
 endif()
+# Every op through planner and lowering, outputs and gradients, on each device and profile.
+foreach(device opencl:0 vulkan:0)
+  foreach(limits "" emu-floor emu-pi4)
+    string(REPLACE ":" "" name "${device}")
+    string(JOIN "-" name "ops" "${name}" ${limits})
+    add_test(NAME ops/${name} COMMAND test_ops ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  endforeach()
+endforeach()

@@ -1,0 +1,723 @@
+/* Every op of ops.def and map_ops.def: a gradient check in f64 (central differences, eps 1e-6, rtol
+ * 1e-3, atol 1e-5), and agreement of outputs and gradients of every backend with the f64 oracle
+ * that is fed the same rounded inputs. An op without a case_<op> here does not link.
+ *
+ * test_ops [device...]: default cpu; a device that is absent is printed as skipped. */
+#include <math.h>
+#include <stdio.h>
+#include "ir_run.h"
+#include "rng.h"
+
+enum { MAX_X = 8, FD_SAMPLES = 12 };
+
+typedef struct builder {
+    dart_graph *g;
+    ir_data data;
+    uint64_t capacity[DART_REGIONS];
+    uint32_t xs;
+    dart_node x[MAX_X]; /* leaves to differentiate by */
+    uint64_t draws;
+    bool no_gradient;              /* the op only occurs in gradients, or acts on leaves */
+    bool bit_exact;                /* no arithmetic */
+    double tolerance;              /* NMSE of outputs */
+    double nudge;                  /* smallest |x| of parameters: keeps differences off kinks */
+    uint32_t reads[4], read_count; /* regions to compare after the run */
+} builder;
+
+static double normal(builder *b)
+{
+    return dart_normal(7, DART_STREAM_TEST, b->draws++);
+}
+
+/* A leaf of `region` filled by fn; aligned to 64 words. */
+static dart_node leaf(builder *b, dart_region region, dart_dtype type, dart_shape shape,
+    double (*fn)(builder *, uint64_t))
+{
+    uint64_t words = dart_shape_words(&shape), at = dart_round_up(b->data.words[region], 64);
+    size_t capacity = b->capacity[region];
+    if (dart_grow((void **)&b->data.region[region], &capacity, at + words, sizeof(double)) !=
+        DART_OK)
+        abort();
+    b->capacity[region] = capacity;
+    b->data.words[region] = at + words;
+    for (uint64_t i = 0; i < words; i++) b->data.region[region][at + i] = fn(b, i);
+    return dart_leaf(b->g, "t", type, shape, region, at);
+}
+
+static double draw(builder *b, uint64_t i)
+{
+    (void)i;
+    double v = (float)normal(b);
+    if (fabs(v) < b->nudge) v = v < 0 ? v - 2 * b->nudge : v + 2 * b->nudge;
+    return (float)v;
+}
+
+static double positive(builder *b, uint64_t i)
+{
+    (void)i;
+    return (float)(0.5 + fabs(normal(b)));
+}
+
+static double nothing(builder *b, uint64_t i)
+{
+    (void)b, (void)i;
+    return 0;
+}
+
+static dart_node param(builder *b, dart_shape shape)
+{
+    dart_node node = leaf(b, DART_REGION_PARAM, DART_F32, shape, draw);
+    if (b->xs < MAX_X) b->x[b->xs++] = node;
+    return node;
+}
+
+/* A constant tensor (not differentiated). */
+static dart_node table(builder *b, dart_shape shape)
+{
+    return leaf(b, DART_REGION_TABLE, DART_F32, shape, draw);
+}
+
+static double iscal_value(builder *b, uint64_t i)
+{
+    (void)b;
+    return i == 0 ? 5 : i == 1 ? 1234567 : i == 2 ? 89 : 0;
+}
+
+static dart_node iscal(builder *b)
+{
+    return leaf(b, DART_REGION_ISCAL, DART_I32, DART_SHAPE(16), iscal_value);
+}
+
+static double fscal_value(builder *b, uint64_t i)
+{
+    (void)b;
+    static const double v[16] = {0.01, 1.9, 5.5, 0.75, 0.5, 0, 0.125, 1};
+    return v[i];
+}
+
+static dart_node fscal(builder *b)
+{
+    return leaf(b, DART_REGION_FSCAL, DART_F32, DART_SHAPE(16), fscal_value);
+}
+
+static void compare_region(builder *b, dart_region region)
+{
+    b->reads[b->read_count++] = region;
+}
+
+/* ids (rows) and the scatter index for them, in the INPUT region. */
+static void tokens(
+    builder *b, uint32_t vocab, uint32_t rows, dart_node *out_ids, dart_node *out_index)
+{
+    *out_ids = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(rows), nothing);
+    uint64_t ids_at = (uint64_t)dart_node_get(b->g, *out_ids)->i[1];
+    *out_index = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(vocab + 1 + rows), nothing);
+    uint64_t index_at = (uint64_t)dart_node_get(b->g, *out_index)->i[1];
+    double *ids = b->data.region[DART_REGION_INPUT] + ids_at;
+    double *index = b->data.region[DART_REGION_INPUT] + index_at;
+    for (uint32_t t = 0; t < rows; t++)
+        ids[t] = floor(dart_uniform(3, DART_STREAM_TEST, b->draws++) * vocab);
+    uint32_t at = 0;
+    for (uint32_t v = 0; v < vocab; v++) {
+        index[v] = at;
+        for (uint32_t t = 0; t < rows; t++)
+            if (ids[t] == v) index[vocab + 1 + at++] = t;
+    }
+    index[vocab] = at;
+}
+
+/* ---- cases: variant 0, 1, ... until 0 is returned ---- */
+
+static const uint32_t sizes[] = {1, 3, 31, 33, 257};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+
+static dart_node case_map(builder *b, dart_op op, uint32_t v)
+{
+    const dart_op_info *info = dart_op_info_of(op);
+    b->tolerance = 1e-10;
+    b->nudge = op == DART_OP_relu || op == DART_OP_relu_back ? 1e-3 : 0;
+    b->bit_exact = op == DART_OP_copy || op == DART_OP_fill;
+    const char *name = info->name;
+    b->no_gradient =
+        strstr(name, "_back") || op == DART_OP_fill || op == DART_OP_sqrt || op == DART_OP_div;
+    uint32_t n = sizes[v % SIZES], kind = v / SIZES;
+    if (kind >= (info->min_in == 2 ? 4u : 1u)) return 0;
+    dart_shape shape = DART_SHAPE(3, 2, n);
+    if (op == DART_OP_fill) return dart_fill(b->g, shape, 1.25);
+    bool root = op == DART_OP_sqrt;
+    dart_node x = root ? leaf(b, DART_REGION_TABLE, DART_F32, shape, positive) : param(b, shape);
+    if (info->min_in == 1) return dart_map1(b->g, op, x, 0.75, -0.5);
+    /* second operand: same shape, row vector, matrix, one word */
+    dart_shape second = kind == 0   ? shape
+                        : kind == 1 ? DART_SHAPE(n)
+                        : kind == 2 ? DART_SHAPE(2, n)
+                                    : DART_SHAPE(1);
+    dart_node y = leaf(b, DART_REGION_PARAM, DART_F32, second, op == DART_OP_div ? positive : draw);
+    b->x[b->xs++] = y;
+    return dart_map2(b->g, op, x, y, 0.75, -0.5);
+}
+
+static dart_node case_leaf(builder *b, uint32_t v)
+{
+    b->bit_exact = true;
+    return v < SIZES ? dart_affine(b->g, param(b, DART_SHAPE(sizes[v])), 1, 0) : 0;
+}
+
+static dart_node case_store(builder *b, uint32_t v)
+{
+    if (v >= 2 * SIZES) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    dart_node x = param(b, DART_SHAPE(sizes[v % SIZES]));
+    dart_node target = leaf(b, DART_REGION_OUTPUT, DART_F32, DART_SHAPE(sizes[v % SIZES]), nothing);
+    compare_region(b, DART_REGION_OUTPUT);
+    /* a computed value, and a leaf stored as it is */
+    dart_store(b->g, target, v < SIZES ? dart_map1(b->g, DART_OP_square, x, 0, 0) : x);
+    return dart_affine(b->g, x, 2, 0);
+}
+
+static dart_node case_reshape(builder *b, uint32_t v)
+{
+    b->bit_exact = true;
+    if (v >= SIZES) return 0;
+    return dart_reshape(b->g, param(b, DART_SHAPE(sizes[v], 6)), DART_SHAPE(2, sizes[v], 3));
+}
+
+static dart_node case_permute(builder *b, uint32_t v)
+{
+    static const uint32_t orders[][5] = {{1, 0, 2, 3, 4}, {4, 3, 2, 1, 0}, {0, 2, 1, 4, 3},
+        {2, 3, 4, 0, 1}, {0, 1, 2, 4, 3}, {3, 1, 4, 0, 2}};
+    static const uint32_t dims[][5] = {{3, 5, 1, 7, 2}, {33, 1, 2, 3, 4}, {2, 2, 31, 1, 3}};
+    if (v >= 18) return 0;
+    b->bit_exact = true;
+    return dart_permute(b->g, param(b, dart_shape_of(5, dims[v / 6])), orders[v % 6]);
+}
+
+static dart_node case_slice(builder *b, uint32_t v)
+{
+    if (v >= 2 * SIZES) return 0;
+    b->bit_exact = true;
+    uint32_t n = sizes[v % SIZES];
+    dart_node x = param(b, DART_SHAPE(4, n));
+    if (v >= SIZES) x = dart_affine(b->g, x, 0.5, 0); /* of a computed tensor */
+    return dart_affine(b->g, dart_slice_rows(b->g, x, 1, 2), 2, 0);
+}
+
+static dart_node case_unslice(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->bit_exact = true;
+    return dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_unslice,
+                                    .inputs = 1,
+                                    .in = {param(b, DART_SHAPE(2, sizes[v]))},
+                                    .ints = 2,
+                                    .i = {1, 5}});
+}
+
+static dart_node case_contract(builder *b, uint32_t v)
+{
+    /* einsum and, per letter a.., its size */
+    static const struct {
+        const char *einsum;
+        uint32_t size[8];
+    } all[] = {
+        {"ab,bc->ac", {3, 5, 7}},
+        {"ab,cb->ac", {31, 33, 1}},
+        {"ba,bc->ac", {33, 257, 3}},
+        {"ab,bc->ca", {5, 31, 33}},
+        {"ab,ab->a", {7, 9}},
+        {"ab,ab->", {7, 9}},
+        {"a,b->ab", {5, 6}},
+        {"ab->a", {4, 31}},
+        {"abc->ca", {3, 4, 5}},
+        {"abc,adc->abd", {2, 3, 31, 5}},
+        {"abcd,aecd->acbe", {2, 5, 3, 4, 7}},      /* attention scores (B,T,H,D) */
+        {"acbe,aecd->abcd", {2, 5, 3, 4, 7}},      /* attention output */
+        {"abcde,afce->acdbf", {2, 3, 2, 2, 4, 5}}, /* grouped heads */
+        {"ab,bc,cd->ad", {33, 5, 3, 31}},
+        {"abc,dbe,ecf->adf", {9, 3, 4, 5, 2, 2}},
+        {"abc,bd,dce,ef->af", {17, 4, 3, 2, 5, 7}},
+        {"ab,cd,ac->bd", {3, 4, 5, 6}},
+        {"abc,cb->a", {1, 1, 1}},
+        {"ab,bc->ac", {257, 1, 33}},
+        {"ab,bc->ac", {1, 257, 1}},
+        {"ab,cdb,cea,fc->def", {3, 4, 5, 2, 6, 3}},
+    };
+    if (v >= sizeof all / sizeof *all) return 0;
+    b->tolerance = 1e-9;
+    dart_node operand[DART_MAX_IN];
+    uint32_t n = 0;
+    const char *at = all[v].einsum;
+    do {
+        dart_shape shape = {0};
+        for (; *at >= 'a'; at++) shape.dim[shape.rank++] = all[v].size[*at - 'a'];
+        operand[n++] = param(b, shape);
+    } while (*at++ == ',');
+    return dart_contract(b->g, all[v].einsum, n, operand);
+}
+
+static dart_node case_reduce(builder *b, uint32_t v)
+{
+    b->tolerance = 1e-10;
+    uint32_t n = sizes[v % SIZES], kind = v / SIZES;
+    dart_node x = kind < 6 ? param(b, DART_SHAPE(n, 3, 33)) : 0;
+    switch (kind) {
+    case 0:
+        return dart_reduce_sum(b->g, x, 0, 1);
+    case 1:
+        return dart_reduce_sum(b->g, x, 1, 1);
+    case 2:
+        return dart_reduce_sum(b->g, x, 2, 1);
+    case 3:
+        return dart_sum_all(b->g, x);
+    case 4:
+        return dart_sumsq_all(b->g, x);
+    case 5:
+        b->no_gradient = b->bit_exact = true;
+        return dart_bad_count(b->g, x);
+    default:
+        return 0;
+    }
+}
+
+static dart_node case_norm(builder *b, uint32_t v)
+{
+    if (v >= 2 * (SIZES - 1)) return 0;
+    b->tolerance = 1e-10;
+    uint32_t cols = sizes[1 + v % (SIZES - 1)];
+    dart_node x = param(b, DART_SHAPE(3, 11, cols)), w = param(b, DART_SHAPE(cols));
+    if (v >= SIZES - 1) return dart_rmsnorm(b->g, x, w, 1e-5);
+    return dart_layernorm(b->g, x, w, param(b, DART_SHAPE(cols)), 1e-5);
+}
+
+/* norm_dx, norm_dw: outputs compared here, meaning checked by case_norm's differences */
+static dart_node gradient_of_norm(builder *b, dart_op op, uint32_t v)
+{
+    if (v >= 2 * (SIZES - 1)) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-8;
+    uint32_t cols = sizes[1 + v % (SIZES - 1)];
+    dart_node x = param(b, DART_SHAPE(67, cols)), w = param(b, DART_SHAPE(cols)),
+              dy = param(b, DART_SHAPE(67, cols));
+    dart_node_info info = {.op = op, .ints = 1, .i = {v >= SIZES - 1}, .floats = 1, .f = {1e-5}};
+    if (op == DART_OP_norm_dx) {
+        info.inputs = 3, info.in[0] = x, info.in[1] = w, info.in[2] = dy;
+    } else {
+        info.inputs = 2, info.in[0] = x, info.in[1] = dy;
+    }
+    return dart_graph_add(b->g, &info);
+}
+
+static dart_node case_norm_dx(builder *b, uint32_t v)
+{
+    return gradient_of_norm(b, DART_OP_norm_dx, v);
+}
+
+static dart_node case_norm_dw(builder *b, uint32_t v)
+{
+    return gradient_of_norm(b, DART_OP_norm_dw, v);
+}
+
+static dart_node case_gather(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->tolerance = 1e-12;
+    dart_node ids, index, w = param(b, DART_SHAPE(13, sizes[v]));
+    tokens(b, 13, 29, &ids, &index);
+    return dart_embedding(b->g, w, ids, index);
+}
+
+static dart_node case_scatter(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    dart_node ids, index, dy = param(b, DART_SHAPE(29, sizes[v]));
+    tokens(b, 13, 29, &ids, &index);
+    return dart_graph_add(
+        b->g, &(dart_node_info){
+                  .op = DART_OP_scatter, .inputs = 2, .in = {dy, index}, .ints = 1, .i = {13}});
+}
+
+static dart_node case_rope(builder *b, uint32_t v)
+{
+    static const uint32_t shapes[][4] = {{1, 1, 1, 2}, {2, 5, 3, 4}, {1, 33, 2, 6}, {3, 3, 1, 32}};
+    if (v >= 4) return 0;
+    b->tolerance = 1e-10;
+    const uint32_t *s = shapes[v];
+    return dart_rope(b->g, param(b, dart_shape_of(4, s)), table(b, DART_SHAPE(s[1], s[3] / 2, 2)));
+}
+
+static dart_node case_softmax(builder *b, uint32_t v)
+{
+    if (v >= 3 * SIZES) return 0;
+    b->tolerance = 1e-9;
+    uint32_t n = sizes[v % SIZES];
+    if (v < SIZES) return dart_softmax(b->g, param(b, DART_SHAPE(2, 3, n)), 0.7, false);
+    uint32_t rows =
+        v < 2 * SIZES ? n : (n + 1) / 2; /* square, then queries at the end of the keys */
+    if (n == 257) rows = rows > 33 ? 33 : rows;
+    return dart_softmax(b->g, param(b, DART_SHAPE(2, rows, n)), 0.7, true);
+}
+
+static dart_node case_softmax_dx(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-9;
+    dart_node y = dart_softmax(b->g, param(b, DART_SHAPE(5, sizes[v])), 1, false);
+    return dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_softmax_dx,
+                                    .inputs = 2,
+                                    .in = {y, param(b, DART_SHAPE(5, sizes[v]))},
+                                    .floats = 1,
+                                    .f = {0.7}});
+}
+
+static dart_node case_dropout(builder *b, uint32_t v)
+{
+    static const double rates[] = {0, 0.1, 0.5};
+    if (v >= 3 * SIZES) return 0;
+    b->tolerance = 1e-12;
+    return dart_dropout(
+        b->g, param(b, DART_SHAPE(3, sizes[v % SIZES])), iscal(b), rates[v / SIZES], 17 + v);
+}
+
+static double label_value(builder *b, uint64_t i)
+{
+    (void)b;
+    return i == 2 ? -1 : (double)(i * 7 % 3); /* row 2 is ignored */
+}
+
+static dart_node case_cross_entropy(builder *b, uint32_t v)
+{
+    if (v >= SIZES - 1) return 0;
+    b->tolerance = 1e-9;
+    uint32_t cols = sizes[1 + v], rows = 5;
+    dart_node x = param(b, DART_SHAPE(rows, cols));
+    dart_node labels = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(rows), label_value);
+    uint32_t valid = cols > 3 ? cols - 2 : cols; /* the last columns are padding */
+    dart_node stats = dart_cross_entropy(b->g, x, labels, valid);
+    dart_node dx = dart_cross_entropy_dx(b->g, x, stats, labels, valid, 1);
+    dart_node pick = dart_contract2(b->g, "rk,k->", stats,
+        dart_reshape(b->g,
+            dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_unslice,
+                                     .inputs = 1,
+                                     .in = {dart_fill(b->g, DART_SHAPE(1), 1)},
+                                     .ints = 2,
+                                     .i = {1, 2}}),
+            DART_SHAPE(2)));
+    return dart_with_grad(b->g, pick, 1, &x, &dx);
+}
+
+static dart_node case_cross_entropy_dx(builder *b, uint32_t v)
+{
+    if (v >= SIZES - 1) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-9;
+    uint32_t cols = sizes[1 + v], rows = 5;
+    dart_node x = param(b, DART_SHAPE(rows, cols));
+    dart_node labels = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(rows), label_value);
+    dart_node stats = dart_cross_entropy(b->g, x, labels, cols);
+    return dart_cross_entropy_dx(b->g, x, stats, labels, cols, 0.125);
+}
+
+static dart_node case_with_grad(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->tolerance = 1e-9;
+    dart_node x = param(b, DART_SHAPE(sizes[v])), y = param(b, DART_SHAPE(sizes[v]));
+    dart_node loss = dart_contract2(b->g, "a,a->", x, y);
+    return dart_with_grad(b->g, loss, 2, (dart_node[]){x, y}, (dart_node[]){y, x});
+}
+
+static dart_node case_spd_fn(builder *b, uint32_t v)
+{
+    static const uint32_t n[] = {1, 2, 3, 16, 31, 33};
+    if (v >= 18) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-8;
+    uint32_t size = n[v % 6];
+    dart_node a = param(b, DART_SHAPE(3, size, size + 2));
+    dart_node s = dart_affine(b->g, dart_contract2(b->g, "bij,bkj->bik", a, a), 1.0 / size, 0);
+    return dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_spd_fn,
+                                    .inputs = 1,
+                                    .in = {s},
+                                    .ints = 1,
+                                    .i = {v / 6},
+                                    .floats = 1,
+                                    .f = {1e-2}});
+}
+
+static dart_node case_gram_nuclear(builder *b, uint32_t v)
+{
+    static const uint32_t r[] = {1, 2, 5, 16};
+    if (v >= 4) return 0;
+    b->tolerance = 1e-7; /* through eigenvalues of f32 Gram matrices */
+    dart_node left = param(b, DART_SHAPE(r[v] + 3, r[v])),
+              right = param(b, DART_SHAPE(r[v], r[v] + 4));
+    return dart_gram_nuclear(b->g, dart_contract2(b->g, "ia,ib->ab", left, left),
+        dart_contract2(b->g, "aj,bj->ab", right, right), 1e-6);
+}
+
+static dart_node case_adamw(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    uint32_t n = sizes[v];
+    table(b, DART_SHAPE(5)); /* shifts nothing that matters: the region only has to exist */
+    dart_node first = param(b, DART_SHAPE(3)), p = param(b, DART_SHAPE(n));
+    dart_node g = leaf(b, DART_REGION_GRAD, DART_F32, DART_SHAPE(64 + n), draw);
+    uint32_t total = (uint32_t)b->data.words[DART_REGION_PARAM];
+    dart_node mv = leaf(b, DART_REGION_MOMENT, DART_F32, DART_SHAPE(2, total), positive);
+    dart_node grad = dart_leaf(b->g, "g", DART_F32, DART_SHAPE(n), DART_REGION_GRAD, 64);
+    dart_adamw(b->g, p, grad, mv, fscal(b), 0.9, 0.999, 1e-8, 0.1);
+    compare_region(b, DART_REGION_PARAM);
+    compare_region(b, DART_REGION_MOMENT);
+    (void)g;
+    return dart_affine(b->g, first, 2, 0);
+}
+
+static dart_node case_axpy_scalar(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    dart_node p = param(b, DART_SHAPE(sizes[v])), x = table(b, DART_SHAPE(sizes[v]));
+    dart_axpy_scalar(b->g, p, x, fscal(b), 6, -1);
+    compare_region(b, DART_REGION_PARAM);
+    return dart_affine(b->g, x, 2, 0);
+}
+
+static dart_node case_clip(builder *b, uint32_t v)
+{
+    static const double limits[] = {0, 0.5, 1e6};
+    if (v >= 3) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    dart_node x = param(b, DART_SHAPE(33)), f = fscal(b);
+    dart_clip(b->g, dart_sumsq_all(b->g, x), f, limits[v]);
+    compare_region(b, DART_REGION_FSCAL);
+    return dart_affine(b->g, x, 2, 0);
+}
+
+typedef dart_node (*op_case)(builder *b, uint32_t variant);
+static const op_case cases[DART_OPS] = {
+#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = case_##name,
+#include "ops.def"
+#undef OP
+};
+
+/* ---- running a case ---- */
+
+typedef struct counts {
+    uint32_t gradients, agreements, failed;
+} counts;
+
+static void builder_free(builder *b)
+{
+    dart_graph_free(b->g);
+    for (int r = 0; r < DART_REGIONS; r++) free(b->data.region[r]);
+}
+
+/* Builds the case: y, its scalar sum(y * weights) and the gradients. Returns false when there is no
+ * such variant. */
+static bool build(
+    builder *b, dart_op op, uint32_t variant, dart_node *y, dart_node *loss, dart_node *dx)
+{
+    *b = (builder){.tolerance = 0};
+    if (dart_graph_new(&b->g) != DART_OK) abort();
+    *y = dart_op_info_of(op)->map ? case_map(b, op, variant) : cases[op](b, variant);
+    if (!*y) {
+        if (dart_graph_check(b->g) != DART_OK)
+            printf("%s/%u: %s\n", dart_op_info_of(op)->name, variant, dart_error_text()), abort();
+        builder_free(b);
+        return false;
+    }
+    *loss = 0;
+    memset(dx, 0, MAX_X * sizeof *dx);
+    if (b->no_gradient) return true;
+    const dart_shape *shape = &dart_node_get(b->g, *y)->shape;
+    *loss = dart_shape_words(shape) == 1 ? dart_reshape(b->g, *y, (dart_shape){0})
+                                         : dart_sum_all(b->g, dart_mul(b->g, *y, table(b, *shape)));
+    if (dart_grad(b->g, *loss, b->xs, b->x, dx) != DART_OK) {
+        printf("%s: %s\n", dart_op_info_of(op)->name, dart_error_text());
+        abort();
+    }
+    return true;
+}
+
+static bool check(dart_status status, dart_op op, uint32_t variant, counts *c)
+{
+    if (status == DART_OK) return true;
+    printf("FAILED %s/%u: %s\n", dart_op_info_of(op)->name, variant, dart_error_text());
+    c->failed++;
+    return false;
+}
+
+static double *node_values(ir_run *run, uint32_t i)
+{
+    double *values = dart_calloc(run->keep_words[i] + 1, sizeof *values);
+    if (!values || ir_read(run, i, values) != DART_OK) {
+        printf("%s\n", dart_error_text());
+        abort();
+    }
+    return values;
+}
+
+/* Central differences of the loss in f64 against the built gradient, for some entries of each leaf.
+ */
+static void gradient_check(dart_device *oracle, dart_op op, uint32_t variant, counts *c)
+{
+    builder b;
+    dart_node y, loss, dx[MAX_X];
+    if (!build(&b, op, variant, &y, &loss, dx)) return;
+    if (!b.no_gradient && b.xs) {
+        ir_run run;
+        dart_node keep[1 + MAX_X] = {loss};
+        uint32_t keeps = 1, at[MAX_X];
+        for (uint32_t i = 0; i < b.xs; i++)
+            if (dx[i]) keep[at[i] = keeps++] = dx[i];
+        if (check(ir_prepare(&run, oracle, b.g, &b.data, keeps, keep), op, variant, c) &&
+            check(dart_exec_run(run.exec, NULL), op, variant, c)) {
+            double *grads[MAX_X] = {0};
+            for (uint32_t i = 0; i < b.xs; i++)
+                if (dx[i]) grads[i] = node_values(&run, at[i]);
+            for (uint32_t i = 0; i < b.xs; i++) {
+                const dart_node_info *x = dart_node_get(b.g, b.x[i]);
+                uint64_t words = dart_shape_words(&x->shape);
+                for (uint32_t s = 0; s < FD_SAMPLES && s < words; s++) {
+                    uint64_t e = words <= FD_SAMPLES ? s : (uint64_t)s * 2654435761u % words;
+                    double *value = &b.data.region[x->i[0]][x->i[1] + (int64_t)e], kept = *value;
+                    double side[2];
+                    for (int k = 0; k < 2; k++) {
+                        *value = kept + (k ? -1e-6 : 1e-6);
+                        if (ir_write(&run, &b.data) != DART_OK ||
+                            dart_exec_run(run.exec, NULL) != DART_OK ||
+                            ir_read(&run, 0, &side[k]) != DART_OK)
+                            abort();
+                    }
+                    *value = kept;
+                    double numeric = (side[0] - side[1]) / 2e-6, built = grads[i] ? grads[i][e] : 0;
+                    if (!(fabs(numeric - built) <= 1e-5 + 1e-3 * fabs(numeric))) {
+                        printf("FAILED gradient %s/%u, input %u, entry %llu: built %.9g, "
+                               "differences %.9g\n",
+                            dart_op_info_of(op)->name, variant, i, (unsigned long long)e, built,
+                            numeric);
+                        c->failed++;
+                    }
+                }
+                free(grads[i]);
+            }
+            c->gradients++;
+        }
+        ir_run_free(&run);
+    }
+    builder_free(&b);
+}
+
+static void compare(const builder *b, dart_op op, uint32_t variant, const char *what,
+    const double *want, const double *got, uint64_t words, double tolerance, counts *c)
+{
+    double error = 0, size = 0;
+    bool bad = false, exact = true;
+    for (uint64_t i = 0; i < words; i++) {
+        double w = want[i], g = got[i];
+        bad |= isnan(g) || isinf(g);
+        exact &= (float)w == (float)g;
+        error += (w - g) * (w - g);
+        size += w * w;
+    }
+    double nmse = size > 0 ? error / size : error;
+    if (bad || (b->bit_exact ? !exact : !(nmse <= tolerance))) {
+        printf("FAILED %s/%u %s: NMSE %.3g, tolerance %.1g%s\n", dart_op_info_of(op)->name, variant,
+            what, nmse, b->bit_exact ? 0 : tolerance, bad ? ", not finite" : "");
+        c->failed++;
+    }
+}
+
+static void agreement(
+    dart_device *oracle, dart_device *device, dart_op op, uint32_t variant, counts *c)
+{
+    builder b;
+    dart_node y, loss, dx[MAX_X];
+    if (!build(&b, op, variant, &y, &loss, dx)) return;
+    dart_node keep[1 + MAX_X] = {y};
+    uint32_t keeps = 1;
+    for (uint32_t i = 0; i < b.xs; i++)
+        if (dx[i]) keep[keeps++] = dx[i];
+    ir_run run[2];
+    dart_device *devices[2] = {oracle, device};
+    bool ok = true;
+    for (int k = 0; k < 2; k++)
+        ok = check(ir_prepare(&run[k], devices[k], b.g, &b.data, keeps, keep), op, variant, c) &&
+             ok && check(dart_exec_run(run[k].exec, NULL), op, variant, c);
+    for (uint32_t i = 0; ok && i < keeps; i++) {
+        double *want = node_values(&run[0], i), *got = node_values(&run[1], i);
+        compare(&b, op, variant, i ? "gradient" : "output", want, got, run[0].keep_words[i],
+            i && b.tolerance < 1e-8 ? 1e-8 : b.tolerance, c);
+        free(want);
+        free(got);
+        c->agreements++;
+    }
+    for (uint32_t i = 0; ok && i < b.read_count; i++) {
+        uint64_t words = b.data.words[b.reads[i]];
+        double *want = dart_calloc(words, sizeof *want), *got = dart_calloc(words, sizeof *got);
+        if (!want || !got || ir_read_region(&run[0], (int)b.reads[i], want) != DART_OK ||
+            ir_read_region(&run[1], (int)b.reads[i], got) != DART_OK)
+            abort();
+        compare(&b, op, variant, dart_region_name((dart_region)b.reads[i]), want, got, words,
+            b.tolerance, c);
+        free(want);
+        free(got);
+        c->agreements++;
+    }
+    for (int k = 0; k < 2; k++) ir_run_free(&run[k]);
+    builder_free(&b);
+}
+
+int main(int argc, char **argv)
+{
+    const char *fallback[] = {"cpu"};
+    const char *limits_name =
+        argc > 2 && strncmp(argv[argc - 1], "emu-", 4) == 0 ? argv[--argc] : NULL;
+    const char *const *names = argc > 1 ? (const char *const *)argv + 1 : fallback;
+    int count = argc > 1 ? argc - 1 : 1;
+    counts total = {0};
+    dart_device *oracle;
+    if (dart_device_open("cpu64", NULL, &oracle) != DART_OK) {
+        printf("%s\n", dart_error_text());
+        return 1;
+    }
+    for (int op = 1; op < DART_OPS; op++)
+        for (uint32_t v = 0; v < 64; v++) gradient_check(oracle, (dart_op)op, v, &total);
+    printf("gradient checks in f64: %u cases\n", total.gradients);
+    if (total.gradients < 180) {
+        printf("FAILED: fewer than 180 gradient cases ran\n");
+        total.failed++;
+    }
+    for (int d = 0; d < count; d++) {
+        counts here = {0};
+        dart_device *device;
+        dart_status status =
+            dart_device_open(names[d], limits_name ? dart_limits_find(limits_name) : NULL, &device);
+        if (status != DART_OK) {
+            printf("skipped %s: %s\n", names[d], dart_error_text());
+            if (strcmp(names[d], "cpu") == 0) total.failed++;
+            continue;
+        }
+        for (int op = 1; op < DART_OPS; op++)
+            for (uint32_t v = 0; v < 64; v++) agreement(oracle, device, (dart_op)op, v, &here);
+        printf("op agreement on %s (%s)%s%s: %u tensors compared, %u failed\n", names[d],
+            device->caps.name, limits_name ? " under " : "", limits_name ? limits_name : "",
+            here.agreements, here.failed);
+        if (here.agreements < 400) {
+            printf("FAILED: fewer than 400 tensors were compared\n");
+            here.failed++;
+        }
+        total.failed += here.failed;
+        dart_device_close(device);
+    }
+    dart_device_close(oracle);
+    return total.failed ? 1 : 0;
+}

@@ -242,11 +242,10 @@ static void shape_gemm(shaper *s)
     const gemm_params *p = (const gemm_params *)s->launch->param;
     uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
     uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
-    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, vw = 1, columns;
+    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, vw = 1, mode = 0, columns;
     if (has_vectors(s)) {
         uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
-        bool dot = ta == 0 && tb == 1 && p->k >= simd;
-        tune_set(s, "DOT", dot);
+        bool dot = ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
         vw = dot ? simd : min_u32(simd, floor_pow2(p->n));
         columns = dot ? 1 : vw;
         if (!dot) {
@@ -255,8 +254,17 @@ static void shape_gemm(shaper *s)
         }
         tm = min_u32(tm, floor_pow2(p->m));
         while (tn > 1 && (uint64_t)(tn - 1) * columns >= p->n) tn--;
-        while (tm > 2 && batches * ceil_div(p->m, tm) * ceil_div(p->n, tn * columns) < threads)
-            tm /= 2;
+        uint64_t others = batches * ceil_div(p->n, tn * columns);
+        while (tm > 2 && others * ceil_div(p->m, tm) < threads) tm /= 2;
+        if (!dot && p->m > tm && (tb == 1 || p->k >= 64)) {
+            mode = 32;
+            while (mode > 1 && (others * ceil_div(p->m, (uint64_t)tm * mode) < 4 * threads ||
+                                   (uint64_t)tm * mode >= 2 * (uint64_t)p->m))
+                mode /= 2;
+            if (mode == 1) mode = tb == 1 ? 2 : 0;
+        } else {
+            mode = dot;
+        }
     } else {
         columns = 1;
         uint32_t lanes = group_limit(s, s->caps->on_cpu ? 8 : 64);
@@ -279,8 +287,9 @@ static void shape_gemm(shaper *s)
     tune_set(s, "TM", tm);
     tune_set(s, "TN", tn);
     tune_set(s, "VW", vw);
-    s->groups =
-        batches * ceil_div(p->m, (uint64_t)wgy * tm) * ceil_div(p->n, (uint64_t)wgx * tn * columns);
+    tune_set(s, "MODE", mode);
+    s->groups = batches * ceil_div(p->m, (uint64_t)wgy * tm * (mode > 1 ? mode : 1)) *
+                ceil_div(p->n, (uint64_t)wgx * tn * columns);
 }
 
 static void (*const shape_of[DART_KERNELS])(shaper *) = {

@@ -81,13 +81,16 @@ static inline u32 quotient_(u32 x, u32 d, u32 inverse)
 }
 /* GROUP_INDEX: work-groups counted over the folded axes 0 and 1 (65535 an axis is all a device promises). */
 #define GROUP_INDEX() (WGID(1) * NWG(0) + WGID(0))
+typedef size_t index_t_; /* 64 bits where pointers are: folds into address arithmetic */
+#define INDEX index_t_
 #define UNROLL _Pragma("unroll")
 /* x * y + z, fused where that is fast */
 #define MAD(x, y, z) mad(x, y, z)
 
 /* V is a vector of VW floats where TUNE VW says so (processors), and one float everywhere else and in GLSL.
  * VLOAD/VSTORE need element alignment only; VGATHER takes VW elements `stride` apart; VSPILL writes the lanes to a
- * private array. VBAD counts: 1 in each lane that is NaN or infinite. */
+ * private array; VTRANSPOSE turns a private array of VW vectors, as a matrix, in place. VBAD counts: 1 in each lane
+ * that is NaN or infinite. */
 #ifndef VW
 #define VW 1
 #endif
@@ -103,6 +106,7 @@ static inline u32 quotient_(u32 x, u32 d, u32 inverse)
 #define VSUM(v) (v)
 #define VMAX(v) (v)
 #define VBAD(v) SELECT(ISBAD(v), 1.0f, 0.0f)
+#define VTRANSPOSE(rows)
 #else
 #define V CAT_(float, VW)
 #define VSET(x) ((V)(x))
@@ -110,6 +114,18 @@ static inline u32 quotient_(u32 x, u32 d, u32 inverse)
 #define VSTORE(v, x, i) CAT_(vstore, VW)(v, 0, (x) + (i))
 #define VSPILL(v, lanes) CAT_(vstore, VW)(v, 0, lanes)
 #define VBAD(v) (-CAT_(convert_float, VW)(isnan(v) | isinf(v)))
+/* log2(VW) perfect shuffles of the rows are a transposition */
+#define VTRANSPOSE(rows)                                                                           \
+    UNROLL for (u32 width_ = 1u; width_ < VW; width_ *= 2u) {                                      \
+        V turned_[VW];                                                                             \
+        UNROLL for (u32 e_ = 0u; e_ < VW / 2; e_++) {                                              \
+            turned_[2 * e_].even = rows[e_].lo;                                                    \
+            turned_[2 * e_].odd = rows[e_ + VW / 2].lo;                                            \
+            turned_[2 * e_ + 1].even = rows[e_].hi;                                                \
+            turned_[2 * e_ + 1].odd = rows[e_ + VW / 2].hi;                                        \
+        }                                                                                          \
+        UNROLL for (u32 e_ = 0u; e_ < VW; e_++) rows[e_] = turned_[e_];                            \
+    }
 #define GATHER_2(x, i, s) (x)[i], (x)[(i) + (s)]
 #define GATHER_4(x, i, s) GATHER_2(x, i, s), GATHER_2(x, (i) + 2 * (s), s)
 #define GATHER_8(x, i, s) GATHER_4(x, i, s), GATHER_4(x, (i) + 4 * (s), s)

@@ -85,6 +85,7 @@ u32 quotient_(u32 x, u32 d, u32 inverse)
 }
 /* GROUP_INDEX: work-groups counted over the folded axes 0 and 1 (65535 an axis is all a device promises). */
 #define GROUP_INDEX() (WGID(1) * NWG(0) + WGID(0))
+#define INDEX uint
 #define UNROLL [[unroll]]
 #define MAD(x, y, z) ((x) * (y) + (z))
 

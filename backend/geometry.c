@@ -67,7 +67,8 @@ static void shape_rows(shaper *s, uint64_t rows, uint32_t cols, uint32_t depth)
     s->groups = rows;
     if (has_vectors(s)) {
         tune_set(s, "WGX", 1);
-        tune_set(s, "VW", min_u32(floor_pow2(cols), floor_pow2(min_u32(s->caps->simd, 16))));
+        uint32_t vw = floor_pow2(min_u32(s->caps->simd, 16));
+        tune_set(s, "VW", cols < vw ? 1 : vw);
     } else if (s->caps->on_cpu) {
         uint32_t wanted = 8;
         while (wanted < 256 && (uint64_t)depth * 4 * cols / wanted > 30000) wanted *= 2;
@@ -246,41 +247,34 @@ static void shape_gemm(shaper *s)
     if (has_vectors(s)) {
         uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
         bool dot = ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
-        vw = dot ? simd : min_u32(simd, floor_pow2(p->n));
+        vw = dot || p->n >= simd ? simd : p->n >= 4 ? 4 : 1;
         columns = dot ? 1 : vw;
-        if (!dot) {
-            tm = simd == 8 ? 4 : 8;
-            tn = 2;
-        }
-        tm = min_u32(tm, floor_pow2(p->m));
-        while (tn > 1 && (uint64_t)(tn - 1) * columns >= p->n) tn--;
+        tm = p->m == 1 ? 1 : p->m <= 4 || dot || simd == 8 ? 4 : 8;
+        tn = p->n <= columns ? 1 : dot ? 4 : 2;
         uint64_t others = batches * ceil_div(p->n, tn * columns);
-        while (tm > 2 && others * ceil_div(p->m, tm) < threads) tm /= 2;
-        if (!dot && p->m > tm && (tb == 1 || p->k >= 64)) {
-            mode = 32;
-            while (mode > 1 && (others * ceil_div(p->m, (uint64_t)tm * mode) < 4 * threads ||
-                                   (uint64_t)tm * mode >= 2 * (uint64_t)p->m))
-                mode /= 2;
-            if (mode == 1) mode = tb == 1 ? 2 : 0;
-        } else {
-            mode = dot;
+        if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
+        if (dot) {
+            mode = 1;
+        } else if (p->m > tm && (tb == 1 || p->k >= 64)) {
+            uint32_t enough = 4 * threads;
+            mode = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
+                   : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
+                                                                         : 2;
         }
     } else {
         columns = 1;
+        /* few shapes: each is a compilation on a device seen for the first time */
         uint32_t lanes = group_limit(s, s->caps->on_cpu ? 8 : 64);
-        wgx = s->caps->on_cpu ? lanes : floor_pow2(lanes >= 64 ? 8 : lanes);
-        while (wgx > 1 && (uint64_t)wgx / 2 * tn >= p->n) wgx /= 2;
-        wgy = lanes / wgx;
         uint64_t fill = (uint64_t)threads * (s->caps->on_cpu ? lanes : 128);
-        while (tm * tn > 1 && batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill) {
-            if (tm >= tn)
-                tm /= 2;
-            else
-                tn /= 2;
+        while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||
+                             (p->m < tm && p->n < tn)))
+            tm = tn = tm / 2;
+        if (p->m == 1 || p->n == 1) {
+            tm = p->m == 1 ? 1 : tm;
+            tn = p->n == 1 ? 1 : tn;
         }
-        tm = min_u32(tm, floor_pow2(p->m));
-        tn = min_u32(tn, floor_pow2(p->n));
-        while (wgy > 1 && (uint64_t)wgy / 2 * tm >= p->m) wgy /= 2;
+        wgx = lanes >= 64 && p->n > 2 * tn && p->m > 2 * tm ? 8 : p->n > 2 * tn ? lanes : 1;
+        wgy = lanes / wgx;
     }
     tune_set(s, "WGX", wgx);
     tune_set(s, "WGY", wgy);

@@ -88,13 +88,15 @@ static void copy_strip(const view *v, int axis, const bits *x, bits *y, uint32_t
         }
         size *= v->dim[d];
     }
+    /* Through a small tile: whole lines are read and written, however the strides fall into the
+     * cache. */
+    bits tile[TILE][TILE];
     for (uint64_t i0 = 0; i0 < n; i0 += TILE) {
         uint64_t i1 = cpu_least(n, i0 + TILE);
-        for (uint64_t q = q0; q < q1; q++) {
-            const bits *in = x + from + q;
-            bits *out = y + to + q * axis_size;
-            for (uint64_t i = i0; i < i1; i++) out[i] = in[i * stride];
-        }
+        for (uint64_t i = i0; i < i1; i++)
+            for (uint64_t q = q0; q < q1; q++) tile[q - q0][i - i0] = x[from + i * stride + q];
+        for (uint64_t q = q0; q < q1; q++)
+            memcpy(y + to + q * axis_size + i0, tile[q - q0], (i1 - i0) * sizeof *y);
     }
 }
 

@@ -99,11 +99,13 @@ static dart_status read_lines(const char *path, take_line take, void *context)
 typedef struct report_run {
     const char *dir;
     bool several; /* more than one run on the page: names carry the run's */
+    bool twin;    /* reading the dense twin's logs */
     report_tracks loss, perplexity, speed, penalty, ranks;
     report_marks marks;
     char last_stage[96];
-    json_t *spectra; /* owned: the last line of spectra.jsonl for each weight and bond, first seen
-                        too */
+    double rank_bonds; /* lines that went into the last mean rank */
+    json_t *spectra;   /* owned: the last line of spectra.jsonl for each weight and bond, first seen
+                          too */
 } report_run;
 
 static const char *base_name(const char *dir)
@@ -112,11 +114,10 @@ static const char *base_name(const char *dir)
     return slash && slash[1] ? slash + 1 : dir;
 }
 
-static void track_name(const report_run *r, const json_t *line, const char *suffix, char out[96])
+static void track_name(const report_run *r, const char *suffix, char out[96])
 {
-    const char *row = text_of(line, "row");
-    snprintf(out, 96, "%s%s%s%s", r->several ? base_name(r->dir) : "", r->several ? ": " : "",
-        *row ? row : "run", suffix);
+    snprintf(out, 96, "%.40s%s%s%s", r->several ? base_name(r->dir) : "", r->several ? ": " : "",
+        r->twin ? "dense twin" : "run", suffix);
 }
 
 static dart_status take_metric(void *context, const json_t *line)
@@ -124,40 +125,43 @@ static dart_status take_metric(void *context, const json_t *line)
     report_run *r = context;
     double step = number_of(line, "step");
     if (isnan(step)) return DART_OK;
-    char name[96], valid[96], stage[96];
-    track_name(r, line, "", name);
-    track_name(r, line, ", valid", valid);
-    const struct {
-        const char *key;
-        report_tracks *to;
-        const char *name;
-    } keys[] = {{"loss", &r->loss, name}, {"perplexity", &r->perplexity, name},
-        {"valid_perplexity", &r->perplexity, valid}, {"tokens_per_s", &r->speed, name},
-        {"penalty", &r->penalty, name}};
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
-        double value = number_of(line, keys[k].key);
-        if (!isnan(value)) DART_TRY(tracks_add(keys[k].to, keys[k].name, step, value));
-    }
-    snprintf(stage, sizeof stage, "%s/%s", text_of(line, "row"), text_of(line, "stage"));
-    if (strcmp(stage, r->last_stage) != 0 && r->marks.count < MAX_MARKS &&
-        *text_of(line, "stage")) {
+    char name[96], valid[96];
+    track_name(r, ", training batch", name);
+    track_name(r, ", valid", valid);
+    double loss = number_of(line, "loss"), penalty = number_of(line, "penalty");
+    double perplexity = number_of(line, "valid_ppl");
+    if (!isnan(loss)) DART_TRY(tracks_add(&r->loss, name, step, loss));
+    if (!isnan(penalty) && penalty != 0) DART_TRY(tracks_add(&r->penalty, name, step, penalty));
+    if (!isnan(loss)) DART_TRY(tracks_add(&r->perplexity, name, step, exp(loss)));
+    if (!isnan(perplexity)) DART_TRY(tracks_add(&r->perplexity, valid, step, perplexity));
+    const char *stage = text_of(line, "stage");
+    if (*stage && !r->twin && strcmp(stage, r->last_stage) != 0 && r->marks.count < MAX_MARKS) {
         size_t m = r->marks.count++;
-        snprintf(r->marks.text[m], sizeof r->marks.text[m], "%s", text_of(line, "stage"));
+        snprintf(r->marks.text[m], sizeof r->marks.text[m], "%s", stage);
+        snprintf(r->last_stage, sizeof r->last_stage, "%s", stage);
         r->marks.mark[m] = (report_mark){step, r->marks.text[m]};
-        memcpy(r->last_stage, stage, sizeof stage);
     }
     return DART_OK;
 }
 
-/* One bond's singular values: {"weight", "bond", "sigma": [...]}, on a line of its own or in its
- * array "bonds". */
-static dart_status take_bond(
-    report_run *r, double step, const json_t *bond, double *sum, double *bonds)
+static dart_status take_timing(void *context, const json_t *line)
 {
-    const json_t *sigma = json_object_get(bond, "sigma");
-    if (!json_is_array(sigma)) return DART_OK;
-    char key[160];
-    snprintf(key, sizeof key, "%s, bond %.0f", text_of(bond, "weight"), number_of(bond, "bond"));
+    report_run *r = context;
+    char name[96];
+    track_name(r, "", name);
+    return tracks_add(&r->speed, name, number_of(line, "step"), number_of(line, "tokens_per_s"));
+}
+
+/* One bond's singular values a line. The first and the last seen are kept, and the mean rank of
+ * each step. */
+static dart_status take_spectrum(void *context, const json_t *line)
+{
+    report_run *r = context;
+    const json_t *sigma = json_object_get(line, "sigma");
+    double step = number_of(line, "step");
+    if (!json_is_array(sigma) || isnan(step)) return DART_OK;
+    char key[160], name[96];
+    snprintf(key, sizeof key, "%s, bond %.0f", text_of(line, "weight"), number_of(line, "bond"));
     json_t *entry = json_object_get(r->spectra, key);
     if (!entry) {
         entry = json_object();
@@ -168,45 +172,49 @@ static dart_status take_bond(
     }
     json_object_set(entry, "last", (json_t *)sigma);
     json_object_set_new(entry, "last_step", json_real(step));
-    *sum += (double)json_array_size(sigma);
-    *bonds += 1;
-    return DART_OK;
-}
-
-static dart_status take_spectra(void *context, const json_t *line)
-{
-    report_run *r = context;
-    double step = number_of(line, "step"), sum = 0, bonds = 0;
-    if (isnan(step)) return DART_OK;
-    const json_t *list = json_object_get(line, "bonds");
-    if (json_is_array(list)) {
-        size_t i;
-        json_t *bond;
-        json_array_foreach(list, i, bond) DART_TRY(take_bond(r, step, bond, &sum, &bonds));
-    } else {
-        DART_TRY(take_bond(r, step, line, &sum, &bonds));
+    track_name(r, ", mean rank", name);
+    /* Lines of one step follow each other: a mean grows with them. */
+    report_track *track = r->ranks.count ? &r->ranks.track[0] : NULL;
+    if (track && track->x[track->count - 1] == step) {
+        r->rank_bonds += 1;
+        double *mean = &track->y[track->count - 1];
+        *mean += ((double)json_array_size(sigma) - *mean) / r->rank_bonds;
+        return DART_OK;
     }
-    if (bonds == 0) return DART_OK;
-    char name[96];
-    track_name(r, line, ", mean rank", name);
-    return tracks_add(&r->ranks, name, step, sum / bonds);
+    r->rank_bonds = 1;
+    return tracks_add(&r->ranks, name, step, (double)json_array_size(sigma));
 }
 
-static dart_status read_run(report_run *r)
+static dart_status read_logs(report_run *r, const char *folder)
 {
     char path[4096];
     const struct {
         const char *file;
         take_line take;
         bool needed;
-    } files[] = {{"metrics.jsonl", take_metric, true}, {"spectra.jsonl", take_spectra, false}};
-    r->spectra = json_object();
-    if (!r->spectra) return dart_fail(DART_MEMORY, "out of memory");
-    for (size_t i = 0; i < 2; i++) {
-        if (snprintf(path, sizeof path, "%s/%s", r->dir, files[i].file) >= (int)sizeof path)
+    } files[] = {{"metrics.jsonl", take_metric, true}, {"timing.jsonl", take_timing, false},
+        {"spectra.jsonl", take_spectrum, false}};
+    for (size_t i = 0; i < 3; i++) {
+        if (r->twin && i == 2) continue; /* dense weights have no bonds */
+        if (snprintf(path, sizeof path, "%s%s/%s", r->dir, folder, files[i].file) >=
+            (int)sizeof path)
             return dart_fail(DART_INPUT, "the path %.200s... is too long", r->dir);
         if (dart_file_exists(path) || files[i].needed) DART_TRY(read_lines(path, files[i].take, r));
     }
+    return DART_OK;
+}
+
+static dart_status read_run(report_run *r)
+{
+    char path[4096];
+    r->spectra = json_object();
+    if (!r->spectra) return dart_fail(DART_MEMORY, "out of memory");
+    DART_TRY(read_logs(r, ""));
+    snprintf(path, sizeof path, "%s/dense-twin/metrics.jsonl", r->dir);
+    if (!dart_file_exists(path)) return DART_OK;
+    r->twin = true;
+    DART_TRY(read_logs(r, "/dense-twin"));
+    r->twin = false;
     return DART_OK;
 }
 
@@ -325,13 +333,12 @@ static void cell(FILE *out, double value, int digits)
         fputs("<td>-</td>", out);
 }
 
-/* The result table that training left in result.json; nothing if the run has not finished. */
+/* The result table that training left in table.json; nothing if the run has not finished. */
 static void write_table(const report_run *r, FILE *out)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/result.json", r->dir);
-    json_t *result = json_load_file(path, 0, NULL);
-    const json_t *rows = json_object_get(result, "rows");
+    snprintf(path, sizeof path, "%s/table.json", r->dir);
+    json_t *rows = json_load_file(path, 0, NULL);
     if (json_array_size(rows)) {
         fputs("<table><tr><th></th><th>parameters</th><th>compressed "
               "layers</th><th>ratio</th><th>ranks min / mean / "
@@ -341,28 +348,27 @@ static void write_table(const report_run *r, FILE *out)
         json_t *row;
         json_array_foreach(rows, i, row)
         {
-            bool compressed = number_of(row, "compressed_parameters") > 0;
+            bool compressed = number_of(row, "compressed_params") > 0;
             fputs("<tr><td>", out);
             report_escape(text_of(row, "name"), out);
             fputs("</td>", out);
-            cell(out, number_of(row, "parameters"), 0);
-            cell(out, compressed ? number_of(row, "compressed_parameters") : NAN, 0);
+            cell(out, number_of(row, "params"), 0);
+            cell(out, compressed ? number_of(row, "compressed_params") : NAN, 0);
             cell(out, compressed ? number_of(row, "compression") : NAN, 2);
             if (number_of(row, "rank_max") > 0)
                 fprintf(out, "<td>%.0f / %.1f / %.0f</td>", number_of(row, "rank_min"),
                     number_of(row, "rank_mean"), number_of(row, "rank_max"));
             else
                 fputs("<td>-</td>", out);
-            cell(out, number_of(row, "valid_perplexity"), 2);
-            cell(out, number_of(row, "test_perplexity"), 2);
-            cell(out, number_of(row, "tokens_per_second"), 0);
+            cell(out, number_of(row, "valid_ppl"), 2);
+            cell(out, number_of(row, "test_ppl"), 2);
+            cell(out, number_of(row, "tokens_per_s"), 0);
             cell(out, number_of(row, "seconds"), 1);
             fputs("</tr>\n", out);
         }
-        fprintf(out, "</table>\n<p>device %s, %.0f steps</p>\n", text_of(result, "device"),
-            number_of(result, "steps"));
+        fputs("</table>\n", out);
     }
-    json_decref(result);
+    json_decref(rows);
 }
 
 static void write_recipe(const report_run *r, FILE *out)

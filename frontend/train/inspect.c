@@ -1,0 +1,216 @@
+/* dart_inspect: what a recipe (or a trained model's) becomes before anything runs: graph, plan,
+ * memory, ranks, paths.
+ */
+#include "inspect.h"
+#include "dart.h"
+#include "recipe.h"
+#include "run.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_VOCAB = 10000 };
+
+/* A model and the session that would run it, without memory on the device. */
+typedef struct view {
+    dart_run run;
+    dart_checkpoint checkpoint;
+    dart_vocab vocab;
+    dart_corpus corpus; /* owns the vocabulary when there is no checkpoint */
+} view;
+
+static void view_close(view *v)
+{
+    dart_device *device = v->run.device;
+    dart_run_free(&v->run);
+    dart_device_close(device);
+    dart_corpus_free(&v->corpus);
+    dart_vocab_free(&v->vocab);
+    dart_checkpoint_close(&v->checkpoint);
+}
+
+/* A fresh model: its vocabulary is as set, or the corpus's, or 10,000 for a recipe that names none.
+ */
+static dart_status fresh_model(const dart_recipe *recipe, view *v, uint32_t *out_vocab)
+{
+    dart_run *run = &v->run;
+    DART_TRY(dart_recipe_copy(recipe, &run->recipe));
+    dart_recipe_settings(run->recipe, &run->set);
+    DART_TRY(dart_device_for(&run->set, &run->device));
+    *out_vocab = run->set.vocab_size ? (uint32_t)run->set.vocab_size : DEFAULT_VOCAB;
+    if (*run->set.dataset || *run->set.text) {
+        DART_TRY(dart_corpus_for(&run->set, NULL, &v->corpus));
+        *out_vocab = v->corpus.vocab.size;
+    }
+    dart_model_config config;
+    DART_TRY(dart_config_from(&run->set, *out_vocab, &config));
+    return dart_model_new(&config, NULL, &run->model);
+}
+
+static dart_status stored_model(
+    const dart_recipe *recipe, const char *model_path, view *v, uint32_t *out_vocab)
+{
+    dart_run *run = &v->run;
+    DART_TRY(dart_model_open(model_path, recipe, NULL, &v->checkpoint, &run->recipe));
+    dart_recipe_settings(run->recipe, &run->set);
+    DART_TRY(dart_vocab_load(&v->checkpoint, &v->vocab));
+    DART_TRY(dart_device_for(&run->set, &run->device));
+    v->corpus.vocab.size = *out_vocab = v->vocab.size;
+    run->corpus = &v->corpus;
+    return dart_run_load(run, &v->checkpoint, false, false);
+}
+
+static dart_status view_open(
+    const dart_recipe *recipe, const char *model_path, bool graphs, view *v)
+{
+    dart_session_options options;
+    uint32_t vocab;
+    DART_TRY(
+        model_path ? stored_model(recipe, model_path, v, &vocab) : fresh_model(recipe, v, &vocab));
+    if (!graphs) return DART_OK;
+    DART_TRY(dart_session_options_from(&v->run.set, vocab, &options));
+    options.train = options.eval = true;
+    options.logits = false;
+    return dart_session_new(NULL, &v->run.device->caps, v->run.model, &options, &v->run.session);
+}
+
+/* ---- memory ---- */
+
+static double mib(uint64_t words, uint32_t word)
+{
+    return (double)words * word / 1048576;
+}
+
+static json_t *part_json(const char *name, const dart_plan_stats *s, const dart_caps *caps)
+{
+    json_t *kernels = json_object();
+    for (uint32_t k = 0; k < DART_KERNELS; k++) {
+        if (s->launches_by_kernel[k])
+            json_object_set_new(kernels, dart_kernel_info_of((dart_kernel)k)->name,
+                json_integer(s->launches_by_kernel[k]));
+    }
+    uint64_t word = caps->word;
+    return json_pack("{s:s, s:I, s:I, s:f, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:f, s:o}", "program",
+        name, "planned_bytes", (json_int_t)(s->planned_words * word), "bound_bytes",
+        (json_int_t)(s->bound_words * word), "ratio",
+        s->bound_words ? (double)s->planned_words / (double)s->bound_words : 1.0, "bound_at",
+        s->bound_at, "region_bytes", (json_int_t)(s->region_words * word), "largest_binding_bytes",
+        (json_int_t)(s->largest_binding_words * word), "binding_limit_bytes",
+        (json_int_t)caps->max_binding, "windows", (int)s->windows, "launches", (int)s->launches,
+        "barriers", (int)s->barriers, "flops", s->flops, "launches_by_kernel", kernels);
+}
+
+static json_t *memory_json(const view *v)
+{
+    json_t *list = json_array();
+    for (int p = 0; p < DART_PARTS; p++) {
+        const dart_plan *plan = v->run.session->part[p].plan;
+        if (plan)
+            json_array_append_new(
+                list, part_json(dart_part_name(p), dart_plan_stats_of(plan), &v->run.device->caps));
+    }
+    return list;
+}
+
+static void memory_text(const view *v, FILE *out)
+{
+    const dart_caps *caps = &v->run.device->caps;
+    uint64_t total, compressed, dense;
+    char id[32];
+    dart_model_count(v->run.model, &total, &compressed, &dense);
+    fprintf(out, "model: %" PRIu64 " parameters", total);
+    if (compressed)
+        fprintf(out, ", %" PRIu64 " in compressed layers (%" PRIu64 " dense, ratio %.2f)",
+            compressed, dense, (double)dense / (double)compressed);
+    fprintf(out, "\ndevice: %s, %s\n", dart_device_id(v->run.device, id), caps->name);
+    for (int p = 0; p < DART_PARTS; p++) {
+        if (!v->run.session->part[p].plan) continue;
+        const dart_plan_stats *s = dart_plan_stats_of(v->run.session->part[p].plan);
+        fprintf(out, "%s: %" PRIu32 " launches, %" PRIu32 " barriers, %.3f GFLOP\n",
+            dart_part_name(p), s->launches, s->barriers, 1e-9 * s->flops);
+        fprintf(out,
+            "  planned peak %.2f MiB in %" PRIu32
+            " window%s, lower bound %.2f MiB (at %s), ratio %.3f\n",
+            mib(s->planned_words, caps->word), s->windows, s->windows == 1 ? "" : "s",
+            mib(s->bound_words, caps->word), s->bound_at,
+            s->bound_words ? (double)s->planned_words / (double)s->bound_words : 1.0);
+        fprintf(out,
+            "  regions (parameters, gradients, moments, inputs) %.2f MiB; largest binding %.2f MiB "
+            "of ",
+            mib(s->region_words, caps->word), mib(s->largest_binding_words, caps->word));
+        if (caps->max_binding)
+            fprintf(out, "%.0f MiB allowed\n", (double)caps->max_binding / 1048576);
+        else
+            fprintf(out, "any size\n");
+    }
+}
+
+/* ---- graph and plan: text that parses back; JSON wraps it by program ---- */
+
+static dart_status programs(const view *v, bool plan, bool json, FILE *out)
+{
+    json_t *object = json_object();
+    dart_status status = DART_OK;
+    for (int p = 0; p < DART_PARTS; p++) {
+        const dart_part *part = &v->run.session->part[p];
+        if (!part->plan) continue;
+        char *text = NULL;
+        size_t size = 0;
+        FILE *to = open_memstream(&text, &size);
+        if (!to) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+        if (plan)
+            dart_plan_print(part->plan, to);
+        else
+            dart_graph_print(part->graph, to);
+        int closed = fclose(to);
+        if (closed == 0 && json)
+            json_object_set_new(object, dart_part_name(p), json_string(text));
+        else if (closed == 0)
+            fprintf(out, "# %s\n%s", dart_part_name(p), text);
+        free(text);
+        if (closed != 0) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    }
+    if (json) {
+        json_dumpf(object, out, JSON_INDENT(2));
+        fputc('\n', out);
+    }
+done:
+    json_decref(object);
+    return status;
+}
+
+dart_status dart_inspect(
+    const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out)
+{
+    static const char *const known[] = {"graph", "plan", "memory", "ranks", "paths"};
+    size_t k = 0;
+    while (k < 5 && strcmp(what, known[k]) != 0) k++;
+    if (k == 5)
+        return dart_fail(
+            DART_USAGE, "inspect knows graph, plan, memory, ranks and paths, not '%s'", what);
+    view v = {0};
+    json_t *result = NULL;
+    dart_status status = DART_OK;
+    DART_GOTO(view_open(recipe, model_path, k < 3, &v));
+    if (k < 2) {
+        status = programs(&v, k == 1, json, out);
+        goto done;
+    }
+    dart_cost cost = dart_cost_for(&v.run.device->caps);
+    uint32_t rows = (uint32_t)(v.run.set.batch_size * v.run.set.context);
+    if (k == 2 && !json) memory_text(&v, out);
+    if (k == 2 && json) result = memory_json(&v);
+    if (k == 3) DART_GOTO(inspect_ranks(v.run.model, &result));
+    if (k == 4) DART_GOTO(inspect_paths(v.run.model, rows, &cost, &result));
+    if (json) {
+        json_dumpf(result, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+        fputc('\n', out);
+    } else if (k > 2) {
+        (k == 3 ? inspect_ranks_text : inspect_paths_text)(result, out);
+    }
+done:
+    json_decref(result);
+    view_close(&v);
+    return status;
+}

@@ -19,7 +19,7 @@ static json_t *device_json(const dart_device_info *d)
         "max_alloc", (json_int_t)d->max_alloc, "max_invocations", (int)d->max_invocations,
         "max_shared", (int)d->max_shared, "max_buffers", (int)d->max_buffers, "subgroup",
         (int)d->subgroup, "threads", (int)d->threads, "storage16", d->storage16, "arith16",
-        d->arith16);
+        d->arith16, "on_cpu", d->on_cpu);
 }
 
 static void uint_text(char out[64], uint32_t value)
@@ -75,8 +75,14 @@ static dart_status run(cli_call *cli)
     dart_status status = DART_OK;
     if (cli_flag(cli, "json")) {
         json_t *list = json_array();
-        for (size_t i = 0; i < count; i++) json_array_append_new(list, device_json(&info[i]));
-        status = cli_json(list, stdout);
+        for (size_t i = 0; i < count && status == DART_OK; i++) {
+            if (json_array_append_new(list, device_json(&info[i])) != 0)
+                status = dart_fail(DART_FAILED, "cannot write %s as JSON", info[i].id);
+        }
+        if (status == DART_OK)
+            status = cli_json(list, stdout);
+        else
+            json_decref(list);
     } else {
         status = print_text(info, count);
     }

@@ -88,7 +88,7 @@ dart_status dart_exec_new(const dart_plan *plan, dart_device *device, const dart
         exec->kept[i] = plan->kept[i];
         DART_GOTO(translate(exec, memory, &exec->kept[i].slice));
     }
-    memcpy(list, plan->list, plan->count * sizeof *list);
+    if (plan->count) memcpy(list, plan->list, plan->count * sizeof *list);
     for (uint32_t i = 0; i < plan->count; i++)
         for (uint32_t b = 0; b < list[i].buffers; b++)
             DART_GOTO(translate(exec, memory, &list[i].buf[b]));

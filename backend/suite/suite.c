@@ -21,7 +21,7 @@ enum {
     GUARDS = 64,
     NORMALS = 65521
 };
-#define GUARD UINT32_C(0x7fc5a5a5)
+#define GUARD(place) (UINT32_C(0x7fc00001) + (uint32_t)(place) % 0x3ffff0)
 #define NAN_WORD UINT32_C(0x7fc00000)
 
 const uint32_t suite_sizes[5] = {1, 3, 31, 33, 257};
@@ -220,7 +220,7 @@ static void set_guards(suite *s)
     uint64_t at = 0;
     for (uint32_t i = 0; i <= s->tensor_count; i++) {
         uint64_t end = i < s->tensor_count ? s->tensors[i].start : s->used;
-        for (; at < end; at++) s->before[at] = GUARD;
+        for (; at < end; at++) s->before[at] = GUARD(at);
         if (i < s->tensor_count) at += s->tensors[i].words;
     }
 }

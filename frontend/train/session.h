@@ -75,7 +75,7 @@ DART_NODISCARD dart_status dart_session_read(dart_session *session, float *param
 typedef struct dart_step_scalars {
     uint64_t seed, step; /* step: counts from 0; names the dropout mask and the batches */
     uint64_t adam_step;  /* counts from 1 since the moments were zero */
-    double lr, penalty;  /* penalty: lambda times lr over the largest lr */
+    double lr, penalty;  /* penalty: lambda times lr */
 } dart_step_scalars;
 typedef struct dart_step_result {
     float loss, grad_norm, penalty;

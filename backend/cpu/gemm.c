@@ -11,7 +11,7 @@
 
 /* split[0]: rows of a part; split[1]: columns of a part; split[2]: parts of k, summed in order in
  * phase 1; split[3]: matrices of the batch in one task. */
-enum { SMALL = 6 * 6 * 6, LEAST = 2 << 20, MOST = 32 << 20, K_PART = 512 };
+enum { SMALL = 6 * 6 * 6, LEAST = 2 << 20, ENOUGH = 32 << 20, MOST = 128 << 20, K_PART = 512 };
 
 static uint64_t batches(const gemm_params *p)
 {
@@ -25,7 +25,8 @@ static void plan(cpu_work *work)
     uint64_t tasks = batch, parts = 1, together = 1;
     uint64_t flops = 2 * rows * cols * p->k;
     /* Halving the longer side repacks least. Few parts are enough where each is already long. */
-    while ((tasks < 4 && flops > LEAST) || (tasks < 32 && flops > MOST)) {
+    while ((tasks < 4 && flops > LEAST) || (tasks < 8 && flops > ENOUGH) ||
+           (tasks < 32 && flops > MOST)) {
         uint64_t *side = rows > cols ? &rows : &cols;
         if (*side < 256) break;
         *side = dart_round_up((*side + 1) / 2, 16);

@@ -115,6 +115,29 @@ static bool aligned(const dart_lowering *low, int64_t offset)
     return !align || (uint64_t)offset * low->caps->word % align == 0;
 }
 
+static bool overlaps(const dart_node_info *a, const dart_node_info *b)
+{
+    return a->i[0] == b->i[0] && a->i[1] < b->i[1] + (int64_t)dart_shape_words(&b->shape) &&
+           b->i[1] < a->i[1] + (int64_t)dart_shape_words(&a->shape);
+}
+
+/* The leaf that `node` reads (or overwrites) as input i, if it overlaps `leaf`. */
+static bool touches(
+    const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
+{
+    const dart_node_info *root = get(low, low->root[get(low, node)->in[i]]);
+    return root->op == DART_OP_leaf && overlaps(root, leaf);
+}
+
+static bool in_place_map(
+    const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
+{
+    const dart_node_info *info = get(low, node), *root = get(low, low->root[info->in[i]]);
+    return dart_op_info_of(info->op)->map && words(low, info->in[i]) == words(low, node) &&
+           root->i[1] == leaf->i[1] &&
+           dart_shape_words(&root->shape) == dart_shape_words(&leaf->shape);
+}
+
 /* Words that a sum may be accumulated into: made by a node before `from`, not read from then on but
  * by the sum. */
 static bool can_take(
@@ -179,40 +202,49 @@ static dart_status fold_rows(
     return DART_OK;
 }
 
+/* store(leaf, add(leaf, contract)): the contract adds into the leaf, if nobody else touches it
+ * meanwhile. */
+static dart_status fold_leaf(
+    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+{
+    const dart_node_info *info = get(low, sum);
+    dart_node root = low->root[info->in[!side]],
+              contract = contract_behind(low, info->in[side], uses);
+    const dart_node_info *leaf = get(low, root);
+    bool good = false;
+    if (!contract || uses[sum] != 1 || leaf->op != DART_OP_leaf || leaf->dtype != DART_F32 ||
+        words(low, root) != words(low, sum) || !aligned(low, leaf->i[1]))
+        return DART_OK;
+    dart_node store = sum + 1;
+    while (store <= low->count &&
+           (get(low, store)->op != DART_OP_store || get(low, store)->in[1] != sum))
+        store++;
+    if (store > low->count) return DART_OK;
+    const dart_node_info *to = get(low, get(low, store)->in[0]);
+    if (!overlaps(leaf, to) || leaf->i[1] != to->i[1] || words(low, store) != words(low, sum))
+        return DART_OK;
+    for (dart_node n = contract; n < store; n++)
+        for (uint32_t i = 0; n != sum && reads(low, n) && i < get(low, n)->inputs; i++)
+            if (touches(low, n, i, leaf)) return DART_OK;
+    DART_TRY(accumulates(low, contract, &good));
+    if (!good) return DART_OK;
+    accumulate(low, contract, root, 0, sum, kept);
+    low->alias[sum] = info->in[!side];
+    return DART_OK;
+}
+
 static dart_status fold_add(dart_lowering *low, dart_node sum, const uint32_t *uses, bool *kept)
 {
     const dart_node_info *info = get(low, sum);
     if (words(low, info->in[0]) != words(low, info->in[1])) return DART_OK;
     for (int side = 0; side < 2 && !low->alias[sum]; side++) {
         DART_TRY(fold_contract(low, sum, side, uses, kept));
+        if (!low->alias[sum]) DART_TRY(fold_leaf(low, sum, side, uses, kept));
         if (!low->alias[sum]) DART_TRY(fold_rows(low, sum, side, uses, kept));
     }
     /* reshapes and scales between the two show the same words */
     if (low->alias[sum]) find_roots(low);
     return DART_OK;
-}
-
-static bool overlaps(const dart_node_info *a, const dart_node_info *b)
-{
-    return a->i[0] == b->i[0] && a->i[1] < b->i[1] + (int64_t)dart_shape_words(&b->shape) &&
-           b->i[1] < a->i[1] + (int64_t)dart_shape_words(&a->shape);
-}
-
-/* The leaf that `node` reads (or overwrites) as input i, if it overlaps `leaf`. */
-static bool touches(
-    const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
-{
-    const dart_node_info *root = get(low, low->root[get(low, node)->in[i]]);
-    return root->op == DART_OP_leaf && overlaps(root, leaf);
-}
-
-static bool in_place_map(
-    const dart_lowering *low, dart_node node, uint32_t i, const dart_node_info *leaf)
-{
-    const dart_node_info *info = get(low, node), *root = get(low, low->root[info->in[i]]);
-    return dart_op_info_of(info->op)->map && words(low, info->in[i]) == words(low, node) &&
-           root->i[1] == leaf->i[1] &&
-           dart_shape_words(&root->shape) == dart_shape_words(&leaf->shape);
 }
 
 /* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then

@@ -426,9 +426,11 @@ static dart_status lower_contract(dart_lowering *low, dart_node node, const dart
 
 static dart_status lower_store(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
-    low->value[node] = in(low, info, 0);
+    dart_value to = in(low, info, 0), from = in(low, info, 1);
+    low->value[node] = to;
+    if (from.storage == to.storage && from.offset == to.offset) return DART_OK; /* there already */
     if (low->target[low->root[info->in[1]]] == info->in[0]) return DART_OK;
-    return dart_emit_copy(low, node, in(low, info, 1), 0, in(low, info, 0));
+    return dart_emit_copy(low, node, from, 0, to);
 }
 
 /* Words that one launch may take of a long flat tensor, `reserve` of a binding being needed for

@@ -127,6 +127,7 @@ static dart_node grow(maker *m)
         bool early = draw(&m->state, 4) == 0, late = draw(&m->state, 3) == 0;
         dart_node made = draw(&m->state, 2) ? product(m, x) : dart_affine(g, x, 1.5, 0.125);
         dart_node old = early ? dart_affine(g, place, 2, 0) : 0;
+        if (draw(&m->state, 4) == 0) made = dart_add(g, place, made); /* accumulation */
         dart_store(g, place, made);
         if (late) made = dart_add(g, made, place);
         return old ? dart_add(g, made, old) : made;

@@ -5,6 +5,8 @@
 #include <string.h>
 
 enum { MAX_WINDOWS = 256, PROMOTIONS = 48 };
+/* Comparisons that one order may cost: bounds the planning time of long graphs. */
+static const double effort = 2e8;
 
 /* ---- placing ---- */
 
@@ -186,9 +188,12 @@ dart_status dart_layout_blocks(
     DART_GOTO(status);
     DART_GOTO(lower_bound(blocks, count, launches, out));
     out->peak = UINT64_MAX;
-    for (int which = 0; which < ORDERS && out->peak > out->bound; which++) {
+    const uint64_t enough = out->bound + out->bound / 128;
+    const double affordable = 1 + effort / ((double)count * count);
+    const uint32_t rounds = affordable < PROMOTIONS ? (uint32_t)affordable : PROMOTIONS;
+    for (int which = 0; which < ORDERS && out->peak > enough; which++) {
         set_order(&p, which, ranks);
-        for (uint32_t round = 0; round < PROMOTIONS && out->peak > out->bound; round++) {
+        for (uint32_t round = 0; round < rounds && out->peak > enough; round++) {
             uint64_t peak = 0;
             DART_GOTO(place_all(&p, &peak));
             if (peak < out->peak) keep_best(&p, peak, best, out);

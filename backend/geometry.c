@@ -97,10 +97,19 @@ static void shape_stride(shaper *s, uint64_t items)
 static void shape_map(shaper *s)
 {
     const map_params *p = (const map_params *)s->launch->param;
-    uint32_t wgx = group_limit(s, 64), per = s->caps->on_cpu ? 16 : 4;
+    uint32_t wgx = group_limit(s, 64), per = s->caps->on_cpu ? 16 : 4, vw = 1;
+    if (has_vectors(s)) {
+        uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16)), bc = tune_of(s, "BC");
+        if (p->n >= simd && (bc == 0 || (bc == 1 && p->bmod % simd == 0))) {
+            vw = simd;
+            wgx = 1;
+            per = 64;
+        }
+    }
     tune_set(s, "WGX", wgx);
     tune_set(s, "PER", per);
-    s->groups = ceil_div(p->n, (uint64_t)wgx * per);
+    tune_set(s, "VW", vw);
+    s->groups = ceil_div(p->n, (uint64_t)wgx * per * vw);
 }
 
 /* A processor copies whole runs of the last dim: PoCL 10x, lavapipe 2x faster than by single words.

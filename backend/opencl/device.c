@@ -274,7 +274,6 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
     DART_GOTO(opencl_status(device, error, "creating a context"));
     device->queue = clCreateCommandQueue(device->context, id, 0, &error);
     DART_GOTO(opencl_status(device, error, "creating a queue"));
-    find_recorder(device, platform);
     dart_caps_limit(&device->base.caps, limits);
     if (limits) {
         /* A profile stands in for a small GPU: kernels take the shapes that they would have there.
@@ -282,6 +281,8 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
         device->base.caps.simd = 0;
         device->base.caps.on_cpu = false;
     }
+    /* measured on PoCL 3.1: 3.3 us a launch from a command buffer, 1.5 us from an enqueue */
+    if (!device->base.caps.on_cpu) find_recorder(device, platform);
     *out_device = &device->base;
     return DART_OK;
 done:

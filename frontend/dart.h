@@ -108,6 +108,7 @@ typedef struct dart_bench_options {
     const char *format;  /* "md" or "json" */
     uint32_t repeats;
     bool reference; /* measure cpu too, to compare the results with it, where it is not among the devices */
+    bool profile;   /* step and infer: also the time of each kernel, launch by launch */
 } dart_bench_options;
 /* step and infer run the recipe's model on random tokens; its vocab_size 0 means 10,000. */
 DART_NODISCARD dart_status dart_bench(

@@ -8,6 +8,7 @@ static const dart_option options[] = {
     {"format", "", "md|json", "md", "", "output"},
     {"reference", "", "bool", "true", "",
         "compare with cpu also where it is not among the devices"},
+    {"profile", "", "bool", "false", "", "step and infer: also the time of each kernel"},
     {NULL},
 };
 
@@ -19,7 +20,8 @@ static dart_status run(cli_call *cli)
         .tests = cli_text(cli, "test"),
         .format = cli_text(cli, "format"),
         .repeats = (uint32_t)repeats,
-        .reference = cli_flag(cli, "reference")};
+        .reference = cli_flag(cli, "reference"),
+        .profile = cli_flag(cli, "profile")};
     return dart_bench(cli->recipe, &how, stdout);
 }
 

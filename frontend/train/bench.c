@@ -198,6 +198,43 @@ static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
     }
 }
 
+static double profile_sum(const bench_row *row)
+{
+    double sum = 0;
+    for (uint32_t k = 0; k < DART_KERNELS; k++) sum += row->kernel_ms[k];
+    return sum;
+}
+
+static void print_profiles(const bench_rows *rows, FILE *out)
+{
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const bench_row *r = &rows->row[i];
+        double sum = profile_sum(r);
+        if (sum <= 0) continue;
+        fprintf(out,
+            "\n| %s on %s: kernel | launches | ms | share |\n| --- | ---: | ---: | ---: |\n",
+            r->test, r->device);
+        for (uint32_t k = 0; k < DART_KERNELS; k++) {
+            if (r->kernel_launches[k])
+                fprintf(out, "| %s | %" PRIu32 " | %.2f | %.1f %% |\n",
+                    dart_kernel_info_of((dart_kernel)k)->name, r->kernel_launches[k],
+                    r->kernel_ms[k], 100 * r->kernel_ms[k] / sum);
+        }
+    }
+}
+
+static json_t *profile_json(const bench_row *row)
+{
+    json_t *object = json_object();
+    for (uint32_t k = 0; k < DART_KERNELS; k++) {
+        if (row->kernel_launches[k])
+            json_object_set_new(object, dart_kernel_info_of((dart_kernel)k)->name,
+                json_pack("{s:i, s:f}", "launches", (int)row->kernel_launches[k], "ms",
+                    row->kernel_ms[k]));
+    }
+    return object;
+}
+
 static json_t *number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
@@ -209,12 +246,13 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
         json_array_append_new(list,
-            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:i, s:o, s:s}", "test",
-                r->test, "what", r->what, "device", r->device, "tokens_per_second",
+            json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:i, s:o, s:s, s:o}",
+                "test", r->test, "what", r->what, "device", r->device, "tokens_per_second",
                 number(r->tokens_per_s), "sd", number(r->sd), "ms", number(r->ms), "gflops",
                 number(r->gflops), "planned_bytes", (json_int_t)r->planned_bytes, "actual_bytes",
                 (json_int_t)r->actual_bytes, "launches", (int)r->launches, "submits",
-                (int)r->submits, "difference", number(r->difference), "note", r->note));
+                (int)r->submits, "difference", number(r->difference), "note", r->note, "kernels",
+                profile_json(r)));
     }
     json_t *json = json_pack(
         "{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
@@ -255,6 +293,7 @@ dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *opti
         status = print_json(rows, repeats, out);
     else
         print_markdown(rows, repeats, out);
+    if (!json) print_profiles(rows, out);
 done:
     free(rows);
     return status;

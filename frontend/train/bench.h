@@ -15,7 +15,9 @@ typedef struct bench_row {
     uint64_t planned_bytes, actual_bytes;
     uint32_t launches, submits; /* of one step */
     double difference; /* largest against cpu, relative to the largest value; NaN: not comparable */
-    char note[160];    /* why there are no figures, else "" */
+    double kernel_ms[DART_KERNELS]; /* with options->profile: one step's, by kernel; else 0 */
+    uint32_t kernel_launches[DART_KERNELS];
+    char note[160]; /* why there are no figures, else "" */
 } bench_row;
 
 typedef struct bench_rows {

@@ -112,6 +112,26 @@ static dart_status one(subject *s, bool infer, uint32_t i, double *out_tokens)
     return DART_OK;
 }
 
+/* Replays each program of a step once more with a clock around every launch. */
+static dart_status profile(const dart_session *session, bench_row *row)
+{
+    for (int p = 0; p < DART_PARTS; p++) {
+        if (!session->part[p].exec) continue;
+        uint32_t count;
+        const dart_launch *list = dart_plan_launches(session->part[p].plan, &count);
+        double *seconds = dart_calloc(count, sizeof *seconds);
+        if (!seconds) return DART_MEMORY;
+        dart_status status = dart_exec_run(session->part[p].exec, seconds);
+        for (uint32_t i = 0; i < count && status == DART_OK; i++) {
+            row->kernel_ms[list[i].kernel] += 1e3 * seconds[i];
+            row->kernel_launches[list[i].kernel]++;
+        }
+        free(seconds);
+        DART_TRY(status);
+    }
+    return DART_OK;
+}
+
 dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
     dart_device *device, bool infer, bench_reference *reference, bench_rows *rows)
 {
@@ -144,6 +164,7 @@ dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *opt
     row->difference = infer ? bench_reference_compare(reference, 0, s.session->rows,
                                   (uint64_t)s.session->options.batch * s.session->options.time)
                             : bench_reference_compare(reference, 0, s.losses, WARM_UP + repeats);
+    if (options->profile) status = profile(s.session, row);
 done:
     subject_close(&s);
     return status;

@@ -219,6 +219,8 @@ dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out)
     for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
         const dart_option *o = &dart_recipe_rows[i].option;
         if (!whole && !strcmp(o->section, "run")) continue;
+        /* These two are about one call, not about the run. */
+        if (!strcmp(o->key, "resume") || !strcmp(o->key, "force")) continue;
         if (strcmp(section, o->section)) fprintf(text, "%s:\n", section = o->section);
         fprintf(text, "  %s: ", o->key);
         print_value(text, i, recipe->value[i]);

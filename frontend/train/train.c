@@ -364,16 +364,18 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     dart_device *device = NULL;
     dart_corpus corpus = {0};
     dart_settings set;
-    char dir[DART_RUN_PATH], twin_dir[DART_RUN_PATH];
+    char dir[DART_RUN_PATH], twin_dir[DART_RUN_PATH], path[DART_RUN_PATH];
     *out = (dart_result){0};
     dart_recipe_settings(given, &set);
-    /* Data first: what is wrong there shows at once, and nothing is left behind. */
-    if (set.dataset[0] || set.text[0] || !set.resume)
-        DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    /* Data first: what is wrong there shows at once, and nothing is left behind. A resumed run
+     * knows its own. */
+    if (!set.resume) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
     DART_GOTO(prepare_dir(given, &recipe, dir));
     dart_recipe_settings(recipe, &set);
-    if (!corpus.tokens[DART_TRAIN]) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    if (set.resume) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
     DART_GOTO(dart_device_for(&set, &device));
+    DART_GOTO(subfolder(path, dir, "recipe.yaml"));
+    DART_GOTO(dart_recipe_save(recipe, path));
     snprintf(out->run_dir, sizeof out->run_dir, "%s", dir);
     dart_device_id(device, out->device);
     bool compressed =

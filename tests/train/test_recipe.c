@@ -144,7 +144,7 @@ static void test_yaml(void **state)
     assert_string_equal(stage[1].set.reg, "bond-nuclear");
     assert_true(stage[1].set.lambda_reg == 0.02 && stage[2].set.threshold == 0.2);
     assert_true(stage[0].set.learning_rate == 3e-4 && stage[3].set.learning_rate == 1e-4);
-    assert_true(stage[1].set.learning_rate == 1e-3);
+    assert_true(stage[1].set.learning_rate == 2e-3);
     assert_int_equal(stage[3].set.seed, 7);
 
     /* What is saved loads back to the same, twice over. */

@@ -315,6 +315,35 @@ static void test_resume(void **state)
     assert_true(resumes >= 27);
 }
 
+/* A run with a dense twin, stopped inside the twin and again inside the run itself. */
+static void test_resume_twin(void **state)
+{
+    (void)state;
+    dart_result whole, part;
+    watch w = {0};
+    dart_recipe *recipe = tiny("cpu", in("twin-whole"));
+    set(recipe, "dense_twin", "true");
+    assert_int_equal(train(recipe, &w, &whole), DART_OK);
+    set(recipe, "out", in("twin-part"));
+    w = (watch){.stop_at = 9};
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    dart_recipe_free(recipe);
+    /* --resume and --out are enough: the rest is known. */
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    set(recipe, "out", in("twin-part"));
+    set(recipe, "resume", "true");
+    w = (watch){.stop_at = 13}; /* of the twin, which is what comes next */
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    w = (watch){.stop_at = 5}; /* of the run */
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, &part), DART_OK);
+    assert_same_run(in("twin-whole"), in("twin-part"));
+    assert_int_equal(part.rows, 4);
+    for (int i = 0; i < 4; i++) assert_true(whole.row[i].test_ppl == part.row[i].test_ppl);
+    dart_recipe_free(recipe);
+}
+
 /* Two runs with the same seed are the same bits; another seed is another run. */
 static void test_repeatable(void **state)
 {
@@ -551,9 +580,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
         cmocka_unit_test(test_no_allocation_in_a_step), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_divergence),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_damaged_checkpoint),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_compare)};
+        cmocka_unit_test(test_resume_twin), cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_divergence), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_compare)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

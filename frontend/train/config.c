@@ -100,7 +100,8 @@ dart_status dart_session_options_from(
         char names[256] = "none";
         size_t used = 4;
         for (uint32_t i = 0; dart_reg_at(i) && used < sizeof names; i++)
-            used += (size_t)snprintf(names + used, sizeof names - used, ", %s", dart_reg_at(i)->name);
+            used +=
+                (size_t)snprintf(names + used, sizeof names - used, ", %s", dart_reg_at(i)->name);
         return dart_fail(DART_INPUT, "unknown penalty '%.60s'; known are %s", set->reg, names);
     }
     if (set->lambda_reg > 0) out->reg = reg;

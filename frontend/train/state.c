@@ -16,8 +16,7 @@ static char *vocab_text(const dart_vocab *vocab)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < vocab->size && vocab->level != DART_LEVEL_BYTE; i++) {
-        /* Word-level text need not be UTF-8; what JSON cannot hold is kept as latin-1 with a mark.
-         */
+        /* Word-level text need not be UTF-8; what JSON cannot hold is a list of bytes. */
         json_t *text = json_string(vocab->text[i]);
         if (!text) {
             json_t *bytes = json_array();

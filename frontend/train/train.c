@@ -61,8 +61,14 @@ static dart_status one_step(dart_run *run)
         .penalty = set->lambda_reg * lr};
     dart_step_result r;
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
-    DART_TRY(dart_step_check(
-        &r, run->model->config.vocab, run->step + 1, lr, "; the last checkpoint is kept"));
+    const uint32_t vocab = run->model->config.vocab;
+    dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
+    if (status != DART_OK) {
+        char root[DART_RUN_PATH + 32];
+        snprintf(root, sizeof root, "%s/checkpoints", run->dir);
+        if (!dart_file_exists(root)) return status;
+        return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
+    }
     double seconds = now() - begin;
     uint64_t tokens = (uint64_t)set->batch_size * (uint64_t)set->context *
                       (uint64_t)set->gradient_accumulation_steps;

@@ -1,10 +1,10 @@
 /* The backend interface: nine functions. A backend never sees an op: it gets a launch list (kernel,
  * groups, buffer slices, parameters) and replays it.
  *
- * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64) in the
- * double-precision build of the CPU backend, which is the oracle of the tests. All sizes and offsets here
- * are in words, so the same launch list runs on both. Host data handed to write/read has the device's
- * word size; dart_device_write_f32/i32 convert. */
+ * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64)
+ * in the double-precision build of the CPU backend, which is the oracle of the tests. All sizes and
+ * offsets here are in words, so the same launch list runs on both. Host data handed to write/read
+ * has the device's word size; dart_device_write_f32/i32 convert. */
 #ifndef DART_BACKEND_H
 #define DART_BACKEND_H
 
@@ -28,13 +28,14 @@ typedef struct dart_caps {
     uint32_t subgroup;        /* invocations of a subgroup; 0: not available */
     uint32_t word;            /* bytes of a word: 4, or 8 in the f64 oracle */
     uint32_t threads;         /* host threads (cpu), compute units otherwise */
-    uint32_t simd;            /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
+    uint32_t simd; /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
     bool storage16, arith16;
-    bool on_cpu;              /* the device is the host's processor (cpu, lavapipe, PoCL) */
-    double max_dispatch_s;    /* watchdog: longest single dispatch; 0: none known */
+    bool on_cpu;           /* the device is the host's processor (cpu, lavapipe, PoCL) */
+    double max_dispatch_s; /* watchdog: longest single dispatch; 0: none known */
 } dart_caps;
 
-/* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*". */
+/* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*".
+ */
 typedef struct dart_limits {
     const char *name;
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
@@ -51,7 +52,10 @@ typedef struct dart_device dart_device;   /* opaque, one open device; owned by t
 typedef struct dart_program dart_program; /* a recorded launch list; owned by the caller of build */
 typedef uint32_t dart_buffer;             /* handle; 0 is none. Each driver has at most 4096. */
 
-typedef enum dart_mem { DART_MEM_DEVICE, DART_MEM_HOST } dart_mem; /* HOST: small, written each step */
+typedef enum dart_mem {
+    DART_MEM_DEVICE,
+    DART_MEM_HOST
+} dart_mem; /* HOST: small, written each step */
 
 typedef struct dart_slice {
     dart_buffer buffer;
@@ -60,26 +64,29 @@ typedef struct dart_slice {
 
 typedef struct dart_launch {
     dart_kernel kernel;
-    bool wait; /* a barrier before this launch: it touches what launches since the last barrier touched */
+    bool wait; /* a barrier before this launch: it touches what launches since the last barrier
+                  touched */
     uint8_t buffers, tunes;
     uint16_t param_bytes;
-    uint32_t groups[3];            /* all > 0 */
-    uint32_t tune[DART_MAX_TUNE];  /* values of the kernel's TUNE constants, in order; 0,1 = work-group */
+    uint32_t groups[3]; /* all > 0 */
+    uint32_t
+        tune[DART_MAX_TUNE]; /* values of the kernel's TUNE constants, in order; 0,1 = work-group */
     dart_slice buf[DART_MAX_BUFS]; /* in the order of the KERNELn declaration */
     uint32_t param[DART_MAX_PARAM_BYTES / 4];
-    uint32_t label;                /* node of the graph it comes from; for timing and messages */
+    uint32_t label; /* node of the graph it comes from; for timing and messages */
 } dart_launch;
 
 typedef struct dart_backend {
     const char *name; /* "cpu", "vulkan", "opencl", "null" */
 
-    /* Opens the index-th device. `limits` may be NULL; the caps obey it. DEVICE: no driver (the sentence
-     * says why); FAILED with no sentence: index is past the last device. */
+    /* Opens the index-th device. `limits` may be NULL; the caps obey it. DEVICE: no driver (the
+     * sentence says why); FAILED with no sentence: index is past the last device. */
     dart_status (*open)(uint32_t index, const dart_limits *limits, dart_device **out_device);
     void (*close)(dart_device *device);
 
     /* Buffers are zeroed. MEMORY: does not fit (the sentence has the figures). */
-    dart_status (*alloc)(dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+    dart_status (*alloc)(
+        dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
     void (*free)(dart_device *device, dart_buffer buffer);
     /* Blocking copies; `words` words from `offset`. */
     dart_status (*write)(
@@ -87,10 +94,12 @@ typedef struct dart_backend {
     dart_status (*read)(
         dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
 
-    /* Compiles what is needed (cached on disk) and records once. The list may be freed afterwards. */
+    /* Compiles what is needed (cached on disk) and records once. The list may be freed afterwards.
+     */
     dart_status (*build)(
         dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
-    /* Replays and waits. `seconds`: NULL, or `count` entries that get each launch's time (slow path). */
+    /* Replays and waits. `seconds`: NULL, or `count` entries that get each launch's time (slow
+     * path). */
     dart_status (*run)(dart_device *device, dart_program *program, double *seconds);
     void (*drop)(dart_device *device, dart_program *program);
 } dart_backend;
@@ -106,7 +115,8 @@ struct dart_device {
     size_t info_capacity;
 };
 
-/* ---- checked wrappers (backend.c): bounds, access, alignment, lifetimes are validated here, once ---- */
+/* ---- checked wrappers (backend.c): bounds, access, alignment, lifetimes are validated here, once
+ * ---- */
 
 /* id: "cpu", "null", "vulkan:0", "opencl:1" ("vulkan" means vulkan:0), "cpu64" (the oracle). */
 DART_NODISCARD dart_status dart_device_open(

@@ -1,5 +1,5 @@
-/* The kernel table: one entry per shaders/<name>.k, read as host C. Gives enum dart_kernel, a struct
- * <name>_params per kernel (the very text that the device compiles) and descriptors. */
+/* The kernel table: one entry per shaders/<name>.k, read as host C. Gives enum dart_kernel, a
+ * struct <name>_params per kernel (the very text that the device compiles) and descriptors. */
 #ifndef DART_KERNELS_H
 #define DART_KERNELS_H
 

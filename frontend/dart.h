@@ -1,6 +1,6 @@
-/* DART-LLM's public interface: recipes, training, evaluation, generation, devices, bench. The command-line tool
- * uses nothing else. Functions return dart_status; dart_error_text() has the sentence. Nothing here prints, except
- * through the callbacks; nothing exits. */
+/* DART-LLM's public interface: recipes, training, evaluation, generation, devices, bench. The
+ * command-line tool uses nothing else. Functions return dart_status; dart_error_text() has the
+ * sentence. Nothing here prints, except through the callbacks; nothing exits. */
 #ifndef DART_H
 #define DART_H
 
@@ -12,7 +12,8 @@
 
 /* ---- devices ---- */
 typedef struct dart_device_info {
-    char id[32], name[128], driver[128], api[64], reason[256]; /* reason: why it is not usable, else "" */
+    char id[32], name[128], driver[128], api[64],
+        reason[256]; /* reason: why it is not usable, else "" */
     bool usable;
     uint64_t memory, max_binding, max_alloc;
     uint32_t max_invocations, max_shared, max_buffers, subgroup, threads;
@@ -20,7 +21,8 @@ typedef struct dart_device_info {
     bool on_cpu; /* runs on the host's processor: cpu, lavapipe, PoCL */
 } dart_device_info;
 /* All devices of all backends, also the unusable ones. Caller frees *out. */
-DART_NODISCARD dart_status dart_devices(const char *limits, dart_device_info **out, size_t *out_count);
+DART_NODISCARD dart_status dart_devices(
+    const char *limits, dart_device_info **out, size_t *out_count);
 
 /* ---- recipes: model, method, data, stages, run options; one option table ---- */
 typedef struct dart_recipe dart_recipe;
@@ -32,14 +34,16 @@ typedef struct dart_option {
     const char *section;  /* "model", "method", "data", "train", "stage", "run" */
     const char *help;
 } dart_option;
-const dart_option *dart_option_at(uint32_t index); /* NULL past the end */
+const dart_option *dart_option_at(uint32_t index);             /* NULL past the end */
 DART_NODISCARD dart_status dart_recipe_new(dart_recipe **out); /* all defaults */
 void dart_recipe_free(dart_recipe *recipe);
-/* INPUT: unreadable, unknown key (the nearest match is named), wrong type; file:line is in the sentence. */
+/* INPUT: unreadable, unknown key (the nearest match is named), wrong type; file:line is in the
+ * sentence. */
 DART_NODISCARD dart_status dart_recipe_load(dart_recipe *recipe, const char *path);
 /* key as on the command line, hyphen or underscore. USAGE: unknown key or bad value. */
 DART_NODISCARD dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *value);
-DART_NODISCARD dart_status dart_recipe_get(const dart_recipe *recipe, const char *key, char *out, size_t size);
+DART_NODISCARD dart_status dart_recipe_get(
+    const dart_recipe *recipe, const char *key, char *out, size_t size);
 /* The resolved recipe as YAML. */
 DART_NODISCARD dart_status dart_recipe_save(const dart_recipe *recipe, const char *path);
 
@@ -47,7 +51,8 @@ DART_NODISCARD dart_status dart_recipe_save(const dart_recipe *recipe, const cha
 typedef struct dart_progress {
     const char *stage, *row; /* stage name; table row it belongs to ("dense twin", "TT") */
     uint64_t step, steps, tokens;
-    double loss, perplexity, lr, grad_norm, penalty, tokens_per_s, eta_s, valid_perplexity /* NaN if not now */;
+    double loss, perplexity, lr, grad_norm, penalty, tokens_per_s, eta_s,
+        valid_perplexity /* NaN if not now */;
 } dart_progress;
 
 typedef struct dart_hooks {
@@ -73,21 +78,22 @@ typedef struct dart_result {
     uint64_t steps;
 } dart_result;
 
-/* Runs all stages of a recipe (and its dense twin first, if the recipe asks). Codes: INPUT, MEMORY, DEVICE, IO,
- * DIVERGED, INTERRUPTED, TERMINATED. */
-DART_NODISCARD dart_status dart_train(const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
-/* `devices` comma-separated: the same steps on each; prints per-step loss and parameter distance to `out` as a table;
- * FAILED if the final losses differ by more than `bound` relative. */
-DART_NODISCARD dart_status dart_compare(
-    const dart_recipe *recipe, const char *devices, double bound, const dart_hooks *hooks, FILE *out);
+/* Runs all stages of a recipe (and its dense twin first, if the recipe asks). Codes: INPUT, MEMORY,
+ * DEVICE, IO, DIVERGED, INTERRUPTED, TERMINATED. */
+DART_NODISCARD dart_status dart_train(
+    const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
+/* `devices` comma-separated: the same steps on each; prints per-step loss and parameter distance to
+ * `out` as a table; FAILED if the final losses differ by more than `bound` relative. */
+DART_NODISCARD dart_status dart_compare(const dart_recipe *recipe, const char *devices,
+    double bound, const dart_hooks *hooks, FILE *out);
 
 typedef struct dart_eval_result {
     double valid_ppl, test_ppl, valid_nll, test_nll, seconds;
     uint64_t valid_tokens, test_tokens;
 } dart_eval_result;
 /* model_path: a run directory or a checkpoint directory. */
-DART_NODISCARD dart_status dart_eval(
-    const char *model_path, const dart_recipe *overrides, const dart_hooks *hooks, dart_eval_result *out);
+DART_NODISCARD dart_status dart_eval(const char *model_path, const dart_recipe *overrides,
+    const dart_hooks *hooks, dart_eval_result *out);
 
 typedef struct dart_generate_options {
     const char *prompt;
@@ -98,7 +104,8 @@ typedef struct dart_generate_options {
 DART_NODISCARD dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
     const dart_generate_options *options, FILE *out);
 
-/* what: "graph", "plan", "memory", "ranks", "paths"; model_path may be NULL (then the recipe's fresh model). */
+/* what: "graph", "plan", "memory", "ranks", "paths"; model_path may be NULL (then the recipe's
+ * fresh model). */
 DART_NODISCARD dart_status dart_inspect(
     const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
 
@@ -107,7 +114,8 @@ typedef struct dart_bench_options {
     const char *tests;   /* comma list of step, gemm, infer */
     const char *format;  /* "md" or "json" */
     uint32_t repeats;
-    bool reference; /* measure cpu too, to compare the results with it, where it is not among the devices */
+    bool reference; /* measure cpu too, to compare the results with it, where it is not among the
+                       devices */
     bool profile;   /* step and infer: also the time of each kernel, launch by launch */
 } dart_bench_options;
 /* step and infer run the recipe's model on random tokens; its vocab_size 0 means 10,000. */

@@ -38,7 +38,8 @@ const char *dart_status_text(dart_status code)
 {
     switch (code) {
 #define X(name, value, text)                                                                       \
-    case DART_##name: return text;
+    case DART_##name:                                                                              \
+        return text;
         DART_STATUS_MAP(X)
 #undef X
     }
@@ -129,7 +130,8 @@ void *dart_calloc(size_t count, size_t size)
 {
     void *memory = calloc(count ? count : 1, size ? size : 1);
     atomic_fetch_add(&allocations, 1);
-    if (!memory) (void)dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", count, size);
+    if (!memory)
+        (void)dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", count, size);
     return memory;
 }
 

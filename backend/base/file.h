@@ -1,20 +1,23 @@
-/* Files: whole reads, atomic writes (write aside, fsync, rename, fsync the directory), directories. */
+/* Files: whole reads, atomic writes (write aside, fsync, rename, fsync the directory), directories.
+ */
 #ifndef DART_FILE_H
 #define DART_FILE_H
 
 #include "mem.h"
 
-/* Reads a whole file; *data gets one extra 0 byte. Caller frees. Errors: INPUT (missing, a directory),
- * IO, MEMORY. A file ending in .gz is unpacked. */
+/* Reads a whole file; *data gets one extra 0 byte. Caller frees. Errors: INPUT (missing, a
+ * directory), IO, MEMORY. A file ending in .gz is unpacked. */
 DART_NODISCARD dart_status dart_file_read(const char *path, char **data, size_t *size);
 DART_NODISCARD dart_status dart_file_write_atomic(const char *path, const void *data, size_t size);
-/* Creates and writes a file and fsyncs it; on failure removes it and names the cause (disk full ...). */
+/* Creates and writes a file and fsyncs it; on failure removes it and names the cause (disk full
+ * ...). */
 DART_NODISCARD dart_status dart_file_write_sync(const char *path, const void *data, size_t size);
 DART_NODISCARD dart_status dart_dir_sync(const char *path);
 DART_NODISCARD dart_status dart_mkdirs(const char *path);
 DART_NODISCARD dart_status dart_remove_tree(const char *path);
 bool dart_file_exists(const char *path);
-/* The user's cache folder for this program, created: $XDG_CACHE_HOME/dart-llm or ~/.cache/dart-llm. */
+/* The user's cache folder for this program, created: $XDG_CACHE_HOME/dart-llm or ~/.cache/dart-llm.
+ */
 DART_NODISCARD dart_status dart_cache_dir(char *out, size_t size);
 
 #endif

@@ -12,8 +12,8 @@ typedef struct dart_arena {
     struct dart_arena_block *head; /* owned */
 } dart_arena;
 
-/* Zero-initialise a dart_arena to open it. Memory is zeroed and 64-byte aligned. Returns NULL when out
- * of memory (and records the sentence). */
+/* Zero-initialise a dart_arena to open it. Memory is zeroed and 64-byte aligned. Returns NULL when
+ * out of memory (and records the sentence). */
 void *dart_arena_alloc(dart_arena *arena, size_t bytes);
 char *dart_arena_strdup(dart_arena *arena, const char *text);
 char *dart_arena_printf(dart_arena *arena, const char *format, ...)
@@ -24,7 +24,8 @@ void *dart_arena_alloc_n(dart_arena *arena, size_t count, size_t size); /* overf
 
 /* Heap with the same contract (zeroed, sentence on failure, overflow-checked); free with free(). */
 void *dart_calloc(size_t count, size_t size);
-/* Grows *array (elements of `size` bytes) so that it holds `need`; doubles. New elements are zero. */
+/* Grows *array (elements of `size` bytes) so that it holds `need`; doubles. New elements are zero.
+ */
 dart_status dart_grow(void **array, size_t *capacity, size_t need, size_t size);
 
 static inline bool dart_mul_u64(uint64_t a, uint64_t b, uint64_t *out)

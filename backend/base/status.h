@@ -1,6 +1,6 @@
-/* Status codes and the last error sentence. Every fallible function returns dart_status; the text of
- * the failure is one sentence (what, where, expected, got, what to do), kept per thread for the tool
- * that prints it. Library code never prints it and never exits. */
+/* Status codes and the last error sentence. Every fallible function returns dart_status; the text
+ * of the failure is one sentence (what, where, expected, got, what to do), kept per thread for the
+ * tool that prints it. Library code never prints it and never exits. */
 #ifndef DART_STATUS_H
 #define DART_STATUS_H
 

@@ -386,13 +386,7 @@ static void write_recipe(const report_run *r, FILE *out)
 static const char style[] =
     "body{font:16px/1.5 system-ui,sans-serif;max-width:820px;margin:2em auto;padding:0 "
     "1em;color:#222;background:#fff}"
-    "svg{width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#444}svg "
-    ".title{font-size:14px;fill:#222}"
-    ".grid{stroke:#ddd;fill:none}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}"
-    ".mark{stroke:#999;stroke-dasharray:3 3;fill:none}text.mark{stroke:none;fill:#777!important}"
-    "figure{margin:1.5em 0}figcaption span{margin-right:1em;font-size:13px}"
-    "figcaption "
-    "i{display:inline-block;width:14px;height:3px;margin-right:5px;vertical-align:middle}"
+    "svg{width:100%;height:auto}figure{margin:1.5em 0}"
     "table{border-collapse:collapse;font-size:14px}td,th{padding:.2em .6em;border-bottom:1px solid "
     "#ddd;text-align:right}"
     "td:first-child,th:first-child{text-align:left}pre{font-size:13px;overflow:auto}";

@@ -3,7 +3,24 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDTH = 760, HEIGHT = 300, LEFT = 70, RIGHT = 20, TOP = 30, BOTTOM = 45, MAX_POINTS = 1500 };
+enum {
+    WIDTH = 760,
+    HEIGHT = 300,
+    LEFT = 70,
+    RIGHT = 20,
+    TOP = 30,
+    BOTTOM = 45,
+    MAX_POINTS = 1500,
+    MAX_LEGEND = 14
+};
+
+/* In every chart, so that one can be taken out of the page as a picture of its own. */
+static const char style[] =
+    "text{font:11px system-ui,sans-serif;fill:#444;paint-order:stroke;stroke:#fff;stroke-width:3px}"
+    ".title{font-size:14px;fill:#222}"
+    ".grid{stroke:#ddd;fill:none}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}"
+    ".mark{stroke:#999;stroke-dasharray:3 "
+    "3;fill:none}text.mark{stroke:#fff;stroke-dasharray:none;fill:#777}";
 
 /* Okabe and Ito's colours: told apart with every common colour vision. */
 static const char *const colours[] = {
@@ -139,9 +156,14 @@ static void polyline(
 void report_chart_svg(const report_chart *chart, FILE *out)
 {
     scale sx = fit(chart, false), sy = fit(chart, true);
-    fprintf(out, "<figure><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"", WIDTH, HEIGHT);
+    fprintf(out,
+        "<figure>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
+        "aria-label=\"",
+        WIDTH, HEIGHT);
     report_escape(chart->title, out);
-    fprintf(out, "\">\n<text class=\"title\" x=\"%d\" y=\"18\">", LEFT);
+    fprintf(out, "\">\n<style>%s</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
+        style);
+    fprintf(out, "<text class=\"title\" x=\"%d\" y=\"18\">", LEFT);
     report_escape(chart->title, out);
     fputs("</text>\n", out);
     axis(&sx, false, out);
@@ -164,15 +186,15 @@ void report_chart_svg(const report_chart *chart, FILE *out)
     fprintf(out, "</text><text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\">",
         (HEIGHT + TOP - BOTTOM) / 2);
     report_escape(chart->y_name, out);
-    fputs("</text>\n</svg>", out);
-    if (chart->series_count > 1 && chart->series_count <= 16) {
-        fputs("<figcaption>", out);
-        for (size_t i = 0; i < chart->series_count; i++) {
-            fprintf(out, "<span><i style=\"background:%s\"></i>", colours[i % COLOURS]);
-            report_escape(chart->series[i].name, out);
-            fputs("</span> ", out);
-        }
-        fputs("</figcaption>", out);
+    fputs("</text>\n", out);
+    for (size_t i = 0; i < chart->series_count && chart->series_count > 1 && i < MAX_LEGEND; i++) {
+        int y = TOP + 14 + 15 * (int)i;
+        fprintf(out,
+            "<path class=\"line\" stroke=\"%s\" d=\"M%d %dh16\"/><text x=\"%d\" y=\"%d\" "
+            "text-anchor=\"end\">",
+            colours[i % COLOURS], WIDTH - RIGHT - 22, y - 4, WIDTH - RIGHT - 28, y);
+        report_escape(chart->series[i].name, out);
+        fputs("</text>\n", out);
     }
-    fputs("</figure>\n", out);
+    fputs("</svg>\n</figure>\n", out);
 }

@@ -216,16 +216,19 @@ static dart_status lower_dropout(dart_lowering *low, dart_node node, const dart_
 
 /* ---- sums ---- */
 
-enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024 };
+enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024, SUM_MOST = 32768 };
 
 /* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone
- * are too few to keep a device busy; how it is cut depends on the shape only. */
+ * are too few to keep a device busy, or where one invocation would add up so many words that Mesa's
+ * processor driver leaves its loop (at 65,535 rounds); how it is cut depends on the shape only. */
 static dart_status reduce(dart_lowering *low, dart_node node, uint32_t op, dart_value x,
     uint64_t outer, uint64_t mid, uint64_t inner, dart_value y)
 {
     uint64_t chunks = CHUNK_OUTPUTS / (outer * inner);
     if (chunks > mid / CHUNK_LEAST) chunks = mid / CHUNK_LEAST;
     if (chunks > CHUNKS_MOST) chunks = CHUNKS_MOST;
+    const uint64_t least = (mid + SUM_MOST - 1) / SUM_MOST;
+    if (mid > SUM_MOST && chunks < least) chunks = least;
     reduce_params p = {.outer = (uint32_t)outer, .inner = (uint32_t)inner, .scale = 1};
     if (chunks > 1) {
         uint64_t per = (mid + chunks - 1) / chunks;

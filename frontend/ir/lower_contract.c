@@ -113,6 +113,33 @@ static dart_status broadcast(
     return DART_OK;
 }
 
+/* The launches of a gemm. A long sum is made in parts that add up in the result: Mesa's processor
+ * driver silently leaves a loop after 65,535 rounds, and short dispatches suit watchdogs. */
+static dart_status emit_gemm(
+    dart_lowering *low, dart_node node, const dart_gemm_plan *plan, const dart_value value[3])
+{
+    enum { SUM_MOST = 32768, ALIGN = 64 };
+    gemm_params p = plan->param;
+    const uint32_t k = p.k, parts = k > SUM_MOST ? (k + SUM_MOST - 1) / SUM_MOST : 1;
+    const uint32_t per = (uint32_t)dart_round_up((k + parts - 1) / parts, ALIGN);
+    uint32_t start = 0;
+    do {
+        const uint64_t skip_a = (uint64_t)start * (plan->ta ? p.lda : 1);
+        const uint64_t skip_b = (uint64_t)start * (plan->tb ? 1 : p.ldb);
+        p.k = parts > 1 && k - start > per ? per : k - start;
+        dart_value part[3] = {value[0], value[1], value[2]};
+        part[0].offset += skip_a, part[0].words -= skip_a;
+        part[1].offset += skip_b, part[1].words -= skip_b;
+        dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3, part, &p);
+        if (!launch) return DART_MEMORY;
+        launch->tune[2] = plan->ta;
+        launch->tune[3] = plan->tb;
+        p.beta = 1;
+        start += p.k;
+    } while (start < k);
+    return DART_OK;
+}
+
 dart_status dart_lower_contract(dart_lowering *low, dart_node node)
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
@@ -146,11 +173,8 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node)
     gemm_params *p = &plan.param;
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
-    dart_launch *launch = dart_emit(
-        low, DART_K_gemm, node, 3, (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}, p);
-    if (!launch) return DART_MEMORY;
-    launch->tune[2] = plan.ta;
-    launch->tune[3] = plan.tb;
+    DART_TRY(
+        emit_gemm(low, node, &plan, (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}));
     low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     if (plan.permute[2])
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));

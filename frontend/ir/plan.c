@@ -81,6 +81,29 @@ static dart_slice slice_of(const dart_lowering *low, dart_value value)
         DART_REGIONS + storage->window, storage->offset + value.offset, value.words};
 }
 
+static double gemm_flops(const gemm_params *p)
+{
+    return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
+}
+
+/* Estimated seconds of a launch by the device's prices, against its watchdog. */
+static dart_status time_launch(
+    const dart_lowering *low, const dart_launch *launch, double bytes, dart_plan *plan)
+{
+    const uint64_t words = launch->buf[launch->buffers - 1].words;
+    const double flops = launch->kernel == DART_K_gemm
+                             ? gemm_flops((const gemm_params *)(const void *)launch->param)
+                             : (double)words;
+    const double seconds = flops * low->cost.flop + bytes * low->cost.byte;
+    if (seconds > plan->stats.longest_seconds) plan->stats.longest_seconds = seconds;
+    if (low->caps->max_dispatch_s <= 0 || seconds <= low->caps->max_dispatch_s) return DART_OK;
+    char name[160];
+    return dart_fail(DART_DEVICE,
+        "%s would take about %.2g s in one dispatch and the device's watchdog allows %.2g s; use a "
+        "smaller batch, context or chunk of logits",
+        dart_node_describe(low->graph, launch->label, name), seconds, low->caps->max_dispatch_s);
+}
+
 static dart_status bind(dart_lowering *low, dart_plan *plan)
 {
     const dart_caps *caps = low->caps;
@@ -88,6 +111,7 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
     for (uint32_t i = 0; i < plan->count; i++) {
         dart_launch *launch = &plan->list[i];
         const uint32_t bufs = launch->buffers;
+        double bytes = 0;
         for (uint32_t b = 0; b < bufs; b++) {
             dart_slice slice = slice_of(low, low->bound[i][b]);
             launch->buf[b] = slice;
@@ -101,9 +125,11 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
                     caps->offset_align);
             if (slice.words > plan->stats.largest_binding_words)
                 plan->stats.largest_binding_words = slice.words;
-            plan->stats.bytes += (double)(slice.words * caps->word);
+            bytes += (double)(slice.words * caps->word);
         }
+        plan->stats.bytes += bytes;
         DART_TRY(dart_launch_geometry(caps, launch));
+        DART_TRY(time_launch(low, launch, bytes, plan));
         plan->stats.launches_by_kernel[launch->kernel]++;
         if (launch->kernel != DART_K_gemm) plan->stats.flops += (double)launch->buf[bufs - 1].words;
     }

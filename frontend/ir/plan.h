@@ -20,15 +20,17 @@ typedef struct dart_plan_stats {
     uint64_t region_words;  /* parameters, gradients, moments, inputs ... */
     uint64_t largest_binding_words;
     uint32_t windows;
-    double flops, bytes; /* of one replay */
-    char bound_at[96];   /* the node where the bound is reached */
+    double flops, bytes;    /* of one replay */
+    double longest_seconds; /* the longest launch, estimated by the device's prices */
+    char bound_at[96];      /* the node where the bound is reached */
 } dart_plan_stats;
 
 typedef struct dart_plan dart_plan;
 
 /* Lowers `graph` (already optimized) for a device with these caps. Nodes in keep[] keep their words
  * until the end and can be found with dart_plan_slice. Nothing is allocated on the device yet.
- * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met.
+ * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met
+ * (the watchdog: by the estimated time of each launch).
  */
 DART_NODISCARD dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps,
     uint32_t keeps, const dart_node *keep, dart_plan **out_plan);

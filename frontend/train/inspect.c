@@ -91,14 +91,16 @@ static json_t *part_json(const char *name, const dart_plan_stats *s, const dart_
                 json_integer(s->launches_by_kernel[k]));
     }
     uint64_t word = caps->word;
-    return json_pack("{s:s, s:I, s:I, s:f, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:f, s:o}", "program",
-        name, "planned_bytes", (json_int_t)(s->planned_words * word), "bound_bytes",
+    return json_pack("{s:s, s:I, s:I, s:f, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:f, s:f, s:f, s:o}",
+        "program", name, "planned_bytes", (json_int_t)(s->planned_words * word), "bound_bytes",
         (json_int_t)(s->bound_words * word), "ratio",
         s->bound_words ? (double)s->planned_words / (double)s->bound_words : 1.0, "bound_at",
         s->bound_at, "region_bytes", (json_int_t)(s->region_words * word), "largest_binding_bytes",
         (json_int_t)(s->largest_binding_words * word), "binding_limit_bytes",
         (json_int_t)caps->max_binding, "windows", (int)s->windows, "launches", (int)s->launches,
-        "barriers", (int)s->barriers, "flops", s->flops, "launches_by_kernel", kernels);
+        "barriers", (int)s->barriers, "flops", s->flops, "longest_dispatch_seconds",
+        s->longest_seconds, "watchdog_seconds", caps->max_dispatch_s, "launches_by_kernel",
+        kernels);
 }
 
 static json_t *memory_json(const view *v)
@@ -143,6 +145,11 @@ static void memory_text(const view *v, FILE *out)
             fprintf(out, "%.0f MiB allowed\n", (double)caps->max_binding / 1048576);
         else
             fprintf(out, "any size\n");
+        fprintf(out, "  longest dispatch about %.3g ms; ", 1e3 * s->longest_seconds);
+        if (caps->max_dispatch_s > 0)
+            fprintf(out, "the watchdog allows %.3g s\n", caps->max_dispatch_s);
+        else
+            fprintf(out, "no watchdog known\n");
     }
 }
 

@@ -128,8 +128,47 @@ static void sums_and_rows(void **state)
     free(data.region[DART_REGION_PARAM]);
 }
 
+/* Every token of a long batch is the same word: its row's gradient is one long sum. */
+static void one_word_only(void **state)
+{
+    (void)state;
+    enum { VOCAB = 2, COLS = 3 };
+    ir_data data = make_data(COLS * LONG);
+    data.words[DART_REGION_INPUT] = VOCAB + 1 + LONG;
+    data.region[DART_REGION_INPUT] = calloc(data.words[DART_REGION_INPUT], sizeof(double));
+    data.region[DART_REGION_INPUT][2] = LONG; /* rows 0 .. LONG - 1 hold word 1, none word 0 */
+    double want[VOCAB * COLS] = {0};
+    for (uint32_t r = 0; r < LONG; r++) {
+        data.region[DART_REGION_INPUT][VOCAB + 1 + r] = r;
+        for (uint32_t c = 0; c < COLS; c++)
+            want[COLS + c] += data.region[DART_REGION_PARAM][r * COLS + c];
+    }
+    for (int d = 0; d < 3; d++) {
+        dart_device *device = open_device(devices[d]);
+        if (!device) continue;
+        dart_graph *graph;
+        OK(dart_graph_new(&graph));
+        dart_node dy =
+            dart_leaf(graph, "dy", DART_F32, DART_SHAPE(LONG, COLS), DART_REGION_PARAM, 0);
+        dart_node index =
+            dart_leaf(graph, "index", DART_I32, DART_SHAPE(VOCAB + 1 + LONG), DART_REGION_INPUT, 0);
+        dart_node dw = dart_graph_add(graph,
+            &(dart_node_info){
+                .op = DART_OP_scatter, .inputs = 2, .in = {dy, index}, .ints = 1, .i = {VOCAB}});
+        OK(dart_graph_check(graph));
+        char what[64];
+        snprintf(what, sizeof what, "%s scatter", devices[d]);
+        compare(device, graph, dw, &data, want, VOCAB * COLS, 1e-4, what);
+        dart_graph_free(graph);
+        dart_device_close(device);
+    }
+    free(data.region[DART_REGION_PARAM]);
+    free(data.region[DART_REGION_INPUT]);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(sums_and_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(products), cmocka_unit_test(sums_and_rows),
+        cmocka_unit_test(one_word_only)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -244,6 +244,35 @@ static void shape_reduce(shaper *s)
     s->groups = ceil_div((uint64_t)p->outer * p->chunks * ceil_div(p->inner, vw), wgx);
 }
 
+/* The tile of gemm on Mesa's processor driver. There a load costs one step a lane wherever the
+ * lanes look, so that a tile pays ten units for each of its rows and columns at each step along k
+ * and one for each product; its vectors are the x axis of a work-group. Few shapes, as each is a
+ * compilation; the first that is within a fifth of the best is taken. */
+static void tile_gemm_mesa(
+    const shaper *s, uint64_t batches, uint32_t lanes, uint32_t *tm, uint32_t *tn, uint32_t *mode)
+{
+    static const struct {
+        uint32_t tm, tn, mode;
+    } tiles[] = {{16, 8, 0}, {8, 16, 3}, {8, 8, 0}, {8, 8, 3}, {4, 4, 0}, {4, 4, 3}, {1, 8, 0},
+        {8, 1, 3}, {1, 1, 0}, {1, 1, 3}};
+    enum { TILES = sizeof tiles / sizeof *tiles };
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    uint64_t cost[TILES], least = UINT64_MAX;
+    for (uint32_t i = 0; i < TILES; i++) {
+        uint32_t high = tiles[i].tm, wide = tiles[i].tn;
+        uint64_t rows = (uint64_t)high * (tiles[i].mode ? lanes : 1);
+        uint64_t columns = (uint64_t)wide * (tiles[i].mode ? 1 : lanes);
+        uint64_t groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, columns);
+        cost[i] = ceil_div(groups, threads_of(s)) * (10 * (high + wide) + high * wide);
+        if (cost[i] < least) least = cost[i];
+    }
+    uint32_t best = 0;
+    while (cost[best] > least + least / 5) best++;
+    *tm = tiles[best].tm;
+    *tn = tiles[best].tn;
+    *mode = tiles[best].mode;
+}
+
 /* Tiles of gemm. On a processor: 8 rows x 2 vectors fill the registers of AVX-512 and NEON, 4 x 2
  * those of AVX2; elsewhere 4 x 4 an invocation, less where that would leave most of the device
  * without work. */
@@ -270,11 +299,14 @@ static void shape_gemm(shaper *s)
                    : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
                                                                          : 2;
         }
+    } else if (s->caps->on_cpu) {
+        wgx = group_limit(s, 8);
+        tile_gemm_mesa(s, batches, wgx, &tm, &tn, &mode);
+        columns = 1;
     } else {
         columns = 1;
-        /* few shapes: each is a compilation on a device seen for the first time */
-        uint32_t lanes = group_limit(s, s->caps->on_cpu ? 8 : 64);
-        uint64_t fill = (uint64_t)threads * (s->caps->on_cpu ? lanes : 128);
+        uint32_t lanes = group_limit(s, 64);
+        uint64_t fill = (uint64_t)threads * 128;
         while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||
                              (p->m < tm && p->n < tn)))
             tm = tn = tm / 2;
@@ -291,8 +323,9 @@ static void shape_gemm(shaper *s)
     tune_set(s, "TN", tn);
     tune_set(s, "VW", vw);
     tune_set(s, "MODE", mode);
-    s->groups = batches * ceil_div(p->m, (uint64_t)wgy * tm * (mode > 1 ? mode : 1)) *
-                ceil_div(p->n, (uint64_t)wgx * tn * columns);
+    uint64_t rows = (uint64_t)tm * (mode == 3 ? wgx : mode > 1 ? mode : wgy);
+    uint64_t across = (uint64_t)tn * columns * (mode == 3 ? wgy : wgx);
+    s->groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, across);
 }
 
 static void (*const shape_of[DART_KERNELS])(shaper *) = {

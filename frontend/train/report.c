@@ -125,15 +125,13 @@ static dart_status take_metric(void *context, const json_t *line)
     report_run *r = context;
     double step = number_of(line, "step");
     if (isnan(step)) return DART_OK;
-    char name[96], valid[96];
-    track_name(r, ", training batch", name);
-    track_name(r, ", valid", valid);
+    char name[96];
+    track_name(r, "", name);
     double loss = number_of(line, "loss"), penalty = number_of(line, "penalty");
     double perplexity = number_of(line, "valid_ppl");
     if (!isnan(loss)) DART_TRY(tracks_add(&r->loss, name, step, loss));
     if (!isnan(penalty) && penalty != 0) DART_TRY(tracks_add(&r->penalty, name, step, penalty));
-    if (!isnan(loss)) DART_TRY(tracks_add(&r->perplexity, name, step, exp(loss)));
-    if (!isnan(perplexity)) DART_TRY(tracks_add(&r->perplexity, valid, step, perplexity));
+    if (!isnan(perplexity)) DART_TRY(tracks_add(&r->perplexity, name, step, perplexity));
     const char *stage = text_of(line, "stage");
     if (*stage && !r->twin && strcmp(stage, r->last_stage) != 0 && r->marks.count < MAX_MARKS) {
         size_t m = r->marks.count++;
@@ -405,8 +403,10 @@ static dart_status write_page(report_run *runs, size_t count, FILE *out)
         fputs("</h2>\n", out);
         write_table(&runs[i], out);
     }
-    chart(runs, count, offsetof(report_run, loss), "Loss", "loss (nats a token)", false, out);
-    chart(runs, count, offsetof(report_run, perplexity), "Perplexity", "perplexity", true, out);
+    chart(runs, count, offsetof(report_run, loss), "Loss of the training batches",
+        "loss (nats a token)", false, out);
+    chart(runs, count, offsetof(report_run, perplexity), "Validation perplexity", "perplexity",
+        true, out);
     chart(runs, count, offsetof(report_run, ranks), "Mean bond rank", "rank", false, out);
     chart(runs, count, offsetof(report_run, penalty), "Penalty", "penalty", false, out);
     chart(runs, count, offsetof(report_run, speed), "Speed", "tokens/s", false, out);

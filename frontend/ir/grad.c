@@ -394,7 +394,7 @@ dart_status dart_grad(
     }
     graph->scope = scope;
     for (uint32_t i = 0; i < n; i++) grads[i] = x[i] && x[i] <= count ? adjoint[x[i]] : 0;
-    status = dart_graph_check(graph);
+    status = dart_verify(graph, "gradients");
 done:
     free(wanted);
     free(adjoint);

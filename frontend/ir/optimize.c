@@ -267,6 +267,7 @@ dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32
     if (!(first = dart_calloc((size_t)count + 1, sizeof *first))) status = DART_MEMORY;
     DART_GOTO(status);
     DART_GOTO(sweep(graph, keeps, keep, &plain, first));
+    DART_GOTO(dart_verify(plain, "writing out"));
     const uint32_t plain_count = dart_graph_count(plain);
     *pass = (dart_pass){.old = plain, .cost = cost};
     pass->map = dart_calloc((size_t)plain_count + 1, sizeof *pass->map);
@@ -276,13 +277,14 @@ dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32
     DART_GOTO(status);
     DART_GOTO(dart_graph_new(&pass->graph));
     for (dart_node n = 1; n <= plain_count; n++) DART_GOTO(one_node(pass, n));
+    DART_GOTO(dart_verify(pass->graph, "contraction paths"));
     kept_new = apply_map(pass->map, keeps, kept);
     last = dart_calloc((size_t)dart_graph_count(pass->graph) + 1, sizeof *last);
     if (!kept_new || !last) status = DART_MEMORY;
     DART_GOTO(status);
     DART_GOTO(sweep(pass->graph, keeps, kept_new, out_graph, last));
     for (dart_node n = 0; n <= count; n++) map[n] = first[n] ? last[pass->map[first[n]]] : 0;
-    DART_GOTO(dart_verify(*out_graph, "optimize"));
+    DART_GOTO(dart_verify(*out_graph, "sweeping"));
 done:
     if (status != DART_OK) {
         dart_graph_free(*out_graph);

@@ -440,6 +440,67 @@ static void gradients_match_differences(void **state)
     assert_true(compared >= 600);
 }
 
+/* The training step of a model with a large vocabulary: launches and tensors wider than a chunk of
+ * the logits; the largest piece of the arena that any launch binds. */
+static uint64_t largest_piece(uint32_t vocab, uint32_t chunk, const char *head, uint32_t *full)
+{
+    enum { SENTENCES = 8, LENGTH = 8 };
+    dart_model_config config = base_config();
+    config.vocab = vocab;
+    config.context = LENGTH;
+    config.head = dart_method_find(head);
+    dart_model *model;
+    dart_model_leaves leaves;
+    dart_graph *graph, *better;
+    dart_plan *plan;
+    ok(dart_model_new(&config, NULL, &model));
+    ok(dart_graph_new(&graph));
+    ok(dart_model_leaves_new(model, graph, SENTENCES, LENGTH, &leaves));
+    dart_node keep[256] = {0};
+    keep[0] = dart_model_loss(model, graph, &leaves, true, chunk, NULL);
+    assert_true(model->params < 255);
+    ok(dart_grad(graph, keep[0], model->params, leaves.param, keep + 1));
+    dart_node *map = calloc(dart_graph_count(graph) + 1, sizeof *map);
+    dart_cost cost = dart_cost_for(&device->caps);
+    ok(dart_optimize(graph, &cost, model->params + 1, keep, &better, map));
+    for (uint32_t i = 0; i <= model->params; i++) keep[i] = map[keep[i]];
+    ok(dart_plan_new(better, &device->caps, model->params + 1, keep, &plan));
+    uint32_t launches;
+    uint64_t largest = 0;
+    const dart_launch *list = dart_plan_launches(plan, &launches);
+    *full = 0;
+    for (uint32_t i = 0; i < launches; i++)
+        for (uint32_t b = 0; b < list[i].buffers; b++) {
+            if (list[i].buf[b].buffer < DART_REGIONS) continue;
+            if (list[i].buf[b].words > largest) largest = list[i].buf[b].words;
+            *full += list[i].kernel == DART_K_cross_entropy && b == 0 &&
+                     list[i].buf[b].words == (uint64_t)chunk * vocab;
+        }
+    dart_plan_free(plan);
+    dart_graph_free(better);
+    dart_graph_free(graph);
+    dart_model_leaves_free(&leaves);
+    dart_model_free(model);
+    free(map);
+    return largest;
+}
+
+/* The claim: never more than a chunk of the logits, forward or backward. */
+static void logits_come_in_chunks(void **state)
+{
+    (void)state;
+    enum { WORDS_MOST = 500, ALL = 64, CHUNK = 16 }; /* a chunk is larger than the table: 16 > 8 */
+    const char *const heads[] = {"dense", "tt", "ttm"};
+    for (int h = 0; h < 3; h++) {
+        uint32_t full;
+        assert_int_equal(largest_piece(WORDS_MOST, CHUNK, heads[h], &full), CHUNK * WORDS_MOST);
+        assert_int_equal(full, ALL / CHUNK);
+        /* the control: one chunk of everything is what the bound forbids */
+        assert_int_equal(largest_piece(WORDS_MOST, ALL, heads[h], &full), ALL * WORDS_MOST);
+        assert_int_equal(full, 1);
+    }
+}
+
 /* Dropout: the same step repeats, another step differs, evaluation ignores it. */
 static void dropout_follows_the_step(void **state)
 {
@@ -671,7 +732,7 @@ int main(void)
         cmocka_unit_test(bad_configurations_are_refused),
         cmocka_unit_test(loss_equals_the_plain_transformer),
         cmocka_unit_test(gradients_match_differences), cmocka_unit_test(dropout_follows_the_step),
-        cmocka_unit_test(stacked_penalty_equals_single),
+        cmocka_unit_test(logits_come_in_chunks), cmocka_unit_test(stacked_penalty_equals_single),
         cmocka_unit_test(adamw_equals_the_formula)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-#include "ir.h"
+#include "graph_impl.h"
 
 static char *text_of(const dart_graph *graph)
 {
@@ -99,6 +99,34 @@ static void wrong_calls_name_op_and_scope(void **state)
     dart_graph_free(g);
 }
 
+/* A pass that leaves a broken graph behind is named: each break is made behind the builders' back.
+ */
+static void verify_names_the_guilty_pass(void **state)
+{
+    (void)state;
+    static const char *const complaints[] = {"a shape that differs from its rule",
+        "an input that is not made before it", "an input that is not made before it",
+        "wrong number of inputs", "wrong attributes", "has no op"};
+    for (size_t which = 0; which < sizeof complaints / sizeof *complaints; which++) {
+        dart_graph *g;
+        dart_node x[5];
+        assert_int_equal(dart_graph_new(&g), DART_OK);
+        dart_node loss = build(g, x);
+        assert_int_equal(dart_verify(g, "nothing"), DART_OK);
+        dart_node_info *node = g->node[loss]; /* affine */
+        if (which == 0) node->shape = DART_SHAPE(2);
+        if (which == 1) node->in[0] = loss;
+        if (which == 2) node->in[0] = 0;
+        if (which == 3) node->inputs = 0;
+        if (which == 4) node->ints = 7;
+        if (which == 5) node->op = DART_OP_none;
+        assert_int_equal(dart_verify(g, "folding"), DART_FAILED);
+        assert_non_null(strstr(dart_error_text(), "after folding"));
+        assert_non_null(strstr(dart_error_text(), complaints[which]));
+        dart_graph_free(g);
+    }
+}
+
 static void labels_are_checked(void **state)
 {
     (void)state;
@@ -116,6 +144,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(text_parses_back),
         cmocka_unit_test(broken_text_is_refused), cmocka_unit_test(wrong_calls_name_op_and_scope),
-        cmocka_unit_test(labels_are_checked)};
+        cmocka_unit_test(verify_names_the_guilty_pass), cmocka_unit_test(labels_are_checked)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

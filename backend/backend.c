@@ -311,7 +311,7 @@ static dart_status check_groups(
     if (caps->max_invocations && invocations > caps->max_invocations)
         LAUNCH_FAIL("%" PRIu64 " invocations in a work-group, the device allows %" PRIu32,
             invocations, caps->max_invocations);
-    uint32_t shared = info->shared_bytes(launch->tune);
+    uint32_t shared = dart_kernel_shared(launch->kernel, launch->variant, launch->tune);
     if (caps->max_shared && shared > caps->max_shared)
         LAUNCH_FAIL("%" PRIu32 " bytes of work-group memory, the device allows %" PRIu32, shared,
             caps->max_shared);
@@ -399,6 +399,8 @@ static dart_status check_launch(
             launch->param_bytes, caps->max_params);
     if (launch->tunes != info->tunes)
         LAUNCH_FAIL("%d tune values given, it takes %d", launch->tunes, info->tunes);
+    if (!dart_kernel_feature(launch->kernel, launch->variant))
+        LAUNCH_FAIL("it has no variant %d", launch->variant);
     DART_TRY(check_groups(caps, info, launch, index));
     for (uint32_t b = 0; b < launch->buffers; b++)
         DART_TRY(check_slice(device, info, launch, b, index));

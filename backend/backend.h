@@ -30,7 +30,10 @@ typedef struct dart_caps {
     uint32_t threads;         /* host threads (cpu), compute units otherwise */
     uint32_t simd; /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
     bool storage16, arith16;
-    bool on_cpu;           /* the device is the host's processor (cpu, lavapipe, PoCL) */
+    bool on_cpu;       /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile
+                          makes lavapipe and PoCL look like a GPU */
+    uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
+                          leaves its loops; 0: any number */
     double max_dispatch_s; /* watchdog: longest single dispatch; 0: none known */
 } dart_caps;
 
@@ -67,6 +70,8 @@ typedef struct dart_launch {
     bool wait; /* a barrier before this launch: it touches what launches since the last barrier
                   touched */
     uint8_t buffers, tunes;
+    uint8_t
+        variant; /* of the kernel's text; 0: the portable form. Drivers without texts ignore it */
     uint16_t param_bytes;
     uint32_t groups[3]; /* all > 0 */
     uint32_t

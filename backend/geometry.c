@@ -61,7 +61,7 @@ static uint32_t group_limit(const shaper *s, uint32_t wanted)
 
 /* Work-group of a kernel that folds `depth` rows of `cols` words in one work-group. On Mesa's
  * processor driver a work-group is one vector of 8, more only where an invocation would come near
- * the 65,535 loop iterations after which that driver leaves every loop. */
+ * the loop iterations after which that driver leaves every loop. */
 static void shape_rows(shaper *s, uint64_t rows, uint32_t cols, uint32_t depth)
 {
     s->groups = rows;
@@ -69,13 +69,13 @@ static void shape_rows(shaper *s, uint64_t rows, uint32_t cols, uint32_t depth)
         tune_set(s, "WGX", 1);
         uint32_t vw = floor_pow2(min_u32(s->caps->simd, 16));
         tune_set(s, "VW", cols < vw ? 1 : vw);
-    } else if (s->caps->on_cpu) {
-        uint32_t wanted = 8;
-        while (wanted < 256 && (uint64_t)depth * 4 * cols / wanted > 30000) wanted *= 2;
-        tune_set(s, "WGX", group_limit(s, wanted));
     } else {
         uint32_t wanted = floor_pow2(cols / 2);
-        tune_set(s, "WGX", group_limit(s, wanted < 32 ? 32 : min_u32(wanted, 128)));
+        wanted = s->caps->on_cpu ? 8 : wanted < 32 ? 32 : min_u32(wanted, 128);
+        while (s->caps->max_loop && wanted < 256 &&
+               (uint64_t)depth * 4 * cols / wanted > s->caps->max_loop / 2)
+            wanted *= 2;
+        tune_set(s, "WGX", group_limit(s, wanted));
     }
 }
 
@@ -219,7 +219,7 @@ static void shape_spd_fn(shaper *s)
     uint32_t pairs = 8; /* one invocation a pair of rows */
     while (pairs * 2 < p->n && pairs < 128) pairs *= 2;
     tune_set(s, "WGX", group_limit(s, pairs));
-    if (s->caps->on_cpu) tune_set(s, "UN", p->n > 128 ? 64 : 16);
+    if (s->caps->max_loop) tune_set(s, "UN", p->n > 128 ? 64 : 16);
 }
 
 static void shape_reduce(shaper *s)
@@ -273,6 +273,27 @@ static void tile_gemm_mesa(
     *mode = tiles[best].mode;
 }
 
+/* The form of gemm with tiles in shared memory, for GPUs: 64 x 64 a work-group of 128, half as high
+ * or wide where the matrix ends there or where there would be few tiles for the device's units. */
+static bool shape_gemm_shared(shaper *s, uint64_t batches)
+{
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    uint32_t variant = dart_kernel_variant(DART_K_gemm, "shared");
+    if (!variant || p->m < 32 || p->n < 32 || p->k < 16 || group_limit(s, 128) < 128) return false;
+    uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s);
+    bool few = batches * ceil_div(p->m, 64) * ceil_div(p->n, 64) < enough;
+    uint32_t high = few || p->m <= 32 ? 32 : 64, wide = few || p->n <= 32 ? 32 : 64;
+    tune_set(s, "WGX", 16);
+    tune_set(s, "WGY", 8);
+    tune_set(s, "TM", high / 8);
+    tune_set(s, "TN", wide / 16);
+    uint32_t shared = dart_kernel_shared(DART_K_gemm, variant, s->launch->tune);
+    if (s->caps->max_shared && shared > s->caps->max_shared) return false;
+    s->launch->variant = (uint8_t)variant;
+    s->groups = batches * ceil_div(p->m, high) * ceil_div(p->n, wide);
+    return true;
+}
+
 /* Tiles of gemm. On a processor: 8 rows x 2 vectors fill the registers of AVX-512 and NEON, 4 x 2
  * those of AVX2; elsewhere 4 x 4 an invocation, less where that would leave most of the device
  * without work. */
@@ -304,6 +325,7 @@ static void shape_gemm(shaper *s)
         tile_gemm_mesa(s, batches, wgx, &tm, &tn, &mode);
         columns = 1;
     } else {
+        if (shape_gemm_shared(s, batches)) return;
         columns = 1;
         uint32_t lanes = group_limit(s, 64);
         uint64_t fill = (uint64_t)threads * 128;
@@ -357,6 +379,7 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
     launch->buffers = info->buffers;
     launch->tunes = info->tunes;
     launch->param_bytes = info->param_bytes;
+    launch->variant = 0;
     for (uint32_t i = 0; i < info->tunes; i++)
         if (!is_mode(info->tune_name[i])) launch->tune[i] = info->tune_default[i];
     shape_of[launch->kernel](&s);
@@ -380,8 +403,13 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
     launch->groups[2] = 1;
     DART_TRY(check_limit(&s, "invocations in a work-group",
         (uint64_t)launch->tune[0] * launch->tune[1], caps->max_invocations));
-    DART_TRY(check_limit(
-        &s, "bytes of work-group memory", info->shared_bytes(launch->tune), caps->max_shared));
+    DART_TRY(check_limit(&s, "bytes of work-group memory",
+        dart_kernel_shared(launch->kernel, launch->variant, launch->tune), caps->max_shared));
+    if (launch->kernel == DART_K_gemm) {
+        const gemm_params *p = (const gemm_params *)launch->param;
+        DART_TRY(check_limit(&s, "loop iterations along k",
+            (uint64_t)p->k + (launch->variant ? p->k / 16 : 0), caps->max_loop));
+    }
     DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
     return check_limit(&s, "bytes of parameters", info->param_bytes, caps->max_params);
 }

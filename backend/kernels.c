@@ -57,6 +57,16 @@ static dart_kernel_info table[] = {
 #include "kernels_table.inc" /* [DART_K_<name>] = { #include "<name>.k" .param_bytes = ... }, */
 };
 
+typedef struct variant_row {
+    dart_kernel kernel;
+    const char *feature;
+    uint32_t (*shared_bytes)(const uint32_t *tune);
+} variant_row;
+
+static const variant_row variants[] = {
+#include "kernels_variants.inc" /* {DART_K_<name>, "<feature>", <name>_<feature>_shared}, */
+};
+
 static const tune_row *const tune_rows[] = {
 #define K(name) [DART_K_##name] = name##_tunes,
 #include "kernels_list.inc"
@@ -83,4 +93,31 @@ dart_kernel dart_kernel_find(const char *name)
     for (int k = 0; k < DART_KERNELS; k++)
         if (strcmp(table[k].name, name) == 0) return (dart_kernel)k;
     return DART_KERNELS;
+}
+
+static const variant_row *variant_find(dart_kernel kernel, uint32_t variant)
+{
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++)
+        if (variants[i].kernel == kernel && --variant == 0) return &variants[i];
+    return NULL;
+}
+
+const char *dart_kernel_feature(dart_kernel kernel, uint32_t variant)
+{
+    if (variant == 0) return "";
+    const variant_row *row = variant < DART_MAX_VARIANTS ? variant_find(kernel, variant) : NULL;
+    return row ? row->feature : NULL;
+}
+
+uint32_t dart_kernel_variant(dart_kernel kernel, const char *feature)
+{
+    for (uint32_t v = 1; dart_kernel_feature(kernel, v); v++)
+        if (strcmp(dart_kernel_feature(kernel, v), feature) == 0) return v;
+    return 0;
+}
+
+uint32_t dart_kernel_shared(dart_kernel kernel, uint32_t variant, const uint32_t *tune)
+{
+    const variant_row *row = variant ? variant_find(kernel, variant) : NULL;
+    return row ? row->shared_bytes(tune) : table[kernel].shared_bytes(tune);
 }

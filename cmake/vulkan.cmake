@@ -19,7 +19,7 @@ foreach(file ${kernels})
   get_filename_component(stem ${file} NAME_WLE)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
   string(REGEX MATCH "^[^.]+" kernel ${stem})
-  string(REGEX REPLACE "^[^.]+\\.?" "" feature ${stem})
+  string(REGEX REPLACE "^[^.]+\\.?(.*)$" "\\1" feature ${stem})
   string(MAKE_C_IDENTIFIER "dart_spirv_${stem}" array)
   file(CONFIGURE OUTPUT ${out}/${stem}.comp @ONLY CONTENT
 "#version 450

@@ -11,7 +11,7 @@ enum { OPENCL_MAX_BUFFERS = 4096 };
 /* One kernel file compiled for one set of TUNE values. */
 typedef struct opencl_code {
     dart_kernel kernel;
-    uint32_t tune[DART_MAX_TUNE];
+    uint32_t variant, tune[DART_MAX_TUNE];
     cl_program program;
 } opencl_code;
 

@@ -133,13 +133,16 @@ dart_status opencl_code_find(
 {
     for (size_t i = 0; i < device->code_count; i++) {
         const opencl_code *code = &device->codes[i];
-        if (code->kernel == launch->kernel &&
+        if (code->kernel == launch->kernel && code->variant == launch->variant &&
             memcmp(code->tune, launch->tune, launch->tunes * sizeof *launch->tune) == 0) {
             *out_program = code->program;
             return DART_OK;
         }
     }
-    const char *name = dart_kernel_info_of(launch->kernel)->name;
+    char name[64];
+    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
+    snprintf(name, sizeof name, "%s%s%s", dart_kernel_info_of(launch->kernel)->name,
+        *feature ? "." : "", feature);
     if (!text_of(name)) return dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", name);
     char options[512], path[640];
     options_of(launch, options, sizeof options);
@@ -159,6 +162,7 @@ dart_status opencl_code_find(
     device->codes = codes;
     opencl_code *code = &device->codes[device->code_count++];
     code->kernel = launch->kernel;
+    code->variant = launch->variant;
     memcpy(code->tune, launch->tune, sizeof code->tune);
     code->program = program;
     *out_program = program;

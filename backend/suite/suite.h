@@ -13,6 +13,7 @@ typedef struct dart_suite_options {
 
 typedef struct dart_suite_kernel {
     uint32_t executed, failed, skipped;
+    uint32_t variants; /* of the executed: by a variant of the kernel, not by its portable form */
     double
         worst; /* NMSE: sum (a-b)^2 / sum a^2, a from the oracle; of the passed and failed cases */
     double tolerance;     /* of the worst case */

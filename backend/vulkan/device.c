@@ -157,7 +157,10 @@ static void fill_caps(vulkan_device *device)
         caps->subgroup = subgroup.subgroupSize;
     caps->word = 4;
     caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    if (caps->on_cpu) caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    if (caps->on_cpu) {
+        caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+        caps->max_loop = 65535; /* Mesa's llvmpipe */
+    }
     fill_features(caps, device->physical);
 
     device->unified = caps->on_cpu || p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
@@ -294,6 +297,8 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     DART_GOTO(make_device(device));
     DART_GOTO(find_heap(device));
     dart_caps_limit(&device->base.caps, limits);
+    /* a profile stands in for a small GPU: kernels take the shapes that they would have there */
+    if (limits) device->base.caps.on_cpu = false;
     DART_GOTO(vulkan_pipelines_open(device));
     *out_device = &device->base;
 done:

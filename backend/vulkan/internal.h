@@ -32,8 +32,8 @@ typedef struct vulkan_device {
     size_t buffer_capacity;
     VkDescriptorSetLayout set_layout[DART_MAX_BUFS + 1]; /* by number of buffers */
     VkPipelineLayout layout[DART_MAX_BUFS + 1];
-    VkShaderModule module[DART_KERNELS];
-    struct vulkan_pipeline *pipelines; /* uthash, by kernel and tune values */
+    VkShaderModule module[DART_KERNELS][DART_MAX_VARIANTS];
+    struct vulkan_pipeline *pipelines; /* uthash, by kernel, variant and tune values */
     VkPipelineCache cache;
     char cache_path[512];
     size_t cache_bytes; /* of the driver's data in the file */

@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 typedef struct vulkan_pipeline_key {
-    uint32_t kernel, tune[DART_MAX_TUNE];
+    uint32_t kernel, variant, tune[DART_MAX_TUNE];
 } vulkan_pipeline_key;
 
 typedef struct vulkan_pipeline {
@@ -147,7 +147,8 @@ void vulkan_pipelines_close(vulkan_device *device)
         free(pipeline);
     }
     for (int k = 0; k < DART_KERNELS; k++)
-        vkDestroyShaderModule(device->handle, device->module[k], NULL);
+        for (int v = 0; v < DART_MAX_VARIANTS; v++)
+            vkDestroyShaderModule(device->handle, device->module[k][v], NULL);
     for (int n = 0; n <= DART_MAX_BUFS; n++) {
         vkDestroyPipelineLayout(device->handle, device->layout[n], NULL);
         vkDestroyDescriptorSetLayout(device->handle, device->set_layout[n], NULL);
@@ -157,29 +158,32 @@ void vulkan_pipelines_close(vulkan_device *device)
 
 /* ---- pipelines ---- */
 
-static dart_status module_get(vulkan_device *device, dart_kernel kernel, VkShaderModule *out_module)
+static dart_status module_get(
+    vulkan_device *device, dart_kernel kernel, uint32_t variant, VkShaderModule *out_module)
 {
+    const char *feature = dart_kernel_feature(kernel, variant);
+    VkShaderModule *module = &device->module[kernel][variant];
     const spirv_row *row = NULL;
     for (size_t i = 0; i < sizeof spirv_table / sizeof spirv_table[0]; i++)
-        if (spirv_table[i].kernel == kernel && !spirv_table[i].feature[0]) row = &spirv_table[i];
+        if (spirv_table[i].kernel == kernel && strcmp(spirv_table[i].feature, feature) == 0)
+            row = &spirv_table[i];
     if (!row)
         return dart_fail(DART_DEVICE, "vulkan:%u: kernel %s was not compiled for Vulkan",
             device->base.index, dart_kernel_info_of(kernel)->name);
     VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
         .codeSize = row->bytes,
         .pCode = row->code};
-    if (!device->module[kernel])
-        DART_TRY(vulkan_status(device,
-            vkCreateShaderModule(device->handle, &info, NULL, &device->module[kernel]),
+    if (!*module)
+        DART_TRY(vulkan_status(device, vkCreateShaderModule(device->handle, &info, NULL, module),
             "vkCreateShaderModule"));
-    *out_module = device->module[kernel];
+    *out_module = *module;
     return DART_OK;
 }
 
 static dart_status make_pipeline(vulkan_device *device, const dart_launch *launch, VkPipeline *out)
 {
     VkShaderModule module = VK_NULL_HANDLE;
-    DART_TRY(module_get(device, launch->kernel, &module));
+    DART_TRY(module_get(device, launch->kernel, launch->variant, &module));
     VkSpecializationMapEntry entries[DART_MAX_TUNE];
     for (uint32_t i = 0; i < launch->tunes; i++)
         entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = 4 * i, .size = 4};
@@ -205,7 +209,7 @@ static dart_status make_pipeline(vulkan_device *device, const dart_launch *launc
 dart_status vulkan_pipeline_get(
     vulkan_device *device, const dart_launch *launch, VkPipeline *out_pipeline)
 {
-    vulkan_pipeline_key key = {.kernel = (uint32_t)launch->kernel};
+    vulkan_pipeline_key key = {.kernel = (uint32_t)launch->kernel, .variant = launch->variant};
     memcpy(key.tune, launch->tune, launch->tunes * sizeof key.tune[0]);
     vulkan_pipeline *pipeline;
     HASH_FIND(hh, device->pipelines, &key, sizeof key, pipeline);

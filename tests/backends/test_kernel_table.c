@@ -21,8 +21,24 @@ static void every_kernel_is_complete(void **state)
     }
 }
 
+static void variants_are_complete(void **state)
+{
+    (void)state;
+    uint32_t shared = dart_kernel_variant(DART_K_gemm, "shared");
+    assert_int_equal(shared, 1);
+    assert_string_equal(dart_kernel_feature(DART_K_gemm, shared), "shared");
+    assert_string_equal(dart_kernel_feature(DART_K_gemm, 0), "");
+    assert_int_equal(dart_kernel_variant(DART_K_map, "shared"), 0);
+    assert_null(dart_kernel_feature(DART_K_map, 1));
+    assert_null(dart_kernel_feature(DART_K_gemm, 255));
+    const uint32_t tune[8] = {16, 8, 0, 0, 8, 4, 1, 0};
+    assert_int_equal(dart_kernel_shared(DART_K_gemm, 0, tune), 0);
+    assert_int_equal(dart_kernel_shared(DART_K_gemm, shared, tune), 2 * 16 * (64 + 2) * 4);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kernel_is_complete)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kernel_is_complete), cmocka_unit_test(variants_are_complete)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

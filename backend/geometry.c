@@ -273,24 +273,38 @@ static void tile_gemm_mesa(
     *mode = tiles[best].mode;
 }
 
-/* The form of gemm with tiles in shared memory, for GPUs: 64 x 64 a work-group of 128, half as high
- * or wide where the matrix ends there or where there would be few tiles for the device's units. */
+/* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
+ * or 128 x 16 and 16 x 128 for the skinny products of tensor trains; smaller ones where the matrix
+ * ends, or where there would be few tiles for the device's units. */
 static bool shape_gemm_shared(shaper *s, uint64_t batches)
 {
+    typedef struct gemm_tile {
+        uint32_t wgx, wgy, tm, tn;
+    } gemm_tile;
+    static const gemm_tile square[] = {{16, 8, 8, 4}, {16, 8, 4, 2}},
+                           tall[] = {{8, 16, 8, 2}, {8, 16, 4, 2}},
+                           flat[] = {{16, 8, 2, 8}, {16, 8, 2, 4}};
     const gemm_params *p = (const gemm_params *)s->launch->param;
     uint32_t variant = dart_kernel_variant(DART_K_gemm, "shared");
-    if (!variant || p->m < 32 || p->n < 32 || p->k < 16 || group_limit(s, 128) < 128) return false;
-    uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s);
-    bool few = batches * ceil_div(p->m, 64) * ceil_div(p->n, 64) < enough;
-    uint32_t high = few || p->m <= 32 ? 32 : 64, wide = few || p->n <= 32 ? 32 : 64;
-    tune_set(s, "WGX", 16);
-    tune_set(s, "WGY", 8);
-    tune_set(s, "TM", high / 8);
-    tune_set(s, "TN", wide / 16);
+    uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
+    if (!variant || p->k < 16 || narrow < 4 || broad < (narrow > 16 ? 32 : 64)) return false;
+    const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
+    uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
+    for (int small = 0; small < 2 && groups < enough; small++) {
+        const gemm_tile *t = &tile[small];
+        uint32_t tm = tile == square && p->m <= 32 ? 4 : t->tm;
+        uint32_t tn = tile == square && p->n <= 32 ? 2 : t->tn;
+        tune_set(s, "WGX", t->wgx);
+        tune_set(s, "WGY", t->wgy);
+        tune_set(s, "TM", tm);
+        tune_set(s, "TN", tn);
+        groups = batches * ceil_div(p->m, t->wgy * tm) * ceil_div(p->n, t->wgx * tn);
+    }
     uint32_t shared = dart_kernel_shared(DART_K_gemm, variant, s->launch->tune);
-    if (s->caps->max_shared && shared > s->caps->max_shared) return false;
+    if (group_limit(s, 128) < 128 || (s->caps->max_shared && shared > s->caps->max_shared))
+        return false;
     s->launch->variant = (uint8_t)variant;
-    s->groups = batches * ceil_div(p->m, high) * ceil_div(p->n, wide);
+    s->groups = groups;
     return true;
 }
 

@@ -1,3 +1,12 @@
+# What a variant has to share with its kernel: names of the constants, parameters.
+function(dart_kernel_head file out_head)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} text)
+  string(REGEX MATCHALL "TUNE\\([0-9]+, [A-Z]+" tunes "${text}")
+  string(REGEX MATCH "PARAMS\\([^)]*\\)" params "${text}")
+  set(${out_head} "${tunes} ${params}" PARENT_SCOPE)
+endfunction()
+
 # Writes the include lists that kernels.h and kernels.c read, from the files in shaders/*.k, so that a new kernel is
 # one new file.
 function(dart_kernel_lists out)
@@ -12,6 +21,11 @@ function(dart_kernel_lists out)
     get_filename_component(name ${file} NAME_WE)
     get_filename_component(ext ${file} EXT)
     if(NOT ext STREQUAL ".k") # a variant <kernel>.<feature>.k has its kernel's constants and parameters
+      dart_kernel_head(${file} own)
+      dart_kernel_head(${CMAKE_SOURCE_DIR}/shaders/${name}.k portable)
+      if(NOT own STREQUAL portable)
+        message(FATAL_ERROR "${file}: names of its TUNE constants, or PARAMS, differ from those of ${name}.k")
+      endif()
       string(REGEX REPLACE "^\\.(.*)\\.k$" "\\1" feature ${ext})
       string(MAKE_C_IDENTIFIER "${name}_${feature}_shared" function)
       string(APPEND shared

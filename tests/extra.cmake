@@ -13,9 +13,12 @@ foreach(device cpu opencl:0 vulkan:0)
 endforeach()
 # Once more with the validation layers (core and synchronization) watching, where they are installed.
 if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
-  add_test(NAME backends/suite-vulkan0-validated COMMAND test_suite vulkan:0 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(backends/suite-vulkan0-validated PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
-    FAIL_REGULAR_EXPRESSION "vulkan validation:")
+  foreach(limits "" emu-floor)
+    string(JOIN "-" name suite-vulkan0-validated ${limits})
+    add_test(NAME backends/${name} COMMAND test_suite vulkan:0 ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(backends/${name} PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
+      FAIL_REGULAR_EXPRESSION "vulkan validation:")
+  endforeach()
 endif()
 # Every op through planner and lowering, outputs and gradients, on each device and profile.
 foreach(device opencl:0 vulkan:0)

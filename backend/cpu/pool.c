@@ -13,8 +13,10 @@
 enum { SPINS = 2000 };
 
 struct cpu_pool {
-    /* High half: number of the launch; low half: its next task. Taking a task by compare-and-swap
-     * on both keeps a late thread from taking a task of a launch it has not read. */
+    /* High half: number of the launch; low half: how many of its tasks are not taken yet. A task is
+     * taken by compare-and-swap on both. While it is not finished the caller cannot start the next
+     * launch, so only then may the fields below be read: a thread that comes late finds 0 tasks and
+     * reads nothing. */
     _Alignas(64) atomic_uint_fast64_t ticket;
     _Alignas(64) atomic_uint epoch; /* the futex that idle threads wait on: number of the launch */
     atomic_uint sleepers;
@@ -22,7 +24,7 @@ struct cpu_pool {
     atomic_uint caller_sleeps;
     _Alignas(64) _Atomic(const cpu_kernel *) kernel;
     _Atomic(const cpu_work *) work;
-    atomic_uint phase, tasks;
+    atomic_uint phase;
     atomic_bool stop;
     uint32_t workers;
     struct worker {
@@ -54,15 +56,13 @@ static void futex_wake(atomic_uint *word)
 /* Runs tasks of launch `epoch` until none is left to take. */
 static void take_tasks(cpu_pool *pool, unsigned epoch, uint32_t slot)
 {
-    const cpu_kernel *kernel = atomic_load(&pool->kernel);
-    const cpu_work *work = atomic_load(&pool->work);
-    unsigned phase = atomic_load(&pool->phase), tasks = atomic_load(&pool->tasks);
     uint_fast64_t ticket = atomic_load(&pool->ticket);
-    for (;;) {
-        uint32_t index = (uint32_t)ticket;
-        if ((unsigned)(ticket >> 32) != epoch || index >= tasks) return;
-        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1)) continue;
-        kernel->task(work, phase, index, slot);
+    while ((unsigned)(ticket >> 32) == epoch && (uint32_t)ticket) {
+        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket - 1)) continue;
+        const cpu_kernel *kernel = atomic_load_explicit(&pool->kernel, memory_order_relaxed);
+        const cpu_work *work = atomic_load_explicit(&pool->work, memory_order_relaxed);
+        unsigned phase = atomic_load_explicit(&pool->phase, memory_order_relaxed);
+        kernel->task(work, phase, work->tasks[phase] - (uint32_t)ticket, slot);
         if (atomic_fetch_sub(&pool->left, 1) == 1 && atomic_load(&pool->caller_sleeps))
             futex_wake(&pool->left);
         ticket = atomic_load(&pool->ticket);
@@ -99,9 +99,8 @@ static void *work_until_stopped(void *context)
 static unsigned publish(cpu_pool *pool, uint32_t tasks)
 {
     unsigned epoch = atomic_load(&pool->epoch) + 1;
-    atomic_store(&pool->tasks, tasks);
     atomic_store(&pool->left, tasks);
-    atomic_store(&pool->ticket, (uint_fast64_t)epoch << 32);
+    atomic_store(&pool->ticket, (uint_fast64_t)epoch << 32 | tasks);
     atomic_store(&pool->epoch, epoch);
     if (atomic_load(&pool->sleepers)) futex_wake(&pool->epoch);
     return epoch;

@@ -193,26 +193,33 @@ static void launches_are_timed(void **state)
 static void many_short_launches_stay_in_order(void **state)
 {
     (void)state;
-    enum { N = 40000, RUNS = 400, EACH = 50 };
+    enum { N = 120000, RUNS = 400, EACH = 50 };
+    /* Launches of few and of many tasks in turn: a thread that comes late to a short launch must
+     * not take a task of the long one that follows. */
+    static const uint32_t words[] = {N / 5, N, N / 3, N / 2};
     setenv("DART_THREADS", "5", 1);
     dart_device *device;
     dart_buffer x;
     assert_int_equal(dart_device_open("cpu", NULL, &device), DART_OK);
     assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &x), DART_OK);
-    map_params p = {.n = N, .bdiv = 1, .bmod = N, .s = 1, .t = 1};
-    dart_launch launch = {.kernel = DART_K_map, .wait = true, .tune = {0, 0, 2}};
-    memcpy(launch.param, &p, sizeof p);
-    for (int b = 0; b < 3; b++) launch.buf[b] = (dart_slice){x, 0, N};
-    assert_int_equal(dart_launch_geometry(&device->caps, &launch), DART_OK);
     dart_launch launches[EACH];
-    for (int i = 0; i < EACH; i++) launches[i] = launch;
+    uint32_t adds[N] = {0};
+    for (int i = 0; i < EACH; i++) {
+        uint32_t n = words[i % 4];
+        map_params p = {.n = n, .bdiv = 1, .bmod = n, .s = 1, .t = 1};
+        launches[i] = (dart_launch){.kernel = DART_K_map, .wait = true, .tune = {0, 0, 2}};
+        memcpy(launches[i].param, &p, sizeof p);
+        for (int b = 0; b < 3; b++) launches[i].buf[b] = (dart_slice){x, 0, n};
+        assert_int_equal(dart_launch_geometry(&device->caps, &launches[i]), DART_OK);
+        for (uint32_t k = 0; k < n; k++) adds[k] += RUNS;
+    }
     dart_program *program;
     assert_int_equal(dart_device_build(device, launches, EACH, &program), DART_OK);
     for (int i = 0; i < RUNS; i++)
         assert_int_equal(dart_device_run(device, program, NULL), DART_OK);
     static float out[N];
     assert_int_equal(dart_device_read_f32(device, x, 0, N, out), DART_OK);
-    for (int i = 0; i < N; i++) assert_true(out[i] == RUNS * EACH);
+    for (int i = 0; i < N; i++) assert_true(out[i] == adds[i]);
     dart_device_drop(device, program);
     dart_device_close(device);
     unsetenv("DART_THREADS");

@@ -83,9 +83,10 @@ typedef struct dart_result {
 DART_NODISCARD dart_status dart_train(
     const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
 /* `devices` comma-separated: the same steps on each; prints per-step loss and parameter distance to
- * `out` as a table; FAILED if the final losses differ by more than `bound` relative. */
+ * `out` as a table, or as a JSON object a line; FAILED if the final losses differ by more than
+ * `bound` relative. */
 DART_NODISCARD dart_status dart_compare(const dart_recipe *recipe, const char *devices,
-    double bound, const dart_hooks *hooks, FILE *out);
+    double bound, const dart_hooks *hooks, bool json, FILE *out);
 
 typedef struct dart_eval_result {
     double valid_ppl, test_ppl, valid_nll, test_nll, seconds;

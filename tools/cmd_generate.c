@@ -1,5 +1,6 @@
 /* generate: continues a prompt. */
 #include "cli.h"
+#include <stdlib.h>
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
@@ -9,6 +10,7 @@ static const dart_option options[] = {
     {"top_k", "", "int", "40", "", "among the k likeliest tokens; 0: all"},
     {"top_p", "", "float", "1", "", "among the likeliest tokens that sum to this probability"},
     {"seed", "", "int", "1", "", "same seed, same text"},
+    {"json", "", "bool", "false", "", "print prompt and text as JSON"},
     {NULL},
 };
 
@@ -27,7 +29,18 @@ static dart_status run(cli_call *cli)
     DART_TRY(cli_real(cli, "top_p", 0, 1, &o.top_p));
     o.tokens = (uint32_t)tokens;
     o.top_k = (uint32_t)top_k;
-    return dart_generate(path, cli->recipe, &o, stdout);
+    if (!cli_flag(cli, "json")) return dart_generate(path, cli->recipe, &o, stdout);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+    if (!memory) return dart_fail(DART_MEMORY, "out of memory while making JSON");
+    dart_status status = dart_generate(path, cli->recipe, &o, memory);
+    fclose(memory);
+    if (status == DART_OK)
+        status = cli_json(
+            json_pack("{s:s, s:s, s:s}", "model", path, "prompt", o.prompt, "text", text), stdout);
+    free(text);
+    return status;
 }
 
 const cli_command cmd_generate = {.name = "generate",

@@ -19,7 +19,8 @@ static dart_status run(cli_call *cli)
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     if (devices) {
-        dart_status status = dart_compare(cli->recipe, devices, bound, &hooks, stdout);
+        dart_status status =
+            dart_compare(cli->recipe, devices, bound, &hooks, cli_flag(cli, "json"), stdout);
         cli_progress_end(&progress);
         return status;
     }

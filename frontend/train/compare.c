@@ -2,6 +2,7 @@
  * apart. */
 #include "run.h"
 #include <inttypes.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,50 @@ static void print_step(const lane *lanes, uint32_t count, FILE *out)
     fflush(out);
 }
 
+static dart_status print_json(json_t *line, FILE *out)
+{
+    int failed = line ? json_dumpf(line, out, JSON_COMPACT | JSON_REAL_PRECISION(9)) : -1;
+    json_decref(line);
+    fputc('\n', out);
+    return failed ? dart_fail(DART_IO, "cannot write the comparison as JSON") : DART_OK;
+}
+
+/* {"step": n, "loss": {id: loss, ...}, "loss_difference": {id: ...}, "parameter_distance": {id:
+ * ...}} */
+static dart_status print_step_json(const lane *lanes, uint32_t count, FILE *out)
+{
+    json_t *loss = json_object(), *apart = json_object(), *far = json_object();
+    for (uint32_t i = 0; i < count; i++) {
+        json_object_set_new(loss, lanes[i].id, json_real((double)lanes[i].result.loss));
+        if (i == 0) continue;
+        double d = difference(lanes[0].result.loss, lanes[i].result.loss);
+        json_object_set_new(apart, lanes[i].id, json_real(d));
+        d = distance(lanes[0].param, lanes[i].param, lanes[0].run.model->param_words);
+        json_object_set_new(far, lanes[i].id, json_real(d));
+    }
+    return print_json(json_pack("{s:I, s:o, s:o, s:o}", "step", (json_int_t)lanes[0].run.step,
+                          "loss", loss, "loss_difference", apart, "parameter_distance", far),
+        out);
+}
+
+/* The closing line of one device, and whether it is within the bound. */
+static dart_status judge(const lane *first, const lane *l, double bound, bool json, FILE *out)
+{
+    double apart = difference(first->result.loss, l->result.loss);
+    if (json)
+        DART_TRY(print_json(
+            json_pack("{s:s, s:s, s:f, s:f, s:b}", "device", l->id, "against", first->id,
+                "final_loss_difference", apart, "bound", bound, "agrees", apart <= bound),
+            out));
+    else
+        fprintf(out, "%s against %s: final losses differ by %.2e (bound %.1e)\n", l->id, first->id,
+            apart, bound);
+    if (apart <= bound) return DART_OK;
+    return dart_fail(DART_FAILED,
+        "the final losses on %s and %s differ by %.2e, above the bound %.1e", first->id, l->id,
+        apart, bound);
+}
+
 static void tell(const lane *l, const dart_hooks *hooks, uint64_t steps)
 {
     if (!hooks || !hooks->progress) return;
@@ -138,7 +183,7 @@ static void tell(const lane *l, const dart_hooks *hooks, uint64_t steps)
 }
 
 dart_status dart_compare(const dart_recipe *recipe, const char *devices, double bound,
-    const dart_hooks *hooks, FILE *out)
+    const dart_hooks *hooks, bool json, FILE *out)
 {
     dart_status status = DART_OK;
     dart_corpus corpus = {0};
@@ -155,10 +200,13 @@ dart_status dart_compare(const dart_recipe *recipe, const char *devices, double 
         DART_GOTO(enter_stage(&lanes[i]));
     }
     for (uint32_t s = 0; s < lanes[0].run.stages; s++) steps += lanes[0].run.stage[s].steps;
-    print_head(lanes, count, out);
+    if (!json) print_head(lanes, count, out);
     while (lanes[0].run.at_stage < lanes[0].run.stages) {
         for (uint32_t i = 0; i < count; i++) DART_GOTO(step_lane(&lanes[i]));
-        print_step(lanes, count, out);
+        if (json)
+            DART_GOTO(print_step_json(lanes, count, out));
+        else
+            print_step(lanes, count, out);
         tell(&lanes[0], hooks, steps);
         if (hooks && hooks->stop && *hooks->stop) {
             status = dart_fail(*hooks->stop == 15 ? DART_TERMINATED : DART_INTERRUPTED,
@@ -168,13 +216,8 @@ dart_status dart_compare(const dart_recipe *recipe, const char *devices, double 
         for (uint32_t i = 0; i < count; i++) DART_GOTO(enter_stage(&lanes[i]));
     }
     for (uint32_t i = 1; i < count; i++) {
-        double apart = difference(lanes[0].result.loss, lanes[i].result.loss);
-        fprintf(out, "%s against %s: final losses differ by %.2e (bound %.1e)\n", lanes[i].id,
-            lanes[0].id, apart, bound);
-        if (!(apart <= bound))
-            status = dart_fail(DART_FAILED,
-                "the final losses on %s and %s differ by %.2e, above the bound %.1e", lanes[0].id,
-                lanes[i].id, apart, bound);
+        dart_status verdict = judge(&lanes[0], &lanes[i], bound, json, out);
+        if (verdict != DART_OK) status = verdict;
     }
 done:
     for (uint32_t i = 0; i < count; i++) {

@@ -28,3 +28,9 @@ foreach(device opencl:0 vulkan:0)
     add_test(NAME ops/${name} COMMAND test_ops ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
+find_program(CLANG_FORMAT NAMES clang-format-14 clang-format)
+if(CLANG_FORMAT AND EXISTS ${CMAKE_SOURCE_DIR}/.git)
+  add_test(NAME tools/format COMMAND sh -c
+    "git ls-files '*.c' '*.h' | grep -v '^shaders/' | xargs '${CLANG_FORMAT}' --dry-run -Werror"
+    WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endif()

@@ -224,6 +224,20 @@ done:
     return status;
 }
 
+/* Whether an earlier run left anything in `dir` that training made. A recipe alone is what a
+ * refused start leaves behind. */
+static dart_status holds_results(const char *dir, bool *out)
+{
+    static const char *const made[] = {"checkpoints", "dense-twin", "metrics.jsonl"};
+    *out = false;
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        char path[DART_RUN_PATH];
+        DART_TRY(subfolder(path, dir, made[i]));
+        *out |= dart_file_exists(path);
+    }
+    return DART_OK;
+}
+
 static dart_status prepare_dir(const dart_recipe *given, dart_recipe **out, char dir[DART_RUN_PATH])
 {
     dart_status status = DART_OK;
@@ -237,7 +251,9 @@ static dart_status prepare_dir(const dart_recipe *given, dart_recipe **out, char
     if (set.resume && there) {
         DART_TRY(merge_stored(given, path, set.force, out));
     } else {
-        if (there && !set.force)
+        bool results;
+        DART_TRY(holds_results(dir, &results));
+        if (results && !set.force)
             return dart_fail(DART_INPUT,
                 "%s already holds a run; go on with --resume, start over with --force, or choose "
                 "another "

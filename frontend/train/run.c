@@ -50,11 +50,14 @@ dart_status dart_step_check(
      */
     double limit = 20 * log((double)vocab + 1) + 20;
     if (isfinite(r->loss) && isfinite(r->grad_norm) && !r->bad && r->loss <= limit) return DART_OK;
+    /* the sign of a NaN means nothing */
+    double loss = isnan(r->loss) ? fabs(r->loss) : (double)r->loss;
+    double norm = isnan(r->grad_norm) ? fabs(r->grad_norm) : (double)r->grad_norm;
     return dart_fail(DART_DIVERGED,
         "training diverged at step %" PRIu64 ": loss %g, gradient norm %g, %" PRIu64
         " gradients not finite, learning rate %g; try a smaller --learning-rate or more "
         "--warmup-steps%s",
-        step, (double)r->loss, (double)r->grad_norm, r->bad, lr, advice);
+        step, loss, norm, r->bad, lr, advice);
 }
 
 dart_status dart_run_model(dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES + 1])

@@ -60,9 +60,9 @@ typedef enum dart_region {
     DART_REGION_ISCAL,   /* i32[16] step block: 0 step, 1 seed low, 2 seed high */
     DART_REGION_FSCAL,   /* f32[16] step block: 0 lr, 1 1/(1-b1^t), 2 1/(1-b2^t), 3 gradient
                             multiplier,   4 1/micro-batches, 5 gradient norm (out), 6 penalty
-                            multiplier, 7 accumulate (0/1) */
-    DART_REGION_METRIC,  /* f32[16] written by the device: 0 loss, 1 penalty value, 2 non-finite
-                            count */
+                            multiplier */
+    DART_REGION_METRIC,  /* f32, written by the device: loss, penalty, non-finite count; the trainer
+                            places them */
     DART_REGION_OUTPUT,  /* f32, results that the host reads (logits, nll rows) */
     DART_REGIONS
 } dart_region;

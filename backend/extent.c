@@ -78,6 +78,13 @@ static void extent_softmax(const dart_launch *l, uint64_t *words)
     words[0] = words[1] = times(p->rows, p->cols);
 }
 
+static void extent_softmax_lengths(const dart_launch *l, uint64_t *words)
+{
+    PARAM(softmax_lengths);
+    words[0] = words[2] = times(p->rows, p->cols);
+    words[1] = p->rows && p->per ? (p->rows - 1) / p->per + 1 : 0;
+}
+
 static void extent_softmax_dx(const dart_launch *l, uint64_t *words)
 {
     PARAM(softmax_dx);

@@ -190,6 +190,12 @@ static void shape_softmax(shaper *s)
     shape_row(s, p->rows, p->cols);
 }
 
+static void shape_softmax_lengths(shaper *s)
+{
+    const softmax_lengths_params *p = (const softmax_lengths_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
 static void shape_softmax_dx(shaper *s)
 {
     const softmax_dx_params *p = (const softmax_dx_params *)s->launch->param;

@@ -1,5 +1,6 @@
-/* softmax, softmax_dx: row by row, over the visible columns only. */
+/* softmax, softmax_lengths, softmax_dx: row by row, over the visible columns only. */
 #include "vmath.h"
+#include <string.h>
 
 /* split[0]: rows of a task. */
 static void plan_rows(cpu_work *work, uint64_t rows, uint64_t cols)
@@ -43,6 +44,32 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 }
 
 const cpu_kernel CPU(kernel_softmax) = {plan, task};
+
+static void plan_lengths(cpu_work *work)
+{
+    PARAM(softmax_lengths);
+    plan_rows(work, p->rows, p->cols);
+}
+
+static void task_lengths(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
+{
+    (void)phase, (void)slot;
+    PARAM(softmax_lengths);
+    bool causal = work->tune[2] != 0;
+    uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
+    for (uint64_t r = index * per; r < end; r++) {
+        integer length = INTEGERS(1)[r / p->per];
+        uint64_t seen = length > 0 ? cpu_least((uint64_t)length, p->cols) : 0;
+        if (causal) seen = cpu_least(seen, r % p->time + 1 + p->cols - p->time);
+        real *y = REALS(2) + r * p->cols;
+        if (seen)
+            softmax_row(REALS(0) + r * p->cols, y, seen, p->cols, p->scale);
+        else
+            memset(y, 0, p->cols * sizeof *y);
+    }
+}
+
+const cpu_kernel CPU(kernel_softmax_lengths) = {plan_lengths, task_lengths};
 
 static void plan_dx(cpu_work *work)
 {

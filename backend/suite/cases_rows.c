@@ -26,6 +26,34 @@ void suite_cases_softmax(suite *s)
     }
 }
 
+void suite_cases_softmax_lengths(suite *s)
+{
+    for (uint32_t i = 0; i < 5 * WIDTHS * 4; i++) {
+        uint32_t rows = suite_sizes[i / 4 % 5], cols = widths[i / 20];
+        uint32_t per = i % 3 ? 1 + i % 7 : rows; /* one length for all, or one every few rows */
+        bool causal = i & 1, in_place = i & 2;
+        softmax_lengths_params p = {
+            .rows = rows, .cols = cols, .time = rows, .per = per, .scale = 0.125f};
+        if (rows == 257) p.scale = 3;
+        if (causal && p.time > cols) p.time = cols;
+        suite_case(s, DART_K_softmax_lengths, &p, SUITE_SOFTMAX,
+            "%s %u x %u time %u, a length every %u rows%s", causal ? "causal" : "full", rows, cols,
+            p.time, per, in_place ? ", in place" : "");
+        suite_mode(s, "CAUSAL", causal);
+        suite_normal(s, (uint64_t)rows * cols, 5, 8);
+        uint32_t lengths = (rows - 1) / per + 1;
+        int32_t *length = suite_integers(s, lengths);
+        for (uint32_t n = 0; n < lengths; n++) length[n] = (int32_t)suite_random(s, cols + 1);
+        length[lengths - 1] = (int32_t)cols + (int32_t)(i % 5) - 2; /* about full; -1 is none */
+        if (lengths > 1) length[0] = 0;
+        if (in_place)
+            suite_same(s, 0);
+        else
+            suite_output(s, (uint64_t)rows * cols);
+        suite_done(s);
+    }
+}
+
 /* Rows that sum to 1. */
 static void make_softmax(float *y, uint32_t rows, uint32_t cols)
 {

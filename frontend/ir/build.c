@@ -178,6 +178,18 @@ dart_node dart_softmax(dart_graph *graph, dart_node x, double scale, bool causal
                                      .f = {scale}});
 }
 
+dart_node dart_softmax_lengths(
+    dart_graph *graph, dart_node x, dart_node lengths, double scale, bool causal)
+{
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_softmax,
+                                     .inputs = 2,
+                                     .in = {x, lengths},
+                                     .ints = 1,
+                                     .i = {causal},
+                                     .floats = 1,
+                                     .f = {scale}});
+}
+
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream)
 {

@@ -138,6 +138,11 @@ dart_node dart_rope(
     dart_graph *graph, dart_node x, dart_node table); /* x (B,T,H,D), table (T,D/2,2) */
 /* x (..., T, S): softmax(scale x) over the last axis, causal: query t sees keys <= t + S - T */
 dart_node dart_softmax(dart_graph *graph, dart_node x, double scale, bool causal);
+/* The same with padding hidden: lengths i32 (n), n a divisor of x's R rows; row r sees the first
+ * min(S, lengths[r / (R/n)]) columns only (and obeys `causal`). Hidden columns are 0; a row that
+ * sees nothing is all 0. */
+dart_node dart_softmax_lengths(
+    dart_graph *graph, dart_node x, dart_node lengths, double scale, bool causal);
 /* iscal: the i32[16] step block; stream: unique per call site */
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);

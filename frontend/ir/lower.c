@@ -359,6 +359,13 @@ static dart_status lower_softmax(dart_lowering *low, dart_node node, const dart_
     uint32_t cols = last_dim(shape), time = shape->rank > 1 ? shape->dim[shape->rank - 2] : 1;
     softmax_params p = {(uint32_t)(x.words / cols), cols, time, (float)info->f[0]};
     DART_TRY(output(low, node, info->in[0]));
+    if (info->inputs > 1) {
+        dart_value lengths = in(low, info, 1);
+        softmax_lengths_params q = {
+            p.rows, p.cols, p.time, (uint32_t)(p.rows / lengths.words), p.scale};
+        return emit(low, DART_K_softmax_lengths, node, (uint32_t)info->i[0], 3,
+            (dart_value[]){x, lengths, low->value[node]}, &q);
+    }
     return emit(low, DART_K_softmax, node, (uint32_t)info->i[0], 2,
         (dart_value[]){x, low->value[node]}, &p);
 }

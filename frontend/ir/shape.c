@@ -264,6 +264,13 @@ static dart_status shape_softmax(const dart_graph *graph, dart_node_info *info)
     EXPECT(x->rank >= 1 && info->ints == 1 && info->floats == 1, "x (..., S)");
     EXPECT(!info->i[0] || (x->rank >= 2 && x->dim[x->rank - 1] >= x->dim[x->rank - 2]),
         "x (..., T, S) with S >= T for a causal mask");
+    if (info->inputs > 1) {
+        const dart_node_info *lengths = in_node(graph, info, 1);
+        uint64_t rows = last_dim(x) ? dart_shape_words(x) / last_dim(x) : 0;
+        uint64_t n = dart_shape_words(&lengths->shape);
+        EXPECT(lengths->dtype == DART_I32 && n && rows % n == 0,
+            "lengths i32 (n), n a divisor of the rows of x");
+    }
     info->shape = *x;
     info->dtype = DART_F32;
     return DART_OK;

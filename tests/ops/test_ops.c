@@ -348,9 +348,23 @@ static dart_node case_rope(builder *b, uint32_t v)
     return dart_rope(b->g, param(b, dart_shape_of(4, s)), table(b, DART_SHAPE(s[1], s[3] / 2, 2)));
 }
 
+/* Lengths 0, 1, 2, 4, 8 ... */
+static double length_value(builder *b, uint64_t i)
+{
+    (void)b;
+    return i ? (double)(1u << (i - 1)) : 0;
+}
+
 static dart_node case_softmax(builder *b, uint32_t v)
 {
-    if (v >= 3 * SIZES) return 0;
+    if (v >= 5 * SIZES) return 0;
+    if (v >= 3 * SIZES) { /* padding hidden: full, and causal */
+        uint32_t cols = sizes[v % SIZES], rows = v < 4 * SIZES ? 3 : cols < 4 ? cols : 4;
+        dart_node lengths = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(7), length_value);
+        b->tolerance = 1e-9;
+        return dart_softmax_lengths(
+            b->g, param(b, DART_SHAPE(7, 2, rows, cols)), lengths, 0.7, v >= 4 * SIZES);
+    }
     b->tolerance = 1e-9;
     uint32_t n = sizes[v % SIZES];
     if (v < SIZES) return dart_softmax(b->g, param(b, DART_SHAPE(2, 3, n)), 0.7, false);

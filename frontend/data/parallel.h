@@ -10,12 +10,13 @@ enum { DART_PAD, DART_BOS, DART_EOS, DART_UNK, DART_SPECIALS };
 enum { DART_SOURCE, DART_TARGET, DART_SIDES };
 
 /* The sentences of one side of one split. Sentence i is words[first[i] .. first[i + 1]), without
- * <bos> and <eos>; its line as it stood in the file is text[line[i] .. line[i + 1] - 1). */
+ * <bos> and <eos>; its line as it stood in the file (lower-cased if the corpus is) is the
+ * string text + line[i]; kept for validation and test. */
 typedef struct dart_sentences {
     uint64_t count;
     int32_t *words;  /* owned [first[count]] */
     uint64_t *first; /* owned [count + 1] */
-    char *text;      /* owned; each line ends with a 0 byte */
+    char *text;      /* owned, lines that end with a 0 byte; NULL for the training split */
     uint64_t *line;  /* owned [count + 1] */
 } dart_sentences;
 
@@ -44,6 +45,9 @@ typedef struct dart_parallel_options {
 DART_NODISCARD dart_status dart_parallel_open(
     const dart_parallel_options *options, dart_parallel *out);
 void dart_parallel_free(dart_parallel *corpus); /* zeroes it */
+/* Ids of one sentence, without <bos> and <eos>; *out_ids is malloc'ed. */
+DART_NODISCARD dart_status dart_sentence_encode(const dart_vocab *vocab, const char *text,
+    size_t size, const char *what, int32_t **out_ids, uint64_t *out_count);
 /* The canonical name of a parallel data set, NULL if it is not a known one; and by index, NULL past
  * the end. */
 const char *dart_parallel_name(const char *name);

@@ -63,17 +63,21 @@ typedef struct dart_hooks {
 } dart_hooks;
 
 typedef struct dart_table_row {
-    char name[48]; /* "dense twin", "TT before selection", "after selection", "after tuning" */
+    /* "dense twin", "TT before selection", "after selection", "after tuning"; with several
+     * selections "after selection 1", "before selection 2" ...; "TT rounded, not trained" */
+    char name[48];
     uint64_t params, compressed_params, dense_params;
     double compression; /* dense_params / compressed_params */
     uint32_t rank_min, rank_max;
     double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;
+    double effective_rank; /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
 } dart_table_row;
+enum { DART_TABLE_ROWS = 80 }; /* two a selection, stages are at most 32 */
 
 typedef struct dart_result {
     char run_dir[512], device[32];
     uint32_t rows;
-    dart_table_row row[8];
+    dart_table_row row[DART_TABLE_ROWS];
     double final_loss;
     uint64_t steps;
 } dart_result;

@@ -80,7 +80,7 @@ static dart_status step_lane(lane *l)
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
-        .penalty = stage->set.lambda_reg * lr};
+        .penalty = dart_stage_lambda(stage, run->stage_step) * lr};
     DART_TRY(dart_session_step(run->session, &run->train, &s, &l->result));
     DART_TRY(dart_step_check(&l->result, run->model->config.vocab, run->step + 1, lr, ""));
     run->step++;

@@ -92,7 +92,7 @@ static void open_line(FILE *f, uint64_t step, const char *stage)
 }
 
 void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
-    double lr, double grad_norm, double penalty, uint64_t tokens)
+    double lr, double grad_norm, double penalty, double lambda, uint64_t tokens)
 {
     FILE *f = metrics->file[DART_LOG_METRICS];
     open_line(f, step, stage);
@@ -100,7 +100,18 @@ void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, 
     number(f, "lr", lr);
     number(f, "grad_norm", grad_norm);
     number(f, "penalty", penalty);
+    number(f, "lambda", lambda);
+    number(f, "penalty_ratio", lambda * penalty / loss);
     fprintf(f, ",\"tokens\":%" PRIu64 "}\n", tokens);
+}
+
+void dart_metrics_rank(
+    dart_metrics *metrics, uint64_t step, const char *stage, const char *measure, double rank)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    number(f, "effective_rank", rank);
+    fprintf(f, ",\"rank_measure\":\"%s\"}\n", measure);
 }
 
 void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds)

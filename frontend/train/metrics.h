@@ -21,8 +21,13 @@ DART_NODISCARD dart_status dart_metrics_open(
 DART_NODISCARD dart_status dart_metrics_sync(dart_metrics *metrics, uint64_t out_offset[DART_LOGS]);
 void dart_metrics_close(dart_metrics *metrics);
 
+/* penalty: its value, mean over the weights; lambda: in force at this step; the line also has
+ * penalty_ratio = lambda penalty / loss. */
 void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
-    double lr, double grad_norm, double penalty, uint64_t tokens);
+    double lr, double grad_norm, double penalty, double lambda, uint64_t tokens);
+/* Mean effective rank over all bonds; measure: "entropy", "count", "stable". */
+void dart_metrics_rank(
+    dart_metrics *metrics, uint64_t step, const char *stage, const char *measure, double rank);
 void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds);
 /* split: "valid" or "test" */
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,

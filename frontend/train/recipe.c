@@ -329,13 +329,13 @@ dart_status dart_recipe_expand(dart_recipe *recipe)
         return dart_fail(DART_INPUT, "warmup_fraction %g and tune_fraction %g are together above 1",
             set.warmup_fraction, set.tune_fraction);
     const char *const warmup[][2] = {{"lr_scheduler", "constant"}};
-    const char *const shrink[][2] = {
-        {"lr_scheduler", "constant"}, {"warmup_steps", "0"}, {"reg", set.reg}};
+    const char *const shrink[][2] = {{"lr_scheduler", "constant"}, {"warmup_steps", "0"},
+        {"until", set.until}, {"reg", set.reg}};
     const char *const pick[][2] = {{"select", set.select}};
     double rest = 1 - set.warmup_fraction - set.tune_fraction;
     if (set.warmup_fraction > 0)
         DART_TRY(derive(recipe, &set, "warmup", set.warmup_fraction, 1, warmup));
-    if (rest > 0) DART_TRY(derive(recipe, &set, "shrink", rest, penalty ? 3 : 2, shrink));
+    if (rest > 0) DART_TRY(derive(recipe, &set, "shrink", rest, penalty ? 4 : 3, shrink));
     DART_TRY(derive(recipe, &set, "pick", 0, 1, pick));
     if (set.tune_fraction > 0) DART_TRY(derive(recipe, &set, "tune", set.tune_fraction, 0, NULL));
     return DART_OK;
@@ -344,20 +344,27 @@ dart_status dart_recipe_expand(dart_recipe *recipe)
 dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
     dart_stage out[DART_MAX_STAGES], uint32_t *out_count)
 {
-    static const char *const own[] = {"reg", "select", "epochs", "max_steps"};
-    enum { REG, SELECT, EPOCHS, STEPS };
+    static const char *const own[] = {"reg", "select", "epochs", "max_steps", "until"};
+    enum { REG, SELECT, EPOCHS, STEPS, UNTIL, OWN };
     uint64_t total = 0;
     for (uint32_t s = 0; s < recipe->stages; s++) {
         const dart_recipe_stage *stage = &recipe->stage[s];
         dart_settings *set = &out[s].set;
-        const char *given[4];
-        for (int i = 0; i < 4; i++) given[i] = stage->value[dart_recipe_key(own[i])];
+        const char *given[OWN];
+        for (int i = 0; i < OWN; i++) given[i] = stage->value[dart_recipe_key(own[i])];
         dart_recipe_settings(recipe, set);
         for (int i = 0; i < DART_RECIPE_OPTIONS; i++)
             if (stage->value[i]) parse_into(i, stage->value[i], set);
-        /* A stage has a penalty or a selection only if it says so itself. */
+        /* A stage has a penalty, a selection or a trigger only if it says so itself. */
         if (!given[REG] && !stage->value[dart_recipe_key("lambda_reg")]) set->reg = "none";
         if (!given[SELECT]) set->select = "none";
+        if (!given[UNTIL]) set->until = "steps";
+        if (stage->value[dart_recipe_key("lambda_schedule")] && set->lambda_warmup == 0 &&
+            strcmp(set->lambda_schedule, "constant"))
+            return dart_fail(DART_INPUT,
+                "stage '%s' has lambda_schedule %s and no lambda_warmup to say how long lambda "
+                "rises",
+                stage->name, set->lambda_schedule);
         snprintf(out[s].name, sizeof out[s].name, "%s", stage->name);
         out[s].pick = !is_none(set->select);
         double steps = 0;
@@ -417,12 +424,13 @@ dart_status dart_recipe_twin(dart_recipe *recipe)
     DART_TRY(dart_recipe_set(recipe, "dense_twin", "false"));
     uint32_t kept = 0;
     int select = dart_recipe_key("select"), reg = dart_recipe_key("reg");
-    int lambda = dart_recipe_key("lambda_reg");
+    int lambda = dart_recipe_key("lambda_reg"), until = dart_recipe_key("until");
     int epochs = dart_recipe_key("epochs"), steps = dart_recipe_key("max_steps");
     for (uint32_t s = 0; s < recipe->stages; s++) {
         dart_recipe_stage stage = recipe->stage[s];
         bool trains = stage.value[epochs] || stage.value[steps];
         stage.value[select] = stage.value[reg] = stage.value[lambda] = NULL;
+        stage.value[until] = NULL;
         if (trains) recipe->stage[kept++] = stage;
     }
     recipe->stages = kept;

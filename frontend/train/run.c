@@ -30,19 +30,6 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
     return dart_corpus_open(&options, out);
 }
 
-double dart_stage_lr(const dart_stage *stage, uint64_t at)
-{
-    const dart_settings *set = &stage->set;
-    uint64_t warmup = (uint64_t)set->warmup_steps;
-    if (warmup > stage->steps / 5) warmup = stage->steps / 5;
-    if (at < warmup) return set->learning_rate * (double)(at + 1) / (double)warmup;
-    double rest = stage->steps > warmup + 1 ? (double)(stage->steps - warmup - 1) : 1;
-    double p = (double)(at - warmup) / rest, low = set->min_lr_ratio, part = 1;
-    if (!strcmp(set->lr_scheduler, "linear")) part = 1 - (1 - low) * p;
-    if (!strcmp(set->lr_scheduler, "cosine")) part = low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
-    return set->learning_rate * part;
-}
-
 dart_status dart_step_check(
     const dart_step_result *r, uint32_t vocab, uint64_t step, double lr, const char *advice)
 {
@@ -141,15 +128,34 @@ static void count_ranks(const dart_model *model, dart_table_row *row)
     row->rank_mean = count ? sum / count : 0;
 }
 
+void dart_run_row_counts(const dart_run *run, dart_table_row *row)
+{
+    dart_model_count(run->model, &row->params, &row->compressed_params, &row->dense_params);
+    row->compression =
+        row->compressed_params ? (double)row->dense_params / (double)row->compressed_params : 1;
+    count_ranks(run->model, row);
+}
+
+void dart_run_row_add(dart_run *run, const dart_table_row *row)
+{
+    char ranks[160] = "";
+    if (run->rows < DART_TABLE_ROWS) run->table[run->rows++] = *row;
+    if (row->rank_max)
+        snprintf(ranks, sizeof ranks,
+            ", %" PRIu64 " of them compressed (%.2fx), ranks %u/%.1f/%u, effective %.2f",
+            row->compressed_params, row->compression, row->rank_min, row->rank_mean, row->rank_max,
+            row->effective_rank);
+    dart_run_note(run, "%s: %" PRIu64 " parameters%s; valid perplexity %.2f, test perplexity %.2f",
+        row->name, row->params, ranks, row->valid_ppl, row->test_ppl);
+}
+
 dart_status dart_run_row(dart_run *run, const char *name)
 {
-    enum { ROWS = sizeof run->table / sizeof *run->table };
     dart_table_row row = {0};
     snprintf(row.name, sizeof row.name, "%s", name);
-    dart_model_count(run->model, &row.params, &row.compressed_params, &row.dense_params);
-    row.compression =
-        row.compressed_params ? (double)row.dense_params / (double)row.compressed_params : 1;
-    count_ranks(run->model, &row);
+    dart_run_row_counts(run, &row);
+    uint32_t stage = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
+    DART_TRY(dart_run_effective_rank(run, &run->stage[stage].set, &row.effective_rank));
     DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &row.valid_ppl));
     DART_TRY(dart_run_evaluate(run, &run->test, "test", &row.test_ppl));
     row.seconds = run->seconds;
@@ -157,9 +163,7 @@ dart_status dart_run_row(dart_run *run, const char *name)
     /* A row made at a selection has no speed of its own yet: the steps that follow give it. */
     if (run->rows && run->table[run->rows - 1].tokens_per_s == 0)
         run->table[run->rows - 1].tokens_per_s = row.tokens_per_s;
-    if (run->rows < ROWS) run->table[run->rows++] = row;
-    dart_run_note(run, "%s: %" PRIu64 " parameters, valid perplexity %.2f, test perplexity %.2f",
-        name, row.params, row.valid_ppl, row.test_ppl);
+    dart_run_row_add(run, &row);
     return DART_OK;
 }
 

@@ -8,6 +8,12 @@
 
 enum { DART_RUN_PATH = 512 };
 
+/* A mean effective rank that has not moved since a step of the stage. */
+typedef struct dart_rest {
+    double rank; /* 0: not measured yet in this stage */
+    uint64_t since;
+} dart_rest;
+
 typedef struct dart_run {
     /* what */
     dart_recipe *recipe; /* owned, expanded */
@@ -35,9 +41,11 @@ typedef struct dart_run {
     double last_loss; /* of the last step */
     uint64_t log_bytes[DART_LOGS];
     uint32_t rows;
-    dart_table_row table[8];
+    dart_table_row table[DART_TABLE_ROWS];
     uint32_t last_pick; /* 1 + the stage whose selection was done last; 0: none */
     bool finished;
+    dart_rest rest;
+    int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
 } dart_run;
 
 /* run.c */
@@ -50,6 +58,10 @@ DART_NODISCARD dart_status dart_run_evaluate(
     dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);
 /* Adds a table row with both perplexities. */
 DART_NODISCARD dart_status dart_run_row(dart_run *run, const char *name);
+/* Appends a row to the table and tells the user. */
+void dart_run_row_add(dart_run *run, const dart_table_row *row);
+/* Parameters, compression and ranks of the run's model into `row`. */
+void dart_run_row_counts(const dart_run *run, dart_table_row *row);
 void dart_run_note(const dart_run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void dart_run_free(dart_run *run);
@@ -74,11 +86,30 @@ DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
  * zero. */
 DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set);
 
+/* spectra.c: mean effective rank over all bonds by the measure of `set`; 0 if there are none. */
+DART_NODISCARD dart_status dart_run_effective_rank(
+    dart_run *run, const dart_settings *set, double *out);
+/* round.c: sizes, ranks and perplexities of the model rounded to `epsilon` into `row`; the run
+ * stays as it is. */
+DART_NODISCARD dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row);
+
 /* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
 DART_NODISCARD dart_status dart_corpus_for(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
-/* Learning rate of step `at` of a stage. */
+/* schedule.c: learning rate of step `at` of a stage. */
 double dart_stage_lr(const dart_stage *stage, uint64_t at);
+/* lambda of step `at`: with rise W, t = (at + 1) / W < 1: linear lambda t, exponential
+ * lambda 10^(-3 (1 - t)); 0 without penalty. */
+double dart_stage_lambda(const dart_stage *stage, uint64_t at);
+uint64_t dart_stage_lambda_steps(const dart_stage *stage);
+/* Steps between measurements of the effective rank, 0: none. */
+uint64_t dart_stage_rank_steps(const dart_stage *stage);
+/* Takes a measurement after step `at` of the stage; whether the rank has stood still for long
+ * enough. */
+bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *rest);
+/* Ends stage `at` after `done` steps: what is left goes to the next stage that has steps, so that
+ * the run sees the tokens that its recipe says. Adds to moved[]. */
+void dart_stage_end(dart_stage *stages, uint32_t count, uint32_t at, uint64_t done, int64_t *moved);
 /* DIVERGED with the sentence, or OK. */
 DART_NODISCARD dart_status dart_step_check(
     const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);

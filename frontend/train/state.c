@@ -185,7 +185,9 @@ done:
     X(tokens) X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished)
 #define RUN_REALS(X) X(seconds) X(phase_seconds) X(last_loss)
 #define ROW_FIELDS(X) X(params) X(compressed_params) X(dense_params) X(rank_min) X(rank_max)
-#define ROW_REALS(X) X(compression) X(rank_mean) X(valid_ppl) X(test_ppl) X(tokens_per_s) X(seconds)
+#define ROW_REALS(X)                                                                               \
+    X(compression)                                                                                 \
+    X(rank_mean) X(effective_rank) X(valid_ppl) X(test_ppl) X(tokens_per_s) X(seconds)
 
 static json_t *real(double value)
 {
@@ -232,6 +234,12 @@ static char *state_text(const dart_run *run)
         json_array_append_new(rows, entry);
     }
     json_object_set_new(body, "log_bytes", logs);
+    json_object_set_new(body, "rest",
+        json_pack("{s:f, s:I}", "rank", run->rest.rank, "since", (json_int_t)run->rest.since));
+    json_t *moved = json_array();
+    for (uint32_t s = 0; s < run->stages; s++)
+        json_array_append_new(moved, json_integer((json_int_t)run->moved[s]));
+    json_object_set_new(body, "moved_steps", moved);
     json_object_set_new(body, "rows", rows);
     json_object_set_new(body, "ranks", ranks_json(run->model));
     json_object_set_new(body, "seed", json_integer((json_int_t)run->set.seed));
@@ -256,9 +264,17 @@ static void read_position(dart_run *run, json_t *body)
     for (size_t i = 0; i < DART_LOGS; i++)
         run->log_bytes[i] =
             (uint64_t)json_integer_value(json_array_get(json_object_get(body, "log_bytes"), i));
+    json_t *rest = json_object_get(body, "rest"), *moved = json_object_get(body, "moved_steps");
+    run->rest.rank = json_number_value(json_object_get(rest, "rank"));
+    run->rest.since = (uint64_t)json_integer_value(json_object_get(rest, "since"));
+    for (uint32_t s = 0; s < run->stages; s++) {
+        run->moved[s] = json_integer_value(json_array_get(moved, s));
+        if (run->moved[s] < -(int64_t)run->stage[s].steps) run->moved[s] = 0;
+        run->stage[s].steps += (uint64_t)run->moved[s];
+    }
     json_t *rows = json_object_get(body, "rows");
     run->rows = 0;
-    for (size_t r = 0; r < json_array_size(rows) && r < 8; r++) {
+    for (size_t r = 0; r < json_array_size(rows) && r < DART_TABLE_ROWS; r++) {
         json_t *entry = json_array_get(rows, r);
         const char *name = json_string_value(json_object_get(entry, "name"));
         dart_table_row *row = &run->table[run->rows++];

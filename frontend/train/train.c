@@ -48,17 +48,41 @@ static void tell(const dart_run *run, const dart_step_result *r, double lr, doub
     run->hooks.progress(run->hooks.user, &progress);
 }
 
+/* The mean effective rank into the log; ends the stage if it stands still. */
+static dart_status measure(dart_run *run)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    double rank;
+    DART_TRY(dart_run_effective_rank(run, &stage->set, &rank));
+    if (rank <= 0 && !strcmp(stage->set.until, "plateau"))
+        return dart_fail(DART_INPUT,
+            "stage '%s' waits for the ranks to stand still, and the model has none; choose a "
+            "tensor-train method, or until: steps",
+            stage->name);
+    if (rank <= 0) return DART_OK;
+    dart_metrics_rank(&run->metrics, run->step, stage->name, stage->set.rank_measure, rank);
+    if (!dart_plateau(stage, run->stage_step, rank, &run->rest)) return DART_OK;
+    if (run->stage_step == stage->steps) return DART_OK;
+    dart_run_note(run,
+        "%s: mean effective rank %.3f stood still from step %" PRIu64 " to %" PRIu64
+        " of the stage; %" PRIu64 " steps go to the next stage that trains",
+        stage->name, rank, run->rest.since, run->stage_step, stage->steps - run->stage_step);
+    dart_stage_end(run->stage, run->stages, run->at_stage, run->stage_step, run->moved);
+    return DART_OK;
+}
+
 /* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
 static dart_status one_step(dart_run *run)
 {
     const dart_stage *stage = &run->stage[run->at_stage];
     const dart_settings *set = &stage->set;
     double lr = dart_stage_lr(stage, run->stage_step), begin = now();
+    double lambda = dart_stage_lambda(stage, run->stage_step);
     const dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
-        .penalty = set->lambda_reg * lr};
+        .penalty = lambda * lr};
     dart_step_result r;
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     const uint32_t vocab = run->model->config.vocab;
@@ -81,8 +105,8 @@ static dart_status one_step(dart_run *run)
     run->seconds += seconds;
     run->phase_seconds += seconds;
     if (run->step % (uint64_t)run->set.logging_steps == 0) {
-        dart_metrics_step(
-            &run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty, run->tokens);
+        dart_metrics_step(&run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty,
+            lambda, run->tokens);
         dart_metrics_timing(&run->metrics, run->step, (double)tokens / seconds, run->seconds);
     }
     double valid = NAN;
@@ -90,8 +114,24 @@ static dart_status one_step(dart_run *run)
         DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
     if (run->set.spectra_steps && run->step % (uint64_t)run->set.spectra_steps == 0)
         DART_TRY(dart_run_spectra(run));
+    uint64_t rank_steps = dart_stage_rank_steps(stage);
+    if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
     tell(run, &r, lr, valid);
     return DART_OK;
+}
+
+/* The row of a selection, numbered where the run has several. */
+static dart_status pick_row(dart_run *run, const char *name)
+{
+    uint32_t number = 1, all = 0;
+    char text[48];
+    for (uint32_t s = 0; s < run->stages; s++) {
+        all += run->stage[s].pick;
+        number += run->stage[s].pick && s < run->at_stage;
+    }
+    if (all == 1) return dart_run_row(run, name);
+    snprintf(text, sizeof text, "%s %u", name, number);
+    return dart_run_row(run, text);
 }
 
 /* Passes over finished stages and does the selections on the way; leaves a bound session if steps
@@ -101,25 +141,45 @@ static dart_status advance(dart_run *run)
     while (run->at_stage < run->stages) {
         const dart_stage *stage = &run->stage[run->at_stage];
         if (stage->pick && run->last_pick <= run->at_stage) {
-            if (!run->last_pick) DART_TRY(dart_run_row(run, "TT before selection"));
+            if (!run->last_pick || run->phase_tokens)
+                DART_TRY(
+                    pick_row(run, run->last_pick ? "before selection" : "TT before selection"));
             DART_TRY(dart_run_pick(run, &stage->set));
-            run->last_pick = run->at_stage + 1;
             DART_TRY(dart_run_bind(run));
-            DART_TRY(dart_run_row(run, "after selection"));
+            DART_TRY(pick_row(run, "after selection"));
+            run->last_pick = run->at_stage + 1;
         }
         if (run->stage_step < stage->steps) return dart_run_bind(run);
         run->at_stage++;
         run->stage_step = 0;
+        run->rest = (dart_rest){0};
     }
+    return DART_OK;
+}
+
+/* A run that only shrank: what its ranks would be worth if they were cut where that is free. */
+static dart_status rounded_row(dart_run *run)
+{
+    double epsilon = run->set.round_epsilon;
+    bool shrank = false;
+    for (uint32_t s = 0; s < run->stages; s++)
+        shrank |= run->stage[s].steps && dart_stage_lambda(&run->stage[s], run->stage[s].steps) > 0;
+    if (!shrank || epsilon <= 0 || !run->table[run->rows - 1].rank_max) return DART_OK;
+    dart_table_row row = run->table[run->rows - 1];
+    snprintf(row.name, sizeof row.name, "%s rounded, not trained", run->row);
+    DART_TRY(dart_run_rounded(run, epsilon, &row));
+    dart_run_row_add(run, &row);
     return DART_OK;
 }
 
 static dart_status finish(dart_run *run)
 {
-    if (!run->last_pick)
+    if (!run->last_pick) {
         DART_TRY(dart_run_row(run, run->row));
-    else if (run->phase_tokens)
+        DART_TRY(rounded_row(run));
+    } else if (run->phase_tokens) {
         DART_TRY(dart_run_row(run, "after tuning"));
+    }
     DART_TRY(dart_run_spectra(run));
     run->finished = true;
     return DART_OK;
@@ -334,14 +394,15 @@ static dart_status write_table(const char *dir, const dart_table_row *row, uint3
     DART_TRY(subfolder(path, dir, "table.json"));
     json_t *list = json_array();
     for (uint32_t i = 0; i < rows; i++)
-        json_array_append_new(list,
-            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f}", "name",
-                row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
-                (json_int_t)row[i].compressed_params, "dense_params",
-                (json_int_t)row[i].dense_params, "compression", row[i].compression, "rank_min",
-                (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
-                (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl", row[i].test_ppl,
-                "tokens_per_s", row[i].tokens_per_s, "seconds", row[i].seconds));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f}",
+                      "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
+                      (json_int_t)row[i].compressed_params, "dense_params",
+                      (json_int_t)row[i].dense_params, "compression", row[i].compression,
+                      "rank_min", (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
+                      (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl",
+                      row[i].test_ppl, "tokens_per_s", row[i].tokens_per_s, "seconds",
+                      row[i].seconds, "effective_rank", row[i].effective_rank));
     char *text = json_dumps(list, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(list);
     if (!text) return dart_fail(DART_MEMORY, "out of memory: writing %s", path);
@@ -354,7 +415,6 @@ static dart_status write_table(const char *dir, const dart_table_row *row, uint3
 static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *row,
     const dart_hooks *hooks, dart_device *device, dart_corpus *corpus, dart_result *out)
 {
-    enum { ROWS = sizeof out->row / sizeof *out->row };
     dart_status status = DART_OK;
     char path[DART_RUN_PATH];
     dart_run run = {.recipe = recipe, .row = row, .device = device, .corpus = corpus};
@@ -370,7 +430,7 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
     DART_GOTO(dart_metrics_open(dir, run.log_bytes, &run.metrics));
     DART_GOTO(run_stages(&run));
     DART_GOTO(write_table(dir, run.table, run.rows));
-    for (uint32_t i = 0; i < run.rows && out->rows < ROWS; i++)
+    for (uint32_t i = 0; i < run.rows && out->rows < DART_TABLE_ROWS; i++)
         out->row[out->rows++] = run.table[i];
     out->steps += run.step;
     out->final_loss = run.last_loss;

@@ -1,0 +1,72 @@
+/* What a stage does over its steps: learning rate, strength of the penalty, and when it ends before
+ * its time. */
+#include "run.h"
+#include <math.h>
+#include <string.h>
+
+double dart_stage_lr(const dart_stage *stage, uint64_t at)
+{
+    const dart_settings *set = &stage->set;
+    uint64_t warmup = (uint64_t)set->warmup_steps;
+    if (warmup > stage->steps / 5) warmup = stage->steps / 5;
+    if (at < warmup) return set->learning_rate * (double)(at + 1) / (double)warmup;
+    double rest = stage->steps > warmup + 1 ? (double)(stage->steps - warmup - 1) : 1;
+    double p = (double)(at - warmup) / rest, low = set->min_lr_ratio, part = 1;
+    if (!strcmp(set->lr_scheduler, "linear")) part = 1 - (1 - low) * p;
+    if (!strcmp(set->lr_scheduler, "cosine")) part = low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
+    return set->learning_rate * part;
+}
+
+uint64_t dart_stage_lambda_steps(const dart_stage *stage)
+{
+    const dart_settings *set = &stage->set;
+    if (!strcmp(set->lambda_schedule, "constant")) return 0;
+    double steps =
+        set->lambda_warmup > 1 ? set->lambda_warmup : set->lambda_warmup * (double)stage->steps;
+    return (uint64_t)llround(steps);
+}
+
+double dart_stage_lambda(const dart_stage *stage, uint64_t at)
+{
+    /* A thousandth: where the penalty's push is lost in the noise of the gradients. */
+    const double start = 1e-3;
+    const dart_settings *set = &stage->set;
+    uint64_t rise = dart_stage_lambda_steps(stage);
+    if (!strcmp(set->reg, "none")) return 0;
+    if (at >= rise) return set->lambda_reg;
+    double part = (double)(at + 1) / (double)rise;
+    if (!strcmp(set->lambda_schedule, "exponential")) return set->lambda_reg * pow(start, 1 - part);
+    return set->lambda_reg * part;
+}
+
+uint64_t dart_stage_rank_steps(const dart_stage *stage)
+{
+    const dart_settings *set = &stage->set;
+    if (set->rank_steps) return (uint64_t)set->rank_steps;
+    if (strcmp(set->until, "plateau")) return 0;
+    return set->plateau_steps >= 10 ? (uint64_t)set->plateau_steps / 10 : 1;
+}
+
+bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *rest)
+{
+    const dart_settings *set = &stage->set;
+    /* While lambda rises, ranks that do not move yet mean nothing. */
+    if (strcmp(set->until, "plateau") || at < dart_stage_lambda_steps(stage)) return false;
+    if (rest->rank <= 0 || fabs(rank - rest->rank) > set->plateau_tolerance * rest->rank) {
+        *rest = (dart_rest){rank, at};
+        return false;
+    }
+    return at - rest->since >= (uint64_t)set->plateau_steps;
+}
+
+void dart_stage_end(dart_stage *stages, uint32_t count, uint32_t at, uint64_t done, int64_t *moved)
+{
+    uint64_t left = stages[at].steps - done;
+    uint32_t heir = at + 1;
+    while (heir < count && !stages[heir].steps) heir++;
+    stages[at].steps = done;
+    moved[at] -= (int64_t)left;
+    if (heir == count) return;
+    stages[heir].steps += left;
+    moved[heir] += (int64_t)left;
+}

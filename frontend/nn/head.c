@@ -3,6 +3,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the encoder reads, and the factor that makes the loss a mean over real target tokens. */
+static dart_status source_leaves(const dart_model *model, dart_graph *graph, uint32_t batch,
+    uint32_t time, dart_model_leaves *out)
+{
+    const dart_model_config *c = &model->config;
+    uint64_t source, length, index, rows;
+    if (!dart_mul_u64(batch, c->source_context, &rows) || rows + c->source_vocab + 1 > INT32_MAX)
+        return dart_fail(
+            DART_INPUT, "batch of %u x %u source tokens is too large", batch, c->source_context);
+    dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    out->source = dart_leaf(
+        graph, "source", DART_I32, DART_SHAPE(batch, c->source_context), DART_REGION_INPUT, source);
+    out->source_length =
+        dart_leaf(graph, "lengths", DART_I32, DART_SHAPE(batch), DART_REGION_INPUT, length);
+    out->source_index = dart_leaf(graph, "source_index", DART_I32,
+        DART_SHAPE(c->source_vocab + 1 + (uint32_t)rows), DART_REGION_INPUT, index);
+    out->scale =
+        dart_leaf(graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_MODEL_SCALE);
+    return DART_OK;
+}
+
 dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, uint32_t batch,
     uint32_t time, dart_model_leaves *out)
 {
@@ -34,9 +55,14 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
         DART_REGION_INPUT, index);
     out->iscal = dart_leaf(graph, "iscal", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0);
     out->fscal = dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0);
+    uint32_t longest = dart_model_longest(c);
     if (c->rope)
         out->table = dart_leaf(graph, "rope", DART_F32,
-            DART_SHAPE(c->context, c->d_model / c->heads / 2, 2), DART_REGION_TABLE, 0);
+            DART_SHAPE(longest, c->d_model / c->heads / 2, 2), DART_REGION_TABLE, 0);
+    if (c->sinusoidal)
+        out->table = dart_leaf(
+            graph, "positions", DART_F32, DART_SHAPE(longest, c->d_model), DART_REGION_TABLE, 0);
+    if (c->enc_layers) DART_TRY(source_leaves(model, graph, batch, time, out));
     return dart_graph_check(graph);
 }
 
@@ -50,10 +76,7 @@ void dart_model_leaves_free(dart_model_leaves *leaves)
 static dart_node head_matrix(dart_build *b)
 {
     const dart_model *model = b->model;
-    if (model->head == model->embedding) return dart_build_table(b);
-    const dart_model_weight *w = &model->weight[model->head];
-    dart_graph_scope(b->graph, w->weight.name);
-    return dart_method_dense(b->graph, &w->weight, &w->layout, &b->leaves->param[w->first_param]);
+    return model->head == model->embedding ? dart_build_table(b) : dart_build_dense(b, model->head);
 }
 
 static dart_node place(dart_graph *graph, dart_node x, uint32_t start, uint32_t total)
@@ -89,8 +112,8 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
         dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
         dart_node stats = dart_cross_entropy(graph, logits, labels, model->config.vocab);
         if (training) {
-            dart_node d = dart_cross_entropy_dx(
-                graph, logits, stats, labels, model->config.vocab, 1.0 / rows);
+            dart_node d = dart_cross_entropy_dx(graph, logits, stats, labels, model->config.vocab,
+                leaves->scale ? 1.0 : 1.0 / rows);
             dart_node part_dx = dart_contract2(graph, "rv,vc->rc", d, w);
             dx = sum(graph, dx, whole ? part_dx : place(graph, part_dx, start, rows));
             dw = sum(graph, dw, dart_contract2(graph, "rv,rc->vc", d, part));
@@ -105,9 +128,10 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
         }
     }
     if (out_rows) *out_rows = each;
-    dart_node loss = dart_affine(graph, total, 1.0 / rows, 0.0);
-    if (!training) return loss;
-    return dart_with_grad(graph, loss, 2, (dart_node[]){x, w}, (dart_node[]){dx, dw});
+    /* With a factor known only at run time the gradients are those of the sum. */
+    dart_node loss = leaves->scale ? total : dart_affine(graph, total, 1.0 / rows, 0.0);
+    if (training) loss = dart_with_grad(graph, loss, 2, (dart_node[]){x, w}, (dart_node[]){dx, dw});
+    return leaves->scale ? dart_mul(graph, loss, leaves->scale) : loss;
 }
 
 dart_node dart_model_logits(

@@ -17,74 +17,97 @@ static const dart_node *tensors_of(const dart_build *b, int weight)
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias)
 {
     double eps = b->model->config.norm_eps;
+    if (w < 0) return x;
     if (bias < 0) return dart_rmsnorm(b->graph, x, param_at(b, w), eps);
     return dart_layernorm(b->graph, x, param_at(b, w), param_at(b, bias), eps);
 }
 
-static dart_node linear(const dart_build *b, dart_node x, int weight, int bias)
+dart_node dart_build_linear(const dart_build *b, dart_node x, int weight, int bias)
 {
     const dart_model_weight *w = &b->model->weight[weight];
     dart_node y = dart_method_apply(b->graph, &w->weight, &w->layout, tensors_of(b, weight), x);
     return bias >= 0 ? dart_add(b->graph, y, param_at(b, bias)) : y;
 }
 
-/* Dropout sites are numbered: 0 after the embedding, then two a block. */
-static dart_node dropout(const dart_build *b, dart_node x, uint32_t site)
+/* Sites: 0 after the embedding, then two a block; an encoder-decoder numbers its own. */
+dart_node dart_build_dropout(const dart_build *b, dart_node x, uint32_t site)
 {
     double rate = b->model->config.dropout;
     if (!b->training || rate == 0.0) return x;
     return dart_dropout(b->graph, x, b->leaves->iscal, rate, site);
 }
 
-/* Scores (B, heads..., T, T) and their mix of values. With fewer key/value heads than heads, a
- * group of g query heads shares one: the label g is on the query side only, so nothing is copied.
- */
-static dart_node attention(const dart_build *b, dart_node x, const dart_model_block *block)
+dart_node dart_build_heads(
+    const dart_build *b, dart_node x, uint32_t batch, uint32_t time, uint32_t heads)
+{
+    const dart_model_config *c = &b->model->config;
+    return dart_reshape(b->graph, x, DART_SHAPE(batch, time, heads, c->d_model / c->heads));
+}
+
+/* Scores are (B, heads..., T, S). With fewer key/value heads than heads, a group of g query heads
+ * shares one: the label g is on the query side only, so nothing is copied. */
+dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_node v, uint32_t batch,
+    uint32_t time, dart_node lengths, bool causal)
 {
     const dart_model_config *c = &b->model->config;
     uint32_t kv = c->kv_heads, group = c->heads / kv, size = c->d_model / c->heads;
+    double scale = 1.0 / sqrt(size);
     dart_graph *g = b->graph;
-    dart_node q = linear(b, x, block->q, block->q_bias);
-    dart_node k = linear(b, x, block->k, block->k_bias);
-    dart_node v = linear(b, x, block->v, block->v_bias);
-    q = dart_reshape(g, q, DART_SHAPE(b->batch, b->time, c->heads, size));
-    k = dart_reshape(g, k, DART_SHAPE(b->batch, b->time, kv, size));
-    v = dart_reshape(g, v, DART_SHAPE(b->batch, b->time, kv, size));
-    if (c->rope) {
-        q = dart_rope(g, q, b->leaves->table);
-        k = dart_rope(g, k, b->leaves->table);
-    }
-    if (group > 1) q = dart_reshape(g, q, DART_SHAPE(b->batch, b->time, kv, group, size));
+    if (group > 1) q = dart_reshape(g, q, DART_SHAPE(batch, time, kv, group, size));
     dart_node scores = dart_contract2(g, group > 1 ? "bthgd,bshd->bhgts" : "bthd,bshd->bhts", q, k);
-    dart_node share = dart_softmax(g, scores, 1.0 / sqrt(size), true);
+    dart_node share = lengths ? dart_softmax_lengths(g, scores, lengths, scale, causal)
+                              : dart_softmax(g, scores, scale, causal);
     dart_node mixed =
         dart_contract2(g, group > 1 ? "bhgts,bshd->bthgd" : "bhts,bshd->bthd", share, v);
-    mixed = dart_reshape(g, mixed, DART_SHAPE(b->batch, b->time, c->d_model));
-    return linear(b, mixed, block->o, block->o_bias);
+    return dart_reshape(g, mixed, DART_SHAPE(batch, time, c->d_model));
 }
 
-static dart_node mlp(const dart_build *b, dart_node x, const dart_model_block *block)
+dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_model_attention *attn,
+    uint32_t time, dart_node lengths, bool causal)
 {
+    const dart_model_config *c = &b->model->config;
+    dart_node q = dart_build_linear(b, x, attn->q, attn->q_bias);
+    dart_node k = dart_build_linear(b, x, attn->k, attn->k_bias);
+    dart_node v = dart_build_linear(b, x, attn->v, attn->v_bias);
+    q = dart_build_heads(b, q, b->batch, time, c->heads);
+    k = dart_build_heads(b, k, b->batch, time, c->kv_heads);
+    v = dart_build_heads(b, v, b->batch, time, c->kv_heads);
+    if (c->rope) {
+        q = dart_rope(b->graph, q, b->leaves->table);
+        k = dart_rope(b->graph, k, b->leaves->table);
+    }
+    dart_node mixed = dart_build_mix(b, q, k, v, b->batch, time, lengths, causal);
+    return dart_build_linear(b, mixed, attn->o, attn->o_bias);
+}
+
+dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block)
+{
+    static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
+        [DART_ACT_SILU] = DART_OP_silu,
+        [DART_ACT_SWIGLU] = DART_OP_silu,
+        [DART_ACT_RELU] = DART_OP_relu};
     dart_graph *g = b->graph;
     int act = b->model->config.act;
-    dart_node up = linear(b, x, block->up, block->up_bias);
-    if (act == 2) {
-        dart_node gate = linear(b, x, block->gate, block->gate_bias);
-        up = dart_mul(g, dart_map1(g, DART_OP_silu, gate, 0.0, 0.0), up);
+    dart_node up = dart_build_linear(b, x, block->up, block->up_bias);
+    if (act == DART_ACT_SWIGLU) {
+        dart_node gate = dart_build_linear(b, x, block->gate, block->gate_bias);
+        up = dart_mul(g, dart_map1(g, ops[act], gate, 0.0, 0.0), up);
     } else {
-        up = dart_map1(g, act == 0 ? DART_OP_gelu : DART_OP_silu, up, 0.0, 0.0);
+        up = dart_map1(g, ops[act], up, 0.0, 0.0);
     }
-    return linear(b, up, block->down, block->down_bias);
+    return dart_build_linear(b, up, block->down, block->down_bias);
+}
+
+dart_node dart_build_dense(const dart_build *b, int weight)
+{
+    const dart_model_weight *w = &b->model->weight[weight];
+    dart_graph_scope(b->graph, w->weight.name);
+    return dart_method_dense(b->graph, &w->weight, &w->layout, tensors_of(b, weight));
 }
 
 dart_node dart_build_table(dart_build *b)
 {
-    const dart_model_weight *w = &b->model->weight[b->model->embedding];
-    if (!b->embedding) {
-        dart_graph_scope(b->graph, w->weight.name);
-        b->embedding =
-            dart_method_dense(b->graph, &w->weight, &w->layout, tensors_of(b, b->model->embedding));
-    }
+    if (!b->embedding) b->embedding = dart_build_dense(b, b->model->embedding);
     return b->embedding;
 }
 
@@ -92,24 +115,26 @@ dart_node dart_build_body(dart_build *b)
 {
     const dart_model *model = b->model;
     dart_graph *g = b->graph;
+    if (model->config.enc_layers) return dart_build_seq2seq(b);
     dart_node table = dart_build_table(b);
     if (model->weight[model->embedding].layout.padded_out != model->config.vocab)
         table = dart_slice_rows(g, table, 0, model->config.vocab);
     dart_node x = dart_embedding(g, table, b->leaves->tokens, b->leaves->index);
     if (model->positions >= 0)
         x = dart_add(g, x, dart_slice_rows(g, param_at(b, model->positions), 0, b->time));
-    x = dropout(b, x, 0);
+    x = dart_build_dropout(b, x, 0);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         const dart_model_block *block = &model->block[layer];
         char scope[32];
         snprintf(scope, sizeof scope, "blocks.%u.attn", layer);
         dart_graph_scope(g, scope);
         dart_node h = dart_build_norm(b, x, block->norm1_w, block->norm1_b);
-        x = dart_add(g, x, dropout(b, attention(b, h, block), 1 + 2 * layer));
+        h = dart_build_attention(b, h, &block->attn, b->time, 0, true);
+        x = dart_add(g, x, dart_build_dropout(b, h, 1 + 2 * layer));
         snprintf(scope, sizeof scope, "blocks.%u.mlp", layer);
         dart_graph_scope(g, scope);
         h = dart_build_norm(b, x, block->norm2_w, block->norm2_b);
-        x = dart_add(g, x, dropout(b, mlp(b, h, block), 2 + 2 * layer));
+        x = dart_add(g, x, dart_build_dropout(b, dart_build_mlp(b, h, block), 2 + 2 * layer));
     }
     return x;
 }

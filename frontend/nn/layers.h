@@ -1,8 +1,10 @@
-/* Inside this room only: the body of a model as graph nodes. */
+/* Inside this room only: the pieces of a model as graph nodes. */
 #ifndef DART_NN_LAYERS_H
 #define DART_NN_LAYERS_H
 
 #include "model.h"
+
+enum { DART_PARAM_ALIGN = 64 }; /* words: where a parameter may begin */
 
 typedef struct dart_build { /* one model being built into one graph */
     const dart_model *model;
@@ -15,9 +17,34 @@ typedef struct dart_build { /* one model being built into one graph */
 
 /* The dense table of the token embedding; the same node every time. */
 dart_node dart_build_table(dart_build *b);
+/* The dense matrix of any weight (padded out, in). */
+dart_node dart_build_dense(const dart_build *b, int weight);
 /* Embedding and all blocks: (B,T,C), before the final norm. */
 dart_node dart_build_body(dart_build *b);
-/* norm with params w, bias (bias -1 for RMSNorm). */
+/* The same of an encoder-decoder: seq2seq.c. */
+dart_node dart_build_seq2seq(dart_build *b);
+
+/* norm with params w, bias (bias -1 for RMSNorm; w -1: x itself). */
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias);
+/* x W^T + bias (bias -1: none). */
+dart_node dart_build_linear(const dart_build *b, dart_node x, int weight, int bias);
+/* Nothing unless training; sites are numbered through the whole model. */
+dart_node dart_build_dropout(const dart_build *b, dart_node x, uint32_t site);
+/* A projection (batch, time, heads * size) as (batch, time, heads, size). */
+dart_node dart_build_heads(
+    const dart_build *b, dart_node x, uint32_t batch, uint32_t time, uint32_t heads);
+/* Queries (batch, time, heads, size) against keys (batch, S, kv_heads, size), and their mix of
+ * values: (batch, time, C). lengths: i32 (batch), how many keys are real, or 0: all. */
+dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_node v, uint32_t batch,
+    uint32_t time, dart_node lengths, bool causal);
+/* Self-attention of x (batch, time, C) with its projections. */
+dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_model_attention *attn,
+    uint32_t time, dart_node lengths, bool causal);
+dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block);
+
+/* The longest sequence of either side: rows of the tables of positions. */
+uint32_t dart_model_longest(const dart_model_config *config);
+/* Two weights whose tensors can be stacked: all shapes equal. */
+bool dart_model_same_layout(const dart_model_weight *a, const dart_model_weight *b);
 
 #endif

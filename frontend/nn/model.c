@@ -1,6 +1,6 @@
 /* A model's parameters: which weights and vectors it has, where they lie in the flat regions,
  * initial values. */
-#include "model.h"
+#include "layers.h"
 #include "rng.h"
 #include <math.h>
 #include <stdarg.h>
@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, WEIGHTS_A_BLOCK = 7, VECTORS_A_BLOCK = 11 };
+/* At most, with cross-attention. */
+enum { WEIGHTS_A_BLOCK = 11, VECTORS_A_BLOCK = 17 };
 
 /* Weights get GPT-2's standard deviation at GPT-2's width, scaled like 1/sqrt(inputs) elsewhere;
  * the two projections that write into the residual stream are divided by sqrt(2 layers) (Radford et
@@ -96,51 +97,120 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
     return (int)model->weights++;
 }
 
-static int add_linear(builder *b, uint32_t layer, const char *name, uint32_t out, uint32_t in,
+/* Where a block stands: its name, and how many sub-layers write into its residual stream. */
+typedef struct place_of {
+    const char *side;
+    uint32_t layer, residuals;
+} place_of;
+
+static int add_linear(builder *b, const place_of *at, const char *name, uint32_t out, uint32_t in,
     bool residual, int *out_bias)
 {
     const dart_model_config *c = &b->model->config;
     double std = BASE_STD * sqrt(GPT2_WIDTH / in);
-    if (residual) std /= sqrt(2.0 * c->layers);
+    if (residual) std /= sqrt((double)at->residuals);
     dart_weight from = {.out = out,
         .in = in,
         .target_std = std,
         .method = c->linear,
         .rank = c->linear_rank,
         .modes = c->linear_modes};
-    int weight = add_weight(b, from, false, "blocks.%u.%s", layer, name);
+    int weight = add_weight(b, from, false, "%s.%u.%s", at->side, at->layer, name);
     if (b->status == DART_OK && c->bias)
-        *out_bias = add_vector(b, out, false, "blocks.%u.%s.bias", layer, name);
+        *out_bias = add_vector(b, out, false, "%s.%u.%s.bias", at->side, at->layer, name);
     return weight;
 }
 
-static void add_norm(builder *b, const char *name, int *out_w, int *out_b)
+static void add_norm(builder *b, int *out_w, int *out_b, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static void add_norm(builder *b, int *out_w, int *out_b, const char *format, ...)
 {
     uint32_t d = b->model->config.d_model;
+    char name[64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
     *out_w = add_vector(b, d, true, "%s.weight", name);
     if (!b->model->config.rmsnorm) *out_b = add_vector(b, d, false, "%s.bias", name);
 }
 
-static void add_block(builder *b, uint32_t layer)
+/* `name`: "attn" or "cross". */
+static void add_attention(
+    builder *b, const place_of *at, const char *name, dart_model_attention *out)
 {
     const dart_model_config *c = &b->model->config;
-    dart_model_block *block = &b->model->block[layer];
     uint32_t d = c->d_model, kv = d / c->heads * c->kv_heads;
-    char name[64];
-    *block =
-        (dart_model_block){-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
-    snprintf(name, sizeof name, "blocks.%u.norm1", layer);
-    add_norm(b, name, &block->norm1_w, &block->norm1_b);
-    block->q = add_linear(b, layer, "attn.q", d, d, false, &block->q_bias);
-    block->k = add_linear(b, layer, "attn.k", kv, d, false, &block->k_bias);
-    block->v = add_linear(b, layer, "attn.v", kv, d, false, &block->v_bias);
-    block->o = add_linear(b, layer, "attn.o", d, d, true, &block->o_bias);
-    snprintf(name, sizeof name, "blocks.%u.norm2", layer);
-    add_norm(b, name, &block->norm2_w, &block->norm2_b);
-    if (c->act == 2)
-        block->gate = add_linear(b, layer, "mlp.gate", c->d_ff, d, false, &block->gate_bias);
-    block->up = add_linear(b, layer, "mlp.up", c->d_ff, d, false, &block->up_bias);
-    block->down = add_linear(b, layer, "mlp.down", d, c->d_ff, true, &block->down_bias);
+    const struct {
+        const char *letter;
+        uint32_t out;
+        int *weight, *bias;
+    } parts[] = {{"q", d, &out->q, &out->q_bias}, {"k", kv, &out->k, &out->k_bias},
+        {"v", kv, &out->v, &out->v_bias}, {"o", d, &out->o, &out->o_bias}};
+    for (int i = 0; i < 4; i++) {
+        char full[16];
+        snprintf(full, sizeof full, "%s.%s", name, parts[i].letter);
+        *parts[i].weight = add_linear(b, at, full, parts[i].out, d, i == 3, parts[i].bias);
+    }
+}
+
+static void add_block(builder *b, const place_of *at, bool cross, dart_model_block *block)
+{
+    const dart_model_config *c = &b->model->config;
+    uint32_t d = c->d_model;
+    memset(block, 0xff, sizeof *block); /* -1 everywhere */
+    add_norm(b, &block->norm1_w, &block->norm1_b, "%s.%u.norm1", at->side, at->layer);
+    add_attention(b, at, "attn", &block->attn);
+    if (cross) {
+        add_norm(
+            b, &block->cross_norm_w, &block->cross_norm_b, "%s.%u.norm_cross", at->side, at->layer);
+        add_attention(b, at, "cross", &block->cross);
+    }
+    add_norm(b, &block->norm2_w, &block->norm2_b, "%s.%u.norm2", at->side, at->layer);
+    if (c->act == DART_ACT_SWIGLU)
+        block->gate = add_linear(b, at, "mlp.gate", c->d_ff, d, false, &block->gate_bias);
+    block->up = add_linear(b, at, "mlp.up", c->d_ff, d, false, &block->up_bias);
+    block->down = add_linear(b, at, "mlp.down", d, c->d_ff, true, &block->down_bias);
+}
+
+static int add_table(builder *b, uint32_t vocab, const char *name)
+{
+    const dart_model_config *c = &b->model->config;
+    const dart_weight from = {.out = vocab,
+        .in = c->d_model,
+        .target_std = BASE_STD,
+        .method = c->embedding,
+        .rank = c->embedding_rank,
+        .modes = c->embedding_modes};
+    return add_weight(b, from, true, "%s", name);
+}
+
+static int add_positions(builder *b, uint32_t context, const char *name)
+{
+    if (b->status != DART_OK || b->model->config.rope || b->model->config.sinusoidal) return -1;
+    int index = add_vector(b, context, false, "%s", name);
+    dart_param *param = &b->model->param[index];
+    param->shape = DART_SHAPE(context, b->model->config.d_model);
+    param->std = BASE_STD;
+    param->decay = true;
+    return index;
+}
+
+/* What an encoder-decoder has before its decoder: the source's table, positions, encoder blocks. */
+static void add_encoder(builder *b)
+{
+    dart_model *model = b->model;
+    const dart_model_config *c = &model->config;
+    model->source_embedding = model->embedding;
+    if (!c->shared_vocab) model->source_embedding = add_table(b, c->source_vocab, "src_emb");
+    model->source_positions = add_positions(b, c->source_context, "src_pos_emb.weight");
+    for (uint32_t layer = 0; layer < c->enc_layers && b->status == DART_OK; layer++) {
+        const place_of at = {"enc", layer, 2 * c->enc_layers};
+        add_block(b, &at, false, &model->encoder[layer]);
+    }
+    if (b->status == DART_OK && !c->post_norm)
+        add_norm(b, &model->source_norm_w, &model->source_norm_b, "enc.norm_f");
 }
 
 static dart_status check_config(const dart_model_config *c)
@@ -148,6 +218,9 @@ static dart_status check_config(const dart_model_config *c)
     if (!c->layers || !c->d_model || !c->heads || !c->d_ff || !c->context || !c->vocab)
         return dart_fail(DART_INPUT,
             "model: layers, d_model, heads, d_ff, context and vocabulary must all be above 0");
+    if (c->layers > DART_MAX_LAYERS || c->enc_layers > DART_MAX_LAYERS)
+        return dart_fail(DART_INPUT, "model: %u and %u layers, expected at most %d", c->layers,
+            c->enc_layers, DART_MAX_LAYERS);
     if (c->d_model % c->heads)
         return dart_fail(DART_INPUT, "model: d_model %u is not a multiple of its %u heads",
             c->d_model, c->heads);
@@ -158,15 +231,40 @@ static dart_status check_config(const dart_model_config *c)
         return dart_fail(DART_INPUT,
             "model: rotary positions need an even head size, got %u (d_model %u / heads %u)",
             c->d_model / c->heads, c->d_model, c->heads);
-    if (c->act < 0 || c->act > 2)
-        return dart_fail(DART_INPUT, "model: activation %d, expected 0, 1 or 2", c->act);
+    if (c->act < 0 || c->act > DART_ACT_RELU)
+        return dart_fail(
+            DART_INPUT, "model: activation %d, expected 0 to %d", c->act, DART_ACT_RELU);
     if (!(c->dropout >= 0.0 && c->dropout < 1.0))
         return dart_fail(DART_INPUT, "model: dropout %g, expected in [0, 1)", c->dropout);
+    if (!c->enc_layers && (c->post_norm || c->sinusoidal))
+        return dart_fail(DART_INPUT,
+            "model: post-norm and sinusoidal positions belong to the encoder-decoder; use arch: "
+            "encoder-decoder, or norm_position: pre and learned or rotary positions");
+    if (c->rope && c->sinusoidal)
+        return dart_fail(DART_INPUT, "model: positions are rotary or sinusoidal, not both");
+    if (c->enc_layers && (!c->source_context || !c->source_vocab))
+        return dart_fail(
+            DART_INPUT, "model: an encoder needs a source context and a source vocabulary above 0");
+    if (c->enc_layers && c->shared_vocab && c->source_vocab != c->vocab)
+        return dart_fail(DART_INPUT,
+            "model: a shared vocabulary has one size, got %u source and %u target words",
+            c->source_vocab, c->vocab);
     return DART_OK;
 }
 
-/* Two weights whose tensors can be stacked: all shapes equal. */
-static bool same_layout(const dart_model_weight *a, const dart_model_weight *b)
+uint32_t dart_model_longest(const dart_model_config *c)
+{
+    return c->enc_layers && c->source_context > c->context ? c->source_context : c->context;
+}
+
+/* Words of the TABLE region: rotary (T, head size / 2, 2), or sinusoidal positions (T, d_model). */
+static uint64_t table_words(const dart_model_config *c)
+{
+    uint64_t row = c->rope ? c->d_model / c->heads : c->sinusoidal ? c->d_model : 0;
+    return dart_model_longest(c) * row;
+}
+
+bool dart_model_same_layout(const dart_model_weight *a, const dart_model_weight *b)
 {
     if (a->weight.method != b->weight.method || a->layout.tensors != b->layout.tensors)
         return false;
@@ -179,9 +277,9 @@ static dart_status place(dart_param *param, uint64_t *at)
 {
     uint64_t words = dart_shape_words(&param->shape);
     param->offset = *at;
-    if (!dart_add_u64(*at, words, at) || *at > UINT64_MAX - ALIGN)
+    if (!dart_add_u64(*at, words, at) || *at > UINT64_MAX - DART_PARAM_ALIGN)
         return dart_fail(DART_MEMORY, "model: parameter %s does not fit", param->name);
-    *at = dart_round_up(*at, ALIGN);
+    *at = dart_round_up(*at, DART_PARAM_ALIGN);
     return DART_OK;
 }
 
@@ -204,7 +302,8 @@ static dart_status place_all(dart_model *model)
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;
                  w < model->weights; w++) {
                 uint32_t q = model->weight[w].first_param + (uint32_t)param->tensor;
-                if (!same_layout(&model->weight[param->weight], &model->weight[w]) || placed[q])
+                if (!dart_model_same_layout(&model->weight[param->weight], &model->weight[w]) ||
+                    placed[q])
                     continue;
                 placed[q] = true;
                 DART_GOTO(place(&model->param[q], at));
@@ -225,35 +324,30 @@ dart_status dart_model_new(const dart_model_config *config,
     if (!model) return DART_MEMORY;
     builder b = {model, ranks, DART_OK};
     const dart_model_config *c = &model->config;
-    size_t weights = (size_t)config->layers * WEIGHTS_A_BLOCK + 2;
-    size_t params = weights * (DART_MAX_CORES + 2) + (size_t)config->layers * VECTORS_A_BLOCK + 3;
+    size_t blocks = (size_t)config->layers + config->enc_layers;
+    size_t weights = blocks * WEIGHTS_A_BLOCK + 3;
+    size_t params = weights * (DART_MAX_CORES + 2) + blocks * VECTORS_A_BLOCK + 6;
     model->config = *config;
     model->weight = dart_calloc(weights, sizeof *model->weight);
     model->param = dart_calloc(params, sizeof *model->param);
-    model->block = dart_calloc(config->layers, sizeof *model->block);
+    model->block = dart_calloc(blocks, sizeof *model->block);
     if (!model->weight || !model->param || !model->block) {
         dart_model_free(model);
         return DART_MEMORY;
     }
-    model->positions = model->norm_b = -1;
-    model->embedding = add_weight(&b,
-        (dart_weight){.out = c->vocab,
-            .in = c->d_model,
-            .target_std = BASE_STD,
-            .method = c->embedding,
-            .rank = c->embedding_rank,
-            .modes = c->embedding_modes},
-        true, "tok_emb");
-    if (b.status == DART_OK && !c->rope) {
-        model->positions = add_vector(&b, c->d_model, false, "pos_emb.weight");
-        dart_param *param = &model->param[model->positions];
-        param->shape = DART_SHAPE(c->context, c->d_model);
-        param->std = BASE_STD;
-        param->decay = true;
+    model->encoder = model->block + config->layers;
+    model->source_embedding = model->source_positions = -1;
+    model->source_norm_w = model->source_norm_b = model->norm_w = model->norm_b = -1;
+    model->embedding = add_table(&b, c->vocab, "tok_emb");
+    model->positions = add_positions(&b, c->context, "pos_emb.weight");
+    if (c->enc_layers && b.status == DART_OK) add_encoder(&b);
+    for (uint32_t layer = 0; layer < c->layers && b.status == DART_OK; layer++) {
+        const place_of at = {
+            c->enc_layers ? "dec" : "blocks", layer, (c->enc_layers ? 3 : 2) * c->layers};
+        add_block(&b, &at, c->enc_layers > 0, &model->block[layer]);
     }
-    for (uint32_t layer = 0; layer < c->layers && b.status == DART_OK; layer++)
-        add_block(&b, layer);
-    if (b.status == DART_OK) add_norm(&b, "norm_f", &model->norm_w, &model->norm_b);
+    if (b.status == DART_OK && !c->post_norm)
+        add_norm(&b, &model->norm_w, &model->norm_b, c->enc_layers ? "dec.norm_f" : "norm_f");
     model->head = model->embedding;
     if (!c->tied)
         model->head = add_weight(&b,
@@ -265,7 +359,7 @@ dart_status dart_model_new(const dart_model_config *config,
                 .modes = c->head_modes},
             true, "head");
     if (b.status == DART_OK) b.status = place_all(model);
-    if (c->rope) model->table_words = (uint64_t)c->context * (c->d_model / c->heads);
+    model->table_words = table_words(c);
     if (b.status != DART_OK) {
         dart_model_free(model);
         return b.status;
@@ -302,13 +396,17 @@ void dart_model_init(const dart_model *model, uint64_t seed, float *param, float
 void dart_model_table(const dart_model *model, float *table)
 {
     const dart_model_config *c = &model->config;
-    uint32_t half = c->d_model / c->heads / 2;
-    if (!c->rope) return;
-    for (uint32_t t = 0; t < c->context; t++)
+    if (!model->table_words) return;
+    /* Rotary pairs are (cos, sin) of one head, sinusoidal ones (sin, cos) of the whole width
+     * (Vaswani et al. 2017, 3.5). */
+    uint32_t half = (c->rope ? c->d_model / c->heads : c->d_model) / 2;
+    uint32_t width = c->rope ? 2 * half : c->d_model; /* an odd width ends with a column of 0 */
+    for (uint32_t t = 0; t < dart_model_longest(c); t++)
         for (uint32_t i = 0; i < half; i++) {
             double angle = t * pow(10000.0, -(double)i / half);
-            table[((size_t)t * half + i) * 2] = (float)cos(angle);
-            table[((size_t)t * half + i) * 2 + 1] = (float)sin(angle);
+            float *pair = table + (size_t)t * width + 2 * (size_t)i;
+            pair[c->rope ? 0 : 1] = (float)cos(angle);
+            pair[c->rope ? 1 : 0] = (float)sin(angle);
         }
 }
 
@@ -330,111 +428,33 @@ void dart_model_count(
 void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index)
 {
-    uint64_t rows = dart_round_up((uint64_t)batch * time, ALIGN);
+    uint64_t rows = dart_round_up((uint64_t)batch * time, DART_PARAM_ALIGN);
     (void)model;
     *out_tokens = 0;
     *out_labels = rows;
     *out_index = 2 * rows;
 }
 
-uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time)
+void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
+    uint64_t *out_source, uint64_t *out_length, uint64_t *out_index)
 {
     uint64_t tokens, labels, index;
+    const dart_model_config *c = &model->config;
     dart_model_input_offsets(model, batch, time, &tokens, &labels, &index);
-    return index + dart_round_up((uint64_t)model->config.vocab + 1 + (uint64_t)batch * time, ALIGN);
+    *out_source =
+        index + dart_round_up((uint64_t)c->vocab + 1 + (uint64_t)batch * time, DART_PARAM_ALIGN);
+    *out_length =
+        *out_source + dart_round_up((uint64_t)batch * c->source_context, DART_PARAM_ALIGN);
+    *out_index = *out_length + dart_round_up(batch, DART_PARAM_ALIGN);
 }
 
-/* Rank axis of tensor shapes brought to (r, n, r'): LoRA's factors lack an end, TT-matrix cores
- * have two digits. */
-static dart_shape core_shape(const dart_layout *layout, uint32_t k)
+uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time)
 {
-    const dart_shape *s = &layout->tensor[layout->chain_first + k].shape;
-    if (s->rank == 2)
-        return k == 0 ? DART_SHAPE(1, s->dim[0], s->dim[1]) : DART_SHAPE(s->dim[0], s->dim[1], 1);
-    if (s->rank == 4) return DART_SHAPE(s->dim[0], s->dim[1] * s->dim[2], s->dim[3]);
-    return *s;
-}
-
-uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
-    const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES])
-{
-    const dart_model_weight *w = &model->weight[weight];
-    for (uint32_t k = 0; k < w->layout.chain_cores; k++)
-        out[k] = dart_reshape(graph, leaves->param[w->first_param + w->layout.chain_first + k],
-            core_shape(&w->layout, k));
-    return w->layout.chain_cores;
-}
-
-/* Equal shapes lie side by side with one stride: true unless weights of the group were placed
- * apart. */
-static bool stackable(const dart_model *model, const uint32_t *index, uint32_t count)
-{
-    const dart_model_weight *first = &model->weight[index[0]];
-    for (uint32_t i = first->layout.chain_first;
-         i < first->layout.chain_first + first->layout.chain_cores; i++) {
-        const dart_param *base = &model->param[first->first_param + i];
-        uint64_t stride = dart_round_up(dart_shape_words(&base->shape), ALIGN);
-        for (uint32_t k = 0; k < count; k++)
-            if (model->param[model->weight[index[k]].first_param + i].offset !=
-                base->offset + k * stride)
-                return false;
-    }
-    return true;
-}
-
-/* The leaf over the cores of `count` weights is (count, stride) with gaps where a core is not a
- * multiple of the alignment; the gaps are cut off through a transpose. */
-static dart_node stack_cores(
-    dart_graph *graph, const dart_param *param, dart_shape one, uint32_t count)
-{
-    uint32_t words = (uint32_t)dart_shape_words(&one);
-    uint32_t stride = count == 1 ? words : (uint32_t)dart_round_up(words, ALIGN);
-    dart_node all = dart_leaf(
-        graph, param->name, DART_F32, DART_SHAPE(count, stride), DART_REGION_PARAM, param->offset);
-    if (stride != words) {
-        const uint32_t swap[] = {1, 0};
-        all = dart_permute(
-            graph, dart_slice_rows(graph, dart_permute(graph, all, swap), 0, words), swap);
-    }
-    return dart_reshape(graph, all, DART_SHAPE(count, one.dim[0], one.dim[1], one.dim[2]));
-}
-
-dart_status dart_model_chains(
-    const dart_model *model, dart_graph *graph, dart_chain_stack *out, uint32_t *out_count)
-{
-    dart_status status = DART_OK;
-    uint32_t stacks = 0;
-    uint32_t *index = dart_calloc(model->weights, sizeof *index);
-    bool *taken = dart_calloc(model->weights, sizeof *taken);
-    if (!index || !taken) {
-        status = DART_MEMORY;
-        goto done;
-    }
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const dart_model_weight *first = &model->weight[w];
-        if (taken[w] || first->layout.bonds == 0) continue;
-        uint32_t count = 0;
-        for (uint32_t v = w; v < model->weights; v++)
-            if (!taken[v] && same_layout(first, &model->weight[v])) index[count++] = v;
-        if (!stackable(model, index, count)) count = 1;
-        dart_chain_stack *stack = &out[stacks++];
-        stack->count = count;
-        stack->cores = first->layout.chain_cores;
-        for (uint32_t k = 0; k < count; k++) taken[index[k]] = true;
-        for (uint32_t k = 0; k < stack->cores; k++) {
-            const dart_param *param =
-                &model->param[first->first_param + first->layout.chain_first + k];
-            dart_shape one = core_shape(&first->layout, k);
-            uint64_t words = dart_shape_words(&one);
-            uint64_t stride = count == 1 ? words : dart_round_up(words, ALIGN);
-            stack->core[k] = stack_cores(graph, param, one, count);
-            stack->gradient[k] = dart_leaf(graph, param->name, DART_F32,
-                DART_SHAPE(count, (uint32_t)stride), DART_REGION_PENALTY, param->offset);
-        }
-    }
-    *out_count = stacks;
-done:
-    free(index);
-    free(taken);
-    return status;
+    uint64_t source, length, index;
+    const dart_model_config *c = &model->config;
+    dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    if (!c->enc_layers) return source;
+    return index +
+           dart_round_up((uint64_t)c->source_vocab + 1 + (uint64_t)batch * c->source_context,
+               DART_PARAM_ALIGN);
 }

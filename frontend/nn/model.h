@@ -5,14 +5,23 @@
 
 #include "method.h"
 
+enum { DART_MAX_LAYERS = 512 };
+enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU };
+
 typedef struct dart_model_config {
     uint32_t layers, d_model, heads, kv_heads, d_ff, context, vocab;
-    bool rmsnorm;   /* else LayerNorm */
-    int act;        /* 0 gelu, 1 silu, 2 swiglu */
-    bool rope;      /* else learned positions */
-    bool tied;      /* head = token embedding */
-    bool bias;      /* biases on linears */
-    double dropout; /* embedding, attention output, mlp output */
+    /* enc_layers > 0: an encoder-decoder (Vaswani et al. 2017); layers, context and vocab are then
+     * the decoder's */
+    uint32_t enc_layers, source_context, source_vocab;
+    bool shared_vocab; /* one token embedding for both sides */
+    bool post_norm;    /* norm after each residual sum instead of before each sub-layer */
+    bool sinusoidal;   /* fixed positions; token embeddings are then scaled by sqrt(d_model) */
+    bool rmsnorm;      /* else LayerNorm */
+    int act;           /* DART_ACT_ */
+    bool rope;         /* else learned positions */
+    bool tied;         /* head = token embedding */
+    bool bias;         /* biases on linears */
+    double dropout;    /* embedding, attention output, mlp output */
     double norm_eps;
     /* method by role; rank and modes by role */
     const dart_method *linear, *embedding, *head;
@@ -34,10 +43,16 @@ typedef struct dart_param { /* one tensor of the model */
 
 /* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has
  * none. */
+typedef struct dart_model_attention {
+    int q, k, v, o;                     /* weights */
+    int q_bias, k_bias, v_bias, o_bias; /* params */
+} dart_model_attention;
+
 typedef struct dart_model_block {
-    int q, k, v, o, up, gate, down;         /* weights */
-    int norm1_w, norm1_b, norm2_w, norm2_b; /* params */
-    int q_bias, k_bias, v_bias, o_bias, up_bias, gate_bias, down_bias;
+    dart_model_attention attn, cross; /* cross: decoder of an encoder-decoder */
+    int up, gate, down;               /* weights */
+    int norm1_w, norm1_b, cross_norm_w, cross_norm_b, norm2_w, norm2_b; /* params */
+    int up_bias, gate_bias, down_bias;
 } dart_model_block;
 
 typedef struct dart_model_weight {
@@ -52,9 +67,12 @@ typedef struct dart_model {
     uint32_t weights, params;
     dart_model_weight *weight; /* owned */
     dart_param *param; /* owned; decayed ones first inside PARAM, so decay is one contiguous span */
-    dart_model_block *block;       /* owned, one a layer */
+    dart_model_block *block;       /* owned, one a layer (of the decoder) */
+    dart_model_block *encoder;     /* the encoder's, in the same array */
     int embedding, head;           /* weights; head = embedding if tied */
-    int positions, norm_w, norm_b; /* params */
+    int source_embedding;          /* = embedding if shared */
+    int positions, norm_w, norm_b; /* params; -1: none */
+    int source_positions, source_norm_w, source_norm_b;
     uint64_t param_words, frozen_words, decay_words, table_words;
 } dart_model;
 
@@ -65,7 +83,8 @@ DART_NODISCARD dart_status dart_model_new(const dart_model_config *config,
 void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
 void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen);
-/* Constants of the TABLE region (RoPE cos/sin in f64 rounded to f32), table_words long. */
+/* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
+ * table_words long. */
 void dart_model_table(const dart_model *model, float *table);
 /* Parameters of the model, and of its compressed layers; what the dense twin of these layers would
  * have. */
@@ -78,13 +97,21 @@ typedef struct dart_model_leaves {
         param; /* one a model param; arena of the graph's caller; filled by dart_model_leaves_new */
     dart_node tokens, labels,
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
+    dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
+    dart_node scale; /* encoder-decoder: FSCAL word DART_MODEL_SCALE, what the sum of the labels'
+                        losses is multiplied by; 0: 1 / rows */
     uint32_t batch, time;
 } dart_model_leaves;
+/* A slice of FSCAL of its own must start at a multiple of 64 words. */
+enum { DART_MODEL_SCALE = 64, DART_MODEL_FSCAL_WORDS = 65 };
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time);
 void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index);
+/* Encoder-decoder: source (B,S), lengths (B), the source's scatter index, behind the target's. */
+void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
+    uint64_t *out_source, uint64_t *out_length, uint64_t *out_index);
 DART_NODISCARD dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph,
     uint32_t batch, uint32_t time, dart_model_leaves *out);
 void dart_model_leaves_free(dart_model_leaves *leaves);

@@ -221,9 +221,9 @@ static void plain_attention(
     const dart_model_config *c = &l->model->config;
     uint32_t heads = c->heads, kv = c->kv_heads, size = WIDTH / heads;
     double q[ROWS * WIDTH], k[ROWS * WIDTH], v[ROWS * WIDTH], mixed[ROWS * WIDTH] = {0};
-    plain_linear(l, block->q, block->q_bias, x, q);
-    plain_linear(l, block->k, block->k_bias, x, k);
-    plain_linear(l, block->v, block->v_bias, x, v);
+    plain_linear(l, block->attn.q, block->attn.q_bias, x, q);
+    plain_linear(l, block->attn.k, block->attn.k_bias, x, k);
+    plain_linear(l, block->attn.v, block->attn.v_bias, x, v);
     if (c->rope) {
         plain_rope(q, heads, size);
         plain_rope(k, kv, size);
@@ -245,7 +245,7 @@ static void plain_attention(
                         mixed[((b * TIME + t) * heads + h) * size + i] +=
                             exp(score[s]) / total * v[((b * TIME + s) * kv + of) * size + i];
             }
-    plain_linear(l, block->o, block->o_bias, mixed, out);
+    plain_linear(l, block->attn.o, block->attn.o_bias, mixed, out);
 }
 
 static void plain_mlp(const lab *l, const dart_model_block *block, const double *x, double *out)
@@ -566,7 +566,7 @@ static void layout_is_sound(void **state)
         float *param = malloc(m->param_words * sizeof *param);
         float *frozen = malloc((m->frozen_words + 1) * sizeof *frozen);
         dart_model_init(m, 4, param, frozen);
-        const dart_param *q = &m->param[m->weight[m->block[0].q].first_param];
+        const dart_param *q = &m->param[m->weight[m->block[0].attn.q].first_param];
         const float *at = (q->region == DART_REGION_PARAM ? param : frozen) + q->offset;
         double square = 0;
         uint64_t words = dart_shape_words(&q->shape);

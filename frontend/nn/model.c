@@ -98,13 +98,13 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
 }
 
 /* Where a block stands: its name, and how many sub-layers write into its residual stream. */
-typedef struct place_of {
+typedef struct block_place {
     const char *side;
     uint32_t layer, residuals;
-} place_of;
+} block_place;
 
-static int add_linear(builder *b, const place_of *at, const char *name, uint32_t out, uint32_t in,
-    bool residual, int *out_bias)
+static int add_linear(builder *b, const block_place *at, const char *name, uint32_t out,
+    uint32_t in, bool residual, int *out_bias)
 {
     const dart_model_config *c = &b->model->config;
     double std = BASE_STD * sqrt(GPT2_WIDTH / in);
@@ -138,7 +138,7 @@ static void add_norm(builder *b, int *out_w, int *out_b, const char *format, ...
 
 /* `name`: "attn" or "cross". */
 static void add_attention(
-    builder *b, const place_of *at, const char *name, dart_model_attention *out)
+    builder *b, const block_place *at, const char *name, dart_model_attention *out)
 {
     const dart_model_config *c = &b->model->config;
     uint32_t d = c->d_model, kv = d / c->heads * c->kv_heads;
@@ -155,7 +155,7 @@ static void add_attention(
     }
 }
 
-static void add_block(builder *b, const place_of *at, bool cross, dart_model_block *block)
+static void add_block(builder *b, const block_place *at, bool cross, dart_model_block *block)
 {
     const dart_model_config *c = &b->model->config;
     uint32_t d = c->d_model;
@@ -206,7 +206,7 @@ static void add_encoder(builder *b)
     if (!c->shared_vocab) model->source_embedding = add_table(b, c->source_vocab, "src_emb");
     model->source_positions = add_positions(b, c->source_context, "src_pos_emb.weight");
     for (uint32_t layer = 0; layer < c->enc_layers && b->status == DART_OK; layer++) {
-        const place_of at = {"enc", layer, 2 * c->enc_layers};
+        const block_place at = {"enc", layer, 2 * c->enc_layers};
         add_block(b, &at, false, &model->encoder[layer]);
     }
     if (b->status == DART_OK && !c->post_norm)
@@ -342,7 +342,7 @@ dart_status dart_model_new(const dart_model_config *config,
     model->positions = add_positions(&b, c->context, "pos_emb.weight");
     if (c->enc_layers && b.status == DART_OK) add_encoder(&b);
     for (uint32_t layer = 0; layer < c->layers && b.status == DART_OK; layer++) {
-        const place_of at = {
+        const block_place at = {
             c->enc_layers ? "dec" : "blocks", layer, (c->enc_layers ? 3 : 2) * c->layers};
         add_block(&b, &at, c->enc_layers > 0, &model->block[layer]);
     }

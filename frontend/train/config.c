@@ -31,9 +31,16 @@ static uint32_t or_else(int64_t value, int64_t fallback)
 
 dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_model_config *out)
 {
-    bool llama = !strcmp(set->arch, "llama");
+    bool llama = !strcmp(set->arch, "llama"), pairs = !strcmp(set->arch, "encoder-decoder");
     int tied = tristate(set->tied_head), bias = tristate(set->bias);
-    *out = (dart_model_config){.layers = (uint32_t)set->layers,
+    *out = (dart_model_config){
+        .layers = pairs ? or_else(set->dec_layers, set->layers) : (uint32_t)set->layers,
+        .enc_layers = pairs ? or_else(set->enc_layers, set->layers) : 0,
+        .source_context = pairs ? or_else(set->src_context, set->context) : 0,
+        .source_vocab = pairs ? vocab : 0,
+        .shared_vocab = pairs && set->shared_vocab,
+        .post_norm = !strcmp(set->norm_position, "post"),
+        .sinusoidal = !strcmp(set->pos, "sinusoidal"),
         .d_model = (uint32_t)set->d_model,
         .heads = (uint32_t)set->heads,
         .kv_heads = or_else(set->kv_heads, set->heads),
@@ -52,11 +59,11 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .head_modes = or_else(set->head_modes, set->modes),
         .lora_alpha = set->lora_alpha,
         .strict_rank = set->strict_rank};
-    if (!strcmp(set->act, "auto"))
-        out->act = llama ? 2 : 0;
-    else
-        out->act = !strcmp(set->act, "swiglu") ? 2 : !strcmp(set->act, "silu");
-    out->d_ff = or_else(set->d_ff, (out->act == 2 ? 3 : 4) * set->d_model);
+    static const char *const acts[] = {"gelu", "silu", "swiglu", "relu"};
+    out->act = llama ? DART_ACT_SWIGLU : pairs ? DART_ACT_RELU : DART_ACT_GELU;
+    for (int i = 0; i < 4; i++)
+        if (!strcmp(set->act, acts[i])) out->act = i;
+    out->d_ff = or_else(set->d_ff, (out->act == DART_ACT_SWIGLU ? 3 : 4) * set->d_model);
     DART_TRY(find_method("the linear layers", set->linear, &out->linear));
     DART_TRY(find_method("the embedding", set->embedding, &out->embedding));
     DART_TRY(find_method("the head", set->head, &out->head));

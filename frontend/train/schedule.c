@@ -14,6 +14,9 @@ double dart_stage_lr(const dart_stage *stage, uint64_t at)
     double p = (double)(at - warmup) / rest, low = set->min_lr_ratio, part = 1;
     if (!strcmp(set->lr_scheduler, "linear")) part = 1 - (1 - low) * p;
     if (!strcmp(set->lr_scheduler, "cosine")) part = low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
+    /* Vaswani et al. 2017, 5.3, with its peak named by learning_rate. */
+    if (!strcmp(set->lr_scheduler, "inverse-sqrt"))
+        part = sqrt((double)(warmup ? warmup : 1) / (double)(at + 1));
     return set->learning_rate * part;
 }
 

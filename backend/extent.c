@@ -137,6 +137,22 @@ static void extent_gather(const dart_launch *l, uint64_t *words)
     words[2] = times(p->rows, p->cols);
 }
 
+static void extent_cache_write(const dart_launch *l, uint64_t *words)
+{
+    PARAM(cache_write);
+    words[0] = words[1] = times(times(p->batch, p->time), p->cols);
+    words[2] = 1;
+    words[3] = times(times(2, p->batch), times(p->span, p->cols));
+}
+
+static void extent_attend(const dart_launch *l, uint64_t *words)
+{
+    PARAM(attend);
+    words[0] = words[3] = times(times(p->batch, p->time), times(p->heads, p->dim));
+    words[1] = times(times(times(2, p->batch), p->span), times(p->kv, p->dim));
+    words[2] = 1;
+}
+
 static void extent_scatter(const dart_launch *l, uint64_t *words)
 {
     PARAM(scatter);

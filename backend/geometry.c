@@ -146,6 +146,31 @@ static void shape_rope(shaper *s)
     shape_stride(s, (uint64_t)p->batch * p->time * p->heads * (p->dim / 2));
 }
 
+static void shape_cache_write(shaper *s)
+{
+    const cache_write_params *p = (const cache_write_params *)s->launch->param;
+    shape_stride(s, (uint64_t)p->batch * p->time * p->cols);
+}
+
+/* Lanes take keys for the scores and columns for the sum of values: both loops run span * dim /
+ * WGX times at most. */
+static void shape_attend(shaper *s)
+{
+    const attend_params *p = (const attend_params *)s->launch->param;
+    s->groups = (uint64_t)p->batch * p->time * p->heads;
+    if (has_vectors(s)) {
+        uint32_t vw = floor_pow2(min_u32(s->caps->simd, 16));
+        tune_set(s, "WGX", 1);
+        tune_set(s, "VW", p->dim < vw ? 1 : vw);
+        return;
+    }
+    uint32_t wanted = s->caps->on_cpu ? 8 : 64;
+    while (s->caps->max_loop && wanted < 128 &&
+           (uint64_t)p->span * 3 * p->dim / wanted > s->caps->max_loop / 2)
+        wanted *= 2;
+    tune_set(s, "WGX", group_limit(s, wanted));
+}
+
 static void shape_dropout(shaper *s)
 {
     shape_stride(s, ceil_div(((const dropout_params *)s->launch->param)->n, 4));

@@ -1,4 +1,5 @@
-/* Cases of the kernels that move or mask words: permute, gather, scatter, rope, dropout. */
+/* Cases of the kernels that move or mask words: permute, gather, scatter, rope, dropout,
+ * cache_write; and of attend, which reads what cache_write wrote. */
 #include "cases.h"
 #include <math.h>
 
@@ -147,6 +148,47 @@ void suite_cases_dropout(suite *s)
             suite_output(s, n);
         else
             suite_same(s, 0);
+        suite_done(s);
+    }
+}
+
+void suite_cases_cache_write(suite *s)
+{
+    for (uint32_t i = 0; i < 5 * 4 * 3; i++) {
+        uint32_t cols = suite_sizes[i % 5], time = suite_sizes[i / 5 % 4], batch = 1 + i / 20;
+        uint32_t span = time + suite_random(s, 40), at = suite_random(s, span);
+        cache_write_params p = {.batch = batch, .time = time, .cols = cols, .span = span};
+        suite_case(s, DART_K_cache_write, &p, SUITE_EXACT, "%u x %u rows of %u at %u of %u", batch,
+            time, cols, at, span);
+        suite_normal(s, (uint64_t)batch * time * cols, 0, 1);
+        suite_normal(s, (uint64_t)batch * time * cols, 0, 1);
+        *suite_integers(s, 1) = i % 10 == 9 ? -3 : (int32_t)at; /* a bad place: nothing changes */
+        suite_normal(s, (uint64_t)2 * batch * span * cols, 0, 1);
+        suite_done(s);
+    }
+}
+
+void suite_cases_attend(suite *s)
+{
+    static const uint32_t dims[] = {1, 6, 16, 33, 64}, spans[] = {1, 31, 64, 65, 300};
+    for (uint32_t i = 0; i < 5 * 5 * 3; i++) {
+        uint32_t dim = dims[i % 5], span = spans[i / 5 % 5], batch = 1 + i % 2;
+        uint32_t kv = 1 + suite_random(s, 3), heads = kv * (1 + i / 25);
+        uint32_t time = i % 3 ? 1 : span < 7 ? span : 7, at = suite_random(s, span - time + 1);
+        if (i % 7 == 6) at = span - time; /* the end of the cache */
+        attend_params p = {.batch = batch,
+            .time = time,
+            .heads = heads,
+            .kv = kv,
+            .dim = dim,
+            .span = span,
+            .scale = i % 4 ? 0.3f : 3};
+        suite_case(s, DART_K_attend, &p, SUITE_SOFTMAX, "%u x %u x %u/%u of %u over %u of %u",
+            batch, time, heads, kv, dim, at + time, span);
+        suite_normal(s, (uint64_t)batch * time * heads * dim, 0, 1);
+        suite_normal(s, (uint64_t)2 * batch * span * kv * dim, 0.5, 1);
+        *suite_integers(s, 1) = (int32_t)at;
+        suite_output(s, (uint64_t)batch * time * heads * dim);
         suite_done(s);
     }
 }

@@ -161,6 +161,26 @@ dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_nod
         graph, &(dart_node_info){.op = DART_OP_gather, .inputs = 3, .in = {w, ids, index}});
 }
 
+dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids)
+{
+    return dart_graph_add(
+        graph, &(dart_node_info){.op = DART_OP_gather, .inputs = 2, .in = {w, ids}});
+}
+
+dart_node dart_cache_write(
+    dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at)
+{
+    return dart_graph_add(
+        graph, &(dart_node_info){.op = DART_OP_cache_write, .inputs = 4, .in = {cache, k, v, at}});
+}
+
+dart_node dart_attend(dart_graph *graph, dart_node q, dart_node cache, dart_node at, double scale)
+{
+    return dart_graph_add(graph,
+        &(dart_node_info){
+            .op = DART_OP_attend, .inputs = 3, .in = {q, cache, at}, .floats = 1, .f = {scale}});
+}
+
 dart_node dart_rope(dart_graph *graph, dart_node x, dart_node table)
 {
     return dart_graph_add(graph,

@@ -40,6 +40,7 @@ static dart_node shown(const dart_lowering *low, dart_node node)
     case DART_OP_store:
     case DART_OP_adamw:
     case DART_OP_axpy_scalar:
+    case DART_OP_cache_write:
         return info->in[0];
     case DART_OP_clip:
         return info->in[1];
@@ -51,7 +52,7 @@ static dart_node shown(const dart_lowering *low, dart_node node)
 static bool is_write(dart_op op)
 {
     return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
-           op == DART_OP_clip;
+           op == DART_OP_clip || op == DART_OP_cache_write;
 }
 
 /* True if the node reads its inputs when it runs. */

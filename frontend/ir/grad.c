@@ -258,6 +258,7 @@ static dart_status grad_norm(const rule_args *r, dart_node *dx)
 
 static dart_status grad_gather(const rule_args *r, dart_node *dx)
 {
+    if (r->wanted[r->info->in[0]] && r->info->inputs < 3) return no_grad(r, dx);
     if (r->wanted[r->info->in[0]])
         dx[0] = dart_graph_add(r->g, &(dart_node_info){.op = DART_OP_scatter,
                                          .inputs = 2,
@@ -347,6 +348,8 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_adamw no_grad
 #define grad_axpy_scalar no_grad
 #define grad_clip no_grad
+#define grad_cache_write no_grad /* inference only */
+#define grad_attend no_grad
 
 static const grad_rule rules[DART_OPS] = {
 #define MAP(name, arity, expr) [DART_OP_##name] = grad_map_##name,

@@ -30,7 +30,7 @@ const dart_op_info *dart_op_info_of(dart_op op)
 }
 
 static const char *const region_names[DART_REGIONS] = {"none", "param", "frozen", "grad", "penalty",
-    "moment", "table", "input", "iscal", "fscal", "metric", "output"};
+    "moment", "table", "input", "iscal", "fscal", "metric", "output", "form", "cache"};
 
 const char *dart_region_name(dart_region region)
 {

@@ -64,6 +64,8 @@ typedef enum dart_region {
     DART_REGION_METRIC,  /* f32, written by the device: loss, penalty, non-finite count; the trainer
                             places them */
     DART_REGION_OUTPUT,  /* f32, results that the host reads (logits, nll rows) */
+    DART_REGION_FORM, /* weights as inference multiplies by them, made once from PARAM and FROZEN */
+    DART_REGION_CACHE, /* keys and values of all layers */
     DART_REGIONS
 } dart_region;
 const char *dart_region_name(dart_region region);
@@ -134,6 +136,14 @@ dart_node dart_layernorm(
 dart_node dart_rmsnorm(dart_graph *graph, dart_node x, dart_node w, double eps);
 /* w (V,C), ids i32 (...), index i32 (V+1+rows), see shaders/scatter.k -> (..., C) */
 dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_node index);
+/* the same without a gradient: w (V,C), ids i32 (...) -> (..., C) */
+dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids);
+/* Inference. In place: rows at[0] .. at[0] + T of the leaf `cache` (2,B,S,H,D) become k and v
+ * (B,T,H,D); rows past S are dropped. Returns the cache as it is then. */
+dart_node dart_cache_write(
+    dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at);
+/* q (B,T,H,D) over a cache (2,B,S,H',D), H' dividing H: query t sees rows 0 .. at[0] + t. */
+dart_node dart_attend(dart_graph *graph, dart_node q, dart_node cache, dart_node at, double scale);
 dart_node dart_rope(
     dart_graph *graph, dart_node x, dart_node table); /* x (B,T,H,D), table (T,D/2,2) */
 /* x (..., T, S): softmax(scale x) over the last axis, causal: query t sees keys <= t + S - T */

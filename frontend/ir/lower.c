@@ -352,6 +352,16 @@ static dart_status lower_rope(dart_lowering *low, dart_node node, const dart_nod
         (dart_value[]){in(low, info, 0), in(low, info, 1), low->value[node]}, &p);
 }
 
+static dart_status lower_attend(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const uint32_t *q = info->shape.dim, *cache = in_shape(low, info, 1)->dim;
+    attend_params p = {q[0], q[1], q[2], cache[3], q[3], cache[2], (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    dart_launch *launch = dart_emit(low, DART_K_attend, node, 4,
+        (dart_value[]){in(low, info, 0), in(low, info, 1), in(low, info, 2), low->value[node]}, &p);
+    return launch ? DART_OK : DART_MEMORY;
+}
+
 static dart_status lower_softmax(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     dart_value x = in(low, info, 0);
@@ -499,6 +509,17 @@ static dart_status lower_axpy_scalar(dart_lowering *low, dart_node node, const d
         DART_TRY(emit(low, DART_K_axpy_scalar, node, 0, 3,
             (dart_value[]){piece_of(x, start, n), in(low, info, 2), piece_of(y, start, n)}, &p));
     }
+    return view(low, node, info->in[0]);
+}
+
+static dart_status lower_cache_write(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const uint32_t *dim = in_shape(low, info, 0)->dim;
+    dart_value cache = in(low, info, 0), k = in(low, info, 1);
+    uint64_t cols = cache.words / 2 / dim[1] / dim[2];
+    cache_write_params p = {dim[1], (uint32_t)(k.words / dim[1] / cols), (uint32_t)cols, dim[2]};
+    DART_TRY(emit(low, DART_K_cache_write, node, 0, 4,
+        (dart_value[]){k, in(low, info, 2), in(low, info, 3), cache}, &p));
     return view(low, node, info->in[0]);
 }
 

@@ -7,7 +7,7 @@
 static bool writes(dart_op op)
 {
     return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
-           op == DART_OP_clip;
+           op == DART_OP_clip || op == DART_OP_cache_write;
 }
 
 /* ---- adding with deduplication ---- */

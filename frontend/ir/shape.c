@@ -224,11 +224,12 @@ static dart_status shape_norm_dw(const dart_graph *graph, dart_node_info *info)
 static dart_status shape_gather(const dart_graph *graph, dart_node_info *info)
 {
     const dart_node_info *w = in_node(graph, info, 0), *ids = in_node(graph, info, 1),
-                         *index = in_node(graph, info, 2);
-    EXPECT(w->shape.rank == 2 && ids->dtype == DART_I32 && index->dtype == DART_I32 &&
-               ids->shape.rank < DART_MAX_RANK &&
-               dart_shape_words(&index->shape) ==
-                   (uint64_t)w->shape.dim[0] + 1 + dart_shape_words(&ids->shape),
+                         *index = info->inputs > 2 ? in_node(graph, info, 2) : NULL;
+    EXPECT(w->shape.rank == 2 && ids->dtype == DART_I32 && ids->shape.rank < DART_MAX_RANK,
+        "w (V,C), ids i32 (...)");
+    EXPECT(!index || (index->dtype == DART_I32 &&
+                         dart_shape_words(&index->shape) ==
+                             (uint64_t)w->shape.dim[0] + 1 + dart_shape_words(&ids->shape)),
         "w (V,C), ids i32 (...), index i32 (V + 1 + ids)");
     info->shape = ids->shape;
     info->shape.dim[info->shape.rank++] = w->shape.dim[1];
@@ -254,6 +255,35 @@ static dart_status shape_rope(const dart_graph *graph, dart_node_info *info)
                table->dim[1] == x->dim[3] / 2 && table->dim[2] == 2,
         "x (B,T,H,D) with even D, table (>= T, D/2, 2)");
     info->shape = *x;
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_cache_write(const dart_graph *graph, dart_node_info *info)
+{
+    const dart_node_info *cache = in_node(graph, info, 0), *at = in_node(graph, info, 3);
+    EXPECT(cache->op == DART_OP_leaf && cache->shape.rank >= 3 && cache->shape.dim[0] == 2 &&
+               dart_shape_words(&cache->shape) && at->dtype == DART_I32,
+        "a cache leaf (2,B,S,...), k, v, an i32 leaf");
+    uint64_t words = dart_shape_words(in_shape(graph, info, 1));
+    uint64_t step = dart_shape_words(&cache->shape) / 2 / cache->shape.dim[2]; /* B rows */
+    EXPECT(words == dart_shape_words(in_shape(graph, info, 2)) && words && words % step == 0 &&
+               words / step <= cache->shape.dim[2],
+        "k and v (B,T,...) with T <= S for a cache (2,B,S,...)");
+    info->shape = cache->shape;
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_attend(const dart_graph *graph, dart_node_info *info)
+{
+    const dart_shape *q = in_shape(graph, info, 0), *cache = in_shape(graph, info, 1);
+    EXPECT(q->rank == 4 && cache->rank == 5 && cache->dim[0] == 2 && cache->dim[1] == q->dim[0] &&
+               cache->dim[2] >= q->dim[1] && cache->dim[4] == q->dim[3] && cache->dim[3] &&
+               q->dim[2] % cache->dim[3] == 0 && in_node(graph, info, 2)->dtype == DART_I32 &&
+               info->floats == 1,
+        "q (B,T,H,D), cache (2,B,S >= T,H',D) with H' dividing H, an i32 leaf");
+    info->shape = *q;
     info->dtype = DART_F32;
     return DART_OK;
 }

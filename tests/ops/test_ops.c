@@ -348,6 +348,42 @@ static dart_node case_rope(builder *b, uint32_t v)
     return dart_rope(b->g, param(b, dart_shape_of(4, s)), table(b, DART_SHAPE(s[1], s[3] / 2, 2)));
 }
 
+static double position_value(builder *b, uint64_t i)
+{
+    (void)b;
+    return (double)(3 + i);
+}
+
+static dart_node case_cache_write(builder *b, uint32_t v)
+{
+    static const uint32_t shapes[][5] = {
+        {1, 1, 4, 1, 2}, {2, 3, 9, 2, 8}, {1, 5, 6, 3, 16}, {3, 1, 33, 1, 33}};
+    if (v >= 4) return 0;
+    b->no_gradient = b->bit_exact = true;
+    const uint32_t *s = shapes[v]; /* B, T, S, H, D; the third writes past the end */
+    dart_node k = param(b, DART_SHAPE(s[0], s[1], s[3], s[4]));
+    dart_node value = param(b, DART_SHAPE(s[0], s[1], s[3], s[4]));
+    dart_node cache = table(b, DART_SHAPE(2, s[0], s[2], s[3], s[4]));
+    dart_node at = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(s[1]), position_value);
+    dart_node after = dart_cache_write(b->g, cache, k, value, at);
+    compare_region(b, DART_REGION_TABLE);
+    return dart_permute(b->g, after, (uint32_t[]){4, 1, 2, 3, 0});
+}
+
+static dart_node case_attend(builder *b, uint32_t v)
+{
+    static const uint32_t shapes[][6] = {{1, 1, 1, 1, 4, 2}, {2, 3, 4, 2, 9, 8},
+        {1, 5, 6, 3, 6, 16}, {2, 1, 4, 1, 133, 33}, {1, 40, 2, 2, 150, 20}};
+    if (v >= 5) return 0;
+    b->no_gradient = true;
+    b->tolerance = 1e-10;
+    const uint32_t *s = shapes[v]; /* B, T, H, H', S, D */
+    dart_node q = param(b, DART_SHAPE(s[0], s[1], s[2], s[5]));
+    dart_node cache = table(b, DART_SHAPE(2, s[0], s[4], s[3], s[5]));
+    dart_node at = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(s[1]), position_value);
+    return dart_attend(b->g, q, cache, at, 0.7);
+}
+
 /* Lengths 0, 1, 2, 4, 8 ... */
 static double length_value(builder *b, uint64_t i)
 {

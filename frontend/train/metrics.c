@@ -81,14 +81,38 @@ static void number(FILE *f, const char *key, double value)
         fprintf(f, ",\"%s\":null", key);
 }
 
-static void open_line(FILE *f, uint64_t step, const char *stage)
+/* Stage names and drivers' names are other people's texts. */
+static void string(FILE *f, const char *text)
 {
-    fprintf(f, "{\"step\":%" PRIu64 ",\"stage\":\"", step);
-    for (const char *c = stage; *c; c++) {
+    fputc('"', f);
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20) {
+            fprintf(f, "\\u%04x", (unsigned)*c);
+            continue;
+        }
         if (*c == '"' || *c == '\\') fputc('\\', f);
         fputc(*c, f);
     }
     fputc('"', f);
+}
+
+static void text(FILE *f, const char *key, const char *value)
+{
+    fprintf(f, ",\"%s\":", key);
+    string(f, value);
+}
+
+static void integers(FILE *f, const char *key, const uint32_t *value, uint32_t count)
+{
+    fprintf(f, ",\"%s\":[", key);
+    for (uint32_t i = 0; i < count; i++) fprintf(f, "%s%" PRIu32, i ? "," : "", value[i]);
+    fputc(']', f);
+}
+
+static void open_line(FILE *f, uint64_t step, const char *stage)
+{
+    fprintf(f, "{\"step\":%" PRIu64, step);
+    text(f, "stage", stage);
 }
 
 void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
@@ -142,6 +166,57 @@ void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *wei
         f, "{\"step\":%" PRIu64 ",\"weight\":\"%s\",\"bond\":%u,\"sigma\":[", step, weight, bond);
     for (uint32_t i = 0; i < count; i++) fprintf(f, "%s%.6g", i ? "," : "", sigma[i]);
     fputs("]}\n", f);
+}
+
+void dart_metrics_stage(dart_metrics *metrics, uint64_t step, const char *stage, uint64_t steps,
+    const char *reg, double lambda)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    text(f, "event", "stage");
+    fprintf(f, ",\"steps\":%" PRIu64, steps);
+    text(f, "reg", reg);
+    number(f, "lambda_reg", lambda);
+    fputs("}\n", f);
+}
+
+void dart_metrics_end(dart_metrics *metrics, uint64_t step, const char *stage)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    text(f, "event", "end");
+    fputs("}\n", f);
+}
+
+void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage, const char *rule,
+    const dart_metrics_weight *w)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    text(f, "event", "ranks");
+    text(f, "rule", rule);
+    text(f, "weight", w->name);
+    text(f, "method", w->method);
+    uint32_t bonds = w->cores ? w->cores - 1 : 0;
+    integers(f, "n", w->n, w->cores);
+    integers(f, "ranks_before", w->was + 1, bonds);
+    integers(f, "ranks", w->now + 1, bonds);
+    fprintf(f,
+        ",\"dense_params\":%" PRIu64 ",\"params_before\":%" PRIu64 ",\"params\":%" PRIu64 "}\n",
+        w->dense, w->params_was, w->params);
+}
+
+void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, const char *name,
+    const char *driver, const char *api)
+{
+    FILE *f = metrics->file[DART_LOG_TIMING];
+    fprintf(f, "{\"step\":%" PRIu64, step);
+    text(f, "event", "device");
+    text(f, "device", id);
+    text(f, "name", name);
+    text(f, "driver", driver);
+    text(f, "api", api);
+    fputs("}\n", f);
 }
 
 void dart_metrics_flush(dart_metrics *metrics)

@@ -1,5 +1,6 @@
 /* The logs of a run directory: metrics.jsonl (the same bits whenever the run is repeated or
- * resumed), timing.jsonl (what differs), spectra.jsonl. Lines are flat JSON objects. */
+ * resumed), timing.jsonl (what differs), spectra.jsonl. Lines are flat JSON objects; README.md
+ * lists their keys. */
 #ifndef DART_METRICS_H
 #define DART_METRICS_H
 
@@ -34,6 +35,28 @@ void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, 
     double nll, double perplexity);
 void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
     const double *sigma, uint32_t count);
+
+/* ---- events: lines of metrics.jsonl that are no step, and say so by the key "event" ---- */
+/* The first step of a stage follows. */
+void dart_metrics_stage(dart_metrics *metrics, uint64_t step, const char *stage, uint64_t steps,
+    const char *reg, double lambda);
+/* The run has done all its stages. */
+void dart_metrics_end(dart_metrics *metrics, uint64_t step, const char *stage);
+
+typedef struct dart_metrics_weight {
+    const char *name, *method;
+    uint32_t cores;      /* 0: no chain */
+    const uint32_t *n;   /* [cores] sizes of the cores' own indices */
+    const uint32_t *was; /* [cores + 1] ranks before, ends included */
+    const uint32_t *now; /* [cores + 1] */
+    uint64_t dense, params_was, params;
+} dart_metrics_weight;
+/* Ranks and size of one weight; rule: what chose them, "start" for the fresh model. */
+void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage, const char *rule,
+    const dart_metrics_weight *weight);
+/* What the run, from this step on, runs on: a line of timing.jsonl. */
+void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, const char *name,
+    const char *driver, const char *api);
 void dart_metrics_flush(dart_metrics *metrics);
 
 #endif

@@ -18,6 +18,9 @@ dart_status dart_run_spectra(dart_run *run)
 {
     dart_spectra s;
     dart_status status = DART_OK;
+    uint32_t bonds = 0;
+    for (uint32_t w = 0; w < run->model->weights; w++) bonds += run->model->weight[w].layout.bonds;
+    if (!bonds) return DART_OK;
     DART_TRY(dart_session_read(run->session, run->param, NULL));
     DART_GOTO(dart_spectra_compute(run, &s));
     log_spectra(run, &s);
@@ -82,6 +85,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
     run->param = run->frozen = NULL;
     DART_GOTO(dart_run_model(run, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks));
     dart_spectra_move(old, param, frozen, &s, cut, run->model, run->param, run->frozen);
+    dart_run_log_ranks(run, old, rule->name);
     run->adam_step = 0;
     run->phase_seconds = 0;
     run->phase_tokens = 0;

@@ -92,6 +92,13 @@ DART_NODISCARD dart_status dart_run_effective_rank(
 /* round.c: sizes, ranks and perplexities of the model rounded to `epsilon` into `row`; the run
  * stays as it is. */
 DART_NODISCARD dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row);
+/* events.c: ranks and sizes of all weights into metrics.jsonl; old: the model before a selection,
+ * NULL when there was none. rule: what chose the ranks. */
+void dart_run_log_ranks(dart_run *run, const dart_model *old, const char *rule);
+/* The device at hand into timing.jsonl. */
+void dart_run_log_device(dart_run *run);
+/* Whether spectra are due after this step. total: the steps of the run. */
+bool dart_run_spectra_due(const dart_run *run, uint64_t total);
 
 /* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
 DART_NODISCARD dart_status dart_corpus_for(

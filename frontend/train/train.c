@@ -84,6 +84,10 @@ static dart_status one_step(dart_run *run)
         .lr = lr,
         .penalty = lambda * lr};
     dart_step_result r;
+    /* Here, not where the stage is entered: a checkpoint may lie between the two. */
+    if (run->stage_step == 0)
+        dart_metrics_stage(
+            &run->metrics, run->step, stage->name, stage->steps, set->reg, set->lambda_reg);
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     const uint32_t vocab = run->model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
@@ -112,8 +116,7 @@ static dart_status one_step(dart_run *run)
     double valid = NAN;
     if (run->set.eval_steps && run->step % (uint64_t)run->set.eval_steps == 0)
         DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
-    if (run->set.spectra_steps && run->step % (uint64_t)run->set.spectra_steps == 0)
-        DART_TRY(dart_run_spectra(run));
+    if (dart_run_spectra_due(run, total_steps(run))) DART_TRY(dart_run_spectra(run));
     uint64_t rank_steps = dart_stage_rank_steps(stage);
     if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
     tell(run, &r, lr, valid);
@@ -181,6 +184,7 @@ static dart_status finish(dart_run *run)
         DART_TRY(dart_run_row(run, "after tuning"));
     }
     DART_TRY(dart_run_spectra(run));
+    dart_metrics_end(&run->metrics, run->step, run->stage[run->stages - 1].name);
     run->finished = true;
     return DART_OK;
 }
@@ -428,6 +432,8 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
     DART_GOTO(subfolder(path, dir, "recipe.yaml"));
     DART_GOTO(dart_recipe_save(recipe, path));
     DART_GOTO(dart_metrics_open(dir, run.log_bytes, &run.metrics));
+    if (!run.log_bytes[DART_LOG_METRICS]) dart_run_log_ranks(&run, NULL, "start");
+    if (!run.finished) dart_run_log_device(&run);
     DART_GOTO(run_stages(&run));
     DART_GOTO(write_table(dir, run.table, run.rows));
     for (uint32_t i = 0; i < run.rows && out->rows < DART_TABLE_ROWS; i++)

@@ -245,7 +245,7 @@ static void chart(const report_run *runs, size_t count, size_t track_offset, con
     if (n == 0) return;
     const report_marks *m = &runs[0].marks;
     report_chart c = {title, "step", y_name, log_y, series, n, m->mark, count == 1 ? m->count : 0};
-    report_chart_svg(&c, out);
+    report_chart_figure(&c, out);
 }
 
 /* Singular values of a bond, relative to the largest, first logged and last. */
@@ -270,7 +270,7 @@ static dart_status spectrum_chart(const char *bond, const json_t *entry, FILE *o
             number_of(entry, w ? "last_step" : "first_step"));
     }
     report_chart c = {bond, "index", "singular value / largest", true, series, 2, NULL, 0};
-    report_chart_svg(&c, out);
+    report_chart_figure(&c, out);
 done:
     free(values[0]);
     free(values[1]);
@@ -395,8 +395,8 @@ static dart_status write_page(report_run *runs, size_t count, FILE *out)
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
         "content=\"width=device-width\">\n<title>DART-LLM: ");
     report_escape(base_name(runs[0].dir), out);
-    fprintf(out, "</title>\n<style>%s</style></head><body>\n<h1>%s</h1>\n", style,
-        count > 1 ? "DART-LLM runs" : "DART-LLM run");
+    fprintf(out, "</title>\n<style>%s%s</style></head><body>\n<h1>%s</h1>\n", style,
+        report_chart_style, count > 1 ? "DART-LLM runs" : "DART-LLM run");
     for (size_t i = 0; i < count; i++) {
         fputs("<h2>", out);
         report_escape(base_name(runs[i].dir), out);

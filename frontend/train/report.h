@@ -1,14 +1,21 @@
-/* The parts of dart_report. */
+/* Pictures of runs: charts as SVG, and the parts of dart_report. The charts know nothing of runs.
+ */
 #ifndef DART_REPORT_H
 #define DART_REPORT_H
 
 #include "dart.h"
 
-/* One line of a chart; x and y are owned by the caller. NaN in y breaks the line. */
+/* ---- charts (report_chart.c): stand-alone SVG, or figures of a page ---- */
+
+/* One line or one group of points; x, y, low and high are owned by the caller. NaN in y breaks the
+ * line. */
 typedef struct report_series {
     char name[96];
-    const double *x, *y;
+    const double *x, *y; /* [count] */
     size_t count;
+    const double *low, *high; /* [count] ends of the error bars in y; NULL: none */
+    bool points;              /* a mark at each point and no line */
+    bool joined;              /* with points: the line too */
 } report_series;
 
 typedef struct report_mark { /* a vertical line: a stage boundary */
@@ -23,10 +30,18 @@ typedef struct report_chart {
     size_t series_count;
     const report_mark *marks;
     size_t mark_count;
+    bool log_x;
 } report_chart;
 
-/* An inline SVG with axes, grid, legend and a <title> a line; readable without script. */
+/* A complete SVG file with axes, grid, legend and a <title> a line; light and dark. Many points are
+ * thinned to the lowest and highest of each pixel column. */
 void report_chart_svg(const report_chart *chart, FILE *out);
-void report_escape(const char *text, FILE *out); /* HTML text */
+/* The same as a <figure> of a page that has report_chart_style. */
+void report_chart_figure(const report_chart *chart, FILE *out);
+extern const char report_chart_style[]; /* CSS of what the charts draw */
+
+void report_escape(const char *text, FILE *out); /* HTML and XML text */
+/* "12.5k", "3.1M": a number for an axis. */
+void report_tick(double value, char out[32]);
 
 #endif

@@ -1,31 +1,36 @@
-/* Line charts as inline SVG. */
+/* Line charts and scatter plots as SVG. */
 #include "report.h"
 #include <math.h>
 #include <string.h>
 
+/* Drawn for a width of 480 so that the letters can still be read on a phone. */
 enum {
-    WIDTH = 760,
-    HEIGHT = 300,
-    LEFT = 70,
-    RIGHT = 20,
-    TOP = 30,
-    BOTTOM = 45,
-    MAX_POINTS = 1500,
-    MAX_LEGEND = 14
+    WIDTH = 480,
+    LEFT = 58,
+    RIGHT = 14,
+    TITLE = 24,     /* height of the title */
+    MARK_LINE = 13, /* height of a line of stage names */
+    MARK_LINES = 3,
+    PLOT = 210, /* height of the plot */
+    BOTTOM = 40,
+    LEGEND_LINE = 17,
+    COLOURS = 7,
+    THIN = 4 * (WIDTH - LEFT - RIGHT) /* more points than this are thinned */
 };
 
-/* In every chart, so that one can be taken out of the page as a picture of its own. */
-static const char style[] =
-    "text{font:11px system-ui,sans-serif;fill:#444;paint-order:stroke;stroke:#fff;stroke-width:3px}"
-    ".title{font-size:14px;fill:#222}"
-    ".grid{stroke:#ddd;fill:none}.line{fill:none;stroke-width:1.5;stroke-linejoin:round}"
-    ".mark{stroke:#999;stroke-dasharray:3 "
-    "3;fill:none}text.mark{stroke:#fff;stroke-dasharray:none;fill:#777}";
-
-/* Okabe and Ito's colours: told apart with every common colour vision. */
-static const char *const colours[] = {
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"};
-enum { COLOURS = sizeof colours / sizeof *colours };
+/* Okabe and Ito's colours, told apart with every common colour vision; brighter ones on black. No
+ * CSS variables: not every SVG viewer knows them. */
+const char report_chart_style[] =
+    ".t{font:12px system-ui,sans-serif;fill:#333}.tt{font-size:14px;font-weight:600}"
+    ".tm{font-size:11px;fill:#666}.g{stroke:#ddd;fill:none}.m{stroke:#888;stroke-dasharray:3 "
+    "3;fill:none}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}.d{stroke-dasharray:5 3}"
+    ".pp{fill:#fff}.s0{stroke:#0072B2}.s1{stroke:#D55E00}.s2{stroke:#009E73}.s3{stroke:#CC79A7}"
+    ".s4{stroke:#B58900}.s5{stroke:#56B4E9}.s6{stroke:#000}.f0{fill:#0072B2}.f1{fill:#D55E00}"
+    ".f2{fill:#009E73}.f3{fill:#CC79A7}.f4{fill:#B58900}.f5{fill:#56B4E9}.f6{fill:#000}"
+    "@media(prefers-color-scheme:dark){.t{fill:#ddd}.tm{fill:#aaa}.g{stroke:#3a3d42}.m{stroke:#999}"
+    ".pp{fill:#16181b}.s0{stroke:#4FA3F7}.s1{stroke:#F58C42}.s2{stroke:#2CC79C}.s3{stroke:#E6A3C8}"
+    ".s4{stroke:#E9C04B}.s5{stroke:#9ADCFF}.s6{stroke:#fff}.f0{fill:#4FA3F7}.f1{fill:#F58C42}"
+    ".f2{fill:#2CC79C}.f3{fill:#E6A3C8}.f4{fill:#E9C04B}.f5{fill:#9ADCFF}.f6{fill:#fff}}";
 
 void report_escape(const char *text, FILE *out)
 {
@@ -43,16 +48,33 @@ void report_escape(const char *text, FILE *out)
         case '"':
             fputs("&quot;", out);
             break;
-        default:
-            fputc(*text, out);
+        default: /* other control characters may not stand in XML at all */
+            if ((unsigned char)*text >= 0x20 || *text == '\n' || *text == '\t') fputc(*text, out);
         }
     }
 }
 
+void report_tick(double value, char out[32])
+{
+    double size = fabs(value);
+    if (size >= 1e6)
+        snprintf(out, 32, "%.4gM", value / 1e6);
+    else if (size >= 1e4)
+        snprintf(out, 32, "%.4gk", value / 1e3);
+    else
+        snprintf(out, 32, "%.4g", value);
+}
+
+/* An axis: values to 0 .. 1. */
 typedef struct scale {
-    double low, high;
+    double low, high; /* log10 of the values if log */
     bool log;
 } scale;
+
+typedef struct frame {
+    scale x, y;
+    double top, height; /* of the plot */
+} frame;
 
 static double place(const scale *s, double value)
 {
@@ -60,26 +82,45 @@ static double place(const scale *s, double value)
     return (value - s->low) / (s->high - s->low);
 }
 
-static bool drawable(const scale *s, double value)
+static bool fits(bool log, double value)
 {
-    return isfinite(value) && (!s->log || value > 0);
+    return isfinite(value) && (!log || value > 0);
+}
+
+static bool drawable(const report_chart *c, const report_series *s, size_t k)
+{
+    return fits(c->log_x, s->x[k]) && fits(c->log_y, s->y[k]);
+}
+
+static void widen(scale *s, double value)
+{
+    if (!fits(s->log, value)) return;
+    if (s->log) value = log10(value);
+    s->low = fmin(s->low, value);
+    s->high = fmax(s->high, value);
 }
 
 static scale fit(const report_chart *chart, bool y)
 {
-    scale s = {INFINITY, -INFINITY, y && chart->log_y};
+    scale s = {INFINITY, -INFINITY, y ? chart->log_y : chart->log_x};
+    bool points = false;
     for (size_t i = 0; i < chart->series_count; i++) {
         const report_series *line = &chart->series[i];
+        points |= line->points;
         for (size_t k = 0; k < line->count; k++) {
-            double v = y ? line->y[k] : line->x[k];
-            if (!drawable(&s, v) || !drawable(&(scale){.log = chart->log_y}, line->y[k])) continue;
-            if (s.log) v = log10(v);
-            s.low = fmin(s.low, v);
-            s.high = fmax(s.high, v);
+            if (!drawable(chart, line, k)) continue;
+            widen(&s, y ? line->y[k] : line->x[k]);
+            if (y && line->low) widen(&s, line->low[k]);
+            if (y && line->high) widen(&s, line->high[k]);
         }
     }
     if (!(s.high >= s.low)) s.low = 0, s.high = 1;
-    double margin = s.high > s.low ? (y ? 0.04 * (s.high - s.low) : 0) : 0.5;
+    double span = s.high - s.low;
+    /* A flat line is drawn in the middle; room for the marks of points at the edges. */
+    double margin = span > 1e-12 * fabs(s.high) ? (y || points ? 0.04 * span : 0)
+                    : s.log                     ? 0.1
+                    : s.high != 0               ? 0.1 * fabs(s.high)
+                                                : 0.5;
     s.low -= margin;
     s.high += margin;
     return s;
@@ -92,109 +133,241 @@ static double round_step(double span, int count)
     return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
 }
 
-static void grid_line(FILE *out, bool y, double at, const char *label)
+static void grid_line(const frame *f, bool y, double value, FILE *out)
 {
-    double inner_w = WIDTH - LEFT - RIGHT, inner_h = HEIGHT - TOP - BOTTOM;
+    char label[32];
+    double inner = WIDTH - LEFT - RIGHT;
+    report_tick(value, label);
     if (y) {
-        double p = TOP + inner_h * (1 - at);
+        double p = f->top + f->height * (1 - place(&f->y, value));
         fprintf(out,
-            "<path class=\"grid\" d=\"M%d %.1fh%.0f\"/><text x=\"%d\" y=\"%.1f\" "
+            "<path class=\"g\" d=\"M%d %.1fh%.0f\"/><text class=\"t\" x=\"%d\" y=\"%.1f\" "
             "text-anchor=\"end\">%s</text>\n",
-            LEFT, p, inner_w, LEFT - 6, p + 4, label);
+            LEFT, p, inner, LEFT - 5, p + 4, label);
     } else {
-        double p = LEFT + inner_w * at;
+        double p = LEFT + inner * place(&f->x, value);
         fprintf(out,
-            "<path class=\"grid\" d=\"M%.1f %dv%.0f\"/><text x=\"%.1f\" y=\"%d\" "
+            "<path class=\"g\" d=\"M%.1f %.1fv%.0f\"/><text class=\"t\" x=\"%.1f\" y=\"%.1f\" "
             "text-anchor=\"middle\">%s</text>\n",
-            p, TOP, inner_h, p, HEIGHT - BOTTOM + 16, label);
+            p, f->top, f->height, p, f->top + f->height + 15, label);
     }
 }
 
-static void axis(const scale *s, bool y, FILE *out)
+/* Decades; 1, 2, 5 in each where there are few; even steps where there is not even one decade. */
+static void axis(const frame *f, bool y, FILE *out)
 {
-    char label[32];
+    const scale *s = y ? &f->y : &f->x;
     double span = s->high - s->low;
-    if (s->log && span > 1.5) {
-        double step = ceil(span / 6);
-        for (double v = ceil(s->low); v <= s->high; v += step) {
-            snprintf(label, sizeof label, "1e%.0f", v);
-            grid_line(out, y, (v - s->low) / span, label);
-        }
+    if (s->log && span > 0.7) {
+        int step = (int)ceil(span / 6), inside = span < 2.2 ? 3 : 1;
+        static const double parts[] = {1, 2, 5};
+        for (double e = floor(s->low); e <= s->high; e += step)
+            for (int i = 0; i < inside; i++) {
+                double value = parts[i] * pow(10, e), at = log10(value);
+                if (at >= s->low - 1e-9 && at <= s->high + 1e-9) grid_line(f, y, value, out);
+            }
         return;
     }
     double low = s->log ? pow(10, s->low) : s->low, high = s->log ? pow(10, s->high) : s->high;
-    double step = round_step(high - low, y ? 5 : 8);
-    for (double v = ceil(low / step) * step; v <= high + 1e-9 * step; v += step) {
-        snprintf(label, sizeof label, "%.6g", fabs(v) < 1e-9 * step ? 0.0 : v);
-        grid_line(out, y, place(s, v), label);
+    double step = round_step(high - low, y ? 5 : 6);
+    int first = (int)ceil(low / step - 1e-9), last = (int)floor(high / step + 1e-9);
+    for (int i = first; i <= last; i++) grid_line(f, y, i * step, out);
+}
+
+typedef struct pen {
+    FILE *out;
+    const frame *frame;
+    bool down;
+    size_t points;
+} pen;
+
+static void draw_to(pen *p, double x, double y)
+{
+    const frame *f = p->frame;
+    fprintf(p->out, "%s%.1f %.1f", p->down ? "L" : "M",
+        LEFT + (WIDTH - LEFT - RIGHT) * place(&f->x, x),
+        f->top + f->height * (1 - place(&f->y, y)));
+    if (!p->down) fputs("h.1", p->out); /* a point on its own is still seen */
+    p->down = true;
+    p->points++;
+}
+
+/* Of the points [first, end) that share a pixel column: the first, the extremes in their order, the
+ * last. */
+static void draw_column(pen *p, const report_series *s, size_t first, size_t end)
+{
+    size_t least = first, most = first;
+    for (size_t k = first; k < end; k++) {
+        if (s->y[k] < s->y[least]) least = k;
+        if (s->y[k] > s->y[most]) most = k;
+    }
+    const size_t keep[4] = {
+        first, least < most ? least : most, least < most ? most : least, end - 1};
+    for (int i = 0; i < 4; i++)
+        if (i == 0 || keep[i] != keep[i - 1]) draw_to(p, s->x[keep[i]], s->y[keep[i]]);
+}
+
+static void line_path(
+    const report_chart *c, const frame *f, const report_series *s, const char *css, FILE *out)
+{
+    pen p = {.out = out, .frame = f};
+    fprintf(out, "<path class=\"l %s\" d=\"", css);
+    for (size_t k = 0; k < s->count;) {
+        if (!drawable(c, s, k)) {
+            p.down = false;
+            k++;
+            continue;
+        }
+        double column = floor((WIDTH - LEFT - RIGHT) * place(&f->x, s->x[k]));
+        size_t end = k + 1;
+        while (s->count > THIN && end < s->count && drawable(c, s, end) &&
+               floor((WIDTH - LEFT - RIGHT) * place(&f->x, s->x[end])) == column)
+            end++;
+        draw_column(&p, s, k, end);
+        k = end;
+    }
+    fprintf(out, "\" data-points=\"%zu\"><title>", p.points);
+    report_escape(s->name, out);
+    fputs("</title></path>\n", out);
+}
+
+static void points(const report_chart *c, const frame *f, const report_series *s, size_t colour,
+    const char *css, FILE *out)
+{
+    for (size_t k = 0; k < s->count; k++) {
+        if (!drawable(c, s, k)) continue;
+        double x = LEFT + (WIDTH - LEFT - RIGHT) * place(&f->x, s->x[k]);
+        double y = f->top + f->height * (1 - place(&f->y, s->y[k]));
+        if (s->low && s->high && fits(c->log_y, s->low[k]) && fits(c->log_y, s->high[k])) {
+            double a = f->top + f->height * (1 - place(&f->y, s->low[k]));
+            double b = f->top + f->height * (1 - place(&f->y, s->high[k]));
+            fprintf(out, "<path class=\"l %s\" d=\"M%.1f %.1fh8m-4 0V%.1fm-4 0h8\"/>", css, x - 4,
+                a, b);
+        }
+        fprintf(out, "<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"><title>",
+            colour % COLOURS, x, y);
+        report_escape(s->name, out);
+        fprintf(out, ": %.6g, %.6g</title></circle>\n", s->x[k], s->y[k]);
     }
 }
 
-static void polyline(
-    const report_series *line, const scale *sx, const scale *sy, const char *colour, FILE *out)
+/* Gives each mark a line above the plot on which its text meets no other; -1: there is none.
+ * Returns the number of lines. */
+static int mark_lines(const report_chart *c, frame *f, int line[64])
 {
-    double inner_w = WIDTH - LEFT - RIGHT, inner_h = HEIGHT - TOP - BOTTOM;
-    size_t stride = line->count / MAX_POINTS + 1;
-    bool down = false;
-    fprintf(out, "<path class=\"line\" stroke=\"%s\" d=\"", colour);
-    for (size_t k = 0; k < line->count; k++) {
-        if (k % stride && k + 1 != line->count) continue;
-        if (!drawable(sy, line->y[k]) || !isfinite(line->x[k])) {
-            down = false;
-            continue;
-        }
-        fprintf(out, "%s%.1f %.1f", down ? "L" : "M", LEFT + inner_w * place(sx, line->x[k]),
-            TOP + inner_h * (1 - place(sy, line->y[k])));
-        if (!down) fputs("h.1", out); /* a point on its own is still seen */
-        down = true;
+    double end[MARK_LINES] = {0};
+    int used = 0;
+    for (size_t i = 0; i < c->mark_count && i < 64; i++) {
+        line[i] = -1;
+        double at = place(&f->x, c->marks[i].x);
+        if (!(at >= 0 && at <= 1)) continue;
+        double x = (WIDTH - LEFT - RIGHT) * at;
+        for (int l = 0; l < MARK_LINES && line[i] < 0; l++)
+            if (end[l] <= x) line[i] = l;
+        if (line[i] < 0) continue;
+        end[line[i]] = x + 6.5 * (double)strlen(c->marks[i].text) + 8;
+        if (line[i] >= used) used = line[i] + 1;
     }
-    fputs("\"><title>", out);
-    report_escape(line->name, out);
-    fputs("</title></path>\n", out);
+    return used;
+}
+
+static void marks(const report_chart *c, const frame *f, const int line[64], FILE *out)
+{
+    for (size_t i = 0; i < c->mark_count && i < 64; i++) {
+        double at = place(&f->x, c->marks[i].x);
+        if (!(at >= 0 && at <= 1)) continue;
+        double x = LEFT + (WIDTH - LEFT - RIGHT) * at;
+        double from = line[i] < 0 ? f->top : TITLE + MARK_LINE * (line[i] + 0.2);
+        fprintf(out, "<path class=\"m\" d=\"M%.1f %.1fV%.1f\"/>", x, from, f->top + f->height);
+        if (line[i] >= 0) {
+            /* Near the right edge the text stands on the other side of its line. */
+            bool left = x + 6.5 * (double)strlen(c->marks[i].text) > WIDTH;
+            fprintf(out, "<text class=\"t tm\" x=\"%.1f\" y=\"%.1f\"%s>", left ? x - 3 : x + 3,
+                TITLE + MARK_LINE * (line[i] + 0.85), left ? " text-anchor=\"end\"" : "");
+            report_escape(c->marks[i].text, out);
+            fputs("</text>\n", out);
+        }
+    }
+}
+
+/* Two columns below the axis; long names get a line of their own. */
+static double legend(const report_chart *c, double top, FILE *out)
+{
+    if (c->series_count < 2) return top;
+    const double half = (WIDTH - LEFT) / 2.0;
+    double y = top;
+    bool right = false;
+    for (size_t i = 0; i < c->series_count; i++) {
+        const report_series *s = &c->series[i];
+        bool wide = strlen(s->name) * 6.5 + 24 > half;
+        if (wide && right) right = false, y += LEGEND_LINE;
+        double x = LEFT + (right ? half : 0);
+        if (out && s->points)
+            fprintf(out, "<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", i % COLOURS,
+                x + 8, y + 8);
+        if (out && (!s->points || s->joined))
+            fprintf(out, "<path class=\"l s%zu%s\" d=\"M%.1f %.1fh16\"/>", i % COLOURS,
+                i / COLOURS % 2 ? " d" : "", x, y + 8);
+        if (out) {
+            fprintf(out, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\">", x + 21, y + 12);
+            report_escape(s->name, out);
+            fputs("</text>\n", out);
+        }
+        if (right || wide) y += LEGEND_LINE;
+        right = !right && !wide;
+    }
+    return y + (right ? LEGEND_LINE : 0);
+}
+
+static void draw(const report_chart *c, bool alone, FILE *out)
+{
+    frame f = {.x = fit(c, false), .y = fit(c, true), .height = PLOT};
+    int line[64];
+    f.top = TITLE + MARK_LINE * mark_lines(c, &f, line) + 6;
+    double bottom = f.top + PLOT + BOTTOM;
+    double height = legend(c, bottom, NULL) + 4;
+    fprintf(out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
+        "aria-label=\"",
+        WIDTH, height);
+    report_escape(c->title, out);
+    fputs("\">\n", out);
+    if (alone)
+        fprintf(out, "<style>%s</style>\n<rect class=\"pp\" width=\"100%%\" height=\"100%%\"/>\n",
+            report_chart_style);
+    fputs("<text class=\"t tt\" x=\"4\" y=\"16\">", out);
+    report_escape(c->title, out);
+    fputs("</text>\n", out);
+    axis(&f, false, out);
+    axis(&f, true, out);
+    marks(c, &f, line, out);
+    for (size_t i = 0; i < c->series_count; i++) {
+        char css[16];
+        snprintf(css, sizeof css, "s%zu%s", i % COLOURS, i / COLOURS % 2 ? " d" : "");
+        if (!c->series[i].points || c->series[i].joined) line_path(c, &f, &c->series[i], css, out);
+        if (c->series[i].points) points(c, &f, &c->series[i], i, css, out);
+    }
+    fprintf(out, "<text class=\"t\" x=\"%d\" y=\"%.1f\" text-anchor=\"middle\">",
+        (WIDTH + LEFT - RIGHT) / 2, bottom - 8);
+    report_escape(c->x_name, out);
+    fprintf(out,
+        "</text><text class=\"t\" transform=\"translate(13 %.1f) rotate(-90)\" "
+        "text-anchor=\"middle\">",
+        f.top + PLOT / 2.0);
+    report_escape(c->y_name, out);
+    fputs("</text>\n", out);
+    legend(c, bottom, out);
+    fputs("</svg>\n", out);
 }
 
 void report_chart_svg(const report_chart *chart, FILE *out)
 {
-    scale sx = fit(chart, false), sy = fit(chart, true);
-    fprintf(out,
-        "<figure>\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
-        "aria-label=\"",
-        WIDTH, HEIGHT);
-    report_escape(chart->title, out);
-    fprintf(out, "\">\n<style>%s</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n",
-        style);
-    fprintf(out, "<text class=\"title\" x=\"%d\" y=\"18\">", LEFT);
-    report_escape(chart->title, out);
-    fputs("</text>\n", out);
-    axis(&sx, false, out);
-    axis(&sy, true, out);
-    for (size_t i = 0; i < chart->mark_count; i++) {
-        double at = place(&sx, chart->marks[i].x);
-        if (!(at >= 0 && at <= 1)) continue;
-        double x = LEFT + (WIDTH - LEFT - RIGHT) * at;
-        fprintf(out,
-            "<path class=\"mark\" d=\"M%.1f %dv%d\"/><text class=\"mark\" x=\"%.1f\" y=\"%zu\">", x,
-            TOP, HEIGHT - TOP - BOTTOM, x + 3, TOP + 10 + 11 * (i % 3));
-        report_escape(chart->marks[i].text, out);
-        fputs("</text>\n", out);
-    }
-    for (size_t i = 0; i < chart->series_count; i++)
-        polyline(&chart->series[i], &sx, &sy, colours[i % COLOURS], out);
-    fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", (WIDTH + LEFT - RIGHT) / 2,
-        HEIGHT - 8);
-    report_escape(chart->x_name, out);
-    fprintf(out, "</text><text transform=\"translate(14 %d) rotate(-90)\" text-anchor=\"middle\">",
-        (HEIGHT + TOP - BOTTOM) / 2);
-    report_escape(chart->y_name, out);
-    fputs("</text>\n", out);
-    for (size_t i = 0; i < chart->series_count && chart->series_count > 1 && i < MAX_LEGEND; i++) {
-        int y = TOP + 14 + 15 * (int)i;
-        fprintf(out,
-            "<path class=\"line\" stroke=\"%s\" d=\"M%d %dh16\"/><text x=\"%d\" y=\"%d\" "
-            "text-anchor=\"end\">",
-            colours[i % COLOURS], WIDTH - RIGHT - 22, y - 4, WIDTH - RIGHT - 28, y);
-        report_escape(chart->series[i].name, out);
-        fputs("</text>\n", out);
-    }
-    fputs("</svg>\n</figure>\n", out);
+    draw(chart, true, out);
+}
+
+void report_chart_figure(const report_chart *chart, FILE *out)
+{
+    fputs("<figure>\n", out);
+    draw(chart, false, out);
+    fputs("</figure>\n", out);
 }

@@ -134,19 +134,24 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     return leaves->scale ? dart_mul(graph, loss, leaves->scale) : loss;
 }
 
+dart_node dart_build_logits(dart_build *b, dart_node x)
+{
+    dart_node w = head_matrix(b);
+    dart_graph_scope(b->graph, "head");
+    x = dart_build_norm(b, x, b->model->norm_w, b->model->norm_b);
+    return dart_contract2(b->graph, "bc,vc->bv", x, w);
+}
+
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at)
 {
     dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0};
     dart_node x = dart_build_body(&b);
-    dart_node w = head_matrix(&b);
     dart_graph_scope(graph, "head");
     uint32_t rows = b.batch;
     if (at == b.time)
         rows *= b.time;
     else
         x = dart_slice_rows(graph, dart_permute(graph, x, (uint32_t[]){1, 0, 2}), at, 1);
-    x = dart_reshape(graph, x, DART_SHAPE(rows, model->config.d_model));
-    x = dart_build_norm(&b, x, model->norm_w, model->norm_b);
-    return dart_contract2(graph, "bc,vc->bv", x, w);
+    return dart_build_logits(&b, dart_reshape(graph, x, DART_SHAPE(rows, model->config.d_model)));
 }

@@ -24,6 +24,9 @@ dart_node dart_build_body(dart_build *b);
 /* The same of an encoder-decoder: seq2seq.c. */
 dart_node dart_build_seq2seq(dart_build *b);
 
+/* Last norm and head over rows x (rows, C): logits (rows, padded vocabulary). */
+dart_node dart_build_logits(dart_build *b, dart_node x);
+
 /* norm with params w, bias (bias -1 for RMSNorm; w -1: x itself). */
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias);
 /* x W^T + bias (bias -1: none). */

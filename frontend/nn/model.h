@@ -125,6 +125,27 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
  * (B*T, vocab padded). */
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
+/* ---- an encoder-decoder that translates, seq2seq_next.c: `sentences` at once, `beams` prefixes of
+ * each; row i is a prefix of sentence i / beams ---- */
+/* CACHE words: keys and values of the encoded sentences, then those of the prefixes. */
+uint64_t dart_model_cache_words(const dart_model *model, uint32_t sentences, uint32_t beams);
+/* Places in the INPUT region of the graph of dart_model_next. */
+typedef struct dart_next_input {
+    uint64_t tokens; /* (rows): the last token of each prefix */
+    uint64_t at;     /* (1): its position */
+    uint64_t
+        parents; /* (2 * rows): whose keys, and whose values, row i goes on from: p, rows + p */
+    uint64_t lengths; /* (sentences): real tokens of the sources */
+    uint64_t words;
+} dart_next_input;
+dart_next_input dart_model_next_input(uint32_t sentences, uint32_t beams);
+/* Encodes a batch (leaves of `sentences` rows) into CACHE. */
+DART_NODISCARD dart_status dart_model_encode(
+    const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves);
+/* Logits (rows, vocab padded) of the token after `tokens`; keys and values are first moved from the
+ * parents and then extended. leaves: of sentences * beams rows, time 1. */
+DART_NODISCARD dart_status dart_model_next(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, uint32_t beams, dart_node *out_logits);
 /* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);

@@ -23,22 +23,28 @@ static void scope(const dart_build *b, const char *side, uint32_t layer, const c
     dart_graph_scope(b->graph, text);
 }
 
+/* Rows 0 .. time of a table of positions, or the one row that `at` names. */
+static dart_node position_rows(dart_graph *g, dart_node table, uint32_t time, dart_node at)
+{
+    return at ? dart_lookup(g, table, at) : dart_slice_rows(g, table, 0, time);
+}
+
 /* Tokens of one side with their positions: (rows, time, C). positions: a param, or -1. */
 static dart_node embed(const dart_build *b, dart_node table, uint32_t vocab, dart_node tokens,
-    dart_node index, int positions, uint32_t time, uint32_t site)
+    dart_node index, int positions, uint32_t time, dart_node at)
 {
     const dart_model_config *c = &b->model->config;
     dart_graph *g = b->graph;
     const dart_node_info *info = dart_node_get(g, table);
     if (info && info->shape.dim[0] != vocab) table = dart_slice_rows(g, table, 0, vocab);
-    dart_node x = dart_embedding(g, table, tokens, index);
+    dart_node x = at ? dart_lookup(g, table, tokens) : dart_embedding(g, table, tokens, index);
     if (c->sinusoidal) {
         x = dart_affine(g, x, sqrt(c->d_model), 0);
-        x = dart_add(g, x, dart_slice_rows(g, b->leaves->table, 0, time));
+        x = dart_add(g, x, position_rows(g, b->leaves->table, time, at));
     } else if (positions >= 0) {
-        x = dart_add(g, x, dart_slice_rows(g, b->leaves->param[positions], 0, time));
+        x = dart_add(g, x, position_rows(g, b->leaves->param[positions], time, at));
     }
-    return dart_build_dropout(b, x, site);
+    return x;
 }
 
 /* What a sub-layer reads from the residual stream x, and the stream after it gave y. */
@@ -65,6 +71,7 @@ dart_node dart_build_encoder(dart_build *b)
     dart_graph_scope(b->graph, "enc");
     dart_node x = embed(b, table, c->source_vocab, l->source, l->source_index,
         model->source_positions, c->source_context, 0);
+    x = dart_build_dropout(b, x, 0);
     for (uint32_t layer = 0; layer < c->enc_layers; layer++) {
         const dart_model_block *block = &model->encoder[layer];
         uint32_t site = encoder_site(layer);
@@ -91,30 +98,55 @@ void dart_build_memory(
     *out_v = dart_build_heads(b, v, b->batch, c->source_context, c->kv_heads);
 }
 
-dart_node dart_build_decoder(dart_build *b, uint32_t beams, const dart_node *k, const dart_node *v)
+/* Self-attention of one token a row over the cache, which it joins. */
+static dart_node cached_attention(const dart_build *b, dart_node x,
+    const dart_model_attention *attn, dart_node cache, dart_node at)
+{
+    const dart_model_config *c = &b->model->config;
+    const uint32_t size = c->d_model / c->heads;
+    dart_graph *g = b->graph;
+    dart_node q = dart_build_linear(b, x, attn->q, attn->q_bias);
+    dart_node k = dart_build_linear(b, x, attn->k, attn->k_bias);
+    dart_node v = dart_build_linear(b, x, attn->v, attn->v_bias);
+    q = dart_build_heads(b, q, b->batch, 1, c->heads);
+    k = dart_build_heads(b, k, b->batch, 1, c->kv_heads);
+    v = dart_build_heads(b, v, b->batch, 1, c->kv_heads);
+    if (c->rope) {
+        dart_node row = dart_reshape(g, b->leaves->table, DART_SHAPE(dart_model_longest(c), size));
+        row = dart_reshape(g, dart_lookup(g, row, at), DART_SHAPE(1, size / 2, 2));
+        q = dart_rope(g, q, row);
+        k = dart_rope(g, k, row);
+    }
+    cache = dart_cache_write(g, cache, k, v, at);
+    dart_node mixed = dart_attend(g, q, cache, at, 1.0 / sqrt(size));
+    mixed = dart_reshape(g, mixed, DART_SHAPE(b->batch, 1, c->d_model));
+    return dart_build_linear(b, mixed, attn->o, attn->o_bias);
+}
+
+dart_node dart_build_decoder(dart_build *b, const dart_decoder *d)
 {
     const dart_model *model = b->model;
     const dart_model_config *c = &model->config;
     const dart_model_leaves *l = b->leaves;
-    const uint32_t sentences = b->batch / beams;
+    const uint32_t sentences = b->batch / d->beams, queries = d->beams * b->time;
     dart_node table = dart_build_table(b);
     dart_graph_scope(b->graph, "dec");
-    dart_node x = embed(
-        b, table, c->vocab, l->tokens, l->index, model->positions, b->time, decoder_site(b, 0) - 1);
+    dart_node x = embed(b, table, c->vocab, l->tokens, l->index, model->positions, b->time, d->at);
+    x = dart_build_dropout(b, x, decoder_site(b, 0) - 1);
     for (uint32_t layer = 0; layer < c->layers; layer++) {
         const dart_model_block *block = &model->block[layer];
         uint32_t site = decoder_site(b, layer);
         scope(b, "dec", layer, "attn");
         dart_node h = enter(b, x, block->norm1_w, block->norm1_b);
-        h = dart_build_attention(b, h, &block->attn, b->time, 0, true);
+        h = d->at ? cached_attention(b, h, &block->attn, d->cache[layer], d->at)
+                  : dart_build_attention(b, h, &block->attn, b->time, 0, true);
         x = leave(b, x, h, site, block->norm1_w, block->norm1_b);
         scope(b, "dec", layer, "cross");
         h = enter(b, x, block->cross_norm_w, block->cross_norm_b);
         h = dart_build_linear(b, h, block->cross.q, block->cross.q_bias);
         /* The beams of a sentence are more queries to the same memory. */
-        h = dart_build_heads(b, h, sentences, beams * b->time, c->heads);
-        h = dart_build_mix(
-            b, h, k[layer], v[layer], sentences, beams * b->time, l->source_length, false);
+        h = dart_build_heads(b, h, sentences, queries, c->heads);
+        h = dart_build_mix(b, h, d->k[layer], d->v[layer], sentences, queries, d->lengths, false);
         h = dart_reshape(b->graph, h, DART_SHAPE(b->batch, b->time, c->d_model));
         h = dart_build_linear(b, h, block->cross.o, block->cross.o_bias);
         x = leave(b, x, h, site + 1, block->cross_norm_w, block->cross_norm_b);
@@ -132,5 +164,6 @@ dart_node dart_build_seq2seq(dart_build *b)
     dart_node memory = dart_build_encoder(b);
     for (uint32_t layer = 0; layer < layers; layer++)
         dart_build_memory(b, layer, memory, &k[layer], &v[layer]);
-    return dart_build_decoder(b, 1, k, v);
+    const dart_decoder d = {.beams = 1, .k = k, .v = v, .lengths = b->leaves->source_length};
+    return dart_build_decoder(b, &d);
 }

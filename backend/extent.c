@@ -175,6 +175,13 @@ static void extent_dropout(const dart_launch *l, uint64_t *words)
     words[1] = 3;
 }
 
+static void extent_uniform(const dart_launch *l, uint64_t *words)
+{
+    PARAM(uniform);
+    words[0] = 3;
+    words[1] = p->n;
+}
+
 static void extent_adamw(const dart_launch *l, uint64_t *words)
 {
     PARAM(adamw);

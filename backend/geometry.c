@@ -176,6 +176,11 @@ static void shape_dropout(shaper *s)
     shape_stride(s, ceil_div(((const dropout_params *)s->launch->param)->n, 4));
 }
 
+static void shape_uniform(shaper *s)
+{
+    shape_stride(s, ceil_div(((const uniform_params *)s->launch->param)->n, 4));
+}
+
 static void shape_adamw(shaper *s)
 {
     shape_stride(s, ((const adamw_params *)s->launch->param)->n);

@@ -1,4 +1,5 @@
-/* dropout: Philox-4x32-10 (Salmon et al., SC 2011) in vector form; the words equal Random123's. */
+/* dropout and uniform: Philox-4x32-10 (Salmon et al., SC 2011) in vector form; the words equal
+ * Random123's. */
 #include "cpu.h"
 
 enum {
@@ -61,3 +62,28 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 }
 
 const cpu_kernel CPU(kernel_dropout) = {plan, task};
+
+static void plan_uniform(cpu_work *work)
+{
+    PARAM(uniform);
+    work->tasks[0] = cpu_parts(p->n, PER_TASK);
+}
+
+static void task_uniform(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
+{
+    (void)phase, (void)slot;
+    PARAM(uniform);
+    const integer *step = INTEGERS(0);
+    const uint32_t rest[3] = {(uint32_t)step[0], p->stream, 5};
+    uint32_t k0 = (uint32_t)step[1], k1 = (uint32_t)step[2], word[4 * BLOCK];
+    real *y = REALS(1);
+    uint64_t i = (uint64_t)index * PER_TASK, end = cpu_least(p->n, i + PER_TASK);
+    for (; i < end; i += 4 * BLOCK) {
+        uint64_t n = cpu_least(end - i, 4 * BLOCK);
+        words_of((uint32_t)(i / 4), rest, k0, k1, word);
+        for (uint64_t j = 0; j < n; j++)
+            y[i + j] = ((real)(word[j] >> 9) + (real)0.5) * (real)0x1p-23;
+    }
+}
+
+const cpu_kernel CPU(kernel_uniform) = {plan_uniform, task_uniform};

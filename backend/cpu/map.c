@@ -3,7 +3,9 @@
 
 #define EXP(x) cpu_exp(x)
 #define SQRT(x) cpu_sqrt(x)
+#define LOG(x) cpu_log(x)
 #define MAXF(x, y) ((x) > (y) ? (x) : (y))
+#define MINF(x, y) ((x) < (y) ? (x) : (y))
 #define SELECT(cond, x, y) ((cond) ? (x) : (y))
 #define GELU_ARG(x) ((real)0.79788456080286535588 * ((x) + (real)0.044715 * (x) * (x) * (x)))
 

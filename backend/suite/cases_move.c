@@ -1,5 +1,5 @@
 /* Cases of the kernels that move or mask words: permute, gather, scatter, rope, dropout,
- * cache_write; and of attend, which reads what cache_write wrote. */
+ * uniform, cache_write; and of attend, which reads what cache_write wrote. */
 #include "cases.h"
 #include <math.h>
 
@@ -189,6 +189,21 @@ void suite_cases_attend(suite *s)
         suite_normal(s, (uint64_t)2 * batch * span * kv * dim, 0.5, 1);
         *suite_integers(s, 1) = (int32_t)at;
         suite_output(s, (uint64_t)batch * time * heads * dim);
+        suite_done(s);
+    }
+}
+
+void suite_cases_uniform(suite *s)
+{
+    static const uint32_t sizes[] = {1, 2, 3, 31, 33, 257, 1000, 20001};
+    for (uint32_t i = 0; i < 8 * 2; i++) {
+        uniform_params p = {.n = sizes[i % 8], .stream = 5 + i};
+        suite_case(s, DART_K_uniform, &p, SUITE_EXACT, "n %u stream %u", p.n, p.stream);
+        int32_t *step = suite_integers(s, 8);
+        step[0] = (int32_t)i * 1000;
+        step[1] = (int32_t)suite_random(s, UINT32_MAX);
+        step[2] = (int32_t)suite_random(s, UINT32_MAX);
+        suite_output(s, p.n);
         suite_done(s);
     }
 }

@@ -181,6 +181,14 @@ dart_node dart_attend(dart_graph *graph, dart_node q, dart_node cache, dart_node
             .op = DART_OP_attend, .inputs = 3, .in = {q, cache, at}, .floats = 1, .f = {scale}});
 }
 
+dart_node dart_scatter_sum(
+    dart_graph *graph, dart_node x, dart_node ids, dart_node index, uint32_t vocab)
+{
+    return dart_graph_add(graph,
+        &(dart_node_info){
+            .op = DART_OP_scatter, .inputs = 3, .in = {x, index, ids}, .ints = 1, .i = {vocab}});
+}
+
 dart_node dart_rope(dart_graph *graph, dart_node x, dart_node table)
 {
     return dart_graph_add(graph,
@@ -220,6 +228,13 @@ dart_node dart_dropout(
                                      .i = {stream},
                                      .floats = 1,
                                      .f = {rate}});
+}
+
+dart_node dart_noise(dart_graph *graph, dart_node iscal, uint32_t words, uint32_t stream)
+{
+    return dart_graph_add(graph,
+        &(dart_node_info){
+            .op = DART_OP_uniform, .inputs = 1, .in = {iscal}, .ints = 2, .i = {stream, words}});
 }
 
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid)

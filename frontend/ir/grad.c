@@ -130,7 +130,54 @@ static dart_status no_grad(const rule_args *r, dart_node *dx)
 #define grad_map_relu_back no_grad
 #define grad_map_silu_back no_grad
 #define grad_map_gelu_back no_grad
-#define grad_map_sqrt no_grad
+#define grad_map_sigmoid_back no_grad
+#define grad_map_clamp_back no_grad
+
+static dart_status grad_map_sqrt(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_map2(r->g, DART_OP_div, dart_affine(r->g, r->dy, 0.5, 0), r->y, 0, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_log(const rule_args *r, dart_node *dx)
+{
+    dart_node scaled = dart_affine(r->g, r->dy, r->info->f[0], 0);
+    dx[0] = dart_map2(r->g, DART_OP_div, scaled, r->info->in[0], 0, 0);
+    return DART_OK;
+}
+
+/* 1 / (a (1 - a)) */
+static dart_status grad_map_logit(const rule_args *r, dart_node *dx)
+{
+    dart_node a = r->info->in[0], rest = dart_affine(r->g, a, -1, 1);
+    dx[0] = dart_map2(r->g, DART_OP_div, r->dy, dart_mul(r->g, a, rest), 0, 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_sigmoid(const rule_args *r, dart_node *dx)
+{
+    dx[0] = dart_map2(r->g, DART_OP_sigmoid_back, r->y, r->dy, r->info->f[0], 0);
+    return DART_OK;
+}
+
+static dart_status grad_map_clamp(const rule_args *r, dart_node *dx)
+{
+    dx[0] =
+        dart_map2(r->g, DART_OP_clamp_back, r->info->in[0], r->dy, r->info->f[0], r->info->f[1]);
+    return DART_OK;
+}
+
+static dart_status grad_map_step(const rule_args *r, dart_node *dx)
+{
+    (void)r, (void)dx;
+    return DART_OK;
+}
+
+static dart_status grad_map_straight(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    return DART_OK;
+}
 
 static dart_status grad_leaf(const rule_args *r, dart_node *dx)
 {
@@ -268,6 +315,20 @@ static dart_status grad_gather(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+static dart_status grad_scatter(const rule_args *r, dart_node *dx)
+{
+    if (r->info->inputs < 3) return no_rule(r);
+    dart_node rows = dart_embedding(r->g, r->dy, r->info->in[2], r->info->in[1]);
+    dx[0] = dart_reshape(r->g, rows, *shape_of(r, r->info->in[0]));
+    return DART_OK;
+}
+
+static dart_status grad_uniform(const rule_args *r, dart_node *dx)
+{
+    (void)r, (void)dx;
+    return DART_OK;
+}
+
 static dart_status grad_rope(const rule_args *r, dart_node *dx)
 {
     dart_node_info info = *r->info;
@@ -341,7 +402,6 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_store no_grad
 #define grad_norm_dx no_grad
 #define grad_norm_dw no_grad
-#define grad_scatter no_grad
 #define grad_softmax_dx no_grad
 #define grad_cross_entropy no_grad /* the head gives its gradient through with_grad */
 #define grad_cross_entropy_dx no_grad

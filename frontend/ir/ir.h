@@ -144,6 +144,10 @@ dart_node dart_cache_write(
     dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at);
 /* q (B,T,H,D) over a cache (2,B,S,H',D), H' dividing H: query t sees rows 0 .. at[0] + t. */
 dart_node dart_attend(dart_graph *graph, dart_node q, dart_node cache, dart_node at, double scale);
+/* Sums of the rows of x (rows..., C) with equal ids -> (V,C); ids and index as for
+ * dart_embedding, whose gradient it is. */
+dart_node dart_scatter_sum(
+    dart_graph *graph, dart_node x, dart_node ids, dart_node index, uint32_t vocab);
 dart_node dart_rope(
     dart_graph *graph, dart_node x, dart_node table); /* x (B,T,H,D), table (T,D/2,2) */
 /* x (..., T, S): softmax(scale x) over the last axis, causal: query t sees keys <= t + S - T */
@@ -156,6 +160,8 @@ dart_node dart_softmax_lengths(
 /* iscal: the i32[16] step block; stream: unique per call site */
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);
+/* (words) numbers uniform in (0,1), other ones each step; stream: unique per call site */
+dart_node dart_noise(dart_graph *graph, dart_node iscal, uint32_t words, uint32_t stream);
 /* logits (R,V), labels i32 (R) -> stats (R,2): log-sum-exp, negative log likelihood; columns >=
  * valid are padding */
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);

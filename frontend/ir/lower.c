@@ -214,6 +214,14 @@ static dart_status lower_dropout(dart_lowering *low, dart_node node, const dart_
         low, DART_K_dropout, node, 0, 3, (dart_value[]){x, in(low, info, 1), low->value[node]}, &p);
 }
 
+static dart_status lower_uniform(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    uniform_params p = {.n = (uint32_t)info->i[1], .stream = (uint32_t)info->i[0]};
+    DART_TRY(dart_value_output(low, node));
+    return emit(
+        low, DART_K_uniform, node, 0, 2, (dart_value[]){in(low, info, 0), low->value[node]}, &p);
+}
+
 /* ---- sums ---- */
 
 enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024, SUM_MOST = 32768 };

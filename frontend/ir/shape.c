@@ -243,6 +243,9 @@ static dart_status shape_scatter(const dart_graph *graph, dart_node_info *info)
     EXPECT(dy->rank >= 1 && info->ints == 1 && info->i[0] >= 0, "dy (..., C), index, vocabulary");
     uint64_t rows = last_dim(dy) ? dart_shape_words(dy) / last_dim(dy) : 0;
     EXPECT(dart_shape_words(index) == (uint64_t)info->i[0] + 1 + rows, "index of V + 1 + rows");
+    EXPECT(info->inputs < 3 || (in_node(graph, info, 2)->dtype == DART_I32 &&
+                                   dart_shape_words(in_shape(graph, info, 2)) == rows),
+        "an id a row");
     info->shape = DART_SHAPE((uint32_t)info->i[0], last_dim(dy));
     info->dtype = DART_F32;
     return DART_OK;
@@ -320,6 +323,16 @@ static dart_status shape_dropout(const dart_graph *graph, dart_node_info *info)
                info->f[0] < 1,
         "x, the i32 step block, and a rate in [0, 1)");
     info->shape = *in_shape(graph, info, 0);
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_uniform(const dart_graph *graph, dart_node_info *info)
+{
+    EXPECT(in_node(graph, info, 0)->dtype == DART_I32 && info->ints == 2 && info->i[1] > 0 &&
+               info->i[1] <= UINT32_MAX,
+        "the i32 step block, a stream and a count");
+    info->shape = DART_SHAPE((uint32_t)info->i[1]);
     info->dtype = DART_F32;
     return DART_OK;
 }

@@ -283,20 +283,34 @@ static dart_status place(dart_param *param, uint64_t *at)
     return DART_OK;
 }
 
-/* Offsets. Inside PARAM: decayed first; the i-th tensors of equally shaped weights lie side by
- * side, so that one leaf can view them all as a stack (dart_model_chains). */
+enum { PLACE_BONDED, PLACE_LAST, PLACE_DECAYED, PLACE_PLAIN, PLACE_FROZEN, PLACES };
+
+static int place_of(const dart_model *model, const dart_param *param)
+{
+    if (param->region == DART_REGION_FROZEN) return PLACE_FROZEN;
+    if (!param->decay) return PLACE_PLAIN;
+    if (param->weight < 0) return PLACE_DECAYED;
+    const dart_layout *layout = &model->weight[param->weight].layout;
+    uint32_t core = (uint32_t)param->tensor - layout->chain_first;
+    if ((uint32_t)param->tensor < layout->chain_first || core >= layout->chain_cores)
+        return PLACE_DECAYED;
+    return core < layout->bonds ? PLACE_BONDED : PLACE_LAST;
+}
+
+/* Offsets. Inside PARAM: cores with a bond on their right, the last cores of chains, what else is
+ * decayed, the rest; so gates (gates.c), penalties and decay each touch one span. The i-th tensors
+ * of equally shaped weights lie side by side, so that one leaf can view them all as a stack
+ * (dart_model_chains). */
 static dart_status place_all(dart_model *model)
 {
     bool *placed = dart_calloc(model->params, sizeof *placed);
     if (!placed) return DART_MEMORY;
     dart_status status = DART_OK;
-    for (int pass = 0; pass < 3; pass++) { /* decayed, not decayed, frozen */
+    for (int pass = 0; pass < PLACES; pass++) {
         for (uint32_t p = 0; p < model->params; p++) {
             dart_param *param = &model->param[p];
-            bool frozen = param->region == DART_REGION_FROZEN;
-            int belongs = frozen ? 2 : param->decay ? 0 : 1;
-            uint64_t *at = frozen ? &model->frozen_words : &model->param_words;
-            if (placed[p] || belongs != pass) continue;
+            uint64_t *at = pass == PLACE_FROZEN ? &model->frozen_words : &model->param_words;
+            if (placed[p] || place_of(model, param) != pass) continue;
             placed[p] = true;
             DART_GOTO(place(param, at));
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;
@@ -309,7 +323,9 @@ static dart_status place_all(dart_model *model)
                 DART_GOTO(place(&model->param[q], at));
             }
         }
-        if (pass == 0) model->decay_words = model->param_words;
+        if (pass == PLACE_BONDED) model->bonded_words = model->param_words;
+        if (pass == PLACE_LAST) model->chain_words = model->param_words;
+        if (pass == PLACE_DECAYED) model->decay_words = model->param_words;
     }
 done:
     free(placed);

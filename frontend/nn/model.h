@@ -74,6 +74,8 @@ typedef struct dart_model {
     int positions, norm_w, norm_b; /* params; -1: none */
     int source_positions, source_norm_w, source_norm_b;
     uint64_t param_words, frozen_words, decay_words, table_words;
+    /* spans of PARAM from 0: chain cores with a bond on their right, all chain cores */
+    uint64_t bonded_words, chain_words;
 } dart_model;
 
 /* Lays out all parameters. `ranks`: NULL, or per weight the bond ranks to use (from a checkpoint or

@@ -58,6 +58,13 @@ static double positive(builder *b, uint64_t i)
     return (float)(0.5 + fabs(normal(b)));
 }
 
+/* in (0, 0.4), off the zero of logit and log */
+static double inside(builder *b, uint64_t i)
+{
+    double x = positive(b, i);
+    return (float)(0.4 * x / (1 + x));
+}
+
 static double nothing(builder *b, uint64_t i)
 {
     (void)b, (void)i;
@@ -136,16 +143,21 @@ static dart_node case_map(builder *b, dart_op op, uint32_t v)
     const dart_op_info *info = dart_op_info_of(op);
     b->tolerance = 1e-10;
     b->nudge = op == DART_OP_relu || op == DART_OP_relu_back ? 1e-3 : 0;
-    b->bit_exact = op == DART_OP_copy || op == DART_OP_fill;
+    b->bit_exact =
+        op == DART_OP_copy || op == DART_OP_fill || op == DART_OP_step || op == DART_OP_straight;
     const char *name = info->name;
-    b->no_gradient =
-        strstr(name, "_back") || op == DART_OP_fill || op == DART_OP_sqrt || op == DART_OP_div;
+    b->no_gradient = strstr(name, "_back") || op == DART_OP_fill || op == DART_OP_straight;
     uint32_t n = sizes[v % SIZES], kind = v / SIZES;
     if (kind >= (info->min_in == 2 ? 4u : 1u)) return 0;
     dart_shape shape = DART_SHAPE(3, 2, n);
     if (op == DART_OP_fill) return dart_fill(b->g, shape, 1.25);
-    bool root = op == DART_OP_sqrt;
-    dart_node x = root ? leaf(b, DART_REGION_TABLE, DART_F32, shape, positive) : param(b, shape);
+    dart_node x;
+    if (op == DART_OP_sqrt || op == DART_OP_log || op == DART_OP_logit) {
+        x = leaf(b, DART_REGION_PARAM, DART_F32, shape, op == DART_OP_logit ? inside : positive);
+        b->x[b->xs++] = x;
+    } else {
+        x = param(b, shape);
+    }
     if (info->min_in == 1) return dart_map1(b->g, op, x, 0.75, -0.5);
     /* second operand: same shape, row vector, matrix, one word */
     dart_shape second = kind == 0   ? shape
@@ -329,11 +341,12 @@ static dart_node case_gather(builder *b, uint32_t v)
 
 static dart_node case_scatter(builder *b, uint32_t v)
 {
-    if (v >= SIZES) return 0;
-    b->no_gradient = true;
+    if (v >= 2 * SIZES) return 0;
     b->tolerance = 1e-10;
-    dart_node ids, index, dy = param(b, DART_SHAPE(29, sizes[v]));
+    dart_node ids, index, dy = param(b, DART_SHAPE(29, sizes[v % SIZES]));
     tokens(b, 13, 29, &ids, &index);
+    if (v >= SIZES) return dart_scatter_sum(b->g, dy, ids, index, 13);
+    b->no_gradient = true;
     return dart_graph_add(
         b->g, &(dart_node_info){
                   .op = DART_OP_scatter, .inputs = 2, .in = {dy, index}, .ints = 1, .i = {13}});
@@ -430,6 +443,13 @@ static dart_node case_dropout(builder *b, uint32_t v)
     b->tolerance = 1e-12;
     return dart_dropout(
         b->g, param(b, DART_SHAPE(3, sizes[v % SIZES])), iscal(b), rates[v / SIZES], 17 + v);
+}
+
+static dart_node case_uniform(builder *b, uint32_t v)
+{
+    if (v >= SIZES) return 0;
+    b->no_gradient = b->bit_exact = true;
+    return dart_noise(b->g, iscal(b), sizes[v], 17 + v);
 }
 
 static double label_value(builder *b, uint64_t i)

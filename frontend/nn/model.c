@@ -285,7 +285,7 @@ static dart_status place(dart_param *param, uint64_t *at)
 
 enum { PLACE_BONDED, PLACE_LAST, PLACE_DECAYED, PLACE_PLAIN, PLACE_FROZEN, PLACES };
 
-static int place_of(const dart_model *model, const dart_param *param)
+static int span_of(const dart_model *model, const dart_param *param)
 {
     if (param->region == DART_REGION_FROZEN) return PLACE_FROZEN;
     if (!param->decay) return PLACE_PLAIN;
@@ -310,7 +310,7 @@ static dart_status place_all(dart_model *model)
         for (uint32_t p = 0; p < model->params; p++) {
             dart_param *param = &model->param[p];
             uint64_t *at = pass == PLACE_FROZEN ? &model->frozen_words : &model->param_words;
-            if (placed[p] || place_of(model, param) != pass) continue;
+            if (placed[p] || span_of(model, param) != pass) continue;
             placed[p] = true;
             DART_GOTO(place(param, at));
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;

@@ -255,6 +255,7 @@ dart_status dart_contract_path(
     uint32_t full = (1u << einsum.operands) - 1;
     text_subset(&text, full);
     path_figures(&einsum, tree, full, true, out);
+    out->seconds = tree->cost[full];
 done:
     free(tree);
     return status;

@@ -123,6 +123,11 @@ uint64_t dart_exec_arena_bytes(const dart_exec *exec)
     return words * exec->device->caps.word;
 }
 
+bool dart_exec_shares(const dart_exec *a, const dart_exec *b)
+{
+    return a->arena == b->arena;
+}
+
 void dart_exec_free(dart_exec *exec)
 {
     if (!exec) return;

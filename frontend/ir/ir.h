@@ -216,11 +216,33 @@ DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cos
  */
 typedef struct dart_path {
     char text[256];
-    double flops;
+    double flops, seconds; /* by the prices */
     uint64_t peak_words;
     uint32_t steps;
 } dart_path;
 DART_NODISCARD dart_status dart_contract_path(
     const dart_graph *graph, dart_node contract, const dart_cost *cost, dart_path *out);
+
+/* For a contract whose first operand changes while the others stay (inference): which of the others
+ * to multiply beforehand. NONE: none; HALVES: into two groups, cut where one application is
+ * cheapest; ALL: into one tensor; AUTO: whatever makes one application cheapest, counting the bytes
+ * that it reads. */
+typedef enum dart_merge_how {
+    DART_MERGE_AUTO,
+    DART_MERGE_NONE,
+    DART_MERGE_HALVES,
+    DART_MERGE_ALL
+} dart_merge_how;
+typedef struct dart_merge {
+    uint32_t groups;
+    uint32_t mask[DART_MAX_IN];  /* operands of a group, as bits */
+    char make[DART_MAX_IN][160]; /* its einsum over them, in their order */
+    dart_shape shape[DART_MAX_IN];
+    char text[200]; /* the contract of the first operand with the groups */
+    uint64_t words; /* of all groups */
+    double seconds; /* of one application, by the prices */
+} dart_merge;
+DART_NODISCARD dart_status dart_contract_merge(const dart_graph *graph, dart_node contract,
+    const dart_cost *cost, dart_merge_how how, dart_merge *out);
 
 #endif

@@ -52,6 +52,8 @@ DART_NODISCARD dart_status dart_exec_run(dart_exec *exec, double *seconds);
 DART_NODISCARD dart_status dart_exec_slice(
     const dart_exec *exec, dart_node node, dart_slice *out_slice);
 uint64_t dart_exec_arena_bytes(const dart_exec *exec); /* really allocated */
+/* Both use the same windows. */
+bool dart_exec_shares(const dart_exec *a, const dart_exec *b);
 void dart_exec_free(dart_exec *exec);
 
 /* Default prices for a device: flops and bandwidth guesses by kind of device; see contract.c. */

@@ -1,0 +1,68 @@
+/* Weights as inference multiplies by them. They do not change between tokens, so cores are merged
+ * once: into two halves, into the dense matrix, or not at all. What decoding needs lies in the
+ * region FORM, and PARAM and FROZEN can be given back after the prepare program has run. */
+#ifndef DART_FORMS_H
+#define DART_FORMS_H
+
+#include "model.h"
+
+/* AUTO: what is cheapest for one token by the device's prices, bytes read included; but the token
+ * table stays a chain where that costs at most a twentieth of the token. */
+typedef enum dart_infer_weights {
+    DART_INFER_AUTO,
+    DART_INFER_CORES,
+    DART_INFER_HALVES,
+    DART_INFER_DENSE
+} dart_infer_weights;
+
+typedef struct dart_form { /* y = W x */
+    dart_merge merge;
+    uint64_t offset[DART_MAX_CORES];
+    bool base;            /* a dense matrix beside the groups (lora) */
+    uint64_t base_offset; /* (out, in) */
+} dart_form;
+
+typedef struct dart_table_form { /* rows of W by their number */
+    uint32_t groups;
+    uint32_t mask[DART_MAX_CORES];    /* network operands of a group */
+    char make[DART_MAX_CORES][160];   /* einsum that makes it, row digits first */
+    char labels[DART_MAX_CORES][16];  /* what one row has */
+    dart_shape shape[DART_MAX_CORES]; /* of one row */
+    uint32_t rows[DART_MAX_CORES];    /* 0: no row digit, taken as it is */
+    uint32_t first[DART_MAX_CORES];   /* digits [first, first + digits) of the row number */
+    uint32_t digits[DART_MAX_CORES];
+    uint64_t offset[DART_MAX_CORES];
+    bool base;
+    uint64_t base_offset;
+    char text[200]; /* of the gathered rows, "Z" first */
+    uint64_t words;
+    double seconds;
+} dart_table_form;
+
+typedef struct dart_forms {
+    const dart_model *model;
+    dart_form *form; /* owned, one a weight (of a table that is no head: unused) */
+    dart_table_form table;
+    uint64_t *vector; /* owned, one a param: where norms, biases and positions lie */
+    uint64_t words;   /* of the region */
+    double seconds;   /* of one token, weights only */
+} dart_forms;
+
+/* Chooses forms for `rows` tokens at once and lays out the region. */
+DART_NODISCARD dart_status dart_forms_new(const dart_model *model, dart_infer_weights how,
+    uint32_t rows, const dart_cost *cost, dart_forms *out);
+void dart_forms_free(dart_forms *forms);
+/* The graph that fills FORM from PARAM and FROZEN. */
+DART_NODISCARD dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph);
+/* x (..., in) -> (..., padded out). */
+dart_node dart_form_apply(const dart_forms *forms, dart_graph *graph, uint32_t weight, dart_node x);
+/* A vector or the positions. */
+dart_node dart_form_vector(const dart_forms *forms, dart_graph *graph, int param);
+/* Rows of the token table: ids[g] i32 (n), one leaf a group with digits (0 elsewhere), id with the
+ * whole number where there is a base -> (n, C). */
+dart_node dart_form_rows(
+    const dart_forms *forms, dart_graph *graph, const dart_node *ids, dart_node id);
+/* The number of group g's row for token `id`. */
+uint32_t dart_form_row(const dart_forms *forms, uint32_t group, uint32_t id);
+
+#endif

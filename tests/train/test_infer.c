@@ -1,0 +1,351 @@
+/* Inference with kept keys and values against the whole forward pass: every method and form of the
+ * weights, every position, batches, prefill in chunks, reuse after a reset, the end of the context,
+ * and the memory figures against what the device really holds. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "infer.h"
+#include "rng.h"
+#include "session.h"
+
+enum { VOCAB = 61, CONTEXT = 21, BATCH = 3 };
+/* largest difference of logits, relative to the largest logit: single precision, other orders of
+ * summation */
+static const double TOLERANCE = 1e-4;
+
+static uint32_t compared; /* rows of logits */
+
+static void ok(dart_status status)
+{
+    if (status != DART_OK) fail_msg("%s", dart_error_text());
+}
+
+static dart_model_config base_config(void)
+{
+    const dart_method *dense = dart_method_find("dense");
+    return (dart_model_config){.layers = 2,
+        .d_model = 24,
+        .heads = 4,
+        .kv_heads = 4,
+        .d_ff = 36,
+        .context = CONTEXT,
+        .vocab = VOCAB,
+        .norm_eps = 1e-5,
+        .linear = dense,
+        .embedding = dense,
+        .head = dense,
+        .linear_modes = 2,
+        .linear_rank = 5,
+        .embedding_rank = 4,
+        .head_rank = 3,
+        .lora_alpha = 6};
+}
+
+enum { CONFIGS = 7 };
+
+static dart_model_config config_at(int which)
+{
+    dart_model_config c = base_config();
+    switch (which) {
+    case 0: /* GPT-2, dense */
+        c.bias = c.tied = true;
+        break;
+    case 1: /* GPT of tensor trains, tied TT embedding */
+        c.linear_modes = 3;
+        c.bias = c.tied = true;
+        c.linear = dart_method_find("tt");
+        c.embedding = dart_method_find("tt-embedding");
+        break;
+    case 2: /* Llama: grouped heads, TT-matrices, own heads */
+        c.rmsnorm = c.rope = true;
+        c.act = DART_ACT_SWIGLU;
+        c.kv_heads = 2;
+        c.linear = dart_method_find("ttm");
+        c.embedding = dart_method_find("ttm");
+        c.head = dart_method_find("tt");
+        break;
+    case 3: /* LoRA, SiLU, untied */
+        c.act = DART_ACT_SILU;
+        c.linear = dart_method_find("lora");
+        break;
+    case 4: /* one key head, rotary, biases, LayerNorm */
+        c.rope = c.bias = true;
+        c.kv_heads = 1;
+        c.act = DART_ACT_SWIGLU;
+        c.linear = dart_method_find("tt");
+        c.tied = true;
+        break;
+    case 5: /* a TT embedding beside a dense head, two modes a side */
+        c.embedding_modes = 2;
+        c.linear = dart_method_find("tt");
+        c.embedding = dart_method_find("tt-embedding");
+        break;
+    default: /* LoRA everywhere, TT-matrix head */
+        c.linear = c.embedding = dart_method_find("lora");
+        c.head = dart_method_find("ttm");
+        break;
+    }
+    return c;
+}
+
+typedef struct lab {
+    dart_model *model;
+    float *param, *frozen;
+    int32_t token[BATCH][CONTEXT];
+    float *want; /* (BATCH, CONTEXT, columns) */
+    uint32_t columns;
+} lab;
+
+static void fill(const dart_model *m, dart_region region, float *to)
+{
+    for (uint32_t p = 0; p < m->params; p++) {
+        const dart_param *param = &m->param[p];
+        if (param->region != region) continue;
+        double spread = param->shape.rank == 1 ? 0.2 : 0.45;
+        for (uint64_t i = 0; i < dart_shape_words(&param->shape); i++)
+            to[param->offset + i] =
+                (float)((param->ones ? 1 : 0) + spread * dart_normal(9, DART_STREAM_TEST + p, i));
+    }
+}
+
+/* What the whole forward pass gives, on the cpu. */
+static void lab_open(lab *l, int config)
+{
+    dart_model_config c = config_at(config);
+    dart_device *cpu;
+    dart_session *session;
+    memset(l, 0, sizeof *l);
+    ok(dart_model_new(&c, NULL, &l->model));
+    l->param = calloc(l->model->param_words + 1, sizeof(float));
+    l->frozen = calloc(l->model->frozen_words + 1, sizeof(float));
+    fill(l->model, DART_REGION_PARAM, l->param);
+    fill(l->model, DART_REGION_FROZEN, l->frozen);
+    ok(dart_device_open("cpu", NULL, &cpu));
+    dart_session_options o = {
+        .batch = 1, .time = CONTEXT, .accumulation = 1, .chunk_rows = CONTEXT, .logits = true};
+    ok(dart_session_new(cpu, NULL, l->model, &o, &session));
+    ok(dart_session_write(session, l->param, l->frozen, NULL));
+    l->columns = session->logit_columns;
+    l->want = calloc((size_t)BATCH * CONTEXT * l->columns, sizeof(float));
+    int32_t index[VOCAB + 1 + CONTEXT];
+    uint32_t cursor[VOCAB];
+    for (uint32_t b = 0; b < BATCH; b++) {
+        for (uint32_t t = 0; t < CONTEXT; t++)
+            l->token[b][t] = (int32_t)(dart_uniform(5, DART_STREAM_TEST, b * CONTEXT + t) * VOCAB);
+        dart_scatter_index(l->token[b], CONTEXT, VOCAB, cursor, index);
+        ok(dart_session_logits(session, l->token[b], index));
+        memcpy(l->want + (size_t)b * CONTEXT * l->columns, session->logits,
+            (size_t)CONTEXT * l->columns * sizeof(float));
+    }
+    dart_session_free(session);
+    dart_device_close(cpu);
+}
+
+static void lab_close(lab *l)
+{
+    dart_model_free(l->model);
+    free(l->param);
+    free(l->frozen);
+    free(l->want);
+}
+
+/* infer->logits of sequence `row` against those after token t of sequence b. */
+static void expect_logits(
+    const lab *l, const dart_infer *infer, uint32_t row, uint32_t b, uint32_t t, const char *what)
+{
+    const float *want = l->want + ((size_t)b * CONTEXT + t) * l->columns;
+    const float *got = infer->logits + (size_t)row * infer->columns;
+    double largest = 0, worst = 0;
+    assert_int_equal(infer->columns, l->columns);
+    for (uint32_t v = 0; v < VOCAB; v++) {
+        largest = fmax(largest, fabs(want[v]));
+        double d = fabs((double)want[v] - got[v]);
+        worst = d > worst || isnan(d) ? d : worst;
+    }
+    if (!(largest > 1e-3)) fail_msg("%s: logits of %g test nothing", what, largest);
+    if (!(worst <= TOLERANCE * largest))
+        fail_msg("%s, sequence %u, position %u: logits differ by %g, the largest is %g", what, b, t,
+            worst, largest);
+    compared++;
+}
+
+static void open_infer(const lab *l, dart_device *device, uint32_t batch, uint32_t context,
+    uint32_t chunk, dart_infer_weights weights, dart_infer **out)
+{
+    dart_infer_options o = {.batch = batch, .context = context, .chunk = chunk, .weights = weights};
+    ok(dart_infer_new(device, l->model, &o, l->param, l->frozen, out));
+}
+
+static const char *const weight_names[] = {"auto", "cores", "halves", "dense"};
+
+/* Token by token; then, after a reset, a prompt in chunks of five with a rest, and single tokens to
+ * the end of the context. */
+static void one_sequence(const lab *l, dart_device *device, const char *what, int weights)
+{
+    dart_infer *infer;
+    open_infer(l, device, 1, 0, 5, (dart_infer_weights)weights, &infer);
+    for (uint32_t t = 0; t < CONTEXT; t++) {
+        ok(dart_infer_feed(infer, &l->token[0][t], 1));
+        expect_logits(l, infer, 0, 0, t, what);
+    }
+    assert_int_equal(dart_infer_feed(infer, l->token[0], 1), DART_INPUT); /* full */
+    dart_infer_reset(infer);
+    ok(dart_infer_feed(infer, l->token[1], 13));
+    expect_logits(l, infer, 0, 1, 12, what);
+    ok(dart_infer_feed(infer, &l->token[1][13], 1));
+    expect_logits(l, infer, 0, 1, 13, what);
+    ok(dart_infer_feed(infer, &l->token[1][14], CONTEXT - 14)); /* padding reaches past the end */
+    expect_logits(l, infer, 0, 1, CONTEXT - 1, what);
+    assert_int_equal(infer->at, CONTEXT);
+    dart_infer_free(infer);
+}
+
+static void on_device(const char *id)
+{
+    dart_device *device;
+    if (dart_device_open(id, NULL, &device) != DART_OK) {
+        printf("SKIPPED %s: %s\n", id, dart_error_text());
+        return;
+    }
+    uint32_t before = compared;
+    for (int config = 0; config < CONFIGS; config++) {
+        lab l;
+        lab_open(&l, config);
+        for (int weights = 0; weights < 4; weights++) {
+            char what[64];
+            snprintf(what, sizeof what, "%s, config %d, %s", id, config, weight_names[weights]);
+            one_sequence(&l, device, what, weights);
+        }
+        lab_close(&l);
+    }
+    dart_device_close(device);
+    printf("%s: %u rows of logits compared\n", id, compared - before);
+    assert_int_equal(compared - before, CONFIGS * 4 * (CONTEXT + 3));
+}
+
+static void decoding_equals_the_forward_pass(void **state)
+{
+    (void)state;
+    on_device("cpu");
+    on_device("vulkan:0");
+    on_device("opencl:0");
+}
+
+static void sequences_side_by_side(void **state)
+{
+    (void)state;
+    dart_device *device;
+    ok(dart_device_open("cpu", NULL, &device));
+    for (int config = 0; config < CONFIGS; config++) {
+        lab l;
+        dart_infer *infer;
+        lab_open(&l, config);
+        open_infer(&l, device, BATCH, 0, 4, DART_INFER_AUTO, &infer);
+        int32_t tokens[BATCH * 9];
+        for (int b = 0; b < BATCH; b++) memcpy(tokens + b * 9, l.token[b], 9 * sizeof *tokens);
+        ok(dart_infer_feed(infer, tokens, 9));
+        for (uint32_t b = 0; b < BATCH; b++) expect_logits(&l, infer, b, b, 8, "batch");
+        for (uint32_t t = 9; t < CONTEXT; t++) {
+            for (int b = 0; b < BATCH; b++) tokens[b] = l.token[b][t];
+            ok(dart_infer_feed(infer, tokens, 1));
+            for (uint32_t b = 0; b < BATCH; b++) expect_logits(&l, infer, b, b, t, "batch");
+        }
+        dart_infer_free(infer);
+        lab_close(&l);
+    }
+    dart_device_close(device);
+}
+
+static void same_bits_again(void **state)
+{
+    (void)state;
+    dart_device *device;
+    dart_infer *infer;
+    lab l;
+    float first[VOCAB];
+    lab_open(&l, 1);
+    ok(dart_device_open("cpu", NULL, &device));
+    open_infer(&l, device, 1, 0, 8, DART_INFER_AUTO, &infer);
+    ok(dart_infer_feed(infer, l.token[0], 11));
+    memcpy(first, infer->logits, sizeof first);
+    dart_infer_reset(infer);
+    ok(dart_infer_feed(infer, l.token[1], CONTEXT));
+    dart_infer_reset(infer);
+    ok(dart_infer_feed(infer, l.token[0], 11));
+    assert_memory_equal(first, infer->logits, sizeof first);
+    dart_infer_free(infer);
+    dart_device_close(device);
+    lab_close(&l);
+}
+
+/* The figures are sums of what was allocated; the parameters are not kept beside their forms; cores
+ * take least, dense most. */
+static void memory_is_what_is_allocated(void **state)
+{
+    static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
+    (void)state;
+    for (int d = 0; d < 3; d++) {
+        dart_device *device;
+        if (dart_device_open(devices[d], NULL, &device) != DART_OK) continue;
+        for (int config = 0; config < CONFIGS; config++) {
+            lab l;
+            uint64_t weights[4];
+            lab_open(&l, config);
+            for (int w = 0; w < 4; w++) {
+                dart_infer *infer;
+                uint64_t before = device->bytes_allocated;
+                open_infer(&l, device, 1, 0, 5, (dart_infer_weights)w, &infer);
+                dart_infer_memory m = dart_infer_memory_of(infer);
+                assert_int_equal(device->bytes_allocated - before, m.total);
+                assert_int_equal(m.total, m.weights + m.cache + m.arena + m.other);
+                assert_int_equal(infer->memory.buffer[DART_REGION_PARAM], 0);
+                weights[w] = m.weights;
+                dart_infer_free(infer);
+                assert_int_equal(device->bytes_allocated, before);
+            }
+            if (config == 1 || config == 2) assert_true(weights[1] < weights[3]);
+            lab_close(&l);
+        }
+        dart_device_close(device);
+    }
+}
+
+static void wrong_calls_are_refused(void **state)
+{
+    (void)state;
+    dart_device *device;
+    dart_infer *infer = NULL;
+    lab l;
+    lab_open(&l, 0);
+    ok(dart_device_open("cpu", NULL, &device));
+    dart_infer_options o = {.batch = 1, .context = CONTEXT + 1};
+    assert_int_equal(dart_infer_new(device, l.model, &o, l.param, l.frozen, &infer), DART_INPUT);
+    assert_null(infer);
+    open_infer(&l, device, 1, 7, 0, DART_INFER_AUTO, &infer);
+    assert_int_equal(dart_infer_feed(infer, l.token[0], 8), DART_INPUT);
+    assert_int_equal(dart_infer_feed(infer, l.token[0], 0), DART_INPUT);
+    assert_int_equal(dart_infer_feed(infer, (int32_t[]){VOCAB}, 1), DART_INPUT);
+    ok(dart_infer_feed(infer, l.token[0], 7));
+    expect_logits(&l, infer, 0, 0, 6, "short cache");
+    dart_infer_free(infer);
+    dart_device_close(device);
+    lab_close(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decoding_equals_the_forward_pass),
+        cmocka_unit_test(sequences_side_by_side),
+        cmocka_unit_test(same_bits_again),
+        cmocka_unit_test(memory_is_what_is_allocated),
+        cmocka_unit_test(wrong_calls_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -100,11 +100,21 @@ typedef struct dart_eval_result {
 DART_NODISCARD dart_status dart_eval(const char *model_path, const dart_recipe *overrides,
     const dart_hooks *hooks, dart_eval_result *out);
 
+typedef struct dart_generate_speed {
+    uint64_t prompt_tokens, tokens; /* read before the first new one; made */
+    double prompt_seconds, seconds; /* seconds: of all new tokens but the first */
+    uint64_t bytes;                 /* resident on the device */
+} dart_generate_speed;
 typedef struct dart_generate_options {
     const char *prompt;
     uint32_t tokens, top_k;
     double temperature, top_p;
     uint64_t seed;
+    /* When the context is full. NULL or "slide": the newest `context` tokens are read again for
+     * each token; "shift": the newest half is read again, then tokens go on; "stop": the text ends.
+     */
+    const char *overflow;
+    dart_generate_speed *speed; /* NULL, or filled */
 } dart_generate_options;
 DART_NODISCARD dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
     const dart_generate_options *options, FILE *out);

@@ -1,18 +1,42 @@
 /* generate: continues a prompt. */
 #include "cli.h"
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
     {"prompt", "", "string", "", "", "text to continue; empty: from the start of a sentence"},
-    {"tokens", "", "int", "64", "", "how many tokens to make"},
-    {"temperature", "", "float", "0.8", "", "0 takes the likeliest token"},
+    {"tokens", "n,n_predict", "int", "64", "", "how many tokens to make"},
+    {"temperature", "temp", "float", "0.8", "", "0 takes the likeliest token"},
     {"top_k", "", "int", "40", "", "among the k likeliest tokens; 0: all"},
     {"top_p", "", "float", "1", "", "among the likeliest tokens that sum to this probability"},
     {"seed", "", "int", "1", "", "same seed, same text"},
+    {"overflow", "", "slide|shift|stop", "slide", "",
+        "when the context is full: read the newest tokens again for each new one; read the newest "
+        "half again, then go on; or end"},
     {"json", "", "bool", "false", "", "print prompt and text as JSON"},
     {NULL},
 };
+
+static double rate(uint64_t tokens, double seconds)
+{
+    return seconds > 0 ? (double)tokens / seconds : NAN;
+}
+
+/* To stderr: the text alone is the output. */
+static void print_speed(const dart_generate_speed *s)
+{
+    char prompt[64], made[64], bytes[64];
+    if (!s->tokens) return;
+    cli_number(prompt, rate(s->prompt_tokens, s->prompt_seconds), 0);
+    cli_number(made, rate(s->tokens - 1, s->seconds), 0);
+    cli_bytes(bytes, s->bytes);
+    fprintf(stderr,
+        "prompt: %" PRIu64 " tokens, %s tokens/s; made: %" PRIu64
+        " tokens, %s tokens/s; %s on the device\n",
+        s->prompt_tokens, prompt, s->tokens, made, bytes);
+}
 
 static dart_status run(cli_call *cli)
 {
@@ -29,7 +53,14 @@ static dart_status run(cli_call *cli)
     DART_TRY(cli_real(cli, "top_p", 0, 1, &o.top_p));
     o.tokens = (uint32_t)tokens;
     o.top_k = (uint32_t)top_k;
-    if (!cli_flag(cli, "json")) return dart_generate(path, cli->recipe, &o, stdout);
+    dart_generate_speed speed = {0};
+    o.overflow = cli_text(cli, "overflow");
+    o.speed = &speed;
+    if (!cli_flag(cli, "json")) {
+        DART_TRY(dart_generate(path, cli->recipe, &o, stdout));
+        if (!cli->quiet) print_speed(&speed);
+        return DART_OK;
+    }
     char *text = NULL;
     size_t size = 0;
     FILE *memory = open_memstream(&text, &size);
@@ -37,8 +68,14 @@ static dart_status run(cli_call *cli)
     dart_status status = dart_generate(path, cli->recipe, &o, memory);
     fclose(memory);
     if (status == DART_OK)
-        status = cli_json(
-            json_pack("{s:s, s:s, s:s}", "model", path, "prompt", o.prompt, "text", text), stdout);
+        status = cli_json(json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:I}", "model", path,
+                              "prompt", o.prompt, "text", text, "prompt_tokens",
+                              (json_int_t)speed.prompt_tokens, "prompt_tokens_per_second",
+                              cli_json_real(rate(speed.prompt_tokens, speed.prompt_seconds)),
+                              "tokens", (json_int_t)speed.tokens, "tokens_per_second",
+                              cli_json_real(rate(speed.tokens - 1, speed.seconds)),
+                              "resident_bytes", (json_int_t)speed.bytes),
+            stdout);
     free(text);
     return status;
 }

@@ -106,7 +106,7 @@ static const char *option_name_at(const void *context, uint32_t index)
 static const char *long_name(const char *flag)
 {
     static const char *const shorts[][2] = {{"-h", "help"}, {"-q", "quiet"}, {"-v", "verbose"},
-        {"-r", "repeats"}, {"-o", "out"}, {"-c", "config"}};
+        {"-r", "repeats"}, {"-o", "out"}, {"-c", "config"}, {"-p", "prompt"}, {"-n", "tokens"}};
     for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
         if (strcmp(flag, shorts[i][0]) == 0) return shorts[i][1];
     }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "infer.h"
 #include "rng.h"
+#include "sample.h"
 #include "session.h"
 
 enum { VOCAB = 61, CONTEXT = 21, BATCH = 3 };
@@ -19,7 +20,7 @@ enum { VOCAB = 61, CONTEXT = 21, BATCH = 3 };
  * summation */
 static const double TOLERANCE = 1e-4;
 
-static uint32_t compared; /* rows of logits */
+static uint32_t compared, texts; /* rows of logits; sequences of tokens */
 
 static void ok(dart_status status)
 {
@@ -100,6 +101,8 @@ typedef struct lab {
     int32_t token[BATCH][CONTEXT];
     float *want; /* (BATCH, CONTEXT, columns) */
     uint32_t columns;
+    dart_device *cpu;
+    dart_session *session; /* the whole forward pass */
 } lab;
 
 static void fill(const dart_model *m, dart_region region, float *to)
@@ -114,41 +117,44 @@ static void fill(const dart_model *m, dart_region region, float *to)
     }
 }
 
+static const float *full_logits(const lab *l, const int32_t *tokens)
+{
+    int32_t index[VOCAB + 1 + CONTEXT];
+    uint32_t cursor[VOCAB];
+    dart_scatter_index(tokens, CONTEXT, VOCAB, cursor, index);
+    ok(dart_session_logits(l->session, tokens, index));
+    return l->session->logits;
+}
+
 /* What the whole forward pass gives, on the cpu. */
 static void lab_open(lab *l, int config)
 {
     dart_model_config c = config_at(config);
-    dart_device *cpu;
-    dart_session *session;
     memset(l, 0, sizeof *l);
     ok(dart_model_new(&c, NULL, &l->model));
     l->param = calloc(l->model->param_words + 1, sizeof(float));
     l->frozen = calloc(l->model->frozen_words + 1, sizeof(float));
     fill(l->model, DART_REGION_PARAM, l->param);
     fill(l->model, DART_REGION_FROZEN, l->frozen);
-    ok(dart_device_open("cpu", NULL, &cpu));
+    ok(dart_device_open("cpu", NULL, &l->cpu));
     dart_session_options o = {
         .batch = 1, .time = CONTEXT, .accumulation = 1, .chunk_rows = CONTEXT, .logits = true};
-    ok(dart_session_new(cpu, NULL, l->model, &o, &session));
-    ok(dart_session_write(session, l->param, l->frozen, NULL));
-    l->columns = session->logit_columns;
+    ok(dart_session_new(l->cpu, NULL, l->model, &o, &l->session));
+    ok(dart_session_write(l->session, l->param, l->frozen, NULL));
+    l->columns = l->session->logit_columns;
     l->want = calloc((size_t)BATCH * CONTEXT * l->columns, sizeof(float));
-    int32_t index[VOCAB + 1 + CONTEXT];
-    uint32_t cursor[VOCAB];
     for (uint32_t b = 0; b < BATCH; b++) {
         for (uint32_t t = 0; t < CONTEXT; t++)
             l->token[b][t] = (int32_t)(dart_uniform(5, DART_STREAM_TEST, b * CONTEXT + t) * VOCAB);
-        dart_scatter_index(l->token[b], CONTEXT, VOCAB, cursor, index);
-        ok(dart_session_logits(session, l->token[b], index));
-        memcpy(l->want + (size_t)b * CONTEXT * l->columns, session->logits,
+        memcpy(l->want + (size_t)b * CONTEXT * l->columns, full_logits(l, l->token[b]),
             (size_t)CONTEXT * l->columns * sizeof(float));
     }
-    dart_session_free(session);
-    dart_device_close(cpu);
 }
 
 static void lab_close(lab *l)
 {
+    dart_session_free(l->session);
+    dart_device_close(l->cpu);
     dart_model_free(l->model);
     free(l->param);
     free(l->frozen);
@@ -206,6 +212,34 @@ static void one_sequence(const lab *l, dart_device *device, const char *what, in
     dart_infer_free(infer);
 }
 
+/* The same tokens as by computing the whole context again for each, greedy and drawn. */
+static void same_text(const lab *l, dart_device *device, const char *what)
+{
+    enum { PROMPT = 6 };
+    static const dart_generate_options how[] = {
+        {.temperature = 0}, {.temperature = 0.9, .top_k = 20, .top_p = 0.95, .seed = 11}};
+    dart_candidate list[VOCAB];
+    dart_infer *infer;
+    open_infer(l, device, 1, 0, 5, DART_INFER_AUTO, &infer);
+    for (int i = 0; i < 2; i++) {
+        int32_t old[CONTEXT] = {0}, new[CONTEXT] = {0};
+        memcpy(old, l->token[2], PROMPT * sizeof *old);
+        memcpy(new, old, sizeof new);
+        for (uint32_t n = PROMPT; n < CONTEXT; n++)
+            ok(dart_sample(
+                full_logits(l, old) + (n - 1) * l->columns, VOCAB, &how[i], n, list, &old[n]));
+        dart_infer_reset(infer);
+        for (uint32_t n = PROMPT, fed = 0; n < CONTEXT; fed = n++) {
+            ok(dart_infer_feed(infer, new + fed, n - fed));
+            ok(dart_sample(infer->logits, VOCAB, &how[i], n, list, &new[n]));
+        }
+        if (memcmp(old, new, sizeof old))
+            fail_msg("%s: the %s text differs", what, i ? "drawn" : "greedy");
+        texts++;
+    }
+    dart_infer_free(infer);
+}
+
 static void on_device(const char *id)
 {
     dart_device *device;
@@ -213,7 +247,7 @@ static void on_device(const char *id)
         printf("SKIPPED %s: %s\n", id, dart_error_text());
         return;
     }
-    uint32_t before = compared;
+    uint32_t before = compared, texts_before = texts;
     for (int config = 0; config < CONFIGS; config++) {
         lab l;
         lab_open(&l, config);
@@ -221,11 +255,14 @@ static void on_device(const char *id)
             char what[64];
             snprintf(what, sizeof what, "%s, config %d, %s", id, config, weight_names[weights]);
             one_sequence(&l, device, what, weights);
+            if (weights == DART_INFER_AUTO) same_text(&l, device, what);
         }
         lab_close(&l);
     }
     dart_device_close(device);
-    printf("%s: %u rows of logits compared\n", id, compared - before);
+    printf("%s: %u rows of logits and %u texts compared\n", id, compared - before,
+        texts - texts_before);
+    assert_int_equal(texts - texts_before, CONFIGS * 2);
     assert_int_equal(compared - before, CONFIGS * 4 * (CONTEXT + 3));
 }
 

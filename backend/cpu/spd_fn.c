@@ -5,7 +5,7 @@
 #include <lapacke.h>
 #include <math.h>
 
-enum { ROOT, INVERSE_ROOT, SMOOTH_TRACE };
+enum { ROOT, POWER, TRACE };
 
 static uint64_t lwork_of(uint64_t n)
 {
@@ -22,15 +22,15 @@ static void plan(cpu_work *work)
     work->slot_bytes = dart_round_up((3 * n * n + n + lwork_of(n)) * sizeof(double), 64);
 }
 
-static double function(uint32_t op, double w, double mu2)
+static double function(uint32_t op, double w, double mu2, double power)
 {
     switch (op) {
     case ROOT:
         return sqrt(w);
-    case INVERSE_ROOT:
-        return 1 / sqrt(w + mu2);
+    case POWER:
+        return power == -0.5 ? 1 / sqrt(w + mu2) : pow(w + mu2, power);
     default:
-        return sqrt(w + mu2) - sqrt(mu2);
+        return power == 0 ? log1p(w / mu2) : pow(mu2, power) * expm1(power * log1p(w / mu2));
     }
 }
 
@@ -54,11 +54,11 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     double largest = info == 0 && values[n - 1] > 0 ? values[n - 1] : 0;
     double mu2 = (double)p->mu * (double)p->mu * largest + (op == ROOT ? 0 : 1e-30), sum = 0;
     for (uint64_t v = 0; v < n; v++) {
-        double w = info ? NAN : function(op, values[v] > 0 ? values[v] : 0, mu2);
+        double w = info ? NAN : function(op, values[v] > 0 ? values[v] : 0, mu2, (double)p->power);
         sum += w;
         for (uint64_t i = 0; i < n; i++) scaled[v * n + i] = w * vectors[v * n + i];
     }
-    if (op == SMOOTH_TRACE) {
+    if (op == TRACE) {
         y[0] = (real)sum;
         return;
     }

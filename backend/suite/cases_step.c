@@ -114,17 +114,26 @@ static void make_gram(suite *s, float *x, uint32_t n, uint32_t columns)
 void suite_cases_spd_fn(suite *s)
 {
     static const uint32_t sizes[] = {1, 2, 3, 16, 31, 32, 33, 64, 97};
-    static const char *const names[] = {"root", "inverse root", "smooth trace"};
-    for (uint32_t i = 0; i < 9 * 3 * 2; i++) {
-        uint32_t n = sizes[i % 9], op = i / 9 % 3, batch = i < 27 ? 1 : 3;
-        uint32_t columns = i < 27 || n < 4 ? n : n / 2;
+    enum { SIZES = 9, FUNCTIONS = 8 };
+    static const struct {
+        const char *name;
+        uint32_t op;
+        float power;
+    } functions[FUNCTIONS] = {{"root", 0, 0.5f}, {"inverse root", 1, -0.5f},
+        {"sum of roots", 2, 0.5f}, {"inverse", 1, -1.0f}, {"power -3/4", 1, -0.75f},
+        {"sum of powers 1/4", 2, 0.25f}, {"sum of powers 2/5", 2, 0.4f},
+        {"sum of logarithms", 2, 0.0f}};
+    for (uint32_t i = 0; i < SIZES * FUNCTIONS * 2; i++) {
+        uint32_t n = sizes[i % SIZES], f = i / SIZES % FUNCTIONS, op = functions[f].op;
+        bool full = i < SIZES * FUNCTIONS;
+        uint32_t batch = full ? 1 : 3, columns = full || n < 4 ? n : n / 2;
         uint64_t words = (uint64_t)batch * n * n;
-        spd_fn_params p = {.batch = batch, .n = n, .mu = 0.1f};
+        spd_fn_params p = {.batch = batch, .n = n, .mu = 0.1f, .power = functions[f].power};
         /* Single precision knows eigenvalues to about 1e-7 of the largest; the root of a zero one
          * to 3e-4. */
         double bound = columns == n ? SUITE_GRADIENT : 1e-6;
-        suite_case(s, DART_K_spd_fn, &p, bound, "%s %u of %u x %u rank %u", names[op], batch, n, n,
-            columns);
+        suite_case(s, DART_K_spd_fn, &p, bound, "%s %u of %u x %u rank %u", functions[f].name,
+            batch, n, n, columns);
         suite_mode(s, "OP", op);
         float *x = suite_normal(s, words, 0, 1);
         for (uint32_t b = 0; b < batch; b++) make_gram(s, x + (uint64_t)b * n * n, n, columns);

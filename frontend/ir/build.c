@@ -271,37 +271,40 @@ dart_node dart_with_grad(
     return dart_graph_add(graph, &info);
 }
 
-static dart_node spd_fn(dart_graph *graph, dart_node s, int fn, double mu)
+static dart_node spd_fn(dart_graph *graph, dart_node s, int fn, double mu, double power)
 {
     return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_spd_fn,
                                      .inputs = 1,
                                      .in = {s},
                                      .ints = 1,
                                      .i = {fn},
-                                     .floats = 1,
-                                     .f = {mu}});
+                                     .floats = 2,
+                                     .f = {mu, power}});
 }
 
 dart_node dart_spd_sqrt(dart_graph *graph, dart_node s)
 {
-    return spd_fn(graph, s, 0, 0);
+    return spd_fn(graph, s, 0, 0, 0.5);
 }
 
-dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu)
+dart_node dart_spd_power(dart_graph *graph, dart_node s, double mu, double power)
 {
-    return spd_fn(graph, s, 1, mu);
+    return spd_fn(graph, s, 1, mu, power);
 }
 
-dart_node dart_spd_sum_sqrt(dart_graph *graph, dart_node s, double mu)
+dart_node dart_spd_sum(dart_graph *graph, dart_node s, double mu, double p)
 {
-    return spd_fn(graph, s, 2, mu);
+    return spd_fn(graph, s, 2, mu, 0.5 * p);
 }
 
-dart_node dart_gram_nuclear(dart_graph *graph, dart_node left, dart_node right, double mu)
+dart_node dart_gram_spectral(
+    dart_graph *graph, dart_node left, dart_node right, double mu, double p)
 {
-    return dart_graph_add(graph,
-        &(dart_node_info){
-            .op = DART_OP_gram_nuclear, .inputs = 2, .in = {left, right}, .floats = 1, .f = {mu}});
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_gram_spectral,
+                                     .inputs = 2,
+                                     .in = {left, right},
+                                     .floats = 2,
+                                     .f = {mu, p}});
 }
 
 dart_node dart_adamw(dart_graph *graph, dart_node param, dart_node grad, dart_node moment,

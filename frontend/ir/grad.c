@@ -365,37 +365,49 @@ static dart_status grad_with_grad(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
-/* d/dL = P/2 with P = R^(1/2) (R^(1/2) L R^(1/2) + mu^2)^(-1/2) R^(1/2), and the same with L and R
- * exchanged: from d tr f(LR) with f(w) = sqrt(w + mu^2). No inverse of a Gram matrix is formed. */
-static dart_node half_mean(const rule_args *r, dart_node of, dart_node by)
+/* f(w) is what dart_spd_sum adds up for an exponent of power = p/2; f'(w) = factor (w +
+ * mu^2)^(power
+ * - 1). */
+static double slope_factor(double power)
 {
-    bool batch = shape_of(r, of)->rank == 3;
-    const char *sandwich = batch ? "zab,zbc,zcd->zad" : "ab,bc,cd->ad";
-    dart_node root = dart_spd_sqrt(r->g, by);
-    dart_node inner = dart_contract(r->g, sandwich, 3, (dart_node[]){root, of, root});
-    dart_node rsqrt = dart_spd_rsqrt(r->g, inner, r->info->f[0]);
-    dart_node mean = dart_contract(r->g, sandwich, 3, (dart_node[]){root, rsqrt, root});
-    dart_node half = dart_affine(r->g, mean, 0.5, 0);
-    return batch ? dart_contract2(r->g, "zad,z->zad", half, r->dy) : dart_mul(r->g, half, r->dy);
+    return power > 0 ? power : 1;
 }
 
-static dart_status grad_gram_nuclear(const rule_args *r, dart_node *dx)
+static dart_node times_dy(const rule_args *r, dart_node matrix)
+{
+    return shape_of(r, matrix)->rank == 3 ? dart_contract2(r->g, "zab,z->zab", matrix, r->dy)
+                                          : dart_mul(r->g, matrix, r->dy);
+}
+
+/* d/dL = R^(1/2) f'(R^(1/2) L R^(1/2)) R^(1/2), and the same with L and R exchanged: from
+ * d tr f(LR). No inverse of a Gram matrix is formed. */
+static dart_node sandwiched_slope(const rule_args *r, dart_node of, dart_node by)
+{
+    const char *sandwich = shape_of(r, of)->rank == 3 ? "zab,zbc,zcd->zad" : "ab,bc,cd->ad";
+    double power = 0.5 * r->info->f[1];
+    dart_node root = dart_spd_sqrt(r->g, by);
+    dart_node inner = dart_contract(r->g, sandwich, 3, (dart_node[]){root, of, root});
+    dart_node slope = dart_spd_power(r->g, inner, r->info->f[0], power - 1);
+    dart_node outer = dart_contract(r->g, sandwich, 3, (dart_node[]){root, slope, root});
+    return times_dy(r, dart_affine(r->g, outer, slope_factor(power), 0));
+}
+
+static dart_status grad_gram_spectral(const rule_args *r, dart_node *dx)
 {
     dart_node left = r->info->in[0], right = r->info->in[1];
-    if (r->wanted[left]) dx[0] = half_mean(r, left, right);
-    if (r->wanted[right]) dx[1] = half_mean(r, right, left);
+    if (r->wanted[left]) dx[0] = sandwiched_slope(r, left, right);
+    if (r->wanted[right]) dx[1] = sandwiched_slope(r, right, left);
     return DART_OK;
 }
 
-/* fn 2, sum sqrt(w + mu^2): dS = (S + mu^2)^(-1/2) / 2. The other functions occur in gradients
- * only. */
+/* fn 2: dS = f'(S). The other functions occur in gradients only. */
 static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 {
     dart_node s = r->info->in[0];
+    double power = r->info->f[1];
     if (r->info->i[0] != 2) return no_rule(r);
-    dart_node half = dart_affine(r->g, dart_spd_rsqrt(r->g, s, r->info->f[0]), 0.5, 0);
-    dx[0] = shape_of(r, s)->rank == 3 ? dart_contract2(r->g, "zab,z->zab", half, r->dy)
-                                      : dart_mul(r->g, half, r->dy);
+    dart_node slope = dart_spd_power(r->g, s, r->info->f[0], power - 1);
+    dx[0] = times_dy(r, dart_affine(r->g, slope, slope_factor(power), 0));
     return DART_OK;
 }
 

@@ -171,16 +171,19 @@ dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node s
  * uses it so that each chunk's logits die before the next chunk's are made. */
 dart_node dart_with_grad(
     dart_graph *graph, dart_node loss, uint32_t n, const dart_node *x, const dart_node *grads);
-/* S (B,n,n) symmetric positive semi-definite; fn 0 sqrt, 1 (S + mu^2)^(-1/2), 2 sum sqrt(w + mu^2)
- * - mu; see spd_fn.k */
+/* S (n,n) or (B,n,n) symmetric positive semi-definite with eigenvalues w. mu is relative to the
+ * root of the largest w of each matrix; below, mu^2 stands for its square times that w. See
+ * spd_fn.k. */
 dart_node dart_spd_sqrt(dart_graph *graph, dart_node s);
-dart_node dart_spd_rsqrt(dart_graph *graph, dart_node s, double mu);
-dart_node dart_spd_sum_sqrt(
-    dart_graph *graph, dart_node s, double mu); /* (B) or scalar; differentiable */
-/* sum of sqrt(eig(G R)) of two r x r Gram matrices = nuclear norm of L R with G = L^T L, R = R R^T
- * (tt-methods 7.2), smoothed by mu (relative to the largest singular value) -> scalar.
- * Differentiable. Gram shapes (r,r), or (B,r,r) -> (B). */
-dart_node dart_gram_nuclear(dart_graph *graph, dart_node left, dart_node right, double mu);
+dart_node dart_spd_power(
+    dart_graph *graph, dart_node s, double mu, double power); /* (S + mu^2)^power */
+/* Of the singular values sqrt(w): sum of (w + mu^2)^(p/2) - mu^p for p > 0 (1: nuclear norm), of
+ * log(1 + w / mu^2) for p = 0. (B) or scalar; differentiable, with mu^2 held constant. */
+dart_node dart_spd_sum(dart_graph *graph, dart_node s, double mu, double p);
+/* The same of the singular values of L R, given the r x r Gram matrices L^T L and R R^T (tt-methods
+ * 7.2): w = eig(left right). Gram shapes (r,r) -> scalar, or (B,r,r) -> (B). */
+dart_node dart_gram_spectral(
+    dart_graph *graph, dart_node left, dart_node right, double mu, double p);
 
 /* optimizer nodes: act in place on leaves; see adamw.k, axpy_scalar.k, clip.k. Return a node that
  * orders them. */

@@ -424,7 +424,7 @@ static dart_status lower_spd_fn(dart_lowering *low, dart_node node, const dart_n
     const dart_shape *s = in_shape(low, info, 0);
     dart_value x = in(low, info, 0), work, y;
     uint32_t n = last_dim(s), batch = (uint32_t)(x.words / n / n);
-    spd_fn_params p = {batch, n, (float)info->f[0]};
+    spd_fn_params p = {batch, n, (float)info->f[0], (float)info->f[1]};
     DART_TRY(dart_emit_new(low, node, 2 * x.words, &work));
     DART_TRY(dart_value_output(low, node));
     y = low->value[node];
@@ -435,7 +435,7 @@ static dart_status lower_spd_fn(dart_lowering *low, dart_node node, const dart_n
     return dart_emit_spread(low, node, batch, n * n, y, low->value[node]);
 }
 
-static dart_status lower_gram_nuclear(
+static dart_status lower_gram_spectral(
     dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     char name[160];

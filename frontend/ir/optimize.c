@@ -194,24 +194,17 @@ static void mark_live(const dart_graph *graph, uint32_t keeps, const dart_node *
     }
 }
 
-/* Penalty value: with H = R^(1/2), sum sqrt(eig(H L H) + mu^2) - mu; its gradient is built of the
- * same nodes. */
+/* Penalty value: of eig(R^(1/2) L R^(1/2)); its gradient is built of the same nodes. */
 static dart_node write_out_gram(dart_graph *graph, const dart_node_info *info)
 {
     bool batch = dart_node_get(graph, info->in[0])->shape.rank == 3;
     dart_node root = dart_spd_sqrt(graph, info->in[1]);
     dart_node inner = dart_contract(graph, batch ? "zab,zbc,zcd->zad" : "ab,bc,cd->ad", 3,
         (dart_node[]){root, info->in[0], root});
-    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_spd_fn,
-                                     .inputs = 1,
-                                     .in = {inner},
-                                     .ints = 1,
-                                     .i = {2},
-                                     .floats = 1,
-                                     .f = {info->f[0]}});
+    return dart_spd_sum(graph, inner, info->f[0], info->f[1]);
 }
 
-/* Copies the live nodes of `from`, with gram_nuclear written out and with_grad gone; map[n] is
+/* Copies the live nodes of `from`, with gram_spectral written out and with_grad gone; map[n] is
  * their new number, 0 if dead. */
 static dart_status sweep(const dart_graph *from, uint32_t keeps, const dart_node *keep,
     dart_graph **out_graph, dart_node *map)
@@ -228,9 +221,9 @@ static dart_status sweep(const dart_graph *from, uint32_t keeps, const dart_node
         dart_node_info info = *dart_node_get(from, n);
         for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = map[info.in[i]];
         dart_graph_scope(graph, dart_node_scope(from, n));
-        map[n] = info.op == DART_OP_with_grad      ? info.in[0]
-                 : info.op == DART_OP_gram_nuclear ? write_out_gram(graph, &info)
-                                                   : dart_graph_add(graph, &info);
+        map[n] = info.op == DART_OP_with_grad       ? info.in[0]
+                 : info.op == DART_OP_gram_spectral ? write_out_gram(graph, &info)
+                                                    : dart_graph_add(graph, &info);
         if (!map[n]) DART_GOTO(dart_graph_check(graph));
     }
     *out_graph = graph;

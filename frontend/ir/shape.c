@@ -387,7 +387,7 @@ static dart_status shape_spd_fn(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_gram_nuclear(const dart_graph *graph, dart_node_info *info)
+static dart_status shape_gram_spectral(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *left = in_shape(graph, info, 0);
     EXPECT((left->rank == 2 || left->rank == 3) &&

@@ -18,7 +18,7 @@ static dart_node penalty(
     for (uint32_t k = 0; k + 1 < cores; k++) {
         dart_node half = k == 0 ? core[k] : dart_contract2(graph, "zab,zbnc->zanc", left, core[k]);
         left = dart_contract2(graph, "zanb,zanc->zbc", half, core[k]);
-        dart_node bond = dart_gram_nuclear(graph, left, right[k + 1], mu);
+        dart_node bond = dart_gram_spectral(graph, left, right[k + 1], mu, 1);
         total = total ? dart_add(graph, total, bond) : bond;
     }
     return dart_affine(graph, total, 1.0 / (cores - 1), 0.0);

@@ -11,7 +11,7 @@ static dart_node penalty(
     for (uint32_t k = 0; k < cores; k++) {
         const char *einsum = k + 1 == cores ? "zanb,zcnb->zac" : "zanb,zanc->zbc";
         dart_node gram = dart_contract2(graph, einsum, core[k], core[k]);
-        dart_node norm = dart_spd_sum_sqrt(graph, gram, mu); /* singular values of A from A^T A */
+        dart_node norm = dart_spd_sum(graph, gram, mu, 1); /* singular values of A from A^T A */
         total = total ? dart_add(graph, total, norm) : norm;
     }
     return dart_affine(graph, total, 1.0 / cores, 0.0);

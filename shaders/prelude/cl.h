@@ -53,6 +53,7 @@ typedef float f32;
 
 #define EXP(x) exp(x)
 #define LOG(x) log(x)
+#define POW(x, y) pow(x, y)
 #define SQRT(x) sqrt(x)
 #define RSQRT(x) rsqrt(x)
 #define TANH(x) tanh(x)

@@ -51,6 +51,7 @@
 
 #define EXP(x) exp(x)
 #define LOG(x) log(x)
+#define POW(x, y) pow(x, y)
 #define SQRT(x) sqrt(x)
 #define RSQRT(x) inversesqrt(x)
 #define TANH(x) tanh(x)

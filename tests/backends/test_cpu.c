@@ -111,7 +111,7 @@ static void open_list(list *l)
     add(l, DART_K_norm_dw, &d, "KIND", 0, (uint64_t[4]){257000, 257000, 16 * 514});
     map_params m = {.n = 500001, .bdiv = 1, .bmod = 500001, .s = 1};
     add(l, DART_K_map, &m, "OP", 11, (uint64_t[4]){500001, 500001, 500001});
-    spd_fn_params f = {5, 24, 0.1f};
+    spd_fn_params f = {5, 24, 0.1f, 0.5f};
     add(l, DART_K_spd_fn, &f, "OP", 0, (uint64_t[4]){5 * 576, 10 * 576, 5 * 576});
 }
 

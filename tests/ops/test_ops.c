@@ -503,30 +503,37 @@ static dart_node case_with_grad(builder *b, uint32_t v)
 static dart_node case_spd_fn(builder *b, uint32_t v)
 {
     static const uint32_t n[] = {1, 2, 3, 16, 31, 33};
-    if (v >= 18) return 0;
-    b->no_gradient = true;
+    /* fn 0; then powers of matrices; then sums, whose smoothing scale is constant for mu = 0 only
+     */
+    static const double powers[] = {0.5, -0.5, -1, -0.75, 0.5, 0.25, 0, 0.5, 0.3};
+    static const double mus[] = {0, 1e-2, 1e-2, 1e-2, 0, 0, 0, 1e-2, 1e-2};
+    enum { KINDS = sizeof powers / sizeof *powers };
+    if (v >= 6 * KINDS) return 0;
+    uint32_t size = n[v % 6], kind = v / 6, fn = kind == 0 ? 0 : kind < 4 ? 1 : 2;
+    b->no_gradient = fn != 2 || mus[kind] > 0;
     b->tolerance = 1e-8;
-    uint32_t size = n[v % 6];
     dart_node a = param(b, DART_SHAPE(3, size, size + 2));
     dart_node s = dart_affine(b->g, dart_contract2(b->g, "bij,bkj->bik", a, a), 1.0 / size, 0);
     return dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_spd_fn,
                                     .inputs = 1,
                                     .in = {s},
                                     .ints = 1,
-                                    .i = {v / 6},
-                                    .floats = 1,
-                                    .f = {1e-2}});
+                                    .i = {fn},
+                                    .floats = 2,
+                                    .f = {mus[kind], powers[kind]}});
 }
 
-static dart_node case_gram_nuclear(builder *b, uint32_t v)
+static dart_node case_gram_spectral(builder *b, uint32_t v)
 {
     static const uint32_t r[] = {1, 2, 5, 16};
-    if (v >= 4) return 0;
-    b->tolerance = 1e-7; /* through eigenvalues of f32 Gram matrices */
-    dart_node left = param(b, DART_SHAPE(r[v] + 3, r[v])),
-              right = param(b, DART_SHAPE(r[v], r[v] + 4));
-    return dart_gram_nuclear(b->g, dart_contract2(b->g, "ia,ib->ab", left, left),
-        dart_contract2(b->g, "aj,bj->ab", right, right), 1e-6);
+    static const double p[] = {1, 0.5, 0, 1, 0.5, 0};
+    if (v >= 24) return 0;
+    uint32_t n = r[v % 4], kind = v / 4;
+    b->tolerance = 1e-7;        /* through eigenvalues of f32 Gram matrices */
+    b->no_gradient = kind >= 3; /* smoothed relative to a value that the gradient holds constant */
+    dart_node left = param(b, DART_SHAPE(n + 3, n)), right = param(b, DART_SHAPE(n, n + 4));
+    return dart_gram_spectral(b->g, dart_contract2(b->g, "ia,ib->ab", left, left),
+        dart_contract2(b->g, "aj,bj->ab", right, right), kind < 3 ? 0 : 0.1, p[kind]);
 }
 
 static dart_node case_adamw(builder *b, uint32_t v)

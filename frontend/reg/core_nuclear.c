@@ -4,18 +4,25 @@
 #include "table.h"
 
 static dart_node penalty(
-    dart_graph *graph, uint32_t count, uint32_t cores, const dart_node *core, double mu)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
 {
     dart_node total = 0;
-    (void)count;
+    double share[DART_MAX_CORES];
+    const uint32_t cores = stack->cores;
+    dart_bond_shares(graph, stack, options, share);
     for (uint32_t k = 0; k < cores; k++) {
-        const char *einsum = k + 1 == cores ? "zanb,zcnb->zac" : "zanb,zanc->zbc";
-        dart_node gram = dart_contract2(graph, einsum, core[k], core[k]);
-        dart_node norm = dart_spd_sum(graph, gram, mu, 1); /* singular values of A from A^T A */
+        bool last = k + 1 == cores;
+        dart_node core = stack->core[k];
+        dart_node gram =
+            dart_contract2(graph, last ? "zanb,zcnb->zac" : "zanb,zanc->zbc", core, core);
+        /* singular values of A from A^T A */
+        dart_node norm = dart_spd_sum(graph, gram, options->mu, 1.0);
+        double bonds = cores - 1, part = bonds * share[last ? k - 1 : k] / cores;
+        norm = dart_affine(graph, norm, part, 0.0);
         total = total ? dart_add(graph, total, norm) : norm;
     }
-    return dart_affine(graph, total, 1.0 / cores, 0.0);
+    return total;
 }
 
 const dart_reg dart_regs_core_nuclear = {
-    "core-nuclear", "nuclear norm of the unfolded cores; depends on the gauge", penalty};
+    "core-nuclear", "nuclear norm of the unfolded cores; depends on the gauge", 1e-3, penalty};

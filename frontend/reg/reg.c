@@ -39,9 +39,9 @@ static void store_rows(dart_graph *graph, dart_node target, dart_node value, uin
     dart_store(graph, target, value);
 }
 
-/* (count) factors that bring each weight's gradient of a core to the root mean square PUSH. A chain
- * of zeros (LoRA's start) has gradients 0: the shift keeps 0 / 0 away. */
-static dart_node push_scale(dart_graph *graph, dart_node grad, uint32_t count)
+/* (count) factors that bring each weight's gradient of a core to the root mean square `push`. A
+ * chain of zeros (LoRA's start) has gradients 0: the shift keeps 0 / 0 away. */
+static dart_node push_scale(dart_graph *graph, dart_node grad, uint32_t count, double push)
 {
     const dart_node_info *info = grad ? dart_node_get(graph, grad) : NULL;
     if (!info) return 0;
@@ -49,21 +49,42 @@ static dart_node push_scale(dart_graph *graph, dart_node grad, uint32_t count)
     dart_node rows = dart_reshape(graph, dart_mul(graph, grad, grad), DART_SHAPE(count, words));
     dart_node mean = dart_affine(graph, dart_reduce_sum(graph, rows, 1, 1), 1.0 / words, 1e-30);
     dart_node rms = dart_map1(graph, DART_OP_sqrt, mean, 0.0, 0.0);
-    dart_node push = dart_fill(graph, DART_SHAPE(count), DART_PENALTY_PUSH);
-    return dart_map2(graph, DART_OP_div, push, rms, 0.0, 0.0);
+    return dart_map2(graph, DART_OP_div, dart_fill(graph, DART_SHAPE(count), push), rms, 0.0, 0.0);
+}
+
+/* Mean price of all bonds of all weights. */
+static double mean_price(const dart_graph *graph, uint32_t stacks, const dart_chain_stack *stack)
+{
+    double sum = 0, bonds = 0;
+    for (uint32_t s = 0; s < stacks; s++)
+        for (uint32_t k = 0; k + 1 < stack[s].cores; k++) {
+            sum += stack[s].count * dart_bond_price(graph, &stack[s], k);
+            bonds += stack[s].count;
+        }
+    return sum / bonds;
+}
+
+/* What normalising would take away of the prices: the share of core k in the push, by the price of
+ * its bonds. */
+static double core_price(const dart_graph *graph, const dart_chain_stack *stack, uint32_t k)
+{
+    double left = k > 0 ? dart_bond_price(graph, stack, k - 1) : 0;
+    double right = k + 1 < stack->cores ? dart_bond_price(graph, stack, k) : 0;
+    return (left + right) / ((k > 0) + (k + 1 < stack->cores));
 }
 
 /* Appends one stack; *out_sum: sum of its weights' penalties. */
-static dart_status append_stack(dart_graph *graph, const dart_reg *reg, double mu,
-    const dart_chain_stack *stack, dart_node *out_sum)
+static dart_status append_stack(dart_graph *graph, const dart_reg *reg,
+    const dart_reg_options *options, double mean, const dart_chain_stack *stack, dart_node *out_sum)
 {
     dart_node grads[DART_MAX_CORES];
     uint32_t count = stack->count;
-    dart_node value = reg->penalty(graph, count, stack->cores, stack->core, mu);
+    dart_node value = reg->penalty(graph, stack, options);
     dart_node sum = dart_sum_all(graph, value);
     DART_TRY(dart_grad(graph, sum, stack->cores, stack->core, grads));
     for (uint32_t k = 0; k < stack->cores; k++) {
-        dart_node scale = push_scale(graph, grads[k], count);
+        double part = options->price ? core_price(graph, stack, k) / mean : 1;
+        dart_node scale = push_scale(graph, grads[k], count, DART_PENALTY_PUSH * part);
         dart_node scaled = count == 1 ? dart_mul(graph, grads[k], scale)
                                       : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
         store_rows(graph, stack->gradient[k], scaled, count);
@@ -72,18 +93,22 @@ static dart_status append_stack(dart_graph *graph, const dart_reg *reg, double m
     return dart_graph_check(graph);
 }
 
-dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg, double mu, uint32_t stacks,
-    const dart_chain_stack *stack, dart_node *out_value)
+dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg,
+    const dart_reg_options *given, uint32_t stacks, const dart_chain_stack *stack,
+    dart_node *out_value)
 {
+    dart_reg_options options = *given;
+    if (options.mu <= 0) options.mu = reg->mu;
     dart_node total = 0;
     uint32_t weights = 0;
     if (stacks == 0)
         return dart_fail(DART_INPUT,
             "penalty %s: no weight of the model is a chain of cores: choose a tensor-train method",
             reg->name);
+    double mean = mean_price(graph, stacks, stack);
     for (uint32_t s = 0; s < stacks; s++) {
         dart_node sum;
-        DART_TRY(append_stack(graph, reg, mu, &stack[s], &sum));
+        DART_TRY(append_stack(graph, reg, &options, mean, &stack[s], &sum));
         total = total ? dart_add(graph, total, sum) : sum;
         weights += stack[s].count;
     }

@@ -1,18 +1,27 @@
 /* A penalty: the graph of a scalar per weight, built from the weight's chain cores, whose gradient
- * the trainer applies decoupled from Adam. One file a penalty; reg.def lists them. */
+ * the trainer applies decoupled from Adam; or a proximal step of a chain on the host, every few
+ * steps. One file a penalty; reg.def lists them. */
 #ifndef DART_REG_H
 #define DART_REG_H
 
+#include "chain.h"
 #include "method.h"
+
+typedef struct dart_reg_options {
+    double mu;  /* smoothing relative to the largest singular value; 0: the penalty's own */
+    double p;   /* schatten-p: the exponent, above 0 and at most 1 */
+    bool price; /* bonds weigh as many as the parameters that one rank of them costs; else alike */
+} dart_reg_options;
 
 typedef struct dart_reg {
     const char *name, *help;
-    /* core[k] is (count, r_k, n_k, r_{k+1}) (TT-matrix digits already merged by a reshape): `count`
-     * weights of equal shapes side by side. mu: smoothing relative to the largest singular value.
-     * Returns (count): each weight's penalty, positively homogeneous of degree 1 in every core it
-     * depends on, not yet normalised. */
+    double mu; /* smoothing that suits it, 0: it has none */
+    /* stack->core[k] is (count, r_k, n_k, r_{k+1}) (TT-matrix digits already merged by a reshape):
+     * `count` weights of equal shapes side by side; stack->gradient is not looked at. Returns
+     * (count): each weight's penalty, not yet normalised. options->mu is not 0 unless `mu` is.
+     * NULL: nothing is added to the step. */
     dart_node (*penalty)(
-        dart_graph *graph, uint32_t count, uint32_t cores, const dart_node *core, double mu);
+        dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options);
 } dart_reg;
 
 const dart_reg *dart_reg_find(const char *name);
@@ -24,7 +33,8 @@ const dart_reg *dart_reg_at(uint32_t index);
 /* Appends the penalty of all stacks and its normalised gradient (README.md): stores it into
  * stack.gradient[k]. The step is then p -= lr * lambda * gradient. *out_value (scalar):
  * mean of the weights' penalties, for the log. */
-DART_NODISCARD dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg, double mu,
-    uint32_t stacks, const dart_chain_stack *stack, dart_node *out_value);
+DART_NODISCARD dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg,
+    const dart_reg_options *options, uint32_t stacks, const dart_chain_stack *stack,
+    dart_node *out_value);
 
 #endif

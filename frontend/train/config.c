@@ -100,7 +100,8 @@ dart_status dart_session_options_from(
         .adam_eps = set->adam_eps,
         .weight_decay = set->weight_decay,
         .max_grad_norm = set->max_grad_norm,
-        .reg_mu = set->reg_mu};
+        .reg_options = {
+            .mu = set->reg_mu, .p = set->reg_p, .price = !strcmp(set->reg_weighting, "price")}};
     if (!set->reg[0] || !strcmp(set->reg, "none")) return DART_OK;
     const dart_reg *reg = dart_reg_find(set->reg);
     if (!reg) {

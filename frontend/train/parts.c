@@ -87,13 +87,13 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     uint32_t stacks = 0;
     dart_chain_stack *stack = NULL;
     uint32_t words = (uint32_t)model->param_words;
-    if (o->reg) {
+    if (o->reg && o->reg->penalty) {
         dart_node value;
         stack = dart_calloc(model->weights, sizeof *stack);
         if (!stack) return DART_MEMORY;
         dart_graph_scope(graph, "penalty");
         DART_GOTO(dart_model_chains(model, graph, stack, &stacks));
-        DART_GOTO(dart_penalty_append(graph, o->reg, o->reg_mu, stacks, stack, &value));
+        DART_GOTO(dart_penalty_append(graph, o->reg, &o->reg_options, stacks, stack, &value));
         dart_store(graph, metric(graph, "penalty", DART_METRIC_PENALTY), value);
     }
     dart_graph_scope(graph, "metrics");
@@ -105,7 +105,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
         .decay = o->weight_decay,
         .max_norm = o->max_grad_norm};
     DART_GOTO(dart_adamw_append(graph, model->param_words, model->decay_words, &adamw));
-    if (o->reg) {
+    if (o->reg && o->reg->penalty) {
         uint64_t begin, end;
         chain_span(model, &begin, &end);
         dart_shape span = DART_SHAPE((uint32_t)(end - begin));

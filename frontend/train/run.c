@@ -71,7 +71,9 @@ static bool same_options(const dart_session_options *a, const dart_session_optio
     return a->batch == b->batch && a->time == b->time && a->accumulation == b->accumulation &&
            a->chunk_rows == b->chunk_rows && a->beta1 == b->beta1 && a->beta2 == b->beta2 &&
            a->adam_eps == b->adam_eps && a->weight_decay == b->weight_decay &&
-           a->max_grad_norm == b->max_grad_norm && a->reg == b->reg && a->reg_mu == b->reg_mu;
+           a->max_grad_norm == b->max_grad_norm && a->reg == b->reg &&
+           a->reg_options.mu == b->reg_options.mu && a->reg_options.p == b->reg_options.p &&
+           a->reg_options.price == b->reg_options.price;
 }
 
 dart_status dart_run_bind(dart_run *run)

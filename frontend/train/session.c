@@ -43,7 +43,7 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_FROZEN] = model->frozen_words;
     words[DART_REGION_TABLE] = model->table_words;
     words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
-    words[DART_REGION_PENALTY] = o->train && o->reg ? model->param_words : 0;
+    words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
     words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
     words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
     words[DART_REGION_ISCAL] = 16;
@@ -192,7 +192,7 @@ dart_status dart_session_step(
     float bad = metric[DART_METRIC_BAD];
     *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
         .grad_norm = fscal[DART_FSCAL_NORM],
-        .penalty = o->reg ? metric[DART_METRIC_PENALTY] : 0,
+        .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
         .bad = bad > 0 ? (uint64_t)bad : 0};
     return DART_OK;
 }

@@ -25,7 +25,7 @@ typedef struct dart_session_options {
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
     double beta1, beta2, adam_eps, weight_decay, max_grad_norm;
     const dart_reg *reg; /* NULL: no penalty */
-    double reg_mu;
+    dart_reg_options reg_options;
 } dart_session_options;
 /* Training and evaluation. INPUT: an unknown penalty. */
 DART_NODISCARD dart_status dart_session_options_from(

@@ -100,7 +100,7 @@ static dart_session *session_of(
         .weight_decay = 0.1,
         .max_grad_norm = 1,
         .reg = g->reg ? dart_reg_find(g->reg) : NULL,
-        .reg_mu = 1e-3};
+        .reg_options = {.mu = 1e-3}};
     OK(dart_session_new(NULL, caps, *out_model, &options, &session));
     return session;
 }

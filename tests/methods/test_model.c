@@ -650,7 +650,8 @@ static void stacked_penalty_equals_single(void **state)
             free(stack);
         }
         dart_node value;
-        ok(dart_penalty_append(b.graph, dart_reg_find("bond-nuclear"), 1e-3, count, use, &value));
+        ok(dart_penalty_append(b.graph, dart_reg_find("bond-nuclear"),
+            &(dart_reg_options){.mu = 1e-3}, count, use, &value));
         run_graph(&l, &b, 1, &value);
         result[single] = calloc(m->param_words + 1, sizeof(double));
         ok(ir_read(&b.run, 0, &result[single][m->param_words]));

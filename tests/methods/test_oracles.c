@@ -316,7 +316,7 @@ static void spectra_are_those_of_the_unfoldings(void **state)
     ok(dart_chain_new(4, n, rank, &chain));
     lab l = {0};
     ok(dart_graph_new(&l.graph));
-    dart_node core[4];
+    dart_chain_stack stack = {.count = 1, .cores = 4};
     l.data.region[DART_REGION_PARAM] = calloc(512, sizeof(double));
     uint64_t at = 0;
     for (uint32_t k = 0; k < 4; k++) {
@@ -324,8 +324,8 @@ static void spectra_are_those_of_the_unfoldings(void **state)
         for (uint32_t i = 0; i < words; i++)
             l.data.region[DART_REGION_PARAM][at + i] = chain.core[k][i] =
                 (float)dart_normal(5, DART_STREAM_TEST + k, i);
-        core[k] = dart_leaf(l.graph, "core", DART_F32, DART_SHAPE(1, rank[k], n[k], rank[k + 1]),
-            DART_REGION_PARAM, at);
+        stack.core[k] = dart_leaf(l.graph, "core", DART_F32,
+            DART_SHAPE(1, rank[k], n[k], rank[k + 1]), DART_REGION_PARAM, at);
         at += dart_round_up(words, 64);
     }
     assert_true(at <= 512);
@@ -349,7 +349,8 @@ static void spectra_are_those_of_the_unfoldings(void **state)
         }
         free(sigma[bond]);
     }
-    dart_node value = dart_reg_find("bond-nuclear")->penalty(l.graph, 1, 4, core, 0);
+    dart_node value =
+        dart_reg_find("bond-nuclear")->penalty(l.graph, &stack, &(dart_reg_options){.mu = 1e-9});
     double got;
     run_on(oracle, &l, 1, &value, (double *[]){&got});
     assert_true(fabs(got - nuclear) <= 1e-7 * nuclear);

@@ -125,7 +125,8 @@ static void open_student(student *s, uint64_t seed, const dart_chain *teacher, c
                 s->offset[k]),
             grads[k]);
     dart_node value;
-    ok(dart_penalty_append(s->graph, dart_reg_find("bond-nuclear"), 1e-3, 1, &stack, &value));
+    ok(dart_penalty_append(s->graph, dart_reg_find("bond-nuclear"), &(dart_reg_options){.mu = 1e-3},
+        1, &stack, &value));
     ok(dart_adamw_append(
         s->graph, s->total, s->total, &(dart_adamw_options){0.9, 0.95, 1e-8, 0.0, 1.0}));
     dart_node all = dart_leaf(

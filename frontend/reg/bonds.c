@@ -20,7 +20,13 @@ void dart_bond_shares(const dart_graph *graph, const dart_chain_stack *stack,
     double sum = 0;
     for (uint32_t k = 0; k + 1 < stack->cores; k++)
         sum += out[k] = options->price ? dart_bond_price(graph, stack, k) : 1;
-    for (uint32_t k = 0; k + 1 < stack->cores; k++) out[k] /= sum;
+    for (uint32_t k = 0; k + 1 < stack->cores; k++) out[k] *= (stack->cores - 1) / sum;
+}
+
+dart_node dart_bond_join(dart_graph *graph, dart_node total, dart_node term, double share)
+{
+    if (share != 1.0) term = dart_affine(graph, term, share, 0.0);
+    return total ? dart_add(graph, total, term) : term;
 }
 
 /* Gram matrices, or with `diagonal` what the norms are: the last product of each side sums over one
@@ -69,8 +75,7 @@ dart_node dart_bond_spectral(
     dart_bond_shares(graph, stack, options, share);
     for (uint32_t k = 0; k + 1 < stack->cores; k++) {
         dart_node bond = dart_gram_spectral(graph, gram.left[k], gram.right[k], options->mu, p);
-        bond = dart_affine(graph, bond, share[k], 0.0);
-        total = total ? dart_add(graph, total, bond) : bond;
+        total = dart_bond_join(graph, total, bond, share[k]);
     }
-    return total;
+    return dart_affine(graph, total, 1.0 / (stack->cores - 1), 0.0);
 }

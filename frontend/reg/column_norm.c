@@ -28,10 +28,9 @@ static dart_node penalty(
             dart_contract2(graph, "za,ab->zb", square, dart_fill(graph, DART_SHAPE(r, r), part));
         dart_node smooth = dart_affine(graph, dart_add(graph, square, floor), 1.0, 1e-30);
         dart_node term = dart_map1(graph, DART_OP_sqrt, smooth, 0.0, 0.0);
-        dart_node bond = dart_affine(graph, dart_reduce_sum(graph, term, 1, 1), share[k], 0.0);
-        total = total ? dart_add(graph, total, bond) : bond;
+        total = dart_bond_join(graph, total, dart_reduce_sum(graph, term, 1, 1), share[k]);
     }
-    return total;
+    return dart_affine(graph, total, 1.0 / (stack->cores - 1), 0.0);
 }
 
 const dart_reg dart_regs_column_norm = {"column-norm",

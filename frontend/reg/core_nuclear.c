@@ -17,11 +17,9 @@ static dart_node penalty(
             dart_contract2(graph, last ? "zanb,zcnb->zac" : "zanb,zanc->zbc", core, core);
         /* singular values of A from A^T A */
         dart_node norm = dart_spd_sum(graph, gram, options->mu, 1.0);
-        double bonds = cores - 1, part = bonds * share[last ? k - 1 : k] / cores;
-        norm = dart_affine(graph, norm, part, 0.0);
-        total = total ? dart_add(graph, total, norm) : norm;
+        total = dart_bond_join(graph, total, norm, share[last ? k - 1 : k]);
     }
-    return total;
+    return dart_affine(graph, total, 1.0 / cores, 0.0);
 }
 
 const dart_reg dart_regs_core_nuclear = {

@@ -42,10 +42,9 @@ static dart_node penalty(
         dart_node weights = groups(graph, info->shape.dim[1], options->mu);
         dart_node both = dart_add(
             graph, side(graph, norm.left[k], weights), side(graph, norm.right[k], weights));
-        dart_node bond = dart_affine(graph, both, 0.5 * share[k], 0.0);
-        total = total ? dart_add(graph, total, bond) : bond;
+        total = dart_bond_join(graph, total, both, share[k]);
     }
-    return total;
+    return dart_affine(graph, total, 0.5 / (stack->cores - 1), 0.0);
 }
 
 const dart_reg dart_regs_group_lasso = {"group-lasso",

@@ -10,9 +10,12 @@
 
 /* Words that one rank of bond k costs: n_k r_{k-1} + n_{k+1} r_{k+1} (tt-methods 7.4). */
 double dart_bond_price(const dart_graph *graph, const dart_chain_stack *stack, uint32_t bond);
-/* Shares of the bonds, which add up to 1: equal ones, or in proportion to the prices. */
+/* Shares of the bonds, 1 on average: equal ones, or in proportion to the prices. */
 void dart_bond_shares(const dart_graph *graph, const dart_chain_stack *stack,
     const dart_reg_options *options, double out[DART_MAX_CORES]);
+
+/* total (0 at first) plus share times term; the caller divides by the number of bonds. */
+dart_node dart_bond_join(dart_graph *graph, dart_node total, dart_node term, double share);
 
 /* W unfolded at bond k is L R: Gram matrices L^T L and R R^T, (count, r, r) each; they run along
  * the chain from either end (tt-methods 7.2). */
@@ -23,7 +26,7 @@ void dart_bond_grams_of(dart_graph *graph, const dart_chain_stack *stack, dart_b
 /* Their diagonals, (count, r) each: squared norms of the columns of L and of the rows of R. */
 void dart_bond_norms_of(dart_graph *graph, const dart_chain_stack *stack, dart_bond_grams *out);
 
-/* Sum over the bonds, by their shares, of dart_gram_spectral with exponent p: (count). */
+/* Mean over the bonds, by their shares, of dart_gram_spectral with exponent p: (count). */
 dart_node dart_bond_spectral(
     dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options, double p);
 

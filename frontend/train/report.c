@@ -1,438 +1,506 @@
-/* dart_report: a self-contained HTML page for one or several runs, from metrics.jsonl and
- * spectra.jsonl. */
-#include "report.h"
+/* dart_report: a self-contained HTML page for one or several runs. Readable without script, light
+ * and dark, on paper and on a phone; nothing is fetched from anywhere. */
+#include "report_run.h"
 #include "file.h"
 #include "mem.h"
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RUNS = 8, MAX_TRACKS = 32, MAX_MARKS = 64 };
+enum { MAX_SERIES = 3 * REPORT_MAX_RUNS, MEANS = 60 };
 
-/* Values of one key over the steps of one table row ("dense twin", "TT") of one run. */
-typedef struct report_track {
-    char name[96];
-    double *x, *y;
-    size_t count, x_capacity, y_capacity;
-} report_track;
-
-typedef struct report_tracks {
-    report_track track[MAX_TRACKS];
+/* Series of one chart, with the memory of those that are computed. */
+typedef struct picture {
+    report_series series[MAX_SERIES];
     size_t count;
-} report_tracks;
+    double *owned[2 * MAX_SERIES];
+    size_t owned_count;
+} picture;
 
-static void tracks_free(report_tracks *t)
+static void picture_free(picture *p)
 {
-    for (size_t i = 0; i < t->count; i++) {
-        free(t->track[i].x);
-        free(t->track[i].y);
-    }
-    t->count = 0;
+    for (size_t i = 0; i < p->owned_count; i++) free(p->owned[i]);
+    *p = (picture){0};
 }
 
-/* Appends to the track called `name`; tracks past the limit are left out. */
-static dart_status tracks_add(report_tracks *t, const char *name, double x, double y)
+static double *own(picture *p, size_t count)
 {
-    size_t i = 0;
-    while (i < t->count && strcmp(t->track[i].name, name) != 0) i++;
-    if (i == MAX_TRACKS) return DART_OK;
-    report_track *track = &t->track[i];
-    if (i == t->count) {
-        t->count++;
-        snprintf(track->name, sizeof track->name, "%s", name);
+    double *memory = dart_calloc(count + 1, sizeof *memory);
+    if (memory) p->owned[p->owned_count++] = memory;
+    return memory;
+}
+
+static report_series *more(picture *p, const char *run, const char *name)
+{
+    if (p->count == MAX_SERIES) return NULL;
+    report_series *s = &p->series[p->count++];
+    *s = (report_series){0};
+    snprintf(s->name, sizeof s->name, "%.60s%s%.32s", run, *run && *name ? ": " : "", name);
+    return s;
+}
+
+/* The values themselves. */
+static void plain(picture *p, const report_log *log, const char *key, const char *run,
+    const char *name, bool points, size_t colour)
+{
+    const report_track *t = report_find(log, key);
+    bool any = false;
+    for (size_t i = 0; t && i < t->count && !any; i++) any = isfinite(t->y[i]) && t->y[i] != 0;
+    report_series *s = any ? more(p, run, name) : NULL;
+    if (!s) return;
+    s->colour = (uint8_t)colour;
+    s->x = t->x;
+    s->y = t->y;
+    s->count = t->count;
+    s->points = points && t->count <= 200; /* else marks would hide each other */
+    s->joined = s->points;
+}
+
+/* Means over a sixtieth of the log around each step; exponentiated for a perplexity. */
+static dart_status means(picture *p, const report_log *log, const char *key, const char *run,
+    const char *name, bool exponential, size_t colour)
+{
+    const report_track *t = report_find(log, key);
+    if (!t) return DART_OK;
+    double *y = own(p, t->count);
+    if (!y) return DART_MEMORY;
+    size_t half = t->count / MEANS / 2, low = 0, high = 0, n = 0;
+    double sum = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        for (; high < t->count && high <= i + half; high++)
+            if (isfinite(t->y[high])) sum += t->y[high], n++;
+        for (; low + half < i; low++)
+            if (isfinite(t->y[low])) sum -= t->y[low], n--;
+        double mean = n && isfinite(t->y[i]) ? sum / (double)n : NAN;
+        y[i] = exponential ? exp(mean) : mean;
     }
-    DART_TRY(dart_grow((void **)&track->x, &track->x_capacity, track->count + 1, sizeof(double)));
-    DART_TRY(dart_grow((void **)&track->y, &track->y_capacity, track->count + 1, sizeof(double)));
-    track->x[track->count] = x;
-    track->y[track->count++] = y;
+    report_series *s = more(p, run, name);
+    if (s) s->x = t->x, s->y = y, s->count = t->count, s->colour = (uint8_t)colour;
     return DART_OK;
 }
 
-typedef struct report_marks {
-    report_mark mark[MAX_MARKS];
-    char text[MAX_MARKS][48];
-    size_t count;
-} report_marks;
-
-static double number_of(const json_t *object, const char *key)
+static void show(const report_run *run, size_t count, picture *p, report_chart chart, FILE *out)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
+    chart.x_name = "step";
+    chart.series = p->series;
+    chart.series_count = p->count;
+    chart.marks = run->mark;
+    chart.mark_count = count == 1 ? run->marks : 0;
+    if (p->count) report_chart_figure(&chart, out);
+    picture_free(p);
 }
 
-static const char *text_of(const json_t *object, const char *key)
+/* ---- the charts ---- */
+
+static const char *label(const report_run *run, size_t count)
 {
-    const char *value = json_string_value(json_object_get(object, key));
-    return value ? value : "";
+    return count > 1 ? run->name : "";
 }
 
-/* Calls `take` for every line of a JSON Lines file. A last line without its end is what a killed
- * run leaves. */
-typedef dart_status (*take_line)(void *context, const json_t *line);
-static dart_status read_lines(const char *path, take_line take, void *context)
+/* A colour a run where there are several; colours by position where there is one. */
+static size_t colour_of(size_t i, size_t count)
 {
-    char *data = NULL;
-    size_t size = 0, number = 0;
-    DART_TRY(dart_file_read(path, &data, &size));
-    dart_status status = DART_OK;
-    for (char *line = data, *end; status == DART_OK && (end = strchr(line, '\n')) != NULL;
-         line = end + 1) {
-        number++;
-        *end = 0;
-        if (!*line) continue;
-        json_error_t error;
-        json_t *json = json_loads(line, 0, &error);
-        if (!json_is_object(json))
-            status =
-                dart_fail(DART_INPUT, "%s:%zu: not a JSON object: %s", path, number, error.text);
-        else
-            status = take(context, json);
-        json_decref(json);
+    return count > 1 ? i + 1 : 0;
+}
+
+static dart_status loss_chart(const report_run *run, size_t count, picture *p, FILE *out)
+{
+    report_chart chart = {.title = "Training loss (running mean)", .y_name = "nats a token"};
+    for (size_t i = 0; count > 1 && i < count; i++)
+        DART_TRY(means(p, &run[i].own, "loss", run[i].name, "", false, i + 1));
+    if (count == 1) {
+        chart.title = "Loss";
+        plain(p, &run->own, "loss", "", "each step", false, 1);
+        if (p->count) p->series[0].faint = true;
+        DART_TRY(means(p, &run->own, "loss", "", "mean", false, 1));
+        plain(p, &run->own, "valid_nll", "", "validation", true, 3);
+        DART_TRY(means(p, &run->twin, "loss", "", "dense twin, mean", false, 2));
+        plain(p, &run->twin, "valid_nll", "", "dense twin, validation", true, 4);
     }
-    free(data);
+    show(run, count, p, chart, out);
+    return DART_OK;
+}
+
+static dart_status perplexity_chart(const report_run *run, size_t count, picture *p, FILE *out)
+{
+    report_chart chart = {.title = "Validation perplexity", .y_name = "perplexity", .log_y = true};
+    for (size_t i = 0; count > 1 && i < count; i++)
+        plain(p, &run[i].own, "valid_ppl", run[i].name, "", true, i + 1);
+    if (count == 1) {
+        chart.title = "Perplexity";
+        DART_TRY(means(p, &run->own, "loss", "", "training, mean", true, 1));
+        plain(p, &run->own, "valid_ppl", "", "validation", true, 3);
+        plain(p, &run->own, "test_ppl", "", "test", true, 5);
+        plain(p, &run->twin, "valid_ppl", "", "dense twin, validation", true, 4);
+    }
+    show(run, count, p, chart, out);
+    return DART_OK;
+}
+
+/* Mean over all bonds of the rank and of exp(entropy of sigma^2), at each step that has spectra. */
+static dart_status rank_chart(const report_run *run, size_t count, picture *p, FILE *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const report_bond *b = run[i].bond;
+        if (!run[i].bonds) continue;
+        double *x = own(p, b->columns), *rank = own(p, b->columns), *effective = own(p, b->columns);
+        if (!x || !rank || !effective) return DART_MEMORY;
+        size_t n = 0;
+        for (size_t k = 0; k < b->columns; k++) {
+            double bonds = 0, ranks = 0, entropies = 0;
+            for (size_t j = 0; j < run[i].bonds; j++) {
+                if (k >= b[j].columns || b[j].column[k].step != b->column[k].step) continue;
+                const report_column *c = &b[j].column[k];
+                double total = 0, entropy = 0;
+                for (uint32_t s = 0; s < c->count; s++) total += c->sigma[s] * c->sigma[s];
+                for (uint32_t s = 0; s < c->count; s++) {
+                    double part = c->sigma[s] * c->sigma[s] / total;
+                    if (part > 0) entropy -= part * log(part);
+                }
+                bonds++;
+                ranks += c->count;
+                entropies += exp(entropy);
+            }
+            x[n] = b->column[k].step;
+            rank[n] = ranks / bonds;
+            effective[n++] = entropies / bonds;
+        }
+        report_series *s = more(p, label(&run[i], count), "rank");
+        if (s) s->x = x, s->y = rank, s->count = n, s->colour = (uint8_t)colour_of(i, count);
+        if (count > 1) continue; /* two lines a run would be too many */
+        s = more(p, "", "effective rank");
+        if (s) s->x = x, s->y = effective, s->count = n;
+        plain(p, &run->own, "effective_rank", "", "as the trigger measures it", false, 0);
+    }
+    show(run, count, p, (report_chart){.title = "Mean rank of the bonds", .y_name = "rank"}, out);
+    return DART_OK;
+}
+
+/* Keys that a chart of its own takes. "size" stands for every key with that word. */
+static const struct {
+    const char *key, *title, *y_name;
+    bool log_y, twin;
+} signals[] = {{"lr", "Learning rate", "learning rate", false, false},
+    {"grad_norm", "Gradient norm before clipping", "norm", true, true},
+    {"lambda", "Penalty strength λ", "λ", false, false},
+    {"penalty", "Penalty", "penalty", false, false},
+    {"penalty_ratio", "Penalty relative to the loss: λ penalty / loss", "ratio", false, false},
+    {"tokens_per_s", "Speed of each step", "tokens/s", false, true}};
+enum { SIGNALS = sizeof signals / sizeof *signals };
+
+static bool special(const char *key)
+{
+    static const char *const others[] = {
+        "loss", "valid_nll", "test_nll", "valid_ppl", "test_ppl", "effective_rank"};
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (!strcmp(signals[i].key, key)) return true;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(others[i], key)) return true;
+    return false;
+}
+
+static void signal_charts(const report_run *run, size_t count, picture *p, FILE *out)
+{
+    for (size_t k = 0; k < SIGNALS; k++) {
+        for (size_t i = 0; i < count; i++) {
+            bool twin = signals[k].twin && count == 1 && run->has_twin;
+            plain(p, &run[i].own, signals[k].key, label(&run[i], count), twin ? "run" : "", false,
+                colour_of(i, count));
+            if (twin) plain(p, &run->twin, signals[k].key, "", "dense twin", false, 0);
+        }
+        show(run, count, p,
+            (report_chart){
+                .title = signals[k].title, .y_name = signals[k].y_name, .log_y = signals[k].log_y},
+            out);
+    }
+    /* Gates log the size they expect and the size they are to reach; what else a method logs gets a
+     * chart without being known here. */
+    for (size_t i = 0; i < count; i++)
+        for (size_t t = 0; t < run[i].own.tracks; t++) {
+            const char *key = run[i].own.track[t].key;
+            if (!special(key) && strstr(key, "size"))
+                plain(p, &run[i].own, key, label(&run[i], count), key, false, 0);
+        }
+    show(run, count, p,
+        (report_chart){.title = "Expected size against its target", .y_name = "parameters"}, out);
+    for (size_t i = 0; i < count; i++)
+        for (size_t t = 0; t < run[i].own.tracks; t++) {
+            const char *key = run[i].own.track[t].key;
+            bool seen = special(key) || strstr(key, "size");
+            for (size_t k = 0; k < i; k++) seen |= report_find(&run[k].own, key) != NULL;
+            if (seen) continue;
+            for (size_t k = i; k < count; k++)
+                plain(p, &run[k].own, key, label(&run[k], count), "", false, colour_of(k, count));
+            show(run, count, p, (report_chart){.title = key, .y_name = key}, out);
+        }
+}
+
+static dart_status write_charts(const report_run *run, size_t count, FILE *out)
+{
+    picture *p = dart_calloc(1, sizeof *p);
+    if (!p) return DART_MEMORY;
+    dart_status status = DART_OK;
+    fputs("<div class=\"cs\">\n", out);
+    DART_GOTO(loss_chart(run, count, p, out));
+    DART_GOTO(perplexity_chart(run, count, p, out));
+    DART_GOTO(rank_chart(run, count, p, out));
+    signal_charts(run, count, p, out);
+    fputs("</div>\n", out);
+done:
+    picture_free(p);
+    free(p);
     return status;
 }
 
-/* ---- one run ---- */
+/* ---- tables and texts ---- */
 
-typedef struct report_run {
-    const char *dir;
-    bool several; /* more than one run on the page: names carry the run's */
-    bool twin;    /* reading the dense twin's logs */
-    report_tracks loss, perplexity, speed, penalty, ranks;
-    report_marks marks;
-    char last_stage[96];
-    double rank_bonds; /* lines that went into the last mean rank */
-    json_t *spectra;   /* owned: the last line of spectra.jsonl for each weight and bond, first seen
-                          too */
-} report_run;
-
-static const char *base_name(const char *dir)
+static void cell(FILE *out, double value, int digits)
 {
-    const char *slash = strrchr(dir, '/');
-    return slash && slash[1] ? slash + 1 : dir;
-}
-
-static void track_name(const report_run *r, const char *suffix, char out[96])
-{
-    snprintf(out, 96, "%.40s%s%s%s", r->several ? base_name(r->dir) : "", r->several ? ": " : "",
-        r->twin ? "dense twin" : "run", suffix);
-}
-
-static dart_status take_metric(void *context, const json_t *line)
-{
-    report_run *r = context;
-    double step = number_of(line, "step");
-    if (isnan(step)) return DART_OK;
-    char name[96];
-    track_name(r, "", name);
-    double loss = number_of(line, "loss"), penalty = number_of(line, "penalty");
-    double perplexity = number_of(line, "valid_ppl");
-    if (!isnan(loss)) DART_TRY(tracks_add(&r->loss, name, step, loss));
-    if (!isnan(penalty) && penalty != 0) DART_TRY(tracks_add(&r->penalty, name, step, penalty));
-    if (!isnan(perplexity)) DART_TRY(tracks_add(&r->perplexity, name, step, perplexity));
-    const char *stage = text_of(line, "stage");
-    if (*stage && !r->twin && strcmp(stage, r->last_stage) != 0 && r->marks.count < MAX_MARKS) {
-        size_t m = r->marks.count++;
-        snprintf(r->marks.text[m], sizeof r->marks.text[m], "%s", stage);
-        snprintf(r->last_stage, sizeof r->last_stage, "%s", stage);
-        r->marks.mark[m] = (report_mark){step, r->marks.text[m]};
+    if (!isfinite(value)) {
+        fputs("<td>–</td>", out);
+        return;
     }
-    return DART_OK;
-}
-
-static dart_status take_timing(void *context, const json_t *line)
-{
-    report_run *r = context;
-    char name[96];
-    track_name(r, "", name);
-    return tracks_add(&r->speed, name, number_of(line, "step"), number_of(line, "tokens_per_s"));
-}
-
-/* One bond's singular values a line. The first and the last seen are kept, and the mean rank of
- * each step. */
-static dart_status take_spectrum(void *context, const json_t *line)
-{
-    report_run *r = context;
-    const json_t *sigma = json_object_get(line, "sigma");
-    double step = number_of(line, "step");
-    if (!json_is_array(sigma) || isnan(step)) return DART_OK;
-    char key[160], name[96];
-    snprintf(key, sizeof key, "%s, bond %.0f", text_of(line, "weight"), number_of(line, "bond"));
-    json_t *entry = json_object_get(r->spectra, key);
-    if (!entry) {
-        entry = json_object();
-        if (json_object_set_new(r->spectra, key, entry) != 0)
-            return dart_fail(DART_MEMORY, "out of memory");
-        json_object_set(entry, "first", (json_t *)sigma);
-        json_object_set_new(entry, "first_step", json_real(step));
+    char text[64], *dot;
+    snprintf(text, sizeof text, "%.*f", digits, value);
+    size_t whole = (dot = strchr(text, '.')) ? (size_t)(dot - text) : strlen(text);
+    fputs("<td>", out);
+    for (size_t i = 0; text[i]; i++) {
+        if (i && i < whole && (whole - i) % 3 == 0 && text[i - 1] != '-') fputc(',', out);
+        fputc(text[i], out);
     }
-    json_object_set(entry, "last", (json_t *)sigma);
-    json_object_set_new(entry, "last_step", json_real(step));
-    track_name(r, ", mean rank", name);
-    /* Lines of one step follow each other: a mean grows with them. */
-    report_track *track = r->ranks.count ? &r->ranks.track[0] : NULL;
-    if (track && track->x[track->count - 1] == step) {
-        r->rank_bonds += 1;
-        double *mean = &track->y[track->count - 1];
-        *mean += ((double)json_array_size(sigma) - *mean) / r->rank_bonds;
-        return DART_OK;
+    fputs("</td>", out);
+}
+
+/* The result tables that training left in table.json; the rows of a run that has not finished are
+ * missing. */
+static void write_table(const report_run *run, size_t count, FILE *out)
+{
+    bool any = false;
+    for (size_t i = 0; i < count; i++) any |= json_array_size(run[i].table) > 0;
+    if (!any) {
+        fputs("<p>There are no results yet: training writes them at selections and at its "
+              "end.</p>\n",
+            out);
+        return;
     }
-    r->rank_bonds = 1;
-    return tracks_add(&r->ranks, name, step, (double)json_array_size(sigma));
-}
-
-static dart_status read_logs(report_run *r, const char *folder)
-{
-    char path[4096];
-    const struct {
-        const char *file;
-        take_line take;
-        bool needed;
-    } files[] = {{"metrics.jsonl", take_metric, true}, {"timing.jsonl", take_timing, false},
-        {"spectra.jsonl", take_spectrum, false}};
-    for (size_t i = 0; i < 3; i++) {
-        if (r->twin && i == 2) continue; /* dense weights have no bonds */
-        if (snprintf(path, sizeof path, "%s%s/%s", r->dir, folder, files[i].file) >=
-            (int)sizeof path)
-            return dart_fail(DART_INPUT, "the path %.200s... is too long", r->dir);
-        if (dart_file_exists(path) || files[i].needed) DART_TRY(read_lines(path, files[i].take, r));
+    fputs("<div class=\"sc\"><table><tr><th>model</th><th>parameters</th><th>compressed "
+          "layers</th><th>times smaller</th><th>ranks min / mean / max</th><th>valid "
+          "ppl</th><th>test ppl</th><th>tokens/s</th><th>seconds</th></tr>\n",
+        out);
+    for (size_t r = 0; r < count; r++) {
+        size_t i;
+        json_t *row;
+        json_array_foreach(run[r].table, i, row)
+        {
+            bool compressed = report_number(row, "compressed_params") > 0;
+            fputs("<tr><td>", out);
+            if (count > 1) report_escape(run[r].name, out), fputs(": ", out);
+            report_escape(report_text(row, "name"), out);
+            fputs("</td>", out);
+            cell(out, report_number(row, "params"), 0);
+            cell(out, compressed ? report_number(row, "compressed_params") : NAN, 0);
+            cell(out, compressed ? report_number(row, "compression") : NAN, 2);
+            if (report_number(row, "rank_max") > 0)
+                fprintf(out, "<td>%.0f / %.1f / %.0f</td>", report_number(row, "rank_min"),
+                    report_number(row, "rank_mean"), report_number(row, "rank_max"));
+            else
+                fputs("<td>–</td>", out);
+            cell(out, report_number(row, "valid_ppl"), 2);
+            cell(out, report_number(row, "test_ppl"), 2);
+            cell(out, report_number(row, "tokens_per_s"), 0);
+            cell(out, report_number(row, "seconds"), 1);
+            fputs("</tr>\n", out);
+        }
     }
-    return DART_OK;
+    fputs("</table></div>\n", out);
 }
 
-static dart_status read_run(report_run *r)
+static void write_notes(const report_run *run, size_t count, FILE *out)
 {
-    char path[4096];
-    r->spectra = json_object();
-    if (!r->spectra) return dart_fail(DART_MEMORY, "out of memory");
-    DART_TRY(read_logs(r, ""));
-    snprintf(path, sizeof path, "%s/dense-twin/metrics.jsonl", r->dir);
-    if (!dart_file_exists(path)) return DART_OK;
-    r->twin = true;
-    DART_TRY(read_logs(r, "/dense-twin"));
-    r->twin = false;
-    return DART_OK;
+    size_t notes = 0;
+    for (size_t i = 0; i < count; i++) notes += run[i].notes;
+    if (!notes) return;
+    fputs("<ul class=\"notes\">", out);
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < run[i].notes; k++) {
+            fputs("<li>", out);
+            if (count > 1) report_escape(run[i].name, out), fputs(": ", out);
+            report_escape(run[i].note[k], out);
+            fputs("</li>", out);
+        }
+    fputs("</ul>\n", out);
 }
 
-static void run_free(report_run *r)
+/* What was trained, on what. */
+static void write_state(const report_run *run, FILE *out)
 {
-    tracks_free(&r->loss);
-    tracks_free(&r->perplexity);
-    tracks_free(&r->speed);
-    tracks_free(&r->penalty);
-    tracks_free(&r->ranks);
-    json_decref(r->spectra);
+    static const struct {
+        const char *before, *key;
+    } words[] = {{"", "arch"}, {", layers ", "layers"}, {", width ", "d_model"},
+        {", context ", "context"}, {"; linear layers ", "linear"}, {", embedding ", "embedding"},
+        {", head ", "head"}, {", rank ", "rank"}, {"; data ", "dataset"}, {", seed ", "seed"}};
+    fputs("<p>", out);
+    for (size_t i = 0; run->recipe && i < sizeof words / sizeof *words; i++) {
+        char value[256];
+        const char *key = words[i].key;
+        if (dart_recipe_get(run->recipe, key, value, sizeof value) != DART_OK) continue;
+        if (!*value && !strcmp(key, "dataset") &&
+            dart_recipe_get(run->recipe, "text", value, sizeof value) != DART_OK)
+            continue;
+        fputs(words[i].before, out);
+        report_escape(value, out);
+    }
+    if (run->recipe) fputs(". ", out);
+    fprintf(out, "%.0f steps", run->own.last_step);
+    if (run->marks) fputs(" in the stages ", out);
+    for (size_t i = 0; i < run->marks; i++) {
+        fputs(i ? ", " : "", out);
+        report_escape(run->mark_text[i], out);
+    }
+    fputs(".", out);
+    if (*run->device) {
+        fputs(" Device: ", out);
+        report_escape(run->device, out);
+        fputs(".", out);
+    }
+    fputs("</p>\n", out);
+}
+
+static void write_recipe(const report_run *run, FILE *out)
+{
+    fputs("<h3>Reproduce</h3>\n<pre>", out);
+    static const char *const commands[] = {"dart-llm train --config %s/recipe.yaml --out %s-again",
+        "dart-llm eval --model-path %s", "dart-llm report %s"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        char line[1200];
+        snprintf(line, sizeof line, commands[i], run->dir, run->dir);
+        report_escape(line, out);
+        fputc('\n', out);
+    }
+    fputs("</pre>\n", out);
+    if (!run->recipe_text) return;
+    fputs("<details><summary>Recipe</summary><pre>", out);
+    report_escape(run->recipe_text, out);
+    fputs("</pre></details>\n", out);
 }
 
 /* ---- the page ---- */
 
-/* One chart of the tracks that `pick` finds in every run. */
-static void chart(const report_run *runs, size_t count, size_t track_offset, const char *title,
-    const char *y_name, bool log_y, FILE *out)
-{
-    static report_series series[MAX_RUNS * MAX_TRACKS];
-    size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
-        const report_tracks *t = (const report_tracks *)((const char *)&runs[i] + track_offset);
-        for (size_t k = 0; k < t->count; k++) {
-            const report_track *from = &t->track[k];
-            series[n] = (report_series){.x = from->x, .y = from->y, .count = from->count};
-            snprintf(series[n++].name, sizeof series->name, "%s", from->name);
-        }
-    }
-    if (n == 0) return;
-    const report_marks *m = &runs[0].marks;
-    report_chart c = {title, "step", y_name, log_y, series, n, m->mark, count == 1 ? m->count : 0};
-    report_chart_figure(&c, out);
-}
-
-/* Singular values of a bond, relative to the largest, first logged and last. */
-static dart_status spectrum_chart(const char *bond, const json_t *entry, FILE *out)
-{
-    static const char *const which[] = {"first", "last"};
-    report_series series[2];
-    double *values[2] = {NULL, NULL};
-    dart_status status = DART_OK;
-    for (int w = 0; w < 2; w++) {
-        const json_t *sigma = json_object_get(entry, which[w]);
-        size_t n = json_array_size(sigma);
-        values[w] = dart_calloc(2 * n + 1, sizeof(double));
-        if (!values[w]) DART_GOTO(DART_MEMORY);
-        double largest = json_number_value(json_array_get(sigma, 0));
-        for (size_t i = 0; i < n; i++) {
-            values[w][i] = (double)(i + 1);
-            values[w][n + i] = json_number_value(json_array_get(sigma, i)) / largest;
-        }
-        series[w] = (report_series){.x = values[w], .y = values[w] + n, .count = n};
-        snprintf(series[w].name, sizeof series[w].name, "step %.0f",
-            number_of(entry, w ? "last_step" : "first_step"));
-    }
-    report_chart c = {bond, "index", "singular value / largest", true, series, 2, NULL, 0};
-    report_chart_figure(&c, out);
-done:
-    free(values[0]);
-    free(values[1]);
-    return status;
-}
-
-static int by_drop(const void *a, const void *b)
-{
-    const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-    double dx = (double)json_array_size(json_object_get(x, "first")) -
-                (double)json_array_size(json_object_get(x, "last"));
-    double dy = (double)json_array_size(json_object_get(y, "first")) -
-                (double)json_array_size(json_object_get(y, "last"));
-    return (dx < dy) - (dx > dy);
-}
-
-/* The four bonds that lost most ranks, as charts; all bonds, as a table. */
-static dart_status write_spectra(const report_run *r, FILE *out)
-{
-    size_t n = json_object_size(r->spectra), i = 0;
-    if (n == 0) return DART_OK;
-    json_t **sorted = dart_calloc(n, sizeof(json_t *));
-    if (!sorted) return DART_MEMORY;
-    const char *key;
-    json_t *entry;
-    json_object_foreach(r->spectra, key, entry)
-    {
-        json_object_set_new(entry, "name", json_string(key));
-        sorted[i++] = entry;
-    }
-    qsort(sorted, n, sizeof *sorted, by_drop);
-    dart_status status = DART_OK;
-    fputs("<h3>Bond spectra</h3>\n", out);
-    for (i = 0; i < n && i < 4; i++)
-        DART_GOTO(spectrum_chart(text_of(sorted[i], "name"), sorted[i], out));
-    fputs("<details><summary>Ranks of all "
-          "bonds</summary><table><tr><th>bond</th><th>first</th><th>last</th></tr>\n",
-        out);
-    json_object_foreach(r->spectra, key, entry)
-    {
-        fputs("<tr><td>", out);
-        report_escape(key, out);
-        fprintf(out, "</td><td>%zu</td><td>%zu</td></tr>\n",
-            json_array_size(json_object_get(entry, "first")),
-            json_array_size(json_object_get(entry, "last")));
-    }
-    fputs("</table></details>\n", out);
-done:
-    free(sorted);
-    return status;
-}
-
-static void cell(FILE *out, double value, int digits)
-{
-    if (isfinite(value))
-        fprintf(out, "<td>%.*f</td>", digits, value);
-    else
-        fputs("<td>-</td>", out);
-}
-
-/* The result table that training left in table.json; nothing if the run has not finished. */
-static void write_table(const report_run *r, FILE *out)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/table.json", r->dir);
-    json_t *rows = json_load_file(path, 0, NULL);
-    if (json_array_size(rows)) {
-        fputs("<table><tr><th></th><th>parameters</th><th>compressed "
-              "layers</th><th>ratio</th><th>ranks min / mean / "
-              "max</th><th>valid ppl</th><th>test ppl</th><th>tokens/s</th><th>seconds</th></tr>\n",
-            out);
-        size_t i;
-        json_t *row;
-        json_array_foreach(rows, i, row)
-        {
-            bool compressed = number_of(row, "compressed_params") > 0;
-            fputs("<tr><td>", out);
-            report_escape(text_of(row, "name"), out);
-            fputs("</td>", out);
-            cell(out, number_of(row, "params"), 0);
-            cell(out, compressed ? number_of(row, "compressed_params") : NAN, 0);
-            cell(out, compressed ? number_of(row, "compression") : NAN, 2);
-            if (number_of(row, "rank_max") > 0)
-                fprintf(out, "<td>%.0f / %.1f / %.0f</td>", number_of(row, "rank_min"),
-                    number_of(row, "rank_mean"), number_of(row, "rank_max"));
-            else
-                fputs("<td>-</td>", out);
-            cell(out, number_of(row, "valid_ppl"), 2);
-            cell(out, number_of(row, "test_ppl"), 2);
-            cell(out, number_of(row, "tokens_per_s"), 0);
-            cell(out, number_of(row, "seconds"), 1);
-            fputs("</tr>\n", out);
-        }
-        fputs("</table>\n", out);
-    }
-    json_decref(rows);
-}
-
-static void write_recipe(const report_run *r, FILE *out)
-{
-    char path[4096], *data = NULL;
-    size_t size = 0;
-    snprintf(path, sizeof path, "%s/recipe.yaml", r->dir);
-    if (!dart_file_exists(path) || dart_file_read(path, &data, &size) != DART_OK) return;
-    fputs("<details><summary>Recipe</summary><pre>", out);
-    report_escape(data, out);
-    fputs("</pre></details>\n", out);
-    free(data);
-}
-
 static const char style[] =
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:820px;margin:2em auto;padding:0 "
-    "1em;color:#222;background:#fff}"
-    "svg{width:100%;height:auto}figure{margin:1.5em 0}"
-    "table{border-collapse:collapse;font-size:14px}td,th{padding:.2em .6em;border-bottom:1px solid "
-    "#ddd;text-align:right}"
-    "td:first-child,th:first-child{text-align:left}pre{font-size:13px;overflow:auto}";
+    ":root{color-scheme:light dark;--ink:#222;--paper:#fff;--line:#ddd;--soft:#f4f5f6}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#ddd;--paper:#16181b;--line:#3a3d42;--soft:"
+    "#212428}}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:1060px;margin:1.5em auto;padding:0 "
+    "1em;color:var(--ink);background:var(--paper)}"
+    "h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid var(--line)}h4{margin:1em 0 .3em}"
+    "figure{margin:0;min-width:0}figure svg{width:100%;height:auto;max-width:620px}"
+    ".cs{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:1."
+    "5em}"
+    ".sc{overflow-x:auto}table{border-collapse:collapse;font-size:14px}"
+    "td,th{padding:.2em .6em;border-bottom:1px solid var(--line);text-align:right;white-space:"
+    "nowrap}th{font-weight:600}table:not(.map) th{white-space:normal;vertical-align:bottom}"
+    "td:first-child,th:first-child{text-align:left}.tx{text-align:left;white-space:pre-wrap;"
+    "vertical-align:top}"
+    ".map{font-size:12px}.map td,.map th{padding:.15em .2em;text-align:center;border:1px solid "
+    "var(--paper)}"
+    ".map th:first-child{text-align:left}.map td{min-width:1.5em;font-variant-numeric:tabular-nums}"
+    ".rk{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
+    ".hs{display:flex;flex-wrap:wrap;gap:.5em}.heat,.key{max-width:100%;height:auto}"
+    "image{image-rendering:pixelated}.th{font-size:11px}"
+    ".pk{stroke:#E65100;stroke-width:1.2;stroke-dasharray:2 2;fill:none}"
+    ".pr{stroke-width:2;stroke-dasharray:none}.b0{fill:#9aa0a6}"
+    "pre{font-size:13px;overflow:auto;background:var(--soft);padding:.7em}"
+    "summary{cursor:pointer;margin:.8em "
+    "0;font-weight:600}.notes{background:var(--soft);padding:.6em "
+    "2em}@media print{body{max-width:none;font-size:12px}.sc{overflow:visible}.map{font-size:8px}"
+    "figure,.heat,tr{break-inside:avoid}"
+    ".cs{grid-template-columns:1fr 1fr}}";
 
-static dart_status write_page(report_run *runs, size_t count, FILE *out)
+static void write_details(const report_run *run, FILE *out)
 {
-    fprintf(out,
+    report_map_write(run, out);
+    report_modules_write(run, out);
+    report_heat_write(run, out);
+    write_recipe(run, out);
+}
+
+static void open_page(const char *title, FILE *out)
+{
+    fputs(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-        "content=\"width=device-width\">\n<title>DART-LLM: ");
-    report_escape(base_name(runs[0].dir), out);
-    fprintf(out, "</title>\n<style>%s%s</style></head><body>\n<h1>%s</h1>\n", style,
-        report_chart_style, count > 1 ? "DART-LLM runs" : "DART-LLM run");
-    for (size_t i = 0; i < count; i++) {
-        fputs("<h2>", out);
-        report_escape(base_name(runs[i].dir), out);
-        fputs("</h2>\n", out);
-        write_table(&runs[i], out);
+        "content=\"width=device-width,initial-scale=1\">\n<title>DART-LLM: ",
+        out);
+    report_escape(title, out);
+    fprintf(out, "</title>\n<style>%s%s</style></head><body>\n<h1>", style, report_chart_style);
+    report_escape(title, out);
+    fputs("</h1>\n", out);
+}
+
+static dart_status write_page(const report_run *run, size_t count, FILE *out)
+{
+    char title[160];
+    snprintf(title, sizeof title, count > 1 ? "%zu runs" : "Run ", count);
+    if (count == 1) snprintf(title, sizeof title, "Run %s", run->name);
+    open_page(title, out);
+    if (count == 1) write_state(run, out);
+    write_notes(run, count, out);
+    fputs("<h2>Results</h2>\n", out);
+    write_table(run, count, out);
+    if (count > 1) {
+        fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
+        report_front_write(run, count, out);
+        fputs("</div>\n", out);
+        report_differences_write(run, count, out);
     }
-    chart(runs, count, offsetof(report_run, loss), "Loss of the training batches",
-        "loss (nats a token)", false, out);
-    chart(runs, count, offsetof(report_run, perplexity), "Validation perplexity", "perplexity",
-        true, out);
-    chart(runs, count, offsetof(report_run, ranks), "Mean bond rank", "rank", false, out);
-    chart(runs, count, offsetof(report_run, penalty), "Penalty", "penalty", false, out);
-    chart(runs, count, offsetof(report_run, speed), "Speed", "tokens/s", false, out);
-    for (size_t i = 0; i < count; i++) {
-        DART_TRY(write_spectra(&runs[i], out));
-        write_recipe(&runs[i], out);
+    fputs("<h2>Training</h2>\n", out);
+    DART_TRY(write_charts(run, count, out));
+    if (count == 1) {
+        fputs("<h2>Tensor trains</h2>\n", out);
+        write_details(run, out);
+    }
+    if (count > 1) fputs("<h2>Each run</h2>\n", out);
+    for (size_t i = 0; count > 1 && i < count; i++) {
+        fputs("<details><summary>", out);
+        report_escape(run[i].name, out);
+        fputs("</summary>\n", out);
+        write_state(&run[i], out);
+        DART_TRY(write_charts(&run[i], 1, out));
+        write_details(&run[i], out);
+        fputs("</details>\n", out);
     }
     fputs("</body></html>\n", out);
     return DART_OK;
 }
 
+/* Runs of one name ("seed-1" of two folders) are told apart by the folder above. */
+static void tell_apart(report_run *run, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool twice = false;
+        for (size_t k = 0; k < count; k++) {
+            const char *slash = strrchr(run[k].dir, '/');
+            twice |= k != i && !strcmp(slash ? slash + 1 : run[k].dir, run[i].name);
+        }
+        const char *slash = strrchr(run[i].dir, '/');
+        if (!twice || !slash) continue;
+        while (slash > run[i].dir && slash[-1] != '/') slash--;
+        snprintf(run[i].name, sizeof run[i].name, "%.127s", slash);
+    }
+}
+
 dart_status dart_report(const char *const *dirs, size_t count, const char *out_path)
 {
-    if (count == 0 || count > MAX_RUNS)
-        return dart_fail(DART_USAGE, "a report takes 1 to %d runs, not %zu", MAX_RUNS, count);
+    if (count == 0 || count > REPORT_MAX_RUNS)
+        return dart_fail(
+            DART_USAGE, "a report takes 1 to %d runs, not %zu", REPORT_MAX_RUNS, count);
     report_run *runs = dart_calloc(count, sizeof *runs);
     if (!runs) return DART_MEMORY;
     char *page = NULL;
     size_t size = 0;
     FILE *out = NULL;
     dart_status status = DART_OK;
-    for (size_t i = 0; i < count; i++) {
-        runs[i].dir = dirs[i];
-        runs[i].several = count > 1;
-        DART_GOTO(read_run(&runs[i]));
-    }
+    for (size_t i = 0; i < count; i++) DART_GOTO(report_read(dirs[i], &runs[i]));
+    tell_apart(runs, count);
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     DART_GOTO(write_page(runs, count, out));
@@ -443,7 +511,7 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
 done:
     if (out) fclose(out);
     free(page);
-    for (size_t i = 0; i < count; i++) run_free(&runs[i]);
+    for (size_t i = 0; i < count; i++) report_run_free(&runs[i]);
     free(runs);
     return status;
 }

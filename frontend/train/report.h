@@ -15,6 +15,8 @@ typedef struct report_series {
     size_t count;
     const double *low, *high; /* [count] ends of the error bars in y; NULL: none */
     bool points;              /* a mark at each point and no line */
+    bool faint;               /* thin and pale: what another line is the mean of */
+    uint8_t colour;           /* 1 ..: a colour shared with another series; 0: by position */
     bool joined;              /* with points: the line too */
 } report_series;
 

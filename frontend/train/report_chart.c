@@ -6,8 +6,8 @@
 /* Drawn for a width of 480 so that the letters can still be read on a phone. */
 enum {
     WIDTH = 480,
-    LEFT = 58,
-    RIGHT = 14,
+    LEFT = 64,
+    RIGHT = 24,
     TITLE = 24,     /* height of the title */
     MARK_LINE = 13, /* height of a line of stage names */
     MARK_LINES = 3,
@@ -23,7 +23,8 @@ enum {
 const char report_chart_style[] =
     ".t{font:12px system-ui,sans-serif;fill:#333}.tt{font-size:14px;font-weight:600}"
     ".tm{font-size:11px;fill:#666}.g{stroke:#ddd;fill:none}.m{stroke:#888;stroke-dasharray:3 "
-    "3;fill:none}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}.d{stroke-dasharray:5 3}"
+    "3;fill:none}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}.d{stroke-dasharray:5 "
+    "3}.fa{stroke-width:.8;opacity:.35}"
     ".pp{fill:#fff}.s0{stroke:#0072B2}.s1{stroke:#D55E00}.s2{stroke:#009E73}.s3{stroke:#CC79A7}"
     ".s4{stroke:#B58900}.s5{stroke:#56B4E9}.s6{stroke:#000}.f0{fill:#0072B2}.f1{fill:#D55E00}"
     ".f2{fill:#009E73}.f3{fill:#CC79A7}.f4{fill:#B58900}.f5{fill:#56B4E9}.f6{fill:#000}"
@@ -174,6 +175,11 @@ static void axis(const frame *f, bool y, FILE *out)
     for (int i = first; i <= last; i++) grid_line(f, y, i * step, out);
 }
 
+static size_t colour_of(const report_chart *c, size_t i)
+{
+    return c->series[i].colour ? c->series[i].colour - 1u : i;
+}
+
 typedef struct pen {
     FILE *out;
     const frame *frame;
@@ -290,6 +296,14 @@ static void marks(const report_chart *c, const frame *f, const int line[64], FIL
     }
 }
 
+static const char *css_of(const report_chart *c, size_t i, char out[16])
+{
+    size_t colour = colour_of(c, i);
+    snprintf(out, 16, "s%zu%s%s", colour % COLOURS, colour / COLOURS % 2 ? " d" : "",
+        c->series[i].faint ? " fa" : "");
+    return out;
+}
+
 /* Two columns below the axis; long names get a line of their own. */
 static double legend(const report_chart *c, double top, FILE *out)
 {
@@ -299,15 +313,15 @@ static double legend(const report_chart *c, double top, FILE *out)
     bool right = false;
     for (size_t i = 0; i < c->series_count; i++) {
         const report_series *s = &c->series[i];
+        char css[16];
         bool wide = strlen(s->name) * 6.5 + 24 > half;
         if (wide && right) right = false, y += LEGEND_LINE;
         double x = LEFT + (right ? half : 0);
         if (out && s->points)
-            fprintf(out, "<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", i % COLOURS,
-                x + 8, y + 8);
+            fprintf(out, "<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>",
+                colour_of(c, i) % COLOURS, x + 8, y + 8);
         if (out && (!s->points || s->joined))
-            fprintf(out, "<path class=\"l s%zu%s\" d=\"M%.1f %.1fh16\"/>", i % COLOURS,
-                i / COLOURS % 2 ? " d" : "", x, y + 8);
+            fprintf(out, "<path class=\"l %s\" d=\"M%.1f %.1fh16\"/>", css_of(c, i, css), x, y + 8);
         if (out) {
             fprintf(out, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\">", x + 21, y + 12);
             report_escape(s->name, out);
@@ -343,15 +357,15 @@ static void draw(const report_chart *c, bool alone, FILE *out)
     marks(c, &f, line, out);
     for (size_t i = 0; i < c->series_count; i++) {
         char css[16];
-        snprintf(css, sizeof css, "s%zu%s", i % COLOURS, i / COLOURS % 2 ? " d" : "");
+        css_of(c, i, css);
         if (!c->series[i].points || c->series[i].joined) line_path(c, &f, &c->series[i], css, out);
-        if (c->series[i].points) points(c, &f, &c->series[i], i, css, out);
+        if (c->series[i].points) points(c, &f, &c->series[i], colour_of(c, i), css, out);
     }
     fprintf(out, "<text class=\"t\" x=\"%d\" y=\"%.1f\" text-anchor=\"middle\">",
         (WIDTH + LEFT - RIGHT) / 2, bottom - 8);
     report_escape(c->x_name, out);
     fprintf(out,
-        "</text><text class=\"t\" transform=\"translate(13 %.1f) rotate(-90)\" "
+        "</text><text class=\"t\" transform=\"translate(11 %.1f) rotate(-90)\" "
         "text-anchor=\"middle\">",
         f.top + PLOT / 2.0);
     report_escape(c->y_name, out);

@@ -1,0 +1,140 @@
+/* Several runs beside each other: size against perplexity, and what their recipes differ in. */
+#include "report_run.h"
+#include "mem.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct result {
+    const char *name;
+    double size, perplexity;
+} result;
+
+static int by_size(const void *a, const void *b)
+{
+    const result *x = a, *y = b;
+    return (x->size > y->size) - (x->size < y->size);
+}
+
+/* One series a run, and the front: no other run is both smaller and better. */
+static void front(
+    const result *found, size_t count, const char *title, const char *x_name, FILE *out)
+{
+    result sorted[REPORT_MAX_RUNS];
+    report_series series[REPORT_MAX_RUNS + 1];
+    double x[REPORT_MAX_RUNS], y[REPORT_MAX_RUNS], best = INFINITY;
+    memcpy(sorted, found, count * sizeof *found);
+    qsort(sorted, count, sizeof *sorted, by_size);
+    size_t on = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!(sorted[i].perplexity < best)) continue;
+        best = sorted[i].perplexity;
+        x[on] = sorted[i].size;
+        y[on++] = best;
+    }
+    for (size_t i = 0; i < count; i++) {
+        series[i] = (report_series){
+            .x = &found[i].size, .y = &found[i].perplexity, .count = 1, .points = true};
+        snprintf(series[i].name, sizeof series->name, "%.90s", found[i].name);
+    }
+    series[count] = (report_series){.name = "front", .x = x, .y = y, .count = on, .colour = 7};
+    const report_chart c = {.title = title,
+        .x_name = x_name,
+        .y_name = "perplexity",
+        .log_x = true,
+        .log_y = true,
+        .series = series,
+        .series_count = count + 1};
+    report_chart_figure(&c, out);
+}
+
+void report_front_write(const report_run *run, size_t count, FILE *out)
+{
+    static const char *const keys[2] = {"compressed_params", "params"};
+    static const char *const titles[2] = {
+        "Size of the compressed layers against perplexity", "Size of the model against perplexity"};
+    static const char *const names[2] = {"parameters of the compressed layers", "parameters"};
+    for (int which = 0; which < 2; which++) {
+        result found[REPORT_MAX_RUNS];
+        size_t n = 0;
+        bool test = true;
+        for (int pass = 0; pass < 2; pass++) {
+            n = 0;
+            for (size_t i = 0; i < count; i++) {
+                size_t rows = json_array_size(run[i].table);
+                if (!rows) continue;
+                const json_t *row = json_array_get(run[i].table, rows - 1);
+                double valid = report_number(row, "valid_ppl"), of = report_number(row, "test_ppl");
+                if (!isfinite(of)) test = false;
+                found[n] =
+                    (result){run[i].name, report_number(row, keys[which]), test ? of : valid};
+                if (found[n].size > 0 && isfinite(found[n].perplexity)) n++;
+            }
+        }
+        if (n < 2) continue;
+        char title[128];
+        snprintf(title, sizeof title, "%s (%s)", titles[which], test ? "test" : "validation");
+        front(found, n, title, names[which], out);
+    }
+}
+
+/* ---- recipes ---- */
+
+/* The stages as one line each, for a table cell. */
+static dart_status stages_text(const dart_recipe *recipe, char **out)
+{
+    char *text;
+    DART_TRY(dart_recipe_text(recipe, false, &text));
+    const char *from = strstr(text, "\nstages:");
+    *out = dart_calloc(strlen(text) + 1, 1);
+    if (*out && from) strcpy(*out, strchr(from + 1, '\n') ? strchr(from + 1, '\n') + 1 : "");
+    free(text);
+    return *out ? DART_OK : DART_MEMORY;
+}
+
+static void difference_row(const char *key, size_t count, char *const *value, FILE *out)
+{
+    bool differ = false;
+    for (size_t i = 1; i < count; i++) differ |= strcmp(value[i], value[0]) != 0;
+    if (!differ) return;
+    fprintf(out, "<tr><td class=\"tx\">%s</td>", key);
+    for (size_t i = 0; i < count; i++) {
+        fputs("<td class=\"tx\">", out);
+        report_escape(value[i], out);
+        fputs("</td>", out);
+    }
+    fputs("</tr>\n", out);
+}
+
+void report_differences_write(const report_run *run, size_t count, FILE *out)
+{
+    char text[REPORT_MAX_RUNS][512], *value[REPORT_MAX_RUNS] = {NULL};
+    const report_run *with[REPORT_MAX_RUNS];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (run[i].recipe) with[n++] = &run[i];
+    if (n < 2) return;
+    fputs("<h2>Differences of the recipes</h2>\n<div class=\"sc\"><table><tr><th>key</th>", out);
+    for (size_t i = 0; i < n; i++) {
+        fputs("<th class=\"tx\">", out);
+        report_escape(with[i]->name, out);
+        fputs("</th>", out);
+    }
+    fputs("</tr>\n", out);
+    for (uint32_t k = 0; dart_option_at(k); k++) {
+        const char *key = dart_option_at(k)->key;
+        if (!strcmp(key, "out") || !strcmp(key, "resume") || !strcmp(key, "force")) continue;
+        for (size_t i = 0; i < n; i++) {
+            if (dart_recipe_get(with[i]->recipe, key, text[i], sizeof text[i]) != DART_OK)
+                text[i][0] = 0;
+            value[i] = text[i];
+        }
+        difference_row(key, n, value, out);
+    }
+    bool all = true;
+    for (size_t i = 0; i < n; i++) value[i] = NULL;
+    for (size_t i = 0; i < n && all; i++) all = stages_text(with[i]->recipe, &value[i]) == DART_OK;
+    if (all) difference_row("stages", n, value, out);
+    for (size_t i = 0; i < n; i++) free(value[i]);
+    fputs("</table></div>\n", out);
+}

@@ -18,7 +18,7 @@ dart_room(select frontend/select INCLUDES frontend/methods frontend/ir backend s
 dart_room(optim frontend/optim INCLUDES frontend/ir backend shaders)
 dart_room(nn frontend/nn INCLUDES frontend/methods frontend/ir backend shaders)
 dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
-dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC)
+dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
 dart_room(train frontend/train INCLUDES frontend frontend/nn frontend/methods frontend/reg frontend/select
   frontend/optim frontend/data frontend/io frontend/ir backend backend/suite shaders
   LINK PkgConfig::JANSSON PkgConfig::YAML PkgConfig::XXHASH PkgConfig::ZLIB)

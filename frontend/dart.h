@@ -74,10 +74,19 @@ typedef struct dart_table_row {
 } dart_table_row;
 enum { DART_TABLE_ROWS = 80 }; /* two a selection, stages are at most 32 */
 
+/* How perplexities of a run were measured: over all tokens of a split, each scored once. */
+typedef struct dart_protocol {
+    const char *unit;         /* what a token is: "word", "character", "byte"; "" if not known */
+    char data[512];           /* where the text came from */
+    uint32_t context, stride; /* tokens of a window, and how far apart windows start */
+    uint64_t valid_tokens, test_tokens;
+} dart_protocol;
+
 typedef struct dart_result {
     char run_dir[512], device[32];
     uint32_t rows;
     dart_table_row row[DART_TABLE_ROWS];
+    dart_protocol protocol;
     double final_loss;
     uint64_t steps;
 } dart_result;
@@ -95,6 +104,7 @@ DART_NODISCARD dart_status dart_compare(const dart_recipe *recipe, const char *d
 typedef struct dart_eval_result {
     double valid_ppl, test_ppl, valid_nll, test_nll, seconds;
     uint64_t valid_tokens, test_tokens;
+    dart_protocol protocol;
 } dart_eval_result;
 /* model_path: a run directory or a checkpoint directory. */
 DART_NODISCARD dart_status dart_eval(const char *model_path, const dart_recipe *overrides,

@@ -86,6 +86,11 @@ void cli_number(char out[64], double value, int digits); /* "-" for NaN */
 /* Prints and frees `json`; FAILED if it is NULL or does not fit. */
 DART_NODISCARD dart_status cli_json(json_t *json, FILE *out);
 json_t *cli_json_real(double value); /* null for NaN and infinities */
+/* What a token was, how many were scored, how: one line; and the same as JSON. */
+void cli_protocol(const dart_protocol *protocol, FILE *out);
+json_t *cli_protocol_json(const dart_protocol *protocol);
+bool cli_per_symbol(const dart_protocol *protocol); /* tokens are characters or bytes */
+double cli_bits(double perplexity);                 /* bits a token */
 /* The result table of a run, as text or as JSON. */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
 

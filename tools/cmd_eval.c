@@ -7,6 +7,14 @@ static const dart_option options[] = {
     {NULL},
 };
 
+static json_t *split_json(uint64_t tokens, double ppl, double nll, bool bits)
+{
+    json_t *out = json_pack("{s:I, s:o, s:o}", "tokens", (json_int_t)tokens, "perplexity",
+        cli_json_real(ppl), "nll", cli_json_real(nll));
+    if (out && bits) json_object_set_new(out, "bits", cli_json_real(cli_bits(ppl)));
+    return out;
+}
+
 static dart_status run(cli_call *cli)
 {
     const char *path = cli_text(cli, "model_path");
@@ -19,25 +27,28 @@ static dart_status run(cli_call *cli)
     dart_status status = dart_eval(path, cli->recipe, &hooks, &r);
     cli_progress_end(&progress);
     DART_TRY(status);
+    const bool bits = cli_per_symbol(&r.protocol);
     if (cli_flag(cli, "json"))
-        return cli_json(
-            json_pack("{s:s, s:{s:I, s:o, s:o}, s:{s:I, s:o, s:o}, s:o}", "model", path, "valid",
-                "tokens", (json_int_t)r.valid_tokens, "perplexity", cli_json_real(r.valid_ppl),
-                "nll", cli_json_real(r.valid_nll), "test", "tokens", (json_int_t)r.test_tokens,
-                "perplexity", cli_json_real(r.test_ppl), "nll", cli_json_real(r.test_nll),
-                "seconds", cli_json_real(r.seconds)),
+        return cli_json(json_pack("{s:s, s:o, s:o, s:o, s:o}", "model", path, "valid",
+                            split_json(r.valid_tokens, r.valid_ppl, r.valid_nll, bits), "test",
+                            split_json(r.test_tokens, r.test_ppl, r.test_nll, bits), "protocol",
+                            cli_protocol_json(&r.protocol), "seconds", cli_json_real(r.seconds)),
             stdout);
     cli_table table = {0};
-    DART_GOTO(cli_table_row(&table, 4, (const char *[]){"", "tokens", "nll", "perplexity"}));
+    const char *heading[] = {"", "tokens", "nll", "perplexity", "bits"};
+    const uint32_t columns = bits ? 5 : 4;
+    DART_GOTO(cli_table_row(&table, columns, heading));
     for (int test = 0; test < 2; test++) {
-        char tokens[64], nll[64], ppl[64];
+        char tokens[64], nll[64], ppl[64], each[64];
         cli_count(tokens, test ? r.test_tokens : r.valid_tokens);
         cli_number(nll, test ? r.test_nll : r.valid_nll, 4);
         cli_number(ppl, test ? r.test_ppl : r.valid_ppl, 2);
-        const char *cells[] = {test ? "test" : "valid", tokens, nll, ppl};
-        DART_GOTO(cli_table_row(&table, 4, cells));
+        cli_number(each, cli_bits(test ? r.test_ppl : r.valid_ppl), 3);
+        const char *cells[] = {test ? "test" : "valid", tokens, nll, ppl, each};
+        DART_GOTO(cli_table_row(&table, columns, cells));
     }
     cli_table_print(&table, stdout);
+    cli_protocol(&r.protocol, stdout);
     printf("%.1f seconds\n", r.seconds);
 done:
     cli_table_free(&table);

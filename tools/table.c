@@ -103,6 +103,39 @@ dart_status cli_json(json_t *json, FILE *out)
     return failed ? dart_fail(DART_IO, "cannot write JSON") : DART_OK;
 }
 
+double cli_bits(double perplexity)
+{
+    return log2(perplexity);
+}
+
+bool cli_per_symbol(const dart_protocol *p)
+{
+    return p->unit && (!strcmp(p->unit, "character") || !strcmp(p->unit, "byte"));
+}
+
+void cli_protocol(const dart_protocol *p, FILE *out)
+{
+    char valid[64], test[64];
+    if (!p->unit) return;
+    cli_count(valid, p->valid_tokens);
+    cli_count(test, p->test_tokens);
+    fprintf(out,
+        "perplexity a %s over %s; each token scored once (valid %s, test %s), windows of %u, ",
+        p->unit, p->data, valid, test, p->context);
+    if (p->stride == p->context)
+        fprintf(out, "no overlap: 1 to %u tokens before each\n", p->context);
+    else
+        fprintf(out, "stride %u: %u to %u tokens before each but the first\n", p->stride,
+            p->context - p->stride + 1, p->context);
+}
+
+json_t *cli_protocol_json(const dart_protocol *p)
+{
+    return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I}", "unit", p->unit ? p->unit : "", "data",
+        p->data, "context", (int)p->context, "stride", (int)p->stride, "valid_tokens",
+        (json_int_t)p->valid_tokens, "test_tokens", (json_int_t)p->test_tokens);
+}
+
 static dart_status result_json(const dart_result *r, FILE *out)
 {
     json_t *rows = json_array();
@@ -119,8 +152,9 @@ static dart_status result_json(const dart_result *r, FILE *out)
                       cli_json_real(w->tokens_per_s), "seconds", cli_json_real(w->seconds)));
     }
     return cli_json(
-        json_pack("{s:s, s:s, s:I, s:o, s:o}", "run", r->run_dir, "device", r->device, "steps",
-            (json_int_t)r->steps, "final_loss", cli_json_real(r->final_loss), "rows", rows),
+        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", r->run_dir, "device", r->device, "steps",
+            (json_int_t)r->steps, "final_loss", cli_json_real(r->final_loss), "protocol",
+            cli_protocol_json(&r->protocol), "rows", rows),
         out);
 }
 
@@ -129,13 +163,16 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
     if (json) return result_json(r, out);
     cli_table table = {0};
     dart_status status = DART_OK;
+    /* Perplexity a symbol has its logarithm beside it: what is published for that kind of text. */
+    const bool bits = cli_per_symbol(&r->protocol);
+    const uint32_t columns = bits ? 11 : 9;
     static const char *const heading[] = {"", "parameters", "compressed", "ratio", "ranks",
-        "valid ppl", "test ppl", "tok/s", "seconds"};
-    DART_GOTO(cli_table_row(&table, 9, heading));
+        "valid ppl", "test ppl", "tok/s", "seconds", "valid bits", "test bits"};
+    DART_GOTO(cli_table_row(&table, columns, heading));
     for (uint32_t i = 0; i < r->rows; i++) {
         const dart_table_row *w = &r->row[i];
         char params[64], compressed[64] = "-", ratio[64] = "-", ranks[64] = "-", valid[64],
-                         test[64], speed[64], seconds[64];
+                         test[64], speed[64], seconds[64], valid_bits[64], test_bits[64];
         cli_count(params, w->params);
         if (w->compressed_params) cli_count(compressed, w->compressed_params);
         if (w->compressed_params) cli_number(ratio, w->compression, 2);
@@ -145,12 +182,16 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
         cli_number(test, w->test_ppl, 2);
         cli_number(speed, w->tokens_per_s, 0);
         cli_number(seconds, w->seconds, 1);
-        const char *cells[] = {
-            w->name, params, compressed, ratio, ranks, valid, test, speed, seconds};
-        DART_GOTO(cli_table_row(&table, 9, cells));
+        cli_number(valid_bits, cli_bits(w->valid_ppl), 3);
+        cli_number(test_bits, cli_bits(w->test_ppl), 3);
+        const char *cells[] = {w->name, params, compressed, ratio, ranks, valid, test, speed,
+            seconds, valid_bits, test_bits};
+        DART_GOTO(cli_table_row(&table, columns, cells));
     }
     cli_table_print(&table, out);
-    fprintf(out, "\ndevice %s, %llu steps, final loss %.4f\nrun directory: %s\n", r->device,
+    fputc('\n', out);
+    cli_protocol(&r->protocol, out);
+    fprintf(out, "device %s, %llu steps, final loss %.4f\nrun directory: %s\n", r->device,
         (unsigned long long)r->steps, r->final_loss, r->run_dir);
 done:
     cli_table_free(&table);

@@ -3,36 +3,35 @@
 #include "data.h"
 #include "rng.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training, uint32_t vocab,
-    uint32_t start, uint32_t batch, uint32_t time, uint64_t seed, dart_stream *out)
+/* A page fault may bring in this much around the page (Linux: fault-around); after KEPT bytes all
+ * goes back to the kernel's page cache, where it does not count as ours. */
+enum { AROUND = 1 << 16, KEPT = 8 << 20 };
+
+static dart_status stream_new(dart_stream *out, bool training, const char *what)
 {
     dart_status status = DART_OK;
-    *out = (dart_stream){.tokens = tokens,
-        .count = count,
-        .vocab = vocab,
-        .start = start,
-        .batch = batch,
-        .time = time,
-        .seed = seed,
-        .order_epoch = UINT64_MAX};
-    if (training && count < (uint64_t)time + 1)
+    const uint32_t batch = out->batch, time = out->time, vocab = out->vocab;
+    if (training && out->count < (uint64_t)time + 1)
         return dart_fail(DART_INPUT,
-            "the text has %" PRIu64
-            " tokens, fewer than one window of context + 1 = %u; use more text or a "
-            "smaller context",
-            count, time + 1);
-    for (uint64_t i = 0; i < count; i++)
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
-            return dart_fail(DART_INPUT, "token %" PRIu64 " of the text is %d, outside 0..%u", i,
-                tokens[i], vocab - 1);
-    if (start >= vocab)
-        return dart_fail(DART_INPUT, "the start token %u is outside 0..%u", start, vocab - 1);
+            "%s has %" PRIu64 " tokens, fewer than one window of context + 1 = %u; use more text "
+            "or a smaller --context",
+            what, out->count, time + 1);
+    if (out->start >= vocab)
+        return dart_fail(DART_INPUT, "the start token %u is outside 0..%u", out->start, vocab - 1);
+    if (out->stride == 0) out->stride = time;
+    if (out->stride > time)
+        return dart_fail(DART_INPUT,
+            "a stride of %u skips tokens: windows have %u; use a smaller --eval-stride",
+            out->stride, time);
     if (training) {
-        out->shift = count >= 2 * (uint64_t)time;
-        out->windows = (out->shift ? count - time : count - 1) / time;
+        out->shift = out->count >= 2 * (uint64_t)time;
+        out->windows = (out->shift ? out->count - time : out->count - 1) / time;
     }
     uint64_t rows = (uint64_t)batch * time;
     if (rows > INT32_MAX || (uint64_t)vocab + 1 + rows > INT32_MAX || out->windows > UINT32_MAX)
@@ -50,6 +49,42 @@ dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training
         dart_stream_free(out);
     }
     return status;
+}
+
+dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training, uint32_t vocab,
+    uint32_t start, uint32_t batch, uint32_t time, uint64_t seed, dart_stream *out)
+{
+    *out = (dart_stream){.tokens = tokens,
+        .count = count,
+        .vocab = vocab,
+        .start = start,
+        .batch = batch,
+        .time = time,
+        .seed = seed,
+        .order_epoch = UINT64_MAX};
+    for (uint64_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
+            return dart_fail(DART_INPUT, "token %" PRIu64 " of the text is %d, outside 0..%u", i,
+                tokens[i], vocab - 1);
+    return stream_new(out, training, "the text");
+}
+
+dart_status dart_stream_open(
+    const dart_corpus *corpus, int split, const dart_stream_options *o, dart_stream *out)
+{
+    char what[600];
+    *out = (dart_stream){.tokens = corpus->tokens[split],
+        .count = corpus->count[split],
+        .vocab = corpus->vocab.size,
+        .start = corpus->vocab.start,
+        .batch = o->batch,
+        .time = o->time,
+        .stride = o->stride,
+        .seed = o->seed,
+        .order_epoch = UINT64_MAX,
+        .mapped = corpus->map != NULL};
+    snprintf(what, sizeof what, "the training split of %.500s", corpus->source);
+    return stream_new(out, o->training, what);
 }
 
 void dart_stream_free(dart_stream *stream)
@@ -78,6 +113,20 @@ void dart_scatter_index(
     for (uint32_t i = 0; i < rows; i++) index[vocab + 1 + cursor[ids[i]]++] = (int32_t)i;
 }
 
+/* Notes that `bytes` of mapped pages may have come in; gives all back when they are many. */
+static void touched(dart_stream *stream, uint64_t bytes)
+{
+    if (!stream->mapped) return;
+    stream->resident += bytes;
+    if (stream->resident < KEPT) return;
+    stream->resident = 0;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)stream->tokens;
+    uintptr_t to = from + stream->count * sizeof *stream->tokens;
+    from = (from + page - 1) / page * page;
+    if (to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED); /* only a hint: the file stays */
+}
+
 const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 {
     dart_batch *data = &stream->data;
@@ -102,6 +151,7 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
         memcpy(data->labels + (size_t)b * time, from + 1, time * sizeof *from);
     }
     data->predicted = (uint64_t)stream->batch * time;
+    touched(stream, stream->batch * (2 * (uint64_t)AROUND + time * sizeof *data->tokens));
     dart_scatter_index(
         data->tokens, stream->batch * time, stream->vocab, stream->cursor, data->index);
     return data;
@@ -109,7 +159,9 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 
 uint64_t dart_stream_eval_batches(const dart_stream *stream)
 {
-    uint64_t windows = (stream->count + stream->time - 1) / stream->time;
+    uint64_t windows = stream->count > 0;
+    if (stream->count > stream->time)
+        windows += (stream->count - stream->time + stream->stride - 1) / stream->stride;
     return (windows + stream->batch - 1) / stream->batch;
 }
 
@@ -117,15 +169,20 @@ const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at)
 {
     dart_batch *data = &stream->data;
     data->predicted = 0;
-    for (uint32_t b = 0; b < stream->batch; b++)
+    for (uint32_t b = 0; b < stream->batch; b++) {
+        uint64_t window = at * stream->batch + b;
+        uint32_t known = window ? stream->time - stream->stride : 0; /* scored by windows before */
         for (uint32_t t = 0; t < stream->time; t++) {
-            uint64_t j = (at * stream->batch + b) * stream->time + t;
+            uint64_t j = window * stream->stride + t;
             size_t row = (size_t)b * stream->time + t;
-            bool inside = j < stream->count;
-            data->labels[row] = inside ? stream->tokens[j] : -1;
+            bool inside = j < stream->count, scored = inside && t >= known;
+            data->labels[row] = scored ? stream->tokens[j] : -1;
             data->tokens[row] = inside && j ? stream->tokens[j - 1] : (int32_t)stream->start;
-            data->predicted += inside;
+            data->predicted += scored;
         }
+    }
+    touched(stream,
+        2 * (uint64_t)AROUND + (uint64_t)stream->batch * stream->time * sizeof *data->tokens);
     dart_scatter_index(
         data->tokens, stream->batch * stream->time, stream->vocab, stream->cursor, data->index);
     return data;

@@ -41,10 +41,23 @@ void dart_vocab_decode(
 
 typedef struct dart_corpus {
     dart_vocab vocab;
-    int32_t *tokens[DART_SPLITS]; /* owned */
+    const int32_t *tokens[DART_SPLITS]; /* in memory, or in the map of a token file */
     uint64_t count[DART_SPLITS];
-    char source[512]; /* where the text came from */
+    char hash[DART_SPLITS][33]; /* XXH3-128 of the ids of each split */
+    char source[512];           /* where the text came from */
+    char note[640];             /* news for the user: a token file was made; "" mostly */
+    int32_t *owned[DART_SPLITS];
+    void *map; /* NULL: in memory */
+    size_t map_bytes;
 } dart_corpus;
+
+/* Where tokens are kept: in memory, or in a file of the cache folder that is made once and then
+ * mapped, so that resident memory does not grow with the text. The tokens are the same. */
+typedef enum dart_token_file {
+    DART_TOKEN_FILE_AUTO, /* a file for more than 32 MiB of text; memory if it cannot be written */
+    DART_TOKEN_FILE_ALWAYS,
+    DART_TOKEN_FILE_NEVER
+} dart_token_file;
 
 typedef struct dart_corpus_options {
     const char *dataset; /* a known name, or a folder with train.txt, valid.txt, test.txt; "" if
@@ -56,17 +69,20 @@ typedef struct dart_corpus_options {
                              (none for a data set, 10,000 for a text) */
     const dart_vocab
         *vocab; /* NULL, or a vocabulary to use (from a checkpoint) instead of counting one */
+    dart_token_file token_file;
 } dart_corpus_options;
 
 /* Data sets are looked for in $DART_DATA, the cache folder, and ../shared/datasets beside the
- * working directory. INPUT: not found (the sentence says how to get it), truncated, empty, binary.
- */
+ * working directory. INPUT: not found (the sentence says how to get it), truncated, not the
+ * original, empty, binary, not UTF-8 at word and character level (byte, line). */
 DART_NODISCARD dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *out);
 void dart_corpus_free(dart_corpus *corpus);
 /* The canonical name of a data set ("PTB" -> "ptb"), NULL if it is not a known one. */
 const char *dart_dataset_name(const char *name);
 /* NULL past the end. */
 const char *dart_dataset_at(uint32_t index);
+/* "word", "character", "byte" */
+const char *dart_level_unit(dart_level level);
 
 /* ---- batches ---- */
 
@@ -83,25 +99,39 @@ typedef struct dart_stream {
     const int32_t *tokens; /* borrowed */
     uint64_t count;
     uint32_t vocab, start, batch, time;
+    uint32_t stride; /* evaluation: positions that a window adds to the one before; 1..time */
     uint64_t seed;
     uint64_t windows;     /* windows an epoch (training), or in all (evaluation) */
     uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
     uint32_t *order;      /* owned [windows] */
     uint32_t *cursor;     /* owned [vocab] */
     bool shift;           /* the tiling offset changes with the epoch */
+    bool mapped;          /* tokens are pages of a file: those read are given back now and then */
+    uint64_t resident;    /* mapped: bytes read since they were given back, at most */
     dart_batch data;
 } dart_stream;
 
-/* A stream for training (dart_stream_train) or for evaluation (dart_stream_eval). `vocab`: row
- * count of the embedding that the scatter index is for (>= every id + 1); `start`: see dart_vocab.
- * INPUT: fewer tokens than one training window, a token id out of range. Nothing is allocated after
- * this. */
+typedef struct dart_stream_options {
+    bool training; /* else evaluation */
+    uint32_t batch, time;
+    uint32_t stride; /* evaluation; 0: time */
+    uint64_t seed;   /* training */
+} dart_stream_options;
+
+/* A stream over a split of a corpus, for training (dart_stream_train) or for evaluation
+ * (dart_stream_eval). INPUT: fewer tokens than one training window. Nothing is allocated after. */
+DART_NODISCARD dart_status dart_stream_open(
+    const dart_corpus *corpus, int split, const dart_stream_options *options, dart_stream *out);
+/* The same over any ids. `vocab`: row count of the embedding that the scatter index is for (>=
+ * every id + 1); `start`: see dart_vocab. INPUT: a token id out of range too. */
 DART_NODISCARD dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training,
     uint32_t vocab, uint32_t start, uint32_t batch, uint32_t time, uint64_t seed, dart_stream *out);
 void dart_stream_free(dart_stream *stream);
 /* Training batch number `at` (0, 1, ...): windows at*batch .. of the endless sequence of epochs. */
 const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at);
-/* Evaluation batch number `at` of dart_stream_eval_batches; short rows are padded with label -1. */
+/* Evaluation batch number `at` of dart_stream_eval_batches. Each token of the split is a label
+ * once: window 0 scores its first `time` tokens, each further window starts `stride` tokens later
+ * and scores its last `stride`; all other labels are -1. */
 const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at);
 uint64_t dart_stream_eval_batches(const dart_stream *stream);
 /* index for any (rows) ids in 0..vocab-1: counting sort, stable. cursor: [vocab] scratch. */

@@ -1,27 +1,31 @@
-/* Corpora: finding a data set, reading and splitting text, building vocabulary and tokens. */
+/* Finding a data set or a text, checking that it is the original, cutting it into splits. */
+#include "text.h"
 #include "file.h"
-#include "vocab.h"
 #include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_TEXT_VOCAB = 10000, FEW_LINES = 40 };
+enum { FEW_LINES = 40 };
+
+typedef enum form { FILES, LINES, BYTES, MARKS } form;
 
 typedef struct dataset {
-    const char *name, *aliases;
+    const char *name, *aliases, *folder;
     dart_level level;
+    form form;
     const char *file[DART_SPLITS];
-    uint64_t bytes[DART_SPLITS];
+    uint64_t bytes[DART_SPLITS], tokens[DART_SPLITS];
 } dataset;
 
 static const dataset datasets[] = {
-#define DATASET(name, aliases, level, train, b0, valid, b1, test, b2)                              \
-    {#name, aliases, DART_LEVEL_##level, {train, valid, test}, {b0, b1, b2}},
+#define DATASET(name, aliases, folder, level, form, train, b0, t0, valid, b1, t1, test, b2, t2)    \
+    {#name, aliases, folder, DART_LEVEL_##level, form, {train, valid, test}, {b0, b1, b2},         \
+        {t0, t1, t2}},
 #include "datasets.def"
 #undef DATASET
 };
@@ -51,17 +55,20 @@ static const dataset *dataset_find(const char *name)
     return NULL;
 }
 
+/* The row of the same text whose own level is `level`, else the row itself. */
+static const dataset *at_level(const dataset *set, dart_level level)
+{
+    for (uint32_t i = 0; i < DATASETS; i++)
+        if (datasets[i].level == level && !strcmp(datasets[i].folder, set->folder))
+            return &datasets[i];
+    return set;
+}
+
 const char *dart_dataset_name(const char *name)
 {
     const dataset *found = dataset_find(name);
     return found ? found->name : NULL;
 }
-
-typedef struct splits {
-    char *buffer[DART_SPLITS]; /* owned */
-    dart_text text[DART_SPLITS];
-    char what[DART_SPLITS][600];
-} splits;
 
 /* "<folder>/<file>" or the same with .gz; false if neither is there. */
 static bool locate(const char *folder, const char *file, char out[PATH_MAX])
@@ -79,7 +86,7 @@ static bool find_folder(const dataset *set, char out[PATH_MAX])
     char cache[PATH_MAX], path[PATH_MAX];
     const char *data = getenv("DART_DATA");
     if (data && data[0]) {
-        if ((size_t)snprintf(out, PATH_MAX, "%s/%s", data, set->name) < PATH_MAX &&
+        if ((size_t)snprintf(out, PATH_MAX, "%s/%s", data, set->folder) < PATH_MAX &&
             locate(out, set->file[0], path))
             return true;
         if ((size_t)snprintf(out, PATH_MAX, "%s", data) < PATH_MAX &&
@@ -87,163 +94,209 @@ static bool find_folder(const dataset *set, char out[PATH_MAX])
             return true;
     }
     if (dart_cache_dir(cache, sizeof cache) == DART_OK &&
-        (size_t)snprintf(out, PATH_MAX, "%s/datasets/%s", cache, set->name) < PATH_MAX &&
+        (size_t)snprintf(out, PATH_MAX, "%s/datasets/%s", cache, set->folder) < PATH_MAX &&
         locate(out, set->file[0], path))
         return true;
-    snprintf(out, PATH_MAX, "../shared/datasets/%s", set->name);
+    snprintf(out, PATH_MAX, "../shared/datasets/%s", set->folder);
     return locate(out, set->file[0], path);
 }
 
-static dart_status read_split(
-    const char *folder, const char *file, uint64_t expected, splits *s, uint32_t split)
+/* All bytes of the file s->path[split], with their number. */
+static dart_status whole_file(dart_splits *s, int split, uint64_t *out_bytes)
 {
-    char path[PATH_MAX];
-    size_t size;
-    if (!locate(folder, file, path))
+    struct stat info;
+    uint64_t lines;
+    dart_text *text = &s->text[split];
+    size_t n = strlen(s->path[split]);
+    *text = (dart_text){.size = UINT64_MAX, .what = s->path[split]};
+    /* Only unpacking tells how long packed text is; and what cannot be opened says why. */
+    if (stat(s->path[split], &info) || !S_ISREG(info.st_mode) ||
+        (n > 3 && !strcmp(s->path[split] + n - 3, ".gz")))
+        DART_TRY(dart_text_scan(text, UINT64_MAX, UINT64_MAX, &lines, &text->size));
+    else
+        text->size = (uint64_t)info.st_size;
+    s->bytes += text->size;
+    *out_bytes = text->size;
+    return DART_OK;
+}
+
+static dart_status find_split(
+    const char *folder, const char *file, uint64_t expected, dart_splits *s, int split)
+{
+    uint64_t bytes;
+    if (!locate(folder, file, s->path[split]))
         return dart_fail(
             DART_INPUT, "the data set in %s lacks the file %s; fetch it again", folder, file);
-    DART_TRY(dart_file_read(path, &s->buffer[split], &size));
-    if (expected && size != expected)
+    DART_TRY(whole_file(s, split, &bytes));
+    if (expected && bytes != expected)
         return dart_fail(DART_INPUT,
-            "%s is truncated or not the original: %" PRIu64
-            " bytes expected, got %zu; fetch it again",
-            path, expected, size);
-    snprintf(s->what[split], sizeof s->what[split], "%.590s", path);
-    s->text[split] = (dart_text){s->buffer[split], size, s->what[split]};
+            "%s is truncated or not the original: %" PRIu64 " bytes expected, got %" PRIu64
+            "; fetch it again",
+            s->path[split], expected, bytes);
     return DART_OK;
 }
 
-/* Byte position after `part` of 100 of the lines (or of the bytes, when there are few lines). */
-static size_t cut_at(const char *data, size_t size, unsigned part)
-{
-    size_t lines = 0, seen = 0;
-    for (size_t i = 0; i < size; i++) lines += data[i] == '\n';
-    if (lines < FEW_LINES) {
-        size_t at = size / 100 * part + size % 100 * part / 100;
-        while (at < size && ((unsigned char)data[at] & 0xc0) == 0x80)
-            at++; /* not inside a character */
-        return at;
-    }
-    size_t wanted = lines * part / 100;
-    for (size_t i = 0; i < size; i++) {
-        seen += data[i] == '\n';
-        if (seen == wanted) return i + 1;
-    }
-    return size;
-}
+/* ---- cutting one text ---- */
 
-/* Cuts what text[DART_TRAIN] holds into 90, 5 and 5 parts of 100. */
-static void cut_splits(splits *s)
+/* The first position from `at` on that is not inside a UTF-8 character. */
+static dart_status whole_character(const dart_text *all, uint64_t *at)
 {
-    dart_text all = s->text[DART_TRAIN];
-    size_t first = cut_at(all.data, all.size, 90), second = cut_at(all.data, all.size, 95);
-    s->text[DART_TRAIN].size = first;
-    s->text[DART_VALID] = (dart_text){all.data + first, second - first, all.what};
-    s->text[DART_TEST] = (dart_text){all.data + second, all.size - second, all.what};
-}
-
-static bool looks_like_words(const dart_text *text)
-{
-    size_t n = text->size < 1 << 20 ? text->size : 1 << 20, spaces = 0, odd = 0;
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text->data[i];
-        spaces += isspace(c) != 0;
-        odd += c < 32 && !isspace(c);
-    }
-    return odd == 0 && spaces * 16 > n && spaces * 2 < n;
-}
-
-static dart_status open_splits(
-    const dart_corpus_options *o, splits *s, dart_level *level, bool *punctuation, char source[512])
-{
-    char folder[PATH_MAX];
-    struct stat info;
-    if (o->text && o->text[0]) {
-        size_t size;
-        DART_TRY(dart_file_read(o->text, &s->buffer[DART_TRAIN], &size));
-        snprintf(s->what[DART_TRAIN], sizeof s->what[DART_TRAIN], "%.590s", o->text);
-        snprintf(source, 512, "%.500s", o->text);
-        s->text[DART_TRAIN] = (dart_text){s->buffer[DART_TRAIN], size, s->what[DART_TRAIN]};
-        if (size == 0)
-            return dart_fail(DART_INPUT, "%s is empty; there is nothing to train on", o->text);
-        *punctuation = true;
-        cut_splits(s);
-        return DART_OK;
-    }
-    if (!o->dataset || !o->dataset[0])
-        return dart_fail(
-            DART_INPUT, "no data: name a data set (--dataset ptb) or a file (--text FILE)");
-    if (strchr(o->dataset, '/') && !stat(o->dataset, &info) && S_ISDIR(info.st_mode)) {
-        static const char *const file[DART_SPLITS] = {"train.txt", "valid.txt", "test.txt"};
-        for (uint32_t i = 0; i < DART_SPLITS; i++)
-            DART_TRY(read_split(o->dataset, file[i], 0, s, i));
-        snprintf(source, 512, "%.500s", o->dataset);
-        return DART_OK;
-    }
-    const dataset *set = dataset_find(o->dataset);
-    if (!set) {
-        char names[256] = "";
-        size_t used = 0;
-        for (uint32_t i = 0; i < DATASETS && used < sizeof names; i++)
-            used += (size_t)snprintf(
-                names + used, sizeof names - used, "%s%s", i ? ", " : "", datasets[i].name);
-        return dart_fail(DART_INPUT,
-            "unknown data set '%s'; known are %s, or give a folder with train.txt, valid.txt and "
-            "test.txt",
-            o->dataset, names);
-    }
-    if (!find_folder(set, folder))
-        return dart_fail(DART_INPUT,
-            "the data set %s is not on this machine; run `datasets/fetch %s`, or put its file %s "
-            "into "
-            "$DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
-            set->name, set->name, set->file[0], set->name, set->name);
-    for (uint32_t i = 0; i < DART_SPLITS; i++)
-        if (set->file[i][0]) DART_TRY(read_split(folder, set->file[i], set->bytes[i], s, i));
-    if (!set->file[DART_VALID][0]) cut_splits(s);
-    if (*level == DART_LEVEL_AUTO) *level = set->level;
-    snprintf(source, 512, "%s (%.480s)", set->name, folder);
-    return DART_OK;
-}
-
-dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *out)
-{
-    static const char *const split_name[DART_SPLITS] = {"training", "validation", "test"};
-    dart_status status = DART_OK;
-    splits s = {0};
-    dart_level level = options->level;
-    bool punctuation = false;
-    *out = (dart_corpus){0};
-    DART_GOTO(open_splits(options, &s, &level, &punctuation, out->source));
-    if (options->vocab) {
-        const dart_vocab *v = options->vocab;
-        DART_GOTO(dart_vocab_from(v->level, v->punctuation, v->size, v->text, &out->vocab));
-    } else {
-        uint32_t limit = options->vocab_limit;
-        if (!limit && punctuation) limit = DEFAULT_TEXT_VOCAB;
-        if (level == DART_LEVEL_AUTO)
-            level = looks_like_words(&s.text[DART_TRAIN]) ? DART_LEVEL_WORD : DART_LEVEL_BYTE;
-        DART_GOTO(dart_vocab_count(level, punctuation, limit, DART_SPLITS, s.text, &out->vocab));
-    }
-    for (uint32_t i = 0; i < DART_SPLITS; i++) {
-        DART_GOTO(dart_vocab_encode(&out->vocab, s.text[i].data, s.text[i].size, s.text[i].what,
-            &out->tokens[i], &out->count[i]));
-        if (out->count[i] < 2) {
-            status = dart_fail(DART_INPUT,
-                "%s: the %s split has no text (%" PRIu64 " tokens); use more text", s.text[i].what,
-                split_name[i], out->count[i]);
-            goto done;
-        }
-    }
-done:
-    for (uint32_t i = 0; i < DART_SPLITS; i++) free(s.buffer[i]);
-    if (status != DART_OK) dart_corpus_free(out);
+    dart_text tail = *all;
+    dart_reader r;
+    tail.begin = *at;
+    tail.size = all->size - *at;
+    DART_TRY(dart_reader_open(&tail, &r));
+    dart_status status = dart_reader_fill(&r, 4);
+    for (size_t i = 0; status == DART_OK && i < r.size; i++, ++*at)
+        if (((unsigned char)r.data[i] & 0xc0) != 0x80) break;
+    dart_reader_close(&r);
     return status;
 }
 
-void dart_corpus_free(dart_corpus *corpus)
+/* Byte position and line ends after `part` of 100 of the lines; or of the bytes, when that is asked
+ * for or there are few lines. */
+static dart_status cut_at(const dart_text *all, uint64_t total_lines, bool by_bytes, unsigned part,
+    uint64_t *out_at, uint64_t *out_lines)
 {
-    for (uint32_t i = 0; i < DART_SPLITS; i++) free(corpus->tokens[i]);
-    dart_vocab_free(&corpus->vocab);
-    *corpus = (dart_corpus){0};
+    if (!by_bytes && total_lines >= FEW_LINES)
+        return dart_text_scan(all, total_lines * part / 100, UINT64_MAX, out_lines, out_at);
+    uint64_t ignored, at = all->size / 100 * part + all->size % 100 * part / 100;
+    if (!by_bytes) DART_TRY(whole_character(all, &at));
+    *out_at = at;
+    return dart_text_scan(all, UINT64_MAX, at, out_lines, &ignored);
+}
+
+/* Cuts what text[DART_TRAIN] holds into 90, 5 and 5 parts of 100. */
+static dart_status cut_splits(dart_splits *s, bool by_bytes)
+{
+    const dart_text all = s->text[DART_TRAIN];
+    uint64_t lines = 0, ignored, at[2], before[2];
+    if (!by_bytes) DART_TRY(dart_text_scan(&all, UINT64_MAX, UINT64_MAX, &lines, &ignored));
+    DART_TRY(cut_at(&all, lines, by_bytes, 90, &at[0], &before[0]));
+    DART_TRY(cut_at(&all, lines, by_bytes, 95, &at[1], &before[1]));
+    s->text[DART_TRAIN].size = at[0];
+    s->text[DART_VALID] =
+        (dart_text){.size = at[1] - at[0], .what = all.what, .begin = at[0], .line = before[0]};
+    s->text[DART_TEST] =
+        (dart_text){.size = all.size - at[1], .what = all.what, .begin = at[1], .line = before[1]};
+    return DART_OK;
+}
+
+/* ---- levels ---- */
+
+/* Words if the beginning of the training text looks like words, else bytes. */
+static dart_status guess_level(const dart_text *text, dart_level *out)
+{
+    dart_reader r;
+    DART_TRY(dart_reader_open(text, &r));
+    dart_status status = dart_reader_fill(&r, DART_READER_BLOCK / 2);
+    size_t n = r.size, spaces = 0, odd = 0, zero = n;
+    for (size_t i = 0; status == DART_OK && i < n; i++) {
+        unsigned char c = (unsigned char)r.data[i];
+        spaces += isspace(c) != 0;
+        odd += c < 32 && !isspace(c);
+        if (!c && zero == n) zero = i;
+    }
+    *out = odd == 0 && spaces * 16 > n && spaces * 2 < n ? DART_LEVEL_WORD : DART_LEVEL_BYTE;
+    dart_reader_close(&r);
+    if (status == DART_OK && zero < n)
+        return dart_fail(DART_INPUT,
+            "%s is a binary file, not text (a zero byte at byte %zu); give a text, or train on its "
+            "bytes with --level byte",
+            text->what, zero);
+    return status;
+}
+
+/* ---- where text comes from ---- */
+
+static void name_from(dart_splits *s, const char *path)
+{
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/') n--;
+    size_t from = n;
+    while (from && path[from - 1] != '/') from--;
+    snprintf(s->name, sizeof s->name, "%.*s", (int)(n - from > 63 ? 63 : n - from), path + from);
+}
+
+static dart_status find_text(const char *path, dart_splits *s)
+{
+    uint64_t bytes;
+    if ((size_t)snprintf(s->path[DART_TRAIN], PATH_MAX, "%s", path) >= PATH_MAX)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
+    snprintf(s->source, sizeof s->source, "%.500s", path);
+    name_from(s, path);
+    DART_TRY(whole_file(s, DART_TRAIN, &bytes));
+    if (bytes == 0) return dart_fail(DART_INPUT, "%s is empty; there is nothing to train on", path);
+    s->punctuation = true;
+    return cut_splits(s, false);
+}
+
+static dart_status find_user_folder(const char *folder, dart_splits *s)
+{
+    static const char *const file[DART_SPLITS] = {"train.txt", "valid.txt", "test.txt"};
+    for (int i = 0; i < DART_SPLITS; i++) DART_TRY(find_split(folder, file[i], 0, s, i));
+    snprintf(s->source, sizeof s->source, "%.500s", folder);
+    name_from(s, folder);
+    return DART_OK;
+}
+
+static dart_status unknown_dataset(const char *name)
+{
+    char names[256] = "";
+    size_t used = 0;
+    if (strchr(name, '/'))
+        return dart_fail(DART_INPUT,
+            "the data set folder %s is not there; give a folder with train.txt, valid.txt and "
+            "test.txt",
+            name);
+    for (uint32_t i = 0; i < DATASETS && used < sizeof names; i++)
+        used += (size_t)snprintf(
+            names + used, sizeof names - used, "%s%s", i ? ", " : "", datasets[i].name);
+    return dart_fail(DART_INPUT,
+        "unknown data set '%s'; known are %s, or give a folder with train.txt, valid.txt and "
+        "test.txt",
+        name, names);
+}
+
+static dart_status find_dataset(const dataset *set, dart_level level, dart_splits *s)
+{
+    char folder[PATH_MAX];
+    if (!find_folder(set, folder))
+        return dart_fail(DART_INPUT,
+            "the data set %s is not on this machine; run `datasets/fetch %s`, or put its file %s "
+            "into $DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
+            set->name, set->name, set->file[0], set->folder, set->folder);
+    snprintf(s->source, sizeof s->source, "%s (%.480s)", set->name, folder);
+    snprintf(s->name, sizeof s->name, "%s", set->name);
+    for (int i = 0; i < DART_SPLITS; i++)
+        if (set->file[i][0]) DART_TRY(find_split(folder, set->file[i], set->bytes[i], s, i));
+    if (set->form == LINES || set->form == BYTES) DART_TRY(cut_splits(s, set->form == BYTES));
+    for (int i = 0; i < DART_SPLITS; i++) {
+        if (level == set->level) s->tokens[i] = set->tokens[i];
+        s->text[i].underscore = set->form == MARKS && level == DART_LEVEL_CHAR;
+    }
+    return DART_OK;
+}
+
+dart_status dart_splits_find(const dart_corpus_options *options, dart_splits *out)
+{
+    const char *name = options->dataset;
+    struct stat info;
+    *out = (dart_splits){.level = options->vocab ? options->vocab->level : options->level};
+    if (options->text && options->text[0]) {
+        DART_TRY(find_text(options->text, out));
+    } else if (!name || !name[0]) {
+        return dart_fail(
+            DART_INPUT, "no data: name a data set (--dataset ptb) or a file (--text FILE)");
+    } else if (strchr(name, '/') && !stat(name, &info) && S_ISDIR(info.st_mode)) {
+        DART_TRY(find_user_folder(name, out));
+    } else {
+        const dataset *set = dataset_find(name);
+        if (!set) return unknown_dataset(name);
+        if (out->level == DART_LEVEL_AUTO) out->level = set->level;
+        set = at_level(set, out->level);
+        DART_TRY(find_dataset(set, out->level, out));
+    }
+    if (out->level == DART_LEVEL_AUTO) DART_TRY(guess_level(&out->text[DART_TRAIN], &out->level));
+    return DART_OK;
 }

@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
 #define HASH_NONFATAL_OOM 1
+#define HASH_FUNCTION(key, size, value) (value) = (unsigned)XXH3_64bits((key), (size))
 #include <uthash.h>
 
-enum { MAX_WORD = 200 };
+/* MORE: bytes at hand before a token is cut; any token that is not too long ends within them. */
+enum { MAX_WORD = 200, MORE = 1024, IDS = 4096 };
 
 typedef struct word {
     const char *text; /* borrowed while counting, in the vocabulary's arena afterwards */
@@ -49,62 +52,103 @@ static bool is_mark(char c)
     return (unsigned char)c < 0x80 && ispunct((unsigned char)c) && c != '_';
 }
 
+/* Where the first byte stands that is not UTF-8; `size` if there is none. */
+static size_t bad_utf8(const char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        if ((unsigned char)text[at] < 0x80) {
+            at++;
+            continue;
+        }
+        size_t n = utf8_length((const unsigned char *)text + at, size - at);
+        if (!n) break;
+        at += n;
+    }
+    return at;
+}
+
 typedef struct cutter {
     dart_level level;
     bool punctuation, line; /* line: something has been seen since the last line end */
-    const char *text, *what;
-    size_t size, at;
+    dart_reader in;
 } cutter;
 
-/* The next token, or *token = NULL at the end. Word level: each line end is <eos>, also a missing
- * last one. */
+static dart_status cutter_open(
+    dart_level level, bool punctuation, const dart_text *text, cutter *out)
+{
+    *out = (cutter){.level = level, .punctuation = punctuation};
+    return dart_reader_open(text, &out->in);
+}
+
+/* "<file>, line 3, byte 40: <why>; ..." */
+static dart_status refuse(const cutter *c, size_t at, const char *why)
+{
+    uint64_t byte, line;
+    dart_reader_place(&c->in, at, &byte, &line);
+    return dart_fail(DART_INPUT,
+        "%s, line %" PRIu64 ", byte %" PRIu64
+        ": %s; mend the text, or train on its bytes with --level byte",
+        c->in.what, line + 1, byte, why);
+}
+
+static dart_status skip_blanks(dart_reader *in)
+{
+    for (;;) {
+        while (in->at < in->size && is_blank(in->data[in->at])) in->at++;
+        if (in->at < in->size || in->last) break;
+        DART_TRY(dart_reader_more(in));
+    }
+    return dart_reader_fill(in, MORE);
+}
+
+/* The next token, or *token = NULL at the end; valid until the next call. Word level: each line end
+ * is <eos>, also a missing last one. */
 static dart_status cut_next(cutter *c, const char **token, size_t *length)
 {
+    dart_reader *in = &c->in;
     *token = NULL;
-    const char *text = c->text;
-    if (c->level == DART_LEVEL_WORD)
-        while (c->at < c->size && is_blank(text[c->at])) c->at++;
-    if (c->at == c->size) {
+    DART_TRY(dart_reader_fill(in, MORE));
+    if (c->level == DART_LEVEL_WORD) DART_TRY(skip_blanks(in));
+    if (in->at == in->size) {
         if (c->level != DART_LEVEL_WORD || !c->line) return DART_OK;
         c->line = false;
         *token = "<eos>";
         *length = 5;
         return DART_OK;
     }
-    size_t first = c->at;
+    const char *text = in->data;
+    size_t first = in->at;
     if (c->level == DART_LEVEL_BYTE) {
-        c->at++;
+        in->at++;
     } else if (c->level == DART_LEVEL_CHAR) {
-        size_t n = utf8_length((const unsigned char *)text + first, c->size - first);
-        if (!n)
-            return dart_fail(DART_INPUT,
-                "%s is not UTF-8 text (byte %zu); characters need UTF-8, or use --level byte",
-                c->what, first);
-        c->at += n;
+        size_t n = utf8_length((const unsigned char *)text + first, in->size - first);
+        if (!n) return refuse(c, first, "this is not UTF-8");
+        in->at += n;
     } else if (text[first] == '\n') {
-        c->at++;
+        in->at++;
         c->line = false;
         *token = "<eos>";
         *length = 5;
         return DART_OK;
     } else if (c->punctuation && is_mark(text[first])) {
-        c->at++;
+        in->at++;
     } else {
-        while (c->at < c->size && !is_blank(text[c->at]) && text[c->at] != '\n' &&
-               !(c->punctuation && is_mark(text[c->at])))
-            c->at++;
-        if (c->at - first > MAX_WORD)
-            return dart_fail(DART_INPUT,
-                "%s does not look like words (one of %zu bytes at byte %zu); use --level byte",
-                c->what, c->at - first, first);
+        while (in->at < in->size && !is_blank(text[in->at]) && text[in->at] != '\n' &&
+               !(c->punctuation && is_mark(text[in->at])))
+            in->at++;
+        if (memchr(text + first, 0, in->at - first))
+            return refuse(c, first, "a zero byte, this is not text");
+        if (in->at - first > MAX_WORD)
+            return refuse(c, first, "a word of more than 200 bytes, this does not look like words");
+        size_t bad = bad_utf8(text + first, in->at - first);
+        if (first + bad < in->at) return refuse(c, first + bad, "this is not UTF-8");
     }
     c->line = true;
     *token = text + first;
-    *length = c->at - first;
-    if (c->level != DART_LEVEL_BYTE && memchr(*token, 0, *length))
-        return dart_fail(DART_INPUT,
-            "%s is not text (a zero byte at byte %zu); use --level byte to train on its bytes",
-            c->what, first);
+    *length = in->at - first;
+    if (c->level == DART_LEVEL_CHAR && !**token)
+        return refuse(c, first, "a zero byte, this is not text");
     return DART_OK;
 }
 
@@ -196,22 +240,37 @@ done:
 }
 
 /* Counts the tokens of one text into `table`; `weight` 0 adds entries without counting. */
-static dart_status count_text(cutter c, uint64_t weight, dart_arena *arena, word **table)
+static dart_status count_text(cutter *c, uint64_t weight, dart_arena *arena, word **table)
 {
     for (;;) {
         const char *token;
         size_t length;
-        DART_TRY(cut_next(&c, &token, &length));
+        DART_TRY(cut_next(c, &token, &length));
         if (!token) return DART_OK;
         word *entry = find(*table, token, length);
         if (!entry) {
-            entry = DART_NEW(arena, word, 1);
+            entry = dart_arena_alloc(arena, sizeof *entry + length);
             if (!entry) return DART_MEMORY;
-            *entry = (word){.text = token, .size = length};
+            *entry = (word){.text = memcpy(entry + 1, token, length), .size = length};
             if (!add(table, entry)) return dart_fail(DART_MEMORY, "out of memory: counting words");
         }
         entry->count += weight;
     }
+}
+
+static dart_status count_bytes(const dart_text *text, uint64_t *count)
+{
+    dart_status status = DART_OK;
+    dart_reader r;
+    DART_TRY(dart_reader_open(text, &r));
+    for (;;) {
+        DART_GOTO(dart_reader_fill(&r, 1));
+        if (r.at == r.size) break;
+        for (; r.at < r.size; r.at++) count[(unsigned char)r.data[r.at]]++;
+    }
+done:
+    dart_reader_close(&r);
+    return status;
 }
 
 dart_status dart_vocab_count(dart_level level, bool punctuation, uint32_t limit, uint32_t texts,
@@ -224,18 +283,18 @@ dart_status dart_vocab_count(dart_level level, bool punctuation, uint32_t limit,
     *out = (dart_vocab){0};
     if (level == DART_LEVEL_BYTE) {
         DART_TRY(dart_vocab_from(level, false, 256, NULL, out));
-        for (size_t i = 0; i < text[0].size; i++) out->count[(unsigned char)text[0].data[i]]++;
-        return DART_OK;
+        status = count_bytes(&text[0], out->count);
+        if (status != DART_OK) dart_vocab_free(out);
+        return status;
     }
     /* Words are counted in the training text alone; characters of the other splits are known too,
      * with count 0. */
     for (uint32_t i = 0; i < (level == DART_LEVEL_WORD ? 1 : texts); i++) {
-        cutter c = {.level = level,
-            .punctuation = punctuation,
-            .text = text[i].data,
-            .size = text[i].size,
-            .what = text[i].what};
-        DART_GOTO(count_text(c, i == 0, &arena, &table));
+        cutter c;
+        DART_GOTO(cutter_open(level, punctuation, &text[i], &c));
+        status = count_text(&c, i == 0, &arena, &table);
+        dart_reader_close(&c.in);
+        if (status != DART_OK) goto done;
     }
     word unknown = {.text = "<unk>", .size = 5};
     if (level == DART_LEVEL_WORD && !find(table, "<unk>", 5) && !add(&table, &unknown)) {
@@ -291,19 +350,13 @@ done:
     return status;
 }
 
-dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
-    const char *what, int32_t **out_ids, uint64_t *out_count)
+dart_status dart_vocab_stream(const dart_vocab *vocab, const dart_text *text, const dart_sink *sink)
 {
     dart_status status = DART_OK;
-    int32_t *ids = NULL;
-    size_t capacity = 0, used = 0;
-    cutter c = {.level = vocab->level,
-        .punctuation = vocab->punctuation,
-        .text = text,
-        .size = size,
-        .what = what};
-    *out_ids = NULL;
-    *out_count = 0;
+    int32_t ids[IDS];
+    size_t used = 0;
+    cutter c;
+    DART_TRY(cutter_open(vocab->level, vocab->punctuation, text, &c));
     for (;;) {
         const char *token;
         size_t length;
@@ -317,19 +370,52 @@ dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t 
             id = entry ? entry->id : vocab->unknown;
         }
         if (id == UINT32_MAX) {
+            uint64_t byte, line;
+            dart_reader_place(&c.in, c.in.at - length, &byte, &line);
             status = dart_fail(DART_INPUT,
-                "%s: '%.*s' (byte %zu) is not in the vocabulary of %u entries, which has no <unk>",
-                what, (int)length, token, c.at - length, vocab->size);
+                "%s: '%.*s' (byte %" PRIu64 ", line %" PRIu64
+                ") is not in the vocabulary of %u entries, which has no <unk>",
+                text->what, (int)length, token, byte, line + 1, vocab->size);
             goto done;
         }
-        DART_GOTO(dart_grow((void **)&ids, &capacity, used + 1, sizeof *ids));
         ids[used++] = (int32_t)id;
+        if (used == IDS) {
+            DART_GOTO(sink->take(sink->user, ids, used));
+            used = 0;
+        }
     }
-    *out_ids = ids;
-    *out_count = used;
-    ids = NULL;
+    if (used) status = sink->take(sink->user, ids, used);
 done:
-    free(ids);
+    dart_reader_close(&c.in);
+    return status;
+}
+
+typedef struct id_list {
+    int32_t *ids;
+    size_t capacity, used;
+} id_list;
+
+static dart_status append(void *user, const int32_t *ids, size_t count)
+{
+    id_list *list = user;
+    DART_TRY(dart_grow((void **)&list->ids, &list->capacity, list->used + count, sizeof *ids));
+    memcpy(list->ids + list->used, ids, count * sizeof *ids);
+    list->used += count;
+    return DART_OK;
+}
+
+dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
+    const char *what, int32_t **out_ids, uint64_t *out_count)
+{
+    id_list list = {0};
+    const dart_text given = {.data = text, .size = size, .what = what};
+    dart_status status = dart_vocab_stream(vocab, &given, &(dart_sink){append, &list});
+    if (status != DART_OK) {
+        free(list.ids);
+        list = (id_list){0};
+    }
+    *out_ids = list.ids;
+    *out_count = list.used;
     return status;
 }
 

@@ -1,17 +1,21 @@
-/* Counting a vocabulary; private to this room. */
+/* Counting a vocabulary and encoding text block by block; private to this room. */
 #ifndef DART_VOCAB_H
 #define DART_VOCAB_H
 
 #include "data.h"
-
-typedef struct dart_text {
-    const char *data; /* borrowed */
-    size_t size;
-    const char *what; /* names it in sentences */
-} dart_text;
+#include "reader.h"
 
 /* text[0] is the training split. limit: 0 for none. */
 DART_NODISCARD dart_status dart_vocab_count(dart_level level, bool punctuation, uint32_t limit,
     uint32_t texts, const dart_text *text, dart_vocab *out);
+
+/* Takes the ids of a text in order, some at a time. */
+typedef struct dart_sink {
+    dart_status (*take)(void *user, const int32_t *ids, size_t count);
+    void *user;
+} dart_sink;
+/* As dart_vocab_encode, for a text that need not be in memory. */
+DART_NODISCARD dart_status dart_vocab_stream(
+    const dart_vocab *vocab, const dart_text *text, const dart_sink *sink);
 
 #endif

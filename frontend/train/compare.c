@@ -43,9 +43,7 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_recipe_expand(run->recipe));
     dart_recipe_settings(run->recipe, &run->set);
     run->corpus = corpus;
-    DART_TRY(dart_stream_new(corpus->tokens[DART_TRAIN], corpus->count[DART_TRAIN], true,
-        corpus->vocab.size, corpus->vocab.start, (uint32_t)run->set.batch_size,
-        (uint32_t)run->set.context, (uint64_t)run->set.seed, &run->train));
+    DART_TRY(dart_stream_for(&run->set, corpus, DART_TRAIN, &run->train));
     DART_TRY(dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages));
     DART_TRY(dart_device_for(&run->set, &run->device));
     DART_TRY(dart_run_model(run, NULL));

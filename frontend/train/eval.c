@@ -7,11 +7,9 @@
 static dart_status evaluate(
     dart_run *run, uint32_t split, double *nll, double *ppl, uint64_t *tokens)
 {
-    const dart_corpus *c = run->corpus;
     dart_stream stream;
     double sum;
-    DART_TRY(dart_stream_new(c->tokens[split], c->count[split], false, c->vocab.size,
-        c->vocab.start, (uint32_t)run->set.batch_size, (uint32_t)run->set.context, 0, &stream));
+    DART_TRY(dart_stream_for(&run->set, run->corpus, (int)split, &stream));
     dart_status status = dart_session_eval(run->session, &stream, &sum, tokens);
     dart_stream_free(&stream);
     *nll = sum / (double)*tokens;
@@ -35,6 +33,7 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     dart_recipe_settings(run.recipe, &run.set);
     DART_GOTO(dart_vocab_load(&checkpoint, &vocab));
     DART_GOTO(dart_corpus_for(&run.set, &vocab, &corpus));
+    if (corpus.note[0]) dart_run_note(&run, "%s", corpus.note);
     DART_GOTO(dart_device_for(&run.set, &run.device));
     DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
     DART_GOTO(dart_session_options_from(&run.set, vocab.size, &options));
@@ -46,6 +45,7 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     DART_GOTO(evaluate(&run, DART_VALID, &out->valid_nll, &out->valid_ppl, &out->valid_tokens));
     DART_GOTO(evaluate(&run, DART_TEST, &out->test_nll, &out->test_ppl, &out->test_tokens));
     clock_gettime(CLOCK_MONOTONIC, &end);
+    dart_protocol_for(&run.set, &corpus, &out->protocol);
     out->seconds =
         (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
 done:;

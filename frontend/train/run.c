@@ -27,7 +27,31 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
     static const char *const levels[] = {"auto", "word", "char", "byte"};
     for (int i = 0; i < 4; i++)
         if (!strcmp(set->level, levels[i])) options.level = (dart_level)i;
+    if (!strcmp(set->token_file, "true")) options.token_file = DART_TOKEN_FILE_ALWAYS;
+    if (!strcmp(set->token_file, "false")) options.token_file = DART_TOKEN_FILE_NEVER;
     return dart_corpus_open(&options, out);
+}
+
+dart_status dart_stream_for(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out)
+{
+    return dart_stream_open(corpus, split,
+        &(dart_stream_options){.training = split == DART_TRAIN,
+            .batch = (uint32_t)set->batch_size,
+            .time = (uint32_t)set->context,
+            .stride = (uint32_t)set->eval_stride,
+            .seed = (uint64_t)set->seed},
+        out);
+}
+
+void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart_protocol *out)
+{
+    *out = (dart_protocol){.unit = dart_level_unit(corpus->vocab.level),
+        .context = (uint32_t)set->context,
+        .stride = (uint32_t)(set->eval_stride ? set->eval_stride : set->context),
+        .valid_tokens = corpus->count[DART_VALID],
+        .test_tokens = corpus->count[DART_TEST]};
+    snprintf(out->data, sizeof out->data, "%s", corpus->source);
 }
 
 dart_status dart_step_check(

@@ -103,6 +103,10 @@ bool dart_run_spectra_due(const dart_run *run, uint64_t total);
 /* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
 DART_NODISCARD dart_status dart_corpus_for(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+/* The stream of a split: training windows, or evaluation windows with the recipe's stride. */
+DART_NODISCARD dart_status dart_stream_for(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);
+void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart_protocol *out);
 /* schedule.c: learning rate of step `at` of a stage. */
 double dart_stage_lr(const dart_stage *stage, uint64_t at);
 /* lambda of step `at`: with rise W, t = (at + 1) / W < 1: linear lambda t, exponential

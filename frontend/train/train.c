@@ -343,9 +343,7 @@ done:
 static dart_hash corpus_hash(const dart_corpus *corpus)
 {
     char text[(DART_SPLITS + 1) * 33] = "";
-    for (int i = 0; i < DART_SPLITS; i++)
-        strcat(text,
-            dart_hash_bytes(corpus->tokens[i], corpus->count[i] * sizeof *corpus->tokens[i]).text);
+    for (int i = 0; i < DART_SPLITS; i++) strcat(text, corpus->hash[i]);
     for (uint32_t i = 0; i < corpus->vocab.size; i++) {
         if (!corpus->vocab.text[i]) break;
         char chained[33 + 256];
@@ -358,12 +356,9 @@ static dart_hash corpus_hash(const dart_corpus *corpus)
 
 static dart_status open_streams(dart_run *run)
 {
-    const dart_corpus *c = run->corpus;
     dart_stream *stream[DART_SPLITS] = {&run->train, &run->valid, &run->test};
     for (int i = 0; i < DART_SPLITS; i++)
-        DART_TRY(dart_stream_new(c->tokens[i], c->count[i], i == DART_TRAIN, c->vocab.size,
-            c->vocab.start, (uint32_t)run->set.batch_size, (uint32_t)run->set.context,
-            (uint64_t)run->set.seed, stream[i]));
+        DART_TRY(dart_stream_for(&run->set, run->corpus, i, stream[i]));
     return dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages);
 }
 
@@ -461,6 +456,8 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     DART_GOTO(prepare_dir(given, &recipe, dir));
     dart_recipe_settings(recipe, &set);
     if (set.resume) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    if (corpus.note[0] && hooks && hooks->note) hooks->note(hooks->user, corpus.note);
+    dart_protocol_for(&set, &corpus, &out->protocol);
     DART_GOTO(dart_device_for(&set, &device));
     DART_GOTO(subfolder(path, dir, "recipe.yaml"));
     DART_GOTO(dart_recipe_save(recipe, path));

@@ -1,0 +1,23 @@
+/* The three splits of a corpus as byte ranges of files; private to this room. */
+#ifndef DART_TEXT_H
+#define DART_TEXT_H
+
+#include "vocab.h"
+#include <limits.h>
+
+typedef struct dart_splits {
+    dart_text text[DART_SPLITS];
+    char path[DART_SPLITS][PATH_MAX]; /* what text[].what points at */
+    char name[64];                    /* short, for file names and sentences */
+    char source[512];
+    uint64_t bytes;               /* of all splits, unpacked */
+    uint64_t tokens[DART_SPLITS]; /* known counts, 0: not known */
+    dart_level level;             /* never AUTO */
+    bool punctuation;
+} dart_splits;
+
+/* Finds the text that options name, cuts it and settles the level. INPUT: not here, not the
+ * original, empty, binary. `out` must stay where it is. */
+DART_NODISCARD dart_status dart_splits_find(const dart_corpus_options *options, dart_splits *out);
+
+#endif

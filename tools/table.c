@@ -120,12 +120,12 @@ void cli_protocol(const dart_protocol *p, FILE *out)
     cli_count(valid, p->valid_tokens);
     cli_count(test, p->test_tokens);
     fprintf(out,
-        "perplexity a %s over %s; each token scored once (valid %s, test %s), windows of %u, ",
+        "perplexity per %s over %s; each token scored once (valid %s, test %s), windows of %u, ",
         p->unit, p->data, valid, test, p->context);
     if (p->stride == p->context)
         fprintf(out, "no overlap: 1 to %u tokens before each\n", p->context);
     else
-        fprintf(out, "stride %u: %u to %u tokens before each but the first\n", p->stride,
+        fprintf(out, "stride %u: %u to %u tokens before each (fewer at the start)\n", p->stride,
             p->context - p->stride + 1, p->context);
 }
 

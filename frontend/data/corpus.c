@@ -142,9 +142,10 @@ static dart_status check_counts(const dart_splits *s, const dart_corpus *c)
     for (int i = 0; i < DART_SPLITS; i++) {
         if (c->count[i] < 2)
             return dart_fail(DART_INPUT,
-                "%s: the %s split is empty (%" PRIu64 " bytes, %" PRIu64
+                "%s: the %s split %s (%" PRIu64 " bytes, %" PRIu64
                 " tokens, at least 2 are needed); %s",
-                s->text[i].what, split_name[i], s->text[i].size, c->count[i],
+                s->text[i].what, split_name[i], c->count[i] ? "has too little text" : "is empty",
+                s->text[i].size, c->count[i],
                 s->text[0].what == s->text[2].what ? "use more text" : "put text into that file");
         if (s->tokens[i] && c->count[i] != s->tokens[i])
             return dart_fail(DART_INPUT,

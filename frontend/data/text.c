@@ -105,18 +105,19 @@ static bool find_folder(const dataset *set, char out[PATH_MAX])
 static dart_status whole_file(dart_splits *s, int split, uint64_t *out_bytes)
 {
     struct stat info;
-    uint64_t lines;
+    uint64_t lines, bytes = 0;
     dart_text *text = &s->text[split];
     size_t n = strlen(s->path[split]);
     *text = (dart_text){.size = UINT64_MAX, .what = s->path[split]};
     /* Only unpacking tells how long packed text is; and what cannot be opened says why. */
     if (stat(s->path[split], &info) || !S_ISREG(info.st_mode) ||
         (n > 3 && !strcmp(s->path[split] + n - 3, ".gz")))
-        DART_TRY(dart_text_scan(text, UINT64_MAX, UINT64_MAX, &lines, &text->size));
+        DART_TRY(dart_text_scan(text, UINT64_MAX, UINT64_MAX, &lines, &bytes));
     else
-        text->size = (uint64_t)info.st_size;
-    s->bytes += text->size;
-    *out_bytes = text->size;
+        bytes = (uint64_t)info.st_size;
+    text->size = bytes;
+    s->bytes += bytes;
+    *out_bytes = bytes;
     return DART_OK;
 }
 

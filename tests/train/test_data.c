@@ -142,7 +142,9 @@ static void test_bad_input(void **state)
         {"a\xff\n", 3, DART_LEVEL_CHAR, "not UTF-8"},
         {"\xc0\x80", 2, DART_LEVEL_CHAR, "not UTF-8"},
         {"\xed\xa0\x80", 3, DART_LEVEL_CHAR, "not UTF-8"},
-        {"a", 1, DART_LEVEL_BYTE, "no text"},
+        {"a", 1, DART_LEVEL_BYTE, "split is empty"},
+        {"a\0b c\n", 6, DART_LEVEL_AUTO, "binary file"},
+        {"one\ntwo a\xe4 b\n", 14, DART_LEVEL_WORD, "line 2, byte 9: this is not UTF-8"},
     };
     dart_corpus c;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

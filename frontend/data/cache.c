@@ -21,7 +21,7 @@ typedef struct header {
     char magic[8];
     uint32_t order, version;
     uint64_t size; /* of the file */
-    dart_cache_key key;
+    dart_tokens_key key;
     uint64_t at[DART_SPLITS], count[DART_SPLITS];
     char hash[DART_SPLITS][33];
     uint64_t vocab_at, vocab_bytes;
@@ -85,7 +85,7 @@ done:
     return status;
 }
 
-dart_status dart_cache_sources(const dart_splits *splits, char out[33])
+dart_status dart_tokens_sources(const dart_splits *splits, char out[33])
 {
     dart_status status = DART_OK;
     char all[DART_SPLITS][33] = {{0}};
@@ -105,8 +105,8 @@ dart_status dart_cache_sources(const dart_splits *splits, char out[33])
     return DART_OK;
 }
 
-dart_status dart_cache_name(const dart_splits *splits, uint32_t limit, const dart_vocab *vocab,
-    dart_cache_key *out, char out_path[PATH_MAX])
+dart_status dart_tokens_name(const dart_splits *splits, uint32_t limit, const dart_vocab *vocab,
+    dart_tokens_key *out, char out_path[PATH_MAX])
 {
     char folder[PATH_MAX - 160], number[96];
     XXH3_state_t *state = XXH3_createState();
@@ -133,7 +133,7 @@ dart_status dart_cache_name(const dart_splits *splits, uint32_t limit, const dar
 }
 
 /* Why the header cannot be used; NULL if it can. */
-static const char *header_fault(const header *h, const dart_cache_key *key, uint64_t size)
+static const char *header_fault(const header *h, const dart_tokens_key *key, uint64_t size)
 {
     char own[33];
     if (memcmp(h->magic, MAGIC, sizeof MAGIC)) return "it is not a token file";
@@ -201,8 +201,8 @@ static dart_status check_body(
     return status;
 }
 
-dart_status dart_cache_open(
-    const char *path, const dart_cache_key *key, dart_corpus *out, bool *out_found, char why[128])
+dart_status dart_tokens_open(
+    const char *path, const dart_tokens_key *key, dart_corpus *out, bool *out_found, char why[128])
 {
     dart_status status = DART_OK;
     struct stat info;
@@ -319,8 +319,8 @@ static dart_status write_body(
     return DART_OK;
 }
 
-dart_status dart_cache_write(
-    const char *path, const dart_cache_key *key, const dart_splits *splits, const dart_vocab *vocab)
+dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
+    const dart_splits *splits, const dart_vocab *vocab)
 {
     dart_status status = DART_OK;
     char folder[PATH_MAX], aside[PATH_MAX];

@@ -94,15 +94,15 @@ static double now(void)
 
 /* The vocabulary stays in out->vocab when only the file could not be written. */
 static dart_status build_file(const dart_splits *s, const dart_vocab *given, uint32_t limit,
-    const char *path, const dart_cache_key *key, const char *why, dart_corpus *out)
+    const char *path, const dart_tokens_key *key, const char *why, dart_corpus *out)
 {
     bool found;
     char again[128];
     double begin = now();
     DART_TRY(make_vocab(s, given, limit, &out->vocab));
-    DART_TRY(dart_cache_write(path, key, s, &out->vocab));
+    DART_TRY(dart_tokens_write(path, key, s, &out->vocab));
     dart_vocab_free(&out->vocab);
-    DART_TRY(dart_cache_open(path, key, out, &found, again));
+    DART_TRY(dart_tokens_open(path, key, out, &found, again));
     if (!found)
         return dart_fail(DART_IO,
             "the token file %s cannot be read back (%s); check the disk, or set XDG_CACHE_HOME "
@@ -119,17 +119,17 @@ static dart_status build_file(const dart_splits *s, const dart_vocab *given, uin
 static dart_status open_streamed(
     const dart_splits *s, const dart_vocab *given, uint32_t limit, dart_corpus *out)
 {
-    dart_cache_key key;
+    dart_tokens_key key;
     char path[PATH_MAX], why[128] = "";
     bool found;
-    DART_TRY(dart_cache_sources(s, key.sources));
-    DART_TRY(dart_cache_name(s, limit, NULL, &key, path));
-    DART_TRY(dart_cache_open(path, &key, out, &found, why));
+    DART_TRY(dart_tokens_sources(s, key.sources));
+    DART_TRY(dart_tokens_name(s, limit, NULL, &key, path));
+    DART_TRY(dart_tokens_open(path, &key, out, &found, why));
     if (found && (!given || same_vocab(given, &out->vocab))) return DART_OK;
     if (given) { /* not the vocabulary that this text gives by itself: a file of its own */
         drop(out);
-        DART_TRY(dart_cache_name(s, 0, given, &key, path));
-        DART_TRY(dart_cache_open(path, &key, out, &found, why));
+        DART_TRY(dart_tokens_name(s, 0, given, &key, path));
+        DART_TRY(dart_tokens_open(path, &key, out, &found, why));
         if (found) return DART_OK;
     }
     return build_file(s, given, limit, path, &key, why, out);

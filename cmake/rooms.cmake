@@ -21,4 +21,4 @@ dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
 dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
 dart_room(train frontend/train INCLUDES frontend frontend/nn frontend/methods frontend/reg frontend/select
   frontend/optim frontend/data frontend/io frontend/ir backend backend/suite shaders
-  LINK PkgConfig::JANSSON PkgConfig::YAML PkgConfig::XXHASH PkgConfig::ZLIB)
+  LINK PkgConfig::JANSSON PkgConfig::YAML PkgConfig::XXHASH PkgConfig::ZLIB PkgConfig::PCRE2 PkgConfig::UTF8PROC)

@@ -129,6 +129,24 @@ typedef struct dart_generate_options {
 DART_NODISCARD dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
     const dart_generate_options *options, FILE *out);
 
+/* ---- translation ---- */
+enum { DART_BLEU_ORDERS = 4 };
+typedef struct dart_bleu_options {
+    bool lowercase;
+    bool raw; /* words are what stands between white space; false: tokenizer 13a */
+} dart_bleu_options;
+typedef struct dart_bleu {
+    double score, precision[DART_BLEU_ORDERS], brevity; /* score and precisions out of 100 */
+    uint64_t correct[DART_BLEU_ORDERS], total[DART_BLEU_ORDERS];
+    uint64_t hypothesis_words, reference_words, sentences;
+    uint32_t references;
+    char signature[128]; /* how it was counted, in sacreBLEU's words */
+} dart_bleu;
+/* Corpus BLEU of a file with one sentence a line against one or several reference files; the
+ * figure sacreBLEU gives. INPUT: line counts that differ, bytes that are not UTF-8, no lines. */
+DART_NODISCARD dart_status dart_bleu_files(const char *hypothesis, const char *const *references,
+    uint32_t count, const dart_bleu_options *options, dart_bleu *out);
+
 /* what: "graph", "plan", "memory", "ranks", "paths"; model_path may be NULL (then the recipe's
  * fresh model). */
 DART_NODISCARD dart_status dart_inspect(

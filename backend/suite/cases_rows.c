@@ -99,11 +99,13 @@ static const uint32_t vocabularies[] = {1, 3, 31, 33, 257, 2003};
 
 void suite_cases_cross_entropy(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * 6 * 2; i++) {
-        uint32_t rows = suite_sizes[i / 2 % 5], valid = vocabularies[i / 10];
-        uint32_t cols = valid + (i & 1 ? 13 : 0);
+    for (uint32_t i = 0; i < 5 * 6 * 3; i++) {
+        uint32_t rows = suite_sizes[i / 3 % 5], valid = vocabularies[i / 15];
+        uint32_t cols = valid + (i % 3 == 1 ? 13 : 0);
         cross_entropy_params p = {.rows = rows, .cols = cols, .valid = valid};
-        suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u", rows, valid, cols);
+        if (i % 3 == 2) p.smoothing = rows & 1 ? 0.1f : 0.5f;
+        suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g", rows,
+            valid, cols, (double)p.smoothing);
         suite_normal(s, (uint64_t)rows * cols, 1, 4);
         make_labels(s, suite_integers(s, rows), rows, cols, valid);
         suite_output(s, 2 * (uint64_t)rows);
@@ -113,13 +115,14 @@ void suite_cases_cross_entropy(suite *s)
 
 void suite_cases_cross_entropy_dx(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * 6 * 4; i++) {
-        uint32_t rows = suite_sizes[i / 4 % 5], valid = vocabularies[i / 20];
+    for (uint32_t i = 0; i < 5 * 6 * 6; i++) {
+        uint32_t rows = suite_sizes[i / 6 % 5], valid = vocabularies[i / 30];
         uint32_t cols = valid + (i & 1 ? 13 : 0);
         bool in_place = i & 2;
         cross_entropy_dx_params p = {.rows = rows, .cols = cols, .valid = valid, .scale = 0.01f};
-        suite_case(s, DART_K_cross_entropy_dx, &p, SUITE_GRADIENT, "%u x %u of %u%s", rows, valid,
-            cols, in_place ? ", in place" : "");
+        if (i % 6 >= 4) p.smoothing = rows & 1 ? 0.1f : 0.5f;
+        suite_case(s, DART_K_cross_entropy_dx, &p, SUITE_GRADIENT, "%u x %u of %u, smoothing %g%s",
+            rows, valid, cols, (double)p.smoothing, in_place ? ", in place" : "");
         const float *x = suite_normal(s, (uint64_t)rows * cols, 1, 3);
         float *stats = suite_normal(s, 2 * (uint64_t)rows, 0, 1);
         for (uint32_t r = 0; r < rows; r++) {

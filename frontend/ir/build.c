@@ -258,6 +258,32 @@ dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node s
                                      .f = {scale}});
 }
 
+dart_node dart_cross_entropy_smoothed(
+    dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid, double smoothing)
+{
+    if (smoothing == 0) return dart_cross_entropy(graph, logits, labels, valid);
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_cross_entropy,
+                                     .inputs = 2,
+                                     .in = {logits, labels},
+                                     .ints = 1,
+                                     .i = {valid},
+                                     .floats = 1,
+                                     .f = {smoothing}});
+}
+
+dart_node dart_cross_entropy_smoothed_dx(dart_graph *graph, dart_node logits, dart_node stats,
+    dart_node labels, uint32_t valid, double scale, double smoothing)
+{
+    if (smoothing == 0) return dart_cross_entropy_dx(graph, logits, stats, labels, valid, scale);
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_cross_entropy_dx,
+                                     .inputs = 3,
+                                     .in = {logits, stats, labels},
+                                     .ints = 1,
+                                     .i = {valid},
+                                     .floats = 2,
+                                     .f = {scale, smoothing}});
+}
+
 dart_node dart_with_grad(
     dart_graph *graph, dart_node loss, uint32_t n, const dart_node *x, const dart_node *grads)
 {

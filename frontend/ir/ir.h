@@ -167,6 +167,13 @@ dart_node dart_noise(dart_graph *graph, dart_node iscal, uint32_t words, uint32_
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);
 dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node stats,
     dart_node labels, uint32_t valid, double scale);
+/* The same with label smoothing s in [0, 1) (Szegedy et al. 2016): the target is 1 - s on the label
+ * plus s spread evenly over all `valid` classes, the label among them, as PyTorch has it. The
+ * second column of stats is (1-s) nll + s mean_j(-log p_j). With 0 the node is the plain one. */
+dart_node dart_cross_entropy_smoothed(
+    dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid, double smoothing);
+dart_node dart_cross_entropy_smoothed_dx(dart_graph *graph, dart_node logits, dart_node stats,
+    dart_node labels, uint32_t valid, double scale, double smoothing);
 /* value of `loss` (scalar) with gradients given by hand: d loss / d x_i = grads_i. The chunked head
  * uses it so that each chunk's logits die before the next chunk's are made. */
 dart_node dart_with_grad(

@@ -401,7 +401,7 @@ static dart_status lower_cross_entropy(
     dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     const dart_shape *x = in_shape(low, info, 0);
-    cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0]};
+    cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0], (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
     return emit(low, DART_K_cross_entropy, node, 0, 3,
         (dart_value[]){in(low, info, 0), in(low, info, 1), low->value[node]}, &p);
@@ -411,8 +411,8 @@ static dart_status lower_cross_entropy_dx(
     dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     dart_value x = in(low, info, 0);
-    cross_entropy_dx_params p = {
-        info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0], (float)info->f[0]};
+    cross_entropy_dx_params p = {info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0],
+        (float)info->f[0], (float)info->f[1]};
     DART_TRY(output(low, node, info->in[0]));
     dart_launch *launch = dart_emit(low, DART_K_cross_entropy_dx, node, 4,
         (dart_value[]){x, in(low, info, 1), in(low, info, 2), low->value[node]}, &p);

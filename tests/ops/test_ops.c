@@ -460,14 +460,16 @@ static double label_value(builder *b, uint64_t i)
 
 static dart_node case_cross_entropy(builder *b, uint32_t v)
 {
-    if (v >= SIZES - 1) return 0;
+    static const double smoothings[] = {0, 0.1, 0.9};
+    if (v >= 3 * (SIZES - 1)) return 0;
     b->tolerance = 1e-9;
-    uint32_t cols = sizes[1 + v], rows = 5;
+    uint32_t cols = sizes[1 + v % (SIZES - 1)], rows = 5;
+    double smoothing = smoothings[v / (SIZES - 1)];
     dart_node x = param(b, DART_SHAPE(rows, cols));
     dart_node labels = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(rows), label_value);
     uint32_t valid = cols > 3 ? cols - 2 : cols; /* the last columns are padding */
-    dart_node stats = dart_cross_entropy(b->g, x, labels, valid);
-    dart_node dx = dart_cross_entropy_dx(b->g, x, stats, labels, valid, 1);
+    dart_node stats = dart_cross_entropy_smoothed(b->g, x, labels, valid, smoothing);
+    dart_node dx = dart_cross_entropy_smoothed_dx(b->g, x, stats, labels, valid, 1, smoothing);
     dart_node pick = dart_contract2(b->g, "rk,k->", stats,
         dart_reshape(b->g,
             dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_unslice,
@@ -481,14 +483,15 @@ static dart_node case_cross_entropy(builder *b, uint32_t v)
 
 static dart_node case_cross_entropy_dx(builder *b, uint32_t v)
 {
-    if (v >= SIZES - 1) return 0;
+    if (v >= 2 * (SIZES - 1)) return 0;
     b->no_gradient = true;
     b->tolerance = 1e-9;
-    uint32_t cols = sizes[1 + v], rows = 5;
+    uint32_t cols = sizes[1 + v % (SIZES - 1)], rows = 5;
+    double smoothing = v < SIZES - 1 ? 0 : 0.2;
     dart_node x = param(b, DART_SHAPE(rows, cols));
     dart_node labels = leaf(b, DART_REGION_INPUT, DART_I32, DART_SHAPE(rows), label_value);
     dart_node stats = dart_cross_entropy(b->g, x, labels, cols);
-    return dart_cross_entropy_dx(b->g, x, stats, labels, cols, 0.125);
+    return dart_cross_entropy_smoothed_dx(b->g, x, stats, labels, cols, 0.125, smoothing);
 }
 
 static dart_node case_with_grad(builder *b, uint32_t v)

@@ -48,6 +48,10 @@ void dart_parallel_free(dart_parallel *corpus); /* zeroes it */
 /* Ids of one sentence, without <bos> and <eos>; *out_ids is malloc'ed. */
 DART_NODISCARD dart_status dart_sentence_encode(const dart_vocab *vocab, const char *text,
     size_t size, const char *what, int32_t **out_ids, uint64_t *out_count);
+/* The text of words that stand one space apart, as a person would write it: subwords (`@@ `) are
+ * joined, Moses' escapes undone, marks moved to their words. marks_cut: every mark is a word
+ * (vocab.punctuation). *out is malloc'ed. */
+DART_NODISCARD dart_status dart_detokenize(const char *words, bool marks_cut, char **out);
 /* The canonical name of a parallel data set, NULL if it is not a known one; and by index, NULL past
  * the end. */
 const char *dart_parallel_name(const char *name);

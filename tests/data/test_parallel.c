@@ -340,6 +340,29 @@ static void test_multi30k(void **state)
     print_message("Multi30k: counts as its authors state them\n");
 }
 
+static void test_detokenize(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words, *text;
+        bool cut;
+    } cases[] = {{"a man , in a hat .", "a man, in a hat.", false},
+        {"he said : &quot; no &quot; ( twice ) !", "he said: \"no\" (twice)!", false},
+        {"the dog &apos;s ball is n't here", "the dog's ball isn't here", false},
+        {"un@@ believ@@ able , is@@ n't it ?", "unbelievable, isn't it?", false},
+        {"a well @-@ known R &amp; D", "a well-known R & D", false},
+        {"ein Fluß ##AT##-##AT## Schiff", "ein Fluß-Schiff", false},
+        {"a t - shirt and the dog ' s ball", "a t-shirt and the dog's ball", true},
+        {"one - two", "one - two", false}, {"5 % of $ 3", "5% of $3", false}, {"", "", false},
+        {"&amp;quot; stays", "&quot; stays", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text;
+        assert_int_equal(dart_detokenize(cases[i].words, cases[i].cut, &text), DART_OK);
+        assert_string_equal(text, cases[i].text);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_training_batches),
         cmocka_unit_test(test_evaluation_batches),
         cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_detokenize),
         cmocka_unit_test(test_multi30k),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

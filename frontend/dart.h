@@ -153,15 +153,17 @@ DART_NODISCARD dart_status dart_inspect(
     const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
 
 typedef struct dart_bench_options {
-    const char *devices; /* comma list of ids, or "all" */
-    const char *tests;   /* comma list of step, gemm, infer */
-    const char *format;  /* "md" or "json" */
+    const char *devices;    /* comma list of ids, or "all" */
+    const char *tests;      /* comma list of step, gemm, eval, infer */
+    const char *format;     /* "md", "json" or "csv" */
+    const char *model_path; /* NULL or "": random weights of the recipe; else a run or checkpoint */
     uint32_t repeats;
+    uint32_t prompt, tokens; /* infer: tokens read, tokens made; 0: 512 and 128, or the context */
     bool reference; /* measure cpu too, to compare the results with it, where it is not among the
                        devices */
-    bool profile;   /* step and infer: also the time of each kernel, launch by launch */
+    bool profile;   /* step and eval: also the time of each kernel, launch by launch */
 } dart_bench_options;
-/* step and infer run the recipe's model on random tokens; its vocab_size 0 means 10,000. */
+/* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000. */
 DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 

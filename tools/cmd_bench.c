@@ -3,22 +3,33 @@
 
 static const dart_option options[] = {
     {"device", "devices", "string", "all", "", "comma list (cpu,vulkan:0,...) or all"},
-    {"test", "tests", "string", "step,gemm,infer", "", "comma list of step, gemm, infer"},
+    {"test", "tests", "string", "step,gemm,infer", "",
+        "comma list of step, gemm, eval (forward pass), infer (prompt and single tokens)"},
     {"repeats", "", "int", "5", "", "measured runs after the warm-up (-r)"},
-    {"format", "", "md|json", "md", "", "output"},
+    {"model_path", "model", "string", "", "",
+        "step, eval, infer: a trained run or checkpoint; else random weights"},
+    {"prompt", "", "int", "512", "", "infer: tokens of the prompt, at most the context (-p)"},
+    {"tokens", "n,n_gen", "int", "128", "",
+        "infer: tokens made one by one, at most the context (-n)"},
+    {"format", "", "md|json|csv", "md", "", "output"},
     {"reference", "", "bool", "true", "",
         "compare with cpu also where it is not among the devices"},
-    {"profile", "", "bool", "false", "", "step and infer: also the time of each kernel"},
+    {"profile", "", "bool", "false", "", "step and eval: also the time of each kernel"},
     {NULL},
 };
 
 static dart_status run(cli_call *cli)
 {
-    uint64_t repeats;
+    uint64_t repeats, prompt, tokens;
     DART_TRY(cli_uint(cli, "repeats", 1, 1000, &repeats));
+    DART_TRY(cli_uint(cli, "prompt", 1, 1000000, &prompt));
+    DART_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
     dart_bench_options how = {.devices = cli_text(cli, "device"),
         .tests = cli_text(cli, "test"),
         .format = cli_text(cli, "format"),
+        .model_path = cli_text(cli, "model_path"),
+        .prompt = (uint32_t)prompt,
+        .tokens = (uint32_t)tokens,
         .repeats = (uint32_t)repeats,
         .reference = cli_flag(cli, "reference"),
         .profile = cli_flag(cli, "profile")};

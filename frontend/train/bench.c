@@ -113,7 +113,8 @@ static dart_status run_test(const char *test, const dart_recipe *recipe,
     bench_rows *rows)
 {
     if (strcmp(test, "gemm") == 0) return bench_gemm(device, options->repeats, reference, rows);
-    return bench_model(recipe, options, device, strcmp(test, "infer") == 0, reference, rows);
+    if (strcmp(test, "infer") == 0) return bench_infer(recipe, options, device, reference, rows);
+    return bench_model(recipe, options, device, strcmp(test, "eval") == 0, reference, rows);
 }
 
 /* One test on all devices; cpu first, as the others are compared with it. What fails on one device
@@ -133,20 +134,25 @@ static dart_status run_devices(const char *test, const dart_recipe *recipe,
             bool is_cpu = strcmp(id, "cpu") == 0;
             if (is_cpu != (pass == 0) || (extra && (had_cpu || !options->reference))) continue;
             had_cpu = had_cpu || is_cpu;
-            uint32_t first = rows->count;
+            uint32_t first = rows->count, first_infer = rows->infers;
             dart_device *device = NULL;
             DART_GOTO(dart_device_open(id, limits, &device));
             status = run_test(test, recipe, options, device, &reference, rows);
             dart_device_close(device);
             if (status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED)
                 goto done;
-            if (status != DART_OK) {
+            if (status != DART_OK && rows->infers > first_infer) {
+                status = DART_OK; /* the note is in the test's own row */
+            } else if (status != DART_OK) {
                 bench_row *row = rows->count > first ? &rows->row[rows->count - 1]
                                                      : bench_row_new(rows, test, "", id);
                 if (row) snprintf(row->note, sizeof row->note, "%s", dart_error_text());
                 status = DART_OK;
             }
-            if (extra) rows->count = first; /* measured only to compare with */
+            if (extra) { /* measured only to compare with */
+                rows->count = first;
+                rows->infers = first_infer;
+            }
         }
     }
 done:
@@ -166,6 +172,7 @@ static void cell(FILE *out, double value, const char *format)
 
 static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
 {
+    if (!rows->count) return;
     fprintf(out,
         "| test | what | device | tokens/s | ± sd | ms | GFLOP/s | planned MiB | actual MiB | "
         "launches | "
@@ -190,11 +197,27 @@ static void print_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
         " runs after a warm-up; ± is the standard deviation of tokens/s (of GFLOP/s "
         "for gemm).\nDifference: relative to the largest value; of the losses of all steps (step), "
         "of each token's "
-        "loss (infer), of each element (gemm).\n",
+        "loss (eval), of each element (gemm).\n",
         repeats);
     for (uint32_t i = 0; i < rows->count; i++) {
         const bench_row *r = &rows->row[i];
         if (*r->note) fprintf(out, "\n%s on %s: %s\n", r->test, r->device, r->note);
+    }
+}
+
+static void print_csv(const bench_rows *rows, FILE *out)
+{
+    if (!rows->count) return;
+    fputs("test,what,device,tokens_per_second,sd,ms,gflops,planned_bytes,actual_bytes,launches,"
+          "submits,difference\n",
+        out);
+    for (uint32_t i = 0; i < rows->count; i++) {
+        const bench_row *r = &rows->row[i];
+        fprintf(out,
+            "%s,\"%s\",%s,%.6g,%.6g,%.6g,%.6g,%" PRIu64 ",%" PRIu64 ",%" PRIu32 ",%" PRIu32
+            ",%.6g\n",
+            r->test, r->what, r->device, r->tokens_per_s, r->sd, r->ms, r->gflops, r->planned_bytes,
+            r->actual_bytes, r->launches, r->submits, r->difference);
     }
 }
 
@@ -254,6 +277,7 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
                 (int)r->submits, "difference", number(r->difference), "note", r->note, "kernels",
                 profile_json(r)));
     }
+    bench_infer_json(rows, list);
     json_t *json = json_pack(
         "{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
     if (!json) return dart_fail(DART_MEMORY, "out of memory while making JSON");
@@ -266,10 +290,10 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
 dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
 {
     uint32_t repeats = options->repeats;
-    bool json = strcmp(options->format, "json") == 0;
-    if (!json && strcmp(options->format, "md") != 0)
+    bool json = strcmp(options->format, "json") == 0, csv = strcmp(options->format, "csv") == 0;
+    if (!json && !csv && strcmp(options->format, "md") != 0)
         return dart_fail(
-            DART_USAGE, "there is no output format '%s'; known: md, json", options->format);
+            DART_USAGE, "there is no output format '%s'; known: md, json, csv", options->format);
     if (repeats == 0 || repeats > BENCH_MAX_REPEATS)
         return dart_fail(
             DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, BENCH_MAX_REPEATS);
@@ -277,8 +301,10 @@ dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *opti
     DART_TRY(split(options->tests, "tests", &tests));
     for (uint32_t i = 0; i < tests.count; i++) {
         const char *t = tests.name[i];
-        if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "infer") != 0)
-            return dart_fail(DART_USAGE, "there is no test '%s'; known: step, gemm, infer", t);
+        if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "eval") != 0 &&
+            strcmp(t, "infer") != 0)
+            return dart_fail(
+                DART_USAGE, "there is no test '%s'; known: step, gemm, eval, infer", t);
     }
     char profile[64] = "";
     DART_TRY(dart_recipe_get(recipe, "limits", profile, sizeof profile));
@@ -289,11 +315,17 @@ dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *opti
     for (uint32_t i = 0; i < tests.count; i++)
         DART_GOTO(run_devices(tests.name[i], recipe, options, &devices,
             *profile ? dart_limits_find(profile) : NULL, rows));
-    if (json)
+    if (json) {
         status = print_json(rows, repeats, out);
-    else
+    } else if (csv) {
+        print_csv(rows, out);
+        bench_infer_csv(rows, out);
+    } else {
         print_markdown(rows, repeats, out);
-    if (!json) print_profiles(rows, out);
+        if (rows->count && rows->infers) fputc('\n', out);
+        bench_infer_markdown(rows, repeats, out);
+        print_profiles(rows, out);
+    }
 done:
     free(rows);
     return status;

@@ -5,6 +5,8 @@
 
 #include "backend.h"
 #include "dart.h"
+#include "infer.h"
+#include <jansson.h>
 
 enum { BENCH_MAX_ROWS = 256, BENCH_MAX_REPEATS = 1000 };
 
@@ -20,9 +22,21 @@ typedef struct bench_row {
     char note[160]; /* why there are no figures, else "" */
 } bench_row;
 
+typedef struct bench_infer_row {
+    char device[32], model[64], weights[16], test[16];
+    uint32_t tokens, launches, barriers;
+    uint64_t params;
+    double tps, sd, ms, floor_ms, mflop, bytes; /* ms, mflop, bytes: a token */
+    dart_infer_memory memory;
+    double difference;
+    char note[160];
+} bench_infer_row;
+
 typedef struct bench_rows {
     bench_row row[BENCH_MAX_ROWS];
     uint32_t count;
+    bench_infer_row infer[BENCH_MAX_ROWS];
+    uint32_t infers;
 } bench_rows;
 
 /* A new row with NaN figures, NULL if there are too many. */
@@ -46,8 +60,26 @@ double bench_reference_compare(
 DART_NODISCARD dart_status bench_gemm(
     dart_device *device, uint32_t repeats, bench_reference *reference, bench_rows *rows);
 
-/* A training step (or, `infer`, the forward pass alone) of the recipe's model on random tokens. */
+/* A model with its parameters (host), from a run directory or fresh from a recipe. */
+typedef struct bench_subject {
+    dart_recipe *recipe; /* owned: set borrows its texts; NULL for a twin */
+    dart_settings set;
+    dart_model *model;
+    float *param, *frozen;
+} bench_subject;
+DART_NODISCARD dart_status bench_subject_open(
+    const dart_recipe *recipe, const char *model_path, bench_subject *out);
+void bench_subject_close(bench_subject *subject);
+
+/* Prompt and single tokens, in every form of the weights, and the dense twin. */
+DART_NODISCARD dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *options,
+    dart_device *device, bench_reference *reference, bench_rows *rows);
+void bench_infer_markdown(const bench_rows *rows, uint32_t repeats, FILE *out);
+void bench_infer_csv(const bench_rows *rows, FILE *out);
+void bench_infer_json(const bench_rows *rows, json_t *list);
+
+/* A training step (or, `eval`, the forward pass alone) of the model on random tokens. */
 DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
-    dart_device *device, bool infer, bench_reference *reference, bench_rows *rows);
+    dart_device *device, bool eval, bench_reference *reference, bench_rows *rows);
 
 #endif

@@ -1,4 +1,4 @@
-/* The step and infer tests of dart_bench: the recipe's model on random tokens, through the session
+/* The step and eval tests of dart_bench: the recipe's model on random tokens, through the session
  * that training uses. */
 #include "bench.h"
 #include "recipe.h"
@@ -7,17 +7,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { WARM_UP = 2, DEFAULT_VOCAB = 10000 };
+enum { WARM_UP = 2 };
 
 /* What a measurement needs, opened and closed together. */
 typedef struct subject {
-    dart_settings set;
-    dart_recipe *recipe; /* owned: set borrows its texts */
-    dart_model *model;
+    bench_subject of;
     dart_session *session;
     dart_stream stream;
     int32_t *tokens;
-    float *param, *frozen;
     double *seconds;
     float *losses; /* of all steps, the warm-up's too */
 } subject;
@@ -25,48 +22,39 @@ typedef struct subject {
 static void subject_close(subject *s)
 {
     dart_session_free(s->session);
-    dart_model_free(s->model);
     dart_stream_free(&s->stream);
-    dart_recipe_free(s->recipe);
+    bench_subject_close(&s->of);
     free(s->tokens);
-    free(s->param);
-    free(s->frozen);
     free(s->seconds);
     free(s->losses);
 }
 
-static dart_status subject_open(
-    const dart_recipe *recipe, dart_device *device, bool infer, uint32_t repeats, subject *s)
+static dart_status subject_open(const dart_recipe *recipe, const dart_bench_options *how,
+    dart_device *device, bool eval, subject *s)
 {
-    DART_TRY(dart_recipe_copy(recipe, &s->recipe));
-    dart_recipe_settings(s->recipe, &s->set);
-    uint32_t vocab = s->set.vocab_size ? (uint32_t)s->set.vocab_size : DEFAULT_VOCAB;
-    dart_model_config config;
-    DART_TRY(dart_config_from(&s->set, vocab, &config));
-    DART_TRY(dart_model_new(&config, NULL, &s->model));
+    const uint32_t repeats = how->repeats;
+    DART_TRY(bench_subject_open(recipe, how->model_path, &s->of));
+    const uint32_t vocab = s->of.model->config.vocab;
     dart_session_options options;
-    DART_TRY(dart_session_options_from(&s->set, vocab, &options));
-    options.train = !infer;
-    options.eval = infer;
+    DART_TRY(dart_session_options_from(&s->of.set, vocab, &options));
+    options.train = !eval;
+    options.eval = eval;
     options.logits = false;
-    DART_TRY(dart_session_new(device, &device->caps, s->model, &options, &s->session));
-    s->param = dart_calloc(s->model->param_words + 1, sizeof *s->param);
-    s->frozen = dart_calloc(s->model->frozen_words + 1, sizeof *s->frozen);
+    DART_TRY(dart_session_new(device, &device->caps, s->of.model, &options, &s->session));
     s->seconds = dart_calloc(repeats, sizeof *s->seconds);
     s->losses = dart_calloc(repeats + WARM_UP, sizeof *s->losses);
     /* A few windows are enough: speed does not depend on what the tokens are. */
-    uint64_t count = (uint64_t)options.batch * options.time * (infer ? 1 : 4);
+    uint64_t count = (uint64_t)options.batch * options.time * (eval ? 1 : 4);
     s->tokens = dart_calloc(count + 1, sizeof *s->tokens);
-    if (!s->param || !s->frozen || !s->seconds || !s->losses || !s->tokens) return DART_MEMORY;
+    if (!s->seconds || !s->losses || !s->tokens) return DART_MEMORY;
     for (uint64_t i = 0; i <= count; i++) {
         uint32_t word[4];
-        dart_philox((uint64_t)s->set.seed, DART_STREAM_TEST, i, word);
+        dart_philox((uint64_t)s->of.set.seed, DART_STREAM_TEST, i, word);
         s->tokens[i] = (int32_t)(word[0] % vocab);
     }
-    DART_TRY(dart_stream_new(s->tokens, count + !infer, !infer, vocab, 0, options.batch,
-        options.time, (uint64_t)s->set.seed, &s->stream));
-    dart_model_init(s->model, (uint64_t)s->set.seed, s->param, s->frozen);
-    return dart_session_write(s->session, s->param, s->frozen, NULL);
+    DART_TRY(dart_stream_new(s->tokens, count + !eval, !eval, vocab, 0, options.batch, options.time,
+        (uint64_t)s->of.set.seed, &s->stream));
+    return dart_session_write(s->session, s->of.param, s->of.frozen, NULL);
 }
 
 /* Launches, FLOPs and planned bytes of one step (or one forward pass). */
@@ -89,9 +77,9 @@ static void plan_figures(const dart_session *session, bench_row *row, double *ou
     row->planned_bytes = (arena + regions) * session->device->caps.word;
 }
 
-static dart_status one(subject *s, bool infer, uint32_t i, double *out_tokens)
+static dart_status one(subject *s, bool eval, uint32_t i, double *out_tokens)
 {
-    if (infer) {
+    if (eval) {
         double nll;
         uint64_t tokens;
         DART_TRY(dart_session_eval(s->session, &s->stream, &nll, &tokens));
@@ -99,11 +87,11 @@ static dart_status one(subject *s, bool infer, uint32_t i, double *out_tokens)
         *out_tokens = (double)tokens;
         return DART_OK;
     }
-    dart_step_scalars scalars = {.seed = (uint64_t)s->set.seed,
+    dart_step_scalars scalars = {.seed = (uint64_t)s->of.set.seed,
         .step = i,
         .adam_step = i + 1,
-        .lr = s->set.learning_rate,
-        .penalty = s->session->options.reg ? s->set.lambda_reg * s->set.learning_rate : 0};
+        .lr = s->of.set.learning_rate,
+        .penalty = s->session->options.reg ? s->of.set.lambda_reg * s->of.set.learning_rate : 0};
     dart_step_result result;
     DART_TRY(dart_session_step(s->session, &s->stream, &scalars, &result));
     s->losses[i] = result.loss;
@@ -133,27 +121,27 @@ static dart_status profile(const dart_session *session, bench_row *row)
 }
 
 dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
-    dart_device *device, bool infer, bench_reference *reference, bench_rows *rows)
+    dart_device *device, bool eval, bench_reference *reference, bench_rows *rows)
 {
     uint32_t repeats = options->repeats;
     subject s = {0};
     double tokens = 0, flops = 0;
     char id[32], what[64];
     uint64_t before = device->bytes_allocated;
-    bench_row *row = bench_row_new(rows, infer ? "infer" : "step", "", dart_device_id(device, id));
+    bench_row *row = bench_row_new(rows, eval ? "eval" : "step", "", dart_device_id(device, id));
     if (!row) return DART_OK;
     dart_status status = DART_OK;
-    DART_GOTO(subject_open(recipe, device, infer, repeats, &s));
+    DART_GOTO(subject_open(recipe, options, device, eval, &s));
     snprintf(what, sizeof what, "%s, %" PRId64 " layers, d %" PRId64 ", rank %" PRId64,
-        s.set.linear, s.set.layers, s.set.d_model, s.set.rank);
+        s.of.set.linear, s.of.set.layers, s.of.set.d_model, s.of.set.rank);
     snprintf(row->what, sizeof row->what, "%s", what);
     plan_figures(s.session, row, &flops);
     row->actual_bytes = device->bytes_allocated - before;
-    for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, infer, i, &tokens));
+    for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
     uint64_t submits = device->submits;
     for (uint32_t r = 0; r < repeats; r++) {
         double start = bench_now();
-        DART_GOTO(one(&s, infer, WARM_UP + r, &tokens));
+        DART_GOTO(one(&s, eval, WARM_UP + r, &tokens));
         s.seconds[r] = bench_now() - start;
     }
     row->submits = (uint32_t)((device->submits - submits) / repeats);
@@ -161,9 +149,9 @@ dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *opt
     row->ms = 1e3 * median;
     row->tokens_per_s = tokens / median;
     row->gflops = 1e-9 * flops / median;
-    row->difference = infer ? bench_reference_compare(reference, 0, s.session->rows,
-                                  (uint64_t)s.session->options.batch * s.session->options.time)
-                            : bench_reference_compare(reference, 0, s.losses, WARM_UP + repeats);
+    row->difference = eval ? bench_reference_compare(reference, 0, s.session->rows,
+                                 (uint64_t)s.session->options.batch * s.session->options.time)
+                           : bench_reference_compare(reference, 0, s.losses, WARM_UP + repeats);
     if (options->profile) status = profile(s.session, row);
 done:
     subject_close(&s);

@@ -1,0 +1,295 @@
+/* The infer test of dart_bench: reading a prompt and making tokens one by one, with the model's
+ * weights in each form, beside its dense twin. */
+#include "bench.h"
+#include "infer.h"
+#include "rng.h"
+#include "run.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_VOCAB = 10000 };
+
+/* ---- the model that is measured ---- */
+
+static dart_status from_run(const char *path, const dart_recipe *recipe, bench_subject *s)
+{
+    dart_checkpoint checkpoint = {0};
+    dart_corpus corpus = {0}; /* only its vocabulary */
+    dart_run run = {.corpus = &corpus};
+    dart_status status = DART_OK;
+    DART_TRY(dart_model_open(path, recipe, NULL, &checkpoint, &run.recipe));
+    dart_recipe_settings(run.recipe, &run.set);
+    DART_GOTO(dart_vocab_load(&checkpoint, &corpus.vocab));
+    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
+    *s = (bench_subject){run.recipe, run.set, run.model, run.param, run.frozen};
+    run.recipe = NULL;
+    run.model = NULL;
+    run.param = run.frozen = NULL;
+done:
+    dart_run_free(&run);
+    dart_corpus_free(&corpus);
+    dart_checkpoint_close(&checkpoint);
+    return status;
+}
+
+static dart_status allocate_params(bench_subject *s)
+{
+    s->param = dart_calloc(s->model->param_words + 1, sizeof *s->param);
+    s->frozen = dart_calloc(s->model->frozen_words + 1, sizeof *s->frozen);
+    if (!s->param || !s->frozen) return DART_MEMORY;
+    dart_model_init(s->model, (uint64_t)s->set.seed, s->param, s->frozen);
+    return DART_OK;
+}
+
+dart_status bench_subject_open(
+    const dart_recipe *recipe, const char *model_path, bench_subject *out)
+{
+    dart_model_config config;
+    *out = (bench_subject){0};
+    if (model_path && *model_path) return from_run(model_path, recipe, out);
+    DART_TRY(dart_recipe_copy(recipe, &out->recipe));
+    dart_recipe_settings(out->recipe, &out->set);
+    uint32_t vocab = out->set.vocab_size ? (uint32_t)out->set.vocab_size : DEFAULT_VOCAB;
+    DART_TRY(dart_config_from(&out->set, vocab, &config));
+    DART_TRY(dart_model_new(&config, NULL, &out->model));
+    return allocate_params(out);
+}
+
+void bench_subject_close(bench_subject *s)
+{
+    dart_model_free(s->model);
+    dart_recipe_free(s->recipe);
+    free(s->param);
+    free(s->frozen);
+    *s = (bench_subject){0};
+}
+
+static bool is_dense(const dart_model *model)
+{
+    for (uint32_t w = 0; w < model->weights; w++)
+        if (model->weight[w].compressed) return false;
+    return true;
+}
+
+/* The same model with dense weights, random: speed does not depend on their values. */
+static dart_status twin_of(const bench_subject *of, bench_subject *out)
+{
+    dart_model_config config = of->model->config;
+    *out = (bench_subject){.set = of->set};
+    config.linear = config.embedding = config.head = dart_method_find("dense");
+    DART_TRY(dart_model_new(&config, NULL, &out->model));
+    return allocate_params(out);
+}
+
+/* ---- what a token cannot do without ---- */
+
+/* Bytes that one token reads: all weights but rows of the table that are not looked up, and the
+ * keys and values of `seen` tokens. */
+static double bytes_per_token(const dart_infer *infer, double seen)
+{
+    const dart_model *m = infer->model;
+    const dart_forms *f = &infer->decoder.forms;
+    double words = (double)f->words;
+    for (uint32_t g = 0; g < f->table.groups; g++) {
+        double row = (double)dart_shape_words(&f->table.shape[g]);
+        bool shared = m->head == m->embedding && f->form[m->head].offset[0] == f->table.offset[g];
+        if (f->table.rows[g] && !shared) words -= row * f->table.rows[g];
+        if (f->table.rows[g]) words += row;
+    }
+    if (m->positions >= 0) words -= (double)(m->config.context - 1) * m->config.d_model;
+    words += seen / infer->context * (double)infer->decoder.cache_words;
+    return words * infer->device->caps.word;
+}
+
+/* Bytes a second at which the device reads a buffer of `words`: sums of squares, again and again.
+ */
+static dart_status bandwidth(dart_device *device, uint64_t words, double *out)
+{
+    enum { PASSES = 16, RUNS = 7 };
+    dart_status status = DART_OK;
+    dart_graph *graph = NULL;
+    dart_plan *plan = NULL;
+    dart_exec *exec = NULL;
+    dart_memory memory = {0};
+    const uint32_t n = (uint32_t)(words < 1 << 14 ? 1 << 14 : words > 1 << 26 ? 1 << 26 : words);
+    double best = INFINITY;
+    DART_GOTO(dart_graph_new(&graph));
+    dart_node x = dart_leaf(graph, "x", DART_F32, DART_SHAPE(n), DART_REGION_FORM, 0);
+    for (int i = 0; i < PASSES; i++) /* planned as they are: the optimizer would make them one */
+        (void)dart_sumsq_all(graph, x);
+    DART_GOTO(dart_graph_check(graph));
+    DART_GOTO(dart_plan_new(graph, &device->caps, 0, NULL, &plan));
+    memory.words[DART_REGION_FORM] = n;
+    DART_GOTO(dart_device_alloc(device, DART_MEM_DEVICE, n, &memory.buffer[DART_REGION_FORM]));
+    DART_GOTO(dart_exec_new(plan, device, &memory, NULL, &exec));
+    for (int i = 0; i < RUNS; i++) {
+        double begin = bench_now();
+        DART_GOTO(dart_exec_run(exec, NULL));
+        best = fmin(best, bench_now() - begin);
+    }
+    *out = (double)PASSES * n * device->caps.word / best;
+done:
+    if (exec) dart_exec_free(exec);
+    if (plan) dart_plan_free(plan);
+    dart_graph_free(graph);
+    if (memory.buffer[DART_REGION_FORM]) dart_device_free(device, memory.buffer[DART_REGION_FORM]);
+    return status;
+}
+
+/* ---- measuring ---- */
+
+typedef struct trial {
+    const bench_subject *subject;
+    const char *model, *weights;
+    dart_infer_weights how;
+    const dart_bench_options *options;
+    bench_reference *reference;
+    uint32_t index; /* of the variant, in the reference */
+} trial;
+
+static bench_infer_row *new_row(
+    bench_rows *rows, const trial *t, const char *device, char test, uint32_t tokens)
+{
+    if (rows->infers == BENCH_MAX_ROWS) return NULL;
+    bench_infer_row *row = &rows->infer[rows->infers++];
+    *row = (bench_infer_row){
+        .tps = NAN, .sd = NAN, .ms = NAN, .floor_ms = NAN, .difference = NAN, .tokens = tokens};
+    snprintf(row->device, sizeof row->device, "%s", device);
+    snprintf(row->model, sizeof row->model, "%s", t->model);
+    snprintf(row->weights, sizeof row->weights, "%s", t->weights);
+    snprintf(row->test, sizeof row->test, "%cp%" PRIu32, test, tokens);
+    if (test == 't') row->test[1] = 'g';
+    return row;
+}
+
+static void figures(const dart_infer *infer, int part, uint32_t tokens, bench_infer_row *row)
+{
+    const dart_plan_stats *stats = dart_plan_stats_of(infer->part[part].plan);
+    uint64_t compressed, dense;
+    dart_model_count(infer->model, &row->params, &compressed, &dense);
+    row->memory = dart_infer_memory_of(infer);
+    row->launches = stats->launches;
+    row->barriers = stats->barriers;
+    row->mflop = 1e-6 * stats->flops / tokens;
+}
+
+static dart_status prompt_run(
+    dart_infer *infer, const trial *t, const int32_t *token, double *seconds, bench_infer_row *row)
+{
+    const uint32_t n = row->tokens, repeats = t->options->repeats;
+    for (uint32_t r = 0; r <= repeats; r++) { /* the first one warms up */
+        double begin = bench_now();
+        dart_infer_reset(infer);
+        DART_TRY(dart_infer_feed(infer, token, n));
+        if (r) seconds[r - 1] = bench_now() - begin;
+    }
+    double median = bench_median(seconds, repeats, n, &row->sd);
+    row->tps = n / median;
+    row->ms = 1e3 * median / n;
+    row->difference =
+        bench_reference_compare(t->reference, t->index, infer->logits, infer->columns);
+    return DART_OK;
+}
+
+static dart_status token_run(dart_infer *infer, const trial *t, const int32_t *token,
+    double *seconds, double rate, bench_infer_row *row)
+{
+    const uint32_t n = row->tokens, repeats = t->options->repeats;
+    for (uint32_t r = 0; r <= repeats; r++) {
+        dart_infer_reset(infer);
+        double begin = bench_now();
+        for (uint32_t i = 0; i < n; i++) DART_TRY(dart_infer_feed(infer, token + i, 1));
+        if (r) seconds[r - 1] = bench_now() - begin;
+    }
+    double median = bench_median(seconds, repeats, n, &row->sd);
+    row->tps = n / median;
+    row->ms = 1e3 * median / n;
+    row->bytes = bytes_per_token(infer, 0.5 * (n + 1));
+    row->floor_ms = 1e3 * row->bytes / rate;
+    row->difference =
+        bench_reference_compare(t->reference, t->index + 1, infer->logits, infer->columns);
+    return DART_OK;
+}
+
+static dart_status one_trial(
+    const trial *t, dart_device *device, const int32_t *token, double *seconds, bench_rows *rows)
+{
+    dart_status status = DART_OK;
+    dart_infer *infer = NULL;
+    char id[32];
+    double rate = NAN;
+    const uint32_t context = t->subject->model->config.context;
+    uint32_t prompt = t->options->prompt ? t->options->prompt : 512;
+    uint32_t made = t->options->tokens ? t->options->tokens : 128;
+    if (prompt > context) prompt = context;
+    if (made > context) made = context;
+    bench_infer_row *row = new_row(rows, t, dart_device_id(device, id), 'p', prompt);
+    if (!row) return DART_OK;
+    const dart_infer_options how = {.batch = 1, .weights = t->how};
+    DART_GOTO(dart_infer_new(
+        device, t->subject->model, &how, t->subject->param, t->subject->frozen, &infer));
+    figures(infer, DART_INFER_PREFILL, infer->part[DART_INFER_PREFILL].time, row);
+    DART_GOTO(prompt_run(infer, t, token, seconds, row));
+    row = new_row(rows, t, dart_device_id(device, id), 't', made);
+    if (!row) goto done;
+    figures(infer, DART_INFER_STEP, 1, row);
+    DART_GOTO(bandwidth(device, infer->decoder.forms.words, &rate));
+    status = token_run(infer, t, token, seconds, rate, row);
+done:
+    if (status != DART_OK && row) snprintf(row->note, sizeof row->note, "%s", dart_error_text());
+    dart_infer_free(infer);
+    return status;
+}
+
+dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *options,
+    dart_device *device, bench_reference *reference, bench_rows *rows)
+{
+    static const char *const forms[] = {"auto", "cores", "halves", "dense"};
+    static const dart_infer_weights how[] = {
+        DART_INFER_AUTO, DART_INFER_CORES, DART_INFER_HALVES, DART_INFER_DENSE};
+    dart_status status = DART_OK;
+    bench_subject subject, twin = {0};
+    int32_t *token = NULL;
+    double *seconds = NULL;
+    DART_GOTO(bench_subject_open(recipe, options->model_path, &subject));
+    const dart_model_config *c = &subject.model->config;
+    token = dart_calloc(c->context, sizeof *token);
+    seconds = dart_calloc(options->repeats, sizeof *seconds);
+    if (!token || !seconds) status = DART_MEMORY;
+    DART_GOTO(status);
+    for (uint32_t i = 0; i < c->context; i++)
+        token[i] = (int32_t)(dart_uniform(1, DART_STREAM_TEST, i) * c->vocab);
+    trial t = {
+        .subject = &subject, .model = c->linear->name, .options = options, .reference = reference};
+    if (is_dense(subject.model)) {
+        t.weights = "dense";
+        t.how = DART_INFER_DENSE;
+        status = one_trial(&t, device, token, seconds, rows);
+        goto done;
+    }
+    DART_GOTO(twin_of(&subject, &twin));
+    t.subject = &twin;
+    t.model = "dense twin";
+    t.weights = "dense";
+    t.how = DART_INFER_DENSE;
+    DART_GOTO(one_trial(&t, device, token, seconds, rows));
+    t.subject = &subject;
+    t.model = c->linear->name;
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(subject.set.infer_weights, "auto") != 0 &&
+            strcmp(subject.set.infer_weights, forms[i]) != 0)
+            continue;
+        t.weights = forms[i];
+        t.how = how[i];
+        t.index = 2 * (uint32_t)(1 + i);
+        DART_GOTO(one_trial(&t, device, token, seconds, rows));
+    }
+done:
+    bench_subject_close(&subject);
+    bench_subject_close(&twin);
+    free(token);
+    free(seconds);
+    return status;
+}

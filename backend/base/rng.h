@@ -11,6 +11,7 @@ enum {
     DART_STREAM_ORDER = 2,
     DART_STREAM_DROPOUT = 3,
     DART_STREAM_SAMPLE = 4,
+    DART_STREAM_SELECT = 12, /* ranks of the random rule */
     DART_STREAM_GATE = 5,
     DART_STREAM_BATCHES = 20, /* order of the batches of sentence pairs */
     DART_STREAM_TEST = 100

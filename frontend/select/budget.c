@@ -1,7 +1,9 @@
-/* budget: ranks of all layers together such that the chains have at most `budget` words and the
- * discarded sum of sigma^2 is small: greedy removal by sigma^2 per word saved, then refilling and
- * single exchanges. */
+/* budget: ranks of all layers together such that the chains have at most `budget` words, within 1 %
+ * of it where the ranks allow that, and the discarded sum of sigma^2 is small. Few bonds: all ranks
+ * are tried. Many: greedy removal by sigma^2 per word saved, refilling, single exchanges, and moves
+ * of up to three bonds where the size is still more than 1 % away. */
 #include "rules.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,9 +11,17 @@ typedef struct state {
     const dart_bond *bonds;
     const dart_select_options *options;
     uint32_t count;
-    uint64_t words; /* of all chains at `ranks` */
-    uint32_t *ranks;
+    uint64_t target, full; /* words wanted and words now */
+    uint64_t words;        /* at `ranks` */
+    uint32_t *ranks, *least;
+    double *weight; /* [count]: factor of sigma^2 */
 } state;
+
+/* How good a choice is: first whether its size is within 1 %, then what it discards. */
+typedef struct worth {
+    bool near;
+    double lost;
+} worth;
 
 static uint64_t side(const state *s, uint32_t n, int neighbour)
 {
@@ -25,34 +35,70 @@ static uint64_t price(const state *s, uint32_t k)
     return side(s, bond->left_n, bond->left_bond) + side(s, bond->right_n, bond->right_bond);
 }
 
-static uint64_t total_words(const state *s)
+static void recount(state *s)
 {
-    uint64_t words = 0;
-    for (uint32_t k = 0; k < s->count; k++) {
-        const dart_bond *bond = &s->bonds[k];
-        words += s->ranks[k] * side(s, bond->right_n, bond->right_bond);
-        if (bond->left_bond < 0) words += (uint64_t)bond->left_n * s->ranks[k];
-    }
-    return words;
+    s->words = dart_select_words(s->bonds, s->count, s->ranks);
 }
 
-static double square(double x)
+/* What direction j of bond k adds to the squared error bound. */
+static double value_of(const state *s, uint32_t k, uint32_t j)
 {
-    return x * x;
+    double sigma = s->bonds[k].sigma[j];
+    return s->weight[k] * sigma * sigma;
 }
 
-static double discarded(const state *s)
+static worth worth_of(const state *s)
 {
-    double sum = 0.0;
+    worth w = {(double)s->words >= 0.99 * (double)s->target || s->words == s->full, 0.0};
     for (uint32_t k = 0; k < s->count; k++)
-        for (uint32_t j = s->bonds[k].rank; j-- > s->ranks[k];) sum += square(s->bonds[k].sigma[j]);
-    return sum;
+        for (uint32_t j = s->bonds[k].rank; j-- > s->ranks[k];) w.lost += value_of(s, k, j);
+    return w;
 }
 
-static bool removable(const state *s, uint32_t k)
+static bool better(worth a, worth b)
 {
-    return s->ranks[k] > dart_select_clamp(&s->bonds[k], s->options, 1);
+    return a.near != b.near ? a.near : a.lost < b.lost * (1.0 - 1e-12);
 }
+
+static bool carried(const state *s)
+{
+    for (uint32_t k = 0; k < s->count; k++)
+        if (!dart_select_carried(s->bonds, s->ranks, k)) return false;
+    return true;
+}
+
+/* ---- few bonds: every choice ---- */
+
+static bool few(const state *s)
+{
+    const double most = 1 << 17;
+    double choices = 1.0;
+    for (uint32_t k = 0; k < s->count && choices <= most; k++)
+        choices *= s->bonds[k].rank - s->least[k] + 1;
+    return choices <= most;
+}
+
+static void try_all(state *s, uint32_t *best)
+{
+    worth top = {false, INFINITY};
+    for (uint32_t k = 0; k < s->count; k++) best[k] = s->ranks[k] = s->least[k];
+    for (uint32_t k = 0; k < s->count;) {
+        recount(s);
+        if (s->words <= s->target && carried(s)) {
+            worth now = worth_of(s);
+            if (better(now, top)) {
+                top = now;
+                memcpy(best, s->ranks, s->count * sizeof *best);
+            }
+        }
+        for (k = 0; k < s->count && s->ranks[k] == s->bonds[k].rank; k++) s->ranks[k] = s->least[k];
+        if (k < s->count) s->ranks[k]++;
+    }
+    memcpy(s->ranks, best, s->count * sizeof *best);
+    recount(s);
+}
+
+/* ---- many ---- */
 
 static void take(state *s, uint32_t k)
 {
@@ -60,17 +106,17 @@ static void take(state *s, uint32_t k)
     s->ranks[k]--;
 }
 
-/* Removes the cheapest directions until the budget holds; false if nothing is left to remove. */
-static bool shrink(state *s)
+/* Removes the cheapest directions until the budget holds. */
+static void shrink(state *s)
 {
-    while (s->words > s->options->budget) {
+    while (s->words > s->target) {
         uint32_t best = s->count;
         double best_value = 0.0;
         uint64_t best_price = 0;
         for (uint32_t k = 0; k < s->count; k++) {
-            if (!removable(s, k)) continue;
+            if (s->ranks[k] == s->least[k]) continue;
             uint64_t words = price(s, k);
-            double value = square(s->bonds[k].sigma[s->ranks[k] - 1]) / (double)words;
+            double value = value_of(s, k, s->ranks[k] - 1) / (double)words;
             if (best == s->count || value < best_value ||
                 (value == best_value && words > best_price)) {
                 best = k;
@@ -78,10 +124,9 @@ static bool shrink(state *s)
                 best_price = words;
             }
         }
-        if (best == s->count) return false;
+        if (best == s->count) return; /* the smallest ranks: the target is never below them */
         take(s, best);
     }
-    return true;
 }
 
 /* Gives back the most valuable directions that fit, best sigma^2 per word first. */
@@ -93,11 +138,11 @@ static void fill(state *s)
         for (uint32_t k = 0; k < s->count; k++) {
             const dart_bond *bond = &s->bonds[k];
             uint64_t words = price(s, k), r = s->ranks[k] + (uint64_t)1;
-            if (r > bond->rank || s->words + words > s->options->budget) continue;
+            if (r > bond->rank || s->words + words > s->target) continue;
             if (r > side(s, bond->left_n, bond->left_bond) ||
                 r > side(s, bond->right_n, bond->right_bond))
                 continue;
-            double value = square(bond->sigma[r - 1]) / (double)words;
+            double value = value_of(s, k, s->ranks[k]) / (double)words;
             if (best == s->count || value > best_value) {
                 best = k;
                 best_value = value;
@@ -113,47 +158,118 @@ static void fill(state *s)
 static bool exchange(state *s, uint32_t *saved)
 {
     size_t bytes = s->count * sizeof *saved;
-    double before = discarded(s);
+    worth before = worth_of(s);
     uint64_t words = s->words;
     memcpy(saved, s->ranks, bytes);
     for (uint32_t k = 0; k < s->count; k++) {
-        if (!removable(s, k)) continue;
+        if (s->ranks[k] == s->least[k]) continue;
         take(s, k);
         dart_select_admissible(s->bonds, s->count, s->options, s->ranks);
-        s->words = total_words(s);
+        recount(s);
         fill(s);
-        if (discarded(s) < before * (1.0 - 1e-12)) return true;
+        if (better(worth_of(s), before)) return true;
         memcpy(s->ranks, saved, bytes);
         s->words = words;
     }
     return false;
 }
 
+typedef struct move {
+    uint32_t bond[3];
+    int change[3];
+} move;
+
+static bool shift(state *s, const move *m, int sign)
+{
+    bool inside = true;
+    for (int i = 0; i < 3; i++) {
+        uint32_t k = m->bond[i];
+        s->ranks[k] = (uint32_t)((int)s->ranks[k] + sign * m->change[i]);
+        inside = inside && (int)s->ranks[k] >= (int)s->least[k] && s->ranks[k] <= s->bonds[k].rank;
+    }
+    return inside;
+}
+
+/* Changes up to `bonds` ranks by up to 3 each so that the size comes within 1 %; of all such moves
+ * the one that discards least. */
+static bool close_gap(state *s, uint32_t bonds)
+{
+    const int reach = 3, n = (int)s->count;
+    worth top = worth_of(s);
+    move best = {{0}, {0}};
+    for (int i = 0; i < n; i++)
+        for (int j = bonds > 1 ? i : n - 1; j < n; j++)
+            for (int l = bonds > 2 ? j : n - 1; l < n; l++)
+                for (int c = 0; c < 343; c++) {
+                    move m = {{(uint32_t)i, (uint32_t)j, (uint32_t)l},
+                        {c % 7 - reach, bonds > 1 ? c / 7 % 7 - reach : 0,
+                            bonds > 2 ? c / 49 - reach : 0}};
+                    if (bonds < 3 && c >= (bonds > 1 ? 49 : 7)) break;
+                    if (shift(s, &m, 1)) {
+                        recount(s);
+                        if (s->words <= s->target && (double)s->words >= 0.99 * (double)s->target &&
+                            carried(s) && better(worth_of(s), top)) {
+                            top = worth_of(s);
+                            best = m;
+                        }
+                    }
+                    shift(s, &m, -1);
+                }
+    shift(s, &best, 1);
+    recount(s);
+    return top.near;
+}
+
+static void search(state *s, uint32_t *saved)
+{
+    /* bound the time; a few exchanges are usual, and with many bonds single steps are below 1 % */
+    enum { MAX_EXCHANGES = 64, MAX_MOVED = 32 };
+    for (uint32_t k = 0; k < s->count; k++) s->ranks[k] = s->bonds[k].rank;
+    recount(s);
+    shrink(s);
+    dart_select_admissible(s->bonds, s->count, s->options, s->ranks);
+    recount(s);
+    fill(s);
+    for (uint32_t i = 0; i < MAX_EXCHANGES && exchange(s, saved); i++) {
+    }
+    for (uint32_t bonds = 1; bonds <= 3 && s->count <= MAX_MOVED && !worth_of(s).near; bonds++)
+        close_gap(s, bonds);
+    fill(s);
+}
+
+/* 1, or 1 / ||W||^2, which is the sum of sigma^2 of any of its bonds. */
+static double weight_of(const dart_bond *bond, const dart_select_options *options)
+{
+    double sum = 0.0;
+    if (!options->relative) return 1.0;
+    for (uint32_t j = bond->rank; j-- > 0;) sum += bond->sigma[j] * bond->sigma[j];
+    return sum > 0.0 ? 1.0 / sum : 0.0;
+}
+
 static dart_status choose(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks)
 {
-    enum { MAX_EXCHANGES = 64 }; /* bounds the time; a few are usual */
-    state s = {bonds, options, count, 0, ranks};
-    for (uint32_t k = 0; k < count; k++) ranks[k] = dart_select_clamp(&bonds[k], options, 1);
-    uint64_t least = total_words(&s);
-    if (least > options->budget)
-        return dart_fail(DART_INPUT,
-            "budget of %llu words is below the %llu that the smallest ranks need: raise the budget "
-            "or lower the minimum rank",
-            (unsigned long long)options->budget, (unsigned long long)least);
-    uint32_t *saved = dart_calloc(count ? count : 1, sizeof *saved);
-    if (!saved) return DART_MEMORY;
-    for (uint32_t k = 0; k < count; k++) ranks[k] = bonds[k].rank;
-    s.words = total_words(&s);
-    if (shrink(&s)) {
-        dart_select_admissible(bonds, count, options, ranks);
-        s.words = total_words(&s);
-        fill(&s);
-        for (uint32_t i = 0; i < MAX_EXCHANGES && exchange(&s, saved); i++) {
+    state s = {.bonds = bonds, .options = options, .count = count, .ranks = ranks};
+    DART_TRY(dart_select_target(bonds, count, options, "budget", &s.target));
+    uint32_t *own = dart_calloc(2 * (size_t)count + 1, sizeof *own), *saved = own + count;
+    s.weight = dart_calloc((size_t)count + 1, sizeof *s.weight);
+    s.least = own;
+    if (own && s.weight) {
+        for (uint32_t k = 0; k < count; k++) {
+            s.weight[k] = weight_of(&bonds[k], options);
+            s.least[k] = dart_select_clamp(&bonds[k], options, 1);
+            ranks[k] = bonds[k].rank;
         }
+        s.full = dart_select_words(bonds, count, ranks);
+        if (few(&s))
+            try_all(&s, saved);
+        else
+            search(&s, saved);
     }
-    free(saved);
-    return DART_OK;
+    dart_status status = own && s.weight ? DART_OK : DART_MEMORY;
+    free(own);
+    free(s.weight);
+    return status;
 }
 
 const dart_select dart_selects_budget = {

@@ -16,4 +16,10 @@ uint32_t dart_select_clamp(
 void dart_select_admissible(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks);
 
+/* options->budget in words. INPUT: none given, or below what the smallest ranks need. */
+DART_NODISCARD dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
+    const dart_select_options *options, const char *rule, uint64_t *out_words);
+/* Whether ranks[k] is no more than the neighbours' ranks can carry. */
+bool dart_select_carried(const dart_bond *bonds, const uint32_t *ranks, uint32_t k);
+
 #endif

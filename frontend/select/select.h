@@ -6,7 +6,7 @@
 #include "mem.h"
 
 typedef struct dart_bond {
-    uint32_t weight;          /* which weight */
+    uint32_t weight;          /* which weight; a weight's bonds stand side by side */
     uint32_t index;           /* bond number inside the weight's chain */
     uint32_t rank;            /* current rank */
     const double *sigma;      /* rank values, descending; borrowed */
@@ -18,20 +18,28 @@ typedef struct dart_bond {
 typedef struct dart_select_options {
     double delta; /* threshold: keep sigma > delta * sigma_1 (or > delta if absolute) */
     bool absolute;
-    double energy; /* energy: keep the smallest r with sum_{<=r} sigma^2 >= energy * sum sigma^2 */
-    uint64_t budget;   /* budget: total words of all chains after the cut */
+    double energy;  /* energy: keep the smallest r with sum_{<=r} sigma^2 >= energy * sum sigma^2 */
+    double epsilon; /* tail-norm: ||W - cut W|| <= epsilon ||W|| */
+    double budget;  /* budget, uniform, random: words of all chains after the cut; up to 1: part of
+                       the words they have */
+    bool relative;  /* budget: singular values of a weight relative to its norm, so that all weights
+                       count alike; else as they are */
+    uint64_t seed;  /* random */
     uint32_t min_rank; /* at least this (default 1) */
 } dart_select_options;
 
 typedef struct dart_select {
     const char *name, *help;
-    /* ranks[i] for bonds[i]; never below min_rank, never above the current rank. INPUT: budget
-     * below the minimum. */
+    /* ranks[i] for bonds[i]; never below min_rank, never above the current rank. INPUT: an option
+     * out of its range; a budget below the minimum. */
     dart_status (*choose)(const dart_bond *bonds, uint32_t count,
         const dart_select_options *options, uint32_t *ranks);
 } dart_select;
 
 const dart_select *dart_select_find(const char *name);
 const dart_select *dart_select_at(uint32_t index);
+
+/* Words of all chains that own a bond, with these ranks. */
+uint64_t dart_select_words(const dart_bond *bonds, uint32_t count, const uint32_t *ranks);
 
 #endif

@@ -51,7 +51,10 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
     const dart_select_options options = {.delta = set->threshold,
         .absolute = set->threshold_absolute,
         .energy = set->energy,
-        .budget = (uint64_t)set->budget,
+        .epsilon = set->tail_epsilon,
+        .budget = set->budget,
+        .relative = !strcmp(set->budget_scale, "relative"),
+        .seed = (uint64_t)run->set.seed,
         .min_rank = (uint32_t)set->min_rank};
     DART_TRY(dart_session_read(run->session, run->param, NULL));
     DART_GOTO(dart_spectra_compute(run, &s));

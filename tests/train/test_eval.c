@@ -1,0 +1,232 @@
+/* Evaluation against a direct computation: each token's probability from logits of an explicit
+ * context, for windows side by side and for overlapping ones; and what the result says of itself.
+ */
+#include "dart.h"
+#include "file.h"
+#include "rng.h"
+#include "run.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+enum { CONTEXT = 12 };
+static char folder[] = "/tmp/dart-eval-XXXXXX";
+static char text_path[64], run_path[64];
+
+/* Sentences whose second half depends on the first. */
+static void write_text(const char *path)
+{
+    static const char *const who[] = {"cat", "dog", "man", "bird", "child"};
+    static const char *const does[] = {"sees", "likes", "finds", "follows"};
+    char *text = malloc(400 * 80);
+    size_t n = 0;
+    for (unsigned i = 0; i < 400; i++) {
+        uint32_t w[4];
+        dart_philox(5, DART_STREAM_TEST, i, w);
+        const char *first = who[w[0] % 5], *second = who[w[1] % 5];
+        n += (size_t)sprintf(text + n, "the %s %s the %s and the %s the %s\n", first,
+            does[w[2] % 4], second, second, first);
+    }
+    assert_int_equal(dart_file_write_sync(path, text, n), DART_OK);
+    free(text);
+}
+
+static dart_recipe *recipe_of(const char *const (*set)[2], size_t count)
+{
+    dart_recipe *recipe;
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    for (size_t i = 0; i < count; i++)
+        if (dart_recipe_set(recipe, set[i][0], set[i][1]) != DART_OK)
+            fail_msg("%s: %s", set[i][0], dart_error_text());
+    return recipe;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder)) return 1;
+    snprintf(text_path, sizeof text_path, "%s/text.txt", folder);
+    snprintf(run_path, sizeof run_path, "%s/run", folder);
+    write_text(text_path);
+    const char *const set[][2] = {{"layers", "2"}, {"d_model", "16"}, {"heads", "2"},
+        {"context", "12"}, {"batch_size", "8"}, {"linear", "tt"}, {"rank", "4"},
+        {"linear_modes", "2"}, {"max_steps", "80"}, {"lr", "1e-2"}, {"select", "none"},
+        {"save_steps", "0"}, {"dropout", "0"}, {"device", "cpu"}, {"text", text_path},
+        {"out", run_path}};
+    dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
+    dart_result *result = calloc(1, sizeof *result);
+    if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_string_equal(result->protocol.unit, "word");
+    assert_int_equal(result->protocol.stride, CONTEXT);
+    free(result);
+    dart_recipe_free(recipe);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return dart_remove_tree(folder) != DART_OK;
+}
+
+/* A trained model ready to give logits, and its corpus. */
+typedef struct oracle {
+    dart_checkpoint checkpoint;
+    dart_corpus corpus;
+    dart_run run;
+    int32_t *index;
+    uint32_t *cursor;
+} oracle;
+
+static void oracle_open(oracle *o)
+{
+    dart_recipe *none;
+    dart_vocab vocab;
+    dart_session_options options;
+    memset(o, 0, sizeof *o);
+    o->run.corpus = &o->corpus;
+    assert_int_equal(dart_recipe_new(&none), DART_OK);
+    assert_int_equal(
+        dart_model_open(run_path, none, NULL, &o->checkpoint, &o->run.recipe), DART_OK);
+    dart_recipe_free(none);
+    dart_recipe_settings(o->run.recipe, &o->run.set);
+    assert_int_equal(dart_vocab_load(&o->checkpoint, &vocab), DART_OK);
+    assert_int_equal(dart_corpus_for(&o->run.set, &vocab, &o->corpus), DART_OK);
+    dart_vocab_free(&vocab);
+    assert_int_equal(dart_device_for(&o->run.set, &o->run.device), DART_OK);
+    assert_int_equal(dart_run_load(&o->run, &o->checkpoint, false, false), DART_OK);
+    assert_int_equal(
+        dart_session_options_from(&o->run.set, o->corpus.vocab.size, &options), DART_OK);
+    options.train = options.eval = false;
+    options.logits = true;
+    options.batch = 1;
+    options.reg = NULL;
+    assert_int_equal(
+        dart_session_new(o->run.device, NULL, o->run.model, &options, &o->run.session), DART_OK);
+    assert_int_equal(
+        dart_session_write(o->run.session, o->run.param, o->run.frozen, NULL), DART_OK);
+    o->index = calloc(o->corpus.vocab.size + 1 + CONTEXT, sizeof *o->index);
+    o->cursor = calloc(o->corpus.vocab.size, sizeof *o->cursor);
+}
+
+static void oracle_close(oracle *o)
+{
+    dart_device *device = o->run.device;
+    dart_run_free(&o->run);
+    dart_device_close(device);
+    dart_corpus_free(&o->corpus);
+    dart_checkpoint_close(&o->checkpoint);
+    free(o->index);
+    free(o->cursor);
+}
+
+/* -log p(token j | the tokens from `from` on that come before it), in double. */
+static double token_nll(oracle *o, int split, uint64_t from, uint64_t j)
+{
+    const int32_t *tokens = o->corpus.tokens[split];
+    const uint32_t vocab = o->corpus.vocab.size;
+    int32_t window[CONTEXT];
+    uint64_t last = j - from; /* the position whose logits are for token j */
+    for (uint64_t t = 0; t < CONTEXT; t++) {
+        uint64_t before = from + t; /* tokens before the one that position t predicts */
+        window[t] = t <= last && before ? tokens[before - 1] : (int32_t)o->corpus.vocab.start;
+    }
+    dart_scatter_index(window, CONTEXT, vocab, o->cursor, o->index);
+    assert_int_equal(dart_session_logits(o->run.session, window, o->index), DART_OK);
+    const float *logit = o->run.session->logits + last * o->run.session->logit_columns;
+    double top = logit[0], sum = 0;
+    for (uint32_t v = 1; v < vocab; v++) top = fmax(top, logit[v]);
+    for (uint32_t v = 0; v < vocab; v++) sum += exp(logit[v] - top);
+    return log(sum) + top - logit[tokens[j]];
+}
+
+static double direct(oracle *o, int split, uint64_t stride)
+{
+    double sum = 0;
+    for (uint64_t j = 0; j < o->corpus.count[split]; j++) {
+        /* token j belongs to the first window that reaches it */
+        uint64_t window = j < CONTEXT ? 0 : (j - CONTEXT) / stride + 1;
+        sum += token_nll(o, split, window * stride, j);
+    }
+    return sum / (double)o->corpus.count[split];
+}
+
+static void test_direct(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set;
+        uint64_t stride;
+    } cases[] = {{"0", CONTEXT}, {"12", CONTEXT}, {"5", 5}, {"1", 1}};
+    oracle o;
+    double nll[4];
+    oracle_open(&o);
+    assert_true(o.corpus.count[DART_VALID] > 150 && o.corpus.count[DART_TEST] > 150);
+    for (size_t i = 0; i < 4; i++) {
+        dart_eval_result r;
+        const char *const set[][2] = {{"eval_stride", cases[i].set}};
+        dart_recipe *over = recipe_of(set, 1);
+        assert_int_equal(dart_eval(run_path, over, NULL, &r), DART_OK);
+        dart_recipe_free(over);
+        double valid = direct(&o, DART_VALID, cases[i].stride);
+        double test = direct(&o, DART_TEST, cases[i].stride);
+        printf("stride %s: valid %.7f, directly %.7f; test %.7f, directly %.7f\n", cases[i].set,
+            r.valid_nll, valid, r.test_nll, test);
+        /* single precision logits; sums over some hundred tokens */
+        assert_true(fabs(r.valid_nll - valid) < 2e-6 * valid);
+        assert_true(fabs(r.test_nll - test) < 2e-6 * test);
+        assert_true(fabs(log(r.valid_ppl) - r.valid_nll) < 1e-12);
+        assert_int_equal(r.valid_tokens, o.corpus.count[DART_VALID]);
+        assert_int_equal(r.test_tokens, o.corpus.count[DART_TEST]);
+        assert_int_equal(r.protocol.stride, cases[i].stride);
+        assert_int_equal(r.protocol.context, CONTEXT);
+        assert_int_equal(r.protocol.valid_tokens, r.valid_tokens);
+        nll[i] = r.valid_nll + r.test_nll;
+    }
+    assert_true(nll[0] == nll[1]);
+    /* the strides measure different things, beyond what the comparison allows */
+    assert_true(fabs(nll[2] - nll[0]) > 1e-4 && fabs(nll[3] - nll[2]) > 1e-4);
+    oracle_close(&o);
+}
+
+/* During training the recipe's stride holds too; a stride beyond the context is refused. */
+static void test_training(void **state)
+{
+    (void)state;
+    char out[64];
+    snprintf(out, sizeof out, "%s/short", folder);
+    const char *const set[][2] = {{"layers", "1"}, {"d_model", "16"}, {"heads", "2"},
+        {"context", "12"}, {"batch_size", "8"}, {"linear", "dense"}, {"max_steps", "5"},
+        {"select", "none"}, {"level", "char"}, {"device", "cpu"}, {"text", text_path}, {"out", out},
+        {"eval_stride", "4"}};
+    dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
+    dart_result *result = calloc(1, sizeof *result);
+    dart_eval_result r;
+    assert_int_equal(dart_train(recipe, NULL, result), DART_OK);
+    assert_string_equal(result->protocol.unit, "character");
+    assert_int_equal(result->protocol.stride, 4);
+    dart_recipe *none;
+    assert_int_equal(dart_recipe_new(&none), DART_OK);
+    assert_int_equal(dart_eval(out, none, NULL, &r), DART_OK); /* the stride is in the recipe */
+    assert_int_equal(r.protocol.stride, 4);
+    assert_true(fabs(r.valid_ppl - result->row[result->rows - 1].valid_ppl) < 1e-9 * r.valid_ppl);
+    assert_int_equal(dart_recipe_set(none, "eval_stride", "13"), DART_OK);
+    assert_int_equal(dart_eval(out, none, NULL, &r), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "--eval-stride"));
+    dart_recipe_free(none);
+    dart_recipe_free(recipe);
+    free(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_direct), cmocka_unit_test(test_training)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

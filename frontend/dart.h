@@ -79,6 +79,7 @@ typedef struct dart_protocol {
     const char *unit;         /* what a token is: "word", "character", "byte"; "" if not known */
     char data[512];           /* where the text came from */
     uint32_t context, stride; /* tokens of a window, and how far apart windows start */
+    uint32_t source_context;  /* translation: tokens of a source sentence at most; 0: a text */
     uint64_t valid_tokens, test_tokens;
 } dart_protocol;
 

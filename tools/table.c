@@ -119,6 +119,13 @@ void cli_protocol(const dart_protocol *p, FILE *out)
     if (!p->unit) return;
     cli_count(valid, p->valid_tokens);
     cli_count(test, p->test_tokens);
+    if (p->source_context) {
+        fprintf(out,
+            "perplexity per target %s, <eos> counted, over %s; each scored once (valid %s, test "
+            "%s), after the source (at most %u tokens) and the target before it (at most %u)\n",
+            p->unit, p->data, valid, test, p->source_context, p->context);
+        return;
+    }
     fprintf(out,
         "perplexity per %s over %s; each token scored once (valid %s, test %s), windows of %u, ",
         p->unit, p->data, valid, test, p->context);

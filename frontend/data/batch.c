@@ -1,6 +1,6 @@
 /* Windows of tokens and their scatter index; integer arithmetic on the batch number, nothing is
  * allocated after new. */
-#include "data.h"
+#include "parallel.h"
 #include "rng.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -94,6 +94,8 @@ void dart_stream_free(dart_stream *stream)
     free(stream->data.index);
     free(stream->order);
     free(stream->cursor);
+    if (stream->pairs) dart_pairs_free(stream->pairs);
+    free(stream->pairs);
     *stream = (dart_stream){0};
 }
 

@@ -1,5 +1,6 @@
 /* dart_corpus_open: splits, vocabulary and tokens, in memory or from a token file. */
 #include "cache.h"
+#include "parallel.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,12 @@ void dart_corpus_free(dart_corpus *corpus)
 {
     if (corpus->map) munmap(corpus->map, corpus->map_bytes);
     for (int i = 0; i < DART_SPLITS; i++) free(corpus->owned[i]);
-    dart_vocab_free(&corpus->vocab);
+    if (corpus->parallel) {
+        dart_parallel_free(corpus->parallel);
+        free(corpus->parallel);
+    } else {
+        dart_vocab_free(&corpus->vocab);
+        dart_vocab_free(&corpus->source_vocab);
+    }
     *corpus = (dart_corpus){0};
 }

@@ -49,6 +49,10 @@ typedef struct dart_corpus {
     int32_t *owned[DART_SPLITS];
     void *map; /* NULL: in memory */
     size_t map_bytes;
+    /* Sentence pairs instead of a text (parallel.h): `vocab` is the target's, `count` are labels.
+     */
+    struct dart_parallel *parallel; /* owned, with both vocabularies; NULL: a text */
+    dart_vocab source_vocab;        /* size 0: a text */
 } dart_corpus;
 
 /* Where tokens are kept: in memory, or in a file of the cache folder that is made once and then
@@ -108,6 +112,7 @@ typedef struct dart_stream {
     bool shift;           /* the tiling offset changes with the epoch */
     bool mapped;          /* tokens are pages of a file: those read are given back now and then */
     uint64_t resident;    /* mapped: bytes read since they were given back, at most */
+    struct dart_pairs *pairs; /* owned; batches of sentence pairs, drawn through parallel.h */
     dart_batch data;
 } dart_stream;
 

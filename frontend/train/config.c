@@ -78,6 +78,14 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
     return DART_OK;
 }
 
+dart_status dart_config_for(
+    const dart_settings *set, const dart_corpus *corpus, dart_model_config *out)
+{
+    DART_TRY(dart_config_from(set, corpus->vocab.size, out));
+    if (out->enc_layers) out->source_vocab = corpus->source_vocab.size;
+    return DART_OK;
+}
+
 uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t vocab)
 {
     uint64_t rows = (uint64_t)batch * (uint64_t)set->context;

@@ -22,7 +22,7 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
 {
     dart_status status = DART_OK;
     dart_checkpoint checkpoint = {0};
-    dart_vocab vocab = {0};
+    dart_vocab vocab[2] = {0};
     dart_corpus corpus = {0};
     dart_run run = {.corpus = &corpus};
     dart_session_options options;
@@ -31,12 +31,12 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     if (hooks) run.hooks = *hooks;
     DART_TRY(dart_model_open(model_path, overrides, hooks, &checkpoint, &run.recipe));
     dart_recipe_settings(run.recipe, &run.set);
-    DART_GOTO(dart_vocab_load(&checkpoint, &vocab));
-    DART_GOTO(dart_corpus_for(&run.set, &vocab, &corpus));
+    DART_GOTO(dart_vocabs_load(&checkpoint, vocab));
+    DART_GOTO(dart_corpus_for(&run.set, vocab, &corpus));
     if (corpus.note[0]) dart_run_note(&run, "%s", corpus.note);
     DART_GOTO(dart_device_for(&run.set, &run.device));
     DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
-    DART_GOTO(dart_session_options_from(&run.set, vocab.size, &options));
+    DART_GOTO(dart_session_options_from(&run.set, vocab[0].size, &options));
     options.train = false;
     options.reg = NULL;
     DART_GOTO(dart_session_new(run.device, NULL, run.model, &options, &run.session));
@@ -53,7 +53,7 @@ done:;
     dart_run_free(&run);
     dart_device_close(device);
     dart_corpus_free(&corpus);
-    dart_vocab_free(&vocab);
+    for (int i = 0; i < 2; i++) dart_vocab_free(&vocab[i]);
     dart_checkpoint_close(&checkpoint);
     return status;
 }

@@ -106,6 +106,12 @@ dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
         return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
     DART_TRY(dart_model_open(model_path, overrides, NULL, &checkpoint, &run.recipe));
     dart_recipe_settings(run.recipe, &run.set);
+    if (!strcmp(run.set.arch, "encoder-decoder")) {
+        status = dart_fail(DART_INPUT,
+            "%s is a translation model, which continues no text; use dart-llm translate --model %s",
+            model_path, model_path);
+        goto done;
+    }
     DART_GOTO(dart_vocab_load(&checkpoint, &corpus.vocab));
     DART_GOTO(
         encode_prompt(&corpus.vocab, options->prompt ? options->prompt : "", &prompt, &given));

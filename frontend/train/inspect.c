@@ -16,8 +16,7 @@ enum { DEFAULT_VOCAB = 10000 };
 typedef struct view {
     dart_run run;
     dart_checkpoint checkpoint;
-    dart_vocab vocab;
-    dart_corpus corpus; /* owns the vocabulary when there is no checkpoint */
+    dart_corpus corpus; /* with a checkpoint: only the vocabularies */
 } view;
 
 static void view_close(view *v)
@@ -26,7 +25,6 @@ static void view_close(view *v)
     dart_run_free(&v->run);
     dart_device_close(device);
     dart_corpus_free(&v->corpus);
-    dart_vocab_free(&v->vocab);
     dart_checkpoint_close(&v->checkpoint);
 }
 
@@ -39,12 +37,13 @@ static dart_status fresh_model(const dart_recipe *recipe, view *v, uint32_t *out
     dart_recipe_settings(run->recipe, &run->set);
     DART_TRY(dart_device_for(&run->set, &run->device));
     *out_vocab = run->set.vocab_size ? (uint32_t)run->set.vocab_size : DEFAULT_VOCAB;
-    if (*run->set.dataset || *run->set.text) {
+    if (*run->set.dataset || *run->set.text || *run->set.source_text)
         DART_TRY(dart_corpus_for(&run->set, NULL, &v->corpus));
-        *out_vocab = v->corpus.vocab.size;
-    }
+    else
+        v->corpus.vocab.size = v->corpus.source_vocab.size = *out_vocab;
+    *out_vocab = v->corpus.vocab.size;
     dart_model_config config;
-    DART_TRY(dart_config_from(&run->set, *out_vocab, &config));
+    DART_TRY(dart_config_for(&run->set, &v->corpus, &config));
     return dart_model_new(&config, NULL, &run->model);
 }
 
@@ -54,9 +53,12 @@ static dart_status stored_model(
     dart_run *run = &v->run;
     DART_TRY(dart_model_open(model_path, recipe, NULL, &v->checkpoint, &run->recipe));
     dart_recipe_settings(run->recipe, &run->set);
-    DART_TRY(dart_vocab_load(&v->checkpoint, &v->vocab));
+    dart_vocab vocab[2] = {0};
+    DART_TRY(dart_vocabs_load(&v->checkpoint, vocab));
+    v->corpus.vocab = vocab[0];
+    v->corpus.source_vocab = vocab[1];
     DART_TRY(dart_device_for(&run->set, &run->device));
-    v->corpus.vocab.size = *out_vocab = v->vocab.size;
+    *out_vocab = v->corpus.vocab.size;
     run->corpus = &v->corpus;
     return dart_run_load(run, &v->checkpoint, false, false);
 }

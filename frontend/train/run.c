@@ -1,6 +1,7 @@
 /* The parts of a run that training, evaluation and comparison share. */
 #include "run.h"
 #include "hash.h"
+#include "parallel.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -25,6 +26,10 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
         .vocab_limit = (uint32_t)set->vocab_size,
         .vocab = vocab};
     static const char *const levels[] = {"auto", "word", "char", "byte"};
+    if (!strcmp(set->arch, "encoder-decoder")) return dart_corpus_pairs(set, vocab, out);
+    if (set->dataset[0] && dart_parallel_name(set->dataset))
+        return dart_fail(DART_INPUT,
+            "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
     for (int i = 0; i < 4; i++)
         if (!strcmp(set->level, levels[i])) options.level = (dart_level)i;
     if (!strcmp(set->token_file, "true")) options.token_file = DART_TOKEN_FILE_ALWAYS;
@@ -35,6 +40,7 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
 dart_status dart_stream_for(
     const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out)
 {
+    if (corpus->parallel) return dart_stream_pairs(set, corpus, split, out);
     return dart_stream_open(corpus, split,
         &(dart_stream_options){.training = split == DART_TRAIN,
             .batch = (uint32_t)set->batch_size,
@@ -49,6 +55,7 @@ void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart
     *out = (dart_protocol){.unit = dart_level_unit(corpus->vocab.level),
         .context = (uint32_t)set->context,
         .stride = (uint32_t)(set->eval_stride ? set->eval_stride : set->context),
+        .source_context = corpus->parallel ? dart_source_time(set) : 0,
         .valid_tokens = corpus->count[DART_VALID],
         .test_tokens = corpus->count[DART_TEST]};
     snprintf(out->data, sizeof out->data, "%s", corpus->source);
@@ -75,7 +82,7 @@ dart_status dart_run_model(dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES
 {
     dart_model_config config;
     dart_model *model = NULL;
-    DART_TRY(dart_config_from(&run->set, run->corpus->vocab.size, &config));
+    DART_TRY(dart_config_for(&run->set, run->corpus, &config));
     DART_TRY(dart_model_new(&config, ranks, &model));
     dart_session_free(run->session);
     run->session = NULL;

@@ -72,8 +72,9 @@ DART_NODISCARD dart_status dart_run_save(dart_run *run);
  * parameters. INPUT: it belongs to another recipe, data or vocabulary, unless `force`. */
 DART_NODISCARD dart_status dart_run_load(
     dart_run *run, const dart_checkpoint *checkpoint, bool with_state, bool force);
-/* vocab.json of a checkpoint. */
+/* vocab.json of a checkpoint; vocab_source.json too: out[1] has size 0 where there is none. */
 DART_NODISCARD dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out);
+DART_NODISCARD dart_status dart_vocabs_load(const dart_checkpoint *checkpoint, dart_vocab out[2]);
 /* `model_path`: a run directory (its newest valid checkpoint) or a checkpoint directory; its recipe
  * with `overrides`. */
 DART_NODISCARD dart_status dart_model_open(const char *model_path, const dart_recipe *overrides,
@@ -101,8 +102,16 @@ void dart_run_log_device(dart_run *run);
 bool dart_run_spectra_due(const dart_run *run, uint64_t total);
 
 /* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
+/* vocab: NULL, or the two of a checkpoint. */
 DART_NODISCARD dart_status dart_corpus_for(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+uint32_t dart_source_time(const dart_settings *set); /* tokens of a source sentence */
+/* feed.c: the same of a recipe that translates; vocab[0] is the target's, vocab[1] the source's.
+ */
+DART_NODISCARD dart_status dart_corpus_pairs(
+    const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+DART_NODISCARD dart_status dart_stream_pairs(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);
 /* The stream of a split: training windows, or evaluation windows with the recipe's stride. */
 DART_NODISCARD dart_status dart_stream_for(
     const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);

@@ -147,7 +147,7 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
         session->device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment);
 }
 
-static dart_status write_input(dart_session *session, uint32_t batch, uint32_t time,
+dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
     const int32_t *tokens, const int32_t *labels, const int32_t *index)
 {
     dart_buffer input = session->memory.buffer[DART_REGION_INPUT];
@@ -171,17 +171,22 @@ dart_status dart_session_step(
     fscal[DART_FSCAL_C2] = (float)(1 / (1 - pow(o->beta2, t)));
     fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
     fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
+    /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
+     */
+    uint64_t tokens = 0;
+    for (uint32_t micro = 0; micro < o->accumulation; micro++)
+        tokens += dart_input_count(stream, s->step * o->accumulation + micro);
+    fscal[DART_FSCAL_SCALE] = (float)((double)o->accumulation / (double)tokens);
     DART_TRY(dart_device_write_f32(
         session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
     for (uint32_t micro = 0; micro < o->accumulation; micro++) {
-        uint64_t at = s->step * o->accumulation + micro;
+        uint64_t at = s->step * o->accumulation + micro, predicted;
+        const int32_t *labels;
         const int32_t iscal[16] = {
             (int32_t)(uint32_t)at, (int32_t)(uint32_t)s->seed, (int32_t)(uint32_t)(s->seed >> 32)};
-        const dart_batch *batch = dart_stream_train(stream, at);
         DART_TRY(
             dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
-        DART_TRY(
-            write_input(session, o->batch, o->time, batch->tokens, batch->labels, batch->index));
+        DART_TRY(dart_input_load(session, stream, at, true, &labels, &predicted));
         DART_TRY(dart_exec_run(session->part[micro ? DART_PART_MORE : DART_PART_STEP].exec, NULL));
     }
     if (o->accumulation > 1) DART_TRY(dart_exec_run(session->part[DART_PART_UPDATE].exec, NULL));
@@ -193,7 +198,8 @@ dart_status dart_session_step(
     *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
         .grad_norm = fscal[DART_FSCAL_NORM],
         .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
-        .bad = bad > 0 ? (uint64_t)bad : 0};
+        .bad = bad > 0 ? (uint64_t)bad : 0,
+        .tokens = tokens};
     return DART_OK;
 }
 
@@ -204,16 +210,16 @@ dart_status dart_session_eval(
     const uint32_t rows = o->batch * o->time;
     *out_nll = 0;
     *out_tokens = 0;
-    for (uint64_t at = 0; at < dart_stream_eval_batches(stream); at++) {
-        const dart_batch *batch = dart_stream_eval(stream, at);
-        DART_TRY(
-            write_input(session, o->batch, o->time, batch->tokens, batch->labels, batch->index));
+    for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
+        const int32_t *labels;
+        uint64_t predicted;
+        DART_TRY(dart_input_load(session, stream, at, false, &labels, &predicted));
         DART_TRY(dart_exec_run(session->part[DART_PART_EVAL].exec, NULL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
         for (uint32_t r = 0; r < rows; r++)
-            if (batch->labels[r] >= 0) *out_nll += session->rows[r];
-        *out_tokens += batch->predicted;
+            if (labels[r] >= 0) *out_nll += session->rows[r];
+        *out_tokens += predicted;
     }
     return DART_OK;
 }
@@ -221,7 +227,7 @@ dart_status dart_session_eval(
 dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)
 {
     const uint32_t time = session->options.time;
-    DART_TRY(write_input(session, 1, time, tokens, NULL, index));
+    DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index));
     DART_TRY(dart_exec_run(session->part[DART_PART_LOGITS].exec, NULL));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
         (uint64_t)time * session->logit_columns, session->logits);

@@ -12,6 +12,9 @@
 /* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);
+/* The same for a corpus: an encoder-decoder takes its source vocabulary from there. */
+DART_NODISCARD dart_status dart_config_for(
+    const dart_settings *set, const dart_corpus *corpus, dart_model_config *out);
 /* Rows of logits alive at once: the setting, or such that a chunk stays below 16 MiB; a multiple
  * of 64. */
 uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t vocab);
@@ -79,7 +82,8 @@ typedef struct dart_step_scalars {
 } dart_step_scalars;
 typedef struct dart_step_result {
     float loss, grad_norm, penalty;
-    uint64_t bad; /* gradients that are NaN or infinite */
+    uint64_t bad;    /* gradients that are NaN or infinite */
+    uint64_t tokens; /* labels that counted */
 } dart_step_result;
 /* One optimizer step on batches step * accumulation .. of the stream. */
 DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,

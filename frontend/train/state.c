@@ -49,11 +49,11 @@ static bool read_token(json_t *entry, dart_arena *arena, const char **out)
     return true;
 }
 
-dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out)
+static dart_status load_vocab(const dart_checkpoint *checkpoint, const char *name, dart_vocab *out)
 {
     dart_status status = DART_OK;
     dart_arena arena = {0};
-    const dart_checkpoint_file *file = dart_checkpoint_find(checkpoint, "vocab.json");
+    const dart_checkpoint_file *file = dart_checkpoint_find(checkpoint, name);
     json_t *body = file ? json_loadb(file->data, file->size, JSON_REJECT_DUPLICATES, NULL) : NULL;
     json_t *list = json_object_get(body, "tokens");
     json_int_t size = json_integer_value(json_object_get(body, "size"));
@@ -61,7 +61,7 @@ dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out)
     bool bytes = level == DART_LEVEL_BYTE;
     if (!json_is_array(list) || level < DART_LEVEL_WORD || level > DART_LEVEL_BYTE || size < 1 ||
         size > INT32_MAX || (!bytes && (size_t)size != json_array_size(list))) {
-        status = dart_fail(DART_INPUT, "%s has no readable vocab.json", checkpoint->path);
+        status = dart_fail(DART_INPUT, "%s has no readable %s", checkpoint->path, name);
         goto done;
     }
     const char **text = DART_NEW(&arena, const char *, (size_t)size);
@@ -72,7 +72,7 @@ dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out)
     for (size_t i = 0; !bytes && i < (size_t)size; i++)
         if (!read_token(json_array_get(list, i), &arena, &text[i])) {
             status = dart_fail(
-                DART_INPUT, "%s: entry %zu of vocab.json is not a token", checkpoint->path, i);
+                DART_INPUT, "%s: entry %zu of %s is not a token", checkpoint->path, i, name);
             goto done;
         }
     DART_GOTO(dart_vocab_from((dart_level)level, json_is_true(json_object_get(body, "punctuation")),
@@ -80,6 +80,20 @@ dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out)
 done:
     dart_arena_free(&arena);
     json_decref(body);
+    return status;
+}
+
+dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out)
+{
+    return load_vocab(checkpoint, "vocab.json", out);
+}
+
+dart_status dart_vocabs_load(const dart_checkpoint *checkpoint, dart_vocab out[2])
+{
+    DART_TRY(dart_vocab_load(checkpoint, &out[0]));
+    if (!dart_checkpoint_find(checkpoint, "vocab_source.json")) return DART_OK;
+    dart_status status = load_vocab(checkpoint, "vocab_source.json", &out[1]);
+    if (status != DART_OK) dart_vocab_free(&out[0]);
     return status;
 }
 
@@ -318,9 +332,9 @@ dart_status dart_run_save(dart_run *run)
 {
     dart_status status = DART_OK;
     char root[DART_RUN_PATH + 32];
-    dart_checkpoint_file file[5] = {{.name = "model.safetensors"},
+    dart_checkpoint_file file[6] = {{.name = "model.safetensors"},
         {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}, {.name = "recipe.yaml"},
-        {.name = "vocab.json"}};
+        {.name = "vocab.json"}, {.name = "vocab_source.json"}};
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
     DART_TRY(dart_run_pull(run));
     DART_GOTO(pack_model(run, &file[0].data, &file[0].size));
@@ -328,15 +342,18 @@ dart_status dart_run_save(dart_run *run)
     file[2].data = state_text(run);
     DART_GOTO(dart_recipe_text(run->recipe, true, &file[3].data));
     file[4].data = vocab_text(&run->corpus->vocab);
-    if (!file[2].data || !file[4].data) {
+    const uint32_t files = run->corpus->source_vocab.size ? 6 : 5;
+    if (files == 6) file[5].data = vocab_text(&run->corpus->source_vocab);
+    if (!file[2].data || !file[4].data || (files == 6 && !file[5].data)) {
         status = dart_fail(DART_MEMORY, "out of memory: writing a checkpoint");
         goto done;
     }
-    for (int i = 2; i < 5; i++) file[i].size = strlen(file[i].data);
+    for (uint32_t i = 2; i < files; i++) file[i].size = strlen(file[i].data);
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
-    DART_GOTO(dart_checkpoint_write(root, run->step, file, 5, (uint32_t)run->set.save_total_limit));
+    DART_GOTO(
+        dart_checkpoint_write(root, run->step, file, files, (uint32_t)run->set.save_total_limit));
 done:
-    for (int i = 0; i < 5; i++) free(file[i].data);
+    for (int i = 0; i < 6; i++) free(file[i].data);
     return status;
 }
 

@@ -98,20 +98,18 @@ static dart_status one_step(dart_run *run)
         return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
     }
     double seconds = now() - begin;
-    uint64_t tokens = (uint64_t)set->batch_size * (uint64_t)set->context *
-                      (uint64_t)set->gradient_accumulation_steps;
     run->step++;
     run->stage_step++;
     run->adam_step++;
-    run->tokens += tokens;
+    run->tokens += r.tokens;
     run->last_loss = r.loss;
-    run->phase_tokens += tokens;
+    run->phase_tokens += r.tokens;
     run->seconds += seconds;
     run->phase_seconds += seconds;
     if (run->step % (uint64_t)run->set.logging_steps == 0) {
         dart_metrics_step(&run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty,
             lambda, run->tokens);
-        dart_metrics_timing(&run->metrics, run->step, (double)tokens / seconds, run->seconds);
+        dart_metrics_timing(&run->metrics, run->step, (double)r.tokens / seconds, run->seconds);
     }
     double valid = NAN;
     if (run->set.eval_steps && run->step % (uint64_t)run->set.eval_steps == 0)
@@ -344,13 +342,15 @@ static dart_hash corpus_hash(const dart_corpus *corpus)
 {
     char text[(DART_SPLITS + 1) * 33] = "";
     for (int i = 0; i < DART_SPLITS; i++) strcat(text, corpus->hash[i]);
-    for (uint32_t i = 0; i < corpus->vocab.size; i++) {
-        if (!corpus->vocab.text[i]) break;
-        char chained[33 + 256];
-        int n = snprintf(
-            chained, sizeof chained, "%s%s", text + DART_SPLITS * 32, corpus->vocab.text[i]);
-        strcpy(text + DART_SPLITS * 32, dart_hash_bytes(chained, (size_t)n).text);
-    }
+    const dart_vocab *vocab[] = {&corpus->vocab, &corpus->source_vocab};
+    for (int v = 0; v < 2; v++)
+        for (uint32_t i = 0; i < vocab[v]->size; i++) {
+            if (!vocab[v]->text[i]) break;
+            char chained[33 + 256];
+            int n = snprintf(
+                chained, sizeof chained, "%s%s", text + DART_SPLITS * 32, vocab[v]->text[i]);
+            strcpy(text + DART_SPLITS * 32, dart_hash_bytes(chained, (size_t)n).text);
+        }
     return dart_hash_bytes(text, strlen(text));
 }
 

@@ -1,0 +1,157 @@
+/* Sentence pairs where a run expects a text: the corpus, its streams, the batches into INPUT. */
+#include "hash.h"
+#include "parallel.h"
+#include "parts.h"
+#include "run.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t dart_source_time(const dart_settings *set)
+{
+    return (uint32_t)(set->src_context ? set->src_context : set->context);
+}
+
+static uint64_t words_of(const dart_sentences *s, uint64_t i)
+{
+    return s->first[i + 1] - s->first[i];
+}
+
+/* Labels of a split, and how many of its pairs do not fit into the recipe's shape. */
+static void measure(
+    const dart_settings *set, const dart_parallel *p, int split, uint64_t *labels, uint64_t *longer)
+{
+    const dart_sentences *source = &p->side[DART_SOURCE][split];
+    const dart_sentences *target = &p->side[DART_TARGET][split];
+    const uint64_t time = (uint64_t)set->context;
+    *labels = *longer = 0;
+    for (uint64_t i = 0; i < source->count; i++) {
+        uint64_t n = words_of(source, i) + 1, m = words_of(target, i) + 1;
+        *labels += m < time ? m : time;
+        *longer += n > dart_source_time(set) || m > time;
+    }
+}
+
+static void hash_split(const dart_parallel *p, int split, char out[33])
+{
+    char text[4 * 32 + 1] = "";
+    for (int side = 0; side < DART_SIDES; side++) {
+        const dart_sentences *s = &p->side[side][split];
+        strcat(text, dart_hash_bytes(s->words, s->first[s->count] * sizeof *s->words).text);
+        strcat(text, dart_hash_bytes(s->first, (s->count + 1) * sizeof *s->first).text);
+    }
+    snprintf(out, 33, "%s", dart_hash_bytes(text, strlen(text)).text);
+}
+
+dart_status dart_corpus_pairs(const dart_settings *set, const dart_vocab *vocab, dart_corpus *out)
+{
+    const dart_parallel_options options = {.dataset = set->dataset,
+        .source = set->source_text,
+        .target = set->target_text,
+        .shared = set->shared_vocab,
+        .lowercase = set->lowercase,
+        .vocab_limit = (uint32_t)set->vocab_size,
+        .min_count = (uint32_t)set->min_count,
+        .vocab = {vocab ? &vocab[1] : NULL, vocab ? &vocab[0] : NULL}};
+    uint64_t longer[DART_SPLITS];
+    *out = (dart_corpus){0};
+    if (set->dataset[0] && dart_dataset_name(set->dataset))
+        return dart_fail(DART_INPUT,
+            "%s is a text in one language; an encoder-decoder needs a parallel data set like %s, "
+            "or --source-text and --target-text",
+            set->dataset, dart_parallel_at(0));
+    dart_parallel *p = dart_calloc(1, sizeof *p);
+    if (!p) return DART_MEMORY;
+    dart_status status = dart_parallel_open(&options, p);
+    if (status != DART_OK) {
+        free(p);
+        return status;
+    }
+    out->parallel = p;
+    out->vocab = p->vocab[DART_TARGET];
+    out->source_vocab = p->vocab[DART_SOURCE];
+    snprintf(out->source, sizeof out->source, "%s", p->source);
+    for (int split = 0; split < DART_SPLITS; split++) {
+        measure(set, p, split, &out->count[split], &longer[split]);
+        hash_split(p, split, out->hash[split]);
+    }
+    const uint64_t cut = longer[DART_VALID] + longer[DART_TEST];
+    if (longer[DART_TRAIN] || cut)
+        snprintf(out->note, sizeof out->note,
+            "longer than %u source or %" PRId64 " target tokens: %" PRIu64 " of %" PRIu64
+            " training pairs are left out, %" PRIu64 " of %" PRIu64
+            " validation and test pairs are cut",
+            dart_source_time(set), set->context, longer[DART_TRAIN],
+            p->side[DART_SOURCE][DART_TRAIN].count, cut,
+            p->side[DART_SOURCE][DART_VALID].count + p->side[DART_SOURCE][DART_TEST].count);
+    return DART_OK;
+}
+
+dart_status dart_stream_pairs(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out)
+{
+    const uint32_t batch = (uint32_t)set->batch_size;
+    *out = (dart_stream){.vocab = corpus->vocab.size,
+        .batch = batch,
+        .time = (uint32_t)set->context,
+        .seed = (uint64_t)set->seed};
+    dart_pairs *pairs = dart_calloc(1, sizeof *pairs);
+    if (!pairs) return DART_MEMORY;
+    dart_status status = dart_pairs_new(corpus->parallel, (uint32_t)split, split == DART_TRAIN,
+        batch, dart_source_time(set), (uint32_t)set->context, (uint64_t)set->seed, pairs);
+    if (status != DART_OK) {
+        free(pairs);
+        return status;
+    }
+    out->pairs = pairs;
+    /* what does not fill a batch waits for another epoch */
+    out->windows = split == DART_TRAIN ? pairs->count / batch * batch : pairs->count;
+    return DART_OK;
+}
+
+uint64_t dart_input_count(dart_stream *stream, uint64_t at)
+{
+    if (stream->pairs) return dart_pairs_train(stream->pairs, at)->predicted;
+    return (uint64_t)stream->batch * stream->time;
+}
+
+uint64_t dart_input_batches(const dart_stream *stream)
+{
+    return stream->pairs ? dart_pairs_eval_batches(stream->pairs)
+                         : dart_stream_eval_batches(stream);
+}
+
+/* Both sides of a pair batch. */
+static dart_status write_pairs(dart_session *session, const dart_pair_batch *batch)
+{
+    const dart_model *model = session->model;
+    dart_device *device = session->device;
+    dart_buffer input = session->memory.buffer[DART_REGION_INPUT];
+    const uint64_t rows = (uint64_t)batch->batch * batch->source_time;
+    uint64_t source, length, index;
+    DART_TRY(dart_session_input(session, batch->batch, batch->target_time, batch->target,
+        batch->labels, batch->target_index));
+    dart_model_source_offsets(model, batch->batch, batch->target_time, &source, &length, &index);
+    DART_TRY(dart_device_write_i32(device, input, source, rows, batch->source));
+    DART_TRY(dart_device_write_i32(device, input, length, batch->batch, batch->source_length));
+    return dart_device_write_i32(
+        device, input, index, model->config.source_vocab + 1 + rows, batch->source_index);
+}
+
+dart_status dart_input_load(dart_session *session, dart_stream *stream, uint64_t at, bool training,
+    const int32_t **out_labels, uint64_t *out_predicted)
+{
+    if (stream->pairs) {
+        const dart_pair_batch *batch =
+            training ? dart_pairs_train(stream->pairs, at) : dart_pairs_eval(stream->pairs, at);
+        *out_labels = batch->labels;
+        *out_predicted = batch->predicted;
+        return write_pairs(session, batch);
+    }
+    const dart_batch *batch =
+        training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
+    *out_labels = batch->labels;
+    *out_predicted = batch->predicted;
+    return dart_session_input(
+        session, batch->batch, batch->time, batch->tokens, batch->labels, batch->index);
+}

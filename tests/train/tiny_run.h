@@ -19,7 +19,7 @@
 static char tiny_folder[] = "/tmp/dart-run-XXXXXX";
 
 /* Sentences of a small grammar, so that there is something to learn. */
-static int tiny_set_up(void **state)
+static inline int tiny_set_up(void **state)
 {
     static const char *const who[] = {"the cat", "a dog", "the old man", "one bird", "my friend"};
     static const char *const does[] = {"sees", "likes", "finds", "follows"};
@@ -39,13 +39,13 @@ static int tiny_set_up(void **state)
     return fclose(f);
 }
 
-static int tiny_tear_down(void **state)
+static inline int tiny_tear_down(void **state)
 {
     (void)state;
     return dart_remove_tree(tiny_folder) != DART_OK;
 }
 
-static const char *tiny_path(const char *name)
+static inline const char *tiny_path(const char *name)
 {
     static char path[8][256];
     static unsigned turn;
@@ -55,7 +55,7 @@ static const char *tiny_path(const char *name)
 }
 
 /* The tiny recipe with the stages of `stages` (YAML, may be ""). */
-static dart_recipe *tiny_recipe(const char *out, const char *stages)
+static inline dart_recipe *tiny_recipe(const char *out, const char *stages)
 {
     dart_recipe *recipe;
     const char *path = tiny_path("recipe.yaml");
@@ -73,7 +73,7 @@ static dart_recipe *tiny_recipe(const char *out, const char *stages)
     return recipe;
 }
 
-static void tiny_set(dart_recipe *recipe, const char *key, const char *value)
+static inline void tiny_set(dart_recipe *recipe, const char *key, const char *value)
 {
     if (dart_recipe_set(recipe, key, value) != DART_OK) fail_msg("%s", dart_error_text());
 }
@@ -85,7 +85,7 @@ typedef struct tiny_watch {
     char notes[16384];
 } tiny_watch;
 
-static void tiny_progress(void *user, const dart_progress *p)
+static inline void tiny_progress(void *user, const dart_progress *p)
 {
     tiny_watch *w = user;
     w->steps = p->step;
@@ -93,14 +93,14 @@ static void tiny_progress(void *user, const dart_progress *p)
     if (p->step == w->stop_at) w->stop = SIGINT;
 }
 
-static void tiny_note(void *user, const char *line)
+static inline void tiny_note(void *user, const char *line)
 {
     tiny_watch *w = user;
     size_t used = strlen(w->notes);
     snprintf(w->notes + used, sizeof w->notes - used, "%s\n", line);
 }
 
-static dart_status tiny_train(dart_recipe *recipe, tiny_watch *w, dart_result *out)
+static inline dart_status tiny_train(dart_recipe *recipe, tiny_watch *w, dart_result *out)
 {
     const dart_hooks hooks = {
         .user = w, .progress = tiny_progress, .note = tiny_note, .stop = &w->stop};
@@ -108,7 +108,7 @@ static dart_status tiny_train(dart_recipe *recipe, tiny_watch *w, dart_result *o
 }
 
 /* The whole text of a file below the folder; the caller frees it. */
-static char *tiny_read(const char *run, const char *name)
+static inline char *tiny_read(const char *run, const char *name)
 {
     char path[400], *text;
     size_t size;
@@ -118,7 +118,7 @@ static char *tiny_read(const char *run, const char *name)
     return text;
 }
 
-static void tiny_assert_same(const char *a, const char *b, const char *name)
+static inline void tiny_assert_same(const char *a, const char *b, const char *name)
 {
     char path[400], *x, *y;
     size_t n, m;

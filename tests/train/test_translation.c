@@ -1,0 +1,506 @@
+/* Encoder-decoders trained whole on sentence pairs of our own: they learn them by heart, translate
+ * them back with any grouping of prefixes, resume bit for bit, agree between devices, and refuse
+ * what is not theirs. */
+#include "tiny_run.h"
+#include "checkpoint.h"
+#include "parallel.h"
+#include "run.h"
+#include "translator.h"
+#include <math.h>
+
+enum { PAIRS = 20, CONTEXT = 8 };
+
+/* Noun phrases and verbs of two invented orders: "a red dog sees b" is "b that a dog red seen". */
+static int set_up(void **state)
+{
+    static const char *const nouns[][2] = {
+        {"hund", "dog"}, {"baum", "tree"}, {"mann", "man"}, {"vogel", "bird"}, {"stein", "stone"}};
+    static const char *const verbs[][2] = {{"sieht", "sees"}, {"mag", "likes"}};
+    static const char *const colours[][2] = {{"roter", "red"}, {"alter", "old"}};
+    static const char *const split[] = {"train", "valid", "test"};
+    if (tiny_set_up(state)) return 1;
+    for (int s = 0; s < 3; s++)
+        for (int side = 0; side < 2; side++) {
+            char path[128];
+            snprintf(
+                path, sizeof path, "%s/%s.%s", tiny_folder, split[s], side ? "target" : "source");
+            FILE *f = fopen(path, "w");
+            if (!f) return 1;
+            for (unsigned i = 0; i < (s ? 5 : PAIRS); i++) {
+                const char *a = nouns[i % 5][side], *b = nouns[(i + 1 + i / 5) % 5][side];
+                const char *verb = verbs[i / 5 % 2][side], *colour = colours[i / 10][side];
+                if (i % 3 == 0)
+                    fprintf(
+                        f, side ? "the %2$s %1$s %3$s\n" : "ein %1$s %2$s %3$s\n", colour, a, verb);
+                else
+                    fprintf(f, side ? "the %4$s %3$s %1$s the %2$s\n" : "ein %1$s %2$s %3$s %4$s\n",
+                        colour, a, verb, b);
+            }
+            if (fclose(f)) return 1;
+        }
+    return 0;
+}
+
+static dart_recipe *recipe_for(const char *out, const char *method, const char *stages)
+{
+    dart_recipe *recipe;
+    const char *path = tiny_path("pairs.yaml");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f,
+        "model: {arch: encoder-decoder, layers: 1, d_model: 32, heads: 2, context: %d, dropout: "
+        "0}\n"
+        "method: {linear: %s, rank: 12, linear_modes: 2}\ndata: {dataset: '%s', min_count: 1}\n"
+        "train: {batch_size: 5}\nstage: {learning_rate: 1e-2, warmup_steps: 5}\n"
+        "run: {device: cpu, save_steps: 10, out: '%s'}\n%s",
+        CONTEXT, method, tiny_folder, out, stages);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    if (dart_recipe_load(recipe, path) != DART_OK) fail_msg("%s", dart_error_text());
+    return recipe;
+}
+
+static void must(dart_status status)
+{
+    if (status != DART_OK) fail_msg("%s", dart_error_text());
+}
+
+static void train(dart_recipe *recipe, dart_result *out)
+{
+    static tiny_watch watch;
+    watch = (tiny_watch){0};
+    must(tiny_train(recipe, &watch, out));
+}
+
+/* ---- a trained model, opened for translation ---- */
+
+typedef struct opened {
+    dart_checkpoint checkpoint;
+    dart_recipe *recipe;
+    dart_settings set;
+    dart_run run;
+    dart_corpus corpus;
+    dart_vocab vocab[2];
+} opened;
+
+static void open_run(const char *path, opened *o)
+{
+    *o = (opened){0};
+    must(dart_model_open(path, NULL, NULL, &o->checkpoint, &o->run.recipe));
+    dart_recipe_settings(o->run.recipe, &o->run.set);
+    must(dart_vocabs_load(&o->checkpoint, o->vocab));
+    must(dart_corpus_for(&o->run.set, o->vocab, &o->corpus));
+    o->run.corpus = &o->corpus;
+    must(dart_device_for(&o->run.set, &o->run.device));
+    must(dart_run_load(&o->run, &o->checkpoint, false, false));
+}
+
+static void close_run(opened *o)
+{
+    dart_device *device = o->run.device;
+    dart_run_free(&o->run);
+    dart_device_close(device);
+    dart_corpus_free(&o->corpus);
+    for (int i = 0; i < 2; i++) dart_vocab_free(&o->vocab[i]);
+    dart_checkpoint_close(&o->checkpoint);
+}
+
+static int32_t likeliest(const float *logits, uint32_t count)
+{
+    uint32_t best = 0;
+    for (uint32_t v = 1; v < count; v++)
+        if (logits[v] > logits[best]) best = v;
+    return (int32_t)best;
+}
+
+/* Greedy translation of the training sentences, `sentences` at once; how many come out right. */
+static uint32_t translated(opened *o, uint32_t sentences)
+{
+    const dart_parallel *p = o->corpus.parallel;
+    const dart_sentences *from = &p->side[DART_SOURCE][DART_TRAIN],
+                         *to = &p->side[DART_TARGET][DART_TRAIN];
+    dart_translator *t;
+    uint32_t right = 0;
+    must(dart_translator_new(
+        o->run.device, o->run.model, sentences, 1, o->run.param, o->run.frozen, &t));
+    for (uint32_t start = 0; start < PAIRS; start += sentences) {
+        int32_t source[PAIRS * CONTEXT] = {0}, length[PAIRS] = {0}, prefix[PAIRS][CONTEXT];
+        for (uint32_t s = 0; s < sentences; s++) {
+            uint64_t i = start + s;
+            prefix[s][0] = DART_BOS;
+            if (i >= PAIRS) continue; /* rows that only fill the batch */
+            length[s] = (int32_t)(from->first[i + 1] - from->first[i]) + 1;
+            for (int32_t k = 0; k < length[s]; k++)
+                source[s * CONTEXT + k] =
+                    k + 1 < length[s] ? from->words[from->first[i] + k] : DART_EOS;
+        }
+        must(dart_translator_encode(t, source, length));
+        for (uint32_t known = 1; known < CONTEXT; known++) {
+            int32_t flat[PAIRS * CONTEXT];
+            const float *logits;
+            uint32_t columns;
+            for (uint32_t s = 0; s < sentences; s++)
+                memcpy(flat + s * known, prefix[s], known * sizeof *flat);
+            must(dart_translator_next(t, flat, known, &logits, &columns));
+            for (uint32_t s = 0; s < sentences; s++)
+                prefix[s][known] = likeliest(logits + (size_t)s * columns, o->corpus.vocab.size);
+        }
+        for (uint32_t s = 0; s < sentences && start + s < PAIRS; s++) {
+            uint64_t i = start + s, n = to->first[i + 1] - to->first[i];
+            right += memcmp(prefix[s] + 1, to->words + to->first[i], n * sizeof *prefix[s]) == 0 &&
+                     prefix[s][n + 1] == DART_EOS;
+        }
+    }
+    dart_translator_free(t);
+    return right;
+}
+
+static void pairs_are_learnt_by_heart(void **state)
+{
+    (void)state;
+    static const char *const methods[] = {"dense", "tt", "ttm", "lora"};
+    for (int m = 0; m < 4; m++) {
+        const char *out = tiny_path(methods[m]);
+        dart_recipe *recipe =
+            recipe_for(out, methods[m], "stages:\n  - {name: learn, max_steps: 700}\n");
+        tiny_set(recipe, "learning_rate", "3e-3");
+        dart_result result;
+        opened o;
+        train(recipe, &result);
+        print_message("%s: loss %.2g after %llu steps\n", methods[m], result.final_loss,
+            (unsigned long long)result.steps);
+        assert_true(result.final_loss < 0.05);
+        open_run(out, &o);
+        assert_int_equal(translated(&o, 1), PAIRS);
+        assert_int_equal(translated(&o, 7), PAIRS);
+        close_run(&o);
+        dart_recipe_free(recipe);
+    }
+}
+
+/* ---- the translator against whole prefixes ---- */
+
+/* Logits after `prefix` from the graph of a whole sentence of one pair. */
+static const float *whole(dart_session *session, const int32_t *source, int32_t length,
+    const int32_t *prefix, uint32_t known)
+{
+    const dart_model *model = session->model;
+    dart_buffer input = session->memory.buffer[DART_REGION_INPUT];
+    uint64_t at[3];
+    int32_t tokens[CONTEXT] = {0};
+    int32_t *index = calloc(model->config.vocab + 1 + CONTEXT, sizeof *index);
+    dart_model_source_offsets(model, 1, CONTEXT, &at[0], &at[1], &at[2]);
+    must(dart_device_write_i32(session->device, input, at[0], CONTEXT, source));
+    must(dart_device_write_i32(session->device, input, at[1], 1, &length));
+    memcpy(tokens, prefix, known * sizeof *tokens);
+    must(dart_session_logits(session, tokens, index));
+    free(index);
+    return session->logits + (size_t)(known - 1) * session->logit_columns;
+}
+
+/* A random model's logits for prefixes that grow, swap, multiply and start over, against the same
+ * model's graph of whole prefixes. */
+static void prefixes_may_be_regrouped(void **state)
+{
+    (void)state;
+    enum { SENTENCES = 2, BEAMS = 3, ROWS = SENTENCES * BEAMS };
+    static const struct {
+        const char *key, *value;
+    } variants[] = {{"pos", "learned"}, {"pos", "rope"}, {"pos", "sinusoidal"},
+        {"norm_position", "post"}, {"kv_heads", "1"}, {"embedding", "tt-embedding"},
+        {"shared_vocab", "true"}};
+    static const char *const devices[] = {"cpu", "opencl:0", "vulkan:0"};
+    uint32_t compared = 0;
+    for (size_t v = 0; v < 3 * sizeof variants / sizeof *variants; v++) {
+        dart_recipe *recipe = recipe_for(tiny_path("none"), v % 2 ? "tt" : "dense", "");
+        dart_corpus corpus;
+        dart_settings set;
+        dart_model_config config;
+        dart_model *model;
+        dart_session *session;
+        dart_session_options options;
+        dart_translator *t;
+        dart_device *device;
+        tiny_set(recipe, variants[v / 3].key, variants[v / 3].value);
+        dart_recipe_settings(recipe, &set);
+        if (dart_device_open(devices[v % 3], NULL, &device) != DART_OK) {
+            print_message("%s skipped: %s\n", devices[v % 3], dart_error_text());
+            dart_recipe_free(recipe);
+            continue;
+        }
+        must(dart_corpus_for(&set, NULL, &corpus));
+        must(dart_config_for(&set, &corpus, &config));
+        must(dart_model_new(&config, NULL, &model));
+        float *param = calloc(model->param_words, sizeof *param);
+        float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
+        dart_model_init(model, 3, param, frozen);
+        for (uint64_t i = 0; i < model->param_words; i++) param[i] *= 3; /* far from uniform */
+        must(dart_session_options_from(&set, config.vocab, &options));
+        options.train = options.eval = false;
+        options.logits = true;
+        must(dart_session_new(device, NULL, model, &options, &session));
+        must(dart_session_write(session, param, frozen, NULL));
+        must(dart_translator_new(device, model, SENTENCES, BEAMS, param, frozen, &t));
+        const int32_t source[SENTENCES * CONTEXT] = {5, 6, 2, 0, 0, 0, 0, 0, 7, 4, 5, 6, 2};
+        const int32_t length[SENTENCES] = {3, 5};
+        int32_t prefix[ROWS][CONTEXT];
+        must(dart_translator_encode(t, source, length));
+        uint32_t known = 0;
+        for (int call = 0; call < 9; call++) {
+            /* after five tokens the prefixes are dropped and others begin */
+            int32_t before[ROWS][CONTEXT], flat[ROWS * CONTEXT];
+            memcpy(before, prefix, sizeof prefix);
+            known = call == 5 ? 3 : known + 1;
+            for (uint32_t i = 0; i < ROWS; i++) {
+                uint32_t parent = i / BEAMS * BEAMS + (i * 5 + (uint32_t)call) % BEAMS;
+                memcpy(prefix[i], before[call % 2 ? i : parent], sizeof prefix[i]);
+                uint32_t from = call == 5 ? 0 : known - 1;
+                for (uint32_t k = from; k < known; k++)
+                    prefix[i][k] =
+                        k ? (int32_t)(1 + (7 * i + 3 * k + (uint32_t)call) % (config.vocab - 1))
+                          : DART_BOS;
+                memcpy(flat + i * known, prefix[i], known * sizeof *flat);
+            }
+            const float *logits;
+            uint32_t columns;
+            must(dart_translator_next(t, flat, known, &logits, &columns));
+            for (uint32_t i = 0; i < ROWS; i++) {
+                const float *want = whole(session, source + i / BEAMS * CONTEXT, length[i / BEAMS],
+                    flat + i * known, known);
+                double apart = 0, norm = 0;
+                for (uint32_t c = 0; c < config.vocab; c++) {
+                    double d = (double)logits[i * columns + c] - want[c];
+                    apart += d * d;
+                    norm += (double)want[c] * want[c];
+                }
+                if (!(sqrt(apart) <= 1e-4 * sqrt(norm)))
+                    fail_msg("%s %s on %s, call %d, row %u: logits apart by %g of %g",
+                        variants[v / 3].key, variants[v / 3].value, devices[v % 3], call, i,
+                        sqrt(apart), sqrt(norm));
+                compared++;
+            }
+        }
+        dart_translator_free(t);
+        dart_session_free(session);
+        dart_model_free(model);
+        dart_device_close(device);
+        dart_corpus_free(&corpus);
+        dart_recipe_free(recipe);
+        free(param);
+        free(frozen);
+    }
+    print_message("%u rows of logits compared\n", compared);
+    assert_true(compared >= 7 * 9 * ROWS); /* the cpu alone */
+}
+
+static void the_translator_refuses_what_is_not_its(void **state)
+{
+    (void)state;
+    dart_recipe *recipe = recipe_for(tiny_path("none"), "dense", "");
+    dart_settings set;
+    dart_model_config config;
+    dart_model *model;
+    dart_device *device;
+    dart_translator *t;
+    const float *logits;
+    uint32_t columns;
+    dart_recipe_settings(recipe, &set);
+    must(dart_device_open("cpu", NULL, &device));
+    must(dart_config_from(&set, 20, &config));
+    must(dart_model_new(&config, NULL, &model));
+    float *param = calloc(model->param_words, sizeof *param);
+    must(dart_translator_new(device, model, 1, 2, param, NULL, &t));
+    int32_t source[CONTEXT] = {1}, length = CONTEXT + 1;
+    assert_int_equal(dart_translator_encode(t, source, &length), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "9 tokens, the model takes at most 8"));
+    length = 1;
+    source[7] = 20;
+    assert_int_equal(dart_translator_encode(t, source, &length), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "token 20 of a source is outside 0..19"));
+    int32_t prefix[2 * (CONTEXT + 1)] = {0};
+    assert_int_equal(dart_translator_next(t, prefix, CONTEXT + 1, &logits, &columns), DART_INPUT);
+    assert_int_equal(dart_translator_next(t, prefix, 0, &logits, &columns), DART_INPUT);
+    prefix[1] = -1;
+    assert_int_equal(dart_translator_next(t, prefix, 1, &logits, &columns), DART_INPUT);
+    dart_translator_free(t);
+    dart_model_free(model);
+    config.enc_layers = 0;
+    must(dart_model_new(&config, NULL, &model));
+    assert_int_equal(dart_translator_new(device, model, 1, 2, param, NULL, &t), DART_INPUT);
+    assert_null(t);
+    dart_model_free(model);
+    dart_device_close(device);
+    dart_recipe_free(recipe);
+    free(param);
+}
+
+/* ---- runs ---- */
+
+static const char *const stages =
+    "stages:\n  - {name: warmup, max_steps: 4}\n"
+    "  - {name: shrink, max_steps: 5, reg: bond-nuclear, lambda_reg: 0.1}\n"
+    "  - {name: pick, select: threshold, threshold: 0.3}\n"
+    "  - {name: tune, max_steps: 5, lr_scheduler: inverse-sqrt}\n";
+
+/* Stopped after step k and resumed: weights, moments and logs equal the undisturbed run's. */
+static void a_resumed_run_equals_an_undisturbed_one(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"cpu", "opencl:0", "vulkan:0"};
+    uint32_t resumes = 0;
+    for (int d = 0; d < 3; d++) {
+        dart_device *probe;
+        if (dart_device_open(devices[d], NULL, &probe) != DART_OK) {
+            print_message("%s skipped: %s\n", devices[d], dart_error_text());
+            continue;
+        }
+        dart_device_close(probe);
+        for (unsigned stop = 0; stop < 14; stop += d ? 6 : 3) {
+            char name[32], full[32];
+            snprintf(name, sizeof name, "stop-%d-%u", d, stop);
+            snprintf(full, sizeof full, "stop-%d-0", d);
+            dart_recipe *recipe = recipe_for(tiny_path(name), "tt", stages);
+            static tiny_watch watch;
+            dart_result result;
+            tiny_set(recipe, "device", devices[d]);
+            tiny_set(recipe, "dropout", "0.2");
+            tiny_set(recipe, "label_smoothing", "0.1");
+            tiny_set(recipe, "gradient_accumulation_steps", d == 1 ? "2" : "1");
+            watch = (tiny_watch){.stop_at = stop};
+            dart_status status = tiny_train(recipe, &watch, &result);
+            assert_int_equal(status, stop ? DART_INTERRUPTED : DART_OK);
+            if (stop) {
+                tiny_set(recipe, "resume", "true");
+                train(recipe, &result);
+                resumes++;
+                static const char *const files[] = {"metrics.jsonl", "spectra.jsonl",
+                    "checkpoints/step-00000014/model.safetensors",
+                    "checkpoints/step-00000014/optimizer.safetensors", "checkpoints/step-14/vocab.json",
+                    "checkpoints/step-00000014/vocab_source.json"};
+                for (int f = 0; f < 6; f++) tiny_assert_same(full, name, files[f]);
+            }
+            assert_int_equal(result.steps, 14);
+            dart_recipe_free(recipe);
+        }
+    }
+    print_message("%u runs stopped and resumed\n", resumes);
+    assert_true(resumes >= 4); /* the cpu alone */
+}
+
+/* Two micro-batches give the step of one batch of both, although their word counts differ. */
+static void accumulation_is_a_mean_over_words(void **state)
+{
+    (void)state;
+    float *param[2];
+    uint64_t words = 0;
+    double loss[2];
+    for (int split = 0; split < 2; split++) {
+        const char *out = tiny_path(split ? "two-halves" : "one-batch");
+        dart_recipe *recipe =
+            recipe_for(out, "dense", "stages:\n  - {name: learn, max_steps: 1, epochs: 1}\n");
+        dart_result result;
+        opened o;
+        /* all pairs in one step, so that both see the same ones */
+        tiny_set(recipe, "batch_size", split ? "10" : "20");
+        tiny_set(recipe, "gradient_accumulation_steps", split ? "2" : "1");
+        tiny_set(recipe, "adam_eps", "1"); /* the step is then about linear in the gradient */
+        train(recipe, &result);
+        loss[split] = result.final_loss;
+        open_run(out, &o);
+        words = o.run.model->param_words;
+        param[split] = calloc(words, sizeof(float));
+        memcpy(param[split], o.run.param, words * sizeof(float));
+        close_run(&o);
+        dart_recipe_free(recipe);
+    }
+    double apart = 0, norm = 0;
+    for (uint64_t i = 0; i < words; i++) {
+        apart = fmax(apart, fabs((double)param[0][i] - param[1][i]));
+        norm = fmax(norm, fabs((double)param[0][i]));
+    }
+    assert_true(fabs(loss[0] - loss[1]) < 1e-6 * loss[0]);
+    assert_true(norm > 0 && apart < 1e-6 * norm);
+    free(param[0]);
+    free(param[1]);
+}
+
+/* What eval finds for a stored model is what training printed; smoothing is left out of it. */
+static void evaluation_repeats(void **state)
+{
+    (void)state;
+    const char *out = tiny_path("evaluated");
+    dart_recipe *recipe = recipe_for(out, "tt", "stages:\n  - {name: learn, max_steps: 8}\n");
+    dart_result result;
+    dart_eval_result eval;
+    tiny_set(recipe, "label_smoothing", "0.2");
+    train(recipe, &result);
+    must(dart_eval(out, NULL, NULL, &eval));
+    assert_true(eval.valid_ppl == result.row[0].valid_ppl);
+    assert_true(eval.test_ppl == result.row[0].test_ppl);
+    /* 5 sentences of 4 or 6 words and <eos> */
+    assert_int_equal(eval.valid_tokens, 2 * 5 + 3 * 7);
+    assert_int_equal(eval.protocol.source_context, CONTEXT);
+    dart_recipe_free(recipe);
+}
+
+static void devices_agree(void **state)
+{
+    (void)state;
+    char devices[64] = "cpu";
+    static const char *const others[] = {"opencl:0", "vulkan:0"};
+    for (int i = 0; i < 2; i++) {
+        dart_device *device;
+        if (dart_device_open(others[i], NULL, &device) != DART_OK) {
+            print_message("%s skipped: %s\n", others[i], dart_error_text());
+            continue;
+        }
+        dart_device_close(device);
+        snprintf(devices + strlen(devices), sizeof devices - strlen(devices), ",%s", others[i]);
+    }
+    if (!strchr(devices, ',')) skip();
+    dart_recipe *recipe =
+        recipe_for(tiny_path("compared"), "tt", "stages:\n  - {name: learn, max_steps: 10}\n");
+    FILE *out = fopen(tiny_path("compare.txt"), "w");
+    assert_non_null(out);
+    must(dart_compare(recipe, devices, 1e-3, NULL, false, out));
+    fclose(out);
+    dart_recipe_free(recipe);
+}
+
+static void wrong_data_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *arch, *dataset, *sentence;
+    } wrong[] = {{"encoder-decoder", "ptb", "a parallel data set like multi30k-de-en"},
+        {"gpt", "multi30k-de-en", "--arch encoder-decoder"}};
+    for (int i = 0; i < 2; i++) {
+        dart_recipe *recipe = recipe_for(tiny_path("refused"), "dense", "");
+        static tiny_watch watch;
+        dart_result result;
+        tiny_set(recipe, "arch", wrong[i].arch);
+        tiny_set(recipe, "dataset", wrong[i].dataset);
+        watch = (tiny_watch){0};
+        assert_int_equal(tiny_train(recipe, &watch, &result), DART_INPUT);
+        assert_non_null(strstr(dart_error_text(), wrong[i].sentence));
+        dart_recipe_free(recipe);
+    }
+    const dart_generate_options options = {.prompt = "ein", .tokens = 1};
+    assert_int_equal(dart_generate(tiny_path("evaluated"), NULL, &options, stdout), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "dart-llm translate"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pairs_are_learnt_by_heart),
+        cmocka_unit_test(prefixes_may_be_regrouped),
+        cmocka_unit_test(the_translator_refuses_what_is_not_its),
+        cmocka_unit_test(a_resumed_run_equals_an_undisturbed_one),
+        cmocka_unit_test(accumulation_is_a_mean_over_words),
+        cmocka_unit_test(evaluation_repeats),
+        cmocka_unit_test(devices_agree),
+        cmocka_unit_test(wrong_data_is_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tiny_tear_down);
+}

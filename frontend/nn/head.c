@@ -96,6 +96,7 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
 {
     dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0};
     uint32_t rows = leaves->batch * leaves->time, dim = model->config.d_model;
+    const double smoothing = training ? model->config.label_smoothing : 0;
     if (chunk_rows == 0 || chunk_rows > rows) chunk_rows = rows;
     dart_node body = dart_build_body(&b);
     dart_node w = head_matrix(&b);
@@ -110,10 +111,11 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
         dart_node labels =
             whole ? leaves->labels : dart_slice_rows(graph, leaves->labels, start, count);
         dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
-        dart_node stats = dart_cross_entropy(graph, logits, labels, model->config.vocab);
+        dart_node stats =
+            dart_cross_entropy_smoothed(graph, logits, labels, model->config.vocab, smoothing);
         if (training) {
-            dart_node d = dart_cross_entropy_dx(graph, logits, stats, labels, model->config.vocab,
-                leaves->scale ? 1.0 : 1.0 / rows);
+            dart_node d = dart_cross_entropy_smoothed_dx(graph, logits, stats, labels,
+                model->config.vocab, leaves->scale ? 1.0 : 1.0 / rows, smoothing);
             dart_node part_dx = dart_contract2(graph, "rv,vc->rc", d, w);
             dx = sum(graph, dx, whole ? part_dx : place(graph, part_dx, start, rows));
             dw = sum(graph, dw, dart_contract2(graph, "rv,rc->vc", d, part));

@@ -13,15 +13,16 @@ typedef struct dart_model_config {
     /* enc_layers > 0: an encoder-decoder (Vaswani et al. 2017); layers, context and vocab are then
      * the decoder's */
     uint32_t enc_layers, source_context, source_vocab;
-    bool shared_vocab; /* one token embedding for both sides */
-    bool post_norm;    /* norm after each residual sum instead of before each sub-layer */
-    bool sinusoidal;   /* fixed positions; token embeddings are then scaled by sqrt(d_model) */
-    bool rmsnorm;      /* else LayerNorm */
-    int act;           /* DART_ACT_ */
-    bool rope;         /* else learned positions */
-    bool tied;         /* head = token embedding */
-    bool bias;         /* biases on linears */
-    double dropout;    /* embedding, attention output, mlp output */
+    bool shared_vocab;      /* one token embedding for both sides */
+    bool post_norm;         /* norm after each residual sum instead of before each sub-layer */
+    bool sinusoidal;        /* fixed positions; token embeddings are then scaled by sqrt(d_model) */
+    bool rmsnorm;           /* else LayerNorm */
+    int act;                /* DART_ACT_ */
+    bool rope;              /* else learned positions */
+    bool tied;              /* head = token embedding */
+    bool bias;              /* biases on linears */
+    double label_smoothing; /* of the training loss only */
+    double dropout;         /* embedding, attention output, mlp output */
     double norm_eps;
     /* method by role; rank and modes by role */
     const dart_method *linear, *embedding, *head;

@@ -50,6 +50,7 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .rope = !strcmp(set->pos, "auto") ? llama : !strcmp(set->pos, "rope"),
         .bias = bias < 0 ? !llama : bias,
         .dropout = set->dropout,
+        .label_smoothing = pairs ? set->label_smoothing : 0,
         .norm_eps = 1e-5,
         .linear_rank = or_else(set->linear_rank, set->rank),
         .embedding_rank = or_else(set->embedding_rank, set->rank),

@@ -123,9 +123,9 @@ static inline void tiny_assert_same(const char *a, const char *b, const char *na
     char path[400], *x, *y;
     size_t n, m;
     snprintf(path, sizeof path, "%s/%s/%s", tiny_folder, a, name);
-    assert_int_equal(dart_file_read(path, &x, &n), DART_OK);
+    if (dart_file_read(path, &x, &n) != DART_OK) fail_msg("%s", dart_error_text());
     snprintf(path, sizeof path, "%s/%s/%s", tiny_folder, b, name);
-    assert_int_equal(dart_file_read(path, &y, &m), DART_OK);
+    if (dart_file_read(path, &y, &m) != DART_OK) fail_msg("%s", dart_error_text());
     if (n != m || memcmp(x, y, n)) fail_msg("%s differs between %s and %s", name, a, b);
     assert_true(n > 0);
     free(x);

@@ -179,5 +179,11 @@ DART_NODISCARD dart_status dart_selftest(
 
 /* Writes <run>/report.html for one or several runs. */
 DART_NODISCARD dart_status dart_report(const char *const *runs, size_t count, const char *out_path);
+/* Event files for TensorBoard, in a folder a run below `dir`: scalars of all logs, histograms of
+ * the bond spectra, the recipe as text. */
+DART_NODISCARD dart_status dart_report_tensorboard(
+    const char *const *runs, size_t count, const char *dir);
+/* metrics.csv, spectra.csv, ranks.csv and table.csv of all runs in `dir` (RFC 4180). */
+DART_NODISCARD dart_status dart_report_csv(const char *const *runs, size_t count, const char *dir);
 
 #endif

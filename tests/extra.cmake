@@ -34,3 +34,6 @@ if(CLANG_FORMAT AND EXISTS ${CMAKE_SOURCE_DIR}/.git)
     "git ls-files '*.c' '*.h' | grep -v '^shaders/' | xargs '${CLANG_FORMAT}' --dry-run -Werror"
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endif()
+# Event files and CSV read by programs that are not ours.
+add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports.sh $<TARGET_FILE:dart-llm> ${CMAKE_BINARY_DIR})
+set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)

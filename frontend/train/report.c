@@ -191,7 +191,7 @@ enum { SIGNALS = sizeof signals / sizeof *signals };
 static bool special(const char *key)
 {
     static const char *const others[] = {
-        "loss", "valid_nll", "test_nll", "valid_ppl", "test_ppl", "effective_rank"};
+        "loss", "valid_nll", "test_nll", "valid_ppl", "test_ppl", "effective_rank", "seconds"};
     for (size_t i = 0; i < SIGNALS; i++)
         if (!strcmp(signals[i].key, key)) return true;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -472,35 +472,14 @@ static dart_status write_page(const report_run *run, size_t count, FILE *out)
     return DART_OK;
 }
 
-/* Runs of one name ("seed-1" of two folders) are told apart by the folder above. */
-static void tell_apart(report_run *run, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        bool twice = false;
-        for (size_t k = 0; k < count; k++) {
-            const char *slash = strrchr(run[k].dir, '/');
-            twice |= k != i && !strcmp(slash ? slash + 1 : run[k].dir, run[i].name);
-        }
-        const char *slash = strrchr(run[i].dir, '/');
-        if (!twice || !slash) continue;
-        while (slash > run[i].dir && slash[-1] != '/') slash--;
-        snprintf(run[i].name, sizeof run[i].name, "%.127s", slash);
-    }
-}
-
 dart_status dart_report(const char *const *dirs, size_t count, const char *out_path)
 {
-    if (count == 0 || count > REPORT_MAX_RUNS)
-        return dart_fail(
-            DART_USAGE, "a report takes 1 to %d runs, not %zu", REPORT_MAX_RUNS, count);
-    report_run *runs = dart_calloc(count, sizeof *runs);
-    if (!runs) return DART_MEMORY;
+    report_run *runs;
+    DART_TRY(report_read_all(dirs, count, &runs));
     char *page = NULL;
     size_t size = 0;
     FILE *out = NULL;
     dart_status status = DART_OK;
-    for (size_t i = 0; i < count; i++) DART_GOTO(report_read(dirs[i], &runs[i]));
-    tell_apart(runs, count);
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     DART_GOTO(write_page(runs, count, out));
@@ -511,7 +490,6 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
 done:
     if (out) fclose(out);
     free(page);
-    for (size_t i = 0; i < count; i++) report_run_free(&runs[i]);
-    free(runs);
+    report_free_all(runs, count);
     return status;
 }

@@ -257,6 +257,15 @@ static void points(const report_chart *c, const frame *f, const report_series *s
     }
 }
 
+/* Where mark i stands, 0 .. 1; NaN outside of the plot. The stage in force at the left edge is
+ * named there, wherever it began. */
+static double mark_at(const report_chart *c, const frame *f, size_t i)
+{
+    double at = place(&f->x, c->marks[i].x);
+    if (at < 0 && (i + 1 == c->mark_count || place(&f->x, c->marks[i + 1].x) > 0)) at = 0;
+    return at >= 0 && at <= 1 ? at : NAN;
+}
+
 /* Gives each mark a line above the plot on which its text meets no other; -1: there is none.
  * Returns the number of lines. */
 static int mark_lines(const report_chart *c, frame *f, int line[64])
@@ -265,8 +274,8 @@ static int mark_lines(const report_chart *c, frame *f, int line[64])
     int used = 0;
     for (size_t i = 0; i < c->mark_count && i < 64; i++) {
         line[i] = -1;
-        double at = place(&f->x, c->marks[i].x);
-        if (!(at >= 0 && at <= 1)) continue;
+        double at = mark_at(c, f, i);
+        if (isnan(at)) continue;
         double x = (WIDTH - LEFT - RIGHT) * at;
         for (int l = 0; l < MARK_LINES && line[i] < 0; l++)
             if (end[l] <= x) line[i] = l;
@@ -280,8 +289,8 @@ static int mark_lines(const report_chart *c, frame *f, int line[64])
 static void marks(const report_chart *c, const frame *f, const int line[64], FILE *out)
 {
     for (size_t i = 0; i < c->mark_count && i < 64; i++) {
-        double at = place(&f->x, c->marks[i].x);
-        if (!(at >= 0 && at <= 1)) continue;
+        double at = mark_at(c, f, i);
+        if (isnan(at)) continue;
         double x = LEFT + (WIDTH - LEFT - RIGHT) * at;
         double from = line[i] < 0 ? f->top : TITLE + MARK_LINE * (line[i] + 0.2);
         fprintf(out, "<path class=\"m\" d=\"M%.1f %.1fV%.1f\"/>", x, from, f->top + f->height);

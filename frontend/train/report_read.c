@@ -182,6 +182,7 @@ static dart_status take_timing(void *context, const json_t *line)
 {
     reading *r = context;
     double step = report_number(line, "step"), speed = report_number(line, "tokens_per_s");
+    double seconds = report_number(line, "seconds");
     if (!strcmp(report_text(line, "event"), "device") && !r->twin) {
         /* A run that went on elsewhere names both. */
         char text[256];
@@ -193,6 +194,7 @@ static dart_status take_timing(void *context, const json_t *line)
                 used ? ", then " : "", text);
     }
     if (isnan(step) || isnan(speed)) return DART_OK;
+    DART_TRY(add(r->log, "seconds", step, seconds));
     return add(r->log, "tokens_per_s", step, speed);
 }
 
@@ -307,7 +309,7 @@ static dart_status read_recipe(report_run *run)
     return DART_OK;
 }
 
-dart_status report_read(const char *dir, report_run *out)
+static dart_status read_run(const char *dir, report_run *out)
 {
     char path[4096];
     *out = (report_run){0};
@@ -358,7 +360,7 @@ static void log_free(report_log *log)
     free(log->track);
 }
 
-void report_run_free(report_run *run)
+static void run_free(report_run *run)
 {
     log_free(&run->own);
     log_free(&run->twin);
@@ -372,4 +374,41 @@ void report_run_free(report_run *run)
     free(run->recipe_text);
     dart_recipe_free(run->recipe);
     *run = (report_run){0};
+}
+
+/* Runs of one name ("seed-1" of two folders) are told apart by the folder above. */
+static void tell_apart(report_run *run, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool twice = false;
+        for (size_t k = 0; k < count; k++) {
+            const char *slash = strrchr(run[k].dir, '/');
+            twice |= k != i && !strcmp(slash ? slash + 1 : run[k].dir, run[i].name);
+        }
+        const char *slash = strrchr(run[i].dir, '/');
+        if (!twice || !slash) continue;
+        while (slash > run[i].dir && slash[-1] != '/') slash--;
+        snprintf(run[i].name, sizeof run[i].name, "%.127s", slash);
+    }
+}
+
+dart_status report_read_all(const char *const *dirs, size_t count, report_run **out)
+{
+    if (count == 0 || count > REPORT_MAX_RUNS)
+        return dart_fail(
+            DART_USAGE, "a report takes 1 to %d runs, not %zu", REPORT_MAX_RUNS, count);
+    dart_status status = DART_OK;
+    *out = dart_calloc(count, sizeof **out);
+    if (!*out) return DART_MEMORY;
+    for (size_t i = 0; i < count; i++) DART_GOTO(read_run(dirs[i], &(*out)[i]));
+    tell_apart(*out, count);
+done:
+    if (status != DART_OK) report_free_all(*out, count);
+    return status;
+}
+
+void report_free_all(report_run *runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) run_free(&runs[i]);
+    free(runs);
 }

@@ -68,9 +68,10 @@ typedef struct report_run {
     size_t notes;
 } report_run;
 
-/* Reads a run directory. INPUT: it is none. What is missing or damaged is said in the notes. */
-DART_NODISCARD dart_status report_read(const char *dir, report_run *out);
-void report_run_free(report_run *run);
+/* Reads run directories; report_free_all frees them. INPUT: one is none; USAGE: too many. What is
+ * missing or damaged is said in the notes. */
+DART_NODISCARD dart_status report_read_all(const char *const *dirs, size_t count, report_run **out);
+void report_free_all(report_run *runs, size_t count);
 const report_track *report_find(const report_log *log, const char *key); /* NULL: none */
 /* A number or NaN; a text or "". */
 double report_number(const json_t *object, const char *key);
@@ -94,6 +95,10 @@ void report_colour(double at, uint8_t out_rgb[3]);
 /* report_compare.c: several runs, or the results of a sweep. */
 void report_front_write(const report_run *run, size_t count, FILE *out);
 void report_differences_write(const report_run *run, size_t count, FILE *out);
-DART_NODISCARD dart_status report_sweep_write(const char *dir, FILE *out);
+
+/* tensorboard.c: the records that a test compares with known ones */
+DART_NODISCARD dart_status report_event_version(FILE *out, double wall);
+DART_NODISCARD dart_status report_event_scalar(
+    FILE *out, double wall, double step, const char *tag, double value);
 
 #endif

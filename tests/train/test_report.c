@@ -1,0 +1,458 @@
+/* The report and the exports: every picture has the data of the logs; damaged, empty, long and old
+ * logs; TensorBoard records against known ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "dart.h"
+#include "report_fixture.h"
+#include "report_run.h"
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static char folder[64];
+
+static const char *in(const char *name)
+{
+    static char path[8][400];
+    static unsigned turn;
+    char *out = path[turn++ % 8];
+    snprintf(out, 400, "%s/%s", folder, name);
+    return out;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/dart-report-XXXXXX");
+    return !mkdtemp(folder) || fixture_run(in("run"), 20) || fixture_run(in("other"), 40);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return dart_remove_tree(folder) != DART_OK;
+}
+
+/* The page of one run; freed by the caller. */
+static char *page_of(const char *run)
+{
+    char *text;
+    size_t size;
+    const char *runs[1] = {run};
+    dart_status status = dart_report(runs, 1, in("page.html"));
+    if (status != DART_OK) fail_msg("%s", dart_error_text());
+    assert_int_equal(dart_file_read(in("page.html"), &text, &size), DART_OK);
+    assert_int_equal(strlen(text), size);
+    return text;
+}
+
+static unsigned count_of(const char *text, const char *what)
+{
+    unsigned n = 0;
+    for (; (text = strstr(text, what)) != NULL; text += strlen(what)) n++;
+    return n;
+}
+
+/* The SVG whose title is `title`; its text up to </svg>, in a static buffer. */
+static const char *chart(const char *page, const char *title)
+{
+    static char text[1 << 18];
+    char label[200];
+    snprintf(label, sizeof label, "aria-label=\"%s\"", title);
+    const char *from = strstr(page, label), *end = from ? strstr(from, "</svg>") : NULL;
+    if (!end) fail_msg("no chart called %s", title);
+    assert_true((size_t)(end - from) < sizeof text);
+    memcpy(text, from, (size_t)(end - from));
+    text[end - from] = 0;
+    return text;
+}
+
+static void test_page(void **state)
+{
+    (void)state;
+    char *page = page_of(in("run"));
+    /* nothing from outside, no script */
+    assert_null(strstr(page, "<script"));
+    assert_int_equal(
+        count_of(page, "http"), count_of(page, "xmlns=\"http://www.w3.org/2000/svg\""));
+    assert_null(strstr(page, "src="));
+    assert_null(strstr(page, "@import"));
+    assert_int_equal(count_of(page, "url("), 0);
+    /* each chart has a point a step */
+    static const char *const titles[] = {"Learning rate", "Gradient norm before clipping",
+        "Penalty strength λ", "Penalty", "Penalty relative to the loss: λ penalty / loss",
+        "Speed of each step"};
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
+        assert_non_null(strstr(chart(page, titles[i]), "data-points=\"20\""));
+    const char *loss = chart(page, "Loss");
+    assert_int_equal(count_of(loss, "data-points=\"20\""), 2); /* each step, mean */
+    assert_int_equal(count_of(loss, "<circle"), 2 + 1);        /* validation, legend */
+    assert_non_null(strstr(loss, ">shrink</text>"));
+    assert_non_null(strstr(loss, ">pick</text>"));
+    assert_non_null(strstr(loss, ">tune</text>"));
+    assert_non_null(strstr(chart(page, "Perplexity"), "validation: 20, 18.1741"));
+    assert_non_null(strstr(chart(page, "Mean rank of the bonds"), "effective rank"));
+    /* four bonds, each with its columns, the chosen rank and the title */
+    assert_int_equal(count_of(page, "class=\"heat\""), 4);
+    assert_int_equal(count_of(page, "data-rows=\"8\""), 2);
+    assert_int_equal(count_of(page, "data-rows=\"6\""), 2);
+    assert_int_equal(count_of(page, "threshold chose rank 3 at step 10"), 2);
+    assert_int_equal(count_of(page, "threshold chose rank 2 at step 10"), 2);
+    assert_int_equal(count_of(page, "bond 1: rank 8 → 3"), 2);
+    /* rank maps: two layers x two bonds, before and after */
+    assert_int_equal(count_of(page, "class=\"rk\""), 8);
+    assert_int_equal(count_of(page, "core sizes 8 and 64\">8</td>"), 2);
+    assert_int_equal(count_of(page, "core sizes 64 and 8\">2</td>"), 2);
+    assert_non_null(strstr(page, "After pick (threshold), step 10"));
+    /* modules: 2 * (8*8 + 8*64*6 + 6*8) before, 2 * (8*3 + 3*64*2 + 2*8) after, 2 * 4096 dense */
+    const char *bars = chart(page, "Parameters by module");
+    assert_non_null(strstr(bars, "8192 dense"));
+    assert_non_null(strstr(bars, "6368 before"));
+    assert_non_null(strstr(bars, "848 after"));
+    assert_non_null(strstr(bars, "9.7 times smaller"));
+    /* table, recipe, device, commands; nothing is reported missing */
+    assert_non_null(strstr(page, "<td>3,480</td>"));
+    assert_non_null(strstr(page, "d_model: 64"));
+    assert_non_null(strstr(page, "cpu (a processor; a driver; an API)"));
+    assert_non_null(strstr(page, "dart-llm eval --model-path"));
+    assert_null(strstr(page, "class=\"notes\""));
+    assert_null(strstr(page, "nan"));
+    free(page);
+}
+
+/* ---- the pixels of a heat map ---- */
+
+static int digit(char c)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+static size_t from_base64(const char *text, uint8_t *out)
+{
+    size_t n = 0;
+    uint32_t bits = 0;
+    int have = 0;
+    for (; digit(*text) >= 0; text++) {
+        bits = bits << 6 | (uint32_t)digit(*text);
+        have += 6;
+        if (have >= 8) out[n++] = (uint8_t)(bits >> (have -= 8));
+    }
+    return n;
+}
+
+static uint32_t big(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void test_heat_pixels(void **state)
+{
+    (void)state;
+    static uint8_t png[1 << 16], raw[1 << 16];
+    char *page = page_of(in("run"));
+    const char *heat = strstr(page, "class=\"heat\"");
+    assert_non_null(heat);
+    const char *uri = strstr(heat, "base64,");
+    size_t size = from_base64(uri + 7, png), rows = 0;
+    assert_memory_equal(png, "\x89PNG\r\n\x1a\n", 8);
+    uint32_t width = 0, height = 0;
+    for (size_t at = 8; at + 12 <= size;) {
+        uint32_t length = big(png + at);
+        assert_int_equal(big(png + at + 8 + length), crc32(0, png + at + 4, length + 4));
+        if (!memcmp(png + at + 4, "IHDR", 4))
+            width = big(png + at + 8), height = big(png + at + 12);
+        if (!memcmp(png + at + 4, "IDAT", 4)) {
+            uLongf n = sizeof raw;
+            assert_int_equal(uncompress(raw, &n, png + at + 8, length), Z_OK);
+            rows = n / (width + 1);
+        }
+        at += 12 + length;
+    }
+    assert_int_equal(height, 8);
+    assert_int_equal(rows, height);
+    /* The scale ends where the smallest ratio lies, in halves: index 7 of the last whole spectrum
+     * (step 10) is 10^-(7 * 0.25), so at -2. First column: step 3, slope 0.1 + 0.3 * 3 / 20. */
+    const double low = -2, slope = 0.1 + 0.3 * 3 / 20;
+    unsigned cut = 0, checked = 0;
+    for (uint32_t y = 0; y < height; y++) {
+        const uint8_t *row = raw + y * (width + 1) + 1;
+        int expected = 1 + (int)lround(63 * (1 - -(double)y * slope / low));
+        assert_in_range(row[0], expected - 1, expected + 1);
+        if (y) assert_true(row[0] < raw[(y - 1) * (width + 1) + 1]); /* darker downwards */
+        if (row[width - 1] == 0) cut++; /* at the end only three are left */
+        checked++;
+    }
+    assert_int_equal(checked, 8);
+    assert_int_equal(cut, 5);
+    free(page);
+}
+
+/* Lightness of the ramp rises, so that it is read in grey too. */
+static void test_colours(void **state)
+{
+    (void)state;
+    double last = -1;
+    for (int i = 0; i <= 63; i++) {
+        uint8_t rgb[3];
+        report_colour(i / 63.0, rgb);
+        double luma = 0.2126 * pow(rgb[0] / 255.0, 2.2) + 0.7152 * pow(rgb[1] / 255.0, 2.2) +
+                      0.0722 * pow(rgb[2] / 255.0, 2.2);
+        assert_true(luma > last);
+        last = luma;
+    }
+    assert_true(last > 0.8);
+}
+
+/* ---- logs that are not as they should be ---- */
+
+static void put(const char *path, const char *text)
+{
+    assert_int_equal(dart_file_write_atomic(path, text, strlen(text)), DART_OK);
+}
+
+static void test_odd_logs(void **state)
+{
+    (void)state;
+    /* damaged lines in the middle, a last line without its end, losses that are no numbers */
+    assert_int_equal(dart_mkdirs(in("odd")), DART_OK);
+    put(in("odd/metrics.jsonl"),
+        "{\"step\":1,\"stage\":\"a <b>\",\"loss\":3,\"lr\":0.1}\nrubbish\n"
+        "{\"step\":2,\"stage\":\"a <b>\",\"loss\":null,\"lr\":0.1}\n[1]\n"
+        "{\"step\":3,\"stage\":\"a <b>\",\"loss\":2,\"lr\":0.1}\n{\"step\":4,\"sta");
+    char *page = page_of(in("odd"));
+    assert_non_null(strstr(page, "metrics.jsonl: 3 of 6 lines are damaged and left out."));
+    assert_non_null(strstr(page, "1 losses are not finite"));
+    assert_non_null(strstr(page, "recipe.yaml is missing."));
+    assert_non_null(strstr(page, "the run has not finished"));
+    assert_non_null(strstr(page, "There are no results yet"));
+    assert_non_null(strstr(page, "a &lt;b&gt;"));
+    assert_null(strstr(page, "a <b>"));
+    assert_non_null(strstr(chart(page, "Loss"), "data-points=\"2\""));
+    free(page);
+    /* no line at all; one step */
+    assert_int_equal(dart_mkdirs(in("empty")), DART_OK);
+    put(in("empty/metrics.jsonl"), "");
+    page = page_of(in("empty"));
+    assert_non_null(strstr(page, "nothing was trained yet"));
+    assert_int_equal(count_of(page, "<svg"), 0);
+    free(page);
+    put(in("empty/metrics.jsonl"), "{\"step\":1,\"stage\":\"a\",\"loss\":3.5,\"lr\":0}\n");
+    page = page_of(in("empty"));
+    assert_non_null(strstr(chart(page, "Loss"), "data-points=\"1\""));
+    assert_null(strstr(page, "nan"));
+    free(page);
+    /* a run that was stopped */
+    put(in("empty/metrics.jsonl"),
+        "{\"step\":0,\"stage\":\"a\",\"event\":\"stage\",\"steps\":50,\"reg\":\"none\"}\n"
+        "{\"step\":1,\"stage\":\"a\",\"loss\":3.5}\n");
+    page = page_of(in("empty"));
+    assert_non_null(strstr(page, "has not finished: its log ends at step 1."));
+    free(page);
+    /* a log of an earlier version: no events */
+    assert_int_equal(dart_mkdirs(in("old")), DART_OK);
+    put(in("old/metrics.jsonl"), "{\"step\":1,\"stage\":\"a\",\"loss\":3.5}\n");
+    put(in("old/spectra.jsonl"),
+        "{\"step\":1,\"weight\":\"blocks.0.q\",\"bond\":0,\"sigma\":[3,2,1]}\n"
+        "{\"step\":9,\"weight\":\"blocks.0.q\",\"bond\":0,\"sigma\":[3,0]}\n");
+    page = page_of(in("old"));
+    assert_non_null(strstr(page, "written by an earlier version"));
+    assert_int_equal(count_of(page, "class=\"rk\""), 2);
+    assert_int_equal(count_of(page, "class=\"heat\""), 1);
+    assert_null(strstr(page, "nan"));
+    free(page);
+}
+
+static void refused(const char *run, const char *says)
+{
+    const char *runs[1] = {run};
+    assert_int_equal(dart_report(runs, 1, in("page.html")), DART_INPUT);
+    if (!strstr(dart_error_text(), says)) fail_msg("'%s': %s", says, dart_error_text());
+}
+
+static void test_no_run(void **state)
+{
+    (void)state;
+    assert_int_equal(dart_mkdirs(in("nothing")), DART_OK);
+    refused(in("nothing"), "is no run directory: it has no metrics.jsonl");
+    refused(in("not-there"), "there is no run directory");
+    put(in("file"), "x");
+    refused(in("file"), "is no run directory");
+    const char *runs[REPORT_MAX_RUNS + 1];
+    for (size_t i = 0; i <= REPORT_MAX_RUNS; i++) runs[i] = in("run");
+    assert_int_equal(dart_report(runs, REPORT_MAX_RUNS + 1, in("page.html")), DART_USAGE);
+}
+
+/* 100,000 steps: the page stays small and is made in seconds, and a single outlier is still seen.
+ */
+static void test_long(void **state)
+{
+    (void)state;
+    assert_int_equal(fixture_run(in("long"), 100000), 0);
+    struct timespec a, b;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    char *page = page_of(in("long"));
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    double seconds = (double)(b.tv_sec - a.tv_sec) + 1e-9 * (double)(b.tv_nsec - a.tv_nsec);
+    printf("100,000 steps: %.2f s, page of %zu bytes\n", seconds, strlen(page));
+    assert_true(strlen(page) < 1000000);
+    assert_true(seconds < 30);
+    free(page);
+
+    FILE *f = fopen(in("long/metrics.jsonl"), "a");
+    for (int i = 0; i < 1000; i++)
+        fprintf(f, "{\"step\":%d,\"loss\":%g}\n", 100001 + i, i == 500 ? 77.0 : 2.0);
+    fclose(f);
+    page = page_of(in("long"));
+    /* the highest tick of the loss axis is beyond the outlier's neighbours */
+    assert_non_null(strstr(chart(page, "Loss"), ">60</text>"));
+    /* at most four points a pixel column (392 of them) */
+    const char *at = strstr(chart(page, "Loss"), "data-points=\"");
+    long points = strtol(at + 13, NULL, 10);
+    assert_in_range(points, 700, 4 * 393);
+    free(page);
+}
+
+static void test_several(void **state)
+{
+    (void)state;
+    const char *runs[3] = {in("run"), in("other"), in("sub/run")};
+    assert_int_equal(fixture_run(runs[2], 30), 0);
+    char *page, path[500];
+    size_t size;
+    snprintf(path, sizeof path, "%s/recipe.yaml", runs[1]);
+    put(path,
+        "model:\n  layers: 2\n  d_model: 128\nmethod:\n  linear: 'tt'\ndata:\n  dataset: 'ptb'\n"
+        "stages:\n  - {name: 'all', max_steps: 40}\n");
+    snprintf(path, sizeof path, "%s/table.json", runs[1]);
+    put(path, "[{\"name\":\"TT\",\"params\":9000,\"compressed_params\":5000,\"dense_params\":8192,"
+              "\"compression\":1.6,\"rank_max\":8,\"valid_ppl\":15,\"test_ppl\":16}]");
+    assert_int_equal(dart_report(runs, 3, in("page.html")), DART_OK);
+    assert_int_equal(dart_file_read(in("page.html"), &page, &size), DART_OK);
+    const char *loss = chart(page, "Training loss (running mean)");
+    assert_int_equal(count_of(loss, "<path class=\"l s"), 3 + 3); /* lines, legend */
+    assert_non_null(strstr(loss, "data-points=\"40\"><title>other</title>"));
+    /* two runs called "run": told apart by the folder above */
+    assert_non_null(strstr(loss, "<title>sub/run</title>"));
+    const char *front = chart(page, "Size of the compressed layers against perplexity (test)");
+    assert_int_equal(count_of(front, "<circle"), 3 + 3);
+    assert_non_null(strstr(front, "other: 5000, 16"));
+    assert_non_null(strstr(front, "data-points=\"2\"><title>front</title>"));
+    assert_non_null(strstr(page, "<td class=\"tx\">d_model</td><td class=\"tx\">64</td><td "
+                                 "class=\"tx\">128</td><td class=\"tx\">64</td>"));
+    assert_null(strstr(page, "<td class=\"tx\">layers</td>")); /* the same in all */
+    assert_non_null(strstr(page, "<td class=\"tx\">stages</td>"));
+    free(page);
+}
+
+/* ---- charts on their own ---- */
+
+static void test_scatter(void **state)
+{
+    (void)state;
+    const double x[3] = {1e3, 1e4, 1e5}, y[3] = {90, NAN, 80}, low[3] = {88, 0, 79},
+                 high[3] = {93, 0, 82};
+    const report_series s[2] = {{.name = "found & <uniform>",
+                                    .x = x,
+                                    .y = y,
+                                    .count = 3,
+                                    .low = low,
+                                    .high = high,
+                                    .points = true},
+        {.name = "line", .x = x, .y = high, .count = 3}};
+    const report_chart c = {.title = "Size",
+        .x_name = "parameters",
+        .y_name = "perplexity",
+        .log_x = true,
+        .series = s,
+        .series_count = 2};
+    char *text;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    report_chart_svg(&c, f);
+    fclose(f);
+    assert_int_equal(strncmp(text, "<svg xmlns=", 11), 0);
+    assert_non_null(strstr(text, "<style>"));
+    assert_non_null(strstr(text, "found &amp; &lt;uniform&gt;"));
+    assert_int_equal(count_of(text, "<circle"), 2 + 1); /* NaN is left out; legend */
+    assert_int_equal(count_of(text, "h8m-4 0V"), 2);
+    assert_non_null(strstr(text, ">10k</text>"));
+    assert_null(strstr(text, "nan"));
+    free(text);
+}
+
+/* ---- exports ---- */
+
+static void hex(const char *text, uint8_t *out)
+{
+    for (size_t i = 0; text[2 * i]; i++) {
+        unsigned byte;
+        sscanf(text + 2 * i, "%2x", &byte);
+        out[i] = (uint8_t)byte;
+    }
+}
+
+/* Records that TensorFlow's own writer made. */
+static void test_records(void **state)
+{
+    (void)state;
+    static const char *const known[2] = {
+        "1800000000000000a37f4b2209000000000000f03f1a0d627261696e2e4576656e743a3286bf577a",
+        "1b000000000000001a0d9e1309000000000000f03f10ac022a0d0a0b0a046c6f737315000020404fbc4ddb"};
+    for (int i = 0; i < 2; i++) {
+        uint8_t expected[64];
+        char *data;
+        size_t size;
+        FILE *f = open_memstream(&data, &size);
+        if (i == 0)
+            assert_int_equal(report_event_version(f, 1), DART_OK);
+        else
+            assert_int_equal(report_event_scalar(f, 1, 300, "loss", 2.5), DART_OK);
+        fclose(f);
+        hex(known[i], expected);
+        assert_int_equal(size, strlen(known[i]) / 2);
+        assert_memory_equal(data, expected, size);
+        free(data);
+    }
+}
+
+static void test_csv(void **state)
+{
+    (void)state;
+    const char *runs[1] = {in("run")};
+    char *text;
+    size_t size;
+    assert_int_equal(dart_report_csv(runs, 1, in("csv")), DART_OK);
+    assert_int_equal(dart_file_read(in("csv/metrics.csv"), &text, &size), DART_OK);
+    static const char head[] =
+        "run,row,step,stage,loss,lr,grad_norm,penalty,lambda,penalty_ratio,tokens,valid_nll,"
+        "valid_ppl\r\nrun,run,1,shrink,2.95122942,0.001,1.5,4,0.01,";
+    assert_int_equal(strncmp(text, head, strlen(head)), 0);
+    assert_int_equal(count_of(text, "\r\n"), 1 + 20 + 2);
+    free(text);
+    assert_int_equal(dart_file_read(in("csv/ranks.csv"), &text, &size), DART_OK);
+    assert_non_null(strstr(text, "run,10,pick,threshold,blocks.1.attn.q,tt,2,6,2\r\n"));
+    assert_int_equal(count_of(text, "\r\n"), 1 + 8);
+    free(text);
+    assert_int_equal(dart_file_read(in("csv/table.csv"), &text, &size), DART_OK);
+    assert_int_equal(count_of(text, "\r\n"), 1 + 2);
+    free(text);
+    assert_int_equal(dart_file_read(in("csv/spectra.csv"), &text, &size), DART_OK);
+    assert_true(count_of(text, "\r\n") > 2 * (8 + 6));
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_page),
+        cmocka_unit_test(test_heat_pixels), cmocka_unit_test(test_colours),
+        cmocka_unit_test(test_odd_logs), cmocka_unit_test(test_no_run), cmocka_unit_test(test_long),
+        cmocka_unit_test(test_scatter), cmocka_unit_test(test_records), cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_several)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -76,9 +76,11 @@ static dart_node norm(const stepper *s, dart_node x, int w, int bias)
     return dart_layernorm(s->graph, x, vector(s, w), vector(s, bias), eps);
 }
 
-static dart_node linear(const stepper *s, dart_node x, int weight, int bias)
+/* residual + W x + bias, in the order in which the product adds itself to the residual. */
+static dart_node add_linear(const stepper *s, dart_node residual, dart_node x, int weight, int bias)
 {
     dart_node y = dart_form_apply(&s->decoder->forms, s->graph, (uint32_t)weight, x);
+    y = dart_add(s->graph, residual, y);
     return bias >= 0 ? dart_add(s->graph, y, vector(s, bias)) : y;
 }
 
@@ -87,20 +89,27 @@ static dart_node input(const stepper *s, const char *name, uint32_t words, uint6
     return dart_leaf(s->graph, name, DART_I32, DART_SHAPE(words), DART_REGION_INPUT, offset);
 }
 
-static dart_node attention(
-    const stepper *s, dart_node x, const dart_model_attention *attn, uint32_t layer)
+/* residual + attention of x */
+static dart_node attention(const stepper *s, dart_node residual, dart_node x,
+    const dart_model_attention *attn, uint32_t layer)
 {
     const dart_model_config *c = &s->model->config;
     const uint32_t batch = s->decoder->batch, size = c->d_model / c->heads, kv = c->kv_heads;
     const uint32_t context = s->decoder->context;
     dart_graph *g = s->graph;
-    dart_node q = linear(s, x, attn->q, attn->q_bias);
-    dart_node k = linear(s, x, attn->k, attn->k_bias);
-    dart_node v = linear(s, x, attn->v, attn->v_bias);
-    q = dart_reshape(g, q, DART_SHAPE(batch, s->time, c->heads, size));
-    k = dart_reshape(g, k, DART_SHAPE(batch, s->time, kv, size));
-    v = dart_reshape(g, v, DART_SHAPE(batch, s->time, kv, size));
-    if (c->rope) {
+    dart_node y[3], all;
+    dart_form_apply_all(&s->decoder->forms, g, 3, (int[]){attn->q, attn->k, attn->v},
+        (int[]){attn->q_bias, attn->k_bias, attn->v_bias}, x, y, &all);
+    dart_node q = dart_reshape(g, y[0], DART_SHAPE(batch, s->time, c->heads, size));
+    dart_node k = dart_reshape(g, y[1], DART_SHAPE(batch, s->time, kv, size));
+    dart_node v = dart_reshape(g, y[2], DART_SHAPE(batch, s->time, kv, size));
+    if (c->rope && all && batch * s->time == 1) { /* one launch for queries and keys */
+        dart_node both = dart_slice_rows(g, all, 0, 2);
+        both = dart_reshape(g, both, DART_SHAPE(1, 1, 2 * kv, size));
+        both = dart_reshape(g, dart_rope(g, both, s->table), DART_SHAPE(2, kv, size));
+        q = dart_reshape(g, dart_slice_rows(g, both, 0, 1), DART_SHAPE(1, 1, kv, size));
+        k = dart_reshape(g, dart_slice_rows(g, both, 1, 1), DART_SHAPE(1, 1, kv, size));
+    } else if (c->rope) {
         q = dart_rope(g, q, s->table);
         k = dart_rope(g, k, s->table);
     }
@@ -109,25 +118,30 @@ static dart_node attention(
     cache = dart_cache_write(g, cache, k, v, s->at);
     dart_node mixed = dart_attend(g, q, cache, s->at, 1.0 / sqrt(size));
     mixed = dart_reshape(g, mixed, DART_SHAPE(batch, s->time, c->d_model));
-    return linear(s, mixed, attn->o, attn->o_bias);
+    return add_linear(s, residual, mixed, attn->o, attn->o_bias);
 }
 
-static dart_node mlp(const stepper *s, dart_node x, const dart_model_block *block)
+/* residual + MLP of x */
+static dart_node mlp(
+    const stepper *s, dart_node residual, dart_node x, const dart_model_block *block)
 {
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
         [DART_ACT_SILU] = DART_OP_silu,
         [DART_ACT_SWIGLU] = DART_OP_silu,
         [DART_ACT_RELU] = DART_OP_relu};
+    const dart_forms *forms = &s->decoder->forms;
     dart_graph *g = s->graph;
     int act = s->model->config.act;
-    dart_node up = linear(s, x, block->up, block->up_bias);
+    dart_node y[2], all;
     if (act == DART_ACT_SWIGLU) {
-        dart_node gate = linear(s, x, block->gate, block->gate_bias);
-        up = dart_mul(g, dart_map1(g, ops[act], gate, 0.0, 0.0), up);
+        dart_form_apply_all(forms, g, 2, (int[]){block->gate, block->up},
+            (int[]){block->gate_bias, block->up_bias}, x, y, &all);
+        y[0] = dart_mul(g, dart_map1(g, ops[act], y[0], 0.0, 0.0), y[1]);
     } else {
-        up = dart_map1(g, ops[act], up, 0.0, 0.0);
+        dart_form_apply_all(forms, g, 1, &block->up, &block->up_bias, x, y, &all);
+        y[0] = dart_map1(g, ops[act], y[0], 0.0, 0.0);
     }
-    return linear(s, up, block->down, block->down_bias);
+    return add_linear(s, residual, y[0], block->down, block->down_bias);
 }
 
 /* Token rows and positions: (B, time, C). */
@@ -182,11 +196,11 @@ dart_node dart_decode_logits(const dart_decoder *decoder, dart_graph *graph, uin
         snprintf(scope, sizeof scope, "blocks.%u.attn", layer);
         dart_graph_scope(graph, scope);
         dart_node h = norm(&s, x, block->norm1_w, block->norm1_b);
-        x = dart_add(graph, x, attention(&s, h, &block->attn, layer));
+        x = attention(&s, x, h, &block->attn, layer);
         snprintf(scope, sizeof scope, "blocks.%u.mlp", layer);
         dart_graph_scope(graph, scope);
         h = norm(&s, x, block->norm2_w, block->norm2_b);
-        x = dart_add(graph, x, mlp(&s, h, block));
+        x = mlp(&s, x, h, block);
     }
     dart_graph_scope(graph, "head");
     x = norm(&s, pick_last(&s, x, &in), m->norm_w, m->norm_b);

@@ -1,11 +1,11 @@
-/* Forms of weights for inference: chosen, laid out, made once, applied. */
-#include "forms.h"
+/* Forms of weights for inference: chosen, bundled, laid out, made once, applied. */
+#include "forms_impl.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, MOST = 3 };
 
 static dart_merge_how merge_how(dart_infer_weights how)
 {
@@ -15,29 +15,37 @@ static dart_merge_how merge_how(dart_infer_weights how)
                                       : DART_MERGE_AUTO;
 }
 
-static uint64_t reserve(dart_forms *forms, uint64_t words)
+uint64_t dart_form_reserve(dart_forms *forms, uint64_t words)
 {
     uint64_t at = forms->words;
     forms->words = dart_round_up(at + words, ALIGN);
     return at;
 }
 
-static dart_network network_of(const dart_model_weight *w)
+dart_network dart_form_network(const dart_model_weight *w)
 {
     dart_network net;
     w->weight.method->network(&w->weight, &w->layout, &net);
     return net;
 }
 
-static uint64_t base_words(const dart_model_weight *w, const dart_network *net)
+uint64_t dart_form_base_words(const dart_model_weight *w, const dart_network *net)
 {
     return dart_shape_words(&w->layout.tensor[net->base].shape);
 }
 
+static const dart_shape *operand_shape(
+    const dart_model_weight *w, const dart_network *net, uint32_t k)
+{
+    return &w->layout.tensor[net->tensor[k]].shape;
+}
+
+/* ---- choosing ---- */
+
 /* x (rows, input digits) times the network, as a contract of `graph` whose other operands are
- * stand-ins of the tensors' shapes. */
+ * stand-ins of the given shapes. */
 static dart_node stand_in(
-    dart_graph *graph, const dart_model_weight *w, const dart_network *net, uint32_t rows)
+    dart_graph *graph, const dart_network *net, const dart_shape *shape, uint32_t rows)
 {
     dart_node operand[DART_MAX_CORES + 1];
     char text[200];
@@ -46,203 +54,138 @@ static dart_node stand_in(
     operand[0] = dart_leaf(graph, "x", DART_F32, x, DART_REGION_FORM, 0);
     int at = snprintf(text, sizeof text, "Z%s", net->col);
     for (uint32_t k = 0; k < net->operands; k++) {
-        operand[1 + k] = dart_leaf(
-            graph, "w", DART_F32, w->layout.tensor[net->tensor[k]].shape, DART_REGION_FORM, 0);
+        operand[1 + k] = dart_leaf(graph, "w", DART_F32, shape[k], DART_REGION_FORM, 0);
         at += snprintf(text + at, sizeof text - (size_t)at, ",%s", net->labels[k]);
     }
     snprintf(text + at, sizeof text - (size_t)at, "->Z%s", net->row);
     return dart_contract(graph, text, 1 + net->operands, operand);
 }
 
-static dart_status plan_form(dart_forms *forms, uint32_t weight, dart_infer_weights how,
+/* Beside a dense base nothing is cheaper than the sum of both. */
+static bool keeps_base(const dart_network *net, dart_infer_weights how)
+{
+    return net->base >= 0 && how != DART_INFER_AUTO && how != DART_INFER_DENSE;
+}
+
+static dart_status choose(const dart_network *net, const dart_shape *shape, dart_infer_weights how,
+    uint32_t rows, const dart_cost *cost, dart_merge *out)
+{
+    dart_graph *graph = NULL;
+    dart_status status = DART_OK;
+    DART_TRY(dart_graph_new(&graph));
+    dart_node product = stand_in(graph, net, shape, rows);
+    DART_GOTO(dart_graph_check(graph));
+    bool sum = net->base >= 0 && !keeps_base(net, how);
+    status = dart_contract_merge(graph, product, cost, sum ? DART_MERGE_ALL : merge_how(how), out);
+done:
+    dart_graph_free(graph);
+    return status;
+}
+
+static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_weights how,
     uint32_t rows, const dart_cost *cost)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_form *form = &forms->form[weight];
-    dart_network net = network_of(w);
-    dart_graph *graph = NULL;
-    dart_status status = DART_OK;
-    DART_TRY(dart_graph_new(&graph));
-    dart_node product = stand_in(graph, w, &net, rows);
-    DART_GOTO(dart_graph_check(graph));
-    /* Beside a dense base nothing is cheaper than the sum of both. */
-    form->base = net.base >= 0 && how != DART_INFER_AUTO && how != DART_INFER_DENSE;
-    bool sum = net.base >= 0 && !form->base;
-    DART_GOTO(dart_contract_merge(
-        graph, product, cost, sum ? DART_MERGE_ALL : merge_how(how), &form->merge));
+    const dart_network net = dart_form_network(w);
+    dart_shape shape[DART_MAX_CORES];
+    for (uint32_t k = 0; k < net.operands; k++) shape[k] = *operand_shape(w, &net, k);
+    DART_TRY(choose(&net, shape, how, rows, cost, &form->merge));
+    form->base = keeps_base(&net, how);
     forms->seconds += form->merge.seconds;
-done:
-    dart_graph_free(graph);
-    return status;
-}
-
-static void place_form(dart_forms *forms, uint32_t weight)
-{
-    const dart_model_weight *w = &forms->model->weight[weight];
-    dart_form *form = &forms->form[weight];
-    dart_network net = network_of(w);
     for (uint32_t g = 0; g < form->merge.groups; g++)
-        form->offset[g] = reserve(forms, dart_shape_words(&form->merge.shape[g]));
-    if (form->base) form->base_offset = reserve(forms, base_words(w, &net));
+        form->offset[g] = dart_form_reserve(forms, dart_shape_words(&form->merge.shape[g]));
+    if (form->base) form->base_offset = dart_form_reserve(forms, dart_form_base_words(w, &net));
+    return DART_OK;
 }
 
-/* ---- the token table ---- */
-
-static uint32_t label_dim(const dart_model_weight *w, const dart_network *net, char label)
+/* The largest shapes among n weights, operand by operand; false if they differ in more than ranks.
+ */
+static bool common_shapes(const dart_model *m, uint32_t n, const int *weight, dart_shape *shape)
 {
-    for (uint32_t k = 0; k < net->operands; k++) {
-        const char *found = strchr(net->labels[k], label);
-        if (found) return w->layout.tensor[net->tensor[k]].shape.dim[found - net->labels[k]];
-    }
-    return 0;
-}
-
-/* Labels of `set` that another operand or the output has. */
-static bool is_open(const dart_network *net, uint32_t set, char label)
-{
-    if (strchr(net->row, label) || strchr(net->col, label)) return true;
-    for (uint32_t k = 0; k < net->operands; k++)
-        if (!(set >> k & 1) && strchr(net->labels[k], label)) return true;
-    return false;
-}
-
-/* Group g of the table: network operands `set`, row digits first. */
-static void table_group(
-    dart_table_form *t, const dart_model_weight *w, const dart_network *net, uint32_t set)
-{
-    const uint32_t g = t->groups++;
-    char rows[16] = "", rest[16] = "", make[160] = "";
-    t->mask[g] = set;
-    t->rows[g] = 1;
-    for (uint32_t k = 0; net->row[k]; k++) {
-        bool here = false;
-        for (uint32_t i = 0; i < net->operands; i++)
-            here |= set >> i & 1 && strchr(net->labels[i], net->row[k]);
-        if (!here) continue;
-        if (!t->digits[g]++) t->first[g] = k;
-        t->rows[g] *= net->row_dim[k];
-        strncat(rows, &net->row[k], 1);
-    }
-    if (!t->digits[g]) t->rows[g] = 0;
-    for (uint32_t k = 0; k < net->operands; k++) {
-        if (!(set >> k & 1)) continue;
-        if (*make) strcat(make, ",");
-        strcat(make, net->labels[k]);
-        for (const char *c = net->labels[k]; *c; c++) {
-            if (strchr(rows, *c) || strchr(rest, *c) || !is_open(net, set, *c)) continue;
-            t->shape[g].dim[t->shape[g].rank++] = label_dim(w, net, *c);
-            strncat(rest, c, 1);
+    const dart_model_weight *first = &m->weight[weight[0]];
+    const dart_network net = dart_form_network(first);
+    for (uint32_t k = 0; k < net.operands; k++) shape[k] = *operand_shape(first, &net, k);
+    for (uint32_t i = 1; i < n; i++) {
+        const dart_model_weight *w = &m->weight[weight[i]];
+        const dart_network other = dart_form_network(w);
+        if (w->weight.method != first->weight.method || w->weight.out != first->weight.out ||
+            w->weight.in != first->weight.in || other.operands != net.operands ||
+            strcmp(other.row, net.row) != 0 || strcmp(other.col, net.col) != 0 ||
+            memcmp(other.row_dim, net.row_dim, sizeof net.row_dim) != 0 ||
+            memcmp(other.col_dim, net.col_dim, sizeof net.col_dim) != 0)
+            return false;
+        for (uint32_t k = 0; k < net.operands; k++) {
+            const dart_shape *s = operand_shape(w, &other, k);
+            if (s->rank != shape[k].rank || strcmp(other.labels[k], net.labels[k]) != 0)
+                return false;
+            for (uint32_t a = 0; a < s->rank; a++)
+                if (s->dim[a] > shape[k].dim[a]) shape[k].dim[a] = s->dim[a];
         }
-    }
-    snprintf(t->make[g], sizeof t->make[g], "%s->%s%s", make, rows, rest);
-    snprintf(t->labels[g], sizeof t->labels[g], "%s", rest);
-    t->words += dart_shape_words(&t->shape[g]) * (t->rows[g] ? t->rows[g] : 1);
-}
-
-/* Digits of a group must be neighbours, most significant first, for its row to be one number. */
-static bool splits_well(const dart_table_form *t)
-{
-    uint32_t next = 0;
-    for (uint32_t g = 0; g < t->groups; g++) {
-        if (!t->digits[g]) continue;
-        if (t->first[g] != next) return false;
-        next += t->digits[g];
     }
     return true;
 }
 
-static dart_table_form table_of(
-    const dart_model_weight *w, const dart_network *net, dart_infer_weights how)
-{
-    dart_table_form best = {0};
-    const uint32_t n = net->operands, all = (1u << n) - 1;
-    if (how == DART_INFER_CORES) {
-        for (uint32_t k = 0; k < n; k++) table_group(&best, w, net, 1u << k);
-    } else if (how == DART_INFER_HALVES && n > 1) {
-        for (uint32_t k = 1; k < n; k++) {
-            dart_table_form t = {0};
-            table_group(&t, w, net, (1u << k) - 1);
-            table_group(&t, w, net, all & ~((1u << k) - 1));
-            if (!best.groups || t.words < best.words) best = t;
-        }
-    } else {
-        table_group(&best, w, net, all);
-    }
-    best.base = net->base >= 0 && best.groups > 1;
-    return best;
-}
-
-/* Seconds of looking up `n` rows: a launch a gathered group, then the contract. */
-static dart_status price_table(
-    dart_table_form *t, const dart_network *net, uint32_t n, const dart_cost *cost)
-{
-    dart_graph *graph = NULL;
-    dart_status status = DART_OK;
-    dart_node operand[DART_MAX_CORES];
-    dart_path path = {0};
-    size_t at = 0;
-    DART_TRY(dart_graph_new(&graph));
-    for (uint32_t g = 0; g < t->groups; g++) {
-        dart_shape shape = {.rank = 0};
-        if (t->rows[g]) shape.dim[shape.rank++] = n;
-        for (uint32_t i = 0; i < t->shape[g].rank; i++)
-            shape.dim[shape.rank++] = t->shape[g].dim[i];
-        operand[g] = dart_leaf(graph, "g", DART_F32, shape, DART_REGION_FORM, 0);
-        at += (size_t)snprintf(t->text + at, sizeof t->text - at, "%s%s%s", g ? "," : "",
-            t->rows[g] ? "Z" : "", t->labels[g]);
-        if (t->rows[g])
-            t->seconds += cost->launch + 8 * (double)dart_shape_words(&shape) * cost->byte;
-    }
-    snprintf(t->text + at, sizeof t->text - at, "->Z%s", net->col);
-    if (t->groups > 1) {
-        dart_node product = dart_contract(graph, t->text, t->groups, operand);
-        DART_GOTO(dart_graph_check(graph));
-        DART_GOTO(dart_contract_path(graph, product, cost, &path));
-        t->seconds += path.seconds;
-    }
-done:
-    dart_graph_free(graph);
-    return status;
-}
-
-/* The head multiplies by the very table that is looked up in: one dense matrix serves both. */
-static bool head_has_table(const dart_forms *forms)
+/* Bundles n weights if that is possible, their words are aligned, and padding costs at most a
+ * quarter more memory (none where the least memory is wanted). Biases must all be there or none. */
+static dart_status bundle(dart_forms *forms, uint32_t n, const int *weight, const int *bias,
+    dart_infer_weights how, uint32_t rows, const dart_cost *cost, bool *out_done)
 {
     const dart_model *m = forms->model;
-    return m->head == m->embedding && forms->form[m->head].merge.groups == 1;
-}
-
-static dart_status plan_table(
-    dart_forms *forms, dart_infer_weights how, uint32_t rows, const dart_cost *cost)
-{
-    const dart_model *m = forms->model;
-    const dart_model_weight *w = &m->weight[m->embedding];
-    dart_network net = network_of(w);
-    dart_table_form *t = &forms->table, chain;
-    if (head_has_table(forms)) how = DART_INFER_DENSE;
-    *t = table_of(w, &net, how);
-    DART_TRY(price_table(t, &net, rows, cost));
-    if (how == DART_INFER_AUTO && net.operands > 1) {
-        chain = table_of(w, &net, DART_INFER_CORES);
-        DART_TRY(price_table(&chain, &net, rows, cost));
-        if (splits_well(&chain) && chain.words < t->words &&
-            chain.seconds - t->seconds <= 0.05 * forms->seconds)
-            *t = chain;
-    }
-    if (!splits_well(t)) { /* a network whose operands hold digits crosswise */
-        *t = table_of(w, &net, DART_INFER_DENSE);
-        DART_TRY(price_table(t, &net, rows, cost));
-    }
-    forms->seconds += t->seconds;
-    if (head_has_table(forms)) {
-        t->offset[0] = forms->form[m->head].offset[0];
+    const dart_model_weight *first = &m->weight[weight[0]];
+    const dart_network net = dart_form_network(first);
+    dart_shape shape[DART_MAX_CORES], own[DART_MAX_CORES];
+    dart_merge merge, alone;
+    uint64_t exact = 0;
+    *out_done = false;
+    if (keeps_base(&net, how) || first->layout.padded_out % ALIGN ||
+        !common_shapes(m, n, weight, shape))
         return DART_OK;
+    DART_TRY(choose(&net, shape, how, rows, cost, &merge));
+    for (uint32_t g = 0; g < merge.groups; g++)
+        if (dart_shape_words(&merge.shape[g]) % ALIGN) return DART_OK;
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < net.operands; k++)
+            own[k] = *operand_shape(&m->weight[weight[i]], &net, k);
+        DART_TRY(choose(&net, own, how, rows, cost, &alone));
+        exact += alone.words;
+        if ((bias[i] < 0) != (bias[0] < 0)) return DART_OK;
     }
-    for (uint32_t g = 0; g < t->groups; g++)
-        t->offset[g] =
-            reserve(forms, dart_shape_words(&t->shape[g]) * (t->rows[g] ? t->rows[g] : 1));
-    if (t->base) t->base_offset = reserve(forms, base_words(w, &net));
+    if (n * merge.words > (how == DART_INFER_CORES ? exact : exact + exact / 4)) return DART_OK;
+    forms->bundles++;
+    for (uint32_t g = 0; g < merge.groups; g++) {
+        uint64_t words = dart_shape_words(&merge.shape[g]);
+        uint64_t at = dart_form_reserve(forms, n * words);
+        for (uint32_t i = 0; i < n; i++) forms->form[weight[i]].offset[g] = at + i * words;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        dart_form *form = &forms->form[weight[i]];
+        form->merge = merge;
+        form->bundle = forms->bundles;
+        form->place = i;
+        memcpy(form->padded, shape, sizeof shape);
+    }
+    if (bias[0] >= 0) {
+        uint64_t at = dart_form_reserve(forms, n * (uint64_t)first->weight.out);
+        for (uint32_t i = 0; i < n; i++)
+            forms->vector[bias[i]] = at + i * (uint64_t)first->weight.out;
+    }
+    forms->seconds += merge.seconds + (n - 1) * (merge.seconds - merge.groups * cost->launch);
+    *out_done = true;
     return DART_OK;
+}
+
+static dart_status bundle_block(dart_forms *forms, const dart_model_block *block,
+    dart_infer_weights how, uint32_t rows, const dart_cost *cost)
+{
+    const dart_model_attention *a = &block->attn;
+    const int weight[] = {a->q, a->k, a->v}, bias[] = {a->q_bias, a->k_bias, a->v_bias};
+    bool done;
+    DART_TRY(bundle(forms, 3, weight, bias, how, rows, cost, &done));
+    if (!done) DART_TRY(bundle(forms, 2, weight + 1, bias + 1, how, rows, cost, &done));
+    if (block->gate < 0) return DART_OK;
+    return bundle(forms, 2, (int[]){block->gate, block->up},
+        (int[]){block->gate_bias, block->up_bias}, how, rows, cost, &done);
 }
 
 /* ---- layout ---- */
@@ -256,15 +199,17 @@ dart_status dart_forms_new(const dart_model *model, dart_infer_weights how, uint
     out->vector = dart_calloc(model->params, sizeof *out->vector);
     if (!out->form || !out->vector) status = DART_MEMORY;
     DART_GOTO(status);
+    for (uint32_t p = 0; p < model->params; p++) out->vector[p] = UINT64_MAX;
+    for (uint32_t layer = 0; layer < model->config.layers; layer++)
+        DART_GOTO(bundle_block(out, &model->block[layer], how, rows, cost));
     for (uint32_t w = 0; w < model->weights; w++) {
-        if ((int)w == model->embedding && model->head != model->embedding) continue;
-        DART_GOTO(plan_form(out, w, how, rows, cost));
-        place_form(out, w);
+        bool table = (int)w == model->embedding && model->head != model->embedding;
+        if (!table && !out->form[w].bundle) DART_GOTO(place_alone(out, w, how, rows, cost));
     }
-    DART_GOTO(plan_table(out, how, rows, cost));
+    DART_GOTO(dart_table_plan(out, how, rows, cost));
     for (uint32_t p = 0; p < model->params; p++)
-        if (model->param[p].weight < 0)
-            out->vector[p] = reserve(out, dart_shape_words(&model->param[p].shape));
+        if (model->param[p].weight < 0 && out->vector[p] == UINT64_MAX)
+            out->vector[p] = dart_form_reserve(out, dart_shape_words(&model->param[p].shape));
 done:
     if (status != DART_OK) dart_forms_free(out);
     return status;
@@ -277,81 +222,82 @@ void dart_forms_free(dart_forms *forms)
     *forms = (dart_forms){0};
 }
 
-static dart_node form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset)
+/* ---- prepare ---- */
+
+dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset)
 {
     return dart_leaf(graph, "form", DART_F32, shape, DART_REGION_FORM, offset);
 }
 
-/* ---- prepare ---- */
-
-static dart_node param_leaf(const dart_forms *forms, dart_graph *graph, uint32_t index)
+dart_node dart_form_param(const dart_forms *forms, dart_graph *graph, uint32_t index)
 {
     const dart_param *p = &forms->model->param[index];
     return dart_leaf(graph, p->name, DART_F32, p->shape, p->region, p->offset);
 }
 
-/* The product of a group's tensors, scaled with the network's last operand. */
-static dart_node make_group(const dart_forms *forms, dart_graph *graph, uint32_t weight,
-    const dart_network *net, uint32_t set, const char *einsum)
+/* x with zeros behind it along every axis that is shorter than in `shape`. */
+static dart_node pad(dart_graph *graph, dart_node x, const dart_shape *shape)
+{
+    for (uint32_t a = 0; a < shape->rank; a++) {
+        const dart_node_info *info = dart_node_get(graph, x);
+        if (!info || info->shape.dim[a] == shape->dim[a]) continue;
+        uint32_t order[DART_MAX_RANK]; /* swaps the axis with the first: its own inverse */
+        for (uint32_t i = 0; i < shape->rank; i++) order[i] = i == 0 ? a : i == a ? 0 : i;
+        x = dart_graph_add(graph, &(dart_node_info){.op = DART_OP_unslice,
+                                      .inputs = 1,
+                                      .in = {dart_permute(graph, x, order)},
+                                      .ints = 2,
+                                      .i = {0, shape->dim[a]}});
+        x = dart_permute(graph, x, order);
+    }
+    return x;
+}
+
+dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t set,
+    const char *einsum, const dart_shape *padded)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
+    const dart_network net = dart_form_network(w);
     dart_node operand[DART_MAX_CORES];
     uint32_t n = 0;
-    for (uint32_t k = 0; k < net->operands; k++) {
+    for (uint32_t k = 0; k < net.operands; k++) {
         if (!(set >> k & 1)) continue;
-        operand[n] = param_leaf(forms, graph, w->first_param + net->tensor[k]);
-        if (k + 1 == net->operands && net->scale != 1.0)
-            operand[n] = dart_affine(graph, operand[n], net->scale, 0.0);
+        operand[n] = dart_form_param(forms, graph, w->first_param + net.tensor[k]);
+        if (padded && padded[k].rank) operand[n] = pad(graph, operand[n], &padded[k]);
+        if (k + 1 == net.operands && net.scale != 1.0)
+            operand[n] = dart_affine(graph, operand[n], net.scale, 0.0);
         n++;
     }
     /* a single operand is copied, or permuted by a contract of one */
     const char *arrow = strstr(einsum, "->");
-    bool same = n == 1 && strlen(arrow + 2) == (size_t)(arrow - einsum) &&
-                !strncmp(einsum, arrow + 2, (size_t)(arrow - einsum));
+    const size_t length = (size_t)(arrow - einsum);
+    bool same = n == 1 && strlen(arrow + 2) == length && !strncmp(einsum, arrow + 2, length);
     return same ? operand[0] : dart_contract(graph, einsum, n, operand);
 }
 
-static void keep(dart_graph *graph, dart_node value, uint64_t offset)
+void dart_form_keep(dart_graph *graph, dart_node value, uint64_t offset)
 {
     const dart_node_info *info = dart_node_get(graph, value);
-    if (info) dart_store(graph, form_leaf(graph, info->shape, offset), value);
+    if (info) dart_store(graph, dart_form_leaf(graph, info->shape, offset), value);
 }
 
 static void prepare_form(const dart_forms *forms, dart_graph *graph, uint32_t weight)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     const dart_form *form = &forms->form[weight];
-    dart_network net = network_of(w);
+    const dart_network net = dart_form_network(w);
     for (uint32_t g = 0; g < form->merge.groups; g++) {
-        dart_node value =
-            make_group(forms, graph, weight, &net, form->merge.mask[g] >> 1, form->merge.make[g]);
+        dart_node value = dart_form_make(
+            forms, graph, weight, form->merge.mask[g] >> 1, form->merge.make[g], form->padded);
         if (net.base >= 0 && !form->base)
-            value = dart_add(graph, param_leaf(forms, graph, w->first_param + (uint32_t)net.base),
-                dart_reshape(graph, value, DART_SHAPE(w->layout.padded_out, w->weight.in)));
-        keep(graph, value, form->offset[g]);
+            value =
+                dart_add(graph, dart_form_param(forms, graph, w->first_param + (uint32_t)net.base),
+                    dart_reshape(graph, value, DART_SHAPE(w->layout.padded_out, w->weight.in)));
+        dart_form_keep(graph, value, form->offset[g]);
     }
     if (form->base)
-        keep(graph, param_leaf(forms, graph, w->first_param + (uint32_t)net.base),
+        dart_form_keep(graph, dart_form_param(forms, graph, w->first_param + (uint32_t)net.base),
             form->base_offset);
-}
-
-static void prepare_table(const dart_forms *forms, dart_graph *graph)
-{
-    const dart_model *m = forms->model;
-    const dart_model_weight *w = &m->weight[m->embedding];
-    const dart_table_form *t = &forms->table;
-    dart_network net = network_of(w);
-    if (head_has_table(forms)) return;
-    for (uint32_t g = 0; g < t->groups; g++) {
-        dart_node value =
-            make_group(forms, graph, (uint32_t)m->embedding, &net, t->mask[g], t->make[g]);
-        if (net.base >= 0 && !t->base)
-            value = dart_add(graph, param_leaf(forms, graph, w->first_param + (uint32_t)net.base),
-                dart_reshape(graph, value, DART_SHAPE(w->layout.padded_out, w->weight.in)));
-        keep(graph, value, t->offset[g]);
-    }
-    if (t->base)
-        keep(graph, param_leaf(forms, graph, w->first_param + (uint32_t)net.base), t->base_offset);
 }
 
 dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph)
@@ -361,10 +307,11 @@ dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph)
         dart_graph_scope(graph, m->weight[w].weight.name);
         if (forms->form[w].merge.groups) prepare_form(forms, graph, w);
     }
-    prepare_table(forms, graph);
+    dart_table_prepare(forms, graph);
     dart_graph_scope(graph, "vectors");
     for (uint32_t p = 0; p < m->params; p++)
-        if (m->param[p].weight < 0) keep(graph, param_leaf(forms, graph, p), forms->vector[p]);
+        if (m->param[p].weight < 0)
+            dart_form_keep(graph, dart_form_param(forms, graph, p), forms->vector[p]);
     return dart_graph_check(graph);
 }
 
@@ -376,69 +323,105 @@ dart_node dart_form_vector(const dart_forms *forms, dart_graph *graph, int param
     return dart_leaf(graph, p->name, DART_F32, p->shape, DART_REGION_FORM, forms->vector[param]);
 }
 
-dart_node dart_form_apply(const dart_forms *forms, dart_graph *graph, uint32_t weight, dart_node x)
+/* The einsum of a bundle: the label Y counts its weights. */
+static void bundle_text(const char *text, char out[240])
+{
+    size_t at = 0;
+    for (const char *c = text; *c; c++) {
+        out[at++] = *c;
+        if (*c == ',' || *c == '>') out[at++] = 'Y';
+    }
+    out[at] = 0;
+}
+
+/* n weights of a bundle at once (n, rows, out), or one (rows, out). */
+static dart_node multiply(
+    const dart_forms *forms, dart_graph *graph, uint32_t n, uint32_t weight, dart_node x)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     const dart_form *form = &forms->form[weight];
-    dart_network net = network_of(w);
-    const dart_node_info *info = x ? dart_node_get(graph, x) : NULL;
+    const dart_network net = dart_form_network(w);
+    const dart_node_info *info = dart_node_get(graph, x);
     if (!info) return 0;
-    dart_shape out = info->shape, digits = {.rank = 1, .dim = {1}};
-    for (uint32_t i = 0; i + 1 < out.rank; i++) digits.dim[0] *= out.dim[i];
-    const uint32_t rows = digits.dim[0];
-    out.dim[out.rank - 1] = w->layout.padded_out;
+    const uint32_t rows = (uint32_t)(dart_shape_words(&info->shape) / w->weight.in);
+    const uint32_t out = w->layout.padded_out;
+    dart_shape digits = {.rank = 1, .dim = {rows}};
     for (uint32_t k = 0; net.col[k]; k++) digits.dim[digits.rank++] = net.col_dim[k];
     dart_node operand[DART_MAX_CORES + 1] = {dart_reshape(graph, x, digits)};
-    for (uint32_t g = 0; g < form->merge.groups; g++)
-        operand[1 + g] = form_leaf(graph, form->merge.shape[g], form->offset[g]);
-    dart_node y = dart_contract(graph, form->merge.text, 1 + form->merge.groups, operand);
-    y = dart_reshape(graph, y, out);
+    char text[240];
+    for (uint32_t g = 0; g < form->merge.groups; g++) {
+        dart_shape shape = form->merge.shape[g];
+        if (n > 1) {
+            memmove(shape.dim + 1, shape.dim, shape.rank++ * sizeof *shape.dim);
+            shape.dim[0] = n;
+        }
+        operand[1 + g] = dart_form_leaf(graph, shape, form->offset[g]);
+    }
+    if (n > 1)
+        bundle_text(form->merge.text, text);
+    else
+        snprintf(text, sizeof text, "%s", form->merge.text);
+    dart_node y = dart_contract(graph, text, 1 + form->merge.groups, operand);
+    y = dart_reshape(graph, y, n > 1 ? DART_SHAPE(n, rows, out) : DART_SHAPE(rows, out));
     if (form->base) {
         dart_node flat = dart_reshape(graph, x, DART_SHAPE(rows, w->weight.in));
-        dart_node base =
-            form_leaf(graph, DART_SHAPE(w->layout.padded_out, w->weight.in), form->base_offset);
-        base = dart_contract2(graph, "Zb,ab->Za", flat, base);
-        y = dart_add(graph, dart_reshape(graph, base, out), y);
+        dart_node base = dart_form_leaf(graph, DART_SHAPE(out, w->weight.in), form->base_offset);
+        y = dart_add(graph, dart_contract2(graph, "Zb,ab->Za", flat, base), y);
     }
     return y;
 }
 
-uint32_t dart_form_row(const dart_forms *forms, uint32_t group, uint32_t id)
+static dart_shape result_shape(const dart_graph *graph, dart_node x, uint32_t out)
 {
-    const dart_table_form *t = &forms->table;
-    dart_network net = network_of(&forms->model->weight[forms->model->embedding]);
-    uint32_t below = 1, here = t->rows[group];
-    for (uint32_t k = t->first[group] + t->digits[group]; net.row[k]; k++) below *= net.row_dim[k];
-    return here ? id / below % here : 0;
+    const dart_node_info *info = dart_node_get(graph, x);
+    dart_shape shape = {0};
+    if (!info) return shape;
+    shape = info->shape;
+    shape.dim[shape.rank - 1] = out;
+    return shape;
 }
 
-dart_node dart_form_rows(
-    const dart_forms *forms, dart_graph *graph, const dart_node *ids, dart_node id)
+dart_node dart_form_apply(const dart_forms *forms, dart_graph *graph, uint32_t weight, dart_node x)
 {
-    const dart_model *m = forms->model;
-    const dart_model_weight *w = &m->weight[m->embedding];
-    const dart_table_form *t = &forms->table;
-    const dart_node_info *info = dart_node_get(graph, id);
-    if (!info) return 0;
-    const uint32_t n = (uint32_t)dart_shape_words(&info->shape);
-    dart_node operand[DART_MAX_CORES];
-    for (uint32_t g = 0; g < t->groups; g++) {
-        const uint32_t words = (uint32_t)dart_shape_words(&t->shape[g]);
-        operand[g] = form_leaf(
-            graph, t->rows[g] ? DART_SHAPE(t->rows[g], words) : t->shape[g], t->offset[g]);
-        if (!t->rows[g]) continue;
-        dart_shape shape = {.rank = 1, .dim = {n}};
-        for (uint32_t i = 0; i < t->shape[g].rank; i++)
-            shape.dim[shape.rank++] = t->shape[g].dim[i];
-        operand[g] = dart_reshape(graph, dart_lookup(graph, operand[g], ids[g]), shape);
+    const uint32_t out = forms->model->weight[weight].layout.padded_out;
+    return dart_reshape(graph, multiply(forms, graph, 1, weight, x), result_shape(graph, x, out));
+}
+
+void dart_form_apply_all(const dart_forms *forms, dart_graph *graph, uint32_t n, const int *weight,
+    const int *bias, dart_node x, dart_node *out, dart_node *out_stack)
+{
+    const dart_form *first = &forms->form[weight[0]];
+    const uint32_t size = forms->model->weight[weight[0]].layout.padded_out;
+    bool together = first->bundle && first->place == 0;
+    for (uint32_t i = 0; i < n; i++) together &= forms->form[weight[i]].bundle == first->bundle;
+    *out_stack = 0;
+    if (!together) {
+        if (n == 3) { /* q alone, k and v perhaps together */
+            dart_node pair;
+            dart_form_apply_all(forms, graph, 1, weight, bias, x, out, &pair);
+            dart_form_apply_all(forms, graph, 2, weight + 1, bias + 1, x, out + 1, &pair);
+            return;
+        }
+        /* products first, then what waits for them */
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = dart_form_apply(forms, graph, (uint32_t)weight[i], x);
+        for (uint32_t i = 0; i < n; i++)
+            if (bias[i] >= 0)
+                out[i] = dart_add(graph, out[i], dart_form_vector(forms, graph, bias[i]));
+        return;
     }
-    dart_node x = operand[0];
-    if (t->groups > 1) x = dart_contract(graph, t->text, t->groups, operand);
-    x = dart_reshape(graph, x, DART_SHAPE(n, w->weight.in));
-    if (t->base) {
-        dart_node base =
-            form_leaf(graph, DART_SHAPE(w->layout.padded_out, w->weight.in), t->base_offset);
-        x = dart_add(graph, x, dart_lookup(graph, base, id));
+    dart_node all = multiply(forms, graph, n, (uint32_t)weight[0], x);
+    const dart_node_info *info = dart_node_get(graph, all);
+    if (!info) return;
+    const bool one = info->shape.dim[1] == 1;
+    const dart_shape shape = result_shape(graph, x, size);
+    if (one && bias[0] >= 0) /* a row each: the biases lie as the results do */
+        all = dart_add(
+            graph, all, dart_form_leaf(graph, DART_SHAPE(n, 1, size), forms->vector[bias[0]]));
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = dart_reshape(graph, dart_slice_rows(graph, all, i, 1), shape);
+        if (!one && bias[i] >= 0)
+            out[i] = dart_add(graph, out[i], dart_form_vector(forms, graph, bias[i]));
     }
-    return x;
+    *out_stack = all;
 }

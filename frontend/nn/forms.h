@@ -15,8 +15,13 @@ typedef enum dart_infer_weights {
     DART_INFER_DENSE
 } dart_infer_weights;
 
-typedef struct dart_form { /* y = W x */
+/* y = W x. Weights of one shape that read the same x (q, k, v; gate, up) are bundled where they
+ * can: their groups lie side by side, ranks padded with zeros to the largest, and one product
+ * serves all: on most devices a token costs launches, not arithmetic. */
+typedef struct dart_form {
     dart_merge merge;
+    dart_shape padded[DART_MAX_CORES]; /* of network operands; rank 0: as they are */
+    uint32_t bundle, place;            /* 0: alone; else bundle numbers from 1, place in it */
     uint64_t offset[DART_MAX_CORES];
     bool base;            /* a dense matrix beside the groups (lora) */
     uint64_t base_offset; /* (out, in) */
@@ -42,6 +47,7 @@ typedef struct dart_table_form { /* rows of W by their number */
 typedef struct dart_forms {
     const dart_model *model;
     dart_form *form; /* owned, one a weight (of a table that is no head: unused) */
+    uint32_t bundles;
     dart_table_form table;
     uint64_t *vector; /* owned, one a param: where norms, biases and positions lie */
     uint64_t words;   /* of the region */
@@ -56,6 +62,10 @@ void dart_forms_free(dart_forms *forms);
 DART_NODISCARD dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph);
 /* x (..., in) -> (..., padded out). */
 dart_node dart_form_apply(const dart_forms *forms, dart_graph *graph, uint32_t weight, dart_node x);
+/* y_i = W_i x + bias_i (bias -1: none), for n weights that read the same x: out[i] (..., out), and
+ * in *out_stack all of them (n, rows of x, out), or 0 where they are not bundled. */
+void dart_form_apply_all(const dart_forms *forms, dart_graph *graph, uint32_t n, const int *weight,
+    const int *bias, dart_node x, dart_node *out, dart_node *out_stack);
 /* A vector or the positions. */
 dart_node dart_form_vector(const dart_forms *forms, dart_graph *graph, int param);
 /* Rows of the token table: ids[g] i32 (n), one leaf a group with digits (0 elsewhere), id with the

@@ -132,15 +132,16 @@ dart_status dart_infer_new(dart_device *device, const dart_model *model,
     DART_GOTO(dart_decoder_new(
         model, options->weights, infer->batch, infer->context, &cost, &infer->decoder));
     DART_GOTO(make_part(infer, DART_INFER_STEP, 1));
+    DART_GOTO(make_part(infer, DART_INFER_SHORT, chunk < 4 ? 1 : chunk / 4));
     DART_GOTO(make_part(infer, DART_INFER_PREFILL, chunk));
     DART_GOTO(allocate(infer));
     DART_GOTO(write_table(infer));
     DART_GOTO(fill_forms(infer, param, frozen));
-    /* the larger arena first, for the other to share */
-    DART_GOTO(dart_exec_new(infer->part[DART_INFER_PREFILL].plan, device, &infer->memory, NULL,
-        &infer->part[DART_INFER_PREFILL].exec));
-    DART_GOTO(dart_exec_new(infer->part[DART_INFER_STEP].plan, device, &infer->memory,
-        infer->part[DART_INFER_PREFILL].exec, &infer->part[DART_INFER_STEP].exec));
+    /* the largest arena first, for the others to share */
+    for (int i = DART_INFER_PARTS; i-- > 0;)
+        DART_GOTO(dart_exec_new(infer->part[i].plan, device, &infer->memory,
+            i == DART_INFER_PREFILL ? NULL : infer->part[DART_INFER_PREFILL].exec,
+            &infer->part[i].exec));
     *out = infer;
     infer = NULL;
 done:
@@ -198,8 +199,8 @@ static dart_status run_part(dart_infer *infer, const dart_infer_part *part, cons
 
 dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t count)
 {
-    const dart_infer_part *step = &infer->part[DART_INFER_STEP];
-    const dart_infer_part *many = &infer->part[DART_INFER_PREFILL];
+    const dart_infer_part *of = infer->part;
+    const uint32_t chunk = of[DART_INFER_PREFILL].time, part_chunk = of[DART_INFER_SHORT].time;
     if (!count || count > infer->context - infer->at)
         return dart_fail(DART_INPUT,
             "%u tokens after %u: the context holds %u, and at least one must be given", count,
@@ -210,8 +211,10 @@ dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t c
                 infer->model->config.vocab);
     for (uint32_t done = 0; done < count;) {
         const uint32_t left = count - done;
-        /* a few tokens alone cost less than a chunk of padding */
-        const dart_infer_part *part = left > many->time / 8 && left > 1 ? many : step;
+        /* a program that would mostly read padding costs more than smaller ones */
+        const dart_infer_part *part = left > chunk / 2        ? &of[DART_INFER_PREFILL]
+                                      : left > part_chunk / 4 ? &of[DART_INFER_SHORT]
+                                                              : &of[DART_INFER_STEP];
         const uint32_t real = left < part->time ? left : part->time;
         DART_TRY(run_part(infer, part, tokens, count, done, real));
         done += real;
@@ -228,9 +231,12 @@ dart_infer_memory dart_infer_memory_of(const dart_infer *infer)
     m.cache = words[DART_REGION_CACHE] * word;
     m.other =
         (words[DART_REGION_TABLE] + words[DART_REGION_INPUT] + words[DART_REGION_OUTPUT]) * word;
-    m.arena = dart_exec_arena_bytes(infer->part[DART_INFER_PREFILL].exec);
-    if (!dart_exec_shares(infer->part[DART_INFER_STEP].exec, infer->part[DART_INFER_PREFILL].exec))
-        m.arena += dart_exec_arena_bytes(infer->part[DART_INFER_STEP].exec);
+    const dart_exec *largest = infer->part[DART_INFER_PREFILL].exec;
+    for (int i = 0; i < DART_INFER_PARTS; i++) {
+        const dart_exec *exec = infer->part[i].exec;
+        if (exec == largest || !dart_exec_shares(exec, largest))
+            m.arena += dart_exec_arena_bytes(exec);
+    }
     m.total = m.weights + m.cache + m.other + m.arena;
     return m;
 }

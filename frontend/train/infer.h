@@ -9,13 +9,14 @@
 typedef struct dart_infer_options {
     uint32_t batch;   /* sequences that are read side by side */
     uint32_t context; /* rows of the cache; 0: the model's context */
-    uint32_t chunk;   /* tokens of a sequence that one prefill program reads; 0: 64 or less */
+    uint32_t chunk;   /* tokens of a sequence that the longest program reads; 0: 64 or less */
     dart_infer_weights weights;
 } dart_infer_options;
 /* "auto", "cores", "halves", "dense". */
 dart_infer_weights dart_infer_weights_from(const char *name);
 
-enum { DART_INFER_STEP, DART_INFER_PREFILL, DART_INFER_PARTS };
+/* One token; a quarter of a chunk, so that a rest is not mostly padding; a chunk. */
+enum { DART_INFER_STEP, DART_INFER_SHORT, DART_INFER_PREFILL, DART_INFER_PARTS };
 
 typedef struct dart_infer_part {
     dart_graph *graph; /* optimized */

@@ -1,0 +1,24 @@
+/* What forms.c and token_table.c share. */
+#ifndef DART_FORMS_IMPL_H
+#define DART_FORMS_IMPL_H
+
+#include "forms.h"
+
+dart_network dart_form_network(const dart_model_weight *w);
+uint64_t dart_form_base_words(const dart_model_weight *w, const dart_network *net);
+/* Words of the region, aligned to 64. */
+uint64_t dart_form_reserve(dart_forms *forms, uint64_t words);
+dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset);
+dart_node dart_form_param(const dart_forms *forms, dart_graph *graph, uint32_t index);
+/* The product of the operands `set` of a weight's network, the last operand scaled; padded: shapes
+ * to pad operands to with zeros, or NULL. */
+dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t set,
+    const char *einsum, const dart_shape *padded);
+/* Stores `value` at `offset` of the region. */
+void dart_form_keep(dart_graph *graph, dart_node value, uint64_t offset);
+
+DART_NODISCARD dart_status dart_table_plan(
+    dart_forms *forms, dart_infer_weights how, uint32_t rows, const dart_cost *cost);
+void dart_table_prepare(const dart_forms *forms, dart_graph *graph);
+
+#endif

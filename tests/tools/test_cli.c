@@ -352,8 +352,36 @@ static void test_run(void **state)
     assert_true(strlen(first) > 3);
     assert_string_equal(first,
         works("generate --device cpu --model-path %D/run --prompt the --tokens 8 --seed 3")->out);
+    /* the forms of the weights change the speed, not the text; past the context by each way */
+    for (int i = 0; i < 3; i++) {
+        static const char *const lines[] = {
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights cores",
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights halves",
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights dense"};
+        assert_string_equal(first, works(lines[i])->out);
+    }
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --overflow stop");
+    assert_non_null(strstr(r->err, "tokens/s"));
+    char stopped[TEXT];
+    snprintf(stopped, sizeof stopped, "%s", r->out);
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --overflow shift");
+    assert_true(strlen(r->out) > strlen(stopped));
+    assert_memory_equal(r->out, stopped, strlen(stopped) - 1); /* but its newline */
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --json");
+    assert_non_null(strstr(r->out, "\"tokens\": 90"));
+    refused("generate --model-path %D/run --overflow wrap", 2, "slide|shift|stop");
     assert_non_null(
         strstr(works("inspect ranks --device cpu --model-path %D/run")->out, "blocks.0"));
+    /* header, then prompt and tokens of the dense twin and of four forms */
+    r = works("bench --test infer --device cpu --model %D/run -p 9 -n 5 -r 2 --format csv");
+    uint32_t lines = 0;
+    for (const char *c = r->out; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 1 + 2 * 5);
+    assert_non_null(strstr(r->out, "dense twin,"));
+    assert_non_null(strstr(r->out, ",halves,cpu,tg5,"));
+    r = works("bench --test infer,eval --device cpu --model %D/run -p 9 -n 5 -r 2 --format json");
+    assert_non_null(strstr(r->out, "\"resident_bytes\""));
+    assert_non_null(strstr(r->out, "\"eval\""));
     works("report %D/run");
     char path[300], html[TEXT];
     snprintf(path, sizeof path, "%s/run/report.html", dir);

@@ -3,7 +3,7 @@
 #include "bench.h"
 #include "recipe.h"
 #include "rng.h"
-#include "session.h"
+#include "run.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -15,6 +15,7 @@ typedef struct subject {
     dart_session *session;
     dart_stream stream;
     int32_t *tokens;
+    dart_corpus pairs; /* of an encoder-decoder, instead of tokens */
     double *seconds;
     float *losses; /* of all steps, the warm-up's too */
 } subject;
@@ -24,6 +25,7 @@ static void subject_close(subject *s)
     dart_session_free(s->session);
     dart_stream_free(&s->stream);
     bench_subject_close(&s->of);
+    dart_corpus_free(&s->pairs);
     free(s->tokens);
     free(s->seconds);
     free(s->losses);
@@ -43,6 +45,13 @@ static dart_status subject_open(const dart_recipe *recipe, const dart_bench_opti
     DART_TRY(dart_session_new(device, &device->caps, s->of.model, &options, &s->session));
     s->seconds = dart_calloc(repeats, sizeof *s->seconds);
     s->losses = dart_calloc(repeats + WARM_UP, sizeof *s->losses);
+    if (s->of.model->config.enc_layers) {
+        DART_TRY(
+            dart_corpus_random(&s->of.model->config, options.batch * (eval ? 1 : 4), &s->pairs));
+        DART_TRY(
+            dart_stream_pairs(&s->of.set, &s->pairs, eval ? DART_VALID : DART_TRAIN, &s->stream));
+        return dart_session_write(s->session, s->of.param, s->of.frozen, NULL);
+    }
     /* A few windows are enough: speed does not depend on what the tokens are. */
     uint64_t count = (uint64_t)options.batch * options.time * (eval ? 1 : 4);
     s->tokens = dart_calloc(count + 1, sizeof *s->tokens);

@@ -2,6 +2,7 @@
 #include "hash.h"
 #include "parallel.h"
 #include "parts.h"
+#include "rng.h"
 #include "run.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -84,6 +85,40 @@ dart_status dart_corpus_pairs(const dart_settings *set, const dart_vocab *vocab,
             dart_source_time(set), set->context, longer[DART_TRAIN],
             p->side[DART_SOURCE][DART_TRAIN].count, cut,
             p->side[DART_SOURCE][DART_VALID].count + p->side[DART_SOURCE][DART_TEST].count);
+    return DART_OK;
+}
+
+/* `count` sentences of `words` random words each. */
+static dart_status random_sentences(
+    uint32_t count, uint32_t words, uint32_t vocab, uint64_t stream, dart_sentences *out)
+{
+    out->count = count;
+    out->words = dart_calloc((size_t)count * words, sizeof *out->words);
+    out->first = dart_calloc((size_t)count + 1, sizeof *out->first);
+    if (!out->words || !out->first) return DART_MEMORY;
+    for (uint32_t i = 0; i <= count; i++) out->first[i] = (uint64_t)i * words;
+    for (uint64_t i = 0; i < (uint64_t)count * words; i++) {
+        uint32_t word[4];
+        dart_philox(1, DART_STREAM_TEST, stream << 40 | i, word);
+        out->words[i] = (int32_t)(word[0] % vocab);
+    }
+    return DART_OK;
+}
+
+dart_status dart_corpus_random(const dart_model_config *c, uint32_t pairs, dart_corpus *out)
+{
+    *out = (dart_corpus){.vocab = {.size = c->vocab}, .source_vocab = {.size = c->source_vocab}};
+    dart_parallel *p = out->parallel = dart_calloc(1, sizeof *p);
+    if (!p) return DART_MEMORY;
+    p->vocab[DART_SOURCE].size = c->source_vocab;
+    p->vocab[DART_TARGET].size = c->vocab;
+    for (int split = DART_TRAIN; split <= DART_VALID; split++) {
+        uint64_t stream = 2 * (uint64_t)split;
+        DART_TRY(random_sentences(
+            pairs, c->source_context - 1, c->source_vocab, stream, &p->side[DART_SOURCE][split]));
+        DART_TRY(random_sentences(
+            pairs, c->context - 1, c->vocab, stream + 1, &p->side[DART_TARGET][split]));
+    }
     return DART_OK;
 }
 

@@ -112,6 +112,10 @@ DART_NODISCARD dart_status dart_corpus_pairs(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
 DART_NODISCARD dart_status dart_stream_pairs(
     const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);
+/* Random pairs that fill the model's shape, for measurements: training and validation. Free it also
+ * after a failure. */
+DART_NODISCARD dart_status dart_corpus_random(
+    const dart_model_config *config, uint32_t pairs, dart_corpus *out);
 /* The stream of a split: training windows, or evaluation windows with the recipe's stride. */
 DART_NODISCARD dart_status dart_stream_for(
     const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);

@@ -177,7 +177,8 @@ typedef struct dart_selftest_result {
 DART_NODISCARD dart_status dart_selftest(
     const char *device, const char *limits, FILE *out, dart_selftest_result *result);
 
-/* Writes <run>/report.html for one or several runs. */
+/* A self-contained HTML page for one or several runs, or for a sweep (a folder with results.csv).
+ */
 DART_NODISCARD dart_status dart_report(const char *const *runs, size_t count, const char *out_path);
 /* Event files for TensorBoard, in a folder a run below `dir`: scalars of all logs, histograms of
  * the bond spectra, the recipe as text. */

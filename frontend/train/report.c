@@ -472,17 +472,36 @@ static dart_status write_page(const report_run *run, size_t count, FILE *out)
     return DART_OK;
 }
 
+/* Whether `dir` is a sweep: results.csv, and no run of its own. */
+static bool is_sweep(const char *dir, char path[4096])
+{
+    if (report_path(path, dir, "", "metrics.jsonl") != DART_OK || dart_file_exists(path))
+        return false;
+    return report_path(path, dir, "", "results.csv") == DART_OK && dart_file_exists(path);
+}
+
+static dart_status write_sweep(const char *dir, const char *table, FILE *out)
+{
+    char title[200];
+    snprintf(title, sizeof title, "Sweep %.180s", dir);
+    open_page(title, out);
+    DART_TRY(report_sweep_write(table, out));
+    fputs("</body></html>\n", out);
+    return DART_OK;
+}
+
 dart_status dart_report(const char *const *dirs, size_t count, const char *out_path)
 {
-    report_run *runs;
-    DART_TRY(report_read_all(dirs, count, &runs));
-    char *page = NULL;
+    report_run *runs = NULL;
+    char *page = NULL, table[4096];
     size_t size = 0;
     FILE *out = NULL;
     dart_status status = DART_OK;
+    const bool sweep = count == 1 && is_sweep(dirs[0], table);
+    if (!sweep) DART_TRY(report_read_all(dirs, count, &runs));
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
-    DART_GOTO(write_page(runs, count, out));
+    DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
     int closed = fclose(out);
     out = NULL;
     if (closed != 0) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
@@ -490,6 +509,6 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
 done:
     if (out) fclose(out);
     free(page);
-    report_free_all(runs, count);
+    if (runs) report_free_all(runs, count);
     return status;
 }

@@ -95,6 +95,8 @@ void report_colour(double at, uint8_t out_rgb[3]);
 /* report_compare.c: several runs, or the results of a sweep. */
 void report_front_write(const report_run *run, size_t count, FILE *out);
 void report_differences_write(const report_run *run, size_t count, FILE *out);
+/* report_sweep.c: the body of the page of a sweep. path: its results.csv. INPUT: it is no table. */
+DART_NODISCARD dart_status report_sweep_write(const char *path, FILE *out);
 
 /* tensorboard.c: the records that a test compares with known ones */
 DART_NODISCARD dart_status report_event_version(FILE *out, double wall);

@@ -350,6 +350,27 @@ static void test_several(void **state)
     free(page);
 }
 
+static void test_sweep(void **state)
+{
+    (void)state;
+    assert_int_equal(dart_mkdirs(in("sweep")), DART_OK);
+    put(in("sweep/results.csv"),
+        "run,seed,\"shrink.lambda\",select,compressed_params,test_ppl,status\r\n"
+        "a,1,0.01,budget,1000,100,done\r\nb,2,0.01,budget,1000,104,done\r\n"
+        "c,1,0.02,budget,500,120,done\r\nd,1,0.03,budget,,,\"failed, \"\"why\"\"\"\r\n");
+    char *page = page_of(in("sweep"));
+    const char *c = chart(page, "Size against perplexity (mean and standard deviation)");
+    assert_int_equal(count_of(c, "<circle"), 2 + 2);
+    assert_non_null(strstr(c, "shrink.lambda 0.01: 1000, 102"));
+    assert_int_equal(count_of(c, "h8m-4 0V"), 1); /* only one group has a spread */
+    assert_non_null(strstr(page, "<td>failed, &quot;why&quot;</td>"));
+    free(page);
+    put(in("sweep/results.csv"), "a,b\n1\n");
+    refused(in("sweep"), "results.csv:2 has 1 fields, its heading has 2");
+    put(in("sweep/results.csv"), "a,b\n");
+    refused(in("sweep"), "has no results yet");
+}
+
 /* ---- charts on their own ---- */
 
 static void test_scatter(void **state)
@@ -453,6 +474,6 @@ int main(void)
         cmocka_unit_test(test_heat_pixels), cmocka_unit_test(test_colours),
         cmocka_unit_test(test_odd_logs), cmocka_unit_test(test_no_run), cmocka_unit_test(test_long),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_records), cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_several)};
+        cmocka_unit_test(test_several), cmocka_unit_test(test_sweep)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,225 @@
+/* The page of a sweep: results.csv (a heading, then a line a run) as a table, and size against
+ * perplexity with one point a group of runs that differ in nothing but their seed. */
+#include "report_run.h"
+#include "file.h"
+#include "mem.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_FIELDS = 64, MAX_GROUPS = 256, LABEL = 96 };
+
+typedef struct sheet {
+    char *data;   /* owned; cut into fields in place */
+    char **field; /* [rows * columns], owned; row 0 is the heading */
+    size_t rows, columns, capacity;
+} sheet;
+
+/* One field of RFC 4180 in place; `*at` moves behind it. Returns what ended it: ',', '\n' or 0. */
+static char cut_field(char **at, char **out)
+{
+    char *from = *at, *to = from;
+    *out = to;
+    bool quoted = *from == '"';
+    if (quoted) from++;
+    while (*from) {
+        if (quoted && *from == '"') {
+            if (from[1] != '"') {
+                quoted = false;
+                from++;
+                continue;
+            }
+            from++;
+        } else if (!quoted && (*from == ',' || *from == '\n')) {
+            break;
+        } else if (!quoted && *from == '\r') {
+            from++;
+            continue;
+        }
+        *to++ = *from++;
+    }
+    char end = *from;
+    *at = end ? from + 1 : from;
+    *to = 0;
+    return end;
+}
+
+static dart_status read_sheet(const char *path, sheet *s)
+{
+    size_t size, used = 0;
+    DART_TRY(dart_file_read(path, &s->data, &size));
+    char *at = s->data;
+    while (*at) {
+        char *fields[MAX_FIELDS], end;
+        size_t n = 0;
+        do {
+            if (n == MAX_FIELDS)
+                return dart_fail(
+                    DART_INPUT, "%s:%zu has more than %d fields", path, s->rows + 1, MAX_FIELDS);
+            end = cut_field(&at, &fields[n++]);
+        } while (end == ',');
+        if (n == 1 && !*fields[0]) continue;
+        if (!s->rows) s->columns = n;
+        if (n != s->columns)
+            return dart_fail(DART_INPUT, "%s:%zu has %zu fields, its heading has %zu", path,
+                s->rows + 1, n, s->columns);
+        DART_TRY(dart_grow((void **)&s->field, &s->capacity, used + n, sizeof *s->field));
+        memcpy(s->field + used, fields, n * sizeof *fields);
+        used += n;
+        s->rows++;
+    }
+    if (s->rows < 2) return dart_fail(DART_INPUT, "%s has no results yet", path);
+    return DART_OK;
+}
+
+static const char *at(const sheet *s, size_t row, size_t column)
+{
+    return s->field[row * s->columns + column];
+}
+
+/* The column with one of `names`, the first that is there; columns: none is. */
+static size_t column_of(const sheet *s, const char *const *names)
+{
+    for (; *names; names++)
+        for (size_t c = 0; c < s->columns; c++)
+            if (!strcmp(at(s, 0, c), *names)) return c;
+    return s->columns;
+}
+
+/* What was measured, or names a single run: not what a group is called by. */
+static bool is_setting(const char *name)
+{
+    static const char *const others[] = {"run", "name", "label", "dir", "run_dir", "out", "index",
+        "id", "seed", "status", "error", "code", "state", "message", "row", "model", "device",
+        "params", "compressed_params", "dense_params", "compression", "ranks", "rank_min",
+        "rank_mean", "rank_max", "valid_ppl", "test_ppl", "valid_nll", "test_nll", "valid_bpc",
+        "test_bpc", "bleu", "tokens_per_s", "seconds", "steps", "tokens", "final_loss"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!strcmp(others[i], name)) return false;
+    return true;
+}
+
+static bool varies(const sheet *s, size_t column)
+{
+    for (size_t r = 2; r < s->rows; r++)
+        if (strcmp(at(s, r, column), at(s, 1, column))) return true;
+    return false;
+}
+
+/* The settings in which the runs of a sweep differ, as one text. */
+static void label_of(const sheet *s, size_t row, char out[LABEL])
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (size_t c = 0; c < s->columns && used < LABEL; c++) {
+        const char *name = at(s, 0, c);
+        if (!is_setting(name) || !varies(s, c) || !*at(s, row, c)) continue;
+        used += (size_t)snprintf(
+            out + used, LABEL - used, "%s%s %s", used ? ", " : "", name, at(s, row, c));
+    }
+    if (!used) snprintf(out, LABEL, "all runs");
+}
+
+static double value_of(const sheet *s, size_t row, size_t column)
+{
+    const char *text = at(s, row, column);
+    char *end;
+    double value = strtod(text, &end);
+    return end == text || *end ? NAN : value;
+}
+
+typedef struct group {
+    char label[LABEL];
+    double n, size, sum, squares, y, low, high;
+} group;
+
+static size_t groups(const sheet *s, size_t size, size_t perplexity, group out[MAX_GROUPS])
+{
+    size_t count = 0;
+    for (size_t r = 1; r < s->rows; r++) {
+        char label[LABEL];
+        double x = value_of(s, r, size), y = value_of(s, r, perplexity);
+        if (!(x > 0) || !isfinite(y)) continue; /* failed, or not done yet */
+        label_of(s, r, label);
+        size_t k = 0;
+        while (k < count && strcmp(out[k].label, label)) k++;
+        if (k == MAX_GROUPS) continue;
+        if (k == count) {
+            out[count++] = (group){0};
+            strcpy(out[k].label, label);
+        }
+        out[k].n++;
+        out[k].size += x;
+        out[k].sum += y;
+        out[k].squares += y * y;
+    }
+    for (size_t k = 0; k < count; k++) {
+        group *g = &out[k];
+        double spread =
+            g->n > 1 ? sqrt(fmax(0, (g->squares - g->sum * g->sum / g->n) / (g->n - 1))) : 0;
+        g->size /= g->n;
+        g->y = g->sum / g->n;
+        g->low = g->y - spread;
+        g->high = g->y + spread;
+    }
+    return count;
+}
+
+static dart_status write_picture(const sheet *s, FILE *out)
+{
+    static const char *const sizes[] = {"compressed_params", "params", NULL};
+    static const char *const qualities[] = {"test_ppl", "valid_ppl", NULL};
+    size_t size = column_of(s, sizes), quality = column_of(s, qualities);
+    if (size == s->columns || quality == s->columns) return DART_OK;
+    group *g = dart_calloc(MAX_GROUPS, sizeof *g);
+    report_series *series = dart_calloc(MAX_GROUPS, sizeof *series);
+    dart_status status = g && series ? DART_OK : DART_MEMORY;
+    size_t count = status == DART_OK ? groups(s, size, quality, g) : 0;
+    for (size_t k = 0; k < count; k++) {
+        series[k] = (report_series){.x = &g[k].size,
+            .y = &g[k].y,
+            .low = g[k].n > 1 ? &g[k].low : NULL,
+            .high = g[k].n > 1 ? &g[k].high : NULL,
+            .count = 1,
+            .points = true};
+        memcpy(series[k].name, g[k].label, LABEL);
+    }
+    const report_chart c = {.title = "Size against perplexity (mean and standard deviation)",
+        .x_name = at(s, 0, size),
+        .y_name = at(s, 0, quality),
+        .log_x = true,
+        .series = series,
+        .series_count = count};
+    if (count) report_chart_figure(&c, out);
+    free(g);
+    free(series);
+    return status;
+}
+
+static dart_status write_sheet(const sheet *s, FILE *out)
+{
+    fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
+    DART_TRY(write_picture(s, out));
+    fputs("</div>\n<h2>Runs</h2>\n<div class=\"sc\"><table>\n", out);
+    for (size_t r = 0; r < s->rows; r++) {
+        fputs("<tr>", out);
+        for (size_t c = 0; c < s->columns; c++) {
+            fputs(r ? "<td>" : "<th>", out);
+            report_escape(at(s, r, c), out);
+            fputs(r ? "</td>" : "</th>", out);
+        }
+        fputs("</tr>\n", out);
+    }
+    fputs("</table></div>\n", out);
+    return DART_OK;
+}
+
+dart_status report_sweep_write(const char *path, FILE *out)
+{
+    sheet s = {0};
+    dart_status status = read_sheet(path, &s);
+    if (status == DART_OK) status = write_sheet(&s, out);
+    free(s.data);
+    free(s.field);
+    return status;
+}

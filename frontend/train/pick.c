@@ -12,6 +12,7 @@ static void log_spectra(dart_run *run, const dart_spectra *s)
         dart_metrics_spectrum(&run->metrics, run->step,
             run->model->weight[bond->weight].weight.name, bond->index, bond->sigma, bond->rank);
     }
+    dart_metrics_flush(&run->metrics); /* whoever watches a run sees it grow */
 }
 
 dart_status dart_run_spectra(dart_run *run)

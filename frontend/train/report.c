@@ -284,7 +284,8 @@ static void write_table(const report_run *run, size_t count, FILE *out)
         return;
     }
     fputs("<div class=\"sc\"><table><tr><th>model</th><th>parameters</th><th>compressed "
-          "layers</th><th>times smaller</th><th>ranks min / mean / max</th><th>valid "
+          "layers</th><th>times smaller</th><th>ranks min / mean / max</th><th>effective "
+          "rank</th><th>valid "
           "ppl</th><th>test ppl</th><th>tokens/s</th><th>seconds</th></tr>\n",
         out);
     for (size_t r = 0; r < count; r++) {
@@ -305,6 +306,8 @@ static void write_table(const report_run *run, size_t count, FILE *out)
                     report_number(row, "rank_mean"), report_number(row, "rank_max"));
             else
                 fputs("<td>–</td>", out);
+            double effective = report_number(row, "effective_rank");
+            cell(out, effective > 0 ? effective : NAN, 2);
             cell(out, report_number(row, "valid_ppl"), 2);
             cell(out, report_number(row, "test_ppl"), 2);
             cell(out, report_number(row, "tokens_per_s"), 0);

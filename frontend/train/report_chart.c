@@ -154,14 +154,15 @@ static void grid_line(const frame *f, bool y, double value, FILE *out)
     }
 }
 
-/* Decades; 1, 2, 5 in each where there are few; even steps where there is not even one decade. */
+/* Decades; more lines in each where there are few; even steps where there is hardly one decade. */
 static void axis(const frame *f, bool y, FILE *out)
 {
     const scale *s = y ? &f->y : &f->x;
     double span = s->high - s->low;
-    if (s->log && span > 0.7) {
-        int step = (int)ceil(span / 6), inside = span < 2.2 ? 3 : 1;
-        static const double parts[] = {1, 2, 5};
+    if (s->log && span > 0.6) {
+        static const double few[] = {1, 2, 5}, many[] = {1, 1.5, 2, 3, 5, 7};
+        const double *parts = span < 1.2 ? many : few;
+        int step = (int)ceil(span / 6), inside = span < 1.2 ? 6 : span < 2.2 ? 3 : 1;
         for (double e = floor(s->low); e <= s->high; e += step)
             for (int i = 0; i < inside; i++) {
                 double value = parts[i] * pow(10, e), at = log10(value);

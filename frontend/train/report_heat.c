@@ -28,7 +28,7 @@ void report_colour(double at, uint8_t out_rgb[3])
 {
     at = at > 0 ? fmin(at, 1) : 0;
     double light = 0.24 + 0.72 * at, hue = (295 - 190 * at) * M_PI / 180;
-    double chroma = 0.06 + 0.28 * at * (1 - at) + 0.04 * at;
+    double chroma = 0.04 + 0.12 * at * (1 - at) + 0.06 * at; /* inside sRGB all along */
     double a = chroma * cos(hue), b = chroma * sin(hue);
     double l = pow(light + 0.3963377774 * a + 0.2158037573 * b, 3);
     double m = pow(light - 0.1055613458 * a - 0.0638541728 * b, 3);
@@ -174,13 +174,18 @@ static void heat(const report_run *run, const report_bond *b, double low, FILE *
     for (size_t i = 0; i < run->weights; i++) {
         const report_weight *w = &run->weight[i];
         if (w->state == 0 || b->bond >= w->bonds || strcmp(w->name, b->weight)) continue;
-        double x = HEAT_LEFT + PLOT_W * (w->step - begin) / span;
+        double x = HEAT_LEFT + PLOT_W * (w->step - begin) / span, until = HEAT_LEFT + PLOT_W;
+        for (size_t k = i + 1; k < run->weights; k++) /* the next selection's line takes over */
+            if (!strcmp(run->weight[k].name, w->name)) {
+                until = fmin(until, HEAT_LEFT + PLOT_W * (run->weight[k].step - begin) / span);
+                break;
+            }
         double y = HEAT_TOP + PLOT_H * (double)w->ranks[b->bond] / (rows * each);
         if (!(x >= HEAT_LEFT && x <= HEAT_LEFT + PLOT_W) || !(y <= HEAT_TOP + PLOT_H)) continue;
         fprintf(out,
             "<path class=\"pk\" d=\"M%.1f %dv%d\"/><path class=\"pk pr\" d=\"M%.1f "
-            "%.1fH%d\"><title>",
-            x, HEAT_TOP, PLOT_H, x, y, HEAT_LEFT + PLOT_W);
+            "%.1fH%.1f\"><title>",
+            x, HEAT_TOP, PLOT_H, x, y, until);
         report_escape(w->rule, out);
         fprintf(out, " chose rank %u at step %.0f</title></path>", w->ranks[b->bond], w->step);
     }

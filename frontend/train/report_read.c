@@ -155,7 +155,6 @@ static dart_status take_metric(void *context, const json_t *line)
         if (r->twin) return DART_OK;
         if (!strcmp(event, "end")) run->ended = true;
         if (!strcmp(event, "stage")) {
-            run->planned_steps += fmax(0, report_number(line, "steps"));
             mark_stage(run, step, report_text(line, "stage"));
         }
         if (!strcmp(event, "ranks")) {
@@ -342,10 +341,10 @@ static dart_status read_run(const char *dir, report_run *out)
     }
     if (!out->own.lines)
         note(out, "metrics.jsonl has no lines: nothing was trained yet.");
-    else if (!out->table && !out->ended && out->planned_steps > out->own.last_step)
-        note(out, "The run has not finished: its log ends at step %.0f.", out->own.last_step);
+    else if (!out->table && out->ended)
+        note(out, "table.json is missing.");
     else if (!out->table)
-        note(out, "table.json is missing: the run has not finished.");
+        note(out, "The run has not finished: its log ends at step %.0f.", out->own.last_step);
     if (!out->bonds && out->own.lines)
         note(out, "There are no spectra: no weight has bonds, or spectra.jsonl is missing.");
     return DART_OK;

@@ -57,8 +57,7 @@ typedef struct report_run {
     size_t bonds, bond_capacity;
     report_weight *weight;
     size_t weights, weight_capacity;
-    uint32_t states;      /* 1 + selections */
-    double planned_steps; /* sum over the stages that were entered */
+    uint32_t states; /* 1 + selections */
     bool ended;
     char device[512];
     json_t *table; /* owned: table.json, an array; NULL: none */
@@ -85,6 +84,8 @@ DART_NODISCARD dart_status report_lines(
 DART_NODISCARD dart_status report_path(
     char out[4096], const char *dir, const char *folder, const char *file);
 
+/* report_training.c: what the logs have over the steps; overlays for several runs. */
+DART_NODISCARD dart_status report_charts_write(const report_run *run, size_t count, FILE *out);
 /* report_heat.c: spectra over the steps, one picture a bond. */
 void report_heat_write(const report_run *run, FILE *out);
 /* report_map.c: ranks of layers x bonds before and after each selection; sizes by module. */

@@ -92,8 +92,9 @@ static bool is_setting(const char *name)
     static const char *const others[] = {"run", "name", "label", "dir", "run_dir", "out", "index",
         "id", "seed", "status", "error", "code", "state", "message", "row", "model", "device",
         "params", "compressed_params", "dense_params", "compression", "ranks", "rank_min",
-        "rank_mean", "rank_max", "valid_ppl", "test_ppl", "valid_nll", "test_nll", "valid_bpc",
-        "test_bpc", "bleu", "tokens_per_s", "seconds", "steps", "tokens", "final_loss"};
+        "rank_mean", "rank_max", "effective_rank", "budget_taken", "valid_ppl", "test_ppl",
+        "valid_nll", "test_nll", "valid_bpc", "test_bpc", "bleu", "tokens_per_s", "seconds",
+        "steps", "tokens", "final_loss"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcmp(others[i], name)) return false;
     return true;

@@ -229,7 +229,7 @@ static void test_odd_logs(void **state)
     assert_non_null(strstr(page, "metrics.jsonl: 3 of 6 lines are damaged and left out."));
     assert_non_null(strstr(page, "1 losses are not finite"));
     assert_non_null(strstr(page, "recipe.yaml is missing."));
-    assert_non_null(strstr(page, "the run has not finished"));
+    assert_non_null(strstr(page, "The run has not finished: its log ends at step 3."));
     assert_non_null(strstr(page, "There are no results yet"));
     assert_non_null(strstr(page, "a &lt;b&gt;"));
     assert_null(strstr(page, "a <b>"));
@@ -253,6 +253,18 @@ static void test_odd_logs(void **state)
         "{\"step\":1,\"stage\":\"a\",\"loss\":3.5}\n");
     page = page_of(in("empty"));
     assert_non_null(strstr(page, "has not finished: its log ends at step 1."));
+    free(page);
+    /* gates, and a key that the report does not know */
+    put(in("empty/metrics.jsonl"), "{\"step\":1,\"stage\":\"a\",\"gate\":\"x\",\"gate_size\":0.9,"
+                                   "\"gate_words\":90,\"gate_target\":0.5}\n"
+                                   "{\"step\":2,\"stage\":\"a\",\"gate\":\"x\",\"gate_size\":0.7,"
+                                   "\"gate_words\":70,\"gate_target\":0.5}\n"
+                                   "{\"step\":2,\"stage\":\"a\",\"new_thing\":3}\n");
+    page = page_of(in("empty"));
+    const char *gates = chart(page, "Expected size of the gated layers");
+    assert_int_equal(count_of(gates, "data-points=\"2\""), 2);
+    assert_non_null(strstr(gates, "<title>gate_target</title>"));
+    assert_non_null(strstr(chart(page, "new_thing"), "data-points=\"1\""));
     free(page);
     /* a log of an earlier version: no events */
     assert_int_equal(dart_mkdirs(in("old")), DART_OK);

@@ -36,6 +36,7 @@ typedef struct dart_table_form { /* rows of W by their number */
     uint32_t rows[DART_MAX_CORES];    /* 0: no row digit, taken as it is */
     uint32_t first[DART_MAX_CORES];   /* digits [first, first + digits) of the row number */
     uint32_t digits[DART_MAX_CORES];
+    uint32_t below[DART_MAX_CORES]; /* what a row number is divided by to get at these digits */
     uint64_t offset[DART_MAX_CORES];
     bool base;
     uint64_t base_offset;

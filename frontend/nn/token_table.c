@@ -40,6 +40,8 @@ static void table_group(
         strncat(rows, &net->row[k], 1);
     }
     if (!t->digits[g]) t->rows[g] = 0;
+    t->below[g] = 1;
+    for (uint32_t k = t->first[g] + t->digits[g]; net->row[k]; k++) t->below[g] *= net->row_dim[k];
     for (uint32_t k = 0; k < net->operands; k++) {
         if (!(set >> k & 1)) continue;
         if (*make) strcat(make, ",");
@@ -185,10 +187,7 @@ void dart_table_prepare(const dart_forms *forms, dart_graph *graph)
 uint32_t dart_form_row(const dart_forms *forms, uint32_t group, uint32_t id)
 {
     const dart_table_form *t = &forms->table;
-    dart_network net = dart_form_network(&forms->model->weight[forms->model->embedding]);
-    uint32_t below = 1, here = t->rows[group];
-    for (uint32_t k = t->first[group] + t->digits[group]; net.row[k]; k++) below *= net.row_dim[k];
-    return here ? id / below % here : 0;
+    return t->rows[group] ? id / t->below[group] % t->rows[group] : 0;
 }
 
 dart_node dart_form_rows(

@@ -26,7 +26,8 @@ typedef struct bench_infer_row {
     char device[32], model[64], weights[16], test[16];
     uint32_t tokens, launches, barriers;
     uint64_t params;
-    double tps, sd, ms, floor_ms, mflop, bytes; /* ms, mflop, bytes: a token */
+    double tps, sd, best, ms, floor_ms; /* best: the fastest run's tokens/s; ms: a token */
+    double mflop, bytes;                /* a token */
     dart_infer_memory memory;
     double difference;
     char note[160];

@@ -20,10 +20,12 @@ void bench_infer_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
 {
     if (!rows->infers) return;
     fprintf(out,
-        "| model | params | weights | device | test | t/s | ± sd | ms/token | floor ms | MFLOP | "
+        "| model | params | weights | device | test | t/s | ± sd | best | ms/token | floor ms | "
+        "MFLOP | "
         "MiB read | launches | barriers | weights MiB | cache MiB | arena MiB | resident MiB | "
         "difference from cpu |\n"
         "| --- | ---: | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | "
+        "---: | "
         "---: | ---: | ---: | ---: | ---: |\n");
     for (uint32_t i = 0; i < rows->infers; i++) {
         const bench_infer_row *r = &rows->infer[i];
@@ -31,6 +33,7 @@ void bench_infer_markdown(const bench_rows *rows, uint32_t repeats, FILE *out)
             r->device, r->test);
         cell(out, r->tps, " %.1f |");
         cell(out, r->sd, " %.1f |");
+        cell(out, r->best, " %.1f |");
         cell(out, r->ms, " %.4f |");
         cell(out, r->floor_ms, " %.4f |");
         cell(out, r->launches ? r->mflop : NAN, " %.2f |");
@@ -62,17 +65,17 @@ void bench_infer_csv(const bench_rows *rows, FILE *out)
 {
     if (!rows->infers) return;
     fprintf(out,
-        "model,params,weights,device,test,tokens_per_second,sd,ms_per_token,floor_ms,mflop,"
+        "model,params,weights,device,test,tokens_per_second,sd,best,ms_per_token,floor_ms,mflop,"
         "bytes_read,launches,barriers,weight_bytes,cache_bytes,arena_bytes,resident_bytes,"
         "difference\n");
     for (uint32_t i = 0; i < rows->infers; i++) {
         const bench_infer_row *r = &rows->infer[i];
         fprintf(out,
-            "%s,%" PRIu64 ",%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%.6g,%.0f,%" PRIu32 ",%" PRIu32 ",%" PRIu64
-            ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.6g\n",
-            r->model, r->params, r->weights, r->device, r->test, r->tps, r->sd, r->ms, r->floor_ms,
-            r->mflop, r->bytes, r->launches, r->barriers, r->memory.weights, r->memory.cache,
-            r->memory.arena, r->memory.total, r->difference);
+            "%s,%" PRIu64 ",%s,%s,%s,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.0f,%" PRIu32 ",%" PRIu32
+            ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.6g\n",
+            r->model, r->params, r->weights, r->device, r->test, r->tps, r->sd, r->best, r->ms,
+            r->floor_ms, r->mflop, r->bytes, r->launches, r->barriers, r->memory.weights,
+            r->memory.cache, r->memory.arena, r->memory.total, r->difference);
     }
 }
 
@@ -86,15 +89,17 @@ void bench_infer_json(const bench_rows *rows, json_t *list)
     for (uint32_t i = 0; i < rows->infers; i++) {
         const bench_infer_row *r = &rows->infer[i];
         json_array_append_new(list,
-            json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, "
-                      "s:I, s:I, s:I, s:o, s:s}",
+            json_pack(
+                "{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, "
+                "s:I, s:I, s:I, s:o, s:s}",
                 "test", "infer", "model", r->model, "params", (json_int_t)r->params, "weights",
                 r->weights, "device", r->device, "what", r->test, "tokens_per_second",
-                number(r->tps), "sd", number(r->sd), "ms_per_token", number(r->ms), "floor_ms",
-                number(r->floor_ms), "mflop", number(r->mflop), "bytes_read", number(r->bytes),
-                "launches", (int)r->launches, "barriers", (int)r->barriers, "weight_bytes",
-                (json_int_t)r->memory.weights, "cache_bytes", (json_int_t)r->memory.cache,
-                "arena_bytes", (json_int_t)r->memory.arena, "resident_bytes",
-                (json_int_t)r->memory.total, "difference", number(r->difference), "note", r->note));
+                number(r->tps), "sd", number(r->sd), "best", number(r->best), "ms_per_token",
+                number(r->ms), "floor_ms", number(r->floor_ms), "mflop", number(r->mflop),
+                "bytes_read", number(r->bytes), "launches", (int)r->launches, "barriers",
+                (int)r->barriers, "weight_bytes", (json_int_t)r->memory.weights, "cache_bytes",
+                (json_int_t)r->memory.cache, "arena_bytes", (json_int_t)r->memory.arena,
+                "resident_bytes", (json_int_t)r->memory.total, "difference", number(r->difference),
+                "note", r->note));
     }
 }

@@ -43,6 +43,15 @@ DART_NODISCARD dart_status dart_chain_round(dart_chain *chain, double epsilon);
 /* Sum of two chains of the same n (ranks add up). */
 DART_NODISCARD dart_status dart_chain_add(
     const dart_chain *a, const dart_chain *b, dart_chain *out);
+/* Soft-thresholding bond by bond: sigma -> max(sigma - t, 0), with t = share times the mean of the
+ * bond's singular values that are above rounding (0 <= share <= 1). Ranks, and as nearly as
+ * possible the gauge, stay: see align. */
+DART_NODISCARD dart_status dart_chain_shrink(dart_chain *chain, double share);
+/* The same tensor in another gauge: rotates the bonds of a balanced chain to bring its cores close
+ * to those of `like` (which has at least its ranks; missing ones are filled with zeros), and gives
+ * the cores' norms the proportions of like's. What was learnt about single entries of like's cores
+ * (Adam's moments) then still holds. */
+DART_NODISCARD dart_status dart_chain_align(dart_chain *chain, const dart_chain *like);
 double dart_chain_norm(const dart_chain *chain);
 /* Both sides of a bond merged: left (prod n_<=k, r), right (r, prod n_>k): LoRA export. Caller
  * frees. */

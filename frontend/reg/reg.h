@@ -22,6 +22,9 @@ typedef struct dart_reg {
      * NULL: nothing is added to the step. */
     dart_node (*penalty)(
         dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options);
+    /* Host step on one chain in f64, every svt_steps steps; NULL: none. strength: the sum of
+     * lr lambda over the steps since the last one. Shapes stay. */
+    dart_status (*prox)(dart_chain *chain, double strength);
 } dart_reg;
 
 const dart_reg *dart_reg_find(const char *name);

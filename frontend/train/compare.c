@@ -84,6 +84,7 @@ static dart_status step_lane(lane *l)
     run->step++;
     run->stage_step++;
     run->adam_step++;
+    DART_TRY(dart_run_prox(run, s.penalty));
     return dart_session_read(run->session, l->param, NULL);
 }
 

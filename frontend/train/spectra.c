@@ -21,11 +21,10 @@ static const dart_param *core_param(const dart_run *run, uint32_t w, uint32_t k)
     return &run->model->param[weight->first_param + weight->layout.chain_first + k];
 }
 
-/* The chain of weight w from the host copies. */
-static dart_status chain_of(const dart_run *run, uint32_t w, dart_chain *out)
+dart_status dart_run_chain(const dart_run *run, uint32_t w, dart_chain *out)
 {
     const dart_model_weight *weight = &run->model->weight[w];
-    uint32_t cores = weight->layout.chain_cores, n[DART_CHAIN_MAX];
+    uint32_t cores = weight->layout.chain_cores, n[DART_CHAIN_MAX] = {0};
     const uint32_t *rank = weight->weight.ranks;
     for (uint32_t k = 0; k < cores; k++)
         n[k] = (uint32_t)(dart_shape_words(&core_param(run, w, k)->shape) /
@@ -55,7 +54,7 @@ dart_status dart_spectra_compute(const dart_run *run, dart_spectra *s)
         uint32_t bonds = model->weight[w].layout.bonds;
         if (!bonds) continue;
         dart_chain *chain = &s->chain[w];
-        DART_TRY(chain_of(run, w, chain));
+        DART_TRY(dart_run_chain(run, w, chain));
         DART_TRY(dart_chain_spectra(chain, s->sigma[w]));
         for (uint32_t k = 0; k < bonds; k++) {
             int at = (int)s->bonds;

@@ -13,6 +13,8 @@ typedef struct dart_spectra {
     uint32_t bonds;
 } dart_spectra;
 
+/* The chain of weight w from the host copies. */
+DART_NODISCARD dart_status dart_run_chain(const dart_run *run, uint32_t w, dart_chain *out);
 /* From the host copies; to be freed also after a failure. */
 DART_NODISCARD dart_status dart_spectra_compute(const dart_run *run, dart_spectra *out);
 void dart_spectra_free(dart_spectra *spectra, uint32_t weights);

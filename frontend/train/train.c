@@ -104,6 +104,7 @@ static dart_status one_step(dart_run *run)
     run->tokens += r.tokens;
     run->last_loss = r.loss;
     run->phase_tokens += r.tokens;
+    DART_TRY(dart_run_prox(run, scalars.penalty));
     run->seconds += seconds;
     run->phase_seconds += seconds;
     if (run->step % (uint64_t)run->set.logging_steps == 0) {

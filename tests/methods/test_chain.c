@@ -349,10 +349,103 @@ static void bad_values_are_refused(void **state)
     dart_chain_free(&chain);
 }
 
+/* Soft-thresholding a matrix (two cores) is exact; along a chain every bond loses what it should
+ * and what the other bonds take; what falls below zero is gone on both sides of the bond; ranks
+ * stay. */
+static void shrinking_softens_the_spectra(void **state)
+{
+    (void)state;
+    dart_chain pair, chain = random_chain((uint32_t[]){1, 4, 7, 3, 1}, 31);
+    double *before[DART_CHAIN_MAX], *after[DART_CHAIN_MAX], mean = 0;
+    ok(dart_chain_new(2, (uint32_t[]){9, 7}, (uint32_t[]){1, 5, 1}, &pair));
+    random_fill(pair.core[0], 45, 901);
+    random_fill(pair.core[1], 35, 902);
+    ok(dart_chain_spectra(&pair, before));
+    for (int j = 0; j < 5; j++) mean += before[0][j] / 5;
+    ok(dart_chain_shrink(&pair, 0.8));
+    assert_int_equal(pair.rank[1], 5);
+    ok(dart_chain_spectra(&pair, after));
+    int zeros = 0;
+    for (int j = 0; j < 5; j++) {
+        double want = fmax(before[0][j] - 0.8 * mean, 0);
+        assert_true(
+            fabs(after[0][j] - want) <= 1e-7 * before[0][0]); /* zeros are lifted to 1e-14 */
+        zeros += want == 0;
+    }
+    assert_true(zeros > 0 && zeros < 5);
+    free(before[0]);
+    free(after[0]);
+    dart_chain_free(&pair);
+
+    ok(dart_chain_spectra(&chain, before));
+    ok(dart_chain_shrink(&chain, 0.1));
+    ok(dart_chain_spectra(&chain, after));
+    assert_int_equal(chain.rank[2], 7);
+    for (uint32_t k = 0; k < 3; k++) {
+        double was = 0, is = 0;
+        for (uint32_t j = 0; j < chain.rank[k + 1]; j++) {
+            was += before[k][j];
+            is += after[k][j];
+        }
+        assert_true(is < 0.9 * was * (1 + 1e-9) && is > 0.65 * was);
+        free(before[k]);
+        free(after[k]);
+    }
+    dart_chain_free(&chain);
+}
+
+/* Aligning keeps the tensor, and undoes rotations of the bonds: the cores come back. */
+static void aligning_keeps_the_tensor_and_finds_the_gauge(void **state)
+{
+    (void)state;
+    dart_chain like = random_chain((uint32_t[]){1, 4, 6, 3, 1}, 41), chain, smaller;
+    const uint32_t same[] = {4, 6, 3}, less[] = {3, 4, 2};
+    double *before, *after;
+    ok(dart_chain_cut(&like, same)); /* balanced */
+    ok(dart_chain_copy(&like, &chain));
+    uint32_t r = like.rank[2], inner = MODES[2] * like.rank[3];
+    for (uint32_t i = 0; i < like.rank[1] * MODES[1]; i++) { /* turn bond 1: 0 -> 1 -> -0 */
+        double *row = chain.core[1] + (size_t)i * r, first = row[0];
+        row[0] = row[1];
+        row[1] = -first;
+    }
+    for (uint32_t j = 0; j < inner; j++) {
+        double *a = chain.core[2] + j, *b = a + inner, first = *a;
+        *a = *b;
+        *b = -first;
+    }
+    ok(dart_chain_dense(&like, &before));
+    ok(dart_chain_align(&chain, &like));
+    for (uint32_t k = 0; k < 4; k++)
+        for (uint32_t i = 0; i < like.rank[k] * MODES[k] * like.rank[k + 1]; i++)
+            assert_true(fabs(chain.core[k][i] - like.core[k][i]) < 1e-9);
+    ok(dart_chain_copy(&chain, &smaller));
+    ok(dart_chain_cut(&smaller, less));
+    double *cut, norm = 0, error = 0;
+    ok(dart_chain_dense(&smaller, &cut));
+    for (uint32_t k = 1; k < 4; k++) assert_int_equal(smaller.rank[k], less[k - 1]);
+    ok(dart_chain_align(&smaller, &like));
+    ok(dart_chain_dense(&smaller, &after));
+    for (uint32_t i = 0; i < MODES[0] * MODES[1] * MODES[2] * MODES[3]; i++) {
+        error += (after[i] - cut[i]) * (after[i] - cut[i]);
+        norm += cut[i] * cut[i];
+    }
+    assert_true(sqrt(error / norm) < 1e-12);
+    for (uint32_t k = 1; k < 4; k++) assert_int_equal(smaller.rank[k], like.rank[k]);
+    assert_int_equal(dart_chain_align(&like, &(dart_chain){.cores = 2}), DART_INPUT);
+    free(before);
+    free(after);
+    free(cut);
+    dart_chain_free(&like);
+    dart_chain_free(&chain);
+    dart_chain_free(&smaller);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(known_ranks),
-        cmocka_unit_test(error_bound_and_monotone_ranks),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shrinking_softens_the_spectra),
+        cmocka_unit_test(aligning_keeps_the_tensor_and_finds_the_gauge),
+        cmocka_unit_test(known_ranks), cmocka_unit_test(error_bound_and_monotone_ranks),
         cmocka_unit_test(canonical_is_orthogonal_and_exact),
         cmocka_unit_test(spectra_are_gauge_invariant),
         cmocka_unit_test(sum_rounds_to_the_same_ranks), cmocka_unit_test(cut_error_is_the_tail),

@@ -210,7 +210,8 @@ static double oracle(
     if (!h) h = &own;
     const char *name = reg->name;
     double value = NAN;
-    if (!strcmp(name, "bond-nuclear")) value = bond_oracle(l, s, z, o, 1, h);
+    bool nuclear = !strcmp(name, "bond-nuclear") || !strcmp(name, "svt-nuclear");
+    if (nuclear) value = bond_oracle(l, s, z, o, 1, h);
     if (!strcmp(name, "log-det")) value = bond_oracle(l, s, z, o, 0, h);
     if (!strcmp(name, "schatten-p")) value = bond_oracle(l, s, z, o, o->p, h);
     if (!strcmp(name, "core-nuclear")) value = core_oracle(l, s, z, o, h);
@@ -306,8 +307,8 @@ static void turn_gauge(lab *l, bool shear)
  * gauge. */
 static int gauge_free(const dart_reg *reg)
 {
-    static const char *const full[] = {"bond-nuclear", "log-det", "schatten-p"};
-    for (int i = 0; i < 3; i++)
+    static const char *const full[] = {"bond-nuclear", "log-det", "schatten-p", "svt-nuclear"};
+    for (int i = 0; i < 4; i++)
         if (!strcmp(reg->name, full[i])) return 2;
     return !strcmp(reg->name, "column-norm");
 }
@@ -552,6 +553,45 @@ static void every_core_is_pushed_alike(void **state)
         }
 }
 
+/* svt pulls on ||W||_* as the step of bond-nuclear does, where both sides are balanced: the same
+ * lambda takes the same part of it. */
+static void svt_pulls_as_the_nuclear_norm(void **state)
+{
+    (void)state;
+    const double strength = 1e-4;
+    lab l;
+    dart_node value;
+    ir_run run;
+    double *sigma[DART_CHAIN_MAX], sum[3] = {0};
+    lab_open(&l);
+    dart_chain pair = chain_of(&l, 2, 0);
+    ok(dart_chain_cut(&pair, pair.rank + 1)); /* balanced */
+    for (uint32_t k = 0; k < 2; k++)
+        memcpy(core_of(&l, 2, 0, k), pair.core[k], l.words[2][k] * sizeof(double));
+    const dart_reg_options o = {.mu = 1e-9};
+    ok(dart_penalty_append(l.graph, dart_reg_find("bond-nuclear"), &o, l.stacks, l.stack, &value));
+    ok(ir_prepare(&run, device, l.graph, &l.data, 1, &value));
+    ok(dart_exec_run(run.exec, NULL));
+    ok(ir_read_region(&run, DART_REGION_PENALTY, l.data.region[DART_REGION_PENALTY]));
+    ir_run_free(&run);
+    for (int which = 0; which < 3; which++) {
+        dart_chain c;
+        ok(dart_chain_copy(&pair, &c));
+        if (which == 1) ok(dart_reg_find("svt")->prox(&c, strength));
+        for (uint32_t k = 0; which == 2 && k < 2; k++)
+            for (uint64_t i = 0; i < l.words[2][k]; i++)
+                c.core[k][i] -= strength * gradient_of(&l, 2, 0, k)[i];
+        ok(dart_chain_spectra(&c, sigma));
+        for (uint32_t j = 0; j < c.rank[1]; j++) sum[which] += sigma[0][j];
+        free(sigma[0]);
+        dart_chain_free(&c);
+    }
+    assert_true(sum[1] < sum[0]);
+    expect_near((sum[0] - sum[1]) / (sum[0] - sum[2]), 1, 1e-2);
+    dart_chain_free(&pair);
+    lab_close(&l);
+}
+
 static int open_device(void **state)
 {
     (void)state;
@@ -571,7 +611,7 @@ int main(void)
         cmocka_unit_test(gauge), cmocka_unit_test(scale),
         cmocka_unit_test(a_zero_index_weighs_nothing),
         cmocka_unit_test(column_norm_bounds_the_nuclear_norm),
-        cmocka_unit_test(gradients_match_differences),
-        cmocka_unit_test(every_core_is_pushed_alike)};
+        cmocka_unit_test(gradients_match_differences), cmocka_unit_test(every_core_is_pushed_alike),
+        cmocka_unit_test(svt_pulls_as_the_nuclear_norm)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

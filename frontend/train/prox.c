@@ -1,0 +1,46 @@
+/* Proximal steps of a penalty: parameters to chains in f64, the step, and back. They stand between
+ * training steps, as evaluations do, and may allocate. */
+#include "spectra.h"
+
+static bool trainable(const dart_model *model, uint32_t w)
+{
+    const dart_model_weight *weight = &model->weight[w];
+    const dart_layout *layout = &weight->layout;
+    for (uint32_t k = 0; k < layout->chain_cores; k++)
+        if (model->param[weight->first_param + layout->chain_first + k].region != DART_REGION_PARAM)
+            return false;
+    return layout->bonds > 0;
+}
+
+static dart_status step(dart_run *run, uint32_t w, const dart_reg *reg, double strength)
+{
+    dart_status status = DART_OK;
+    const dart_model_weight *weight = &run->model->weight[w];
+    const dart_param *core = &run->model->param[weight->first_param + weight->layout.chain_first];
+    dart_chain chain;
+    DART_TRY(dart_run_chain(run, w, &chain));
+    DART_GOTO(reg->prox(&chain, strength));
+    for (uint32_t k = 0; k < chain.cores; k++) {
+        uint64_t words = dart_shape_words(&core[k].shape);
+        float *to = run->param + core[k].offset;
+        for (uint64_t i = 0; i < words; i++) to[i] = (float)chain.core[k][i];
+    }
+done:
+    dart_chain_free(&chain);
+    return status;
+}
+
+dart_status dart_run_prox(dart_run *run, double penalty)
+{
+    const dart_reg *reg = run->session->options.reg;
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const uint64_t every = (uint64_t)stage->set.svt_steps;
+    if (!reg || !reg->prox) return DART_OK;
+    uint64_t since = run->stage_step % every;
+    if (since && run->stage_step != stage->steps) return DART_OK;
+    DART_TRY(dart_session_read(run->session, run->param, NULL));
+    for (uint32_t w = 0; w < run->model->weights; w++)
+        if (trainable(run->model, w))
+            DART_TRY(step(run, w, reg, penalty * (double)(since ? since : every)));
+    return dart_session_write(run->session, run->param, run->frozen, NULL);
+}

@@ -66,8 +66,8 @@ void dart_run_note(const dart_run *run, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void dart_run_free(dart_run *run);
 
-/* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just done;
- * penalty: lr lambda of that step */
+/* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just
+ * done; penalty: lr lambda of that step */
 DART_NODISCARD dart_status dart_run_prox(dart_run *run, double penalty);
 
 /* state.c: checkpoints of a run */

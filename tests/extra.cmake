@@ -37,3 +37,5 @@ endif()
 # Event files and CSV read by programs that are not ours.
 add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports.sh $<TARGET_FILE:dart-llm> ${CMAKE_BINARY_DIR})
 set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)
+# The script that gets data sets, on files of our own.
+add_test(NAME tools/fetch COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/fetch.sh ${CMAKE_SOURCE_DIR})

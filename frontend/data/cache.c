@@ -5,7 +5,9 @@
 #include "file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +134,18 @@ dart_status dart_tokens_name(const dart_splits *splits, uint32_t limit, const da
     return DART_OK;
 }
 
+/* Whether all parts lie within the file, where they should. */
+static bool header_fits(const header *h)
+{
+    uint64_t end = PAGE;
+    for (int i = 0; i < DART_SPLITS; i++) {
+        if (h->at[i] != end || h->count[i] > h->size / sizeof(int32_t)) return false;
+        end = dart_round_up(end + h->count[i] * sizeof(int32_t), PAGE);
+    }
+    return h->vocab_at == end && end <= h->size && h->vocab_bytes == h->size - end &&
+           h->entries <= h->vocab_bytes;
+}
+
 /* Why the header cannot be used; NULL if it can. */
 static const char *header_fault(const header *h, const dart_tokens_key *key, uint64_t size)
 {
@@ -142,6 +156,7 @@ static const char *header_fault(const header *h, const dart_tokens_key *key, uin
     hash_header(h, own);
     if (strncmp(own, h->own_hash, sizeof own)) return "its header is damaged";
     if (h->size != size) return "it is truncated";
+    if (!header_fits(h)) return "its header is damaged";
     if (strncmp(h->key.settings, key->settings, 33)) return "it is of other settings";
     if (strncmp(h->key.sources, key->sources, 33)) return "the text has changed";
     return NULL;
@@ -319,6 +334,20 @@ static dart_status write_body(
     return DART_OK;
 }
 
+/* Removes what a process that is no more left aside of `path`: such a file may be large. */
+static void remove_left(const char *path)
+{
+    char pattern[PATH_MAX];
+    glob_t found;
+    if ((size_t)snprintf(pattern, sizeof pattern, "%s.tmp.*", path) >= sizeof pattern) return;
+    if (glob(pattern, GLOB_NOSORT, NULL, &found)) return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        long process = strtol(strrchr(found.gl_pathv[i], '.') + 1, NULL, 10);
+        if (process > 0 && kill((pid_t)process, 0) && errno == ESRCH) unlink(found.gl_pathv[i]);
+    }
+    globfree(&found);
+}
+
 dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
     const dart_splits *splits, const dart_vocab *vocab)
 {
@@ -339,6 +368,7 @@ dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
     snprintf(folder, sizeof folder, "%s", path);
     *strrchr(folder, '/') = 0;
     DART_TRY(dart_mkdirs(folder));
+    remove_left(path);
     w.state = XXH3_createState();
     w.file = fopen(aside, "wbe");
     if (!w.state || !w.file) {

@@ -219,6 +219,22 @@ static void test_damage(void **state)
         assert_string_equal(c.note, "");
         dart_corpus_free(&c);
     }
+    /* what a killed process left aside goes when the file is made again; a living one's stays */
+    char dead[600], alive[600];
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    snprintf(dead, sizeof dead, "%s.tmp.%ld", token_file(), (long)child);
+    snprintf(alive, sizeof alive, "%s.tmp.%ld", token_file(), (long)getppid());
+    put(dead, "x", 1);
+    put(alive, "x", 1);
+    change_byte(token_file(), 0, SEEK_SET, 1);
+    assert_int_equal(open_as(in("plain"), DART_LEVEL_WORD, DART_TOKEN_FILE_ALWAYS, &c), DART_OK);
+    dart_corpus_free(&c);
+    assert_false(dart_file_exists(dead));
+    assert_true(dart_file_exists(alive));
+    remove(alive);
+
     /* another text in the same place */
     char path[300];
     snprintf(path, sizeof path, "%s/valid.txt", in("plain"));

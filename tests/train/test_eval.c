@@ -224,9 +224,60 @@ static void test_training(void **state)
     free(result);
 }
 
+static char *file_of(const char *run, const char *name, size_t *size)
+{
+    char path[160], *data;
+    snprintf(path, sizeof path, "%s/%s", run, name);
+    assert_int_equal(dart_file_read(path, &data, size), DART_OK);
+    return data;
+}
+
+/* Tokens in memory and tokens from a mapped file make the same run; a run that was begun with the
+ * one goes on with the other. */
+static void test_token_file(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"metrics.jsonl", "checkpoints/step-00000012/model.safetensors",
+        "checkpoints/step-00000012/optimizer.safetensors"};
+    char out[2][64];
+    setenv("XDG_CACHE_HOME", folder, 1);
+    for (int mapped = 0; mapped < 2; mapped++) {
+        snprintf(out[mapped], sizeof out[mapped], "%s/mapped-%d", folder, mapped);
+        const char *const set[][2] = {{"layers", "1"}, {"d_model", "16"}, {"heads", "2"},
+            {"context", "12"}, {"batch_size", "8"}, {"linear", "tt"}, {"rank", "4"},
+            {"linear_modes", "2"}, {"max_steps", "12"}, {"select", "none"}, {"eval_steps", "5"},
+            {"save_steps", "6"}, {"device", "cpu"}, {"text", text_path}, {"out", out[mapped]},
+            {"token_file", mapped ? "true" : "false"}};
+        dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
+        dart_result *result = calloc(1, sizeof *result);
+        if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+        if (mapped) {
+            char newest[160];
+            snprintf(newest, sizeof newest, "%s/checkpoints/step-00000012", out[mapped]);
+            assert_int_equal(dart_remove_tree(newest), DART_OK);
+            assert_int_equal(dart_recipe_set(recipe, "resume", "true"), DART_OK);
+            assert_int_equal(dart_recipe_set(recipe, "token_file", "false"), DART_OK);
+            if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+        }
+        free(result);
+        dart_recipe_free(recipe);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        size_t n[2];
+        char *data[2] = {file_of(out[0], files[i], &n[0]), file_of(out[1], files[i], &n[1])};
+        assert_int_equal(n[0], n[1]);
+        assert_memory_equal(data[0], data[1], n[0]);
+        free(data[0]);
+        free(data[1]);
+    }
+    char tokens[96];
+    snprintf(tokens, sizeof tokens, "%s/dart-llm/tokens", folder);
+    assert_true(dart_file_exists(tokens));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_direct), cmocka_unit_test(test_training)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_direct),
+        cmocka_unit_test(test_training), cmocka_unit_test(test_token_file)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# datasets/fetch on data sets of our own making: plain, .gz, archives, wrong sums, names. Needs no network.
+set -eu
+command -v curl >/dev/null || { echo "skipped: curl is not here"; exit 0; }
+source=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/datasets" "$work/web" "$work/data/plain"
+cp "$source/datasets/fetch" "$work/datasets/"
+fetch() { XDG_CACHE_HOME=$work/cache DART_DATA=$work/data HOME=$work bash "$work/datasets/fetch" "$@"; }
+fail() { echo "failed: $1" >&2; exit 1; }
+sum() { sha256sum <"$1" | cut -d' ' -f1; }
+
+seq 1000 >"$work/web/numbers"
+(cd "$work/web" && tar -czf numbers.tgz numbers && gzip -k numbers)
+if command -v python3 >/dev/null; then
+    (cd "$work/web" && python3 -m zipfile -c numbers.zip numbers)
+    kinds="tgz zip"
+else
+    kinds=tgz
+fi
+cases=0
+for kind in $kinds; do
+    echo "numbers sha1:$(sha1sum <"$work/web/numbers" | cut -d' ' -f1) 0 file://$work/web/numbers.$kind!numbers" \
+        >"$work/datasets/$kind.recipe"
+    folder=$(fetch "$kind" | tail -1)
+    cmp -s "$folder/numbers" "$work/web/numbers" || fail "$kind"
+    cases=$((cases + 1))
+done
+echo "numbers $(sum "$work/web/numbers") 0 file:///nowhere" >"$work/datasets/plain.recipe"
+cp "$work/web/numbers.gz" "$work/data/plain/"
+folder=$(fetch plain | tail -1)
+cmp -s "$folder/numbers" "$work/web/numbers" || fail "a .gz in DART_DATA"
+cases=$((cases + 1))
+echo "numbers sha1:0000000000000000000000000000000000000000 0 file://$work/web/numbers.tgz!numbers" >"$work/datasets/wrong.recipe"
+status=0
+fetch wrong 2>"$work/error" || status=$?
+[ $status = 3 ] && grep -q "cannot get wrong: download file://.*tgz and put its numbers" "$work/error" || fail "a wrong sum: $status"
+[ ! -e "$work/cache/dart-llm/datasets/wrong/numbers" ] || fail "a wrong file was kept"
+cases=$((cases + 1))
+status=0
+fetch nonesuch 2>"$work/error" || status=$?
+[ $status = 2 ] && grep -q "unknown data set 'nonesuch'; names: plain" "$work/error" || fail "an unknown name: $status"
+cases=$((cases + 1))
+# every name that the program knows has a recipe
+while read -r name folder; do
+    [ -f "$source/datasets/$folder.recipe" ] || fail "datasets/$folder.recipe is not there"
+    cases=$((cases + 1))
+done < <(sed -n 's/^DATASET(\([^,]*\), "[^"]*", "\([^"]*\)".*/\1 \2/p' "$source/frontend/data/datasets.def")
+echo "$cases cases"
+[ $cases -ge 12 ]

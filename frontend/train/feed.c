@@ -157,7 +157,7 @@ uint64_t dart_input_batches(const dart_stream *stream)
 }
 
 /* Both sides of a pair batch. */
-static dart_status write_pairs(dart_session *session, const dart_pair_batch *batch)
+dart_status dart_input_pairs(dart_session *session, const dart_pair_batch *batch)
 {
     const dart_model *model = session->model;
     dart_device *device = session->device;
@@ -173,20 +173,23 @@ static dart_status write_pairs(dart_session *session, const dart_pair_batch *bat
         device, input, index, model->config.source_vocab + 1 + rows, batch->source_index);
 }
 
-dart_status dart_input_load(dart_session *session, dart_stream *stream, uint64_t at, bool training,
-    const int32_t **out_labels, uint64_t *out_predicted)
+dart_status dart_input_load(
+    dart_session *session, dart_stream *stream, uint64_t at, bool training, dart_input *out)
 {
     if (stream->pairs) {
-        const dart_pair_batch *batch =
+        const dart_pair_batch *pairs =
             training ? dart_pairs_train(stream->pairs, at) : dart_pairs_eval(stream->pairs, at);
-        *out_labels = batch->labels;
-        *out_predicted = batch->predicted;
-        return write_pairs(session, batch);
+        uint32_t time = pairs->target_time;
+        if (training)
+            DART_TRY(dart_shapes_load(session, pairs, &time));
+        else
+            DART_TRY(dart_input_pairs(session, pairs));
+        *out = (dart_input){pairs->labels, pairs->predicted, (uint64_t)pairs->batch * time};
+        return DART_OK;
     }
     const dart_batch *batch =
         training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
-    *out_labels = batch->labels;
-    *out_predicted = batch->predicted;
+    *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
     return dart_session_input(
         session, batch->batch, batch->time, batch->tokens, batch->labels, batch->index);
 }

@@ -74,6 +74,7 @@ static dart_status view_open(
     DART_TRY(dart_session_options_from(&v->run.set, vocab, &options));
     options.train = options.eval = true;
     options.logits = false;
+    options.shapes = 1; /* the programs of the full shape say all */
     return dart_session_new(NULL, &v->run.device->caps, v->run.model, &options, &v->run.session);
 }
 

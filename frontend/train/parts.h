@@ -2,6 +2,7 @@
 #ifndef DART_PARTS_H
 #define DART_PARTS_H
 
+#include "parallel.h"
 #include "session.h"
 
 /* Words of METRIC and FSCAL. Slots that are stored to lie 64 words apart: slices are aligned to 256
@@ -23,14 +24,34 @@ enum {
 
 DART_NODISCARD dart_status dart_part_graph(dart_session *session, int part, dart_graph **out);
 
+/* Graph and plan of one part of a session. */
+DART_NODISCARD dart_status dart_part_prepare(
+    dart_session *session, const dart_caps *caps, int index, dart_part *part);
+void dart_part_free(dart_part *part);
 /* Tokens, labels and scatter index into INPUT; labels may be NULL. */
 DART_NODISCARD dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
     const int32_t *tokens, const int32_t *labels, const int32_t *index);
 /* feed.c: labels of training batch `at`; batches of an evaluation; batch `at` of either kind into
- * INPUT, with its labels (the stream's) and how many of them count. */
+ * INPUT. */
+typedef struct dart_input {
+    const int32_t *labels; /* of the full shape, the stream's */
+    uint64_t predicted;    /* how many of them count */
+    uint64_t rows;         /* places for labels in INPUT */
+} dart_input;
 uint64_t dart_input_count(dart_stream *stream, uint64_t at);
 uint64_t dart_input_batches(const dart_stream *stream);
-DART_NODISCARD dart_status dart_input_load(dart_session *session, dart_stream *stream, uint64_t at,
-    bool training, const int32_t **out_labels, uint64_t *out_predicted);
+DART_NODISCARD dart_status dart_input_load(
+    dart_session *session, dart_stream *stream, uint64_t at, bool training, dart_input *out);
+/* A batch of pairs as it is into INPUT. */
+DART_NODISCARD dart_status dart_input_pairs(dart_session *session, const dart_pair_batch *batch);
+
+/* shapes.c: graphs, then programs (arena shared with `share`); a training batch into INPUT, in the
+ * narrowest shape that holds it, and that shape's program of DART_PART_STEP or DART_PART_MORE. */
+DART_NODISCARD dart_status dart_shapes_new(dart_session *session, const dart_caps *caps);
+DART_NODISCARD dart_status dart_shapes_bind(dart_session *session, dart_exec *share);
+void dart_shapes_free(dart_shapes *shapes);
+DART_NODISCARD dart_status dart_shapes_load(
+    dart_session *session, const dart_pair_batch *batch, uint32_t *out_time);
+dart_exec *dart_shapes_exec(const dart_session *session, int part);
 
 #endif

@@ -19,9 +19,9 @@ static bool wanted(const dart_session_options *o, int part)
     }
 }
 
-static dart_status prepare(dart_session *session, const dart_caps *caps, int index)
+dart_status dart_part_prepare(
+    dart_session *session, const dart_caps *caps, int index, dart_part *part)
 {
-    dart_part *part = &session->part[index];
     dart_cost cost = dart_cost_for(caps);
     DART_TRY(dart_part_graph(session, index, &part->built));
     dart_node *map = dart_calloc((size_t)dart_graph_count(part->built) + 1, sizeof *map);
@@ -85,7 +85,8 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
     session->options = *options;
     if (device) caps = &device->caps;
     for (int i = 0; i < DART_PARTS; i++)
-        if (wanted(options, i)) DART_GOTO(prepare(session, caps, i));
+        if (wanted(options, i)) DART_GOTO(dart_part_prepare(session, caps, i, &session->part[i]));
+    DART_GOTO(dart_shapes_new(session, caps));
     if (device) {
         dart_exec *share = NULL;
         DART_GOTO(allocate(session));
@@ -96,6 +97,7 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
             DART_GOTO(dart_exec_new(part->plan, device, &session->memory, share, &part->exec));
             if (!share) share = part->exec;
         }
+        DART_GOTO(dart_shapes_bind(session, share));
     }
     *out = session;
     session = NULL;
@@ -104,16 +106,20 @@ done:
     return status;
 }
 
+void dart_part_free(dart_part *part)
+{
+    if (part->exec) dart_exec_free(part->exec);
+    if (part->plan) dart_plan_free(part->plan);
+    if (part->graph) dart_graph_free(part->graph);
+    if (part->built) dart_graph_free(part->built);
+}
+
 void dart_session_free(dart_session *session)
 {
     if (!session) return;
-    for (int i = DART_PARTS - 1; i >= 0; i--) { /* the first one owns the shared arena */
-        dart_part *part = &session->part[i];
-        if (part->exec) dart_exec_free(part->exec);
-        if (part->plan) dart_plan_free(part->plan);
-        if (part->graph) dart_graph_free(part->graph);
-        if (part->built) dart_graph_free(part->built);
-    }
+    dart_shapes_free(session->shapes);
+    /* the first one owns the shared arena */
+    for (int i = DART_PARTS - 1; i >= 0; i--) dart_part_free(&session->part[i]);
     for (int r = 0; r < DART_REGIONS; r++)
         if (session->memory.buffer[r]) dart_device_free(session->device, session->memory.buffer[r]);
     free(session->rows);
@@ -173,21 +179,23 @@ dart_status dart_session_step(
     fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
     /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
      */
-    uint64_t tokens = 0;
+    uint64_t tokens = 0, rows = 0;
     for (uint32_t micro = 0; micro < o->accumulation; micro++)
         tokens += dart_input_count(stream, s->step * o->accumulation + micro);
     fscal[DART_FSCAL_SCALE] = (float)((double)o->accumulation / (double)tokens);
     DART_TRY(dart_device_write_f32(
         session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
     for (uint32_t micro = 0; micro < o->accumulation; micro++) {
-        uint64_t at = s->step * o->accumulation + micro, predicted;
-        const int32_t *labels;
+        uint64_t at = s->step * o->accumulation + micro;
+        dart_input input;
         const int32_t iscal[16] = {
             (int32_t)(uint32_t)at, (int32_t)(uint32_t)s->seed, (int32_t)(uint32_t)(s->seed >> 32)};
         DART_TRY(
             dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
-        DART_TRY(dart_input_load(session, stream, at, true, &labels, &predicted));
-        DART_TRY(dart_exec_run(session->part[micro ? DART_PART_MORE : DART_PART_STEP].exec, NULL));
+        DART_TRY(dart_input_load(session, stream, at, true, &input));
+        DART_TRY(dart_exec_run(
+            dart_shapes_exec(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));
+        rows += input.rows;
     }
     if (o->accumulation > 1) DART_TRY(dart_exec_run(session->part[DART_PART_UPDATE].exec, NULL));
     DART_TRY(dart_device_read_f32(
@@ -199,7 +207,8 @@ dart_status dart_session_step(
         .grad_norm = fscal[DART_FSCAL_NORM],
         .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
         .bad = bad > 0 ? (uint64_t)bad : 0,
-        .tokens = tokens};
+        .tokens = tokens,
+        .rows = rows};
     return DART_OK;
 }
 
@@ -211,15 +220,14 @@ dart_status dart_session_eval(
     *out_nll = 0;
     *out_tokens = 0;
     for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
-        const int32_t *labels;
-        uint64_t predicted;
-        DART_TRY(dart_input_load(session, stream, at, false, &labels, &predicted));
+        dart_input input;
+        DART_TRY(dart_input_load(session, stream, at, false, &input));
         DART_TRY(dart_exec_run(session->part[DART_PART_EVAL].exec, NULL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
         for (uint32_t r = 0; r < rows; r++)
-            if (labels[r] >= 0) *out_nll += session->rows[r];
-        *out_tokens += predicted;
+            if (input.labels[r] >= 0) *out_nll += session->rows[r];
+        *out_tokens += input.predicted;
     }
     return DART_OK;
 }

@@ -27,6 +27,7 @@ typedef struct dart_session_options {
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
     double beta1, beta2, adam_eps, weight_decay, max_grad_norm;
+    uint32_t shapes; /* encoder-decoder: training programs by length of the sentences; 0, 1: one */
     const dart_reg *reg; /* NULL: no penalty */
     dart_reg_options reg_options;
 } dart_session_options;
@@ -51,14 +52,17 @@ enum {
 };
 const char *dart_part_name(int part); /* "step", "accumulate", "update", "eval", "logits" */
 
+typedef struct dart_shapes dart_shapes; /* shapes.c */
+
 typedef struct dart_session {
     dart_device *device;     /* borrowed */
     const dart_model *model; /* borrowed */
     dart_session_options options;
     dart_memory memory;
     dart_part part[DART_PARTS];
-    float *rows;   /* owned (batch * time), eval */
-    float *logits; /* owned (time, logit_columns) */
+    dart_shapes *shapes; /* owned; NULL: one shape */
+    float *rows;         /* owned (batch * time), eval */
+    float *logits;       /* owned (time, logit_columns) */
     uint32_t logit_columns;
 } dart_session;
 
@@ -84,6 +88,7 @@ typedef struct dart_step_result {
     float loss, grad_norm, penalty;
     uint64_t bad;    /* gradients that are NaN or infinite */
     uint64_t tokens; /* labels that counted */
+    uint64_t rows;   /* places for labels, padding included */
 } dart_step_result;
 /* One optimizer step on batches step * accumulation .. of the stream. */
 DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,

@@ -405,6 +405,7 @@ static void accumulation_is_a_mean_over_words(void **state)
         /* all pairs in one step, so that both see the same ones */
         tiny_set(recipe, "batch_size", split ? "10" : "20");
         tiny_set(recipe, "gradient_accumulation_steps", split ? "2" : "1");
+        tiny_set(recipe, "length_shapes", split ? "4" : "1");
         tiny_set(recipe, "adam_eps", "1"); /* the step is then about linear in the gradient */
         train(recipe, &result);
         loss[split] = result.final_loss;
@@ -424,6 +425,78 @@ static void accumulation_is_a_mean_over_words(void **state)
     assert_true(norm > 0 && apart < 1e-6 * norm);
     free(param[0]);
     free(param[1]);
+}
+
+/* Programs for short sentences give the steps of the full shape, with fewer rows. */
+static void short_batches_take_short_programs(void **state)
+{
+    (void)state;
+    enum { STEPS = 8 };
+    for (int micros = 1; micros <= 2; micros++) {
+        dart_step_result result[2][STEPS];
+        float *param[2];
+        uint64_t words = 0;
+        for (int several = 0; several < 2; several++) {
+            dart_recipe *recipe = recipe_for(tiny_path("none"), "tt", "");
+            dart_corpus corpus;
+            dart_settings set;
+            dart_model_config config;
+            dart_model *model;
+            dart_session *session;
+            dart_session_options options;
+            dart_stream stream;
+            dart_device *device;
+            tiny_set(recipe, "context", "12"); /* targets have 5 or 7 tokens, sources 4 to 6 */
+            tiny_set(recipe, "src_context", "10");
+            tiny_set(recipe, "length_shapes", several ? "4" : "1");
+            tiny_set(recipe, "gradient_accumulation_steps", micros == 2 ? "2" : "1");
+            tiny_set(recipe, "batch_size", "3");
+            dart_recipe_settings(recipe, &set);
+            must(dart_device_open("cpu", NULL, &device));
+            must(dart_corpus_for(&set, NULL, &corpus));
+            must(dart_config_for(&set, &corpus, &config));
+            must(dart_model_new(&config, NULL, &model));
+            words = model->param_words;
+            param[several] = calloc(words, sizeof(float));
+            dart_model_init(model, 3, param[several], NULL);
+            must(dart_session_options_from(&set, config.vocab, &options));
+            must(dart_session_new(device, NULL, model, &options, &session));
+            must(dart_session_write(session, param[several], NULL, NULL));
+            must(dart_stream_for(&set, &corpus, DART_TRAIN, &stream));
+            for (uint64_t i = 0; i < STEPS; i++) {
+                const dart_step_scalars scalars = {
+                    .seed = 1, .step = i, .adam_step = i + 1, .lr = 1e-3};
+                must(dart_session_step(session, &stream, &scalars, &result[several][i]));
+            }
+            must(dart_session_read(session, param[several], NULL));
+            dart_stream_free(&stream);
+            dart_session_free(session);
+            dart_model_free(model);
+            dart_device_close(device);
+            dart_corpus_free(&corpus);
+            dart_recipe_free(recipe);
+        }
+        uint64_t rows[2] = {0};
+        for (int i = 0; i < STEPS; i++) {
+            const dart_step_result *a = &result[0][i], *b = &result[1][i];
+            for (int k = 0; k < 2; k++) rows[k] += result[k][i].rows;
+            assert_int_equal(a->tokens, b->tokens);
+            assert_int_equal(a->rows, 3 * 12 * micros);
+            /* targets of 7 tokens need the third of the four shapes, shorter ones the second */
+            assert_true(b->rows >= (uint64_t)3 * 6 * micros && b->rows <= (uint64_t)3 * 9 * micros);
+            assert_true(fabs((double)a->loss - b->loss) < 1e-5 * a->loss);
+            assert_true(fabs((double)a->grad_norm - b->grad_norm) < 1e-4 * a->grad_norm);
+        }
+        assert_true(rows[1] < rows[0] * 3 / 4 + 1);
+        double apart = 0, norm = 0;
+        for (uint64_t i = 0; i < words; i++) {
+            apart += ((double)param[0][i] - param[1][i]) * ((double)param[0][i] - param[1][i]);
+            norm += (double)param[0][i] * param[0][i];
+        }
+        assert_true(norm > 0 && sqrt(apart / norm) < 1e-3); /* Adam enlarges what is near 0 */
+        free(param[0]);
+        free(param[1]);
+    }
 }
 
 /* What eval finds for a stored model is what training printed; smoothing is left out of it. */
@@ -500,6 +573,7 @@ int main(void)
         cmocka_unit_test(the_translator_refuses_what_is_not_its),
         cmocka_unit_test(a_resumed_run_equals_an_undisturbed_one),
         cmocka_unit_test(accumulation_is_a_mean_over_words),
+        cmocka_unit_test(short_batches_take_short_programs),
         cmocka_unit_test(evaluation_repeats),
         cmocka_unit_test(devices_agree),
         cmocka_unit_test(wrong_data_is_refused),

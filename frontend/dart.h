@@ -184,6 +184,9 @@ DART_NODISCARD dart_status dart_report(const char *const *runs, size_t count, co
  * the bond spectra, the recipe as text. */
 DART_NODISCARD dart_status dart_report_tensorboard(
     const char *const *runs, size_t count, const char *dir);
+/* The charts of the page as SVG files in `dir`; for one run also its spectra. */
+DART_NODISCARD dart_status dart_report_pictures(
+    const char *const *runs, size_t count, const char *dir);
 /* metrics.csv, spectra.csv, ranks.csv and table.csv of all runs in `dir` (RFC 4180). */
 DART_NODISCARD dart_status dart_report_csv(const char *const *runs, size_t count, const char *dir);
 

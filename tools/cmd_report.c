@@ -1,4 +1,5 @@
-/* report: one self-contained HTML page for one or several runs; TensorBoard event files; CSV. */
+/* report: one self-contained HTML page for one or several runs; TensorBoard event files; CSV;
+ * SVG. */
 #include "cli.h"
 
 static const dart_option options[] = {
@@ -6,24 +7,29 @@ static const dart_option options[] = {
     {"tensorboard", "", "string", "", "", "write event files for TensorBoard below this folder"},
     {"csv", "", "string", "", "",
         "write metrics.csv, spectra.csv, ranks.csv and table.csv into this folder"},
+    {"svg", "", "string", "", "", "write the pictures as files into this folder"},
     {NULL},
 };
 
 static dart_status run(cli_call *cli)
 {
+    static const struct {
+        const char *key;
+        dart_status (*write)(const char *const *runs, size_t count, const char *dir);
+    } exports[] = {{"tensorboard", dart_report_tensorboard}, {"csv", dart_report_csv},
+        {"svg", dart_report_pictures}};
     if (cli->args == 0) return dart_fail(DART_USAGE, "report needs a run directory");
     char path[1024];
-    const char *out = cli_text(cli, "out"), *board = cli_text(cli, "tensorboard"),
-               *csv = cli_text(cli, "csv");
-    if (board) {
-        DART_TRY(dart_report_tensorboard(cli->arg, cli->args, board));
-        printf("%s\n", board);
+    const char *out = cli_text(cli, "out");
+    bool exported = false;
+    for (size_t i = 0; i < sizeof exports / sizeof *exports; i++) {
+        const char *dir = cli_text(cli, exports[i].key);
+        if (!dir) continue;
+        DART_TRY(exports[i].write(cli->arg, cli->args, dir));
+        printf("%s\n", dir);
+        exported = true;
     }
-    if (csv) {
-        DART_TRY(dart_report_csv(cli->arg, cli->args, csv));
-        printf("%s\n", csv);
-    }
-    if ((board || csv) && !out) return DART_OK;
+    if (exported && !out) return DART_OK;
     if (!out) {
         if (snprintf(path, sizeof path, "%s/report.html", cli->arg[0]) >= (int)sizeof path)
             return dart_fail(DART_USAGE, "the path of the run directory is too long");
@@ -35,7 +41,8 @@ static dart_status run(cli_call *cli)
 }
 
 const cli_command cmd_report = {.name = "report",
-    .summary = "write a self-contained HTML report of one or several runs, or event files or CSV",
+    .summary =
+        "write a self-contained HTML report of one or several runs, or event files, CSV, SVG",
     .arguments = "RUN...",
     .own = options,
     .run = run};

@@ -164,9 +164,7 @@ static const char style[] =
     ".map th:first-child{text-align:left}.map td{min-width:1.5em;font-variant-numeric:tabular-nums}"
     ".rk{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
     ".hs{display:flex;flex-wrap:wrap;gap:.5em}.heat,.key{max-width:100%;height:auto}"
-    "image{image-rendering:pixelated}.th{font-size:11px}"
-    ".pk{stroke:#E65100;stroke-width:1.2;stroke-dasharray:2 2;fill:none}"
-    ".pr{stroke-width:2;stroke-dasharray:none}.b0{fill:#9aa0a6}"
+    ".b0{fill:#9aa0a6}"
     "pre{font-size:13px;overflow:auto;background:var(--soft);padding:.7em}"
     "summary{cursor:pointer;margin:.8em "
     "0;font-weight:600}.notes{background:var(--soft);padding:.6em "
@@ -174,11 +172,14 @@ static const char style[] =
     "figure,.heat,tr{break-inside:avoid}"
     ".cs{grid-template-columns:1fr 1fr}}";
 
-static void write_details(const report_run *run, FILE *out)
+/* A bond's picture has up to 3 kB: the pictures of all runs stay below 5 MB. */
+enum { PAGE_BONDS = 1400 };
+
+static void write_details(const report_run *run, size_t count, FILE *out)
 {
     report_map_write(run, out);
     report_modules_write(run, out);
-    report_heat_write(run, out);
+    report_heat_write(run, PAGE_BONDS / count, out);
     write_recipe(run, out);
 }
 
@@ -189,7 +190,8 @@ static void open_page(const char *title, FILE *out)
         "content=\"width=device-width,initial-scale=1\">\n<title>DART-LLM: ",
         out);
     report_escape(title, out);
-    fprintf(out, "</title>\n<style>%s%s</style></head><body>\n<h1>", style, report_chart_style);
+    fprintf(out, "</title>\n<style>%s%s%s</style></head><body>\n<h1>", style, report_chart_style,
+        report_heat_style);
     report_escape(title, out);
     fputs("</h1>\n", out);
 }
@@ -206,15 +208,15 @@ static dart_status write_page(const report_run *run, size_t count, FILE *out)
     write_table(run, count, out);
     if (count > 1) {
         fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
-        report_front_write(run, count, out);
+        DART_TRY(report_front_write(run, count, NULL, out));
         fputs("</div>\n", out);
         report_differences_write(run, count, out);
     }
     fputs("<h2>Training</h2>\n", out);
-    DART_TRY(report_charts_write(run, count, out));
+    DART_TRY(report_charts_write(run, count, NULL, out));
     if (count == 1) {
         fputs("<h2>Tensor trains</h2>\n", out);
-        write_details(run, out);
+        write_details(run, count, out);
     }
     if (count > 1) fputs("<h2>Each run</h2>\n", out);
     for (size_t i = 0; count > 1 && i < count; i++) {
@@ -222,8 +224,8 @@ static dart_status write_page(const report_run *run, size_t count, FILE *out)
         report_escape(run[i].name, out);
         fputs("</summary>\n", out);
         write_state(&run[i], out);
-        DART_TRY(report_charts_write(&run[i], 1, out));
-        write_details(&run[i], out);
+        DART_TRY(report_charts_write(&run[i], 1, NULL, out));
+        write_details(&run[i], count, out);
         fputs("</details>\n", out);
     }
     fputs("</body></html>\n", out);
@@ -268,5 +270,19 @@ done:
     if (out) fclose(out);
     free(page);
     if (runs) report_free_all(runs, count);
+    return status;
+}
+
+dart_status dart_report_pictures(const char *const *dirs, size_t count, const char *dir)
+{
+    report_run *runs;
+    DART_TRY(report_read_all(dirs, count, &runs));
+    dart_status status = DART_OK;
+    DART_GOTO(dart_mkdirs(dir));
+    DART_GOTO(report_charts_write(runs, count, dir, NULL));
+    if (count > 1) DART_GOTO(report_front_write(runs, count, dir, NULL));
+    if (count == 1) DART_GOTO(report_heat_svg(runs, dir));
+done:
+    report_free_all(runs, count);
     return status;
 }

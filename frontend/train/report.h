@@ -40,9 +40,15 @@ typedef struct report_chart {
 void report_chart_svg(const report_chart *chart, FILE *out);
 /* The same as a <figure> of a page that has report_chart_style. */
 void report_chart_figure(const report_chart *chart, FILE *out);
+/* The figure into `out`; where `dir` is not NULL instead a file of its own in it, named after the
+ * title: "Learning rate" is learning-rate.svg. */
+DART_NODISCARD dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out);
 extern const char report_chart_style[]; /* CSS of what the charts draw */
 
 void report_escape(const char *text, FILE *out); /* HTML and XML text */
+/* Opens `dir`/<name>.svg, the name in small letters and hyphens. IO: it cannot be written. */
+DART_NODISCARD dart_status report_svg_open(const char *dir, const char *name, FILE **out);
+DART_NODISCARD dart_status report_svg_close(FILE *file);
 /* "12.5k", "3.1M": a number for an axis. */
 void report_tick(double value, char out[32]);
 

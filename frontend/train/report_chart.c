@@ -1,5 +1,7 @@
 /* Line charts and scatter plots as SVG. */
 #include "report.h"
+#include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -394,4 +396,43 @@ void report_chart_figure(const report_chart *chart, FILE *out)
     fputs("<figure>\n", out);
     draw(chart, false, out);
     fputs("</figure>\n", out);
+}
+
+dart_status report_svg_open(const char *dir, const char *name, FILE **out)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path - 130, "%s/", dir);
+    if (n >= (int)sizeof path - 130)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", dir);
+    size_t used = (size_t)n, begin = used;
+    for (; *name && used < begin + 120; name++) {
+        if (isalnum((unsigned char)*name) || *name == '.' || *name == '_')
+            path[used++] = (char)tolower((unsigned char)*name);
+        else if (used > begin && path[used - 1] != '-')
+            path[used++] = '-';
+    }
+    while (used > begin && path[used - 1] == '-') used--;
+    strcpy(path + used, ".svg");
+    *out = fopen(path, "w");
+    return *out ? DART_OK : dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+dart_status report_svg_close(FILE *file)
+{
+    bool bad = ferror(file);
+    if (fclose(file) != 0 || bad)
+        return dart_fail(DART_IO, "cannot write a picture: %s", strerror(errno));
+    return DART_OK;
+}
+
+dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out)
+{
+    if (!dir) {
+        report_chart_figure(chart, out);
+        return DART_OK;
+    }
+    FILE *file;
+    DART_TRY(report_svg_open(dir, chart->title, &file));
+    report_chart_svg(chart, file);
+    return report_svg_close(file);
 }

@@ -17,8 +17,8 @@ static int by_size(const void *a, const void *b)
 }
 
 /* One series a run, and the front: no other run is both smaller and better. */
-static void front(
-    const result *found, size_t count, const char *title, const char *x_name, FILE *out)
+static dart_status front(const result *found, size_t count, const char *title, const char *x_name,
+    const char *dir, FILE *out)
 {
     result sorted[REPORT_MAX_RUNS];
     report_series series[REPORT_MAX_RUNS + 1];
@@ -45,10 +45,10 @@ static void front(
         .log_y = true,
         .series = series,
         .series_count = count + 1};
-    report_chart_figure(&c, out);
+    return report_chart_put(&c, dir, out);
 }
 
-void report_front_write(const report_run *run, size_t count, FILE *out)
+dart_status report_front_write(const report_run *run, size_t count, const char *dir, FILE *out)
 {
     static const char *const keys[2] = {"compressed_params", "params"};
     static const char *const titles[2] = {
@@ -74,8 +74,9 @@ void report_front_write(const report_run *run, size_t count, FILE *out)
         if (n < 2) continue;
         char title[128];
         snprintf(title, sizeof title, "%s (%s)", titles[which], test ? "test" : "validation");
-        front(found, n, title, names[which], out);
+        DART_TRY(front(found, n, title, names[which], dir, out));
     }
+    return DART_OK;
 }
 
 /* ---- recipes ---- */

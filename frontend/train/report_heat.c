@@ -8,12 +8,12 @@
 #include <zlib.h>
 
 enum {
-    SHADES = 64,      /* palette entry 0 is "cut away", 1 .. SHADES the ramp */
-    PIXELS = 120,     /* columns of a picture */
-    ROWS = 64,        /* most rows of a picture; more indices share one */
-    ALL_BONDS = 30,   /* up to so many bonds are all shown at once */
-    FEATURED = 4,     /* weights shown where there are more */
-    MAX_BONDS = 2000, /* bonds in a page */
+    SHADES = 64,    /* palette entry 0 is "cut away", 1 .. SHADES the ramp */
+    PIXELS = 120,   /* columns of a picture */
+    ROWS = 64,      /* most rows of a picture; more indices share one */
+    ALL_BONDS = 30, /* up to so many bonds are all shown at once */
+    FEATURED = 4,   /* weights shown where there are more */
+
     PLOT_W = 132,
     PLOT_H = 84,
     HEAT_LEFT = 24,
@@ -134,7 +134,7 @@ static size_t nearest(const report_bond *b, size_t from, double step)
     return from;
 }
 
-static void heat(const report_run *run, const report_bond *b, double low, FILE *out)
+static void heat(const report_run *run, const report_bond *b, double low, int x_at, FILE *out)
 {
     uint8_t pixel[ROWS * PIXELS];
     uint32_t most = 1;
@@ -154,9 +154,10 @@ static void heat(const report_run *run, const report_bond *b, double low, FILE *
     }
     uint32_t end = b->column[b->columns - 1].count;
     fprintf(out,
-        "<svg class=\"heat\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" "
+        "<svg class=\"heat\" x=\"%d\" y=\"22\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" "
+        "role=\"img\" "
         "data-columns=\"%zu\" data-rows=\"%u\"><title>",
-        HEAT_W, HEAT_H, HEAT_W, HEAT_H, b->columns, most);
+        x_at, HEAT_W, HEAT_H, HEAT_W, HEAT_H, b->columns, most);
     report_escape(b->weight, out);
     fprintf(out,
         ", bond %u: rank %u at step %.0f, %u at step %.0f</title><text class=\"t th\" x=\"%d\" "
@@ -218,7 +219,7 @@ static void weight_row(const report_run *run, size_t from, double low, FILE *out
     report_escape(run->bond[from].weight, out);
     fputs("</h4><div class=\"hs\">\n", out);
     for (size_t i = from, end = end_of_weight(run, from); i < end; i++)
-        heat(run, &run->bond[i], low, out);
+        heat(run, &run->bond[i], low, 0, out);
     fputs("</div></div>\n", out);
 }
 
@@ -232,11 +233,33 @@ static double lost(const report_run *run, size_t from)
     return sum;
 }
 
+/* The weights that lost most ranks, as their first bonds. Returns how many. */
+static size_t most_cut(const report_run *run, size_t best[FEATURED])
+{
+    size_t featured = 0;
+    double limit = INFINITY;
+    for (; featured < FEATURED; featured++) {
+        size_t at = run->bonds;
+        for (size_t i = 0; i < run->bonds; i = end_of_weight(run, i)) {
+            bool taken = false;
+            for (size_t k = 0; k < featured; k++) taken |= best[k] == i;
+            if (!taken && lost(run, i) <= limit &&
+                (at == run->bonds || lost(run, i) > lost(run, at)))
+                at = i;
+        }
+        if (at == run->bonds) break;
+        best[featured] = at;
+        limit = lost(run, at);
+    }
+    return featured;
+}
+
 static void legend(double low, FILE *out)
 {
     uint8_t ramp[SHADES];
     for (int i = 0; i < SHADES; i++) ramp[i] = (uint8_t)(1 + i);
-    fputs("<svg class=\"key\" viewBox=\"0 0 330 48\" width=\"330\" height=\"48\" role=\"img\" "
+    fputs("<svg class=\"key\" x=\"24\" y=\"146\" viewBox=\"0 0 330 48\" width=\"330\" "
+          "height=\"48\" role=\"img\" "
           "aria-label=\"colours\"><text class=\"t\" x=\"0\" y=\"12\">log₁₀(σ / σ₁)</text><image "
           "x=\"0\" "
           "y=\"18\" width=\"200\" height=\"12\" preserveAspectRatio=\"none\" href=\"",
@@ -251,7 +274,7 @@ static void legend(double low, FILE *out)
         low, low / 2);
 }
 
-void report_heat_write(const report_run *run, FILE *out)
+void report_heat_write(const report_run *run, size_t most_bonds, FILE *out)
 {
     if (!run->bonds) return;
     double low = floor_of(run);
@@ -264,30 +287,53 @@ void report_heat_write(const report_run *run, FILE *out)
         for (size_t i = 0; i < run->bonds; i = end_of_weight(run, i)) weight_row(run, i, low, out);
         return;
     }
-    /* The weights that lost most ranks, in the order of the model. */
-    double limit = INFINITY;
-    size_t best[FEATURED], featured = 0;
-    for (; featured < FEATURED; featured++) {
-        size_t at = run->bonds;
-        for (size_t i = 0; i < run->bonds; i = end_of_weight(run, i)) {
-            bool taken = false;
-            for (size_t k = 0; k < featured; k++) taken |= best[k] == i;
-            if (!taken && lost(run, i) <= limit &&
-                (at == run->bonds || lost(run, i) > lost(run, at)))
-                at = i;
-        }
-        if (at == run->bonds) break;
-        best[featured] = at;
-        limit = lost(run, at);
-    }
+    size_t best[FEATURED], featured = most_cut(run, best);
     fprintf(out, "<p>The %zu weights that lost most ranks:</p>\n", featured);
     for (size_t i = 0; i < featured; i++) weight_row(run, best[i], low, out);
     fputs("<details><summary>All bonds</summary>\n", out);
-    if (shown > MAX_BONDS) {
-        shown = MAX_BONDS;
-        fprintf(out, "<p>The first %d of %zu bonds; spectra.jsonl has the others.</p>\n", MAX_BONDS,
+    if (shown > most_bonds) {
+        shown = most_bonds;
+        fprintf(out, "<p>The first %zu of %zu bonds; spectra.jsonl has the others.</p>\n", shown,
             run->bonds);
     }
     for (size_t i = 0; i < shown; i = end_of_weight(run, i)) weight_row(run, i, low, out);
     fputs("</details>\n", out);
+}
+
+const char report_heat_style[] =
+    "image{image-rendering:pixelated}.th{font-size:11px}"
+    ".pk{stroke:#E65100;stroke-width:1.2;stroke-dasharray:2 2;fill:none}"
+    ".pr{stroke-width:2;stroke-dasharray:none}";
+
+/* One weight: its bonds side by side, the key of the colours below. */
+static void weight_svg(const report_run *run, size_t from, FILE *out)
+{
+    size_t end = end_of_weight(run, from);
+    int width = (int)(end - from) * HEAT_W > 340 ? (int)(end - from) * HEAT_W : 340;
+    double low = floor_of(run);
+    fprintf(out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
+        "aria-label=\"Bond spectra over time\">\n<style>%s%s</style>\n<rect class=\"pp\" "
+        "width=\"100%%\" height=\"100%%\"/>\n<text class=\"t tt\" x=\"4\" y=\"16\">",
+        width, 22 + HEAT_H + 52, report_chart_style, report_heat_style);
+    report_escape(run->bond[from].weight, out);
+    fputs(": singular values of the bonds over the steps</text>\n", out);
+    for (size_t i = from; i < end; i++)
+        heat(run, &run->bond[i], low, (int)(i - from) * HEAT_W, out);
+    legend(low, out);
+    fputs("</svg>\n", out);
+}
+
+dart_status report_heat_svg(const report_run *run, const char *dir)
+{
+    size_t best[FEATURED], featured = run->bonds ? most_cut(run, best) : 0;
+    for (size_t i = 0; i < featured; i++) {
+        FILE *file;
+        char name[128];
+        snprintf(name, sizeof name, "spectra %s", run->bond[best[i]].weight);
+        DART_TRY(report_svg_open(dir, name, &file));
+        weight_svg(run, best[i], file);
+        DART_TRY(report_svg_close(file));
+    }
+    return DART_OK;
 }

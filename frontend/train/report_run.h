@@ -84,17 +84,23 @@ DART_NODISCARD dart_status report_lines(
 DART_NODISCARD dart_status report_path(
     char out[4096], const char *dir, const char *folder, const char *file);
 
-/* report_training.c: what the logs have over the steps; overlays for several runs. */
-DART_NODISCARD dart_status report_charts_write(const report_run *run, size_t count, FILE *out);
-/* report_heat.c: spectra over the steps, one picture a bond. */
-void report_heat_write(const report_run *run, FILE *out);
+/* report_training.c: what the logs have over the steps; overlays for several runs. This and
+ * report_front_write: figures into `out`, or files into `dir`; the other one is NULL. */
+DART_NODISCARD dart_status report_charts_write(
+    const report_run *run, size_t count, const char *dir, FILE *out);
+/* report_heat.c: spectra over the steps, one picture a bond, of most_bonds bonds at most. */
+void report_heat_write(const report_run *run, size_t most_bonds, FILE *out);
+/* The weights that lost most ranks, a file each. */
+DART_NODISCARD dart_status report_heat_svg(const report_run *run, const char *dir);
+extern const char report_heat_style[]; /* CSS */
 /* report_map.c: ranks of layers x bonds before and after each selection; sizes by module. */
 void report_map_write(const report_run *run, FILE *out);
 void report_modules_write(const report_run *run, FILE *out);
 /* A colour of the heat maps; at: 0 (dark) .. 1 (bright). */
 void report_colour(double at, uint8_t out_rgb[3]);
 /* report_compare.c: several runs, or the results of a sweep. */
-void report_front_write(const report_run *run, size_t count, FILE *out);
+DART_NODISCARD dart_status report_front_write(
+    const report_run *run, size_t count, const char *dir, FILE *out);
 void report_differences_write(const report_run *run, size_t count, FILE *out);
 /* report_sweep.c: the body of the page of a sweep. path: its results.csv. INPUT: it is no table. */
 DART_NODISCARD dart_status report_sweep_write(const char *path, FILE *out);

@@ -14,12 +14,14 @@ typedef struct picture {
     size_t count;
     double *owned[2 * MAX_SERIES];
     size_t owned_count;
+    const char *dir; /* NULL: figures of a page, into `out` */
+    FILE *out;
 } picture;
 
-static void picture_free(picture *p)
+static void picture_clear(picture *p)
 {
     for (size_t i = 0; i < p->owned_count; i++) free(p->owned[i]);
-    *p = (picture){0};
+    p->owned_count = p->count = 0;
 }
 
 static double *own(picture *p, size_t count)
@@ -78,15 +80,16 @@ static dart_status means(picture *p, const report_log *log, const char *key, con
     return DART_OK;
 }
 
-static void show(const report_run *run, size_t count, picture *p, report_chart chart, FILE *out)
+static dart_status show(const report_run *run, size_t count, picture *p, report_chart chart)
 {
     chart.x_name = "step";
     chart.series = p->series;
     chart.series_count = p->count;
     chart.marks = run->mark;
     chart.mark_count = count == 1 ? run->marks : 0;
-    if (p->count) report_chart_figure(&chart, out);
-    picture_free(p);
+    dart_status status = p->count ? report_chart_put(&chart, p->dir, p->out) : DART_OK;
+    picture_clear(p);
+    return status;
 }
 
 /* ---- the charts ---- */
@@ -102,7 +105,7 @@ static size_t colour_of(size_t i, size_t count)
     return count > 1 ? i + 1 : 0;
 }
 
-static dart_status loss_chart(const report_run *run, size_t count, picture *p, FILE *out)
+static dart_status loss_chart(const report_run *run, size_t count, picture *p)
 {
     report_chart chart = {.title = "Training loss (running mean)", .y_name = "nats a token"};
     for (size_t i = 0; count > 1 && i < count; i++)
@@ -116,11 +119,10 @@ static dart_status loss_chart(const report_run *run, size_t count, picture *p, F
         DART_TRY(means(p, &run->twin, "loss", "", "dense twin, mean", false, 2));
         plain(p, &run->twin, "valid_nll", "", "dense twin, validation", true, 4);
     }
-    show(run, count, p, chart, out);
-    return DART_OK;
+    return show(run, count, p, chart);
 }
 
-static dart_status perplexity_chart(const report_run *run, size_t count, picture *p, FILE *out)
+static dart_status perplexity_chart(const report_run *run, size_t count, picture *p)
 {
     report_chart chart = {.title = "Validation perplexity", .y_name = "perplexity", .log_y = true};
     for (size_t i = 0; count > 1 && i < count; i++)
@@ -132,12 +134,11 @@ static dart_status perplexity_chart(const report_run *run, size_t count, picture
         plain(p, &run->own, "test_ppl", "", "test", true, 5);
         plain(p, &run->twin, "valid_ppl", "", "dense twin, validation", true, 4);
     }
-    show(run, count, p, chart, out);
-    return DART_OK;
+    return show(run, count, p, chart);
 }
 
 /* Mean over all bonds of the rank and of exp(entropy of sigma^2), at each step that has spectra. */
-static dart_status rank_chart(const report_run *run, size_t count, picture *p, FILE *out)
+static dart_status rank_chart(const report_run *run, size_t count, picture *p)
 {
     for (size_t i = 0; i < count; i++) {
         const report_bond *b = run[i].bond;
@@ -171,8 +172,7 @@ static dart_status rank_chart(const report_run *run, size_t count, picture *p, F
         if (s) s->x = x, s->y = effective, s->count = n;
         plain(p, &run->own, "effective_rank", "", "as the trigger measures it", false, 0);
     }
-    show(run, count, p, (report_chart){.title = "Mean rank of the bonds", .y_name = "rank"}, out);
-    return DART_OK;
+    return show(run, count, p, (report_chart){.title = "Mean rank of the bonds", .y_name = "rank"});
 }
 
 /* Charts of one key each, or of a value and what it is to reach. */
@@ -206,7 +206,7 @@ static bool special(const char *key)
     return false;
 }
 
-static void signal_charts(const report_run *run, size_t count, picture *p, FILE *out)
+static dart_status signal_charts(const report_run *run, size_t count, picture *p)
 {
     for (size_t k = 0; k < SIGNALS; k++) {
         const char *second = signals[k].second;
@@ -220,10 +220,10 @@ static void signal_charts(const report_run *run, size_t count, picture *p, FILE 
             if (twin) plain(p, &run->twin, signals[k].key, "", "dense twin", false, 0);
             if (second && count == 1) plain(p, &run->own, second, "", second, false, 0);
         }
-        show(run, count, p,
-            (report_chart){
-                .title = signals[k].title, .y_name = signals[k].y_name, .log_y = signals[k].log_y},
-            out);
+        DART_TRY(show(run, count, p,
+            (report_chart){.title = signals[k].title,
+                .y_name = signals[k].y_name,
+                .log_y = signals[k].log_y}));
     }
     /* What else a run logs gets a chart without being known here. */
     for (size_t i = 0; i < count; i++)
@@ -234,23 +234,26 @@ static void signal_charts(const report_run *run, size_t count, picture *p, FILE 
             if (seen) continue;
             for (size_t k = i; k < count; k++)
                 plain(p, &run[k].own, key, label(&run[k], count), "", false, colour_of(k, count));
-            show(run, count, p, (report_chart){.title = key, .y_name = key}, out);
+            DART_TRY(show(run, count, p, (report_chart){.title = key, .y_name = key}));
         }
+    return DART_OK;
 }
 
-dart_status report_charts_write(const report_run *run, size_t count, FILE *out)
+dart_status report_charts_write(const report_run *run, size_t count, const char *dir, FILE *out)
 {
     picture *p = dart_calloc(1, sizeof *p);
     if (!p) return DART_MEMORY;
     dart_status status = DART_OK;
-    fputs("<div class=\"cs\">\n", out);
-    DART_GOTO(loss_chart(run, count, p, out));
-    DART_GOTO(perplexity_chart(run, count, p, out));
-    DART_GOTO(rank_chart(run, count, p, out));
-    signal_charts(run, count, p, out);
-    fputs("</div>\n", out);
+    p->dir = dir;
+    p->out = out;
+    if (out) fputs("<div class=\"cs\">\n", out);
+    DART_GOTO(loss_chart(run, count, p));
+    DART_GOTO(perplexity_chart(run, count, p));
+    DART_GOTO(rank_chart(run, count, p));
+    DART_GOTO(signal_charts(run, count, p));
+    if (out) fputs("</div>\n", out);
 done:
-    picture_free(p);
+    picture_clear(p);
     free(p);
     return status;
 }

@@ -454,6 +454,32 @@ static void test_records(void **state)
     }
 }
 
+static void test_pictures(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"loss", "perplexity", "learning-rate",
+        "spectra-blocks.0.attn.q", "penalty-relative-to-the-loss-penalty-loss"};
+    char first[400], second[400]; /* in() has eight turns */
+    strcpy(first, in("run"));
+    strcpy(second, in("other"));
+    const char *runs[2] = {first, second};
+    assert_int_equal(dart_report_pictures(runs, 1, in("pictures")), DART_OK);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[500], *text;
+        size_t size;
+        snprintf(path, sizeof path, "%s/%s.svg", in("pictures"), names[i]);
+        if (dart_file_read(path, &text, &size) != DART_OK) fail_msg("%s", dart_error_text());
+        assert_int_equal(strncmp(text, "<svg xmlns=", 11), 0);
+        assert_int_equal(count_of(text, "<svg"), count_of(text, "</svg>"));
+        assert_int_equal(count_of(text, "class=\"heat\""), i == 3 ? 2 : 0);
+        free(text);
+    }
+    assert_int_equal(dart_report_pictures(runs, 2, in("overlays")), DART_OK);
+    assert_true(dart_file_exists(in("overlays/training-loss-running-mean.svg")));
+    put(in("a-file"), "x");
+    assert_int_equal(dart_report_pictures(runs, 1, in("a-file")), DART_IO);
+}
+
 static void test_csv(void **state)
 {
     (void)state;
@@ -486,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_heat_pixels), cmocka_unit_test(test_colours),
         cmocka_unit_test(test_odd_logs), cmocka_unit_test(test_no_run), cmocka_unit_test(test_long),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_records), cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_several), cmocka_unit_test(test_sweep)};
+        cmocka_unit_test(test_pictures), cmocka_unit_test(test_several),
+        cmocka_unit_test(test_sweep)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -152,8 +152,16 @@ static void shape_cache_write(shaper *s)
     shape_stride(s, (uint64_t)p->batch * p->time * p->cols);
 }
 
-/* Lanes take keys for the scores and columns for the sum of values: both loops run span * dim /
- * WGX times at most. */
+/* Loop iterations of one invocation of attend: keys in chunks, lanes share the keys of a chunk for
+ * the scores and the columns for the sum of values. */
+static uint64_t attend_rounds(const attend_params *p, uint32_t wgx)
+{
+    enum { CHUNK = 64, FOLDS = 20 };
+    uint64_t chunk =
+        ceil_div(CHUNK, wgx) * (p->dim + 3ull) + ceil_div(p->dim, wgx) * (CHUNK + 1ull) + FOLDS;
+    return ceil_div(p->span, CHUNK) * chunk + 2 * ceil_div(p->dim, wgx);
+}
+
 static void shape_attend(shaper *s)
 {
     const attend_params *p = (const attend_params *)s->launch->param;
@@ -165,8 +173,7 @@ static void shape_attend(shaper *s)
         return;
     }
     uint32_t wanted = s->caps->on_cpu ? 8 : 64;
-    while (s->caps->max_loop && wanted < 128 &&
-           (uint64_t)p->span * 3 * p->dim / wanted > s->caps->max_loop / 2)
+    while (s->caps->max_loop && wanted < 128 && attend_rounds(p, wanted) > s->caps->max_loop / 2)
         wanted *= 2;
     tune_set(s, "WGX", group_limit(s, wanted));
 }
@@ -460,6 +467,9 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
         DART_TRY(check_limit(&s, "loop iterations along k",
             (uint64_t)p->k + (launch->variant ? p->k / 16 : 0), caps->max_loop));
     }
+    if (launch->kernel == DART_K_attend && !has_vectors(&s))
+        DART_TRY(check_limit(&s, "loop iterations for this context",
+            attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));
     DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
     return check_limit(&s, "bytes of parameters", info->param_bytes, caps->max_params);
 }

@@ -168,6 +168,18 @@ void suite_cases_cache_write(suite *s)
     }
 }
 
+static void one_attend(suite *s, const attend_params *p, uint32_t at)
+{
+    const uint64_t rows = (uint64_t)p->batch * p->time * p->heads;
+    suite_case(s, DART_K_attend, p, SUITE_SOFTMAX, "%u x %u x %u/%u of %u over %u of %u", p->batch,
+        p->time, p->heads, p->kv, p->dim, at + p->time, p->span);
+    suite_normal(s, rows * p->dim, 0, 1);
+    suite_normal(s, (uint64_t)2 * p->batch * p->span * p->kv * p->dim, 0.5, 1);
+    *suite_integers(s, 1) = (int32_t)at;
+    suite_output(s, rows * p->dim);
+    suite_done(s);
+}
+
 void suite_cases_attend(suite *s)
 {
     static const uint32_t dims[] = {1, 6, 16, 33, 64}, spans[] = {1, 31, 64, 65, 300};
@@ -176,21 +188,11 @@ void suite_cases_attend(suite *s)
         uint32_t kv = 1 + suite_random(s, 3), heads = kv * (1 + i / 25);
         uint32_t time = i % 3 ? 1 : span < 7 ? span : 7, at = suite_random(s, span - time + 1);
         if (i % 7 == 6) at = span - time; /* the end of the cache */
-        attend_params p = {.batch = batch,
-            .time = time,
-            .heads = heads,
-            .kv = kv,
-            .dim = dim,
-            .span = span,
-            .scale = i % 4 ? 0.3f : 3};
-        suite_case(s, DART_K_attend, &p, SUITE_SOFTMAX, "%u x %u x %u/%u of %u over %u of %u",
-            batch, time, heads, kv, dim, at + time, span);
-        suite_normal(s, (uint64_t)batch * time * heads * dim, 0, 1);
-        suite_normal(s, (uint64_t)2 * batch * span * kv * dim, 0.5, 1);
-        *suite_integers(s, 1) = (int32_t)at;
-        suite_output(s, (uint64_t)batch * time * heads * dim);
-        suite_done(s);
+        one_attend(s, &(attend_params){batch, time, heads, kv, dim, span, i % 4 ? 0.3f : 3}, at);
     }
+    /* long caches: near the loop iterations that Mesa's processor driver allows */
+    one_attend(s, &(attend_params){1, 1, 2, 1, 16, 9000, 0.25f}, 8999);
+    one_attend(s, &(attend_params){1, 1, 1, 1, 64, 12000, 0.125f}, 11999);
 }
 
 void suite_cases_uniform(suite *s)

@@ -262,6 +262,15 @@ dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *opt
     double *seconds = NULL;
     DART_GOTO(bench_subject_open(recipe, options->model_path, &subject));
     const dart_model_config *c = &subject.model->config;
+    if (c->enc_layers) { /* a note, so that the other tests go on */
+        char id[32];
+        bench_row *row = bench_row_new(rows, "infer", "", dart_device_id(device, id));
+        if (row)
+            snprintf(row->note, sizeof row->note,
+                "measures decoder-only models; this one has an encoder of %" PRIu32 " layers",
+                c->enc_layers);
+        goto done;
+    }
     token = dart_calloc(c->context, sizeof *token);
     seconds = dart_calloc(options->repeats, sizeof *seconds);
     if (!token || !seconds) status = DART_MEMORY;

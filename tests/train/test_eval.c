@@ -237,7 +237,8 @@ static char *file_of(const char *run, const char *name, size_t *size)
 static void test_token_file(void **state)
 {
     (void)state;
-    static const char *const files[] = {"metrics.jsonl", "checkpoints/step-00000012/model.safetensors",
+    static const char *const files[] = {"metrics.jsonl",
+        "checkpoints/step-00000012/model.safetensors",
         "checkpoints/step-00000012/optimizer.safetensors"};
     char out[2][64];
     setenv("XDG_CACHE_HOME", folder, 1);

@@ -67,6 +67,13 @@ typedef struct dart_chain_stack {
                                            the core's words */
 } dart_chain_stack;
 
+/* One bond of one weight's chain among all bonds of a model. */
+typedef struct dart_rank_bond {
+    uint32_t weight, index, rank;
+    uint32_t left_n, right_n;  /* mode sizes of the cores on either side */
+    int left_bond, right_bond; /* neighbours in the list of bonds, -1 at the ends */
+} dart_rank_bond;
+
 const dart_method *dart_method_find(const char *name);
 const dart_method *dart_method_at(uint32_t index);
 

@@ -1,5 +1,6 @@
 /* A model's parameters: which weights and vectors it has, where they lie in the flat regions,
  * initial values. */
+#include "gates.h"
 #include "layers.h"
 #include "rng.h"
 #include <math.h>
@@ -376,6 +377,7 @@ dart_status dart_model_new(const dart_model_config *config,
             true, "head");
     if (b.status == DART_OK) b.status = place_all(model);
     model->table_words = table_words(c);
+    if (b.status == DART_OK && c->gate.on) b.status = dart_gates_layout(model);
     if (b.status != DART_OK) {
         dart_model_free(model);
         return b.status;
@@ -390,6 +392,7 @@ void dart_model_free(dart_model *model)
     free(model->weight);
     free(model->param);
     free(model->block);
+    free(model->bond);
     free(model);
 }
 
@@ -431,7 +434,7 @@ void dart_model_count(
 {
     *out_total = *out_compressed = *out_dense = 0;
     for (uint32_t p = 0; p < model->params; p++)
-        *out_total += dart_shape_words(&model->param[p].shape);
+        if (!model->param[p].gate) *out_total += dart_shape_words(&model->param[p].shape);
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *weight = &model->weight[w];
         if (!weight->compressed) continue;

@@ -8,6 +8,14 @@
 enum { DART_MAX_LAYERS = 512 };
 enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU };
 
+/* Masks on the bonds of all chains, see gates.h. */
+typedef struct dart_gate_config {
+    bool on;
+    bool trained; /* with a parameter an entry; entries are rank indices or candidate ranks */
+    bool scaled;  /* a frozen scale an entry beside it */
+    uint32_t candidates; /* above 0: entries are at most this many candidate ranks a bond */
+} dart_gate_config;
+
 typedef struct dart_model_config {
     uint32_t layers, d_model, heads, kv_heads, d_ff, context, vocab;
     /* enc_layers > 0: an encoder-decoder (Vaswani et al. 2017); layers, context and vocab are then
@@ -29,6 +37,7 @@ typedef struct dart_model_config {
     uint32_t linear_rank, embedding_rank, head_rank, linear_modes, embedding_modes, head_modes;
     double lora_alpha;
     bool strict_rank; /* a rank above the cap is an error instead of being clamped */
+    dart_gate_config gate;
 } dart_model_config;
 
 typedef struct dart_param { /* one tensor of the model */
@@ -40,6 +49,7 @@ typedef struct dart_param { /* one tensor of the model */
     bool ones,
         decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
     int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
+    bool gate; /* of a bond: vanishes at the next selection, not a parameter of the model */
 } dart_param;
 
 /* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has
@@ -77,6 +87,10 @@ typedef struct dart_model {
     uint64_t param_words, frozen_words, decay_words, table_words;
     /* spans of PARAM from 0: chain cores with a bond on their right, all chain cores */
     uint64_t bonded_words, chain_words;
+    /* config.gate.on: all bonds; gate parameters end PARAM, their scales end FROZEN */
+    uint32_t bonds, gate_stride;
+    dart_rank_bond *bond; /* owned */
+    uint64_t gate_scale_at, gate_table, gate_floats, gate_ints;
 } dart_model;
 
 /* Lays out all parameters. `ranks`: NULL, or per weight the bond ranks to use (from a checkpoint or

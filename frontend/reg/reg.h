@@ -1,10 +1,11 @@
 /* A penalty: the graph of a scalar per weight, built from the weight's chain cores, whose gradient
  * the trainer applies decoupled from Adam; or a proximal step of a chain on the host, every few
- * steps. One file a penalty; reg.def lists them. */
+ * steps; or a gate (gate.h). One file a penalty; reg.def lists them. */
 #ifndef DART_REG_H
 #define DART_REG_H
 
 #include "chain.h"
+#include "gate.h"
 #include "method.h"
 
 typedef struct dart_reg_options {
@@ -25,6 +26,7 @@ typedef struct dart_reg {
     /* Host step on one chain in f64, every svt_steps steps; NULL: none. strength: the sum of
      * lr lambda over the steps since the last one. Shapes stay. */
     dart_status (*prox)(dart_chain *chain, double strength);
+    const dart_gate *gate; /* instead of a penalty; NULL: none */
 } dart_reg;
 
 const dart_reg *dart_reg_find(const char *name);

@@ -1,0 +1,58 @@
+/* bond-diagonal: a diagonal D on each bond (CoMERA, Yang et al. 2024), ones at first; entries at or
+ * below 1e-2 are pruned and get no gradient, the penalty is the mean of the others. So that the
+ * cores cannot absorb what D gives up, the slices on both sides of an index are divided by their
+ * norms: the factor is D scale / sqrt(norms), with the scale frozen at what the root was when the
+ * gates appeared. Where it was 0 (LoRA's start) the bond is not normalised. */
+#include "table.h"
+
+static const double PRUNED = 1e-2;
+
+static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
+{
+    dart_node active = dart_map1(graph, DART_OP_step, in->param, PRUNED, 0);
+    dart_node d = dart_mul(graph, in->param, active);
+    dart_node has = dart_map1(graph, DART_OP_step, in->scale, 0, 0);
+    dart_node lacks = dart_affine(graph, has, -1, 1);
+    dart_node norms = dart_add(graph, dart_mul(graph, in->norms, has), lacks);
+    dart_node root = dart_map1(graph, DART_OP_sqrt, norms, 0, 0);
+    dart_node factor = dart_map2(graph, DART_OP_div, dart_add(graph, in->scale, lacks), root, 0, 0);
+    /* never 0, so that a model that lost all its ranks has a penalty of 0 and not NaN */
+    dart_node count = dart_affine(graph, dart_sum_all(graph, active), 1, 1e-6);
+    *out = (dart_gate_out){.mask = dart_mul(graph, d, factor),
+        .rank = dart_reduce_sum(graph, active, 1, 1),
+        .penalty = dart_map2(graph, DART_OP_div, dart_sum_all(graph, d), count, 0, 0)};
+}
+
+static double expect(const float *param, uint32_t entries, const uint32_t *candidate,
+    uint32_t *count, uint32_t *most)
+{
+    uint32_t active = 0;
+    (void)candidate;
+    for (uint32_t i = 0; i < entries; i++) active += param[i] > (float)PRUNED;
+    *count = *most = active ? active : 1;
+    return active;
+}
+
+static void mask(
+    const float *param, uint32_t entries, const uint32_t *candidate, uint32_t count, float *out)
+{
+    (void)candidate;
+    for (uint32_t i = 0; i < entries; i++) {
+        uint32_t before = 0;
+        for (uint32_t j = 0; j < entries; j++)
+            before += param[j] > param[i] || (param[j] == param[i] && j < i);
+        out[i] = before < count && param[i] > (float)PRUNED ? param[i] : 0;
+    }
+}
+
+static const dart_gate gate = {.scaled = true,
+    .two_objectives = true,
+    .start = 1,
+    .rate = 5,
+    .build = build,
+    .expect = expect,
+    .mask = mask};
+
+const dart_reg dart_regs_bond_diagonal = {.name = "bond-diagonal",
+    .help = "a diagonal on each bond under a thresholded l1; with target_size two objectives",
+    .gate = &gate};

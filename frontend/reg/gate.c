@@ -1,0 +1,200 @@
+/* What gates share: ordered dropout, schedules, multipliers, and ranks that meet a size. */
+#include "gate.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, dart_node position,
+    dart_node iscal, double p)
+{
+    dart_node length = dart_noise(graph, iscal, bonds, DART_GATE_PREFIX);
+    dart_node turn = dart_noise(graph, iscal, bonds, DART_GATE_TURN);
+    dart_node whole = dart_map1(graph, DART_OP_step, turn, p, 0);
+    /* length where it is the bond's turn, else 1 */
+    length = dart_add(graph, dart_mul(graph, length, dart_affine(graph, whole, -1, 1)), whole);
+    dart_node rows =
+        dart_contract2(graph, "b,s->bs", length, dart_fill(graph, DART_SHAPE(stride), 1));
+    return dart_map1(graph, DART_OP_step, dart_sub(graph, rows, position), 0, 0);
+}
+
+void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *o,
+    const dart_gate_state *state, uint64_t whole, dart_gate_scalars *out)
+{
+    /* The target falls linearly over the first half, the temperature exponentially over the first
+     * four fifths: gates settle under what they will be judged by. */
+    double at = whole ? (double)state->steps / (double)whole : 1;
+    double fall = at < 0.5 ? at / 0.5 : 1, cool = at < 0.8 ? at / 0.8 : 1;
+    *out = (dart_gate_scalars){.weight = o->weight, .target = 1};
+    out->tau = o->tau_min < o->tau ? o->tau * pow(o->tau_min / o->tau, cool) : o->tau;
+    if (o->target <= 0) return;
+    if (!gate->two_objectives) {
+        double first = state->steps ? state->first : 1;
+        out->weight = 0;
+        out->target = first + (o->target - first) * fall;
+        out->l1 = state->l1;
+        out->l2 = state->l2;
+        return;
+    }
+    /* CoMERA 6.1, divided by the factor of the loss: 0.1 + 1 - lambda. Adam is indifferent to a
+     * common factor. Each step works on the larger relative gap. */
+    out->target = o->target;
+    if (!state->steps) return;
+    double goal = o->target_loss > 0 ? o->target_loss : state->first_loss;
+    double loss_gap = (state->loss - goal) / state->loss;
+    double size_gap = (state->size - o->target) / state->size;
+    double lambda = size_gap > 0 && loss_gap < size_gap ? 1 : 0;
+    out->weight = (o->weight + lambda) / (1.1 - lambda);
+}
+
+void dart_gate_observe(const dart_gate *gate, const dart_gate_options *o,
+    const dart_gate_scalars *used, double size, double loss, dart_gate_state *state)
+{
+    /* Ascent on l1 moves by the violation times this; l2 only grows. */
+    const double rate1 = 0.5, rate2 = 0.5;
+    if (!state->steps) {
+        state->first = size;
+        state->first_loss = loss;
+    }
+    if (o->target > 0 && !gate->two_objectives) {
+        double gap = size - used->target;
+        state->l1 += rate1 * gap;
+        state->l2 += rate2 * gap * gap;
+    }
+    state->size = size;
+    state->loss = loss;
+    state->steps++;
+}
+
+typedef struct fit {
+    const dart_rank_bond *bond;
+    uint32_t bonds, min_rank, stride;
+    const uint32_t *most, *levels, *entries;
+    uint32_t *counts;
+} fit;
+
+static uint64_t neighbour(const fit *f, int b)
+{
+    return b < 0 ? 1 : f->counts[b];
+}
+
+/* Words of one rank of bond b. */
+static uint64_t price(const fit *f, uint32_t b)
+{
+    const dart_rank_bond *bond = &f->bond[b];
+    return bond->left_n * neighbour(f, bond->left_bond) +
+           bond->right_n * neighbour(f, bond->right_bond);
+}
+
+static uint64_t words(const fit *f)
+{
+    uint64_t sum = 0;
+    for (uint32_t b = 0; b < f->bonds; b++) {
+        const dart_rank_bond *bond = &f->bond[b];
+        sum += (uint64_t)f->counts[b] * bond->right_n * neighbour(f, bond->right_bond);
+        if (bond->left_bond < 0) sum += (uint64_t)bond->left_n * f->counts[b];
+    }
+    return sum;
+}
+
+static uint32_t least(const fit *f, uint32_t b)
+{
+    uint32_t r = f->min_rank ? f->min_rank : 1;
+    if (f->levels) { /* the smallest level that is not below */
+        const uint32_t *level = f->levels + (uint64_t)b * f->stride;
+        for (uint32_t j = 0; j < f->entries[b]; j++)
+            if (level[j] >= r) return level[j];
+    }
+    return r < f->bond[b].rank ? r : f->bond[b].rank;
+}
+
+/* The next allowed rank below or above the present one, 0 if there is none. */
+static uint32_t step_of(const fit *f, uint32_t b, bool up)
+{
+    uint32_t now = f->counts[b], top = f->most[b] < f->bond[b].rank ? f->most[b] : f->bond[b].rank;
+    if (!f->levels) {
+        uint32_t next = up ? now + 1 : now - 1;
+        return up ? (next <= top ? next : 0) : next >= least(f, b) ? next : 0;
+    }
+    const uint32_t *level = f->levels + (uint64_t)b * f->stride;
+    uint32_t found = 0;
+    for (uint32_t j = 0; j < f->entries[b]; j++) {
+        if (up && level[j] > now) return level[j] <= top ? level[j] : 0;
+        if (!up && level[j] < now && level[j] >= least(f, b)) found = level[j];
+    }
+    return found;
+}
+
+static bool carried(const fit *f, uint32_t b, uint32_t rank)
+{
+    const dart_rank_bond *bond = &f->bond[b];
+    return rank <= bond->left_n * neighbour(f, bond->left_bond) &&
+           rank <= bond->right_n * neighbour(f, bond->right_bond);
+}
+
+static void admissible(const fit *f)
+{
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t b = 0; b < f->bonds; b++) {
+            uint32_t lower = carried(f, b, f->counts[b]) ? 0 : step_of(f, b, false);
+            if (lower) f->counts[b] = lower;
+            changed |= lower != 0;
+        }
+    }
+}
+
+dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const double *expected,
+    const uint32_t *most, const uint32_t *levels, const uint32_t *entries, uint32_t stride,
+    uint32_t min_rank, uint64_t target, uint32_t *counts)
+{
+    dart_status status = DART_OK;
+    const fit f = {bond, bonds, min_rank, stride, most, levels, entries, counts};
+    uint32_t *kept = dart_calloc(bonds ? bonds : 1, sizeof *kept);
+    if (!kept) return DART_MEMORY;
+    memcpy(kept, counts, bonds * sizeof *kept);
+    for (uint32_t b = 0; b < bonds; b++) counts[b] = least(&f, b);
+    uint64_t smallest = words(&f);
+    if (target && smallest > target) {
+        status = dart_fail(DART_INPUT,
+            "target size of %llu parameters is below the minimum of %llu, which the smallest ranks "
+            "need: raise target_size or lower min_rank",
+            (unsigned long long)target, (unsigned long long)smallest);
+        goto done;
+    }
+    for (uint32_t b = 0; b < bonds; b++)
+        if (kept[b] > counts[b]) counts[b] = kept[b];
+    admissible(&f);
+    while (target && words(&f) > target) {
+        uint32_t best = bonds, best_rank = 0;
+        double best_miss = INFINITY;
+        for (uint32_t b = 0; b < bonds; b++) {
+            uint32_t lower = step_of(&f, b, false);
+            if (!lower || expected[b] - lower >= best_miss) continue;
+            best = b;
+            best_rank = lower;
+            best_miss = expected[b] - lower;
+        }
+        if (best == bonds) break;
+        counts[best] = best_rank;
+        admissible(&f);
+    }
+    while (target) {
+        uint64_t now = words(&f);
+        uint32_t best = bonds, best_rank = 0;
+        double best_need = -INFINITY;
+        for (uint32_t b = 0; b < bonds; b++) {
+            uint32_t upper = step_of(&f, b, true);
+            if (!upper || !carried(&f, b, upper)) continue;
+            if (now + (uint64_t)(upper - counts[b]) * price(&f, b) > target) continue;
+            if (expected[b] - counts[b] <= best_need) continue;
+            best = b;
+            best_rank = upper;
+            best_need = expected[b] - counts[b];
+        }
+        if (best == bonds) break;
+        counts[best] = best_rank;
+    }
+done:
+    free(kept);
+    return status;
+}

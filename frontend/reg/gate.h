@@ -1,0 +1,91 @@
+/* A gate: a mask on every bond of every chain, made in the graph of trained parameters and noise,
+ * that learns which ranks a weight needs. A row of reg.def has a penalty or a gate. The parameters
+ * of all bonds lie in one (bonds, stride) matrix, a row a bond: an entry an index of the bond, or
+ * one a candidate rank. One file a gate; formulas: Louizos et al. 2018, Yang et al. 2024 (CoMERA),
+ * Jang et al. 2017. */
+#ifndef DART_GATE_H
+#define DART_GATE_H
+
+#include "method.h"
+
+typedef struct dart_gate_in { /* all (bonds, stride) unless said */
+    uint32_t bonds, stride;
+    dart_node param;
+    dart_node valid;     /* 1 where there is an entry, else 0 */
+    dart_node candidate; /* ranks */
+    dart_node triangle;  /* (stride, stride), 1 from the diagonal on */
+    dart_node scale;     /* frozen; 0: the bond is not normalised */
+    dart_node norms;     /* squared norms of the slices on both sides, multiplied */
+    dart_node iscal;     /* step block */
+    dart_node tau;       /* scalar */
+    bool straight;       /* one-hot forward, soft backward */
+} dart_gate_in;
+
+typedef struct dart_gate_out {
+    dart_node mask;    /* (bonds, stride): an entry's factor */
+    dart_node rank;    /* (bonds): expected ranks */
+    dart_node penalty; /* scalar that the weight multiplies; 0: the expected size is taken */
+} dart_gate_out;
+
+typedef struct dart_gate {
+    bool by_candidate;   /* entries are candidate ranks, ascending */
+    bool sorted;         /* bonds have to be in order of their singular values first */
+    bool scaled;         /* uses norms and scale */
+    bool two_objectives; /* a target switches between loss and size; else a Lagrangian holds it */
+    double start;        /* first value of an entry; of candidates: of the largest, others 0 */
+    double rate;         /* learning rate relative to the model's */
+    double bound;        /* entries stay within +- bound; 0: no bound */
+    void (*build)(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out);
+    /* Of one bond on the host: expected rank; *count: ranks that evaluation keeps; *most: ranks
+     * that it could keep. candidate: `entries` ranks, NULL where entries are indices. */
+    double (*expect)(const float *param, uint32_t entries, const uint32_t *candidate,
+        uint32_t *count, uint32_t *most);
+    /* The factors of evaluation and of the cut when `count` ranks are kept; all else is 0. */
+    void (*mask)(const float *param, uint32_t entries, const uint32_t *candidate, uint32_t count,
+        float *out);
+} dart_gate;
+
+/* Streams of uniform noise (c3 = 5 in uniform.k). */
+enum { DART_GATE_NOISE = 0, DART_GATE_PREFIX = 1, DART_GATE_TURN = 2 };
+
+/* Ordered dropout (Horvath et al. 2021; Maestro): with probability p a bond keeps only a prefix of
+ * its indices in this step, of a length uniform in 1..rank. position: index / rank. -> mask */
+dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, dart_node position,
+    dart_node iscal, double p);
+
+/* ---- the host's side, between steps ---- */
+typedef struct dart_gate_options {
+    double weight;      /* of penalty or expected size, without a target */
+    double target;      /* part of the size when the gates appeared; 0: none */
+    double target_loss; /* two objectives; 0: the loss when the gates appeared */
+    double tau, tau_min;
+} dart_gate_options;
+
+typedef struct dart_gate_state { /* belongs into checkpoints */
+    uint64_t steps;              /* since the gates appeared */
+    double l1, l2;               /* Lagrange multipliers */
+    double first, size;          /* expected size of the first and the last step, relative */
+    double first_loss, loss;
+} dart_gate_state;
+
+typedef struct dart_gate_scalars {
+    double tau, weight, l1, l2, target;
+} dart_gate_scalars;
+
+/* What the step after `state` multiplies with; `whole`: steps of the stage. loss += weight *
+ * penalty + l1 (s - target) + l2 (s - target)^2. */
+void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *options,
+    const dart_gate_state *state, uint64_t whole, dart_gate_scalars *out);
+/* Takes what the step measured; gradient ascent on the multipliers. */
+void dart_gate_observe(const dart_gate *gate, const dart_gate_options *options,
+    const dart_gate_scalars *used, double size, double loss, dart_gate_state *state);
+
+/* counts[b] of kept ranks such that all chains have at most `target` words and as many of them as
+ * fit; target 0: as they are, made admissible (r <= n r_neighbour). Moves away from counts where it
+ * is nearest to expected[b]. levels: (bonds, stride) allowed ranks, `entries[b]` of them, or NULL:
+ * all. INPUT: target below the smallest size, which the sentence names. */
+DART_NODISCARD dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds,
+    const double *expected, const uint32_t *most, const uint32_t *levels, const uint32_t *entries,
+    uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts);
+
+#endif

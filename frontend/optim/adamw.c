@@ -17,8 +17,8 @@ dart_status dart_adamw_append(dart_graph *graph, uint64_t param_words, uint64_t 
     dart_graph_scope(graph, "adamw");
     dart_node fscal = dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0);
     dart_node grad = span(graph, "grad", DART_REGION_GRAD, 0, param_words);
-    dart_node moment = dart_leaf(
-        graph, "moment", DART_F32, DART_SHAPE(2, (uint32_t)param_words), DART_REGION_MOMENT, 0);
+    dart_node moment = dart_leaf(graph, "moment", DART_F32,
+        DART_SHAPE(2, (uint32_t)(param_words + options->others)), DART_REGION_MOMENT, 0);
     dart_clip(graph, dart_sumsq_all(graph, grad), fscal, options->max_norm);
     const uint64_t edge[3] = {0, decay_words, param_words};
     for (int part = 0; part < 2; part++) {

@@ -48,7 +48,7 @@ static void mask(
 static const dart_gate gate = {.scaled = true,
     .two_objectives = true,
     .start = 1,
-    .rate = 5,
+    .rate = 3,
     .build = build,
     .expect = expect,
     .mask = mask};

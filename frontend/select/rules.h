@@ -11,6 +11,10 @@
 /* Within [min_rank, current rank]; a bond smaller than min_rank keeps its rank. */
 uint32_t dart_select_clamp(
     const dart_bond *bond, const dart_select_options *options, uint32_t rank);
+/* The ranks that gates kept; `rule` asks for them. INPUT: there were no gates (named `gate`, unless
+ * NULL). */
+DART_NODISCARD dart_status dart_select_counts(const dart_bond *bonds, uint32_t count,
+    const dart_select_options *options, const char *rule, const char *gate, uint32_t *ranks);
 /* Lowers ranks that the neighbours cannot carry (r > n r_neighbour): no tensor has them after the
  * cut. */
 void dart_select_admissible(

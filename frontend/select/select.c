@@ -96,3 +96,18 @@ dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     *out_words = (uint64_t)words;
     return DART_OK;
 }
+
+dart_status dart_select_counts(const dart_bond *bonds, uint32_t count,
+    const dart_select_options *options, const char *rule, const char *gate, uint32_t *ranks)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        if (!bonds[k].count || (gate && strcmp(bonds[k].gate, gate)))
+            return dart_fail(DART_INPUT,
+                "the rule %s reads ranks from gates, and the stage before it had none%s%s: give "
+                "that stage reg: %s",
+                rule, gate ? " of kind " : "", gate ? gate : "", gate ? gate : "hard-concrete");
+        ranks[k] = dart_select_clamp(&bonds[k], options, bonds[k].count);
+    }
+    dart_select_admissible(bonds, count, options, ranks);
+    return DART_OK;
+}

@@ -12,7 +12,9 @@ typedef struct dart_bond {
     const double *sigma;      /* rank values, descending; borrowed */
     uint32_t left_n, right_n; /* mode sizes of the cores on either side */
     int left_bond,
-        right_bond; /* positions in the bond array of the neighbouring bonds, -1 at the ends */
+        right_bond;   /* positions in the bond array of the neighbouring bonds, -1 at the ends */
+    uint32_t count;   /* ranks that gates kept; 0: there were none */
+    const char *gate; /* which gates */
 } dart_bond;
 
 typedef struct dart_select_options {

@@ -74,12 +74,14 @@ static dart_status step_lane(lane *l)
     dart_run *run = &l->run;
     const dart_stage *stage = &run->stage[run->at_stage];
     double lr = dart_stage_lr(stage, run->stage_step);
-    const dart_step_scalars s = {.seed = (uint64_t)run->set.seed,
+    dart_step_scalars s = {.seed = (uint64_t)run->set.seed,
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
         .penalty = dart_stage_lambda(stage, run->stage_step) * lr};
+    dart_run_gate_scalars(run, stage, &s);
     DART_TRY(dart_session_step(run->session, &run->train, &s, &l->result));
+    dart_run_gate_observe(run, stage, &s, &l->result);
     DART_TRY(dart_step_check(&l->result, run->model->config.vocab, run->step + 1, lr, ""));
     run->step++;
     run->stage_step++;

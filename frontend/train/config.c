@@ -110,6 +110,8 @@ dart_status dart_session_options_from(
         .adam_eps = set->adam_eps,
         .weight_decay = set->weight_decay,
         .max_grad_norm = set->max_grad_norm,
+        .ordered = set->ordered_dropout,
+        .straight = set->straight_through,
         .reg_options = {
             .mu = set->reg_mu, .p = set->reg_p, .price = !strcmp(set->reg_weighting, "price")}};
     if (!set->reg[0] || !strcmp(set->reg, "none")) return DART_OK;
@@ -122,7 +124,13 @@ dart_status dart_session_options_from(
                 (size_t)snprintf(names + used, sizeof names - used, ", %s", dart_reg_at(i)->name);
         return dart_fail(DART_INPUT, "unknown penalty '%.60s'; known are %s", set->reg, names);
     }
-    if (set->lambda_reg > 0) out->reg = reg;
+    if (reg->gate && reg->gate->by_candidate) out->candidates = (uint32_t)set->gate_candidates;
+    if (reg->gate && out->ordered > 0)
+        return dart_fail(DART_INPUT,
+            "ordered_dropout and the gates of reg %s both mask ranks: choose one of them in a "
+            "stage",
+            reg->name);
+    if (set->lambda_reg > 0 || reg->gate) out->reg = reg;
     return DART_OK;
 }
 

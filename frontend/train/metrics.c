@@ -219,6 +219,22 @@ void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, c
     fputs("}\n", f);
 }
 
+void dart_metrics_gate(
+    dart_metrics *metrics, uint64_t step, const char *stage, const dart_gate_log *line)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    text(f, "gate", line->gate);
+    number(f, "gate_size", line->size);
+    number(f, "gate_words", line->words);
+    number(f, "gate_target", line->target);
+    number(f, "gate_weight", line->weight);
+    number(f, "gate_l1", line->l1);
+    number(f, "gate_l2", line->l2);
+    if (!isnan(line->tau)) number(f, "gate_tau", line->tau);
+    fputs("}\n", f);
+}
+
 void dart_metrics_flush(dart_metrics *metrics)
 {
     for (int i = 0; i < DART_LOGS; i++) fflush(metrics->file[i]);

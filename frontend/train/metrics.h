@@ -57,6 +57,13 @@ void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage,
 /* What the run, from this step on, runs on: a line of timing.jsonl. */
 void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, const char *name,
     const char *driver, const char *api);
+typedef struct dart_gate_log {
+    const char *gate;
+    double size, words, target; /* expected size relative and in parameters; target relative */
+    double weight, l1, l2, tau; /* tau: NaN where there is none */
+} dart_gate_log;
+void dart_metrics_gate(
+    dart_metrics *metrics, uint64_t step, const char *stage, const dart_gate_log *line);
 void dart_metrics_flush(dart_metrics *metrics);
 
 #endif

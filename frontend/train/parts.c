@@ -16,6 +16,32 @@ static dart_node metric(dart_graph *graph, const char *name, uint64_t slot)
     return dart_leaf(graph, name, DART_F32, scalar, DART_REGION_METRIC, slot);
 }
 
+/* What the loss is differentiated by and where its gradient goes. */
+typedef struct slot {
+    dart_node from;
+    const char *name;
+    uint64_t offset; /* in GRAD */
+} slot;
+
+/* All trained parameters; with masks the span of the chains and the gates as one each. */
+static uint32_t list_slots(
+    const dart_model *model, const dart_model_leaves *leaves, const dart_gates *gates, slot *out)
+{
+    uint32_t count = 0;
+    const bool masked = model->config.gate.on;
+    if (masked) out[count++] = (slot){gates->chain, "chains", 0};
+    if (masked && gates->param)
+        out[count++] = (slot){gates->param, "gates",
+            model->param_words - (uint64_t)model->bonds * model->gate_stride};
+    for (uint32_t p = 0; p < model->params; p++) {
+        const dart_param *param = &model->param[p];
+        if (param->region != DART_REGION_PARAM) continue;
+        if (masked && (param->gate || param->offset < model->chain_words)) continue;
+        out[count++] = (slot){leaves->param[p], param->name, param->offset};
+    }
+    return count;
+}
+
 /* Loss and gradients of one micro-batch into METRIC and GRAD; `more` adds to what is there. */
 static dart_status append_gradients(const dart_session *session, dart_graph *graph, bool more)
 {
@@ -23,29 +49,27 @@ static dart_status append_gradients(const dart_session *session, dart_graph *gra
     const dart_session_options *o = &session->options;
     dart_status status = DART_OK;
     dart_model_leaves leaves = {0};
-    uint32_t count = 0;
-    dart_node *from = dart_calloc(model->params, sizeof *from);
-    dart_node *gradient = dart_calloc(model->params, sizeof *gradient);
-    uint32_t *which = dart_calloc(model->params, sizeof *which);
-    if (!from || !gradient || !which) {
+    dart_masks masks;
+    dart_node *from = dart_calloc(model->params + 2, sizeof *from);
+    dart_node *gradient = dart_calloc(model->params + 2, sizeof *gradient);
+    slot *slots = dart_calloc(model->params + 2, sizeof *slots);
+    if (!from || !gradient || !slots) {
         status = DART_MEMORY;
         goto done;
     }
     DART_GOTO(dart_model_leaves_new(model, graph, o->batch, o->time, &leaves));
+    DART_GOTO(dart_part_masks(session, graph, true, &leaves, &masks));
     dart_node loss = dart_model_loss(model, graph, &leaves, true, o->chunk_rows, NULL);
     DART_GOTO(dart_graph_check(graph));
-    for (uint32_t p = 0; p < model->params; p++) {
-        if (model->param[p].region != DART_REGION_PARAM) continue;
-        which[count] = p;
-        from[count++] = leaves.param[p];
-    }
-    DART_GOTO(dart_grad(graph, loss, count, from, gradient));
+    uint32_t count = list_slots(model, &leaves, &masks.gates, slots);
+    for (uint32_t i = 0; i < count; i++) from[i] = slots[i].from;
+    dart_node whole = masks.loss ? dart_add(graph, loss, masks.loss) : loss;
+    DART_GOTO(dart_grad(graph, whole, count, from, gradient));
     dart_graph_scope(graph, "gradients");
     for (uint32_t i = 0; i < count; i++) {
         if (!gradient[i]) continue; /* the region stays zero there */
-        const dart_param *param = &model->param[which[i]];
-        dart_node target =
-            dart_leaf(graph, param->name, DART_F32, param->shape, DART_REGION_GRAD, param->offset);
+        dart_node target = dart_leaf(graph, slots[i].name, DART_F32,
+            dart_node_get(graph, slots[i].from)->shape, DART_REGION_GRAD, slots[i].offset);
         dart_node sum = more ? dart_add(graph, target, gradient[i]) : gradient[i];
         dart_store(graph, target, sum);
     }
@@ -56,7 +80,7 @@ done:
     dart_model_leaves_free(&leaves);
     free(from);
     free(gradient);
-    free(which);
+    free(slots);
     return status;
 }
 
@@ -103,8 +127,11 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
         .beta2 = o->beta2,
         .eps = o->adam_eps,
         .decay = o->weight_decay,
-        .max_norm = o->max_grad_norm};
-    DART_GOTO(dart_adamw_append(graph, model->param_words, model->decay_words, &adamw));
+        .max_norm = o->max_grad_norm,
+        .others = model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0};
+    DART_GOTO(
+        dart_adamw_append(graph, model->param_words - adamw.others, model->decay_words, &adamw));
+    if (adamw.others) dart_part_gate_update(session, graph);
     if (o->reg && o->reg->penalty) {
         uint64_t begin, end;
         chain_span(model, &begin, &end);
@@ -127,7 +154,9 @@ static dart_status append_eval(const dart_session *session, dart_graph *graph)
     const dart_session_options *o = &session->options;
     dart_model_leaves leaves;
     dart_node rows;
+    dart_masks masks;
     dart_status status = dart_model_leaves_new(session->model, graph, o->batch, o->time, &leaves);
+    if (status == DART_OK) status = dart_part_masks(session, graph, false, &leaves, &masks);
     if (status == DART_OK) {
         dart_model_loss(session->model, graph, &leaves, false, o->chunk_rows, &rows);
         dart_store(graph,
@@ -145,7 +174,9 @@ static dart_status append_logits(
 {
     const dart_session_options *o = &session->options;
     dart_model_leaves leaves;
+    dart_masks masks;
     dart_status status = dart_model_leaves_new(session->model, graph, 1, o->time, &leaves);
+    if (status == DART_OK) status = dart_part_masks(session, graph, false, &leaves, &masks);
     if (status == DART_OK) {
         dart_node logits = dart_model_logits(session->model, graph, &leaves, o->time);
         status = dart_graph_check(graph);

@@ -2,6 +2,7 @@
 #ifndef DART_PARTS_H
 #define DART_PARTS_H
 
+#include "gates.h"
 #include "parallel.h"
 #include "session.h"
 
@@ -11,7 +12,8 @@ enum {
     DART_METRIC_LOSS = 0,
     DART_METRIC_PENALTY = 64,
     DART_METRIC_BAD = 128,
-    DART_METRIC_WORDS = 192,
+    DART_METRIC_GATE = 192,
+    DART_METRIC_WORDS = 256,
     DART_FSCAL_LR = 0,
     DART_FSCAL_C1 = 1,
     DART_FSCAL_C2 = 2,
@@ -19,8 +21,27 @@ enum {
     DART_FSCAL_NORM = 5,
     DART_FSCAL_PENALTY = 6,
     DART_FSCAL_SCALE = DART_MODEL_SCALE, /* encoder-decoder: 1 / labels of the step */
-    DART_FSCAL_WORDS = DART_MODEL_FSCAL_WORDS
+    /* scalars of gates, and a step block of their own: rate, 1/(1-b1^t), 1/(1-b2^t), multiplier */
+    DART_FSCAL_TAU = 128,
+    DART_FSCAL_WEIGHT = 192,
+    DART_FSCAL_L1 = 256,
+    DART_FSCAL_L2 = 320,
+    DART_FSCAL_TARGET = 384,
+    DART_FSCAL_GATES = 448,
+    DART_FSCAL_WORDS = 512
 };
+
+/* masks.c */
+typedef struct dart_masks {
+    dart_gates gates;
+    dart_node loss; /* scalar that the gates add to the loss; 0: nothing */
+} dart_masks;
+/* Masks on the cores in `leaves`: in training by gates and noise, else what the host wrote; out is
+ * all 0 where the model has none. */
+DART_NODISCARD dart_status dart_part_masks(const dart_session *session, dart_graph *graph,
+    bool training, dart_model_leaves *leaves, dart_masks *out);
+/* AdamW of the gate parameters with a step block of their own: neither clipped nor decayed. */
+void dart_part_gate_update(const dart_session *session, dart_graph *graph);
 
 DART_NODISCARD dart_status dart_part_graph(dart_session *session, int part, dart_graph **out);
 

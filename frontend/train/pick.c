@@ -37,7 +37,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
     const uint32_t weights = run->model->weights;
     dart_model *old = NULL;
     float *param = NULL, *frozen = NULL;
-    uint32_t *chosen = NULL, before = 0, after = 0;
+    uint32_t *chosen = NULL, *counts = NULL, before = 0, after = 0;
     uint32_t(*ranks)[DART_MAX_CORES + 1] = NULL;
     bool *cut = NULL;
     const dart_select *rule = dart_select_find(set->select);
@@ -57,8 +57,14 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
         .relative = !strcmp(set->budget_scale, "relative"),
         .seed = (uint64_t)run->set.seed,
         .min_rank = (uint32_t)set->min_rank};
-    DART_TRY(dart_session_read(run->session, run->param, NULL));
+    DART_TRY(dart_run_pull(run));
+    const char *gate = run->gate.reg ? run->gate.reg->name : NULL;
+    DART_GOTO(dart_run_gate_strip(run, &counts));
     DART_GOTO(dart_spectra_compute(run, &s));
+    for (uint32_t i = 0; counts && i < s.bonds; i++) {
+        s.bond[i].count = counts[i];
+        s.bond[i].gate = gate;
+    }
     log_spectra(run, &s);
     chosen = dart_calloc(s.bonds, sizeof *chosen);
     ranks = dart_calloc(weights, sizeof *ranks);
@@ -101,6 +107,7 @@ done:
     free(param);
     free(frozen);
     free(chosen);
+    free(counts);
     free(ranks);
     free(cut);
     return status;

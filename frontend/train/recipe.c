@@ -1,6 +1,7 @@
 /* Recipes: the option table, values, stages, and what they resolve to. Reading YAML is in
  * recipe_yaml.c. */
 #include "recipe_impl.h"
+#include "reg.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -315,12 +316,46 @@ static dart_status derive(dart_recipe *recipe, const dart_settings *set, const c
     return DART_OK;
 }
 
+/* The stages in which ranks fall, `rest` of the run. A rule that reads gates gets a stage with
+ * them, after one with the penalty if there is one. */
+static dart_status derive_falling(dart_recipe *recipe, const dart_settings *set, double rest)
+{
+    const dart_reg *reg = dart_reg_find(set->reg);
+    const bool gated = reg && reg->gate, gumbel = !strcmp(set->select, "gumbel");
+    const bool reads = gumbel || !strcmp(set->select, "gates");
+    const bool penalty = !gated && !is_none(set->reg) && set->lambda_reg > 0;
+    char ordered[32];
+    snprintf(ordered, sizeof ordered, "%.9g", set->ordered_dropout);
+    const char *shrink[5][2] = {
+        {"lr_scheduler", "constant"}, {"warmup_steps", "0"}, {"until", set->until}};
+    uint32_t count = 3;
+    if (penalty) {
+        shrink[count][0] = "reg";
+        shrink[count++][1] = set->reg;
+    }
+    if (set->ordered_dropout > 0) {
+        shrink[count][0] = "ordered_dropout";
+        shrink[count++][1] = ordered;
+    }
+    const char *const choose[][2] = {{"lr_scheduler", "constant"}, {"warmup_steps", "0"},
+        {"reg", gated    ? set->reg
+                : gumbel ? "gumbel"
+                         : "hard-concrete"}};
+    if (gated || reads) {
+        bool first = !gated && count > 3;
+        if (first) DART_TRY(derive(recipe, set, "shrink", rest / 2, count, shrink));
+        return derive(recipe, set, "choose", first ? rest / 2 : rest, 3, choose);
+    }
+    return derive(recipe, set, "shrink", rest, count, shrink);
+}
+
 dart_status dart_recipe_expand(dart_recipe *recipe)
 {
     if (recipe->stages) return DART_OK;
     dart_settings set;
     dart_recipe_settings(recipe, &set);
-    bool penalty = !is_none(set.reg) && set.lambda_reg > 0;
+    const dart_reg *reg = dart_reg_find(set.reg);
+    bool penalty = !is_none(set.reg) && (set.lambda_reg > 0 || (reg && reg->gate));
     if (!compresses(&set) || is_none(set.select)) {
         const char *const plain[][2] = {{"reg", penalty ? set.reg : "none"}};
         return derive(recipe, &set, "train", 1, penalty && compresses(&set), plain);
@@ -329,13 +364,11 @@ dart_status dart_recipe_expand(dart_recipe *recipe)
         return dart_fail(DART_INPUT, "warmup_fraction %g and tune_fraction %g are together above 1",
             set.warmup_fraction, set.tune_fraction);
     const char *const warmup[][2] = {{"lr_scheduler", "constant"}};
-    const char *const shrink[][2] = {{"lr_scheduler", "constant"}, {"warmup_steps", "0"},
-        {"until", set.until}, {"reg", set.reg}};
     const char *const pick[][2] = {{"select", set.select}};
     double rest = 1 - set.warmup_fraction - set.tune_fraction;
     if (set.warmup_fraction > 0)
         DART_TRY(derive(recipe, &set, "warmup", set.warmup_fraction, 1, warmup));
-    if (rest > 0) DART_TRY(derive(recipe, &set, "shrink", rest, penalty ? 4 : 3, shrink));
+    if (rest > 0) DART_TRY(derive_falling(recipe, &set, rest));
     DART_TRY(derive(recipe, &set, "pick", 0, 1, pick));
     if (set.tune_fraction > 0) DART_TRY(derive(recipe, &set, "tune", set.tune_fraction, 0, NULL));
     return DART_OK;
@@ -344,8 +377,9 @@ dart_status dart_recipe_expand(dart_recipe *recipe)
 dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
     dart_stage out[DART_MAX_STAGES], uint32_t *out_count)
 {
-    static const char *const own[] = {"reg", "select", "epochs", "max_steps", "until"};
-    enum { REG, SELECT, EPOCHS, STEPS, UNTIL, OWN };
+    static const char *const own[] = {
+        "reg", "select", "epochs", "max_steps", "until", "ordered_dropout"};
+    enum { REG, SELECT, EPOCHS, STEPS, UNTIL, ORDERED, OWN };
     uint64_t total = 0;
     for (uint32_t s = 0; s < recipe->stages; s++) {
         const dart_recipe_stage *stage = &recipe->stage[s];
@@ -359,6 +393,7 @@ dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
         if (!given[REG] && !stage->value[dart_recipe_key("lambda_reg")]) set->reg = "none";
         if (!given[SELECT]) set->select = "none";
         if (!given[UNTIL]) set->until = "steps";
+        if (!given[ORDERED]) set->ordered_dropout = 0;
         if (stage->value[dart_recipe_key("lambda_schedule")] && set->lambda_warmup == 0 &&
             strcmp(set->lambda_schedule, "constant"))
             return dart_fail(DART_INPUT,
@@ -430,7 +465,7 @@ dart_status dart_recipe_twin(dart_recipe *recipe)
         dart_recipe_stage stage = recipe->stage[s];
         bool trains = stage.value[epochs] || stage.value[steps];
         stage.value[select] = stage.value[reg] = stage.value[lambda] = NULL;
-        stage.value[until] = NULL;
+        stage.value[until] = stage.value[dart_recipe_key("ordered_dropout")] = NULL;
         if (trains) recipe->stage[kept++] = stage;
     }
     recipe->stages = kept;

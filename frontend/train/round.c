@@ -26,6 +26,7 @@ dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row)
     other.model = NULL;
     other.session = NULL;
     other.param = other.frozen = other.moment = NULL;
+    other.gate = (dart_run_gate){0};
     DART_TRY(dart_session_read(run->session, run->param, NULL));
     DART_GOTO(dart_spectra_compute(run, &s));
     ranks = dart_calloc(weights, sizeof *ranks);
@@ -46,6 +47,7 @@ dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row)
         run->model, run->param, run->frozen, &s, cut, other.model, other.param, other.frozen);
     options.train = false;
     options.reg = NULL;
+    options.ordered = 0;
     DART_GOTO(dart_session_new(run->device, NULL, other.model, &options, &other.session));
     DART_GOTO(dart_session_write(other.session, other.param, other.frozen, NULL));
     dart_run_row_counts(&other, row);

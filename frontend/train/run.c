@@ -83,6 +83,7 @@ dart_status dart_run_model(dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES
     dart_model_config config;
     dart_model *model = NULL;
     DART_TRY(dart_config_for(&run->set, run->corpus, &config));
+    config.gate = run->gate.config;
     DART_TRY(dart_model_new(&config, ranks, &model));
     dart_session_free(run->session);
     run->session = NULL;
@@ -104,7 +105,8 @@ static bool same_options(const dart_session_options *a, const dart_session_optio
            a->adam_eps == b->adam_eps && a->weight_decay == b->weight_decay &&
            a->max_grad_norm == b->max_grad_norm && a->reg == b->reg &&
            a->reg_options.mu == b->reg_options.mu && a->reg_options.p == b->reg_options.p &&
-           a->reg_options.price == b->reg_options.price;
+           a->reg_options.price == b->reg_options.price && a->ordered == b->ordered &&
+           a->straight == b->straight && a->candidates == b->candidates;
 }
 
 dart_status dart_run_bind(dart_run *run)
@@ -114,6 +116,7 @@ dart_status dart_run_bind(dart_run *run)
     while (at + 1 < run->stages && !run->stage[at].steps) at++;
     dart_session_options options;
     DART_TRY(dart_session_options_from(&run->stage[at].set, run->corpus->vocab.size, &options));
+    DART_TRY(dart_run_gate_bind(run, &options, &run->stage[at].set));
     if (run->session) {
         if (same_options(&run->session->options, &options)) return DART_OK;
         DART_TRY(dart_run_pull(run));
@@ -134,6 +137,7 @@ dart_status dart_run_evaluate(
 {
     double nll;
     uint64_t tokens;
+    DART_TRY(dart_run_gate_show(run));
     DART_TRY(dart_session_eval(run->session, stream, &nll, &tokens));
     *out_perplexity = exp(nll / (double)tokens);
     uint32_t stage = run->at_stage < run->stages ? run->at_stage : run->stages - 1;

@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "metrics.h"
 #include "session.h"
+#include <jansson.h>
 
 enum { DART_RUN_PATH = 512 };
 
@@ -13,6 +14,15 @@ typedef struct dart_rest {
     double rank; /* 0: not measured yet in this stage */
     uint64_t since;
 } dart_rest;
+
+/* Gates of the model as it is now; all 0: none. */
+typedef struct dart_run_gate {
+    const dart_reg *reg;     /* NULL: ordered dropout, which has no parameters */
+    dart_gate_config config; /* what dart_run_model gives the model */
+    dart_gate_state state;
+    uint64_t full, target; /* words of all chains: when the gates appeared, wanted (0: no target) */
+    uint32_t min_rank;
+} dart_run_gate;
 
 typedef struct dart_run {
     /* what */
@@ -45,6 +55,7 @@ typedef struct dart_run {
     uint32_t last_pick; /* 1 + the stage whose selection was done last; 0: none */
     bool finished;
     dart_rest rest;
+    dart_run_gate gate;
     int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
 } dart_run;
 
@@ -90,6 +101,26 @@ DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
 /* Chooses ranks by the stage's rule, cuts, and leaves the smaller model in the host copies, moments
  * zero. */
 DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set);
+
+/* gates.c */
+/* Model and host copies as a stage with these options needs them: gates appear, change or vanish
+ * into the cores. Frees the session if anything changes. INPUT: a target below the minimum. */
+DART_NODISCARD dart_status dart_run_gate_bind(
+    dart_run *run, const dart_session_options *options, const dart_settings *set);
+/* Gates into the cores of the host copies, and gone. *out_counts (may be NULL; malloc'ed, NULL
+ * where there were none): ranks kept, a bond each. */
+DART_NODISCARD dart_status dart_run_gate_strip(dart_run *run, uint32_t **out_counts);
+/* PARAM with the gates multiplied in, malloc'ed; for a run with trained gates. */
+DART_NODISCARD dart_status dart_run_gate_absorbed(
+    const dart_run *run, float **out, uint32_t **out_counts);
+/* The mask of evaluation from the parameters on the device. */
+DART_NODISCARD dart_status dart_run_gate_show(dart_run *run);
+void dart_run_gate_scalars(const dart_run *run, const dart_stage *stage, dart_step_scalars *out);
+void dart_run_gate_observe(dart_run *run, const dart_stage *stage, const dart_step_scalars *scalars,
+    const dart_step_result *result);
+void dart_run_gate_log(dart_run *run, const dart_stage *stage, const dart_step_scalars *scalars);
+json_t *dart_run_gate_json(const dart_run *run);
+DART_NODISCARD dart_status dart_run_gate_read(dart_run *run, json_t *body, const char *path);
 
 /* spectra.c: mean effective rank over all bonds by the measure of `set`; 0 if there are none. */
 DART_NODISCARD dart_status dart_run_effective_rank(

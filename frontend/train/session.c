@@ -42,6 +42,8 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_PARAM] = model->param_words;
     words[DART_REGION_FROZEN] = model->frozen_words;
     words[DART_REGION_TABLE] = model->table_words;
+    if (model->config.gate.on)
+        words[DART_REGION_TABLE] = model->gate_table + model->gate_floats + model->gate_ints;
     words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
     words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
     words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
@@ -60,9 +62,39 @@ static dart_status allocate(dart_session *session)
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
 }
 
+static dart_status write_gate_table(dart_session *session)
+{
+    const dart_model *model = session->model;
+    dart_buffer table = session->memory.buffer[DART_REGION_TABLE];
+    dart_status status = DART_OK;
+    float *floats = dart_calloc(model->gate_floats, sizeof *floats);
+    int32_t *ints = dart_calloc(model->gate_ints, sizeof *ints);
+    if (!floats || !ints) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(dart_gates_table(model, floats, ints));
+    DART_GOTO(dart_device_write_f32(
+        session->device, table, model->gate_table, model->gate_floats, floats));
+    DART_GOTO(dart_device_write_i32(
+        session->device, table, model->gate_table + model->gate_floats, model->gate_ints, ints));
+done:
+    free(floats);
+    free(ints);
+    return status;
+}
+
+dart_status dart_session_mask(dart_session *session, const float *mask)
+{
+    const dart_model *model = session->model;
+    return dart_device_write_f32(session->device, session->memory.buffer[DART_REGION_TABLE],
+        dart_gates_mask_at(model), (uint64_t)model->bonds * model->gate_stride, mask);
+}
+
 static dart_status write_table(dart_session *session)
 {
     uint64_t words = session->model->table_words;
+    if (session->model->config.gate.on) DART_TRY(write_gate_table(session));
     if (!words) return DART_OK;
     float *table = dart_calloc(words, sizeof *table);
     if (!table) return DART_MEMORY;
@@ -183,6 +215,16 @@ dart_status dart_session_step(
     for (uint32_t micro = 0; micro < o->accumulation; micro++)
         tokens += dart_input_count(stream, s->step * o->accumulation + micro);
     fscal[DART_FSCAL_SCALE] = (float)((double)o->accumulation / (double)tokens);
+    fscal[DART_FSCAL_TAU] = (float)s->gate.tau;
+    fscal[DART_FSCAL_WEIGHT] = (float)s->gate.weight;
+    fscal[DART_FSCAL_L1] = (float)s->gate.l1;
+    fscal[DART_FSCAL_L2] = (float)s->gate.l2;
+    fscal[DART_FSCAL_TARGET] = (float)s->gate.target;
+    double gate_t = s->gate_step ? (double)s->gate_step : 1;
+    fscal[DART_FSCAL_GATES] = (float)s->gate_lr;
+    fscal[DART_FSCAL_GATES + 1] = (float)(1 / (1 - pow(o->beta1, gate_t)));
+    fscal[DART_FSCAL_GATES + 2] = (float)(1 / (1 - pow(o->beta2, gate_t)));
+    fscal[DART_FSCAL_GATES + 3] = (float)(1.0 / o->accumulation);
     DART_TRY(dart_device_write_f32(
         session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
     for (uint32_t micro = 0; micro < o->accumulation; micro++) {
@@ -206,6 +248,7 @@ dart_status dart_session_step(
     *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
         .grad_norm = fscal[DART_FSCAL_NORM],
         .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
+        .gate_size = session->model->config.gate.trained ? metric[DART_METRIC_GATE] : 1,
         .bad = bad > 0 ? (uint64_t)bad : 0,
         .tokens = tokens,
         .rows = rows};

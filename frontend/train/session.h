@@ -30,6 +30,9 @@ typedef struct dart_session_options {
     uint32_t shapes; /* encoder-decoder: training programs by length of the sentences; 0, 1: one */
     const dart_reg *reg; /* NULL: no penalty */
     dart_reg_options reg_options;
+    double ordered; /* ordered dropout */
+    bool straight;  /* gumbel: straight-through */
+    uint32_t candidates;
 } dart_session_options;
 /* Training and evaluation. INPUT: an unknown penalty. */
 DART_NODISCARD dart_status dart_session_options_from(
@@ -83,9 +86,13 @@ typedef struct dart_step_scalars {
     uint64_t seed, step; /* step: counts from 0; names the dropout mask and the batches */
     uint64_t adam_step;  /* counts from 1 since the moments were zero */
     double lr, penalty;  /* penalty: lambda times lr */
+    dart_gate_scalars gate;
+    double gate_lr;
+    uint64_t gate_step; /* counts from 1 since the gates appeared */
 } dart_step_scalars;
 typedef struct dart_step_result {
     float loss, grad_norm, penalty;
+    float gate_size; /* expected size relative to that when the gates appeared */
     uint64_t bad;    /* gradients that are NaN or infinite */
     uint64_t tokens; /* labels that counted */
     uint64_t rows;   /* places for labels, padding included */
@@ -93,6 +100,8 @@ typedef struct dart_step_result {
 /* One optimizer step on batches step * accumulation .. of the stream. */
 DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,
     const dart_step_scalars *scalars, dart_step_result *out);
+/* The mask that evaluation uses from now on, (bonds, stride) as in gates.h. */
+DART_NODISCARD dart_status dart_session_mask(dart_session *session, const float *mask);
 /* Sum of the negative log likelihoods of a split and the number of tokens. */
 DART_NODISCARD dart_status dart_session_eval(
     dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens);

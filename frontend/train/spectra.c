@@ -21,7 +21,8 @@ static const dart_param *core_param(const dart_run *run, uint32_t w, uint32_t k)
     return &run->model->param[weight->first_param + weight->layout.chain_first + k];
 }
 
-dart_status dart_run_chain(const dart_run *run, uint32_t w, dart_chain *out)
+/* The chain of weight w from the host copies; params: PARAM, gates multiplied in. */
+static dart_status chain_of(const dart_run *run, const float *params, uint32_t w, dart_chain *out)
 {
     const dart_model_weight *weight = &run->model->weight[w];
     uint32_t cores = weight->layout.chain_cores, n[DART_CHAIN_MAX] = {0};
@@ -33,18 +34,22 @@ dart_status dart_run_chain(const dart_run *run, uint32_t w, dart_chain *out)
     for (uint32_t k = 0; k < cores; k++) {
         const dart_param *param = core_param(run, w, k);
         const float *from =
-            (param->region == DART_REGION_FROZEN ? run->frozen : run->param) + param->offset;
+            (param->region == DART_REGION_FROZEN ? run->frozen : params) + param->offset;
         uint64_t words = dart_shape_words(&param->shape);
         for (uint64_t i = 0; i < words; i++) out->core[k][i] = from[i];
     }
     return DART_OK;
 }
 
-dart_status dart_spectra_compute(const dart_run *run, dart_spectra *s)
+dart_status dart_run_chain(const dart_run *run, uint32_t w, dart_chain *out)
+{
+    return chain_of(run, run->param, w, out);
+}
+
+static dart_status compute(const dart_run *run, const float *params, dart_spectra *s)
 {
     const dart_model *model = run->model;
     uint32_t total = 0;
-    *s = (dart_spectra){0};
     for (uint32_t w = 0; w < model->weights; w++) total += model->weight[w].layout.bonds;
     s->chain = dart_calloc(model->weights, sizeof *s->chain);
     s->sigma = dart_calloc(model->weights, sizeof *s->sigma);
@@ -54,7 +59,7 @@ dart_status dart_spectra_compute(const dart_run *run, dart_spectra *s)
         uint32_t bonds = model->weight[w].layout.bonds;
         if (!bonds) continue;
         dart_chain *chain = &s->chain[w];
-        DART_TRY(dart_run_chain(run, w, chain));
+        DART_TRY(chain_of(run, params, w, chain));
         DART_TRY(dart_chain_spectra(chain, s->sigma[w]));
         for (uint32_t k = 0; k < bonds; k++) {
             int at = (int)s->bonds;
@@ -71,10 +76,22 @@ dart_status dart_spectra_compute(const dart_run *run, dart_spectra *s)
     return DART_OK;
 }
 
+dart_status dart_spectra_compute(const dart_run *run, dart_spectra *s)
+{
+    float *absorbed = NULL;
+    *s = (dart_spectra){0};
+    if (run->gate.config.trained) DART_TRY(dart_run_gate_absorbed(run, &absorbed, NULL));
+    dart_status status = compute(run, absorbed ? absorbed : run->param, s);
+    free(absorbed);
+    return status;
+}
+
 void dart_spectra_move(const dart_model *from, const float *from_param, const float *from_frozen,
     const dart_spectra *s, const bool *cut, const dart_model *to, float *param, float *frozen)
 {
-    for (uint32_t p = 0; p < from->params; p++) {
+    /* Gates, if one of the two has any, come last. */
+    uint32_t params = from->params < to->params ? from->params : to->params;
+    for (uint32_t p = 0; p < params; p++) {
         const dart_param *a = &from->param[p], *b = &to->param[p];
         float *target = (b->region == DART_REGION_FROZEN ? frozen : param) + b->offset;
         const float *source =

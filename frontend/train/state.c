@@ -254,6 +254,7 @@ static char *state_text(const dart_run *run)
     for (uint32_t s = 0; s < run->stages; s++)
         json_array_append_new(moved, json_integer((json_int_t)run->moved[s]));
     json_object_set_new(body, "moved_steps", moved);
+    json_object_set_new(body, "gate", dart_run_gate_json(run));
     json_object_set_new(body, "rows", rows);
     json_object_set_new(body, "ranks", ranks_json(run->model));
     json_object_set_new(body, "seed", json_integer((json_int_t)run->set.seed));
@@ -375,6 +376,9 @@ dart_status dart_run_load(
             checkpoint->path);
         goto done;
     }
+    DART_GOTO(dart_run_gate_read(run, json_object_get(body, "gate"), checkpoint->path));
+    const dart_run_gate gate = run->gate;
+    run->gate = (dart_run_gate){0}; /* which ranks they lie on is not known yet */
     DART_GOTO(dart_run_model(run, NULL));
     ranks = dart_calloc(run->model->weights, sizeof *ranks);
     if (!ranks) {
@@ -382,9 +386,13 @@ dart_status dart_run_load(
         goto done;
     }
     DART_GOTO(read_ranks(body, run->model, checkpoint->path, ranks));
+    run->gate = gate;
     DART_GOTO(dart_run_model(run, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks));
     DART_GOTO(unpack(run, checkpoint, "model.safetensors", false));
-    if (!with_state) goto done;
+    if (!with_state) {
+        status = dart_run_gate_strip(run, NULL);
+        goto done;
+    }
     DART_GOTO(unpack(run, checkpoint, "optimizer.safetensors", true));
     read_position(run, body);
     if (run->at_stage > run->stages) {

@@ -78,12 +78,13 @@ static dart_status one_step(dart_run *run)
     const dart_settings *set = &stage->set;
     double lr = dart_stage_lr(stage, run->stage_step), begin = now();
     double lambda = dart_stage_lambda(stage, run->stage_step);
-    const dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
+    dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
         .penalty = lambda * lr};
     dart_step_result r;
+    dart_run_gate_scalars(run, stage, &scalars);
     /* Here, not where the stage is entered: a checkpoint may lie between the two. */
     if (run->stage_step == 0)
         dart_metrics_stage(
@@ -97,6 +98,7 @@ static dart_status one_step(dart_run *run)
         if (!dart_file_exists(root)) return status;
         return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
     }
+    dart_run_gate_observe(run, stage, &scalars, &r);
     double seconds = now() - begin;
     run->step++;
     run->stage_step++;
@@ -110,6 +112,7 @@ static dart_status one_step(dart_run *run)
     if (run->step % (uint64_t)run->set.logging_steps == 0) {
         dart_metrics_step(&run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty,
             lambda, run->tokens);
+        dart_run_gate_log(run, stage, &scalars);
         dart_metrics_timing(&run->metrics, run->step, (double)r.tokens / seconds, run->seconds);
     }
     double valid = NAN;

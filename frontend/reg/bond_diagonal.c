@@ -54,5 +54,5 @@ static const dart_gate gate = {.scaled = true,
     .mask = mask};
 
 const dart_reg dart_regs_bond_diagonal = {.name = "bond-diagonal",
-    .help = "a diagonal on each bond under a thresholded l1; with target_size two objectives",
+    .help = "a diagonal on each bond under a thresholded l1; with a budget two objectives",
     .gate = &gate};

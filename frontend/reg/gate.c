@@ -143,6 +143,46 @@ static void admissible(const fit *f)
     }
 }
 
+static bool neighbours_carried(const fit *f, uint32_t b)
+{
+    const dart_rank_bond *bond = &f->bond[b];
+    const int side[2] = {bond->left_bond, bond->right_bond};
+    for (int k = 0; k < 2; k++)
+        if (side[k] >= 0 && !carried(f, (uint32_t)side[k], f->counts[side[k]])) return false;
+    return true;
+}
+
+/* Lowers one bond by a step and raises another such that the most of the target is used; false if
+ * no pair uses more than now. */
+static bool exchange(const fit *f, uint64_t target)
+{
+    const uint64_t now = words(f);
+    uint64_t best = now;
+    uint32_t from = 0, to = 0, from_rank = 0, to_rank = 0;
+    for (uint32_t a = 0; a < f->bonds; a++) {
+        uint32_t kept = f->counts[a], lower = step_of(f, a, false);
+        if (!lower) continue;
+        uint64_t rest = now - (kept - lower) * price(f, a);
+        f->counts[a] = lower;
+        for (uint32_t b = 0; b < f->bonds && neighbours_carried(f, a); b++) {
+            uint32_t upper = b == a ? 0 : step_of(f, b, true);
+            if (!upper || !carried(f, b, upper)) continue;
+            uint64_t sum = rest + (upper - f->counts[b]) * price(f, b);
+            if (sum <= best || sum > target) continue;
+            best = sum;
+            from = a;
+            to = b;
+            from_rank = lower;
+            to_rank = upper;
+        }
+        f->counts[a] = kept;
+    }
+    if (best == now) return false;
+    f->counts[from] = from_rank;
+    f->counts[to] = to_rank;
+    return true;
+}
+
 dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const double *expected,
     const uint32_t *most, const uint32_t *levels, const uint32_t *entries, uint32_t stride,
     uint32_t min_rank, uint64_t target, uint32_t *counts)
@@ -157,7 +197,7 @@ dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const doub
     if (target && smallest > target) {
         status = dart_fail(DART_INPUT,
             "target size of %llu parameters is below the minimum of %llu, which the smallest ranks "
-            "need: raise target_size or lower min_rank",
+            "need: raise budget (target_size) or lower min_rank",
             (unsigned long long)target, (unsigned long long)smallest);
         goto done;
     }
@@ -194,6 +234,9 @@ dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const doub
         if (best == bonds) break;
         counts[best] = best_rank;
     }
+    /* what is left is less than any one step: pairs of steps, until nothing to speak of remains */
+    for (int k = 0; k < 64 && target && target - words(&f) > target / 512; k++)
+        if (!exchange(&f, target)) break;
 done:
     free(kept);
     return status;

@@ -72,5 +72,5 @@ static const dart_gate gate = {.by_candidate = true,
     .mask = mask};
 
 const dart_reg dart_regs_gumbel = {.name = "gumbel",
-    .help = "Gumbel-Softmax over candidate ranks; with target_size a Lagrangian holds the size",
+    .help = "Gumbel-Softmax over candidate ranks; with a budget a Lagrangian holds the size",
     .gate = &gate};

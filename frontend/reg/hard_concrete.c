@@ -60,5 +60,5 @@ static const dart_gate gate = {
     .start = 2.5, .rate = 30, .bound = 4.60517, .build = build, .expect = expect, .mask = mask};
 
 const dart_reg dart_regs_hard_concrete = {.name = "hard-concrete",
-    .help = "L0 gates on rank indices; with target_size a Lagrangian holds the size",
+    .help = "L0 gates on rank indices; with a budget a Lagrangian holds the size",
     .gate = &gate};

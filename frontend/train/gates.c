@@ -257,7 +257,7 @@ static dart_status set_target(dart_run *run, const dart_settings *set)
 {
     const dart_model *model = run->model;
     dart_run_gate *gate = &run->gate;
-    double size = set->target_size;
+    double size = set->budget;
     gate->min_rank = (uint32_t)set->min_rank;
     gate->target = (uint64_t)(size <= 1 ? size * (double)gate->full : size);
     if (!gate->target) return DART_OK;

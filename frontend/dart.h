@@ -51,6 +51,7 @@ DART_NODISCARD dart_status dart_recipe_save(const dart_recipe *recipe, const cha
 typedef struct dart_progress {
     const char *stage, *row; /* stage name; table row it belongs to ("dense twin", "TT") */
     uint64_t step, steps, tokens;
+    /* perplexity: NaN where the loss has label smoothing in it */
     double loss, perplexity, lr, grad_norm, penalty, tokens_per_s, eta_s,
         valid_perplexity /* NaN if not now */;
 } dart_progress;
@@ -70,7 +71,9 @@ typedef struct dart_table_row {
     double compression; /* dense_params / compressed_params */
     uint32_t rank_min, rank_max;
     double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;
-    double effective_rank; /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
+    double test_bleu;        /* translation: of the test split */
+    uint32_t bleu_sentences; /* 0: BLEU was not measured */
+    double effective_rank;   /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
 } dart_table_row;
 enum { DART_TABLE_ROWS = 80 }; /* two a selection, stages are at most 32 */
 
@@ -147,6 +150,19 @@ typedef struct dart_bleu {
  * figure sacreBLEU gives. INPUT: line counts that differ, bytes that are not UTF-8, no lines. */
 DART_NODISCARD dart_status dart_bleu_files(const char *hypothesis, const char *const *references,
     uint32_t count, const dart_bleu_options *options, dart_bleu *out);
+
+/* Beam and length penalty are recipe keys. */
+typedef enum { DART_TRANSLATE_LINES, DART_TRANSLATE_VALID, DART_TRANSLATE_TEST } dart_translate_of;
+typedef struct dart_translate_options {
+    dart_translate_of split; /* the lines of `in`, or the sources of a split of the run's data */
+    uint32_t best; /* LINES: translations of each; above 1 printed as "n ||| text ||| score" */
+    bool words;    /* LINES: words one space apart instead of text */
+} dart_translate_options;
+/* A line of `out` for each; an empty one for an empty one. out_bleu: of a split, with sentences 0
+ * for LINES. INPUT: the model does not translate, a line that is not UTF-8 (its number). */
+DART_NODISCARD dart_status dart_translate(const char *model_path, const dart_recipe *overrides,
+    const dart_hooks *hooks, const dart_translate_options *options, FILE *in, FILE *out,
+    dart_bleu *out_bleu);
 
 /* what: "graph", "plan", "memory", "ranks", "paths"; model_path may be NULL (then the recipe's
  * fresh model). */

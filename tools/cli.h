@@ -83,6 +83,7 @@ void cli_table_free(cli_table *table);
 void cli_count(char out[64], uint64_t value);            /* 1234567 -> "1,234,567" */
 void cli_bytes(char out[64], uint64_t bytes);            /* "1.5 GiB"; "-" for 0 */
 void cli_number(char out[64], double value, int digits); /* "-" for NaN */
+void cli_bleu(const dart_bleu *bleu, FILE *out);         /* one line, as sacreBLEU prints it */
 /* Prints and frees `json`; FAILED if it is NULL or does not fit. */
 DART_NODISCARD dart_status cli_json(json_t *json, FILE *out);
 json_t *cli_json_real(double value); /* null for NaN and infinities */
@@ -94,7 +95,7 @@ double cli_bits(double perplexity);                 /* bits a token */
 /* The result table of a run, as text or as JSON. */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
 
-extern const cli_command cmd_train, cmd_eval, cmd_generate, cmd_inspect, cmd_report, cmd_devices,
-    cmd_bench, cmd_bleu, cmd_selftest, cmd_completion, cmd_version, cmd_help;
+extern const cli_command cmd_train, cmd_eval, cmd_generate, cmd_translate, cmd_inspect, cmd_report,
+    cmd_devices, cmd_bench, cmd_bleu, cmd_selftest, cmd_completion, cmd_version, cmd_help;
 
 #endif

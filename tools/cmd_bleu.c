@@ -9,6 +9,16 @@ static const dart_option options[] = {
     {NULL},
 };
 
+void cli_bleu(const dart_bleu *b, FILE *out)
+{
+    double words = (double)b->hypothesis_words, of = (double)b->reference_words;
+    fprintf(out,
+        "BLEU|%s = %.2f %.1f/%.1f/%.1f/%.1f (BP = %.3f ratio = %.3f hyp_len = %" PRIu64
+        " ref_len = %" PRIu64 ")\n",
+        b->signature, b->score, b->precision[0], b->precision[1], b->precision[2], b->precision[3],
+        b->brevity, of > 0 ? words / of : 0, b->hypothesis_words, b->reference_words);
+}
+
 static dart_status print_json(const dart_bleu *b)
 {
     json_t *precision = json_array(), *correct = json_array(), *total = json_array();
@@ -36,11 +46,7 @@ static dart_status run(cli_call *cli)
     dart_bleu b;
     DART_TRY(dart_bleu_files(cli->arg[references], cli->arg, references, &o, &b));
     if (cli_flag(cli, "json")) return print_json(&b);
-    double ratio = b.reference_words ? (double)b.hypothesis_words / (double)b.reference_words : 0;
-    printf("BLEU|%s = %.2f %.1f/%.1f/%.1f/%.1f (BP = %.3f ratio = %.3f hyp_len = %" PRIu64
-           " ref_len = %" PRIu64 ")\n",
-        b.signature, b.score, b.precision[0], b.precision[1], b.precision[2], b.precision[3],
-        b.brevity, ratio, b.hypothesis_words, b.reference_words);
+    cli_bleu(&b, stdout);
     return DART_OK;
 }
 

@@ -41,20 +41,27 @@ static void clear_line(cli_progress *p)
     p->drawn = false;
 }
 
+/* Nothing where the loss is not the one a perplexity is made of. */
+static void perplexity_text(const dart_progress *at, char out[32])
+{
+    out[0] = 0;
+    if (!isnan(at->perplexity)) snprintf(out, 32, "  ppl %.1f", at->perplexity);
+}
+
 static void draw(cli_progress *p, const dart_progress *at)
 {
     enum { WIDTH = 20 };
-    char bar[WIDTH + 1], eta[24];
+    char bar[WIDTH + 1], eta[24], ppl[32];
     double part = at->steps ? (double)at->step / (double)at->steps : 0;
     int full = part >= 1 ? WIDTH : part <= 0 ? 0 : (int)(part * WIDTH);
     memset(bar, '-', WIDTH);
     memset(bar, '#', (size_t)full);
     bar[WIDTH] = 0;
     clock_text(at->eta_s, eta);
-    fprintf(stderr, "\r\033[K%s [%s%s%s] %llu/%llu  loss %.4f  ppl %.1f  %.0f tok/s  ETA %s",
-        p->stage, p->colour ? "\033[36m" : "", bar, p->colour ? "\033[0m" : "",
-        (unsigned long long)at->step, (unsigned long long)at->steps, at->loss, at->perplexity,
-        at->tokens_per_s, eta);
+    perplexity_text(at, ppl);
+    fprintf(stderr, "\r\033[K%s [%s%s%s] %llu/%llu  loss %.4f%s  %.0f tok/s  ETA %s", p->stage,
+        p->colour ? "\033[36m" : "", bar, p->colour ? "\033[0m" : "", (unsigned long long)at->step,
+        (unsigned long long)at->steps, at->loss, ppl, at->tokens_per_s, eta);
     fflush(stderr);
     p->drawn = true;
 }
@@ -73,12 +80,13 @@ static void on_progress(void *user, const dart_progress *at)
     if (!fresh && !last && !valid && t - p->last < (p->terminal ? 0.1 : 5.0)) return;
     p->last = t;
     if (p->terminal) draw(p, at);
-    char eta[24];
+    char eta[24], ppl[32];
     clock_text(at->eta_s, eta);
+    perplexity_text(at, ppl);
     if (!p->terminal)
-        fprintf(stderr, "%s  step %llu/%llu  loss %.4f  ppl %.1f  lr %.2e  %.0f tok/s  ETA %s\n",
-            p->stage, (unsigned long long)at->step, (unsigned long long)at->steps, at->loss,
-            at->perplexity, at->lr, at->tokens_per_s, eta);
+        fprintf(stderr, "%s  step %llu/%llu  loss %.4f%s  lr %.2e  %.0f tok/s  ETA %s\n", p->stage,
+            (unsigned long long)at->step, (unsigned long long)at->steps, at->loss, ppl, at->lr,
+            at->tokens_per_s, eta);
     if (valid) {
         clear_line(p);
         fprintf(stderr, "%s  step %llu  valid ppl %.2f\n", p->stage, (unsigned long long)at->step,

@@ -157,6 +157,8 @@ static dart_status result_json(const dart_result *r, FILE *out)
                       "rank_max", (int)w->rank_max, "valid_perplexity", cli_json_real(w->valid_ppl),
                       "test_perplexity", cli_json_real(w->test_ppl), "tokens_per_second",
                       cli_json_real(w->tokens_per_s), "seconds", cli_json_real(w->seconds)));
+        if (w->bleu_sentences)
+            json_object_set_new(json_array_get(rows, i), "test_bleu", cli_json_real(w->test_bleu));
     }
     return cli_json(
         json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", r->run_dir, "device", r->device, "steps",
@@ -172,14 +174,16 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
     dart_status status = DART_OK;
     /* Perplexity a symbol has its logarithm beside it: what is published for that kind of text. */
     const bool bits = cli_per_symbol(&r->protocol);
-    const uint32_t columns = bits ? 11 : 9;
-    static const char *const heading[] = {"", "parameters", "compressed", "ratio", "ranks",
-        "valid ppl", "test ppl", "tok/s", "seconds", "valid bits", "test bits"};
+    bool bleu = false;
+    for (uint32_t i = 0; i < r->rows; i++) bleu |= r->row[i].bleu_sentences > 0;
+    const uint32_t columns = bits ? 11 : bleu ? 10 : 9;
+    const char *const heading[] = {"", "parameters", "compressed", "ratio", "ranks", "valid ppl",
+        "test ppl", "tok/s", "seconds", bleu ? "test BLEU" : "valid bits", "test bits"};
     DART_GOTO(cli_table_row(&table, columns, heading));
     for (uint32_t i = 0; i < r->rows; i++) {
         const dart_table_row *w = &r->row[i];
         char params[64], compressed[64] = "-", ratio[64] = "-", ranks[64] = "-", valid[64],
-                         test[64], speed[64], seconds[64], valid_bits[64], test_bits[64];
+                         test[64], speed[64], seconds[64], extra[64], test_bits[64];
         cli_count(params, w->params);
         if (w->compressed_params) cli_count(compressed, w->compressed_params);
         if (w->compressed_params) cli_number(ratio, w->compression, 2);
@@ -189,10 +193,11 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
         cli_number(test, w->test_ppl, 2);
         cli_number(speed, w->tokens_per_s, 0);
         cli_number(seconds, w->seconds, 1);
-        cli_number(valid_bits, cli_bits(w->valid_ppl), 3);
+        cli_number(extra, cli_bits(w->valid_ppl), 3);
         cli_number(test_bits, cli_bits(w->test_ppl), 3);
+        if (bleu) cli_number(extra, w->bleu_sentences ? w->test_bleu : NAN, 2);
         const char *cells[] = {w->name, params, compressed, ratio, ranks, valid, test, speed,
-            seconds, valid_bits, test_bits};
+            seconds, extra, test_bits};
         DART_GOTO(cli_table_row(&table, columns, cells));
     }
     cli_table_print(&table, out);

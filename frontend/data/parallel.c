@@ -106,17 +106,16 @@ static bool find_folder(const known *set, char out[PATH_MAX])
     return locate(out, first, path);
 }
 
-/* Refuses what is not text in UTF-8, naming the line. */
-static dart_status check_text(const side_text *t)
+/* Refuses what is not text in UTF-8, naming the line; the first has the number `line`. */
+static dart_status check_text(const side_text *t, uint64_t line)
 {
-    uint64_t line = 1;
     for (size_t at = 0; at < t->size;) {
         utf8proc_int32_t code;
         utf8proc_ssize_t n = utf8proc_iterate(
             (const utf8proc_uint8_t *)t->data + at, (utf8proc_ssize_t)(t->size - at), &code);
         if (n < 1 || code == 0)
             return dart_fail(DART_INPUT,
-                "%s is not UTF-8 text: line %" PRIu64 " has the byte 0x%02x (byte %zu of the file);"
+                "%s is not UTF-8 text: line %" PRIu64 " has the byte 0x%02x (byte %zu);"
                 " convert the file to UTF-8",
                 t->what, line, (unsigned char)t->data[at], at);
         line += code == '\n';
@@ -157,7 +156,7 @@ static dart_status read_side(const char *path, bool lowercase, side_text *t)
     DART_TRY(dart_file_read(path, &t->buffer, &size));
     t->data = t->buffer;
     t->size = size;
-    DART_TRY(check_text(t));
+    DART_TRY(check_text(t, 1));
     if (lowercase) {
         char *lowered;
         DART_TRY(lower(t->data, t->size, &lowered, &t->size));
@@ -378,6 +377,20 @@ dart_status dart_sentence_encode(const dart_vocab *vocab, const char *text, size
     for (uint64_t i = 0; i < *out_count; i++)
         if ((*out_ids)[i] < DART_UNK) (*out_ids)[i] = DART_UNK; /* "<bos>" written in a text */
     return DART_OK;
+}
+
+dart_status dart_sentence_read(const dart_vocab *vocab, bool lowercase, const char *text,
+    const char *what, uint64_t line, int32_t **out_ids, uint64_t *out_count)
+{
+    side_text t = {.data = text, .size = strlen(text)};
+    char *lowered = NULL;
+    snprintf(t.what, sizeof t.what, "%.580s", what);
+    DART_TRY(check_text(&t, line));
+    if (lowercase) DART_TRY(lower(t.data, t.size, &lowered, &t.size));
+    dart_status status =
+        dart_sentence_encode(vocab, lowered ? lowered : text, t.size, what, out_ids, out_count);
+    free(lowered);
+    return status;
 }
 
 static dart_status encode_side(

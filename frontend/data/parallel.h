@@ -48,6 +48,10 @@ void dart_parallel_free(dart_parallel *corpus); /* zeroes it */
 /* Ids of one sentence, without <bos> and <eos>; *out_ids is malloc'ed. */
 DART_NODISCARD dart_status dart_sentence_encode(const dart_vocab *vocab, const char *text,
     size_t size, const char *what, int32_t **out_ids, uint64_t *out_count);
+/* The same for one line of a text that has not been checked: not UTF-8 is INPUT, a sentence that
+ * names the line; lower-cased first if asked. */
+DART_NODISCARD dart_status dart_sentence_read(const dart_vocab *vocab, bool lowercase,
+    const char *text, const char *what, uint64_t line, int32_t **out_ids, uint64_t *out_count);
 /* The text of words that stand one space apart, as a person would write it: subwords (`@@ `) are
  * joined, Moses' escapes undone, marks moved to their words. marks_cut: every mark is a word
  * (vocab.punctuation). *out is malloc'ed. */

@@ -1,6 +1,6 @@
 /* Beam search: per step, the likeliest continuations of every sentence's prefixes, in one batch. */
 #include "beam.h"
-#include <inttypes.h>
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +14,12 @@ typedef struct beam_candidate {
 dart_status dart_beam_new(const dart_beam_options *options, dart_beam *out)
 {
     const dart_beam_options *o = options;
-    uint64_t rows = (uint64_t)o->batch * o->beam, prefixes, logits;
+    uint64_t rows = (uint64_t)o->batch * o->beam, prefixes;
     *out = (dart_beam){.options = *o};
-    if (!o->batch || !o->beam || o->best < 1 || o->best > o->beam || o->columns < o->vocab ||
-        o->eos < 0 || (uint32_t)o->eos >= o->vocab || o->bos < 0 || (uint32_t)o->bos >= o->vocab ||
+    if (!o->batch || !o->beam || o->best < 1 || o->best > o->beam || o->eos < 0 ||
+        (uint32_t)o->eos >= o->vocab || o->bos < 0 || (uint32_t)o->bos >= o->vocab ||
         !(o->alpha >= 0) || !dart_mul_u64(rows, (uint64_t)o->max_words + 2, &prefixes) ||
-        !dart_mul_u64(rows, o->columns, &logits) || rows > UINT32_MAX / 2)
+        rows > UINT32_MAX / 2)
         return dart_fail(DART_INPUT,
             "beam search over %u sentences, beam %u, %u best, %u words is not possible", o->batch,
             o->beam, o->best, o->vocab);
@@ -32,10 +32,9 @@ dart_status dart_beam_new(const dart_beam_options *options, dart_beam *out)
     out->ended = dart_calloc(o->batch, sizeof *out->ended);
     out->log_p = dart_calloc(rows, sizeof *out->log_p);
     out->next_p = dart_calloc(rows, sizeof *out->next_p);
-    out->logits = dart_calloc(logits, sizeof *out->logits);
     out->candidate = dart_calloc(2 * (size_t)o->beam, sizeof *out->candidate);
     if (!out->prefix[0] || !out->prefix[1] || !out->ends || !out->best || !out->words ||
-        !out->parent || !out->live || !out->ended || !out->log_p || !out->next_p || !out->logits ||
+        !out->parent || !out->live || !out->ended || !out->log_p || !out->next_p ||
         !out->candidate) {
         dart_beam_free(out);
         return DART_MEMORY;
@@ -55,7 +54,6 @@ void dart_beam_free(dart_beam *beam)
     free(beam->ended);
     free(beam->log_p);
     free(beam->next_p);
-    free(beam->logits);
     free(beam->candidate);
     *beam = (dart_beam){0};
 }
@@ -88,13 +86,14 @@ static uint32_t insert(beam_candidate *list, uint32_t count, uint32_t most, beam
 
 /* The 2 beam likeliest continuations of sentence b: enough for `beam` live ones when `beam` end.
  * With only_end, <eos> alone may follow. */
-static dart_status collect(dart_beam *beam, uint32_t b, bool only_end, uint32_t *out_count)
+static dart_status collect(dart_beam *beam, uint32_t b, const float *logits, uint32_t columns,
+    bool only_end, uint32_t *out_count)
 {
     const dart_beam_options *o = &beam->options;
     uint32_t count = 0, most = 2 * o->beam;
     for (uint32_t k = 0; k < beam->live[b]; k++) {
         uint32_t row = b * o->beam + k;
-        const float *x = beam->logits + (size_t)row * o->columns;
+        const float *x = logits + (size_t)row * columns;
         double total = log_total(x, o->vocab), base = beam->log_p[row] - total;
         if (isnan(total))
             return dart_fail(
@@ -147,12 +146,13 @@ static bool settled(const dart_beam *beam, uint32_t b, uint32_t limit)
 }
 
 /* One step of sentence b: `words` words are known of each prefix. */
-static dart_status advance(dart_beam *beam, uint32_t b, uint32_t words, uint32_t limit)
+static dart_status advance(dart_beam *beam, uint32_t b, const float *logits, uint32_t columns,
+    uint32_t words, uint32_t limit)
 {
     const dart_beam_options *o = &beam->options;
     const uint32_t first = b * o->beam, stride = o->max_words + 2;
     uint32_t count = 0, live = 0;
-    DART_TRY(collect(beam, b, words == limit, &count));
+    DART_TRY(collect(beam, b, logits, columns, words == limit, &count));
     for (uint32_t i = 0; i < count; i++) {
         beam_candidate c = beam->candidate[i];
         if (c.word == o->eos) {
@@ -211,11 +211,15 @@ dart_status dart_beam_search(
         beam->log_p[row] = 0;
     }
     for (uint32_t words = 0; going; words++) {
-        DART_TRY(logits(user, beam->prefix[0], stride, words + 1, beam->parent, beam->logits));
+        const float *x;
+        uint32_t columns;
+        DART_TRY(logits(user, beam->prefix[0], stride, words + 1, beam->parent, &x, &columns));
+        assert(columns >= o->vocab);
         beam->steps++;
         going = false;
         for (uint32_t b = 0; b < o->batch; b++) {
-            if (beam->live[b]) DART_TRY(advance(beam, b, words, limit ? limit[b] : o->max_words));
+            if (beam->live[b])
+                DART_TRY(advance(beam, b, x, columns, words, limit ? limit[b] : o->max_words));
             going |= beam->live[b] > 0;
             fill_dead(beam, b, words + 1);
         }

@@ -7,14 +7,14 @@
 /* The logits of the word that follows each of batch * beam prefixes. prefix: (batch * beam,
  * stride), the first `length` words of a row hold, <bos> first; row r belongs to sentence r / beam.
  * parent: (batch * beam), the row of the call before that this row continues (for caches); at the
- * first call each row itself. logits: (batch * beam, columns), to be filled. Rows without a live
- * prefix hold one that stands elsewhere too; their logits are not read. */
+ * first call each row itself. *out_logits: (batch * beam, *out_columns), the callee's, valid until
+ * the next call; columns from the vocabulary's size on are padding. Rows without a live prefix hold
+ * one that stands elsewhere too; their logits are not read. */
 typedef dart_status (*dart_beam_logits)(void *user, const int32_t *prefix, uint32_t stride,
-    uint32_t length, const uint32_t *parent, float *logits);
+    uint32_t length, const uint32_t *parent, const float **out_logits, uint32_t *out_columns);
 
 typedef struct dart_beam_options {
     uint32_t batch, beam, vocab;
-    uint32_t columns;   /* of a row of logits; those from vocab on are padding */
     uint32_t max_words; /* longest translation, <eos> not counted */
     uint32_t best;      /* translations kept a sentence, 1 to beam */
     int32_t bos, eos;
@@ -39,7 +39,6 @@ typedef struct dart_beam {
     int32_t *prefix[2];
     uint32_t *parent, *live, *ended;
     double *log_p, *next_p;
-    float *logits;
     struct beam_candidate *candidate;
     int32_t *words;
 } dart_beam;

@@ -158,6 +158,14 @@ void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, 
     fputs("}\n", f);
 }
 
+void dart_metrics_bleu(dart_metrics *metrics, uint64_t step, const char *stage, double test_bleu)
+{
+    FILE *f = metrics->file[DART_LOG_METRICS];
+    open_line(f, step, stage);
+    number(f, "test_bleu", test_bleu);
+    fputs("}\n", f);
+}
+
 void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
     const double *sigma, uint32_t count)
 {

@@ -33,6 +33,7 @@ void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per
 /* split: "valid" or "test" */
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
     double nll, double perplexity);
+void dart_metrics_bleu(dart_metrics *metrics, uint64_t step, const char *stage, double test_bleu);
 void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
     const double *sigma, uint32_t count);
 

@@ -182,8 +182,11 @@ void dart_run_row_add(dart_run *run, const dart_table_row *row)
             ", %" PRIu64 " of them compressed (%.2fx), ranks %u/%.1f/%u, effective %.2f",
             row->compressed_params, row->compression, row->rank_min, row->rank_mean, row->rank_max,
             row->effective_rank);
-    dart_run_note(run, "%s: %" PRIu64 " parameters%s; valid perplexity %.2f, test perplexity %.2f",
-        row->name, row->params, ranks, row->valid_ppl, row->test_ppl);
+    char bleu[48] = "";
+    if (row->bleu_sentences) snprintf(bleu, sizeof bleu, ", test BLEU %.2f", row->test_bleu);
+    dart_run_note(run,
+        "%s: %" PRIu64 " parameters%s; valid perplexity %.2f, test perplexity %.2f%s", row->name,
+        row->params, ranks, row->valid_ppl, row->test_ppl, bleu);
 }
 
 dart_status dart_run_row(dart_run *run, const char *name)
@@ -195,6 +198,7 @@ dart_status dart_run_row(dart_run *run, const char *name)
     DART_TRY(dart_run_effective_rank(run, &run->stage[stage].set, &row.effective_rank));
     DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &row.valid_ppl));
     DART_TRY(dart_run_evaluate(run, &run->test, "test", &row.test_ppl));
+    DART_TRY(dart_run_row_bleu(run, &row));
     row.seconds = run->seconds;
     row.tokens_per_s = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     /* A row made at a selection has no speed of its own yet: the steps that follow give it. */

@@ -69,6 +69,9 @@ DART_NODISCARD dart_status dart_run_evaluate(
     dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);
 /* Adds a table row with both perplexities. */
 DART_NODISCARD dart_status dart_run_row(dart_run *run, const char *name);
+/* translate.c: BLEU of the model at hand on the test split into `row`; nothing for a text, or when
+ * the recipe wants none. */
+DART_NODISCARD dart_status dart_run_row_bleu(dart_run *run, dart_table_row *row);
 /* Appends a row to the table and tells the user. */
 void dart_run_row_add(dart_run *run, const dart_table_row *row);
 /* Parameters, compression and ranks of the run's model into `row`. */

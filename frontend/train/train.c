@@ -38,7 +38,7 @@ static void tell(const dart_run *run, const dart_step_result *r, double lr, doub
         .steps = steps,
         .tokens = run->tokens,
         .loss = r->loss,
-        .perplexity = exp((double)r->loss),
+        .perplexity = run->set.label_smoothing > 0 ? NAN : exp((double)r->loss),
         .lr = lr,
         .grad_norm = r->grad_norm,
         .penalty = r->penalty,
@@ -396,7 +396,7 @@ static dart_status write_table(const char *dir, const dart_table_row *row, uint3
     char path[DART_RUN_PATH];
     DART_TRY(subfolder(path, dir, "table.json"));
     json_t *list = json_array();
-    for (uint32_t i = 0; i < rows; i++)
+    for (uint32_t i = 0; i < rows; i++) {
         json_array_append_new(
             list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f}",
                       "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
@@ -406,6 +406,9 @@ static dart_status write_table(const char *dir, const dart_table_row *row, uint3
                       (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl",
                       row[i].test_ppl, "tokens_per_s", row[i].tokens_per_s, "seconds",
                       row[i].seconds, "effective_rank", row[i].effective_rank));
+        if (row[i].bleu_sentences)
+            json_object_set_new(json_array_get(list, i), "test_bleu", json_real(row[i].test_bleu));
+    }
     char *text = json_dumps(list, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(list);
     if (!text) return dart_fail(DART_MEMORY, "out of memory: writing %s", path);

@@ -239,7 +239,8 @@ static void test_help(void **state)
 static void test_readme(void **state)
 {
     (void)state;
-    static const char *const slow[] = {"train", "eval", "generate", "report", "bench", "selftest"};
+    static const char *const slow[] = {
+        "train", "eval", "generate", "translate", "bleu", "report", "bench", "selftest"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);
@@ -312,6 +313,40 @@ static void test_models(void **state)
 /* ---- a run and its damage ---- */
 
 #define RUN "train " TINY "--out %D/run --max-steps 12 --save-steps 4 "
+
+/* Commands of translation: parallel corpora, BLEU. */
+static void test_translation(void **state)
+{
+    (void)state;
+    write_file("two.de", "ein hund\nzwei hunde\n");
+    write_file("one.en", "a dog\n");
+    write_file("two.en", "a dog\ntwo dogs ran away , far away\n");
+    write_file("odd.de", "ein hund\nzwei \xff hunde\n");
+    refused("train --arch encoder-decoder --source %D/two.de --target %D/one.en", 3,
+        "two.de has 2 lines");
+    refused("train --arch encoder-decoder --source %D/odd.de --target %D/two.en", 3,
+        "line 2 has the byte 0xff");
+    refused("train --arch encoder-decoder --source %D/two.de", 3, "--target");
+    refused("train --arch encoder-decoder --dataset multi30k-de-en", 3,
+        "datasets/fetch multi30k-de-en");
+    refused("translate", 2, "--model-path");
+    refused("translate --model %D/nothing", 3, "nothing");
+    refused("translate --model %D --input %D/absent.txt", 3, "absent.txt");
+    refused("translate --model %D --best 0", 2, "best");
+    refused("bleu %D/two.en", 2, "reference");
+    refused("bleu %D/two.en %D/one.en", 3, "one.en has 1");
+    refused("bleu %D/two.en %D/odd.de", 3, "0xff");
+    refused("bleu %D/two.en %D/absent.txt", 3, "absent.txt");
+    const outcome *r = run("bleu %D/two.en %D/two.en");
+    assert_int_equal(r->code, 0);
+    assert_string_equal(r->out,
+        "BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:dart-" DART_VERSION
+        " = 100.00 100.0/100.0/100.0/100.0 (BP = 1.000 ratio = 1.000 hyp_len = 9 ref_len = 9)\n");
+    r = run("bleu --json %D/two.en %D/two.en %D/two.en");
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, "\"score\": 100.0"));
+    assert_non_null(strstr(r->out, "nrefs:2"));
+}
 
 static void newest_checkpoint(char out[600])
 {
@@ -461,8 +496,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage), cmocka_unit_test(test_help),
         cmocka_unit_test(test_readme), cmocka_unit_test(test_recipes), cmocka_unit_test(test_data),
-        cmocka_unit_test(test_models), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_signals), cmocka_unit_test(test_enough)};
+        cmocka_unit_test(test_models), cmocka_unit_test(test_translation),
+        cmocka_unit_test(test_run), cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_enough)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

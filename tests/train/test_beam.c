@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { BOS = 0, EOS = 1, PAD_COLUMNS = 3, MAX_V = 12, MAX_WORDS = 8 };
+enum { BOS = 0, EOS = 1, PAD_COLUMNS = 3, MAX_V = 12, MAX_WORDS = 8, ROWS = 100 };
 
 /* Logits drawn from the whole prefix and the sentence's number: no structure to be lucky with. */
 typedef struct toy {
@@ -17,7 +17,8 @@ typedef struct toy {
     uint64_t seed;
     double sharp;           /* spread of the logits */
     uint32_t calls, length; /* checked against what the search says */
-    int32_t last[64 * 16][MAX_WORDS + 2];
+    int32_t last[ROWS][MAX_WORDS + 2];
+    float logits[ROWS * (MAX_V + PAD_COLUMNS)];
 } toy;
 
 static void toy_logits(
@@ -31,11 +32,11 @@ static void toy_logits(
 }
 
 static dart_status callback(void *user, const int32_t *prefix, uint32_t stride, uint32_t length,
-    const uint32_t *parent, float *logits)
+    const uint32_t *parent, const float **out_logits, uint32_t *out_columns)
 {
     toy *t = user;
     assert_int_equal(length, ++t->calls);
-    int32_t now[64 * 16][MAX_WORDS + 2];
+    int32_t now[ROWS][MAX_WORDS + 2];
     for (uint32_t r = 0; r < t->batch * t->beam; r++) {
         const int32_t *row = prefix + (size_t)r * stride;
         assert_int_equal(row[0], BOS);
@@ -44,9 +45,11 @@ static dart_status callback(void *user, const int32_t *prefix, uint32_t stride, 
         assert_int_equal(parent[r] / t->beam, r / t->beam);
         if (length > 1) assert_memory_equal(row, t->last[parent[r]], (length - 1) * sizeof *row);
         memcpy(now[r], row, length * sizeof *row);
-        toy_logits(t, r / t->beam, row, length, logits + (size_t)r * t->columns);
+        toy_logits(t, r / t->beam, row, length, t->logits + (size_t)r * t->columns);
     }
     memcpy(t->last, now, sizeof now);
+    *out_logits = t->logits;
+    *out_columns = t->columns;
     return DART_OK;
 }
 
@@ -101,7 +104,6 @@ static dart_beam_options options_for(const toy *t, uint32_t max_words, double al
     return (dart_beam_options){.batch = t->batch,
         .beam = t->beam,
         .vocab = t->vocab,
-        .columns = t->columns,
         .max_words = max_words,
         .best = 1,
         .bos = BOS,
@@ -242,10 +244,14 @@ static void test_best_lists(void **state)
 }
 
 static dart_status broken(void *user, const int32_t *prefix, uint32_t stride, uint32_t length,
-    const uint32_t *parent, float *logits)
+    const uint32_t *parent, const float **out_logits, uint32_t *out_columns)
 {
     (void)prefix, (void)stride, (void)length, (void)parent;
-    for (uint32_t i = 0; i < *(uint32_t *)user; i++) logits[i] = NAN;
+    static float logits[2 * 4];
+    for (uint32_t i = 0; i < 8; i++) logits[i] = NAN;
+    (void)user;
+    *out_logits = logits;
+    *out_columns = 4;
     return DART_OK;
 }
 
@@ -253,12 +259,11 @@ static void test_refuses(void **state)
 {
     (void)state;
     static toy t;
-    uint32_t words = 2 * (4 + PAD_COLUMNS);
     t = make(4, 1, 2, 1, 1);
     dart_beam_options o = options_for(&t, 3, 0.6, false);
     dart_beam beam;
     assert_int_equal(dart_beam_new(&o, &beam), DART_OK);
-    assert_int_equal(dart_beam_search(&beam, NULL, broken, &words), DART_FAILED);
+    assert_int_equal(dart_beam_search(&beam, NULL, broken, NULL), DART_FAILED);
     dart_beam_free(&beam);
     o.best = 3;
     assert_int_equal(dart_beam_new(&o, &beam), DART_INPUT);

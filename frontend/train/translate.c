@@ -1,0 +1,293 @@
+/* Translation: lines to batches, beam search over the translator, words and text; BLEU of a split.
+ */
+#include "translate.h"
+#include "bleu.h"
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Words a translation may have beyond those of its source (Vaswani et al. 2017). */
+enum { EXTRA_WORDS = 50 };
+
+dart_status dart_speaker_new(const dart_run *run, uint32_t best, dart_speaker *out)
+{
+    dart_status status = DART_OK;
+    const dart_settings *set = &run->set;
+    const dart_model_config *c = &run->model->config;
+    const uint32_t beam = set->beam > best ? (uint32_t)set->beam : best;
+    *out = (dart_speaker){.vocab = {&run->corpus->source_vocab, &run->corpus->vocab},
+        .lowercase = set->lowercase,
+        .sentences = (uint32_t)set->batch_size,
+        .source_time = c->source_context,
+        .target_time = c->context};
+    const size_t rows = (size_t)out->sentences * beam;
+    DART_GOTO(dart_translator_new(
+        run->device, run->model, out->sentences, beam, run->param, run->frozen, &out->translator));
+    const dart_beam_options o = {.batch = out->sentences,
+        .beam = beam,
+        .vocab = c->vocab,
+        .max_words = c->context - 1, /* <bos> and the words are what the decoder reads */
+        .best = best,
+        .bos = DART_BOS,
+        .eos = DART_EOS,
+        .never = {DART_PAD, DART_BOS},
+        .alpha = set->length_penalty,
+        .early = false};
+    DART_GOTO(dart_beam_new(&o, &out->beam));
+    out->source = dart_calloc((size_t)out->sentences * out->source_time, sizeof *out->source);
+    out->length = dart_calloc(out->sentences, sizeof *out->length);
+    out->limit = dart_calloc(out->sentences, sizeof *out->limit);
+    out->prefix = dart_calloc(rows * out->target_time, sizeof *out->prefix);
+    if (!out->source || !out->length || !out->limit || !out->prefix) status = DART_MEMORY;
+done:
+    if (status != DART_OK) dart_speaker_free(out);
+    return status;
+}
+
+void dart_speaker_free(dart_speaker *speaker)
+{
+    dart_translator_free(speaker->translator);
+    dart_beam_free(&speaker->beam);
+    free(speaker->source);
+    free(speaker->length);
+    free(speaker->limit);
+    free(speaker->prefix);
+    *speaker = (dart_speaker){0};
+}
+
+dart_status dart_speaker_add(
+    dart_speaker *speaker, const char *text, const char *what, uint64_t line)
+{
+    const uint32_t row = speaker->count, time = speaker->source_time;
+    int32_t *ids;
+    uint64_t n;
+    assert(row < speaker->sentences);
+    DART_TRY(dart_sentence_read(
+        speaker->vocab[DART_SOURCE], speaker->lowercase, text, what, line, &ids, &n));
+    if (n > time - 1) {
+        n = time - 1;
+        speaker->cut++;
+    }
+    int32_t *to = speaker->source + (size_t)row * time;
+    for (uint32_t k = 0; k < time; k++) to[k] = k < n ? ids[k] : k == n ? DART_EOS : DART_PAD;
+    free(ids);
+    const uint32_t most = speaker->beam.options.max_words;
+    speaker->length[row] = (int32_t)n + 1;
+    /* nothing to translate: an empty line stays one */
+    speaker->limit[row] = !n ? 0 : n + EXTRA_WORDS < most ? (uint32_t)n + EXTRA_WORDS : most;
+    speaker->count++;
+    return DART_OK;
+}
+
+/* The logits of the next word; see beam.h. */
+static dart_status next_words(void *user, const int32_t *prefix, uint32_t stride, uint32_t length,
+    const uint32_t *parent, const float **out_logits, uint32_t *out_columns)
+{
+    dart_speaker *speaker = user;
+    const uint32_t rows = speaker->sentences * speaker->beam.options.beam;
+    (void)parent; /* the translator finds it by the words */
+    for (uint32_t r = 0; r < rows; r++)
+        memcpy(speaker->prefix + (size_t)r * length, prefix + (size_t)r * stride,
+            length * sizeof *prefix);
+    return dart_translator_next(
+        speaker->translator, speaker->prefix, length, out_logits, out_columns);
+}
+
+dart_status dart_speaker_run(dart_speaker *speaker)
+{
+    for (uint32_t row = speaker->count; row < speaker->sentences; row++) {
+        speaker->length[row] = 0;
+        speaker->limit[row] = 0;
+        for (uint32_t k = 0; k < speaker->source_time; k++)
+            speaker->source[(size_t)row * speaker->source_time + k] = DART_PAD;
+    }
+    speaker->count = 0;
+    DART_TRY(dart_translator_encode(speaker->translator, speaker->source, speaker->length));
+    return dart_beam_search(&speaker->beam, speaker->limit, next_words, speaker);
+}
+
+dart_status dart_speaker_text(
+    const dart_speaker *speaker, const dart_translation *translation, bool text, char **out)
+{
+    const dart_vocab *vocab = speaker->vocab[DART_TARGET];
+    size_t size = 1, used = 0;
+    for (uint32_t i = 0; i < translation->count; i++)
+        size += strlen(vocab->text[translation->words[i]]) + 1;
+    char *words = dart_calloc(size, 1);
+    if (!words) return DART_MEMORY;
+    for (uint32_t i = 0; i < translation->count; i++) {
+        const char *word = vocab->text[translation->words[i]];
+        if (i) words[used++] = ' ';
+        memcpy(words + used, word, strlen(word));
+        used += strlen(word);
+    }
+    *out = words;
+    if (!text) return DART_OK;
+    dart_status status = dart_detokenize(words, vocab->punctuation, out);
+    free(words);
+    return status;
+}
+
+dart_status dart_run_bleu(const dart_run *run, uint32_t split, FILE *translations, dart_bleu *out)
+{
+    dart_status status = DART_OK;
+    const dart_parallel *corpus = run->corpus->parallel;
+    const dart_sentences *source = &corpus->side[DART_SOURCE][split];
+    const dart_sentences *target = &corpus->side[DART_TARGET][split];
+    const uint64_t count = source->count;
+    dart_speaker speaker = {0};
+    char **mine = dart_calloc(count, sizeof *mine);
+    const char **reference = dart_calloc(count, sizeof *reference);
+    if (!mine || !reference) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(dart_speaker_new(run, 1, &speaker));
+    for (uint64_t at = 0; at < count; at += speaker.sentences) {
+        uint64_t left = count - at, n = left < speaker.sentences ? left : speaker.sentences;
+        for (uint64_t i = 0; i < n; i++) {
+            reference[at + i] = target->text + target->line[at + i];
+            DART_GOTO(dart_speaker_add(
+                &speaker, source->text + source->line[at + i], corpus->source, at + i + 1));
+        }
+        DART_GOTO(dart_speaker_run(&speaker));
+        for (uint64_t i = 0; i < n; i++) {
+            static const dart_translation none = {0};
+            const dart_translation *best =
+                speaker.beam.ends[i] ? &speaker.beam.best[i * speaker.beam.options.beam] : &none;
+            DART_GOTO(dart_speaker_text(
+                &speaker, best, speaker.vocab[DART_TARGET]->punctuation, &mine[at + i]));
+            if (translations) fprintf(translations, "%s\n", mine[at + i]);
+        }
+    }
+    const char *const *references[1] = {reference};
+    DART_GOTO(dart_bleu_lines(count, (const char *const *)mine, 1, references,
+        &(dart_bleu_options){.lowercase = corpus->lowercase}, out));
+done:
+    for (uint64_t i = 0; mine && i < count; i++) free(mine[i]);
+    free(mine);
+    free(reference);
+    dart_speaker_free(&speaker);
+    return status;
+}
+
+dart_status dart_run_row_bleu(dart_run *run, dart_table_row *row)
+{
+    dart_bleu bleu;
+    if (!run->corpus->parallel || !run->set.beam) return DART_OK;
+    DART_TRY(dart_session_read(run->session, run->param, NULL));
+    DART_TRY(dart_run_bleu(run, DART_TEST, NULL, &bleu));
+    row->test_bleu = bleu.score;
+    row->bleu_sentences = (uint32_t)bleu.sentences;
+    uint32_t stage = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
+    dart_metrics_bleu(&run->metrics, run->step, run->stage[stage].name, bleu.score);
+    return DART_OK;
+}
+
+/* ---- dart_translate ---- */
+
+static dart_status write_sentence(const dart_speaker *speaker, uint32_t row, uint64_t line,
+    const dart_translate_options *o, FILE *out)
+{
+    const uint32_t ends = speaker->beam.ends[row];
+    for (uint32_t k = 0; k < (ends ? ends : 1) && k < o->best; k++) {
+        const dart_translation *t =
+            ends ? &speaker->beam.best[(size_t)row * speaker->beam.options.beam + k] : NULL;
+        char *text = NULL;
+        if (t) DART_TRY(dart_speaker_text(speaker, t, !o->words, &text));
+        if (o->best > 1)
+            fprintf(
+                out, "%" PRIu64 " ||| %s ||| %.6f\n", line, text ? text : "", t ? t->score : 0.0);
+        else
+            fprintf(out, "%s\n", text ? text : "");
+        free(text);
+    }
+    return DART_OK;
+}
+
+/* Line by line: a batch is translated when it is full or the input ends. */
+static dart_status translate_lines(
+    dart_speaker *speaker, const dart_translate_options *o, FILE *in, FILE *out)
+{
+    dart_status status = DART_OK;
+    char *line = NULL;
+    size_t room = 0;
+    uint64_t read = 0, written = 0;
+    for (bool more = true; more;) {
+        ssize_t size = getline(&line, &room, in);
+        more = size >= 0;
+        if (more) {
+            if (memchr(line, 0, (size_t)size)) {
+                status = dart_fail(DART_INPUT,
+                    "line %" PRIu64 " of the input has a zero byte; it is not text", read + 1);
+                goto done;
+            }
+            line[strcspn(line, "\r\n")] = 0;
+            DART_GOTO(dart_speaker_add(speaker, line, "the input", ++read));
+        }
+        if (read > written && (!more || speaker->count == speaker->sentences)) {
+            DART_GOTO(dart_speaker_run(speaker));
+            for (uint32_t row = 0; written < read; row++, written++)
+                DART_GOTO(write_sentence(speaker, row, written + 1, o, out));
+            fflush(out);
+        }
+    }
+    if (ferror(in)) status = dart_fail(DART_IO, "cannot read the input");
+    if (status == DART_OK && ferror(out))
+        status = dart_fail(DART_IO, "cannot write the translations");
+done:
+    free(line);
+    return status;
+}
+
+dart_status dart_translate(const char *model_path, const dart_recipe *overrides,
+    const dart_hooks *hooks, const dart_translate_options *options, FILE *in, FILE *out,
+    dart_bleu *out_bleu)
+{
+    dart_status status = DART_OK;
+    dart_checkpoint checkpoint = {0};
+    dart_vocab vocab[2] = {0};
+    dart_corpus corpus = {0};
+    dart_run run = {.corpus = &corpus};
+    dart_speaker speaker = {0};
+    if (hooks) run.hooks = *hooks;
+    *out_bleu = (dart_bleu){0};
+    DART_TRY(dart_model_open(model_path, overrides, hooks, &checkpoint, &run.recipe));
+    dart_recipe_settings(run.recipe, &run.set);
+    DART_GOTO(dart_vocabs_load(&checkpoint, vocab));
+    if (!vocab[1].size) {
+        status = dart_fail(DART_INPUT,
+            "%s is no translation model; train one with --arch encoder-decoder", model_path);
+        goto done;
+    }
+    if (options->split != DART_TRANSLATE_LINES) {
+        DART_GOTO(dart_corpus_for(&run.set, vocab, &corpus));
+        if (corpus.note[0]) dart_run_note(&run, "%s", corpus.note);
+    } else {
+        corpus.vocab = vocab[0];
+        corpus.source_vocab = vocab[1];
+        memset(vocab, 0, sizeof vocab); /* the corpus owns them now */
+    }
+    DART_GOTO(dart_device_for(&run.set, &run.device));
+    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
+    if (options->split != DART_TRANSLATE_LINES) {
+        uint32_t split = options->split == DART_TRANSLATE_VALID ? DART_VALID : DART_TEST;
+        status = dart_run_bleu(&run, split, out, out_bleu);
+        goto done;
+    }
+    DART_GOTO(dart_speaker_new(&run, options->best, &speaker));
+    DART_GOTO(translate_lines(&speaker, options, in, out));
+    if (speaker.cut)
+        dart_run_note(&run, "%" PRIu64 " sentences were longer than %u words and were cut there",
+            speaker.cut, speaker.source_time - 1);
+done:;
+    dart_device *device = run.device;
+    dart_speaker_free(&speaker);
+    dart_run_free(&run);
+    dart_device_close(device);
+    dart_corpus_free(&corpus);
+    for (int i = 0; i < 2; i++) dart_vocab_free(&vocab[i]);
+    dart_checkpoint_close(&checkpoint);
+    return status;
+}

@@ -1,0 +1,97 @@
+/* Label smoothing against its definition, computed here in f64 from softmax probabilities: cross
+ * entropy with (1 - s) on the label and s / V on each of the V classes, padding columns and ignored
+ * rows left out. */
+#include "ir_run.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+enum { ROWS = 3, COLS = 6, VALID = 5 };
+
+static const double logits[ROWS * COLS] = {
+    1, 2, 3, 4, 5, 99, -1, 0.5, 0, 2, -3, 99, 0, 0, 0, 0, 0, 99};
+static const double labels[ROWS] = {4, 0, -1};
+
+/* stats (ROWS, 2) and dx (ROWS, COLS) of cpu64. */
+static void evaluate(double smoothing, double scale, double *stats, double *dx)
+{
+    dart_device *device;
+    dart_graph *graph;
+    ir_run run;
+    ir_data data = {0};
+    double *x = calloc(64, sizeof *x), *y = calloc(64, sizeof *y);
+    memcpy(x, logits, sizeof logits);
+    memcpy(y, labels, sizeof labels);
+    data.region[DART_REGION_PARAM] = x;
+    data.region[DART_REGION_INPUT] = y;
+    data.words[DART_REGION_PARAM] = data.words[DART_REGION_INPUT] = 64;
+    assert_int_equal(dart_device_open("cpu64", NULL, &device), DART_OK);
+    assert_int_equal(dart_graph_new(&graph), DART_OK);
+    dart_node in = dart_leaf(graph, "x", DART_F32, DART_SHAPE(ROWS, COLS), DART_REGION_PARAM, 0);
+    dart_node label = dart_leaf(graph, "labels", DART_I32, DART_SHAPE(ROWS), DART_REGION_INPUT, 0);
+    dart_node keep[2];
+    keep[0] = dart_cross_entropy_smoothed(graph, in, label, VALID, smoothing);
+    keep[1] = dart_cross_entropy_smoothed_dx(graph, in, keep[0], label, VALID, scale, smoothing);
+    assert_int_equal(dart_graph_check(graph), DART_OK);
+    assert_int_equal(ir_prepare(&run, device, graph, &data, 2, keep), DART_OK);
+    assert_int_equal(dart_exec_run(run.exec, NULL), DART_OK);
+    assert_int_equal(ir_read(&run, 0, stats), DART_OK);
+    assert_int_equal(ir_read(&run, 1, dx), DART_OK);
+    ir_run_free(&run);
+    dart_graph_free(graph);
+    dart_device_close(device);
+    free(x);
+    free(y);
+}
+
+static void close_to(double got, double want)
+{
+    /* the kernel's smoothing and scale are single precision */
+    if (!(fabs(got - want) < 1e-6)) fail_msg("%.9g, expected %.9g", got, want);
+}
+
+static void test_definition(void **state)
+{
+    (void)state;
+    static const double smoothings[] = {0, 0.1, 0.5, 0.9};
+    for (int i = 0; i < 4; i++) {
+        double s = smoothings[i], stats[2 * ROWS], dx[ROWS * COLS];
+        evaluate(s, 0.25, stats, dx);
+        for (int r = 0; r < ROWS; r++) {
+            double sum = 0, loss = 0;
+            for (int j = 0; j < VALID; j++) sum += exp(logits[r * COLS + j]);
+            for (int j = 0; j < COLS; j++) {
+                double target = (j == labels[r] ? 1 - s : 0) + s / VALID;
+                double p = exp(logits[r * COLS + j]) / sum, want = 0;
+                if (labels[r] >= 0 && j < VALID) {
+                    loss -= target * log(p);
+                    want = 0.25 * (p - target);
+                }
+                close_to(dx[r * COLS + j], want);
+            }
+            close_to(stats[2 * r], log(sum));
+            close_to(stats[2 * r + 1], loss);
+        }
+    }
+}
+
+/* By hand: row 0 has five logits one apart, the last is the label; -log p of it is 0.451914396, the
+ * mean over the five is 2 more: 0.9 * 0.451914396 + 0.1 * 2.451914396. */
+static void test_figures(void **state)
+{
+    (void)state;
+    double stats[2 * ROWS], dx[ROWS * COLS];
+    evaluate(0.1, 1, stats, dx);
+    close_to(stats[1], 0.651914396);
+    assert_true(stats[2 * 2 + 1] == 0);
+    for (int j = 0; j < COLS; j++) assert_true(dx[2 * COLS + j] == 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_definition), cmocka_unit_test(test_figures)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

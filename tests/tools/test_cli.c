@@ -423,6 +423,16 @@ static void test_run(void **state)
     read_text(path, html);
     assert_non_null(strstr(html, "<svg"));
     assert_null(strstr(html, "<script"));
+    r = works("report --csv %D/tables --tensorboard %D/board --svg %D/pictures %D/run");
+    assert_non_null(strstr(r->out, "/tables\n"));
+    assert_null(strstr(r->out, "report.html"));
+    snprintf(path, sizeof path, "%s/tables/metrics.csv", dir);
+    assert_true(dart_file_exists(path));
+    snprintf(path, sizeof path, "%s/pictures/loss.svg", dir);
+    assert_true(dart_file_exists(path));
+    refused("report %D/no-such-run", 3, "there is no run directory");
+    refused("report %D/tables", 3, "is no run directory: it has no metrics.jsonl");
+    refused("report", 2, "report needs a run directory");
     refused("eval --model-path %D/no-such-run", 3, "no-such-run");
 }
 

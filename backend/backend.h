@@ -116,7 +116,10 @@ struct dart_device {
     uint32_t index;
     uint64_t bytes_allocated, bytes_peak; /* kept by backend.c */
     uint64_t submits;                     /* counted by drivers, one a queue submission */
-    struct dart_buffer_info *infos;       /* kept by backend.c: sizes by handle */
+    /* Counted by drivers that compile: kernels made (compiled or loaded from the cache on disk),
+     * and launches that found theirs made already. */
+    uint64_t kernels_made, kernels_found;
+    struct dart_buffer_info *infos; /* kept by backend.c: sizes by handle */
     size_t info_capacity;
 };
 

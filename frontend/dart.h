@@ -68,7 +68,8 @@ typedef struct dart_table_row {
      * selections "after selection 1", "before selection 2" ...; "TT rounded, not trained" */
     char name[48];
     uint64_t params, compressed_params, dense_params;
-    double compression; /* dense_params / compressed_params */
+    uint64_t chain_params; /* of all cores with a bond: what `budget` counts */
+    double compression;    /* dense_params / compressed_params */
     uint32_t rank_min, rank_max;
     double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;
     double test_bleu;        /* translation: of the test split */
@@ -99,6 +100,31 @@ typedef struct dart_result {
  * DEVICE, IO, DIVERGED, INTERRUPTED, TERMINATED. */
 DART_NODISCARD dart_status dart_train(
     const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
+/* ---- sweeps: a grid of runs, one after another (frontend/train/README.md) ---- */
+typedef struct dart_sweep_options {
+    const char
+        *out; /* folder of the runs and results; NULL or "": the file's own, or runs/<name> */
+    const dart_recipe *flags; /* values given for all runs, below those of the grid; may be NULL */
+    bool list;                /* only notes the names of the runs */
+    bool force;               /* begins runs anew whose recipe is not what it was */
+} dart_sweep_options;
+typedef struct dart_sweep_hooks {
+    void *user;
+    void (*note)(void *user, const char *line);
+    /* Trains the recipe at `recipe` in the run directory `dir`, going on from its checkpoint or,
+     * with `resume` false, over whatever lies there. NULL: in this process. */
+    dart_status (*train)(void *user, const char *recipe, const char *dir, bool resume);
+    volatile int *stop; /* as in dart_hooks */
+} dart_sweep_hooks;
+typedef struct dart_sweep_result {
+    char dir[512];
+    uint32_t runs, done, failed;
+} dart_sweep_result;
+/* INPUT: whatever is wrong with the file, with its line, before anything runs. FAILED: some runs
+ * failed; the others are done, and results.csv, results.md and results.svg hold them all. */
+DART_NODISCARD dart_status dart_sweep(const char *path, const dart_sweep_options *options,
+    const dart_sweep_hooks *hooks, dart_sweep_result *out);
+
 /* `devices` comma-separated: the same steps on each; prints per-step loss and parameter distance to
  * `out` as a table, or as a JSON object a line; FAILED if the final losses differ by more than
  * `bound` relative. */

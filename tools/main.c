@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const cli_command *const commands[] = {&cmd_train, &cmd_eval, &cmd_generate, &cmd_translate,
-    &cmd_inspect, &cmd_report, &cmd_devices, &cmd_bench, &cmd_bleu, &cmd_selftest, &cmd_completion,
-    &cmd_version, &cmd_help};
+    &cmd_inspect, &cmd_report, &cmd_sweep, &cmd_devices, &cmd_bench, &cmd_bleu, &cmd_selftest,
+    &cmd_completion, &cmd_version, &cmd_help};
 
 const cli_command *cli_command_at(uint32_t index)
 {

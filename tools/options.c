@@ -2,6 +2,7 @@
  * the one option table of dart.h. */
 #include "cli.h"
 #include "log.h"
+#include "words.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -44,34 +45,16 @@ static bool option_is(const dart_option *option, const char *word, size_t length
     return false;
 }
 
-static size_t distance(const char *a, const char *b)
-{
-    size_t row[64], n = strlen(b);
-    if (n >= 64) return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t best = diagonal + (fold(a[i]) != fold(b[j]));
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j + 1] + 1 < best) best = row[j + 1] + 1;
-            diagonal = row[j + 1];
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
-
 const char *cli_nearest(const char *word, cli_name_at at, const void *context)
 {
     const char *best = NULL;
     size_t best_distance = strlen(word) / 3 + 2; /* farther than this is no help */
     for (uint32_t i = 0; at(context, i); i++) {
-        size_t d = distance(word, at(context, i));
+        const char *name = at(context, i);
+        size_t d = dart_edit_distance(word, name, strlen(name));
         if (d < best_distance) {
             best_distance = d;
-            best = at(context, i);
+            best = name;
         }
     }
     return best;

@@ -15,6 +15,8 @@ typedef struct cpu_device {
     dart_device base;
     cpu_pool *pool;
     void *buffer[MAX_BUFFERS]; /* handle 0 is none */
+    void *
+        block[MAX_BUFFERS]; /* what calloc gave: the buffer begins at its first multiple of ALIGN */
 } cpu_device;
 
 struct dart_program {
@@ -101,7 +103,7 @@ static void close_device(dart_device *base)
 {
     cpu_device *device = (cpu_device *)base;
     CPU(pool_close)(device->pool);
-    for (int b = 0; b < MAX_BUFFERS; b++) free(device->buffer[b]);
+    for (int b = 0; b < MAX_BUFFERS; b++) free(device->block[b]);
     free(device);
 }
 
@@ -115,11 +117,14 @@ static dart_status alloc_buffer(
     if (b == MAX_BUFFERS)
         return dart_fail(DART_MEMORY, "the CPU device has at most %d buffers", MAX_BUFFERS - 1);
     size_t bytes = (size_t)dart_round_up(words * sizeof(real), ALIGN);
-    void *memory = aligned_alloc(ALIGN, bytes);
+    /* Large blocks of calloc are pages that the system zeroes when they are first touched: a
+     * selection that remakes all buffers does not write them all first. */
+    char *memory = calloc(1, bytes + ALIGN);
     if (!memory)
         return dart_fail(
             DART_MEMORY, "out of memory: a buffer of %.1f MiB", (double)bytes / 0x1p20);
-    device->buffer[b] = memset(memory, 0, bytes);
+    device->block[b] = memory;
+    device->buffer[b] = memory + (ALIGN - (uintptr_t)memory % ALIGN) % ALIGN;
     *out_buffer = b;
     return DART_OK;
 }
@@ -127,8 +132,8 @@ static dart_status alloc_buffer(
 static void free_buffer(dart_device *base, dart_buffer buffer)
 {
     cpu_device *device = (cpu_device *)base;
-    free(device->buffer[buffer]);
-    device->buffer[buffer] = NULL;
+    free(device->block[buffer]);
+    device->block[buffer] = device->buffer[buffer] = NULL;
 }
 
 static dart_status write_words(

@@ -136,6 +136,7 @@ dart_status opencl_code_find(
         if (code->kernel == launch->kernel && code->variant == launch->variant &&
             memcmp(code->tune, launch->tune, launch->tunes * sizeof *launch->tune) == 0) {
             *out_program = code->program;
+            device->base.kernels_found++;
             return DART_OK;
         }
     }
@@ -149,6 +150,7 @@ dart_status opencl_code_find(
     bool cached = cache_path(device, name, options, path, sizeof path);
     cl_program program = cached ? from_cache(device, path, options) : NULL;
     if (!program) {
+        dart_log(1, "opencl: compiling %s %s", name, options);
         DART_TRY(compile(device, name, options, &program));
         if (cached) to_cache(program, path);
     }
@@ -165,6 +167,7 @@ dart_status opencl_code_find(
     code->variant = launch->variant;
     memcpy(code->tune, launch->tune, sizeof code->tune);
     code->program = program;
+    device->base.kernels_made++;
     *out_program = program;
     return DART_OK;
 }

@@ -224,6 +224,9 @@ dart_status vulkan_pipeline_get(
         }
         HASH_ADD(hh, device->pipelines, key, sizeof pipeline->key, pipeline);
         device->cache_dirty = true;
+        device->base.kernels_made++;
+    } else {
+        device->base.kernels_found++;
     }
     *out_pipeline = pipeline->handle;
     return DART_OK;

@@ -145,6 +145,15 @@ void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per
         seconds);
 }
 
+void dart_metrics_pick_timing(dart_metrics *metrics, uint64_t step, double svd, double plan,
+    double build, uint64_t made, uint64_t found)
+{
+    fprintf(metrics->file[DART_LOG_TIMING],
+        "{\"step\":%" PRIu64 ",\"svd_s\":%.6g,\"plan_s\":%.6g,\"build_s\":%.6g,"
+        "\"kernels_made\":%" PRIu64 ",\"kernels_found\":%" PRIu64 "}\n",
+        step, svd, plan, build, made, found);
+}
+
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
     double nll, double perplexity)
 {

@@ -30,6 +30,10 @@ void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, 
 void dart_metrics_rank(
     dart_metrics *metrics, uint64_t step, const char *stage, const char *measure, double rank);
 void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds);
+/* What a selection took, in timing.jsonl: "svd_s" on the host, "plan_s" (graphs, paths, plan),
+ * "build_s", "kernels_made", "kernels_found". */
+void dart_metrics_pick_timing(dart_metrics *metrics, uint64_t step, double svd, double plan,
+    double build, uint64_t made, uint64_t found);
 /* split: "valid" or "test" */
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
     double nll, double perplexity);

@@ -2,6 +2,7 @@
  * recipe_yaml.c. */
 #include "recipe_impl.h"
 #include "reg.h"
+#include "words.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -62,35 +63,15 @@ int dart_recipe_key(const char *key)
     return -1;
 }
 
-/* Levenshtein distance of the first n letters of b; words of 63 letters at most. */
-static size_t distance(const char *a, const char *b, size_t n)
-{
-    size_t row[64];
-    if (n >= 64) return SIZE_MAX;
-    for (size_t j = 0; j <= n; j++) row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 0; j < n; j++) {
-            size_t best = diagonal + (fold(a[i]) != fold(b[j]));
-            if (row[j] + 1 < best) best = row[j] + 1;
-            if (row[j + 1] + 1 < best) best = row[j + 1] + 1;
-            diagonal = row[j + 1];
-            row[j + 1] = best;
-        }
-    }
-    return row[n];
-}
-
 const char *dart_recipe_nearest(const char *key)
 {
     const char *best = NULL;
     size_t least = SIZE_MAX;
     for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
         const dart_option *o = &dart_recipe_rows[i].option;
-        size_t d = distance(key, o->key, strlen(o->key));
+        size_t d = dart_edit_distance(key, o->key, strlen(o->key));
         for (const char *at = o->aliases; *at;) {
-            size_t n = strcspn(at, ","), e = distance(key, at, n);
+            size_t n = strcspn(at, ","), e = dart_edit_distance(key, at, n);
             if (e < d) d = e;
             at += n + (at[n] == ',');
         }

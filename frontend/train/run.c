@@ -170,6 +170,14 @@ void dart_run_row_counts(const dart_run *run, dart_table_row *row)
     dart_model_count(run->model, &row->params, &row->compressed_params, &row->dense_params);
     row->compression =
         row->compressed_params ? (double)row->dense_params / (double)row->compressed_params : 1;
+    row->chain_params = 0;
+    for (uint32_t w = 0; w < run->model->weights; w++) {
+        const dart_model_weight *weight = &run->model->weight[w];
+        const dart_param *core =
+            &run->model->param[weight->first_param + weight->layout.chain_first];
+        for (uint32_t k = 0; weight->layout.bonds && k < weight->layout.chain_cores; k++)
+            row->chain_params += dart_shape_words(&core[k].shape);
+    }
     count_ranks(run->model, row);
 }
 

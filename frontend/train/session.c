@@ -3,6 +3,14 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+double dart_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static bool wanted(const dart_session_options *o, int part)
 {
@@ -22,14 +30,22 @@ static bool wanted(const dart_session_options *o, int part)
 dart_status dart_part_prepare(
     dart_session *session, const dart_caps *caps, int index, dart_part *part)
 {
+    dart_session_times *times = &session->times;
     dart_cost cost = dart_cost_for(caps);
+    double begin = dart_seconds();
     DART_TRY(dart_part_graph(session, index, &part->built));
+    times->graph += dart_seconds() - begin;
+    begin = dart_seconds();
     dart_node *map = dart_calloc((size_t)dart_graph_count(part->built) + 1, sizeof *map);
     if (!map) return DART_MEMORY;
     dart_status status = dart_optimize(part->built, &cost, 0, NULL, &part->graph, map);
     free(map);
     if (status != DART_OK) return status;
-    return dart_plan_new(part->graph, caps, 0, NULL, &part->plan);
+    times->optimize += dart_seconds() - begin;
+    begin = dart_seconds();
+    status = dart_plan_new(part->graph, caps, 0, NULL, &part->plan);
+    times->plan += dart_seconds() - begin;
+    return status;
 }
 
 static dart_status allocate(dart_session *session)
@@ -121,6 +137,8 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
     DART_GOTO(dart_shapes_new(session, caps));
     if (device) {
         dart_exec *share = NULL;
+        double begin = dart_seconds();
+        uint64_t made = device->kernels_made, found = device->kernels_found;
         DART_GOTO(allocate(session));
         DART_GOTO(write_table(session));
         for (int i = 0; i < DART_PARTS; i++) {
@@ -130,6 +148,9 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
             if (!share) share = part->exec;
         }
         DART_GOTO(dart_shapes_bind(session, share));
+        session->times.build = dart_seconds() - begin;
+        session->times.kernels_made = device->kernels_made - made;
+        session->times.kernels_found = device->kernels_found - found;
     }
     *out = session;
     session = NULL;

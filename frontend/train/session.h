@@ -9,6 +9,8 @@
 #include "recipe.h"
 #include "reg.h"
 
+/* Seconds of a clock that only moves forward. */
+double dart_seconds(void);
 /* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);
@@ -57,7 +59,14 @@ const char *dart_part_name(int part); /* "step", "accumulate", "update", "eval",
 
 typedef struct dart_shapes dart_shapes; /* shapes.c */
 
+/* Where the time of making a session went, in seconds. */
+typedef struct dart_session_times {
+    double graph, optimize, plan, build;  /* build: buffers and recorded programs on the device */
+    uint64_t kernels_made, kernels_found; /* backend.h */
+} dart_session_times;
+
 typedef struct dart_session {
+    dart_session_times times;
     dart_device *device;     /* borrowed */
     const dart_model *model; /* borrowed */
     dart_session_options options;

@@ -199,7 +199,8 @@ done:
     X(tokens) X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished)
 #define RUN_REALS(X) X(seconds) X(phase_seconds) X(last_loss)
 #define ROW_FIELDS(X)                                                                              \
-    X(params) X(compressed_params) X(dense_params) X(rank_min) X(rank_max) X(bleu_sentences)
+    X(params)                                                                                      \
+    X(compressed_params) X(dense_params) X(chain_params) X(rank_min) X(rank_max) X(bleu_sentences)
 #define ROW_REALS(X)                                                                               \
     X(compression)                                                                                 \
     X(rank_mean) X(effective_rank) X(valid_ppl) X(test_ppl) X(tokens_per_s) X(seconds) X(test_bleu)

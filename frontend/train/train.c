@@ -9,14 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static uint64_t total_steps(const dart_run *run)
 {
@@ -76,7 +68,7 @@ static dart_status one_step(dart_run *run)
 {
     const dart_stage *stage = &run->stage[run->at_stage];
     const dart_settings *set = &stage->set;
-    double lr = dart_stage_lr(stage, run->stage_step), begin = now();
+    double lr = dart_stage_lr(stage, run->stage_step), begin = dart_seconds();
     double lambda = dart_stage_lambda(stage, run->stage_step);
     dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
         .step = run->step,
@@ -99,7 +91,7 @@ static dart_status one_step(dart_run *run)
         return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
     }
     dart_run_gate_observe(run, stage, &scalars, &r);
-    double seconds = now() - begin;
+    double seconds = dart_seconds() - begin;
     run->step++;
     run->stage_step++;
     run->adam_step++;
@@ -139,6 +131,25 @@ static dart_status pick_row(dart_run *run, const char *name)
     return dart_run_row(run, text);
 }
 
+/* The selection and all that has to be made anew after it; says what that took. */
+static dart_status pick(dart_run *run, const dart_settings *set)
+{
+    double begin = dart_seconds();
+    DART_TRY(dart_run_pick(run, set));
+    double host = dart_seconds() - begin;
+    DART_TRY(dart_run_bind(run));
+    double all = dart_seconds() - begin;
+    const dart_session_times *t = &run->session->times;
+    dart_run_note(run,
+        "selection took %.0f ms: spectra and cut %.0f, graphs %.0f, paths %.0f, plan %.0f, program "
+        "%.0f (%" PRIu64 " kernels compiled, %" PRIu64 " launches found theirs)",
+        1e3 * all, 1e3 * host, 1e3 * t->graph, 1e3 * t->optimize, 1e3 * t->plan, 1e3 * t->build,
+        t->kernels_made, t->kernels_found);
+    dart_metrics_pick_timing(&run->metrics, run->step, host, t->graph + t->optimize + t->plan,
+        t->build, t->kernels_made, t->kernels_found);
+    return DART_OK;
+}
+
 /* Passes over finished stages and does the selections on the way; leaves a bound session if steps
  * remain. */
 static dart_status advance(dart_run *run)
@@ -149,8 +160,7 @@ static dart_status advance(dart_run *run)
             if (!run->last_pick || run->phase_tokens)
                 DART_TRY(
                     pick_row(run, run->last_pick ? "before selection" : "TT before selection"));
-            DART_TRY(dart_run_pick(run, &stage->set));
-            DART_TRY(dart_run_bind(run));
+            DART_TRY(pick(run, &stage->set));
             DART_TRY(pick_row(run, "after selection"));
             run->last_pick = run->at_stage + 1;
         }
@@ -397,15 +407,15 @@ static dart_status write_table(const char *dir, const dart_table_row *row, uint3
     DART_TRY(subfolder(path, dir, "table.json"));
     json_t *list = json_array();
     for (uint32_t i = 0; i < rows; i++) {
-        json_array_append_new(
-            list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f}",
-                      "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
-                      (json_int_t)row[i].compressed_params, "dense_params",
-                      (json_int_t)row[i].dense_params, "compression", row[i].compression,
-                      "rank_min", (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
-                      (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl",
-                      row[i].test_ppl, "tokens_per_s", row[i].tokens_per_s, "seconds",
-                      row[i].seconds, "effective_rank", row[i].effective_rank));
+        json_array_append_new(list,
+            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:I}",
+                "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
+                (json_int_t)row[i].compressed_params, "dense_params",
+                (json_int_t)row[i].dense_params, "compression", row[i].compression, "rank_min",
+                (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
+                (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl", row[i].test_ppl,
+                "tokens_per_s", row[i].tokens_per_s, "seconds", row[i].seconds, "effective_rank",
+                row[i].effective_rank, "chain_params", (json_int_t)row[i].chain_params));
         if (row[i].bleu_sentences)
             json_object_set_new(json_array_get(list, i), "test_bleu", json_real(row[i].test_bleu));
     }

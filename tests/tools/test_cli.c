@@ -240,7 +240,7 @@ static void test_readme(void **state)
 {
     (void)state;
     static const char *const slow[] = {
-        "train", "eval", "generate", "translate", "bleu", "report", "bench", "selftest"};
+        "train", "sweep", "eval", "generate", "translate", "bleu", "report", "bench", "selftest"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);

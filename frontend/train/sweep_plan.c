@@ -1,0 +1,283 @@
+/* The runs of a sweep: names, recipes, which run gives another its budget. */
+#include "hash.h"
+#include "recipe_impl.h"
+#include "sweep.h"
+#include "words.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+int sweep_variants(const sweep *s)
+{
+    for (uint32_t a = 0; a < s->axes; a++)
+        if (s->axis[a].kind == SWEEP_VARIANTS) return (int)a;
+    return -1;
+}
+
+/* ---- recipes ---- */
+
+static dart_recipe_stage *stage_named(dart_recipe *recipe, const char *name, size_t length)
+{
+    for (uint32_t i = 0; i < recipe->stages; i++)
+        if (strlen(recipe->stage[i].name) == length && !memcmp(recipe->stage[i].name, name, length))
+            return &recipe->stage[i];
+    return NULL;
+}
+
+static bool is_section(const char *name, size_t length)
+{
+    for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
+        const char *section = dart_recipe_rows[i].option.section;
+        if (strlen(section) == length && !memcmp(section, name, length)) return true;
+    }
+    return false;
+}
+
+/* "shrink.lambda_reg" names a key of a stage, "model.layers" and "layers" one of the recipe. */
+static const char *stage_key(const sweep_set *set, size_t *length)
+{
+    const char *dot = strchr(set->key, '.');
+    if (!dot || is_section(set->key, (size_t)(dot - set->key))) return NULL;
+    *length = (size_t)(dot - set->key);
+    return dot + 1;
+}
+
+static dart_status unknown_stage(
+    const sweep *s, const sweep_set *set, const dart_recipe *recipe, size_t length)
+{
+    const char *nearest = NULL;
+    size_t least = SIZE_MAX;
+    char word[64];
+    snprintf(word, sizeof word, "%.*s", (int)length, set->key);
+    for (uint32_t i = 0; i < recipe->stages; i++) {
+        const char *name = recipe->stage[i].name;
+        size_t d = dart_edit_distance(word, name, strlen(name));
+        if (d < least) {
+            least = d;
+            nearest = name;
+        }
+    }
+    return dart_fail(DART_INPUT, "%s:%zu: %s: the recipe has no stage '%s'; the nearest is '%s'",
+        s->path, set->line, set->key, word, nearest ? nearest : "none");
+}
+
+static dart_status check(const sweep *s, const sweep_set *set, const char *key, int *out)
+{
+    char why[256];
+    *out = dart_recipe_key(key);
+    if (*out < 0)
+        return dart_fail(DART_INPUT, "%s:%zu: unknown key '%.60s'; the nearest is '%s'", s->path,
+            set->line, key, dart_recipe_nearest(key));
+    const char *name = dart_recipe_rows[*out].option.key;
+    if (!strcmp(name, "out") || !strcmp(name, "resume") || !strcmp(name, "force"))
+        return dart_fail(DART_INPUT,
+            "%s:%zu: the sweep itself decides about %s; give it to the command or as the sweep's "
+            "out",
+            s->path, set->line, name);
+    if (!dart_recipe_check(*out, set->value, why))
+        return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
+    return DART_OK;
+}
+
+/* A key of the recipe does nothing where the stages have their own: better refused than not heard.
+ * max_steps of the recipe bounds them all. */
+static dart_status shadowed(const sweep *s, const char *where, const dart_recipe *recipe, int key)
+{
+    const char *name = dart_recipe_rows[key].option.key;
+    if (!strcmp(name, "max_steps")) return DART_OK;
+    for (uint32_t i = 0; i < recipe->stages; i++)
+        if (recipe->stage[i].value[key])
+            return dart_fail(DART_INPUT, "%s: stage '%s' has its own %s; write %s.%s", where,
+                recipe->stage[i].name, name, recipe->stage[i].name, name);
+    (void)s;
+    return DART_OK;
+}
+
+static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, dart_recipe *recipe)
+{
+    for (size_t i = 0; i < sets->count; i++) {
+        const sweep_set *set = &sets->set[i];
+        size_t length = 0;
+        int key;
+        const char *inner = stage_key(set, &length);
+        if ((inner != NULL) != stages) continue;
+        if (!inner) {
+            char where[SWEEP_PATH + 32];
+            const char *dot = strchr(set->key, '.');
+            DART_TRY(check(s, set, dot ? dot + 1 : set->key, &key));
+            snprintf(where, sizeof where, "%s:%zu", s->path, set->line);
+            DART_TRY(shadowed(s, where, recipe, key));
+            DART_TRY(dart_recipe_set(recipe, dart_recipe_rows[key].option.key, set->value));
+            continue;
+        }
+        dart_recipe_stage *stage = stage_named(recipe, set->key, length);
+        if (!stage) return unknown_stage(s, set, recipe, length);
+        DART_TRY(check(s, set, inner, &key));
+        if (strcmp(dart_recipe_rows[key].option.section, "stage"))
+            return dart_fail(DART_INPUT, "%s:%zu: '%s' holds for the whole run, not for a stage",
+                s->path, set->line, inner);
+        DART_TRY(
+            dart_recipe_stage_set(recipe, stage, dart_recipe_rows[key].option.key, set->value));
+    }
+    return DART_OK;
+}
+
+/* Flags stand between the file's settings and its axes. */
+static dart_status apply_flags(const sweep *s, dart_recipe *recipe)
+{
+    if (!s->flags) return DART_OK;
+    for (int i = 0; i < DART_RECIPE_OPTIONS; i++)
+        if (s->flags->given[i]) DART_TRY(shadowed(s, s->path, recipe, i));
+    return dart_recipe_overlay(recipe, s->flags);
+}
+
+static dart_status apply_budget(const sweep_run *run, dart_recipe *recipe)
+{
+    char text[32];
+    int select = dart_recipe_key("select");
+    uint32_t picks = 0;
+    snprintf(text, sizeof text, "%" PRIu64, run->budget ? run->budget : 1);
+    for (uint32_t i = 0; i < recipe->stages; i++) {
+        const char *rule = recipe->stage[i].value[select];
+        if (!rule || !strcmp(rule, "none")) continue;
+        DART_TRY(dart_recipe_stage_set(recipe, &recipe->stage[i], "budget", text));
+        picks++;
+    }
+    if (picks) return DART_OK;
+    return dart_fail(
+        DART_INPUT, "%s: it takes a budget from another run and selects no ranks", run->name);
+}
+
+static dart_status base_path(const sweep *s, const char *base, char out[SWEEP_PATH])
+{
+    int n = *base == '/' ? snprintf(out, SWEEP_PATH, "%s", base)
+                         : snprintf(out, SWEEP_PATH, "%s/%s", s->dir, base);
+    return n < SWEEP_PATH ? DART_OK : dart_fail(DART_INPUT, "the path %.200s... is too long", base);
+}
+
+dart_status sweep_recipe(const sweep *s, const sweep_run *run, dart_recipe **out)
+{
+    dart_status status = DART_OK;
+    char path[SWEEP_PATH], dir[2 * SWEEP_PATH];
+    const sweep_point *variant = NULL;
+    int v = sweep_variants(s);
+    *out = NULL;
+    if (v >= 0) variant = &s->axis[v].point[run->at[v]];
+    DART_TRY(base_path(s, variant && variant->base ? variant->base : s->base, path));
+    DART_TRY(dart_recipe_new(out));
+    DART_GOTO(dart_recipe_load(*out, path));
+    for (int stages = 0; stages < 2; stages++) {
+        /* What stages are derived from must stand first, what changes them last. */
+        if (stages) DART_GOTO(dart_recipe_expand(*out));
+        DART_GOTO(apply(s, &s->sets, stages, *out));
+        if (!stages) DART_GOTO(apply_flags(s, *out));
+        for (uint32_t a = 0; a < s->axes; a++)
+            DART_GOTO(apply(s, &s->axis[a].point[run->at[a]].sets, stages, *out));
+    }
+    if (run->source >= 0) DART_GOTO(apply_budget(run, *out));
+    snprintf(dir, sizeof dir, "%s/%s", s->folder, run->name);
+    DART_GOTO(dart_recipe_set(*out, "out", dir));
+    DART_GOTO(dart_recipe_set(*out, "resume", "false"));
+    DART_GOTO(dart_recipe_set(*out, "force", "false"));
+done:
+    if (status != DART_OK) {
+        dart_recipe_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* ---- runs ---- */
+
+/* "found-rank16-lambda_reg0.01-s1": variant, then keys without their stage, then the seed. */
+static void name_run(const sweep *s, sweep_run *run)
+{
+    char text[2048] = "", *to = run->name;
+    size_t used = 0;
+    for (uint32_t n = 0; n < s->axes; n++) {
+        uint32_t a = s->axes - 1 - n; /* variants are the last axis, seeds the first */
+        const sweep_axis *axis = &s->axis[a];
+        for (uint32_t c = 0; c < axis->columns && used < sizeof text; c++) {
+            const char *dot = strrchr(axis->column[c], '.');
+            const char *key = axis->kind == SWEEP_VARIANTS ? ""
+                              : axis->kind == SWEEP_SEEDS  ? "s"
+                              : dot                        ? dot + 1
+                                                           : axis->column[c];
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", used ? "-" : "",
+                key, axis->cell[run->at[a] * axis->columns + c]);
+        }
+    }
+    if (!*text) snprintf(text, sizeof text, "run");
+    for (char *c = text; *c; c++)
+        if (!isalnum((unsigned char)*c) && !strchr("._+-=", *c)) *c = '_';
+    if (*text == '.' || *text == '-') *text = '_';
+    int n = snprintf(to, sizeof run->name, "%s", text);
+    if (n >= (int)sizeof run->name - 16)
+        snprintf(
+            to, sizeof run->name, "%.100s-%.16s", text, dart_hash_bytes(text, strlen(text)).text);
+}
+
+static dart_status find_source(const sweep *s, sweep_run *run, int v)
+{
+    const sweep_axis *axis = &s->axis[v];
+    const sweep_point *point = &axis->point[run->at[v]];
+    run->source = -1;
+    if (!point->budget_from) return DART_OK;
+    for (uint32_t i = 0; i < axis->count; i++) {
+        if (strcmp(axis->cell[i], point->budget_from)) continue;
+        if (axis->point[i].budget_from)
+            return dart_fail(DART_INPUT,
+                "%s:%zu: budget_from: '%s' takes its budget from another run itself; name the "
+                "variant that finds its ranks",
+                s->path, point->line, point->budget_from);
+        /* The last axis is fastest, and variants are the last. */
+        run->source = (int)((uint32_t)(run - s->run) - run->at[v] + i);
+        return DART_OK;
+    }
+    return dart_fail(DART_INPUT, "%s:%zu: budget_from: there is no variant '%s'", s->path,
+        point->line, point->budget_from);
+}
+
+static dart_status check_distinct(const sweep *s)
+{
+    for (uint32_t i = 0; i < s->runs; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (!strcmp(s->run[i].name, s->run[j].name))
+                return dart_fail(DART_INPUT,
+                    "%s: two runs would be called %s; a list has a value twice", s->path,
+                    s->run[i].name);
+    return DART_OK;
+}
+
+dart_status sweep_plan(sweep *s)
+{
+    uint64_t count = 1;
+    int v = sweep_variants(s);
+    for (uint32_t a = 0; a < s->axes; a++) {
+        count *= s->axis[a].count;
+        if (count > SWEEP_MOST_RUNS)
+            return dart_fail(DART_INPUT,
+                "%s: the grid has more than %d runs; shorten a list, or split the sweep", s->path,
+                SWEEP_MOST_RUNS);
+    }
+    s->runs = (uint32_t)count;
+    s->run = dart_calloc(count, sizeof *s->run);
+    if (!s->run) return DART_MEMORY;
+    for (uint32_t i = 0; i < s->runs; i++) {
+        sweep_run *run = &s->run[i];
+        uint32_t rest = i;
+        for (uint32_t a = s->axes; a-- > 0; rest /= s->axis[a].count)
+            run->at[a] = rest % s->axis[a].count;
+        name_run(s, run);
+        run->source = -1;
+        if (v >= 0) DART_TRY(find_source(s, run, v));
+    }
+    DART_TRY(check_distinct(s));
+    for (uint32_t i = 0; i < s->runs; i++) {
+        dart_recipe *recipe;
+        DART_TRY(sweep_recipe(s, &s->run[i], &recipe));
+        dart_recipe_free(recipe);
+    }
+    return DART_OK;
+}

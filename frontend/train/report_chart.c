@@ -247,7 +247,8 @@ static void points(const report_chart *c, const frame *f, const report_series *s
         if (!drawable(c, s, k)) continue;
         double x = LEFT + (WIDTH - LEFT - RIGHT) * place(&f->x, s->x[k]);
         double y = f->top + f->height * (1 - place(&f->y, s->y[k]));
-        if (s->low && s->high && fits(c->log_y, s->low[k]) && fits(c->log_y, s->high[k])) {
+        if (s->low && s->high && s->low[k] < s->high[k] && fits(c->log_y, s->low[k]) &&
+            fits(c->log_y, s->high[k])) {
             double a = f->top + f->height * (1 - place(&f->y, s->low[k]));
             double b = f->top + f->height * (1 - place(&f->y, s->high[k]));
             fprintf(out, "<path class=\"l %s\" d=\"M%.1f %.1fh8m-4 0V%.1fm-4 0h8\"/>", css, x - 4,

@@ -1,5 +1,6 @@
 /* The page of a sweep: results.csv (a heading, then a line a run) as a table, and size against
- * perplexity with one point a group of runs that differ in nothing but their seed. */
+ * perplexity: a point is a group of runs that differ in nothing but their seed, a line the groups
+ * that share every setting that is a word ("found", "uniform"). */
 #include "report_run.h"
 #include "file.h"
 #include "mem.h"
@@ -107,20 +108,6 @@ static bool varies(const sheet *s, size_t column)
     return false;
 }
 
-/* The settings in which the runs of a sweep differ, as one text. */
-static void label_of(const sheet *s, size_t row, char out[LABEL])
-{
-    size_t used = 0;
-    out[0] = 0;
-    for (size_t c = 0; c < s->columns && used < LABEL; c++) {
-        const char *name = at(s, 0, c);
-        if (!is_setting(name) || !varies(s, c) || !*at(s, row, c)) continue;
-        used += (size_t)snprintf(
-            out + used, LABEL - used, "%s%s %s", used ? ", " : "", name, at(s, row, c));
-    }
-    if (!used) snprintf(out, LABEL, "all runs");
-}
-
 static double value_of(const sheet *s, size_t row, size_t column)
 {
     const char *text = at(s, row, column);
@@ -129,8 +116,31 @@ static double value_of(const sheet *s, size_t row, size_t column)
     return end == text || *end ? NAN : value;
 }
 
+/* Whether a column holds a word somewhere, not numbers alone. */
+static bool has_words(const sheet *s, size_t column)
+{
+    for (size_t r = 1; r < s->rows; r++)
+        if (*at(s, r, column) && isnan(value_of(s, r, column))) return true;
+    return false;
+}
+
+/* The settings in which the runs of a sweep differ, as one text; `words`: only those of words. */
+static void label_of(const sheet *s, size_t row, bool words, char out[LABEL])
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (size_t c = 0; c < s->columns && used < LABEL; c++) {
+        const char *name = at(s, 0, c);
+        if (!is_setting(name) || !varies(s, c) || !*at(s, row, c)) continue;
+        if (words && !has_words(s, c)) continue;
+        used += (size_t)snprintf(
+            out + used, LABEL - used, "%s%s %s", used ? ", " : "", name, at(s, row, c));
+    }
+    if (!used) snprintf(out, LABEL, "all runs");
+}
+
 typedef struct group {
-    char label[LABEL];
+    char label[LABEL], series[LABEL];
     double n, size, sum, squares, y, low, high;
 } group;
 
@@ -141,13 +151,14 @@ static size_t groups(const sheet *s, size_t size, size_t perplexity, group out[M
         char label[LABEL];
         double x = value_of(s, r, size), y = value_of(s, r, perplexity);
         if (!(x > 0) || !isfinite(y)) continue; /* failed, or not done yet */
-        label_of(s, r, label);
+        label_of(s, r, false, label);
         size_t k = 0;
         while (k < count && strcmp(out[k].label, label)) k++;
         if (k == MAX_GROUPS) continue;
         if (k == count) {
             out[count++] = (group){0};
             strcpy(out[k].label, label);
+            label_of(s, r, true, out[k].series);
         }
         out[k].n++;
         out[k].size += x;
@@ -166,35 +177,63 @@ static size_t groups(const sheet *s, size_t size, size_t perplexity, group out[M
     return count;
 }
 
+static int by_series(const void *a, const void *b)
+{
+    const group *x = a, *y = b;
+    int order = strcmp(x->series, y->series);
+    return order ? order : (x->size > y->size) - (x->size < y->size);
+}
+
+/* x, y, low and high of a group stand in four arrays, as charts want them. */
+typedef struct points {
+    double x[MAX_GROUPS], y[MAX_GROUPS], low[MAX_GROUPS], high[MAX_GROUPS];
+    report_series series[MAX_GROUPS];
+    group group[MAX_GROUPS];
+    size_t count;
+} points;
+
+static size_t series_of(points *p)
+{
+    size_t n = 0;
+    qsort(p->group, p->count, sizeof *p->group, by_series);
+    for (size_t k = 0; k < p->count; k++) {
+        const group *g = &p->group[k];
+        p->x[k] = g->size;
+        p->y[k] = g->y;
+        p->low[k] = g->low;
+        p->high[k] = g->high;
+        if (k == 0 || strcmp(g->series, g[-1].series)) {
+            p->series[n] = (report_series){.x = &p->x[k],
+                .y = &p->y[k],
+                .low = &p->low[k],
+                .high = &p->high[k],
+                .points = true,
+                .joined = true};
+            memcpy(p->series[n++].name, g->series, LABEL);
+        }
+        p->series[n - 1].count++;
+    }
+    return n;
+}
+
 static dart_status write_picture(const sheet *s, FILE *out)
 {
     static const char *const sizes[] = {"compressed_params", "params", NULL};
     static const char *const qualities[] = {"test_ppl", "valid_ppl", NULL};
     size_t size = column_of(s, sizes), quality = column_of(s, qualities);
     if (size == s->columns || quality == s->columns) return DART_OK;
-    group *g = dart_calloc(MAX_GROUPS, sizeof *g);
-    report_series *series = dart_calloc(MAX_GROUPS, sizeof *series);
-    dart_status status = g && series ? DART_OK : DART_MEMORY;
-    size_t count = status == DART_OK ? groups(s, size, quality, g) : 0;
-    for (size_t k = 0; k < count; k++) {
-        series[k] = (report_series){.x = &g[k].size,
-            .y = &g[k].y,
-            .low = g[k].n > 1 ? &g[k].low : NULL,
-            .high = g[k].n > 1 ? &g[k].high : NULL,
-            .count = 1,
-            .points = true};
-        memcpy(series[k].name, g[k].label, LABEL);
-    }
+    points *p = dart_calloc(1, sizeof *p);
+    if (!p) return DART_MEMORY;
+    p->count = groups(s, size, quality, p->group);
     const report_chart c = {.title = "Size against perplexity (mean and standard deviation)",
         .x_name = at(s, 0, size),
         .y_name = at(s, 0, quality),
         .log_x = true,
-        .series = series,
-        .series_count = count};
-    if (count) report_chart_figure(&c, out);
-    free(g);
-    free(series);
-    return status;
+        .series = p->series,
+        .series_count = series_of(p)};
+    if (p->count) report_chart_figure(&c, out);
+    free(p);
+    return DART_OK;
 }
 
 static dart_status write_sheet(const sheet *s, FILE *out)

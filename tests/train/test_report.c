@@ -369,11 +369,16 @@ static void test_sweep(void **state)
     put(in("sweep/results.csv"),
         "run,seed,\"shrink.lambda\",select,compressed_params,test_ppl,status\r\n"
         "a,1,0.01,budget,1000,100,done\r\nb,2,0.01,budget,1000,104,done\r\n"
-        "c,1,0.02,budget,500,120,done\r\nd,1,0.03,budget,,,\"failed, \"\"why\"\"\"\r\n");
+        "c,1,0.02,budget,500,120,done\r\ne,1,0.02,energy,700,90,done\r\n"
+        "d,1,0.03,budget,,,\"failed, \"\"why\"\"\"\r\n");
     char *page = page_of(in("sweep"));
     const char *c = chart(page, "Size against perplexity (mean and standard deviation)");
-    assert_int_equal(count_of(c, "<circle"), 2 + 2);
-    assert_non_null(strstr(c, "shrink.lambda 0.01: 1000, 102"));
+    /* a line a rule, a point a lambda: 500 and 1000 for the one, 700 for the other; legend */
+    assert_int_equal(count_of(c, "<circle"), 3 + 2);
+    assert_non_null(strstr(c, "select budget: 1000, 102"));
+    assert_non_null(strstr(c, "select budget: 500, 120"));
+    assert_non_null(strstr(c, "select energy: 700, 90"));
+    assert_non_null(strstr(c, "data-points=\"2\"><title>select budget</title>"));
     assert_int_equal(count_of(c, "h8m-4 0V"), 1); /* only one group has a spread */
     assert_non_null(strstr(page, "<td>failed, &quot;why&quot;</td>"));
     free(page);

@@ -12,6 +12,7 @@
 #include <utf8proc.h>
 
 static const char *const special[DART_SPECIALS] = {"<pad>", "<bos>", "<eos>", "<unk>"};
+enum { LONGEST_WORD = 200 }; /* bytes; what dart_vocab takes */
 static const char *const split_name[DART_SPLITS] = {"training", "validation", "test"};
 
 typedef struct known {
@@ -142,6 +143,21 @@ static dart_status lower(const char *data, size_t size, char **out, size_t *out_
     return DART_OK;
 }
 
+/* Words longer than a vocabulary holds (addresses run together, broken markup: large corpora have
+ * them) become <unk>, in place. */
+static void drop_long_words(char *data, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        size_t end = at;
+        while (end < size && !strchr(" \t\r\f\v\n", data[end])) end++;
+        if (end - at > LONGEST_WORD) {
+            memset(data + at, ' ', end - at);
+            memcpy(data + at, special[DART_UNK], strlen(special[DART_UNK]));
+        }
+        at = end + 1;
+    }
+}
+
 static uint64_t count_lines(const char *data, size_t size)
 {
     uint64_t lines = 0;
@@ -157,6 +173,7 @@ static dart_status read_side(const char *path, bool lowercase, side_text *t)
     t->data = t->buffer;
     t->size = size;
     DART_TRY(check_text(t, 1));
+    drop_long_words(t->buffer, size);
     if (lowercase) {
         char *lowered;
         DART_TRY(lower(t->data, t->size, &lowered, &t->size));
@@ -383,13 +400,19 @@ dart_status dart_sentence_read(const dart_vocab *vocab, bool lowercase, const ch
     const char *what, uint64_t line, int32_t **out_ids, uint64_t *out_count)
 {
     side_text t = {.data = text, .size = strlen(text)};
-    char *lowered = NULL;
+    char *copy = NULL;
     snprintf(t.what, sizeof t.what, "%.580s", what);
     DART_TRY(check_text(&t, line));
-    if (lowercase) DART_TRY(lower(t.data, t.size, &lowered, &t.size));
-    dart_status status =
-        dart_sentence_encode(vocab, lowered ? lowered : text, t.size, what, out_ids, out_count);
-    free(lowered);
+    if (lowercase) {
+        DART_TRY(lower(t.data, t.size, &copy, &t.size));
+    } else {
+        copy = dart_calloc(t.size + 1, 1);
+        if (!copy) return DART_MEMORY;
+        memcpy(copy, text, t.size);
+    }
+    drop_long_words(copy, t.size);
+    dart_status status = dart_sentence_encode(vocab, copy, t.size, what, out_ids, out_count);
+    free(copy);
     return status;
 }
 

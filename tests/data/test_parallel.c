@@ -340,6 +340,33 @@ static void test_multi30k(void **state)
     print_message("Multi30k: counts as its authors state them\n");
 }
 
+/* A word that no vocabulary holds is unknown, in files and in single lines. */
+static void test_long_words(void **state)
+{
+    (void)state;
+    static char line[400] = "a ";
+    const char *text[DART_SIDES][DART_SPLITS];
+    memset(line + 2, 'x', 300);
+    strcpy(line + 302, " dog\n");
+    memcpy(text, small, sizeof text);
+    text[DART_TARGET][DART_TEST] = line;
+    dart_parallel c;
+    int32_t *ids;
+    uint64_t n;
+    assert_int_equal(
+        dart_parallel_open(&(dart_parallel_options){.dataset = corpus("long", text)}, &c), DART_OK);
+    expect_words(&c.side[DART_TARGET][DART_TEST], 0, 3, (int32_t[]){4, DART_UNK, 5});
+    for (int lowercase = 0; lowercase < 2; lowercase++) {
+        assert_int_equal(
+            dart_sentence_read(&c.vocab[DART_TARGET], lowercase, line, "a line", 1, &ids, &n),
+            DART_OK);
+        assert_int_equal(n, 3);
+        assert_memory_equal(ids, ((int32_t[]){4, DART_UNK, 5}), 3 * sizeof *ids);
+        free(ids);
+    }
+    dart_parallel_free(&c);
+}
+
 static void test_detokenize(void **state)
 {
     (void)state;
@@ -370,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_training_batches),
         cmocka_unit_test(test_evaluation_batches),
         cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_long_words),
         cmocka_unit_test(test_detokenize),
         cmocka_unit_test(test_multi30k),
     };

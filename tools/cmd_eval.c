@@ -1,5 +1,6 @@
 /* eval: perplexity of a trained model on the validation and test text. */
 #include "cli.h"
+#include <string.h>
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
@@ -35,7 +36,9 @@ static dart_status run(cli_call *cli)
                             cli_protocol_json(&r.protocol), "seconds", cli_json_real(r.seconds)),
             stdout);
     cli_table table = {0};
-    const char *heading[] = {"", "tokens", "nll", "perplexity", "bits"};
+    const bool bytes = bits && !strcmp(r.protocol.unit, "byte");
+    const char *heading[] = {
+        "", "tokens", "nll", "perplexity", bytes ? "bits per byte" : "bits per character"};
     const uint32_t columns = bits ? 5 : 4;
     DART_GOTO(cli_table_row(&table, columns, heading));
     for (int test = 0; test < 2; test++) {

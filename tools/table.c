@@ -174,11 +174,14 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
     dart_status status = DART_OK;
     /* Perplexity a symbol has its logarithm beside it: what is published for that kind of text. */
     const bool bits = cli_per_symbol(&r->protocol);
+    const bool bytes = bits && !strcmp(r->protocol.unit, "byte");
     bool bleu = false;
     for (uint32_t i = 0; i < r->rows; i++) bleu |= r->row[i].bleu_sentences > 0;
     const uint32_t columns = bits ? 11 : bleu ? 10 : 9;
+    const char *valid_bits = bytes ? "valid bits/byte" : "valid bits/char";
     const char *const heading[] = {"", "parameters", "compressed", "ratio", "ranks", "valid ppl",
-        "test ppl", "tok/s", "seconds", bleu ? "test BLEU" : "valid bits", "test bits"};
+        "test ppl", "tok/s", "seconds", bleu ? "test BLEU" : valid_bits,
+        bytes ? "test bits/byte" : "test bits/char"};
     DART_GOTO(cli_table_row(&table, columns, heading));
     for (uint32_t i = 0; i < r->rows; i++) {
         const dart_table_row *w = &r->row[i];

@@ -375,6 +375,28 @@ static void damage(const char *path, long at, bool cut)
     assert_int_equal(fclose(file), 0);
 }
 
+/* Every table says what was scored, how; characters and bytes also in bits. */
+static void test_protocol(void **state)
+{
+    (void)state;
+    outcome *r = works("train " TINY "--max-steps 4 --select none --level char --out %D/char");
+    assert_non_null(strstr(r->out, "valid bits/char"));
+    assert_non_null(strstr(r->out, "perplexity per character"));
+    assert_non_null(strstr(r->out, "windows of 16, no overlap: 1 to 16 tokens"));
+    r = works("eval --device cpu --model-path %D/char --eval-stride 4");
+    assert_non_null(strstr(r->out, "bits per character"));
+    assert_non_null(strstr(r->out, "each token scored once (valid "));
+    assert_non_null(strstr(r->out, "windows of 16, stride 4: 13 to 16 tokens"));
+    r = works("eval --device cpu --model-path %D/char --eval-stride 4 --json");
+    assert_non_null(strstr(r->out, "\"bits\""));
+    assert_non_null(strstr(r->out, "\"stride\": 4"));
+    refused("eval --device cpu --quiet --model-path %D/char --eval-stride 17", 3, "--eval-stride");
+    works("train " TINY "--max-steps 2 --select none --out %D/word");
+    assert_null(strstr(works("eval --device cpu --model-path %D/word")->out, "bits"));
+    write_file("latin1.txt", "one two three\nf\xfcnf sechs sieben\n");
+    refused("train --text %D/latin1.txt --level word --device cpu", 3, "line 2, byte 15");
+}
+
 static void test_run(void **state)
 {
     (void)state;
@@ -507,8 +529,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage), cmocka_unit_test(test_help),
         cmocka_unit_test(test_readme), cmocka_unit_test(test_recipes), cmocka_unit_test(test_data),
         cmocka_unit_test(test_models), cmocka_unit_test(test_translation),
-        cmocka_unit_test(test_run), cmocka_unit_test(test_damaged_checkpoint),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_enough)};
+        cmocka_unit_test(test_protocol), cmocka_unit_test(test_run),
+        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_enough)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -88,8 +88,9 @@ static dart_model_config config_at(int which)
         c.linear = dart_method_find("tt");
         c.embedding = dart_method_find("ttm");
         break;
-    default: /* dropout everywhere */
+    default: /* dropout everywhere, smoothed labels */
         c.dropout = 0.3;
+        c.label_smoothing = 0.1;
         c.linear = dart_method_find("tt");
         break;
     }
@@ -468,7 +469,7 @@ static void loss_equals_the_plain_transformer(void **state)
     (void)state;
     for (int which = 0; which < CONFIGS; which++) {
         dart_model_config config = config_at(which);
-        config.dropout = 0;
+        config.dropout = config.label_smoothing = 0;
         lab l;
         lab_open(&l, &config);
         double nll[BATCH * MOST], want = plain_model(&l, nll);

@@ -479,6 +479,59 @@ static void scale_and_zeros_change_nothing(void **state)
         }
 }
 
+/* (G S, S^-1 G') at every bond is the same tensor, and every rule chooses the same ranks for it. */
+static void gauges_change_no_choice(void **state)
+{
+    (void)state;
+    int compared = 0, cut = 0;
+    for (int round = 0; round < 20; round++) {
+        const uint32_t n[4] = {6, 5, 5, 6}, rank[5] = {1, 5, 7, 5, 1};
+        dart_chain chain;
+        double *sigma[2][DART_CHAIN_MAX];
+        toy t[2] = {{.count = 3}, {.count = 3}};
+        assert_int_equal(dart_chain_new(4, n, rank, &chain), DART_OK);
+        for (uint32_t k = 0; k < 4; k++)
+            for (uint32_t i = 0; i < rank[k] * n[k] * rank[k + 1]; i++)
+                chain.core[k][i] =
+                    dart_normal(9, DART_STREAM_TEST, draws++) * pow(0.6, i % rank[k + 1]);
+        for (int turned = 0; turned < 2; turned++) {
+            for (uint32_t k = 0; turned && k < 3; k++) { /* S = diag(1..) (I + 0.5 e_1 e_0^T) */
+                uint32_t r = rank[k + 1], inner = n[k + 1] * rank[k + 2];
+                for (uint32_t i = 0; i < rank[k] * n[k]; i++) {
+                    double *row = chain.core[k] + (size_t)i * r;
+                    for (uint32_t j = 0; j < r; j++) row[j] *= 1 + j;
+                    row[0] += 0.5 * row[1];
+                }
+                for (uint32_t i = 0; i < inner; i++) {
+                    double *column = chain.core[k + 1] + i;
+                    for (uint32_t j = 0; j < r; j++) column[j * inner] /= 1 + j;
+                    column[inner] -= 0.5 * column[0];
+                }
+            }
+            assert_int_equal(dart_chain_spectra(&chain, sigma[turned]), DART_OK);
+            for (uint32_t k = 0; k < 3; k++)
+                t[turned].bond[k] = (dart_bond){0, k, rank[k + 1], sigma[turned][k], n[k], n[k + 1],
+                    (int)k - 1, k < 2 ? (int)k + 1 : -1};
+        }
+        for (uint32_t index = 0; dart_select_at(index); index++, compared++) {
+            const dart_select_options o = {
+                .delta = 0.2, .energy = 0.9, .epsilon = 0.3, .budget = 0.5, .relative = round & 1};
+            uint32_t a[3], b[3];
+            assert_int_equal(dart_select_at(index)->choose(t[0].bond, 3, &o, a), DART_OK);
+            assert_int_equal(dart_select_at(index)->choose(t[1].bond, 3, &o, b), DART_OK);
+            assert_memory_equal(a, b, sizeof a);
+            for (uint32_t k = 0; k < 3; k++) cut += a[k] < rank[k + 1];
+        }
+        for (uint32_t k = 0; k < 3; k++) {
+            assert_true(fabs(sigma[0][k][0] / sigma[1][k][0] - 1) < 1e-9);
+            free(sigma[0][k]);
+            free(sigma[1][k]);
+        }
+        dart_chain_free(&chain);
+    }
+    assert_true(compared >= 120 && cut > compared);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(names_are_found),
@@ -491,6 +544,7 @@ int main(void)
         cmocka_unit_test(relative_values_weigh_weights_alike),
         cmocka_unit_test(random_ranks_follow_the_seed),
         cmocka_unit_test(tail_norm_bounds_the_error),
-        cmocka_unit_test(scale_and_zeros_change_nothing)};
+        cmocka_unit_test(scale_and_zeros_change_nothing),
+        cmocka_unit_test(gauges_change_no_choice)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,6 +22,15 @@ static bool is_open(const dart_network *net, uint32_t set, char label)
     return false;
 }
 
+static void put(char text[16], char label)
+{
+    const size_t at = strlen(text);
+    if (at + 1 < 16) {
+        text[at] = label;
+        text[at + 1] = 0;
+    }
+}
+
 /* Group g of the table: network operands `set`, row digits first. */
 static void table_group(
     dart_table_form *t, const dart_model_weight *w, const dart_network *net, uint32_t set)
@@ -37,7 +46,7 @@ static void table_group(
         if (!here) continue;
         if (!t->digits[g]++) t->first[g] = k;
         t->rows[g] *= net->row_dim[k];
-        strncat(rows, &net->row[k], 1);
+        put(rows, net->row[k]);
     }
     if (!t->digits[g]) t->rows[g] = 0;
     t->below[g] = 1;
@@ -49,7 +58,7 @@ static void table_group(
         for (const char *c = net->labels[k]; *c; c++) {
             if (strchr(rows, *c) || strchr(rest, *c) || !is_open(net, set, *c)) continue;
             t->shape[g].dim[t->shape[g].rank++] = label_dim(w, net, *c);
-            strncat(rest, c, 1);
+            put(rest, *c);
         }
     }
     snprintf(t->make[g], sizeof t->make[g], "%s->%s%s", make, rows, rest);

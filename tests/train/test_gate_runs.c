@@ -1,0 +1,290 @@
+/* Whole runs with gates: sizes met on every method, cuts that change nothing, resume bit for bit,
+ * launches that do not grow with the model, ordered dropout, refusals. */
+#include "run.h"
+#include "tiny_run.h"
+#include <math.h>
+
+/* Warm-up, a stage with the gate, its cut. */
+static dart_recipe *gated(const char *out, const char *gate, const char *select, const char *more)
+{
+    char stages[512];
+    snprintf(stages, sizeof stages,
+        "stages:\n"
+        "  - {name: warm, max_steps: 30, lr_scheduler: constant}\n"
+        "  - {name: choose, max_steps: 150, lr_scheduler: constant, reg: %s, %s}\n"
+        "  - {name: pick, select: %s}\n"
+        "  - {name: tune, max_steps: 10}\n",
+        gate, more, select);
+    dart_recipe *recipe = tiny_recipe(tiny_path(out), stages);
+    tiny_set(recipe, "rank", "8");
+    tiny_set(recipe, "d_model", "32");
+    return recipe;
+}
+
+static void test_targets(void **state)
+{
+    static const struct {
+        const char *linear, *embedding, *gate, *select;
+    } cases[] = {{"tt", "dense", "hard-concrete", "gates"},
+        {"ttm", "tt-embedding", "hard-concrete", "gates"},
+        {"lora", "dense", "hard-concrete", "gates"}, {"tt", "dense", "gumbel", "gumbel"},
+        {"ttm", "tt-embedding", "gumbel", "gumbel"}, {"lora", "dense", "gumbel", "gumbel"},
+        {"tt", "tt-embedding", "bond-diagonal", "gates"},
+        {"lora", "dense", "bond-diagonal", "gates"}};
+    (void)state;
+    uint32_t met = 0, unchanged = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[16];
+        dart_result r;
+        tiny_watch w = {0};
+        snprintf(name, sizeof name, "target%zu", i);
+        dart_recipe *recipe =
+            gated(name, cases[i].gate, cases[i].select, "target_size: 0.5, gate_rate: 6");
+        tiny_set(recipe, "linear", cases[i].linear);
+        tiny_set(recipe, "embedding", cases[i].embedding);
+        if (!strcmp(cases[i].gate, "gumbel") || !strcmp(cases[i].gate, "hard-concrete"))
+            tiny_set(recipe, "layers", "2");
+        if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+        dart_recipe_free(recipe);
+        const dart_table_row *before = &r.row[0], *after = &r.row[1];
+        /* the words of the chains: what is compressed, without LoRA's frozen matrices */
+        bool lora = !strcmp(cases[i].linear, "lora");
+        double was = (double)(before->compressed_params - (lora ? before->dense_params : 0));
+        double now = (double)(after->compressed_params - (lora ? after->dense_params : 0));
+        printf("%-5s %-13s %5.0f of %5.0f words (target %5.0f), perplexity %.4f before, %.4f after "
+               "the cut\n",
+            cases[i].linear, cases[i].gate, now, was, 0.5 * was, before->valid_ppl,
+            after->valid_ppl);
+        assert_true(now <= 0.5 * was || !strcmp(cases[i].gate, "bond-diagonal"));
+        assert_true(now < was);
+        if (strcmp(cases[i].gate, "bond-diagonal")) {
+            assert_true(now >= 0.99 * 0.5 * was);
+            met++;
+        }
+        /* evaluation already used the mask of the cut: only rounding to single precision differs */
+        assert_true(fabs(after->valid_ppl / before->valid_ppl - 1) < 1e-4);
+        unchanged++;
+    }
+    assert_int_equal(met, 6);
+    assert_int_equal(unchanged, 8);
+}
+
+/* Stopped in a stage with gates, and resumed. */
+static void test_resume(void **state)
+{
+    static const char *const variants[][3] = {{"hard-concrete", "gates", "target_size: 0.5"},
+        {"gumbel", "gumbel", "target_size: 0.6, straight_through: true"},
+        {"bond-diagonal", "gates", "target_size: 0.7"},
+        {"bond-nuclear", "threshold", "ordered_dropout: 0.5"}};
+    static const char *const files[] = {"metrics.jsonl", "spectra.jsonl",
+        "checkpoints/step-00000190/model.safetensors",
+        "checkpoints/step-00000190/optimizer.safetensors"};
+    (void)state;
+    uint32_t resumed = 0;
+    for (int v = 0; v < 4; v++)
+        for (int accumulation = 1; accumulation < 3; accumulation++) {
+            tiny_watch w = {0};
+            dart_result r;
+            dart_recipe *recipe = gated("whole", variants[v][0], variants[v][1], variants[v][2]);
+            tiny_set(recipe, "gradient_accumulation_steps", accumulation == 1 ? "1" : "2");
+            tiny_set(recipe, "eval_steps", "40");
+            if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+            tiny_set(recipe, "out", tiny_path("part"));
+            static const uint64_t stops[] = {30, 31, 77, 180, 0};
+            for (int s = 0; s < 5; s++) {
+                w = (tiny_watch){.stop_at = stops[s]};
+                dart_status status = tiny_train(recipe, &w, &r);
+                if (status != (stops[s] ? DART_INTERRUPTED : DART_OK))
+                    fail_msg("%s: %s", variants[v][0], dart_error_text());
+                tiny_set(recipe, "resume", "true");
+                resumed += s > 0;
+            }
+            for (size_t f = 0; f < sizeof files / sizeof *files; f++)
+                tiny_assert_same("whole", "part", files[f]);
+            dart_recipe_free(recipe);
+            assert_int_equal(dart_remove_tree(tiny_path("whole")), DART_OK);
+            assert_int_equal(dart_remove_tree(tiny_path("part")), DART_OK);
+        }
+    printf("%u resumes in stages with gates\n", resumed);
+    assert_int_equal(resumed, 32);
+}
+
+/* Gates appear and vanish between stages without a cut: the run goes on, evaluation from the files
+ * sees the same model. */
+static void test_stages(void **state)
+{
+    (void)state;
+    dart_result r;
+    tiny_watch w = {0};
+    dart_eval_result e;
+    dart_recipe *recipe = tiny_recipe(tiny_path("turns"),
+        "stages:\n"
+        "  - {name: a, max_steps: 40, reg: hard-concrete, target_size: 0.7}\n"
+        "  - {name: b, max_steps: 40, reg: gumbel, target_size: 0.9}\n"
+        "  - {name: c, max_steps: 20}\n"
+        "  - {name: d, max_steps: 20, ordered_dropout: 0.3}\n"
+        "  - {name: e, max_steps: 40, reg: bond-diagonal, lambda_reg: 1}\n");
+    if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_int_equal(r.steps, 160);
+    if (dart_eval(tiny_path("turns"), NULL, NULL, &e) != DART_OK) fail_msg("%s", dart_error_text());
+    printf("perplexity %.6f in the run, %.6f from its files\n", r.row[0].valid_ppl, e.valid_ppl);
+    assert_true(fabs(e.valid_ppl / r.row[0].valid_ppl - 1) < 1e-5);
+    char *metrics = tiny_read("turns", "metrics.jsonl");
+    static const char *const keys[] = {"\"gate\":\"hard-concrete\"", "\"gate\":\"gumbel\"",
+        "\"gate\":\"bond-diagonal\"",
+        "\"gate_size\":", "\"gate_words\":", "\"gate_l1\":", "\"gate_l2\":", "\"gate_tau\":"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strstr(metrics, keys[i])) fail_msg("no %s in metrics.jsonl", keys[i]);
+    free(metrics);
+    dart_recipe_free(recipe);
+}
+
+/* Without stages, the rules make their own. */
+static void test_expand(void **state)
+{
+    static const char *const rules[][2] = {{"gates", "hard-concrete"}, {"gumbel", "gumbel"}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        dart_stage stage[DART_MAX_STAGES];
+        uint32_t count;
+        dart_recipe *recipe = tiny_recipe(tiny_path("expand"), "");
+        tiny_set(recipe, "select", rules[i][0]);
+        tiny_set(recipe, "max_steps", "100");
+        assert_int_equal(dart_recipe_expand(recipe), DART_OK);
+        assert_int_equal(dart_recipe_stages(recipe, 1000, stage, &count), DART_OK);
+        assert_int_equal(count, 5);
+        static const char *const names[] = {"warmup", "shrink", "choose", "pick", "tune"};
+        for (uint32_t s = 0; s < 5; s++) assert_string_equal(stage[s].name, names[s]);
+        assert_string_equal(stage[1].set.reg, "bond-nuclear");
+        assert_string_equal(stage[2].set.reg, rules[i][1]);
+        assert_string_equal(stage[3].set.select, rules[i][0]);
+        assert_string_equal(stage[4].set.reg, "none");
+        assert_true(stage[2].steps > 0 && stage[1].steps > 0);
+        dart_recipe_free(recipe);
+    }
+}
+
+/* A model trained with ordered dropout loses less when its bonds are cut to prefixes. */
+static void test_ordered(void **state)
+{
+    (void)state;
+    double loss[2] = {0, 0};
+    for (int ordered = 0; ordered < 2; ordered++)
+        for (int seed = 1; seed <= 3; seed++) {
+            dart_result r;
+            tiny_watch w = {0};
+            char name[32], text[8], stages[256];
+            snprintf(name, sizeof name, "ordered%d-%d", ordered, seed);
+            snprintf(text, sizeof text, "%d", seed);
+            snprintf(stages, sizeof stages,
+                "stages:\n"
+                "  - {name: train, max_steps: 200%s}\n"
+                "  - {name: pick, select: uniform, budget: 0.35}\n",
+                ordered ? ", ordered_dropout: 0.7" : "");
+            dart_recipe *recipe = tiny_recipe(tiny_path(name), stages);
+            tiny_set(recipe, "seed", text);
+            tiny_set(recipe, "dropout", "0");
+            tiny_set(recipe, "rank", "8");
+            tiny_set(recipe, "d_model", "32");
+            if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+            loss[ordered] += (log(r.row[1].valid_ppl) - log(r.row[0].valid_ppl)) / 3;
+            dart_recipe_free(recipe);
+        }
+    printf(
+        "a uniform cut to 35 %% costs %.4f nats, %.4f after ordered dropout\n", loss[0], loss[1]);
+    assert_true(loss[1] < loss[0]);
+}
+
+static dart_plan_stats stats_of(const char *reg, double ordered, uint32_t layers)
+{
+    dart_model *model;
+    dart_session *session;
+    const dart_caps caps = {.name = "plain", .word = 4, .on_cpu = true, .offset_align = 64};
+    const dart_reg *found = dart_reg_find(reg);
+    const dart_gate *gate = found ? found->gate : NULL;
+    const dart_model_config config = {.layers = layers,
+        .d_model = 64,
+        .heads = 4,
+        .kv_heads = 4,
+        .d_ff = 128,
+        .context = 16,
+        .vocab = 100,
+        .tied = true,
+        .norm_eps = 1e-5,
+        .linear_rank = 8,
+        .linear = dart_method_find("tt"),
+        .embedding = dart_method_find("dense"),
+        .head = dart_method_find("dense"),
+        .gate = {.on = gate || ordered > 0,
+            .trained = gate,
+            .scaled = gate && gate->scaled,
+            .candidates = gate && gate->by_candidate ? 8 : 0}};
+    const dart_session_options options = {.batch = 4,
+        .time = 16,
+        .accumulation = 1,
+        .chunk_rows = 64,
+        .train = true,
+        .beta1 = 0.9,
+        .beta2 = 0.99,
+        .adam_eps = 1e-8,
+        .max_grad_norm = 1,
+        .reg = gate ? found : NULL,
+        .ordered = ordered};
+    if (dart_model_new(&config, NULL, &model) != DART_OK ||
+        dart_session_new(NULL, &caps, model, &options, &session) != DART_OK)
+        fail_msg("%s", dart_error_text());
+    dart_plan_stats stats = *dart_plan_stats_of(session->part[DART_PART_STEP].plan);
+    dart_session_free(session);
+    dart_model_free(model);
+    return stats;
+}
+
+static void test_launches(void **state)
+{
+    static const char *const regs[] = {"none", "hard-concrete", "gumbel", "bond-diagonal"};
+    (void)state;
+    const uint32_t plain1 = stats_of("none", 0, 1).launches,
+                   plain4 = stats_of("none", 0, 4).launches;
+    for (int i = 0; i < 4; i++) {
+        double ordered = i ? 0 : 0.5;
+        uint32_t one = stats_of(regs[i], ordered, 1).launches - plain1;
+        uint32_t four = stats_of(regs[i], ordered, 4).launches - plain4;
+        printf("%-15s launches of a step: %u more than %u with 1 layer (30 bonds), %u more than %u "
+               "with 4 layers (120 bonds)\n",
+            i ? regs[i] : "ordered dropout", one, plain1, four, plain4);
+        /* a few dozen for all masks, and one to place each core's gradient in the span */
+        assert_true(one < 120 && four - one <= 3 * 36);
+    }
+}
+
+static void refuse(dart_recipe *recipe, const char *a, const char *b)
+{
+    dart_result r;
+    tiny_watch w = {0};
+    assert_int_equal(tiny_train(recipe, &w, &r), DART_INPUT);
+    if (!strstr(dart_error_text(), a) || !strstr(dart_error_text(), b))
+        fail_msg("no '%s' and '%s' in: %s", a, b, dart_error_text());
+    dart_recipe_free(recipe);
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    refuse(gated("low", "hard-concrete", "gates", "target_size: 10"), "minimum of", "raise budget");
+    refuse(
+        gated("no-gates", "bond-nuclear", "gates", "lambda_reg: 0.01"), "gates", "hard-concrete");
+    refuse(gated("other", "hard-concrete", "gumbel", "target_size: 0.5"), "gumbel", "reg: gumbel");
+    refuse(gated("both", "gumbel", "gumbel", "ordered_dropout: 0.5"), "ordered_dropout", "gumbel");
+    dart_recipe *dense = gated("dense", "hard-concrete", "gates", "target_size: 0.5");
+    tiny_set(dense, "linear", "dense");
+    refuse(dense, "ranks", "tensor-train");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets),
+        cmocka_unit_test(test_resume), cmocka_unit_test(test_stages), cmocka_unit_test(test_expand),
+        cmocka_unit_test(test_ordered), cmocka_unit_test(test_launches),
+        cmocka_unit_test(test_refusals)};
+    return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
+}

@@ -99,7 +99,11 @@ static dart_status enter_stage(lane *l)
         run->at_stage++;
         run->stage_step = 0;
     }
-    return run->at_stage < run->stages ? dart_run_bind(run) : DART_OK;
+    if (run->at_stage == run->stages) return DART_OK;
+    DART_TRY(dart_run_bind(run));
+    free(l->param); /* gates may have come or gone */
+    l->param = dart_calloc(run->model->param_words, sizeof *l->param);
+    return l->param ? DART_OK : DART_MEMORY;
 }
 
 static void print_head(const lane *lanes, uint32_t count, FILE *out)

@@ -257,6 +257,30 @@ static void test_launches(void **state)
     }
 }
 
+/* Devices in lockstep: gates come and go on each of them. */
+static void test_compare(void **state)
+{
+    (void)state;
+    FILE *out = fopen("/dev/null", "w");
+    assert_non_null(out);
+    dart_recipe *recipe = tiny_recipe(tiny_path("lanes"),
+        "stages:\n"
+        "  - {name: a, max_steps: 4}\n"
+        "  - {name: b, max_steps: 6, reg: hard-concrete, target_size: 0.7}\n"
+        "  - {name: c, max_steps: 4}\n");
+    dart_device *other;
+    const char *devices = "cpu,cpu";
+    if (dart_device_open("opencl:0", NULL, &other) == DART_OK) {
+        dart_device_close(other);
+        devices = "cpu,opencl:0";
+    }
+    printf("compared %s\n", devices);
+    if (dart_compare(recipe, devices, 1e-4, NULL, false, out) != DART_OK)
+        fail_msg("%s", dart_error_text());
+    fclose(out);
+    dart_recipe_free(recipe);
+}
+
 static void refuse(dart_recipe *recipe, const char *a, const char *b)
 {
     dart_result r;
@@ -285,6 +309,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets),
         cmocka_unit_test(test_resume), cmocka_unit_test(test_stages), cmocka_unit_test(test_expand),
         cmocka_unit_test(test_ordered), cmocka_unit_test(test_launches),
-        cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_compare), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -466,7 +466,9 @@ static void short_batches_take_short_programs(void **state)
             for (uint64_t i = 0; i < STEPS; i++) {
                 const dart_step_scalars scalars = {
                     .seed = 1, .step = i, .adam_step = i + 1, .lr = 1e-3};
+                uint64_t allocations = dart_alloc_count();
                 must(dart_session_step(session, &stream, &scalars, &result[several][i]));
+                assert_int_equal(dart_alloc_count(), allocations);
             }
             must(dart_session_read(session, param[several], NULL));
             dart_stream_free(&stream);

@@ -39,3 +39,9 @@ add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports
 set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)
 # The script that gets data sets, on files of our own.
 add_test(NAME tools/fetch COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/fetch.sh ${CMAKE_SOURCE_DIR})
+# The experiments' tables at a reduced size, against the bands they are expected in.
+find_program(PYTHON3 python3)
+if(PYTHON3)
+  add_test(NAME experiments/tables COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/tables.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
+  set_tests_properties(experiments/tables PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200)
+endif()

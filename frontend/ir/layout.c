@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_WINDOWS = 256, PROMOTIONS = 48 };
+enum { MAX_WINDOWS = 256, PROMOTIONS = 48, PATIENCE = 6 };
 /* Comparisons that one order may cost: bounds the planning time of long graphs. */
 static const double effort = 2e8;
 
@@ -188,14 +188,20 @@ dart_status dart_layout_blocks(
     DART_GOTO(status);
     DART_GOTO(lower_bound(blocks, count, launches, out));
     out->peak = UINT64_MAX;
-    const uint64_t enough = out->bound + out->bound / 128;
+    /* A memory plan within 2 % of the bound is good enough: looking on takes longer than it is worth
+     * at a selection, and an order that has not gained for some rounds seldom gains again. */
+    const uint64_t enough = out->bound + out->bound / 50;
     const double affordable = 1 + effort / ((double)count * count);
     const uint32_t rounds = affordable < PROMOTIONS ? (uint32_t)affordable : PROMOTIONS;
     for (int which = 0; which < ORDERS && out->peak > enough; which++) {
         set_order(&p, which, ranks);
-        for (uint32_t round = 0; round < rounds && out->peak > enough; round++) {
+        uint64_t least = UINT64_MAX;
+        uint32_t idle = 0;
+        for (uint32_t round = 0; round < rounds && idle < PATIENCE && out->peak > enough; round++) {
             uint64_t peak = 0;
             DART_GOTO(place_all(&p, &peak));
+            idle = peak < least ? 0 : idle + 1;
+            if (peak < least) least = peak;
             if (peak < out->peak) keep_best(&p, peak, best, out);
             promote(&p, top_block(&p));
         }

@@ -136,15 +136,16 @@ static dart_status apply_budget(const sweep_run *run, dart_recipe *recipe)
 {
     char text[32];
     int select = dart_recipe_key("select");
-    uint32_t picks = 0;
+    dart_recipe_stage *last = NULL;
     snprintf(text, sizeof text, "%" PRIu64, run->budget ? run->budget : 1);
     for (uint32_t i = 0; i < recipe->stages; i++) {
         const char *rule = recipe->stage[i].value[select];
         if (!rule || !strcmp(rule, "none")) continue;
-        DART_TRY(dart_recipe_stage_set(recipe, &recipe->stage[i], "budget", text));
-        picks++;
+        last = &recipe->stage[i];
     }
-    if (picks) return DART_OK;
+    /* Selections before the last are steps on the way and keep the sizes that the recipe gives
+     * them. */
+    if (last) return dart_recipe_stage_set(recipe, last, "budget", text);
     return dart_fail(
         DART_INPUT, "%s: it takes a budget from another run and selects no ranks", run->name);
 }

@@ -117,15 +117,20 @@ static dart_status one_step(dart_run *run)
     return DART_OK;
 }
 
-/* The row of a selection, numbered where the run has several. */
-static dart_status pick_row(dart_run *run, const char *name)
+/* The row of a selection, numbered where the run has several. Without eval_selections only of the
+ * last one of a run that ends with it, because every run has a row of its final model. */
+static dart_status pick_row(dart_run *run, const char *name, bool after)
 {
     uint32_t number = 1, all = 0;
+    bool last = after;
     char text[48];
     for (uint32_t s = 0; s < run->stages; s++) {
         all += run->stage[s].pick;
         number += run->stage[s].pick && s < run->at_stage;
+        last &= s < run->at_stage ||
+                (!run->stage[s].steps && (s == run->at_stage || !run->stage[s].pick));
     }
+    if (!run->set.eval_selections && !last) return DART_OK;
     if (all == 1) return dart_run_row(run, name);
     snprintf(text, sizeof text, "%s %u", name, number);
     return dart_run_row(run, text);
@@ -158,10 +163,10 @@ static dart_status advance(dart_run *run)
         const dart_stage *stage = &run->stage[run->at_stage];
         if (stage->pick && run->last_pick <= run->at_stage) {
             if (!run->last_pick || run->phase_tokens)
-                DART_TRY(
-                    pick_row(run, run->last_pick ? "before selection" : "TT before selection"));
+                DART_TRY(pick_row(
+                    run, run->last_pick ? "before selection" : "TT before selection", false));
             DART_TRY(pick(run, &stage->set));
-            DART_TRY(pick_row(run, "after selection"));
+            DART_TRY(pick_row(run, "after selection", true));
             run->last_pick = run->at_stage + 1;
         }
         if (run->stage_step < stage->steps) return dart_run_bind(run);

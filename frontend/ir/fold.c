@@ -4,6 +4,22 @@
 #include "planner.h"
 #include <stdlib.h>
 
+/* Who shows the words of a root, as lists, and who has a node as input: a selection plans again, so
+ * nothing here may look through the whole graph for each sum or store. */
+typedef struct folding {
+    dart_lowering *low;
+    uint32_t *uses;       /* of each node as input; more for what is kept */
+    bool *kept;           /* roots whose words the caller reads */
+    dart_node *member;    /* first node that shows a root's words ... */
+    dart_node *next;      /* ... and the next of the same root; 0: none */
+    uint32_t *reader_at;  /* where the readers of a node begin in ... */
+    dart_node *reader;    /* ... this list, once an input, ascending */
+    dart_node *last_into; /* the last node that adds itself into a root's words */
+    dart_node *leaf;      /* all leaves, and ... */
+    bool *targeted;       /* ... whether a value is made in them */
+    uint32_t leaves;
+} folding;
+
 static const dart_node_info *get(const dart_lowering *low, dart_node node)
 {
     return dart_node_get(low->graph, node);
@@ -73,9 +89,10 @@ static void find_roots(dart_lowering *low)
 
 /* The contract that `node` shows through reshapes and folded scales, each used once; 0 if there is
  * none. */
-static dart_node contract_behind(const dart_lowering *low, dart_node node, const uint32_t *uses)
+static dart_node contract_behind(const folding *f, dart_node node)
 {
-    while (uses[node] == 1) {
+    const dart_lowering *low = f->low;
+    while (f->uses[node] == 1) {
         const dart_node_info *info = get(low, node);
         if (info->op == DART_OP_contract) return info->inputs == 2 && !low->into[node] ? node : 0;
         if (info->op != DART_OP_reshape && !low->alias[node]) return 0;
@@ -99,14 +116,13 @@ static dart_status accumulates(const dart_lowering *low, dart_node contract, boo
 }
 
 /* No node from `from` on reads the words of `root`, but `except`. */
-static bool unread_from(const dart_lowering *low, dart_node root, dart_node from, dart_node except)
+static bool unread_from(const folding *f, dart_node root, dart_node from, dart_node except)
 {
-    for (dart_node n = from; n <= low->count; n++) {
-        if (n == except || !reads(low, n)) continue;
-        const dart_node_info *info = get(low, n);
-        for (uint32_t i = 0; i < info->inputs; i++)
-            if (low->root[info->in[i]] == root) return false;
-    }
+    for (dart_node m = f->member[root]; m; m = f->next[m])
+        for (uint32_t r = f->reader_at[m]; r < f->reader_at[m + 1]; r++) {
+            dart_node n = f->reader[r];
+            if (n >= from && n != except && reads(f->low, n)) return false;
+        }
     return true;
 }
 
@@ -141,79 +157,100 @@ static bool in_place_map(
 
 /* Words that a sum may be accumulated into: made by a node before `from`, not read from then on but
  * by the sum. */
-static bool can_take(
-    const dart_lowering *low, dart_node sum, dart_node operand, dart_node from, const bool *kept)
+static bool can_take(const folding *f, dart_node sum, dart_node operand, dart_node from)
 {
+    const dart_lowering *low = f->low;
     dart_node root = low->root[operand];
     const dart_node_info *base = get(low, root);
-    return root < from && !kept[root] && base->op != DART_OP_leaf && base->dtype == DART_F32 &&
+    return root < from && !f->kept[root] && base->op != DART_OP_leaf && base->dtype == DART_F32 &&
            words(low, root) == words(low, sum) && words(low, operand) == words(low, sum) &&
-           unread_from(low, root, from, sum);
+           unread_from(f, root, from, sum);
 }
 
-static void accumulate(
-    dart_lowering *low, dart_node node, dart_node into, uint64_t at, dart_node sum, bool *kept)
+/* What showed the words of `node` shows those of `to`, but what adds itself into them. */
+static void move_root(folding *f, dart_node node, dart_node to)
 {
-    low->into[node] = into;
-    low->into_at[node] = at;
-    low->root[node] = into;
-    kept[into] |= kept[sum];
+    dart_node m = f->member[node];
+    if (node == to) return;
+    f->member[node] = 0;
+    while (m) {
+        dart_node after = f->next[m], root = f->low->into[m] ? node : to;
+        f->low->root[m] = root;
+        f->next[m] = f->member[root];
+        f->member[root] = m;
+        m = after;
+    }
+}
+
+static void accumulate(folding *f, dart_node node, dart_node into, uint64_t at, dart_node sum)
+{
+    move_root(f, node, into);
+    f->low->into[node] = into;
+    f->low->into_at[node] = at;
+    f->kept[into] |= f->kept[sum];
+}
+
+/* `node` makes no words of its own any more. */
+static void become_view(folding *f, dart_node node, dart_node of)
+{
+    f->low->alias[node] = of;
+    move_root(f, node, f->low->root[of]);
 }
 
 /* add(contract, earlier): the contract adds into earlier's words, if those die here. */
-static dart_status fold_contract(
-    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+static dart_status fold_contract(folding *f, dart_node sum, int side)
 {
+    dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
-    dart_node contract = contract_behind(low, info->in[side], uses);
+    dart_node contract = contract_behind(f, info->in[side]);
     bool good = false;
-    if (!contract || !can_take(low, sum, info->in[!side], contract, kept)) return DART_OK;
+    if (!contract || !can_take(f, sum, info->in[!side], contract)) return DART_OK;
     DART_TRY(accumulates(low, contract, &good));
     if (!good) return DART_OK;
-    accumulate(low, contract, low->root[info->in[!side]], 0, sum, kept);
-    low->alias[sum] = info->in[side];
+    accumulate(f, contract, low->root[info->in[!side]], 0, sum);
+    become_view(f, sum, info->in[side]);
     return DART_OK;
 }
 
 /* add(unslice(x), earlier): x is added to earlier's rows; if x is a contract, it adds itself. */
-static dart_status fold_rows(
-    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+static dart_status fold_rows(folding *f, dart_node sum, int side)
 {
+    dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
     dart_node rows = info->in[side], earlier = info->in[!side], into = low->root[earlier];
-    while (uses[rows] == 1 && get(low, rows)->op == DART_OP_reshape) rows = get(low, rows)->in[0];
+    while (f->uses[rows] == 1 && get(low, rows)->op == DART_OP_reshape)
+        rows = get(low, rows)->in[0];
     const dart_node_info *unslice = get(low, rows);
-    if (uses[rows] != 1 || unslice->op != DART_OP_unslice || low->into[rows] || low->alias[rows])
+    if (f->uses[rows] != 1 || unslice->op != DART_OP_unslice || low->into[rows] || low->alias[rows])
         return DART_OK;
     uint64_t at = (uint64_t)unslice->i[0] * (words(low, rows) / unslice->shape.dim[0]);
     if (!aligned(low, (int64_t)at)) return DART_OK;
-    dart_node contract = contract_behind(low, unslice->in[0], uses);
+    dart_node contract = contract_behind(f, unslice->in[0]);
     bool good = false;
-    if (contract && can_take(low, sum, earlier, contract, kept))
+    if (contract && can_take(f, sum, earlier, contract))
         DART_TRY(accumulates(low, contract, &good));
     if (good) {
-        accumulate(low, contract, into, at, sum, kept);
-        low->alias[rows] = into;
-    } else if (can_take(low, sum, earlier, rows, kept)) {
-        accumulate(low, rows, into, at, sum, kept);
+        accumulate(f, contract, into, at, sum);
+        become_view(f, rows, into);
+    } else if (can_take(f, sum, earlier, rows)) {
+        accumulate(f, rows, into, at, sum);
     } else {
         return DART_OK;
     }
-    low->alias[sum] = earlier;
+    become_view(f, sum, earlier);
     return DART_OK;
 }
 
 /* store(leaf, add(leaf, contract)): the contract adds into the leaf, if nobody else touches it
  * meanwhile. */
-static dart_status fold_leaf(
-    dart_lowering *low, dart_node sum, int side, const uint32_t *uses, bool *kept)
+static dart_status fold_leaf(folding *f, dart_node sum, int side)
 {
+    dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
-    dart_node root = low->root[info->in[!side]],
-              contract = contract_behind(low, info->in[side], uses);
+    dart_node root = low->root[info->in[!side]], contract = contract_behind(f, info->in[side]);
     const dart_node_info *leaf = get(low, root);
     bool good = false;
-    if (!contract || uses[sum] != 1 || leaf->op != DART_OP_leaf || leaf->dtype != DART_F32 ||
+    if (!contract || f->uses[sum] != 1 || leaf->op != DART_OP_leaf || leaf->dtype != DART_F32 ||
         words(low, root) != words(low, sum) || !aligned(low, leaf->i[1]))
         return DART_OK;
     dart_node store = sum + 1;
@@ -229,81 +266,135 @@ static dart_status fold_leaf(
             if (touches(low, n, i, leaf)) return DART_OK;
     DART_TRY(accumulates(low, contract, &good));
     if (!good) return DART_OK;
-    accumulate(low, contract, root, 0, sum, kept);
-    low->alias[sum] = info->in[!side];
+    accumulate(f, contract, root, 0, sum);
+    become_view(f, sum, info->in[!side]);
     return DART_OK;
 }
 
-static dart_status fold_add(dart_lowering *low, dart_node sum, const uint32_t *uses, bool *kept)
+static dart_status fold_add(folding *f, dart_node sum)
 {
+    const dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
     if (words(low, info->in[0]) != words(low, info->in[1])) return DART_OK;
     for (int side = 0; side < 2 && !low->alias[sum]; side++) {
-        DART_TRY(fold_contract(low, sum, side, uses, kept));
-        if (!low->alias[sum]) DART_TRY(fold_leaf(low, sum, side, uses, kept));
-        if (!low->alias[sum]) DART_TRY(fold_rows(low, sum, side, uses, kept));
+        DART_TRY(fold_contract(f, sum, side));
+        if (!low->alias[sum]) DART_TRY(fold_leaf(f, sum, side));
+        if (!low->alias[sum]) DART_TRY(fold_rows(f, sum, side));
     }
-    /* reshapes and scales between the two show the same words */
-    if (low->alias[sum]) find_roots(low);
     return DART_OK;
+}
+
+/* May `n`, which has words of `leaf` as input i, do so if `root` is made in the leaf and stored
+ * there by `store`? */
+static bool leaves_alone(const dart_lowering *low, dart_node n, uint32_t i, dart_node root,
+    dart_node store, const dart_node_info *leaf)
+{
+    const dart_op op = get(low, n)->op;
+    bool written = is_write(op) && (op == DART_OP_clip ? i == 1 : i == 0 || op == DART_OP_adamw);
+    if (n < root || n == store) return true;
+    if (written && n <= low->last[root]) return false;
+    return n > store || !reads(low, n) || (op == DART_OP_store && i == 0) ||
+           (n == root && in_place_map(low, n, i, leaf));
 }
 
 /* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then
  * on to the store, nor overwrites them while the value is still read. */
-static void fold_store(dart_lowering *low, dart_node store)
+static void fold_store(folding *f, dart_node store)
 {
+    dart_lowering *low = f->low;
     const dart_node_info *info = get(low, store), *leaf = get(low, info->in[0]);
     dart_node root = low->root[info->in[1]];
     if (get(low, root)->op == DART_OP_leaf || low->target[root] || !aligned(low, leaf->i[1]) ||
         words(low, root) != words(low, store) || words(low, info->in[1]) != words(low, store))
         return;
-    for (dart_node n = 1; n <= low->count; n++) {
-        const dart_node_info *other = get(low, n);
-        if (low->target[n] && overlaps(get(low, low->target[n]), leaf)) return;
-        if (n < root || n == store) continue;
-        if (n > store && low->into[n] == root) return; /* a later sum would change the leaf */
-        for (uint32_t i = 0; i < other->inputs; i++) {
-            if (!touches(low, n, i, leaf)) continue;
-            bool written =
-                is_write(other->op) &&
-                (other->op == DART_OP_clip ? i == 1 : i == 0 || other->op == DART_OP_adamw);
-            if (written && n <= low->last[root]) return;
-            if (n < store && reads(low, n) && !(other->op == DART_OP_store && i == 0) &&
-                !(n == root && in_place_map(low, n, i, leaf)))
-                return;
-        }
+    if (f->last_into[root] > store) return; /* a later sum would change the leaf */
+    for (uint32_t k = 0; k < f->leaves; k++) {
+        if (!overlaps(get(low, f->leaf[k]), leaf)) continue;
+        if (f->targeted[k]) return;
+        for (dart_node m = f->member[f->leaf[k]]; m; m = f->next[m])
+            for (uint32_t r = f->reader_at[m]; r < f->reader_at[m + 1]; r++)
+                for (uint32_t i = 0; i < get(low, f->reader[r])->inputs; i++)
+                    if (get(low, f->reader[r])->in[i] == m &&
+                        !leaves_alone(low, f->reader[r], i, root, store, leaf))
+                        return;
     }
     low->target[root] = info->in[0];
+    for (uint32_t k = 0; k < f->leaves; k++) f->targeted[k] |= f->leaf[k] == info->in[0];
+}
+
+static dart_status folding_new(dart_lowering *low, folding *f)
+{
+    size_t size = (size_t)low->count + 1, inputs = 0;
+    *f = (folding){.low = low};
+    for (dart_node n = 1; n <= low->count; n++) {
+        inputs += get(low, n)->inputs;
+        f->leaves += get(low, n)->op == DART_OP_leaf;
+    }
+    f->uses = dart_calloc(size, sizeof *f->uses);
+    f->kept = dart_calloc(size, sizeof *f->kept);
+    f->member = dart_calloc(size, sizeof *f->member);
+    f->next = dart_calloc(size, sizeof *f->next);
+    f->last_into = dart_calloc(size, sizeof *f->last_into);
+    f->reader_at = dart_calloc(size + 2, sizeof *f->reader_at);
+    f->reader = dart_calloc(inputs + 1, sizeof *f->reader);
+    f->leaf = dart_calloc(f->leaves + 1u, sizeof *f->leaf);
+    f->targeted = dart_calloc(f->leaves + 1u, sizeof *f->targeted);
+    if (!f->uses || !f->kept || !f->member || !f->next || !f->last_into || !f->reader_at ||
+        !f->reader || !f->leaf || !f->targeted)
+        return DART_MEMORY;
+    f->leaves = 0;
+    for (dart_node n = 1; n <= low->count; n++) {
+        if (get(low, n)->op == DART_OP_leaf) f->leaf[f->leaves++] = n;
+        for (uint32_t i = 0; i < get(low, n)->inputs; i++) f->uses[get(low, n)->in[i]]++;
+    }
+    /* Counted one place further on, so that filling moves each beginning to where it belongs. */
+    for (dart_node n = 1; n <= low->count; n++) f->reader_at[n + 2] = f->uses[n];
+    for (size_t n = 2; n < size + 2; n++) f->reader_at[n] += f->reader_at[n - 1];
+    for (dart_node n = 1; n <= low->count; n++)
+        for (uint32_t i = 0; i < get(low, n)->inputs; i++)
+            f->reader[f->reader_at[get(low, n)->in[i] + 1]++] = n;
+    return DART_OK;
+}
+
+static void folding_free(folding *f)
+{
+    free(f->uses);
+    free(f->kept);
+    free(f->member);
+    free(f->next);
+    free(f->last_into);
+    free(f->reader_at);
+    free(f->reader);
+    free(f->leaf);
+    free(f->targeted);
 }
 
 dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
 {
     dart_status status = DART_OK;
-    size_t size = (size_t)low->count + 1;
-    uint32_t *uses = dart_calloc(size, sizeof *uses);
-    bool *kept = dart_calloc(size, sizeof *kept);
-    if (!uses || !kept) status = DART_MEMORY;
-    DART_GOTO(status);
-    for (dart_node n = 1; n <= low->count; n++) {
-        low->alpha[n] = 1;
-        for (uint32_t i = 0; i < get(low, n)->inputs; i++) uses[get(low, n)->in[i]]++;
-    }
-    for (uint32_t i = 0; i < keeps; i++) uses[keep[i]] += 2; /* never used once */
+    folding f;
+    DART_GOTO(folding_new(low, &f));
+    for (dart_node n = 1; n <= low->count; n++) low->alpha[n] = 1;
+    for (uint32_t i = 0; i < keeps; i++) f.uses[keep[i]] += 2; /* never used once */
     find_roots(low);
 
     for (dart_node n = 1; n <= low->count; n++) {
         const dart_node_info *info = get(low, n);
         if (info->op == DART_OP_affine && info->f[1] == 0) {
-            dart_node contract = contract_behind(low, info->in[0], uses);
+            dart_node contract = contract_behind(&f, info->in[0]);
             if (!contract) continue;
             low->alpha[contract] *= info->f[0];
             low->alias[n] = info->in[0];
         }
     }
     find_roots(low);
-    for (uint32_t i = 0; i < keeps; i++) kept[low->root[keep[i]]] = true;
+    for (dart_node n = low->count; n; n--) {
+        f.next[n] = f.member[low->root[n]];
+        f.member[low->root[n]] = n;
+    }
+    for (uint32_t i = 0; i < keeps; i++) f.kept[low->root[keep[i]]] = true;
     for (dart_node n = 1; n <= low->count; n++)
-        if (get(low, n)->op == DART_OP_add) DART_GOTO(fold_add(low, n, uses, kept));
+        if (get(low, n)->op == DART_OP_add) DART_GOTO(fold_add(&f, n));
 
     for (dart_node n = 1; n <= low->count; n++) {
         const dart_node_info *info = get(low, n);
@@ -313,12 +404,12 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
             if (reads(low, n) && low->last[root] < n) low->last[root] = n;
         }
         if (low->last[low->root[n]] < n && low->into[n]) low->last[low->root[n]] = n;
+        if (low->into[n]) f.last_into[low->into[n]] = n;
     }
     for (uint32_t i = 0; i < keeps; i++) low->last[low->root[keep[i]]] = UINT32_MAX;
     for (dart_node n = 1; n <= low->count; n++)
-        if (get(low, n)->op == DART_OP_store) fold_store(low, n);
+        if (get(low, n)->op == DART_OP_store) fold_store(&f, n);
 done:
-    free(uses);
-    free(kept);
+    folding_free(&f);
     return status;
 }

@@ -188,8 +188,8 @@ dart_status dart_layout_blocks(
     DART_GOTO(status);
     DART_GOTO(lower_bound(blocks, count, launches, out));
     out->peak = UINT64_MAX;
-    /* A memory plan within 2 % of the bound is good enough: looking on takes longer than it is worth
-     * at a selection, and an order that has not gained for some rounds seldom gains again. */
+    /* A memory plan within 2 % of the bound is good enough: looking on takes longer than it is
+     * worth at a selection, and an order that has not gained for some rounds seldom gains again. */
     const uint64_t enough = out->bound + out->bound / 50;
     const double affordable = 1 + effort / ((double)count * count);
     const uint32_t rounds = affordable < PROMOTIONS ? (uint32_t)affordable : PROMOTIONS;

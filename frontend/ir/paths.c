@@ -66,8 +66,9 @@ uint32_t dart_text_hash(const char *text)
     return hash;
 }
 
-/* Key of a subset: its nodes in order, with labels renamed by first appearance, and the open
- * labels. number[l]: new name of label l, name[n]: label of new name n. */
+/* Key of a subset (made for every subset of every contract, so by hand): its nodes in order, with
+ * labels renamed by first appearance, and the open labels. number[l]: new name of label l, name[n]:
+ * label of new name n. */
 static void subset_key(const contraction *c, uint32_t set, uint64_t open, char key[512],
     uint8_t number[DART_MAX_LABELS], uint8_t name[DART_MAX_LABELS])
 {
@@ -77,7 +78,8 @@ static void subset_key(const contraction *c, uint32_t set, uint64_t open, char k
     for (uint32_t k = 0; k < c->e.operands; k++) {
         uint32_t i = c->sorted[k];
         if (!(set >> i & 1)) continue;
-        at += (size_t)snprintf(key + at, 512 - at, "%u:", c->in[i]);
+        for (dart_node n = c->in[i]; n; n >>= 4) key[at++] = (char)('a' + (n & 15));
+        key[at++] = ':';
         for (uint32_t a = 0; a < c->e.in[i].rank; a++) {
             uint8_t label = c->e.in[i].at[a];
             if (number[label] == 0xff) {

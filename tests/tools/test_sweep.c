@@ -252,6 +252,38 @@ static void test_tables(void **state)
     assert_non_null(strstr(source.notes, "needs the size of found-rank3-threshold0.3-s1"));
 }
 
+static long place(const char *text, const char *what)
+{
+    const char *at = strstr(text, what);
+    return at ? (long)(at - text) : -1;
+}
+
+/* A size that is passed on is that of the last selection; those on the way keep their own. */
+static void test_last_budget(void **state)
+{
+    (void)state;
+    write_base("base.yaml", 20);
+    static char text[4096];
+    char *base = tiny_read(".", "base.yaml");
+    snprintf(text, sizeof text,
+        "%s  - {name: again, select: budget, budget: 0.5}\n"
+        "  - {name: more, max_steps: 4}\n",
+        base);
+    free(base);
+    write_file("two.yaml", text);
+    const char *file = write_file("last.yaml",
+        "base: two.yaml\nvariants:\n  - {label: a}\n"
+        "  - {label: b, pick.select: budget, pick.budget: 0.7, budget_from: a}\n");
+    dart_sweep_result result;
+    spy w = {.made_up = true};
+    if (sweep(&w, file, tiny_path("last"), &result) != DART_OK) fail_msg("%s", dart_error_text());
+    char *made = tiny_read("last", "b.yaml");
+    long pick = place(made, "name: pick"), again = place(made, "name: again");
+    long first = place(made, "budget: 0.7"), last = place(made, "budget: 900");
+    free(made);
+    assert_true(0 < pick && pick < first && first < again && again < last);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -389,6 +421,7 @@ static void test_command(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_runs), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_command)};
+        cmocka_unit_test(test_last_budget), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_command)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

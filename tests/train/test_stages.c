@@ -242,6 +242,39 @@ static void test_several(void **state)
 }
 
 /* A penalty without selection: the row of the rounded model stands for the free cut. */
+/* Without rows of selections the model at the end is the same, and it alone has a row, be it tuned
+ * or just cut. */
+static void test_last_row(void **state)
+{
+    (void)state;
+    static const char cut[] = "stages:\n"
+                              "  - {name: shrink, max_steps: 12, reg: bond-nuclear, lambda: 0.02}\n"
+                              "  - {name: pick, select: threshold, threshold: 0.3}\n"
+                              "  - {name: pick2, select: budget, budget: 400}\n";
+    static const char *const recipes[] = {twice, cut};
+    static const char *const last[] = {"after tuning", "after selection 2"};
+    for (int i = 0; i < 2; i++) {
+        dart_result all, one;
+        tiny_watch w = {0};
+        dart_recipe *recipe = tiny_recipe(tiny_path("all-rows"), recipes[i]);
+        if (tiny_train(recipe, &w, &all) != DART_OK) fail_msg("%s", dart_error_text());
+        dart_recipe_free(recipe);
+        recipe = tiny_recipe(tiny_path("one-row"), recipes[i]);
+        tiny_set(recipe, "eval_selections", "false");
+        w = (tiny_watch){0};
+        if (tiny_train(recipe, &w, &one) != DART_OK) fail_msg("%s", dart_error_text());
+        dart_recipe_free(recipe);
+        assert_true(all.rows > 1);
+        assert_int_equal(one.rows, 1);
+        assert_string_equal(one.row[0].name, last[i]);
+        assert_string_equal(all.row[all.rows - 1].name, last[i]);
+        assert_true(one.row[0].test_ppl == all.row[all.rows - 1].test_ppl);
+        assert_true(one.row[0].chain_params == all.row[all.rows - 1].chain_params);
+        assert_int_equal(dart_remove_tree(tiny_path("all-rows")), DART_OK);
+        assert_int_equal(dart_remove_tree(tiny_path("one-row")), DART_OK);
+    }
+}
+
 static void test_rounded(void **state)
 {
     (void)state;
@@ -333,7 +366,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lambda),
         cmocka_unit_test(test_plateau), cmocka_unit_test(test_end),
         cmocka_unit_test(test_plateau_run), cmocka_unit_test(test_plateau_twin),
-        cmocka_unit_test(test_several), cmocka_unit_test(test_rounded),
-        cmocka_unit_test(test_measures), cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_several), cmocka_unit_test(test_last_row),
+        cmocka_unit_test(test_rounded), cmocka_unit_test(test_measures),
+        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

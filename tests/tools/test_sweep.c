@@ -279,7 +279,7 @@ static void test_last_budget(void **state)
     spy w = {.made_up = true};
     if (sweep(&w, file, tiny_path("last"), &result) != DART_OK) fail_msg("%s", dart_error_text());
     char *made = tiny_read("last", "b.yaml");
-    long pick = place(made, "name: pick"), again = place(made, "name: again");
+    long pick = place(made, "name: 'pick'"), again = place(made, "name: 'again'");
     long first = place(made, "budget: 0.7"), last = place(made, "budget: 900");
     free(made);
     assert_true(0 < pick && pick < first && first < again && again < last);

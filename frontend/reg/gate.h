@@ -32,7 +32,7 @@ typedef struct dart_gate {
     bool sorted;         /* bonds have to be in order of their singular values first */
     bool scaled;         /* uses norms and scale */
     bool two_objectives; /* a target switches between loss and size; else a Lagrangian holds it */
-    double start;        /* first value of an entry; of candidates: of the largest, others 0 */
+    double start;        /* first value of an entry; of candidate j: j times that */
     double rate;         /* learning rate relative to the model's */
     double bound;        /* entries stay within +- bound; 0: no bound */
     void (*build)(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out);

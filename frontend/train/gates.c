@@ -233,8 +233,8 @@ static dart_status start_gates(dart_run *run)
     for (uint32_t b = 0; b < model->bonds; b++) {
         uint32_t entries = dart_gates_entries(model, b);
         for (uint32_t i = 0; i < entries; i++)
-            if (!gate->by_candidate || i + 1 == entries)
-                param[(uint64_t)b * model->gate_stride + i] = (float)gate->start;
+            param[(uint64_t)b * model->gate_stride + i] =
+                (float)(gate->by_candidate ? gate->start * i : gate->start);
     }
     if (!gate->scaled) return DART_OK;
     double *norms = dart_calloc(words, sizeof *norms);

@@ -217,8 +217,7 @@ static void start_gates(students *s, const students *from)
                 for (uint64_t i = j; i < s->words[k]; i += RANK) left += a[i] * a[i];
                 for (uint64_t i = 0; i < run; i++) right += pow(b[j * run + i], 2);
                 s->data.region[DART_REGION_FROZEN][2 * SEEDS * WORDS + at] = sqrt(left * right);
-                bool first = !s->gate->by_candidate || j == RANK - 1;
-                param[s->total + at] = first ? s->gate->start : 0;
+                param[s->total + at] = s->gate->start * (s->gate->by_candidate ? j : 1);
             }
         dart_chain_free(&chain);
     }

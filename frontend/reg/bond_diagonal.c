@@ -1,16 +1,20 @@
 /* bond-diagonal: a diagonal D on each bond (CoMERA, Yang et al. 2024), ones at first; entries at or
- * below 1e-2 are pruned and get no gradient, the penalty is the mean of the others. So that the
- * cores cannot absorb what D gives up, the slices on both sides of an index are divided by their
- * norms: the factor is D scale / sqrt(norms), with the scale frozen at what the root was when the
- * gates appeared. Where it was 0 (LoRA's start) the bond is not normalised. */
+ * below 1e-2 are pruned: they act as 0 and leave the penalty, the mean of the others. The gradient
+ * of the loss still reaches them, so that one that is missed may come back: training that
+ * overshoots a target size can mend it. So that the cores cannot absorb what D gives up, the slices
+ * on both sides of an index are divided by their norms: the factor is D scale / sqrt(norms), with
+ * the scale frozen at what the root was when the gates appeared. Where it was 0 (LoRA's start) the
+ * bond is not normalised. */
 #include "table.h"
+#include <math.h>
 
 static const double PRUNED = 1e-2;
 
 static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
 {
     dart_node active = dart_map1(graph, DART_OP_step, in->param, PRUNED, 0);
-    dart_node d = dart_mul(graph, in->param, active);
+    dart_node kept = dart_mul(graph, in->param, active);
+    dart_node d = dart_map2(graph, DART_OP_straight, in->param, kept, 0, 0);
     dart_node has = dart_map1(graph, DART_OP_step, in->scale, 0, 0);
     dart_node lacks = dart_affine(graph, has, -1, 1);
     dart_node norms = dart_add(graph, dart_mul(graph, in->norms, has), lacks);
@@ -20,19 +24,27 @@ static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
     dart_node count = dart_affine(graph, dart_sum_all(graph, active), 1, 1e-6);
     *out = (dart_gate_out){.mask = dart_mul(graph, d, factor),
         .rank = dart_reduce_sum(graph, active, 1, 1),
-        .penalty = dart_map2(graph, DART_OP_div, dart_sum_all(graph, d), count, 0, 0)};
+        .penalty = dart_map2(graph, DART_OP_div, dart_sum_all(graph, kept), count, 0, 0)};
 }
 
+/* The expected rank counts entries softly, so that a target takes those nearest to the limit. */
 static double expect(const float *param, uint32_t entries, const uint32_t *candidate,
     uint32_t *count, uint32_t *most)
 {
     uint32_t active = 0;
+    double sum = 0;
     (void)candidate;
-    for (uint32_t i = 0; i < entries; i++) active += param[i] > (float)PRUNED;
-    *count = *most = active ? active : 1;
-    return active;
+    for (uint32_t i = 0; i < entries; i++) {
+        active += param[i] > (float)PRUNED;
+        sum += 1 / (1 + exp((PRUNED - param[i]) / (5 * PRUNED)));
+    }
+    *count = active ? active : 1;
+    *most = entries;
+    return sum;
 }
 
+/* A pruned entry that a target has room for starts at the limit: a bond needs something there for
+ * training to make it grow. */
 static void mask(
     const float *param, uint32_t entries, const uint32_t *candidate, uint32_t count, float *out)
 {
@@ -41,7 +53,7 @@ static void mask(
         uint32_t before = 0;
         for (uint32_t j = 0; j < entries; j++)
             before += param[j] > param[i] || (param[j] == param[i] && j < i);
-        out[i] = before < count && param[i] > (float)PRUNED ? param[i] : 0;
+        out[i] = before < count ? fmaxf(param[i], (float)PRUNED) : 0;
     }
 }
 

@@ -31,11 +31,9 @@ static dart_status keep_counts(
     for (uint32_t b = 0; status == DART_OK && b < model->bonds; b++)
         expected[b] = gate_of(run)->expect(param + (uint64_t)b * model->gate_stride, entries[b],
             row(levels, model, b), &out[b], &most[b]);
-    /* Two objectives only lean towards their target. */
-    uint64_t target = gate_of(run)->two_objectives ? 0 : run->gate.target;
     if (status == DART_OK)
         status = dart_gate_fit(model->bond, model->bonds, expected, most, levels, entries,
-            model->gate_stride, run->gate.min_rank, target, out);
+            model->gate_stride, run->gate.min_rank, run->gate.target, out);
     free(expected);
     free(most);
     return status;

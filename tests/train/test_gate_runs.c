@@ -1,4 +1,5 @@
-/* Whole runs with gates: sizes met on every method, cuts that change nothing, resume bit for bit,
+/* Whole runs with gates: sizes met on every method, cuts that change nothing, resume bit for bit on
+ * every device,
  * launches that do not grow with the model, ordered dropout, refusals. */
 #include "run.h"
 #include "tiny_run.h"
@@ -65,44 +66,77 @@ static void test_targets(void **state)
     assert_int_equal(unchanged, 8);
 }
 
-/* Stopped in a stage with gates, and resumed. */
-static void test_resume(void **state)
+static const char *const resume_variants[][3] = {{"hard-concrete", "gates", "target_size: 0.5"},
+    {"gumbel", "gumbel", "target_size: 0.6, straight_through: true"},
+    {"bond-diagonal", "gates", "target_size: 0.7"},
+    {"bond-nuclear", "threshold", "ordered_dropout: 0.5"}};
+
+/* One run whole and one stopped after each of `stops` (0: the end) and resumed leave the same
+ * bytes. Returns the number of resumes. */
+static uint32_t resume_on(
+    const char *device, int variant, const char *accumulation, const uint64_t *stops)
 {
-    static const char *const variants[][3] = {{"hard-concrete", "gates", "target_size: 0.5"},
-        {"gumbel", "gumbel", "target_size: 0.6, straight_through: true"},
-        {"bond-diagonal", "gates", "target_size: 0.7"},
-        {"bond-nuclear", "threshold", "ordered_dropout: 0.5"}};
     static const char *const files[] = {"metrics.jsonl", "spectra.jsonl",
         "checkpoints/step-00000190/model.safetensors",
         "checkpoints/step-00000190/optimizer.safetensors"};
+    const char *const *v = resume_variants[variant];
+    uint32_t resumed = 0;
+    tiny_watch w = {0};
+    dart_result r;
+    dart_recipe *recipe = gated("whole", v[0], v[1], v[2]);
+    tiny_set(recipe, "device", device);
+    tiny_set(recipe, "gradient_accumulation_steps", accumulation);
+    tiny_set(recipe, "eval_steps", "40");
+    if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+    tiny_set(recipe, "out", tiny_path("part"));
+    do {
+        w = (tiny_watch){.stop_at = *stops};
+        dart_status status = tiny_train(recipe, &w, &r);
+        if (status != (*stops ? DART_INTERRUPTED : DART_OK))
+            fail_msg("%s on %s: %s", v[0], device, dart_error_text());
+        tiny_set(recipe, "resume", "true");
+        resumed += *stops > 0;
+    } while (*stops++);
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++)
+        tiny_assert_same("whole", "part", files[f]);
+    dart_recipe_free(recipe);
+    assert_int_equal(dart_remove_tree(tiny_path("whole")), DART_OK);
+    assert_int_equal(dart_remove_tree(tiny_path("part")), DART_OK);
+    return resumed;
+}
+
+/* Stopped in a stage with gates, and resumed. */
+static void test_resume(void **state)
+{
+    static const uint64_t stops[] = {30, 31, 77, 180, 0};
     (void)state;
     uint32_t resumed = 0;
     for (int v = 0; v < 4; v++)
-        for (int accumulation = 1; accumulation < 3; accumulation++) {
-            tiny_watch w = {0};
-            dart_result r;
-            dart_recipe *recipe = gated("whole", variants[v][0], variants[v][1], variants[v][2]);
-            tiny_set(recipe, "gradient_accumulation_steps", accumulation == 1 ? "1" : "2");
-            tiny_set(recipe, "eval_steps", "40");
-            if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
-            tiny_set(recipe, "out", tiny_path("part"));
-            static const uint64_t stops[] = {30, 31, 77, 180, 0};
-            for (int s = 0; s < 5; s++) {
-                w = (tiny_watch){.stop_at = stops[s]};
-                dart_status status = tiny_train(recipe, &w, &r);
-                if (status != (stops[s] ? DART_INTERRUPTED : DART_OK))
-                    fail_msg("%s: %s", variants[v][0], dart_error_text());
-                tiny_set(recipe, "resume", "true");
-                resumed += s > 0;
-            }
-            for (size_t f = 0; f < sizeof files / sizeof *files; f++)
-                tiny_assert_same("whole", "part", files[f]);
-            dart_recipe_free(recipe);
-            assert_int_equal(dart_remove_tree(tiny_path("whole")), DART_OK);
-            assert_int_equal(dart_remove_tree(tiny_path("part")), DART_OK);
-        }
+        for (int accumulation = 1; accumulation < 3; accumulation++)
+            resumed += resume_on("cpu", v, accumulation == 1 ? "1" : "2", stops);
     printf("%u resumes in stages with gates\n", resumed);
     assert_int_equal(resumed, 32);
+}
+
+/* The same within every other device that is there. */
+static void test_resume_devices(void **state)
+{
+    static const char *const devices[] = {"opencl:0", "vulkan:0"};
+    static const uint64_t stops[] = {31, 0};
+    (void)state;
+    uint32_t resumed = 0, present = 0;
+    for (int d = 0; d < 2; d++) {
+        dart_device *probe;
+        if (dart_device_open(devices[d], NULL, &probe) != DART_OK) {
+            printf("skipped: %s\n", dart_error_text());
+            continue;
+        }
+        dart_device_close(probe);
+        present++;
+        for (int v = 0; v < 4; v++) resumed += resume_on(devices[d], v, "1", stops);
+        printf("%u resumes in stages with gates, to %s\n", resumed, devices[d]);
+    }
+    assert_int_equal(resumed, 4 * present);
 }
 
 /* Gates appear and vanish between stages without a cut: the run goes on, evaluation from the files
@@ -303,7 +337,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets),
-        cmocka_unit_test(test_resume), cmocka_unit_test(test_stages), cmocka_unit_test(test_expand),
+        cmocka_unit_test(test_resume), cmocka_unit_test(test_resume_devices),
+        cmocka_unit_test(test_stages), cmocka_unit_test(test_expand),
         cmocka_unit_test(test_ordered), cmocka_unit_test(test_launches),
         cmocka_unit_test(test_compare), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);

@@ -389,6 +389,38 @@ static void a_resumed_run_equals_an_undisturbed_one(void **state)
     assert_true(resumes >= 4); /* the cpu alone */
 }
 
+/* Gates act on every bond of both stacks, cross attention included: the size is met, the cut
+ * changes nothing, and what is left goes on learning. */
+static void gates_meet_a_size(void **state)
+{
+    (void)state;
+    dart_result r;
+    opened o;
+    dart_recipe *recipe = recipe_for(tiny_path("gated"), "tt",
+        "stages:\n  - {name: warm, max_steps: 100}\n"
+        "  - {name: choose, max_steps: 60, reg: hard-concrete, target_size: 0.6}\n"
+        "  - {name: pick, select: gates}\n  - {name: tune, max_steps: 60}\n");
+    train(recipe, &r);
+    assert_int_equal(r.rows, 3);
+    const dart_table_row *before = &r.row[0], *cut = &r.row[1], *tuned = &r.row[2];
+    const double target = 0.6 * (double)before->chain_params;
+    open_run(tiny_path("gated"), &o);
+    uint32_t bonds = 0;
+    for (uint32_t w = 0; w < o.run.model->weights; w++)
+        bonds += o.run.model->weight[w].layout.bonds;
+    close_run(&o);
+    printf("%u bonds, %.0f of %.0f words (target %.0f), perplexity %.4f before, %.4f after the "
+           "cut, %.4f after tuning\n",
+        bonds, (double)cut->chain_params, (double)before->chain_params, target, before->valid_ppl,
+        cut->valid_ppl, tuned->valid_ppl);
+    assert_true((double)cut->chain_params <= target);
+    assert_true((double)cut->chain_params >= 0.99 * target);
+    assert_true(fabs(cut->valid_ppl / before->valid_ppl - 1) < 1e-4);
+    assert_true(bonds >= 16 * 3); /* 6 weights of the encoder, 10 of the decoder, 2 modes a side */
+    assert_true(tuned->valid_ppl < cut->valid_ppl);
+    dart_recipe_free(recipe);
+}
+
 /* Two micro-batches give the step of one batch of both, although their word counts differ. */
 static void accumulation_is_a_mean_over_words(void **state)
 {
@@ -574,6 +606,7 @@ int main(void)
         cmocka_unit_test(prefixes_may_be_regrouped),
         cmocka_unit_test(the_translator_refuses_what_is_not_its),
         cmocka_unit_test(a_resumed_run_equals_an_undisturbed_one),
+        cmocka_unit_test(gates_meet_a_size),
         cmocka_unit_test(accumulation_is_a_mean_over_words),
         cmocka_unit_test(short_batches_take_short_programs),
         cmocka_unit_test(evaluation_repeats),

@@ -86,6 +86,9 @@ typedef struct dart_protocol {
     uint32_t source_context;  /* translation: tokens of a source sentence at most; 0: a text */
     uint64_t valid_tokens, test_tokens;
 } dart_protocol;
+/* How perplexity was measured, in one sentence without a full stop; "" where no text was read.
+ * Cut at `size`. */
+void dart_protocol_text(const dart_protocol *protocol, char *out, size_t size);
 
 typedef struct dart_result {
     char run_dir[512], device[32];

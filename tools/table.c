@@ -115,25 +115,9 @@ bool cli_per_symbol(const dart_protocol *p)
 
 void cli_protocol(const dart_protocol *p, FILE *out)
 {
-    char valid[64], test[64];
-    if (!p->unit) return;
-    cli_count(valid, p->valid_tokens);
-    cli_count(test, p->test_tokens);
-    if (p->source_context) {
-        fprintf(out,
-            "perplexity per target %s, <eos> counted, over %s; each scored once (valid %s, test "
-            "%s), after the source (at most %u tokens) and the target before it (at most %u)\n",
-            p->unit, p->data, valid, test, p->source_context, p->context);
-        return;
-    }
-    fprintf(out,
-        "perplexity per %s over %s; each token scored once (valid %s, test %s), windows of %u, ",
-        p->unit, p->data, valid, test, p->context);
-    if (p->stride == p->context)
-        fprintf(out, "no overlap: 1 to %u tokens before each\n", p->context);
-    else
-        fprintf(out, "stride %u: %u to %u tokens before each (fewer at the start)\n", p->stride,
-            p->context - p->stride + 1, p->context);
+    char text[1024];
+    dart_protocol_text(p, text, sizeof text);
+    if (text[0]) fprintf(out, "%s\n", text);
 }
 
 json_t *cli_protocol_json(const dart_protocol *p)

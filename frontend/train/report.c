@@ -30,8 +30,13 @@ static void cell(FILE *out, double value, int digits)
  * missing. */
 static void write_table(const report_run *run, size_t count, FILE *out)
 {
-    bool any = false;
-    for (size_t i = 0; i < count; i++) any |= json_array_size(run[i].table) > 0;
+    bool any = false, bleu = false;
+    const char *how = "";
+    for (size_t i = 0; i < count; i++) {
+        any |= json_array_size(run[i].table) > 0;
+        for (size_t r = 0; r < json_array_size(run[i].table); r++)
+            bleu |= isfinite(report_number(json_array_get(run[i].table, r), "test_bleu"));
+    }
     if (!any) {
         fputs("<p>There are no results yet: training writes them at selections and at its "
               "end.</p>\n",
@@ -41,8 +46,10 @@ static void write_table(const report_run *run, size_t count, FILE *out)
     fputs("<div class=\"sc\"><table><tr><th>model</th><th>parameters</th><th>compressed "
           "layers</th><th>times smaller</th><th>ranks min / mean / max</th><th>effective "
           "rank</th><th>valid "
-          "ppl</th><th>test ppl</th><th>tokens/s</th><th>seconds</th></tr>\n",
+          "ppl</th><th>test ppl</th>",
         out);
+    if (bleu) fputs("<th>test BLEU</th>", out);
+    fputs("<th>tokens/s</th><th>seconds</th></tr>\n", out);
     for (size_t r = 0; r < count; r++) {
         size_t i;
         json_t *row;
@@ -65,12 +72,23 @@ static void write_table(const report_run *run, size_t count, FILE *out)
             cell(out, effective > 0 ? effective : NAN, 2);
             cell(out, report_number(row, "valid_ppl"), 2);
             cell(out, report_number(row, "test_ppl"), 2);
+            if (bleu) cell(out, report_number(row, "test_bleu"), 2);
             cell(out, report_number(row, "tokens_per_s"), 0);
             cell(out, report_number(row, "seconds"), 1);
             fputs("</tr>\n", out);
         }
     }
     fputs("</table></div>\n", out);
+    /* How perplexity was measured; runs that agree say it once. */
+    for (size_t r = 0; r < count; r++) {
+        const char *text = report_text(json_array_get(run[r].table, 0), "protocol");
+        if (!*text || !strcmp(text, how)) continue;
+        how = text;
+        fputs("<p>", out);
+        if (count > 1) report_escape(run[r].name, out), fputs(": ", out);
+        report_escape(text, out);
+        fputs(".</p>\n", out);
+    }
 }
 
 static void write_notes(const report_run *run, size_t count, FILE *out)

@@ -53,7 +53,8 @@ static void plain(picture *p, const report_log *log, const char *key, const char
     s->x = t->x;
     s->y = t->y;
     s->count = t->count;
-    s->points = points && t->count <= 200; /* else marks would hide each other */
+    /* many marks would hide each other, and a line of one point cannot be seen */
+    s->points = (points && t->count <= 200) || t->count < 3;
     s->joined = s->points;
 }
 
@@ -190,6 +191,7 @@ static const struct {
     {"gate_l1", "gate_l2", "Multipliers of the size constraint", "multiplier", false, false},
     {"gate_weight", NULL, "Weight of the size in the loss", "weight", false, false},
     {"gate_tau", NULL, "Temperature of the gates τ", "τ", false, false},
+    {"test_bleu", NULL, "BLEU of the test split", "BLEU", false, true},
     {"tokens_per_s", NULL, "Speed of each step", "tokens/s", false, true}};
 enum { SIGNALS = sizeof signals / sizeof *signals };
 

@@ -50,17 +50,6 @@ dart_status dart_stream_for(
         out);
 }
 
-void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart_protocol *out)
-{
-    *out = (dart_protocol){.unit = dart_level_unit(corpus->vocab.level),
-        .context = (uint32_t)set->context,
-        .stride = (uint32_t)(set->eval_stride ? set->eval_stride : set->context),
-        .source_context = corpus->parallel ? dart_source_time(set) : 0,
-        .valid_tokens = corpus->count[DART_VALID],
-        .test_tokens = corpus->count[DART_TEST]};
-    snprintf(out->data, sizeof out->data, "%s", corpus->source);
-}
-
 dart_status dart_step_check(
     const dart_step_result *r, uint32_t vocab, uint64_t step, double lr, const char *advice)
 {

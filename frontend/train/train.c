@@ -406,21 +406,24 @@ static dart_status start(dart_run *run)
     return DART_OK;
 }
 
-static dart_status write_table(const char *dir, const dart_table_row *row, uint32_t rows)
+static dart_status write_table(
+    const char *dir, const dart_table_row *row, uint32_t rows, const dart_protocol *protocol)
 {
-    char path[DART_RUN_PATH];
+    char path[DART_RUN_PATH], how[1024];
     DART_TRY(subfolder(path, dir, "table.json"));
+    dart_protocol_text(protocol, how, sizeof how);
     json_t *list = json_array();
     for (uint32_t i = 0; i < rows; i++) {
         json_array_append_new(list,
-            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:I}",
+            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:s}",
                 "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
                 (json_int_t)row[i].compressed_params, "dense_params",
                 (json_int_t)row[i].dense_params, "compression", row[i].compression, "rank_min",
                 (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
                 (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl", row[i].test_ppl,
                 "tokens_per_s", row[i].tokens_per_s, "seconds", row[i].seconds, "effective_rank",
-                row[i].effective_rank, "chain_params", (json_int_t)row[i].chain_params));
+                row[i].effective_rank, "chain_params", (json_int_t)row[i].chain_params, "protocol",
+                how));
         if (row[i].bleu_sentences)
             json_object_set_new(json_array_get(list, i), "test_bleu", json_real(row[i].test_bleu));
     }
@@ -452,7 +455,7 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
     if (!run.log_bytes[DART_LOG_METRICS]) dart_run_log_ranks(&run, NULL, "start");
     if (!run.finished) dart_run_log_device(&run);
     DART_GOTO(run_stages(&run));
-    DART_GOTO(write_table(dir, run.table, run.rows));
+    DART_GOTO(write_table(dir, run.table, run.rows, &out->protocol));
     for (uint32_t i = 0; i < run.rows && out->rows < DART_TABLE_ROWS; i++)
         out->row[out->rows++] = run.table[i];
     out->steps += run.step;
@@ -499,7 +502,7 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     dart_recipe *own = recipe;
     recipe = NULL;
     DART_GOTO(run_recipe(own, dir, compressed ? "TT" : "dense", hooks, device, &corpus, out));
-    DART_GOTO(write_table(dir, out->row, out->rows));
+    DART_GOTO(write_table(dir, out->row, out->rows, &out->protocol));
 done:
     dart_recipe_free(recipe);
     dart_recipe_free(twin);

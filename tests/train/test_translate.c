@@ -121,6 +121,15 @@ static void test_split_and_table(void **state)
     assert_int_equal(bleu.sentences, TEST);
     assert_non_null(strstr(log, "\"test_bleu\""));
     assert_non_null(strstr(table, "\"test_bleu\""));
+    static const char how[] = "perplexity per target word, &lt;eos&gt; counted, over ";
+    const char *run = tiny_path("learnt"), *page = tiny_path("learnt/report.html");
+    if (dart_report(&run, 1, page) != DART_OK) fail_msg("%s", dart_error_text());
+    char *html = tiny_read("learnt", "report.html");
+    assert_non_null(strstr(table, "\"protocol\""));
+    assert_non_null(strstr(html, how));
+    assert_non_null(strstr(html, "<th>test BLEU</th>"));
+    assert_non_null(strstr(html, "aria-label=\"BLEU of the test split\""));
+    free(html);
     char hypothesis[300], target[300];
     const char *reference = target;
     snprintf(hypothesis, sizeof hypothesis, "%s/hypothesis", tiny_folder);

@@ -200,7 +200,7 @@ DART_NODISCARD dart_status dart_inspect(
 
 typedef struct dart_bench_options {
     const char *devices;    /* comma list of ids, or "all" */
-    const char *tests;      /* comma list of step, gemm, eval, infer */
+    const char *tests;      /* comma list of step, gemm, eval, infer, pick */
     const char *format;     /* "md", "json" or "csv" */
     const char *model_path; /* NULL or "": random weights of the recipe; else a run or checkpoint */
     uint32_t repeats;
@@ -209,7 +209,8 @@ typedef struct dart_bench_options {
                        devices */
     bool profile;   /* step and eval: also the time of each kernel, launch by launch */
 } dart_bench_options;
-/* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000. */
+/* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000.
+ * pick selects ranks drawn at random to the recipe's budget (0: half of the parameters). */
 DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 

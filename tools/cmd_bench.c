@@ -4,10 +4,11 @@
 static const dart_option options[] = {
     {"device", "devices", "string", "all", "", "comma list (cpu,vulkan:0,...) or all"},
     {"test", "tests", "string", "step,gemm,infer", "",
-        "comma list of step, gemm, eval (forward pass), infer (prompt and single tokens)"},
+        "comma list of step, gemm, eval (forward pass), infer (prompt and single tokens), pick "
+        "(what a selection of ranks costs)"},
     {"repeats", "", "int", "5", "", "measured runs after the warm-up (-r)"},
     {"model_path", "model", "string", "", "",
-        "step, eval, infer: a trained run or checkpoint; else random weights"},
+        "step, eval, infer, pick: a trained run or checkpoint; else random weights"},
     {"prompt", "", "int", "512", "", "infer: tokens of the prompt, at most the context (-p)"},
     {"tokens", "n,n_gen", "int", "128", "",
         "infer: tokens made one by one, at most the context (-n)"},

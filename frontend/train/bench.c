@@ -113,6 +113,7 @@ static dart_status run_test(const char *test, const dart_recipe *recipe,
     bench_rows *rows)
 {
     if (strcmp(test, "gemm") == 0) return bench_gemm(device, options->repeats, reference, rows);
+    if (strcmp(test, "pick") == 0) return bench_pick(recipe, options, device, rows);
     if (strcmp(test, "infer") == 0) return bench_infer(recipe, options, device, reference, rows);
     return bench_model(recipe, options, device, strcmp(test, "eval") == 0, reference, rows);
 }
@@ -124,6 +125,7 @@ static dart_status run_devices(const char *test, const dart_recipe *recipe,
     bench_rows *rows)
 {
     bench_reference reference = {0};
+    const bool compares = options->reference && strcmp(test, "pick") != 0;
     dart_status status = DART_OK;
     for (int pass = 0; pass < 2; pass++) {
         bool had_cpu = false;
@@ -132,7 +134,7 @@ static dart_status run_devices(const char *test, const dart_recipe *recipe,
             bool extra = i == devices->count;
             const char *id = extra ? "cpu" : devices->name[i];
             bool is_cpu = strcmp(id, "cpu") == 0;
-            if (is_cpu != (pass == 0) || (extra && (had_cpu || !options->reference))) continue;
+            if (is_cpu != (pass == 0) || (extra && (had_cpu || !compares))) continue;
             had_cpu = had_cpu || is_cpu;
             uint32_t first = rows->count, first_infer = rows->infers;
             dart_device *device = NULL;
@@ -278,6 +280,7 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
                 profile_json(r)));
     }
     bench_infer_json(rows, list);
+    bench_pick_json(rows, list);
     json_t *json = json_pack(
         "{s:s, s:i, s:o}", "version", DART_VERSION, "repeats", (int)repeats, "results", list);
     if (!json) return dart_fail(DART_MEMORY, "out of memory while making JSON");
@@ -302,9 +305,9 @@ dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *opti
     for (uint32_t i = 0; i < tests.count; i++) {
         const char *t = tests.name[i];
         if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "eval") != 0 &&
-            strcmp(t, "infer") != 0)
+            strcmp(t, "infer") != 0 && strcmp(t, "pick") != 0)
             return dart_fail(
-                DART_USAGE, "there is no test '%s'; known: step, gemm, eval, infer", t);
+                DART_USAGE, "there is no test '%s'; known: step, gemm, eval, infer, pick", t);
     }
     char profile[64] = "";
     DART_TRY(dart_recipe_get(recipe, "limits", profile, sizeof profile));
@@ -320,10 +323,13 @@ dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *opti
     } else if (csv) {
         print_csv(rows, out);
         bench_infer_csv(rows, out);
+        bench_pick_csv(rows, out);
     } else {
         print_markdown(rows, repeats, out);
         if (rows->count && rows->infers) fputc('\n', out);
         bench_infer_markdown(rows, repeats, out);
+        if (rows->picks && (rows->count || rows->infers)) fputc('\n', out);
+        bench_pick_markdown(rows, out);
         print_profiles(rows, out);
     }
 done:

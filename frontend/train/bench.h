@@ -33,11 +33,24 @@ typedef struct bench_infer_row {
     char note[160];
 } bench_infer_row;
 
+/* One kind of selection: milliseconds of the fastest run, and what the runs spread over. */
+typedef struct bench_pick_row {
+    char device[32], penalty[32]; /* penalty: of the stage after the selection, "none" */
+    const char *kind;             /* "first", "same ranks", "other ranks"; static */
+    uint32_t layers, bonds, runs;
+    double svd, graph, paths, plan, build, copies, beyond;
+    double median, sd;                  /* of `beyond`; sd NaN: one run */
+    uint64_t made, found;               /* kernels of a run; made: the most of all runs */
+    uint32_t launches_before, launches; /* of a training step */
+} bench_pick_row;
+
 typedef struct bench_rows {
     bench_row row[BENCH_MAX_ROWS];
     uint32_t count;
     bench_infer_row infer[BENCH_MAX_ROWS];
     uint32_t infers;
+    bench_pick_row pick[BENCH_MAX_ROWS];
+    uint32_t picks;
 } bench_rows;
 
 /* A new row with NaN figures, NULL if there are too many. */
@@ -78,6 +91,14 @@ DART_NODISCARD dart_status bench_infer(const dart_recipe *recipe, const dart_ben
 void bench_infer_markdown(const bench_rows *rows, uint32_t repeats, FILE *out);
 void bench_infer_csv(const bench_rows *rows, FILE *out);
 void bench_infer_json(const bench_rows *rows, json_t *list);
+
+/* Selections to ranks that differ from bond to bond, each with all that has to be made anew. On a
+ * device of its own, where no kernel was made before: `device` only says which. */
+DART_NODISCARD dart_status bench_pick(const dart_recipe *recipe, const dart_bench_options *options,
+    const dart_device *device, bench_rows *rows);
+void bench_pick_markdown(const bench_rows *rows, FILE *out);
+void bench_pick_csv(const bench_rows *rows, FILE *out);
+void bench_pick_json(const bench_rows *rows, json_t *list);
 
 /* A training step (or, `eval`, the forward pass alone) of the model on random tokens. */
 DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,

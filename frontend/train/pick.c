@@ -30,7 +30,7 @@ done:
     return status;
 }
 
-dart_status dart_run_pick(dart_run *run, const dart_settings *set)
+dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd)
 {
     dart_status status = DART_OK;
     dart_spectra s = {0};
@@ -40,6 +40,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
     uint32_t *chosen = NULL, *counts = NULL, before = 0, after = 0;
     uint32_t(*ranks)[DART_MAX_CORES + 1] = NULL;
     bool *cut = NULL;
+    *out_svd = 0;
     const dart_select *rule = dart_select_find(set->select);
     if (!rule) {
         char names[256] = "none";
@@ -60,6 +61,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
     DART_TRY(dart_run_pull(run));
     const char *gate = run->gate.reg ? run->gate.reg->name : NULL;
     DART_GOTO(dart_run_gate_strip(run, &counts));
+    const double begin = dart_seconds();
     DART_GOTO(dart_spectra_compute(run, &s));
     for (uint32_t i = 0; counts && i < s.bonds; i++) {
         s.bond[i].count = counts[i];
@@ -86,6 +88,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set)
         for (uint32_t k = 1; k <= bonds; k++) after += chain->rank[k];
         i += bonds;
     }
+    *out_svd = dart_seconds() - begin;
     /* dart_run_model frees what the run holds; the old model is still needed to move its
      * parameters. */
     old = run->model;

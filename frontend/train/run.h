@@ -102,8 +102,8 @@ DART_NODISCARD dart_status dart_model_open(const char *model_path, const dart_re
 /* Bond spectra into spectra.jsonl. */
 DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
 /* Chooses ranks by the stage's rule, cuts, and leaves the smaller model in the host copies, moments
- * zero. */
-DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set);
+ * zero. *out_svd: seconds in spectra, rule and cut. */
+DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd);
 
 /* gates.c */
 /* Model and host copies as a stage with these options needs them: gates appear, change or vanish

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Thread_local char error_text[1024];
 static _Thread_local char error_place[160];
@@ -126,12 +127,26 @@ void dart_arena_free(dart_arena *arena)
     arena->head = NULL;
 }
 
+void dart_huge_pages(void *memory, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)2 << 20, at = (uintptr_t)memory;
+    const uintptr_t begin = (at + page - 1) & ~(page - 1), end = (at + bytes) & ~(page - 1);
+    if (end > begin) (void)madvise((char *)memory + (begin - at), end - begin, MADV_HUGEPAGE);
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
+
 void *dart_calloc(size_t count, size_t size)
 {
     void *memory = calloc(count ? count : 1, size ? size : 1);
     atomic_fetch_add(&allocations, 1);
     if (!memory)
         (void)dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", count, size);
+    else
+        dart_huge_pages(memory, count * size);
     return memory;
 }
 

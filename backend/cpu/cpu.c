@@ -123,6 +123,7 @@ static dart_status alloc_buffer(
     if (!memory)
         return dart_fail(
             DART_MEMORY, "out of memory: a buffer of %.1f MiB", (double)bytes / 0x1p20);
+    dart_huge_pages(memory, bytes + ALIGN);
     device->block[b] = memory;
     device->buffer[b] = memory + (ALIGN - (uintptr_t)memory % ALIGN) % ALIGN;
     *out_buffer = b;

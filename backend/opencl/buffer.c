@@ -1,5 +1,21 @@
 /* Buffers of an OpenCL device: handles, zeroed allocation, blocking copies. */
 #include "internal.h"
+#include "mem.h"
+#include <stdlib.h>
+
+/* A device that is the host's processor works in our memory: pages that the system zeroes when they
+ * are first touched, instead of a fill that touches all of them. *out_host: aligned to a page. */
+static dart_status host_memory(uint64_t bytes, void **out_block, void **out_host)
+{
+    enum { PAGE = 4096 };
+    uint64_t room;
+    if (!dart_add_u64(dart_round_up(bytes, PAGE), PAGE, &room)) room = UINT64_MAX;
+    char *block = dart_calloc(1, (size_t)room);
+    if (!block) return DART_MEMORY;
+    *out_block = block;
+    *out_host = block + (PAGE - (uintptr_t)block % PAGE) % PAGE;
+    return DART_OK;
+}
 
 dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
 {
@@ -18,21 +34,32 @@ dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
             "batch or model",
             (unsigned long long)words, base->caps.name, (unsigned long long)base->caps.max_alloc);
     cl_mem_flags flags = CL_MEM_READ_WRITE | (kind == DART_MEM_HOST ? CL_MEM_ALLOC_HOST_PTR : 0);
+    void *block = NULL, *host = NULL;
+    if (base->caps.on_cpu) {
+        DART_TRY(host_memory(bytes, &block, &host));
+        flags = CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR;
+    }
     cl_int error;
-    cl_mem memory = clCreateBuffer(device->context, flags, bytes, NULL, &error);
-    if (error != CL_SUCCESS)
+    cl_mem memory = clCreateBuffer(device->context, flags, bytes, host, &error);
+    if (error != CL_SUCCESS) {
+        free(block);
         return dart_fail(DART_MEMORY,
             "%s has no room for a buffer of %llu bytes (%s; memory %llu bytes)", base->caps.name,
             (unsigned long long)bytes, opencl_error_name(error),
             (unsigned long long)base->caps.memory);
-    const cl_uint zero = 0;
-    error = clEnqueueFillBuffer(device->queue, memory, &zero, sizeof zero, 0, bytes, 0, NULL, NULL);
-    if (error == CL_SUCCESS) error = clFinish(device->queue);
+    }
+    if (!host) {
+        const cl_uint zero = 0;
+        error =
+            clEnqueueFillBuffer(device->queue, memory, &zero, sizeof zero, 0, bytes, 0, NULL, NULL);
+        if (error == CL_SUCCESS) error = clFinish(device->queue);
+    }
     if (error != CL_SUCCESS) {
         clReleaseMemObject(memory);
         return opencl_status(device, error, "zeroing a buffer");
     }
     device->buffers[slot] = memory;
+    device->blocks[slot] = block;
     *out_buffer = slot + 1;
     return DART_OK;
 }
@@ -41,7 +68,9 @@ void opencl_free(dart_device *base, dart_buffer buffer)
 {
     opencl_device *device = (opencl_device *)base;
     clReleaseMemObject(device->buffers[buffer - 1]);
+    free(device->blocks[buffer - 1]);
     device->buffers[buffer - 1] = NULL;
+    device->blocks[buffer - 1] = NULL;
 }
 
 dart_status opencl_write(

@@ -247,7 +247,7 @@ static void opencl_close(dart_device *base)
     if (device->queue) clFinish(device->queue);
     for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
     for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
-        if (device->buffers[i]) clReleaseMemObject(device->buffers[i]);
+        if (device->buffers[i]) opencl_free(base, (dart_buffer)(i + 1));
     if (device->timed_queue) clReleaseCommandQueue(device->timed_queue);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);

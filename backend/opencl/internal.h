@@ -32,6 +32,7 @@ typedef struct opencl_device {
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
+    void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;
     size_t code_count, code_capacity;
     char identity[512]; /* device, driver and platform: part of the cache key */

@@ -148,6 +148,7 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
     vulkan_buffer made;
     DART_TRY(make_buffer(device, kind, bytes, &made));
     if (made.map) {
+        if (base->caps.on_cpu) dart_huge_pages(made.map, bytes);
         memset(made.map, 0, bytes);
     } else {
         dart_status status =

@@ -58,7 +58,8 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
         .relative = !strcmp(set->budget_scale, "relative"),
         .seed = (uint64_t)run->set.seed,
         .min_rank = (uint32_t)set->min_rank};
-    DART_TRY(dart_run_pull(run));
+    /* without the moments: the smaller model starts with zeros */
+    DART_TRY(dart_session_read(run->session, run->param, NULL));
     const char *gate = run->gate.reg ? run->gate.reg->name : NULL;
     DART_GOTO(dart_run_gate_strip(run, &counts));
     const double begin = dart_seconds();

@@ -113,7 +113,9 @@ dart_status dart_run_bind(dart_run *run)
         run->session = NULL;
     }
     DART_TRY(dart_session_new(run->device, NULL, run->model, &options, &run->session));
-    return dart_session_write(run->session, run->param, run->frozen, run->moment);
+    /* The moments of a new session are zero, as those of a model that has made no step. */
+    return dart_session_write(
+        run->session, run->param, run->frozen, run->adam_step ? run->moment : NULL);
 }
 
 dart_status dart_run_pull(dart_run *run)

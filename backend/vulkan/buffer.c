@@ -1,6 +1,8 @@
 /* Vulkan buffers: one VkBuffer with its own memory each, mapped for good where the host can see it;
  * copies go through the map or through one kept staging buffer. */
 #include "internal.h"
+#include "mem.h"
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20 };
@@ -49,7 +51,58 @@ void vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
 {
     vkDestroyBuffer(device->handle, buffer->handle, NULL);
     vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
+    free(buffer->block);
     *buffer = (vulkan_buffer){0};
+}
+
+/* A buffer in memory of ours, which is zero already; its handle stays VK_NULL_HANDLE where the
+ * driver does not take that. */
+static dart_status share_buffer(
+    vulkan_device *device, dart_mem kind, uint64_t bytes, vulkan_buffer *out)
+{
+    dart_status status = DART_OK;
+    const VkExternalMemoryHandleTypeFlagBits how =
+        VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
+    const VkExternalMemoryBufferCreateInfo external = {
+        .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = how};
+    VkBufferCreateInfo info = vulkan_buffer_info(bytes);
+    info.pNext = &external;
+    *out = (vulkan_buffer){.bytes = bytes};
+    if (vkCreateBuffer(device->handle, &info, NULL, &out->handle) != VK_SUCCESS) goto done;
+    VkMemoryRequirements needs;
+    vkGetBufferMemoryRequirements(device->handle, out->handle, &needs);
+    const uint64_t align =
+        device->host_align > needs.alignment ? device->host_align : needs.alignment;
+    const uint64_t size = dart_round_up(needs.size, align);
+    char *block = dart_calloc(1, size + align);
+    if (!block) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    void *host = block + (align - (uintptr_t)block % align) % align;
+    out->block = block;
+    VkMemoryHostPointerPropertiesEXT takes = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
+    if (device->host_pointer(device->handle, how, host, &takes) != VK_SUCCESS) goto done;
+    const uint32_t type =
+        vulkan_memory_type(device, kind, needs.memoryTypeBits & takes.memoryTypeBits);
+    if (type == UINT32_MAX || (device->memory.memoryTypes[type].propertyFlags & visible) != visible)
+        goto done;
+    const VkImportMemoryHostPointerInfoEXT import = {
+        .sType = VK_STRUCTURE_TYPE_IMPORT_MEMORY_HOST_POINTER_INFO_EXT,
+        .handleType = how,
+        .pHostPointer = host};
+    const VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
+        .pNext = &import,
+        .allocationSize = size,
+        .memoryTypeIndex = type};
+    if (vkAllocateMemory(device->handle, &memory, NULL, &out->memory) != VK_SUCCESS ||
+        vkBindBufferMemory(device->handle, out->handle, out->memory, 0) != VK_SUCCESS)
+        goto done;
+    out->map = host;
+done:
+    if (!out->map) vulkan_buffer_destroy(device, out);
+    return status;
 }
 
 static dart_status make_buffer(
@@ -145,11 +198,11 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
             base->index, base->caps.name, (unsigned long long)words,
             (unsigned long long)base->caps.max_alloc);
     DART_TRY(free_slot(device, &slot));
-    vulkan_buffer made;
-    DART_TRY(make_buffer(device, kind, bytes, &made));
+    vulkan_buffer made = {0};
+    if (device->host_pointer) DART_TRY(share_buffer(device, kind, bytes, &made));
+    if (!made.handle) DART_TRY(make_buffer(device, kind, bytes, &made));
     if (made.map) {
-        if (base->caps.on_cpu) dart_huge_pages(made.map, bytes);
-        memset(made.map, 0, bytes);
+        if (!made.block) memset(made.map, 0, bytes);
     } else {
         dart_status status =
             transfer(device, VK_NULL_HANDLE, made.handle, &(VkBufferCopy){.size = VK_WHOLE_SIZE});

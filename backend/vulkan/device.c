@@ -207,8 +207,26 @@ static dart_status pick_family(vulkan_device *device)
         device->base.index, device->base.caps.name);
 }
 
+/* A device that is the host's processor can work in our memory: pages that the system zeroes when
+ * they are first touched, instead of writing zeros to all of them. Whether it says so. */
+static bool shares_memory(vulkan_device *device)
+{
+    VkPhysicalDeviceExternalMemoryHostPropertiesEXT host = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
+    VkPhysicalDeviceProperties2 properties = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &host};
+    if (!device->base.caps.on_cpu || device->always_stage ||
+        !has_extension(device->physical, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
+        return false;
+    vkGetPhysicalDeviceProperties2(device->physical, &properties);
+    device->host_align = host.minImportedHostPointerAlignment;
+    return device->host_align > 0;
+}
+
 static dart_status make_device(vulkan_device *device)
 {
+    static const char *const import[] = {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME};
+    const bool shares = shares_memory(device);
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
         .queueFamilyIndex = device->family,
@@ -216,10 +234,15 @@ static dart_status make_device(vulkan_device *device)
         .pQueuePriorities = &priority};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue}; /* the portable kernels need no optional feature */
+        .pQueueCreateInfos = &queue, /* the portable kernels need no optional feature */
+        .enabledExtensionCount = shares,
+        .ppEnabledExtensionNames = import};
     DART_TRY(vulkan_status(
         device, vkCreateDevice(device->physical, &info, NULL, &device->handle), "vkCreateDevice"));
     vkGetDeviceQueue(device->handle, device->family, 0, &device->queue);
+    if (shares)
+        device->host_pointer = (PFN_vkGetMemoryHostPointerPropertiesEXT)vkGetDeviceProcAddr(
+            device->handle, "vkGetMemoryHostPointerPropertiesEXT");
 
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     DART_TRY(vulkan_status(

@@ -8,7 +8,8 @@
 typedef struct vulkan_buffer {
     VkBuffer handle; /* VK_NULL_HANDLE: a free slot */
     VkDeviceMemory memory;
-    void *map; /* NULL: not visible to the host */
+    void *map;   /* NULL: not visible to the host */
+    void *block; /* owned: memory of ours that the buffer lies in; NULL: the driver's */
     uint64_t bytes;
 } vulkan_buffer;
 
@@ -22,6 +23,9 @@ typedef struct vulkan_device {
     bool unified;      /* one memory for host and device */
     bool always_stage; /* DART_VULKAN_STAGING=1: device buffers are not mapped, as on a discrete GPU
                         */
+    PFN_vkGetMemoryHostPointerPropertiesEXT
+        host_pointer; /* NULL: buffers do not lie in our memory */
+    uint64_t host_align;
     uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
     double tick_s;      /* seconds of one timestamp unit */
     VkFence fence;

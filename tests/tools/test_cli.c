@@ -397,6 +397,45 @@ static void test_protocol(void **state)
     refused("train --text %D/latin1.txt --level word --device cpu", 3, "line 2, byte 15");
 }
 
+/* Three selections for each stage after it; the parts are what the total is made of, the second
+ * one finds all kernels of the first, and a first one launches what its device's tables say. */
+static void bench_pick(void)
+{
+    const char *line = "bench --test pick --device cpu,opencl:0 --layers 1 --d-model 32 --heads 2 "
+                       "--context 16 --batch-size 2 --vocab-size 50 --rank 4 -r 2 --format csv";
+    static const char *const kinds[] = {"first", "same ranks", "other ranks"};
+    char text[TEXT], *rest = NULL;
+    uint32_t rows = 0;
+    memcpy(text, works(line)->out, sizeof text);
+    for (char *row = strtok_r(text, "\n", &rest); row; row = strtok_r(NULL, "\n", &rest)) {
+        char device[32], penalty[32], kind[32];
+        unsigned layers, bonds, runs, made, found, before, launches;
+        double ms[9];
+        int cells = sscanf(row,
+            "%31[^,],%u,%u,%31[^,],%31[^,],%u,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%u,%u,%u,%u",
+            device, &layers, &bonds, penalty, kind, &runs, &ms[0], &ms[1], &ms[2], &ms[3], &ms[4],
+            &ms[5], &ms[6], &ms[7], &ms[8], &made, &found, &before, &launches);
+        if (cells != 19) continue; /* a header, or the row of a device that is not there */
+        assert_string_equal(kind, kinds[rows % 3]);
+        assert_string_equal(penalty, rows % 6 < 3 ? "none" : "bond-nuclear");
+        assert_int_equal(runs, rows % 3 ? 2 : 1);
+        assert_int_equal(layers, 1);
+        assert_true(bonds > 0 && before > 0 && launches > 0 && ms[0] > 0 && ms[3] > 0);
+        assert_true(rows % 6 < 3 ? launches < before : true);
+        double sum = ms[1] + ms[2] + ms[3] + ms[4] + ms[5];
+        assert_true(ms[6] > 0 && ms[6] <= ms[7] && sum > 0.999 * ms[6] && sum < 1.001 * ms[6]);
+        if (!strcmp(kind, "same ranks")) assert_int_equal(made, 0);
+        assert_true(strcmp(device, "cpu") ? found > 0 : found == 0);
+        rows++;
+    }
+    printf("bench pick: %u rows\n", rows);
+    assert_true(rows == 6 || rows == 12); /* without or with OpenCL */
+    assert_non_null(
+        strstr(works("bench --test pick --device cpu --model %D/run -r 1 --format json")->out,
+            "\"beyond_svd_ms\""));
+    refused("bench --test pick --device cpu --linear dense --layers 1", 3, "no ranks to select");
+}
+
 static void test_run(void **state)
 {
     (void)state;
@@ -439,6 +478,7 @@ static void test_run(void **state)
     r = works("bench --test infer,eval --device cpu --model %D/run -p 9 -n 5 -r 2 --format json");
     assert_non_null(strstr(r->out, "\"resident_bytes\""));
     assert_non_null(strstr(r->out, "\"eval\""));
+    bench_pick();
     works("report %D/run");
     char path[300], html[TEXT];
     snprintf(path, sizeof path, "%s/run/report.html", dir);

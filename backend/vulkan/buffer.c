@@ -199,7 +199,8 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
             (unsigned long long)base->caps.max_alloc);
     DART_TRY(free_slot(device, &slot));
     vulkan_buffer made = {0};
-    if (device->host_pointer) DART_TRY(share_buffer(device, kind, bytes, &made));
+    if (device->host_pointer && base->caps.on_cpu)
+        DART_TRY(share_buffer(device, kind, bytes, &made));
     if (!made.handle) DART_TRY(make_buffer(device, kind, bytes, &made));
     if (made.map) {
         if (!made.block) memset(made.map, 0, bytes);

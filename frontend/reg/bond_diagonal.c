@@ -1,7 +1,7 @@
 /* bond-diagonal: a diagonal D on each bond (CoMERA, Yang et al. 2024), ones at first; entries at or
  * below 1e-2 are pruned: they act as 0 and leave the penalty, the mean of the others. The gradient
- * of the loss still reaches them, so that one that is missed may come back: training that
- * overshoots a target size can mend it. So that the cores cannot absorb what D gives up, the slices
+ * of the loss still reaches them, so that one that is missed may come back, and with a target so does
+ * l1 of either sign (gate.c): sizes that were overshot are mended. So that the cores cannot absorb what D gives up, the slices
  * on both sides of an index are divided by their norms: the factor is D scale / sqrt(norms), with
  * the scale frozen at what the root was when the gates appeared. Where it was 0 (LoRA's start) the
  * bond is not normalised. */
@@ -27,20 +27,15 @@ static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
         .penalty = dart_map2(graph, DART_OP_div, dart_sum_all(graph, kept), count, 0, 0)};
 }
 
-/* The expected rank counts entries softly, so that a target takes those nearest to the limit. */
 static double expect(const float *param, uint32_t entries, const uint32_t *candidate,
     uint32_t *count, uint32_t *most)
 {
     uint32_t active = 0;
-    double sum = 0;
     (void)candidate;
-    for (uint32_t i = 0; i < entries; i++) {
-        active += param[i] > (float)PRUNED;
-        sum += 1 / (1 + exp((PRUNED - param[i]) / (5 * PRUNED)));
-    }
+    for (uint32_t i = 0; i < entries; i++) active += param[i] > (float)PRUNED;
     *count = active ? active : 1;
     *most = entries;
-    return sum;
+    return active;
 }
 
 /* A pruned entry that a target has room for starts at the limit: a bond needs something there for
@@ -58,13 +53,15 @@ static void mask(
 }
 
 static const dart_gate gate = {.scaled = true,
-    .two_objectives = true,
+    .driven = true,
     .start = 1,
-    .rate = 3,
+    .rate = 6,
+    .least = -1,
+    .most = 1e6,
     .build = build,
     .expect = expect,
     .mask = mask};
 
 const dart_reg dart_regs_bond_diagonal = {.name = "bond-diagonal",
-    .help = "a diagonal on each bond under a thresholded l1; with a budget two objectives",
+    .help = "a diagonal on each bond under a thresholded l1; a budget steers how strong it is",
     .gate = &gate};

@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* l1 of a driven gate, in root mean squares of the entries' gradients: of a gap as large as the
+ * target; the most in the first half of a stage, and what is added to it over the other half, when
+ * entries that hold out are all that is missing; the most in the other direction, where pruned
+ * entries, which rest well below the limit, are to return in the order of their claims. */
+static const double PUSH_GAIN = 10, PUSH_MOST = 1, PUSH_LATE = 5, PUSH_BACK = 0.3;
+
 dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, dart_node position,
     dart_node iscal, double p)
 {
@@ -17,6 +23,14 @@ dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, 
     return dart_map1(graph, DART_OP_step, dart_sub(graph, rows, position), 0, 0);
 }
 
+dart_node dart_gate_push(dart_graph *graph, dart_node grad, dart_node valid, dart_node push)
+{
+    dart_node mean = dart_map2(
+        graph, DART_OP_div, dart_sumsq_all(graph, grad), dart_sum_all(graph, valid), 0, 0);
+    dart_node size = dart_mul(graph, dart_map1(graph, DART_OP_sqrt, mean, 0, 0), push);
+    return dart_add(graph, grad, dart_contract2(graph, "s,->s", valid, size));
+}
+
 void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *o,
     const dart_gate_state *state, uint64_t whole, dart_gate_scalars *out)
 {
@@ -27,23 +41,22 @@ void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *o,
     *out = (dart_gate_scalars){.weight = o->weight, .target = 1};
     out->tau = o->tau_min < o->tau ? o->tau * pow(o->tau_min / o->tau, cool) : o->tau;
     if (o->target <= 0) return;
-    if (!gate->two_objectives) {
-        double first = state->steps ? state->first : 1;
-        out->weight = 0;
-        out->target = first + (o->target - first) * fall;
+    double first = state->steps ? state->first : 1;
+    out->weight = 0;
+    out->target = first + (o->target - first) * fall;
+    if (!gate->driven) {
         out->l1 = state->l1;
         out->l2 = state->l2;
         return;
     }
-    /* CoMERA 6.1, divided by the factor of the loss: 0.1 + 1 - lambda. Adam is indifferent to a
-     * common factor. Each step works on the larger relative gap. */
-    out->target = o->target;
-    if (!state->steps) return;
-    double goal = o->target_loss > 0 ? o->target_loss : state->first_loss;
-    double loss_gap = (state->loss - goal) / state->loss;
+    double gap = state->steps ? (state->size - out->target) / out->target : 0;
+    out->push =
+        fmin(fmax(PUSH_GAIN * gap, -PUSH_BACK), PUSH_MOST + PUSH_LATE * fmax(0, at / 0.5 - 1));
+    if (o->target_loss <= 0 || !state->steps) return;
+    /* CoMERA's switch: each step works on the larger relative gap */
+    double loss_gap = (state->loss - o->target_loss) / state->loss;
     double size_gap = (state->size - o->target) / state->size;
-    double lambda = size_gap > 0 && loss_gap < size_gap ? 1 : 0;
-    out->weight = (o->weight + lambda) / (1.1 - lambda);
+    if (loss_gap >= size_gap && out->push > 0) out->push = 0;
 }
 
 void dart_gate_observe(const dart_gate *gate, const dart_gate_options *o,
@@ -51,11 +64,8 @@ void dart_gate_observe(const dart_gate *gate, const dart_gate_options *o,
 {
     /* Ascent on l1 moves by the violation times this; l2 only grows. */
     const double rate1 = 0.5, rate2 = 0.5;
-    if (!state->steps) {
-        state->first = size;
-        state->first_loss = loss;
-    }
-    if (o->target > 0 && !gate->two_objectives) {
+    if (!state->steps) state->first = size;
+    if (o->target > 0 && !gate->driven) {
         double gap = size - used->target;
         state->l1 += rate1 * gap;
         state->l2 += rate2 * gap * gap;
@@ -67,6 +77,7 @@ void dart_gate_observe(const dart_gate *gate, const dart_gate_options *o,
 
 typedef struct fit {
     const dart_rank_bond *bond;
+    const double *expected, *claims;
     uint32_t bonds, min_rank, stride;
     const uint32_t *most, *levels, *entries;
     uint32_t *counts;
@@ -124,6 +135,15 @@ static uint32_t step_of(const fit *f, uint32_t b, bool up)
     return found;
 }
 
+/* What speaks against moving bond b from its rank to this one: the least of all is moved. */
+static double against(const fit *f, uint32_t b, uint32_t rank)
+{
+    uint32_t now = f->counts[b];
+    const double *claim = f->claims ? f->claims + (uint64_t)b * f->stride : NULL;
+    if (rank < now) return claim ? claim[rank] : f->expected[b] - rank;
+    return claim ? -claim[now] : now - f->expected[b];
+}
+
 static bool carried(const fit *f, uint32_t b, uint32_t rank)
 {
     const dart_rank_bond *bond = &f->bond[b];
@@ -152,13 +172,17 @@ static bool neighbours_carried(const fit *f, uint32_t b)
     return true;
 }
 
-/* Lowers one bond by a step and raises another such that the most of the target is used; false if
- * no pair uses more than now. */
-static bool exchange(const fit *f, uint64_t target)
+typedef struct exchange {
+    uint64_t words; /* afterwards */
+    uint32_t from, to, from_rank, to_rank;
+} exchange;
+
+/* One bond lowered by a step and another raised such that the most of the target is used; false if
+ * no pair uses more than best->words. */
+static bool best_pair(const fit *f, uint64_t target, exchange *best)
 {
     const uint64_t now = words(f);
-    uint64_t best = now;
-    uint32_t from = 0, to = 0, from_rank = 0, to_rank = 0;
+    bool found = false;
     for (uint32_t a = 0; a < f->bonds; a++) {
         uint32_t kept = f->counts[a], lower = step_of(f, a, false);
         if (!lower) continue;
@@ -168,27 +192,44 @@ static bool exchange(const fit *f, uint64_t target)
             uint32_t upper = b == a ? 0 : step_of(f, b, true);
             if (!upper || !carried(f, b, upper)) continue;
             uint64_t sum = rest + (upper - f->counts[b]) * price(f, b);
-            if (sum <= best || sum > target) continue;
-            best = sum;
-            from = a;
-            to = b;
-            from_rank = lower;
-            to_rank = upper;
+            if (sum <= best->words || sum > target) continue;
+            *best = (exchange){sum, a, b, lower, upper};
+            found = true;
         }
         f->counts[a] = kept;
     }
-    if (best == now) return false;
-    f->counts[from] = from_rank;
-    f->counts[to] = to_rank;
+    return found;
+}
+
+/* A pair of steps, or in small models, where a step is much of the target, two down and one up. */
+static bool exchange_steps(const fit *f, uint64_t target)
+{
+    exchange best = {.words = words(f)};
+    uint32_t third = 0, third_rank = 0;
+    bool found = best_pair(f, target, &best);
+    for (uint32_t c = 0; !found && c < f->bonds && f->bonds <= 64; c++) {
+        uint32_t kept = f->counts[c], lower = step_of(f, c, false);
+        if (!lower) continue;
+        f->counts[c] = lower;
+        if (neighbours_carried(f, c) && best_pair(f, target, &best)) {
+            third = c;
+            third_rank = lower;
+        }
+        f->counts[c] = kept;
+    }
+    if (!found && !third_rank) return false;
+    if (third_rank) f->counts[third] = third_rank;
+    f->counts[best.from] = best.from_rank;
+    f->counts[best.to] = best.to_rank;
     return true;
 }
 
 dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const double *expected,
-    const uint32_t *most, const uint32_t *levels, const uint32_t *entries, uint32_t stride,
-    uint32_t min_rank, uint64_t target, uint32_t *counts)
+    const double *claims, const uint32_t *most, const uint32_t *levels, const uint32_t *entries,
+    uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts)
 {
     dart_status status = DART_OK;
-    const fit f = {bond, bonds, min_rank, stride, most, levels, entries, counts};
+    const fit f = {bond, expected, claims, bonds, min_rank, stride, most, levels, entries, counts};
     uint32_t *kept = dart_calloc(bonds ? bonds : 1, sizeof *kept);
     if (!kept) return DART_MEMORY;
     memcpy(kept, counts, bonds * sizeof *kept);
@@ -206,13 +247,13 @@ dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const doub
     admissible(&f);
     while (target && words(&f) > target) {
         uint32_t best = bonds, best_rank = 0;
-        double best_miss = INFINITY;
+        double least_against = INFINITY;
         for (uint32_t b = 0; b < bonds; b++) {
             uint32_t lower = step_of(&f, b, false);
-            if (!lower || expected[b] - lower >= best_miss) continue;
+            if (!lower || against(&f, b, lower) >= least_against) continue;
             best = b;
             best_rank = lower;
-            best_miss = expected[b] - lower;
+            least_against = against(&f, b, lower);
         }
         if (best == bonds) break;
         counts[best] = best_rank;
@@ -221,22 +262,22 @@ dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const doub
     while (target) {
         uint64_t now = words(&f);
         uint32_t best = bonds, best_rank = 0;
-        double best_need = -INFINITY;
+        double least_against = INFINITY;
         for (uint32_t b = 0; b < bonds; b++) {
             uint32_t upper = step_of(&f, b, true);
             if (!upper || !carried(&f, b, upper)) continue;
             if (now + (uint64_t)(upper - counts[b]) * price(&f, b) > target) continue;
-            if (expected[b] - counts[b] <= best_need) continue;
+            if (against(&f, b, upper) >= least_against) continue;
             best = b;
             best_rank = upper;
-            best_need = expected[b] - counts[b];
+            least_against = against(&f, b, upper);
         }
         if (best == bonds) break;
         counts[best] = best_rank;
     }
-    /* what is left is less than any one step: pairs of steps, until nothing to speak of remains */
+    /* what is left is less than any one step: several at once, until nothing to speak of remains */
     for (int k = 0; k < 64 && target && target - words(&f) > target / 512; k++)
-        if (!exchange(&f, target)) break;
+        if (!exchange_steps(&f, target)) break;
 done:
     free(kept);
     return status;

@@ -28,13 +28,13 @@ typedef struct dart_gate_out {
 } dart_gate_out;
 
 typedef struct dart_gate {
-    bool by_candidate;   /* entries are candidate ranks, ascending */
-    bool sorted;         /* bonds have to be in order of their singular values first */
-    bool scaled;         /* uses norms and scale */
-    bool two_objectives; /* a target switches between loss and size; else a Lagrangian holds it */
-    double start;        /* first value of an entry; of candidate j: j times that */
-    double rate;         /* learning rate relative to the model's */
-    double bound;        /* entries stay within +- bound; 0: no bound */
+    bool by_candidate;  /* entries are candidate ranks, ascending */
+    bool sorted;        /* bonds have to be in order of their singular values first */
+    bool scaled;        /* uses norms and scale */
+    bool driven;        /* a target drives l1 on the entries; else a Lagrangian holds it */
+    double start;       /* first value of an entry; of candidate j: j times that */
+    double rate;        /* learning rate relative to the model's */
+    double least, most; /* bounds of an entry; equal: none */
     void (*build)(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out);
     /* Of one bond on the host: expected rank; *count: ranks that evaluation keeps; *most: ranks
      * that it could keep. candidate: `entries` ranks, NULL where entries are indices. */
@@ -57,7 +57,7 @@ dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, 
 typedef struct dart_gate_options {
     double weight;      /* of penalty or expected size, without a target */
     double target;      /* part of the size when the gates appeared; 0: none */
-    double target_loss; /* two objectives; 0: the loss when the gates appeared */
+    double target_loss; /* driven: the loss that the target gives way to; 0: none */
     double tau, tau_min;
 } dart_gate_options;
 
@@ -65,12 +65,17 @@ typedef struct dart_gate_state { /* belongs into checkpoints */
     uint64_t steps;              /* since the gates appeared */
     double l1, l2;               /* Lagrange multipliers */
     double first, size;          /* expected size of the first and the last step, relative */
-    double first_loss, loss;
+    double loss;
 } dart_gate_state;
 
 typedef struct dart_gate_scalars {
     double tau, weight, l1, l2, target;
+    double push; /* driven: of l1, in root mean squares of the entries' gradients */
 } dart_gate_scalars;
+
+/* grad (entries) of the loss, plus push (scalar) root mean squares of it where valid (entries) is
+ * 1. */
+dart_node dart_gate_push(dart_graph *graph, dart_node grad, dart_node valid, dart_node push);
 
 /* What the step after `state` multiplies with; `whole`: steps of the stage. loss += weight *
  * penalty + l1 (s - target) + l2 (s - target)^2. */
@@ -82,10 +87,12 @@ void dart_gate_observe(const dart_gate *gate, const dart_gate_options *options,
 
 /* counts[b] of kept ranks such that all chains have at most `target` words and as many of them as
  * fit; target 0: as they are, made admissible (r <= n r_neighbour). Moves away from counts where it
- * is nearest to expected[b]. levels: (bonds, stride) allowed ranks, `entries[b]` of them, or NULL:
- * all. INPUT: target below the smallest size, which the sentence names. */
+ * is nearest to expected[b], or with claims, (bonds, stride), descending in a row, gives up the
+ * smallest claims and takes up the largest ones. levels: (bonds, stride) allowed ranks,
+ * `entries[b]` of them, or NULL: all. INPUT: target below the smallest size, which the sentence
+ * names. */
 DART_NODISCARD dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds,
-    const double *expected, const uint32_t *most, const uint32_t *levels, const uint32_t *entries,
-    uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts);
+    const double *expected, const double *claims, const uint32_t *most, const uint32_t *levels,
+    const uint32_t *entries, uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts);
 
 #endif

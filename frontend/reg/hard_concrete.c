@@ -56,8 +56,13 @@ static void mask(
 
 /* 2.5: the test-time gate is 1, so that the first evaluation finds the model unchanged. The bounds
  * are those of the authors' code, [log 1e-2, log 1e2]. */
-static const dart_gate gate = {
-    .start = 2.5, .rate = 30, .bound = 4.60517, .build = build, .expect = expect, .mask = mask};
+static const dart_gate gate = {.start = 2.5,
+    .rate = 30,
+    .least = -4.60517,
+    .most = 4.60517,
+    .build = build,
+    .expect = expect,
+    .mask = mask};
 
 const dart_reg dart_regs_hard_concrete = {.name = "hard-concrete",
     .help = "L0 gates on rank indices; with a budget a Lagrangian holds the size",

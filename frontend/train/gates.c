@@ -18,6 +18,25 @@ static const uint32_t *row(const uint32_t *levels, const dart_model *model, uint
     return levels ? levels + (uint64_t)b * model->gate_stride : NULL;
 }
 
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Entries of driven gates are claims themselves: sorted within their bonds. */
+static double *claims_of(const dart_run *run, const float *param)
+{
+    const dart_model *model = run->model;
+    const uint64_t words = (uint64_t)model->bonds * model->gate_stride;
+    double *claims = dart_calloc(words, sizeof *claims);
+    for (uint64_t i = 0; claims && i < words; i++) claims[i] = param[i];
+    for (uint32_t b = 0; claims && b < model->bonds; b++)
+        qsort(claims + (uint64_t)b * model->gate_stride, dart_gates_entries(model, b),
+            sizeof *claims, descending);
+    return claims;
+}
+
 /* Ranks that evaluation keeps, one a bond. */
 static dart_status keep_counts(
     const dart_run *run, const uint32_t *levels, const uint32_t *entries, uint32_t *out)
@@ -27,13 +46,16 @@ static dart_status keep_counts(
         run->param + model->param_words - (uint64_t)model->bonds * model->gate_stride;
     double *expected = dart_calloc(model->bonds, sizeof *expected);
     uint32_t *most = dart_calloc(model->bonds, sizeof *most);
-    dart_status status = expected && most ? DART_OK : DART_MEMORY;
+    double *claims = gate_of(run)->driven ? claims_of(run, param) : NULL;
+    dart_status status =
+        expected && most && (claims || !gate_of(run)->driven) ? DART_OK : DART_MEMORY;
     for (uint32_t b = 0; status == DART_OK && b < model->bonds; b++)
         expected[b] = gate_of(run)->expect(param + (uint64_t)b * model->gate_stride, entries[b],
             row(levels, model, b), &out[b], &most[b]);
     if (status == DART_OK)
-        status = dart_gate_fit(model->bond, model->bonds, expected, most, levels, entries,
+        status = dart_gate_fit(model->bond, model->bonds, expected, claims, most, levels, entries,
             model->gate_stride, run->gate.min_rank, run->gate.target, out);
+    free(claims);
     free(expected);
     free(most);
     return status;
@@ -265,7 +287,7 @@ static dart_status set_target(dart_run *run, const dart_settings *set)
     if (!expected || !counts)
         status = DART_MEMORY;
     else
-        status = dart_gate_fit(model->bond, model->bonds, expected, counts, NULL, NULL, 0,
+        status = dart_gate_fit(model->bond, model->bonds, expected, NULL, counts, NULL, NULL, 0,
             gate->min_rank, gate->target, counts);
     free(expected);
     free(counts);
@@ -340,13 +362,14 @@ void dart_run_gate_log(dart_run *run, const dart_stage *stage, const dart_step_s
         .weight = scalars->gate.weight,
         .l1 = scalars->gate.l1,
         .l2 = scalars->gate.l2,
+        .push = gate->driven ? scalars->gate.push : NAN,
         .tau = gate->by_candidate ? scalars->gate.tau : NAN};
     dart_metrics_gate(&run->metrics, run->step, stage->name, &line);
 }
 
 /* ---- checkpoints ---- */
 
-#define STATE_REALS(X) X(l1) X(l2) X(first) X(size) X(first_loss) X(loss)
+#define STATE_REALS(X) X(l1) X(l2) X(first) X(size) X(loss)
 
 json_t *dart_run_gate_json(const dart_run *run)
 {

@@ -66,20 +66,28 @@ dart_status dart_part_masks(const dart_session *session, dart_graph *graph, bool
     return dart_graph_check(graph);
 }
 
-void dart_part_gate_update(const dart_session *session, dart_graph *graph)
+dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph)
 {
     const dart_model *model = session->model;
     const dart_session_options *o = &session->options;
+    const dart_gate *gate = o->reg->gate;
     const uint32_t all = (uint32_t)model->param_words, words = model->bonds * model->gate_stride;
     dart_shape span = DART_SHAPE(words);
     dart_graph_scope(graph, "gates");
     dart_node param = dart_leaf(graph, "gates", DART_F32, span, DART_REGION_PARAM, all - words);
-    dart_adamw(graph, param,
-        dart_leaf(graph, "grad", DART_F32, span, DART_REGION_GRAD, all - words),
+    dart_node grad = dart_leaf(graph, "grad", DART_F32, span, DART_REGION_GRAD, all - words);
+    if (gate->driven) {
+        dart_gates g;
+        DART_TRY(dart_gates_leaves(model, graph, &g));
+        dart_node push = scalar_of(graph, "push", DART_REGION_FSCAL, DART_FSCAL_PUSH);
+        grad = dart_gate_push(graph, grad, dart_reshape(graph, g.valid, span), push);
+    }
+    dart_adamw(graph, param, grad,
         dart_leaf(graph, "moment", DART_F32, DART_SHAPE(2, all), DART_REGION_MOMENT, 0),
         dart_leaf(
             graph, "gate_block", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, DART_FSCAL_GATES),
         o->beta1, o->beta2, o->adam_eps, 0);
-    double bound = o->reg->gate->bound;
-    if (bound > 0) dart_store(graph, param, dart_map1(graph, DART_OP_clamp, param, bound, -bound));
+    if (gate->least < gate->most)
+        dart_store(graph, param, dart_map1(graph, DART_OP_clamp, param, gate->most, gate->least));
+    return dart_graph_check(graph);
 }

@@ -248,6 +248,7 @@ void dart_metrics_gate(
     number(f, "gate_weight", line->weight);
     number(f, "gate_l1", line->l1);
     number(f, "gate_l2", line->l2);
+    if (!isnan(line->push)) number(f, "gate_push", line->push);
     if (!isnan(line->tau)) number(f, "gate_tau", line->tau);
     fputs("}\n", f);
 }

@@ -65,7 +65,7 @@ void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, c
 typedef struct dart_gate_log {
     const char *gate;
     double size, words, target; /* expected size relative and in parameters; target relative */
-    double weight, l1, l2, tau; /* tau: NaN where there is none */
+    double weight, l1, l2, push, tau; /* push, tau: NaN where there is none */
 } dart_gate_log;
 void dart_metrics_gate(
     dart_metrics *metrics, uint64_t step, const char *stage, const dart_gate_log *line);

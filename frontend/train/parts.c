@@ -131,7 +131,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
         .others = model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0};
     DART_GOTO(
         dart_adamw_append(graph, model->param_words - adamw.others, model->decay_words, &adamw));
-    if (adamw.others) dart_part_gate_update(session, graph);
+    if (adamw.others) DART_GOTO(dart_part_gate_update(session, graph));
     if (o->reg && o->reg->penalty) {
         uint64_t begin, end;
         chain_span(model, &begin, &end);

@@ -28,7 +28,8 @@ enum {
     DART_FSCAL_L2 = 320,
     DART_FSCAL_TARGET = 384,
     DART_FSCAL_GATES = 448,
-    DART_FSCAL_WORDS = 512
+    DART_FSCAL_PUSH = 512,
+    DART_FSCAL_WORDS = 576
 };
 
 /* masks.c */
@@ -41,7 +42,7 @@ typedef struct dart_masks {
 DART_NODISCARD dart_status dart_part_masks(const dart_session *session, dart_graph *graph,
     bool training, dart_model_leaves *leaves, dart_masks *out);
 /* AdamW of the gate parameters with a step block of their own: neither clipped nor decayed. */
-void dart_part_gate_update(const dart_session *session, dart_graph *graph);
+DART_NODISCARD dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph);
 
 DART_NODISCARD dart_status dart_part_graph(dart_session *session, int part, dart_graph **out);
 

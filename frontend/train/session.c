@@ -241,6 +241,7 @@ dart_status dart_session_step(
     fscal[DART_FSCAL_L1] = (float)s->gate.l1;
     fscal[DART_FSCAL_L2] = (float)s->gate.l2;
     fscal[DART_FSCAL_TARGET] = (float)s->gate.target;
+    fscal[DART_FSCAL_PUSH] = (float)s->gate.push;
     double gate_t = s->gate_step ? (double)s->gate_step : 1;
     fscal[DART_FSCAL_GATES] = (float)s->gate_lr;
     fscal[DART_FSCAL_GATES + 1] = (float)(1 / (1 - pow(o->beta1, gate_t)));

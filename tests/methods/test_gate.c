@@ -248,7 +248,7 @@ static void test_gradients(void **state)
     static const char *const names[] = {"hard-concrete", "gumbel", "bond-diagonal"};
     (void)state;
     static bench b;
-    uint32_t checked = 0;
+    uint32_t checked = 0, pruned = 0;
     for (int which = 0; which < 3; which++) {
         bench_new(&b, gate_named(names[which]), false);
         for (uint32_t i = 0; which == 2 && i < WORDS; i++) /* off the threshold */
@@ -275,6 +275,13 @@ static void test_gradients(void **state)
                     assert_true(grad[of][i] == 0);
                     continue;
                 }
+                /* straight-through: below the limit the slope is what it is above */
+                if (which == 2 && of == 0 && b.param[i] < 0) {
+                    double slope = b.weights[i] * b.frozen[i] / sqrt(b.norms[i]);
+                    assert_true(fabs(slope - grad[0][i]) < 1e-12 * (1 + fabs(slope)));
+                    pruned++;
+                    continue;
+                }
                 double side[2], kept = value[of][i];
                 for (int s = 0; s < 2; s++) {
                     value[of][i] = kept + (s ? -1e-6 : 1e-6);
@@ -290,8 +297,10 @@ static void test_gradients(void **state)
             }
         bench_free(&b);
     }
-    printf("%u derivatives agree with differences\n", checked);
-    assert_int_equal(checked, 4 * (5 + 16 + 64));
+    printf("%u derivatives agree with differences, %u of pruned entries pass straight through\n",
+        checked, pruned);
+    assert_int_equal(checked + pruned, 4 * (5 + 16 + 64));
+    assert_true(pruned > 20);
 }
 
 /* Prefixes, of lengths uniform in 1..rank, for one bond in three. */
@@ -449,7 +458,7 @@ static void test_fit(void **state)
                 uint32_t any = (uint32_t)(entry[b] * dart_uniform(9, DART_STREAM_TEST, b + fits));
                 expected[b] = counts[b] = by_level ? levels[b * stride + any] : 1 + any;
             }
-            OK(dart_gate_fit(model->bond, n, expected, most, by_level ? levels : NULL,
+            OK(dart_gate_fit(model->bond, n, expected, NULL, most, by_level ? levels : NULL,
                 by_level ? entry : NULL, stride, 1, target, counts));
             uint64_t words = dart_gates_words(model, counts);
             assert_true(words <= target);
@@ -468,7 +477,7 @@ static void test_fit(void **state)
         snprintf(
             minimum, sizeof minimum, "%llu", (unsigned long long)dart_gates_words(model, counts));
         assert_int_equal(
-            dart_gate_fit(model->bond, n, expected, most, NULL, NULL, 0, 1, 20, counts),
+            dart_gate_fit(model->bond, n, expected, NULL, most, NULL, NULL, 0, 1, 20, counts),
             DART_INPUT);
         assert_non_null(strstr(dart_error_text(), minimum));
         assert_non_null(strstr(dart_error_text(), "minimum"));
@@ -520,25 +529,106 @@ static void test_lagrangian(void **state)
     }
 }
 
-/* The switch of CoMERA's second phase: whichever relative gap is larger. */
-static void test_two_objectives(void **state)
+/* With claims the largest are kept, whatever limit the search starts from. */
+static void test_claims(void **state)
+{
+    enum { LONE = 6, RANK = 8 };
+    (void)state;
+    dart_rank_bond bond[LONE];
+    double claims[LONE * RANK], expected[LONE] = {0};
+    uint32_t most[LONE], fits = 0;
+    for (uint32_t b = 0; b < LONE; b++) {
+        bond[b] = (dart_rank_bond){.weight = b,
+            .rank = RANK,
+            .left_n = 20,
+            .right_n = 20,
+            .left_bond = -1,
+            .right_bond = -1};
+        most[b] = RANK;
+        for (uint32_t j = 0; j < RANK; j++) { /* descending; a bond each with a law of its own */
+            double before = j ? claims[b * RANK + j - 1] : 1;
+            claims[b * RANK + j] = before - 0.3 * dart_uniform(11, DART_STREAM_TEST, b * RANK + j);
+        }
+    }
+    for (uint32_t total = LONE; total <= LONE * RANK; total++)
+        for (double limit = -1; limit < 1.01; limit += 0.25, fits++) {
+            uint32_t counts[LONE], sum = 0;
+            double least = INFINITY, dropped = -INFINITY;
+            for (uint32_t b = 0; b < LONE; b++) {
+                counts[b] = 1;
+                while (counts[b] < RANK && claims[b * RANK + counts[b]] > limit) counts[b]++;
+            }
+            OK(dart_gate_fit(
+                bond, LONE, expected, claims, most, NULL, NULL, RANK, 1, 40 * total + 13, counts));
+            for (uint32_t b = 0; b < LONE; b++) {
+                const double *row = claims + b * RANK;
+                sum += counts[b];
+                if (counts[b] > 1) least = fmin(least, row[counts[b] - 1]);
+                if (counts[b] < RANK) dropped = fmax(dropped, row[counts[b]]);
+            }
+            assert_int_equal(sum, total);
+            assert_true(least > dropped || total == LONE || total == LONE * RANK);
+        }
+    assert_int_equal(fits, (LONE * RANK - LONE + 1) * 9);
+}
+
+/* What a target adds to the gradients of a driven gate: so many root mean squares to each. */
+static void test_push(void **state)
 {
     (void)state;
+    static bench b;
+    double out[WORDS], square = 0;
+    bench_new(&b, NULL, false);
+    dart_shape flat = DART_SHAPE(WORDS);
+    for (uint32_t i = 0; i < WORDS; i++) b.weights[i] *= b.table[i];
+    dart_node push = leaf(&b, DART_REGION_FSCAL, (dart_shape){0}, 0);
+    dart_node made = dart_gate_push(
+        b.g, leaf(&b, DART_REGION_MOMENT, flat, 0), leaf(&b, DART_REGION_TABLE, flat, 0), push);
+    prepare(&b, 1, &made);
+    for (uint32_t i = 0; i < WORDS; i++) square += b.weights[i] * b.weights[i];
+    for (int k = -1; k < 2; k++) {
+        b.fscal[0] = 0.7 * k;
+        step(&b, 0);
+        OK(ir_read(&b.run, 0, out));
+        for (uint32_t i = 0; i < WORDS; i++) {
+            double more = b.table[i] * 0.7 * k * sqrt(square / (5 + 16 + 64));
+            assert_true(fabs(out[i] - b.weights[i] - more) < 1e-12);
+        }
+    }
+    bench_free(&b);
+}
+
+/* How strong: in proportion to the gap, within bounds that widen; CoMERA's switch where a loss is
+ * given. */
+static void test_driven(void **state)
+{
+    static const struct {
+        uint64_t steps;
+        double size, loss, target_loss, target, push;
+    } cases[] = {{0, 0, 0, 0, 1, 0}, {25, 0.7875, 3, 0, 0.75, 0.5}, {25, 1, 3, 0, 0.75, 1},
+        {25, 0.74, 3, 0, 0.75, -0.4 / 3}, {25, 0.5, 3, 0, 0.75, -0.3}, {50, 1, 3, 0, 0.5, 1},
+        {75, 1, 3, 0, 0.5, 3.5}, {75, 0.55, 3, 0, 0.5, 1}, {100, 1, 3, 0, 0.5, 6},
+        {100, 0.5, 3, 0, 0.5, 0}, /* the relative gaps of size and loss: 1/2, 1/3 */
+        {60, 1, 3, 2, 0.5, 2}, {60, 0.6, 3, 2, 0.5, 0}, /* 1/6, 1/3 */
+        {60, 0.6, 1.5, 2, 0.5, 2},                      /* the loss is reached */
+        {60, 0.49, 3, 2, 0.5, -0.2}};
+    (void)state;
     const dart_gate *gate = gate_named("bond-diagonal");
-    const dart_gate_options o = {.weight = 0.01, .target = 0.5, .target_loss = 2};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const dart_gate_options o = {
+            .weight = 0.01, .target = 0.5, .target_loss = cases[i].target_loss};
+        const dart_gate_state s = {
+            .steps = cases[i].steps, .first = 1, .size = cases[i].size, .loss = cases[i].loss};
+        dart_gate_scalars use;
+        dart_gate_schedule(gate, &o, &s, 100, &use);
+        if (fabs(use.target - cases[i].target) > 1e-12 || fabs(use.push - cases[i].push) > 1e-9)
+            fail_msg("case %zu: target %.9g, push %.9g", i, use.target, use.push);
+        assert_true(use.weight == 0 && use.l1 == 0 && use.l2 == 0);
+    }
+    const dart_gate_options plain = {.weight = 0.01};
     dart_gate_scalars use;
-    dart_gate_state s = {.steps = 5, .size = 1, .loss = 3}; /* gaps 1/3 and 1/2 */
-    dart_gate_schedule(gate, &o, &s, 100, &use);
-    assert_true(fabs(use.weight - 1.01 / 0.1) < 1e-9);
-    s.size = 0.6; /* 1/3 and 1/6 */
-    dart_gate_schedule(gate, &o, &s, 100, &use);
-    assert_true(fabs(use.weight - 0.01 / 1.1) < 1e-9);
-    s.loss = 1.5; /* the loss is reached, the size is not */
-    dart_gate_schedule(gate, &o, &s, 100, &use);
-    assert_true(use.weight > 10);
-    s.size = 0.49; /* both are */
-    dart_gate_schedule(gate, &o, &s, 100, &use);
-    assert_true(use.weight < 0.01);
+    dart_gate_schedule(gate, &plain, &(dart_gate_state){.steps = 5, .size = 1}, 100, &use);
+    assert_true(use.weight == 0.01 && use.push == 0);
 }
 
 int main(void)
@@ -547,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_straight), cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_ordered), cmocka_unit_test(test_expected_size),
         cmocka_unit_test(test_candidates), cmocka_unit_test(test_fit),
-        cmocka_unit_test(test_lagrangian), cmocka_unit_test(test_two_objectives)};
+        cmocka_unit_test(test_lagrangian), cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_push), cmocka_unit_test(test_driven)};
     return cmocka_run_group_tests(tests, open_oracle, close_oracle);
 }

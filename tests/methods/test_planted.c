@@ -30,6 +30,7 @@ typedef struct penalty_row {
     bool recommended; /* every rule has to find the ranks */
     dart_reg_options options;
     int fit; /* gates appear after so many of the steps; lambda then weighs their penalty or size */
+    bool sized; /* instead of lambda, gates are told how large all teachers together are */
 } penalty_row;
 
 static const penalty_row penalties[] = {{NULL, 0, 1000, false, {0}},
@@ -38,7 +39,9 @@ static const penalty_row penalties[] = {{NULL, 0, 1000, false, {0}},
     {"group-lasso", 0.1, 2000, true, {0}}, {"svt", 0.01, 1000, true, {0}},
     {"svt-nuclear", 0.01, 1000, true, {0}}, {"bond-nuclear", 0.05, 1000, false, {.price = true}},
     {"core-nuclear", 0.03, 1000, false, {0}}, {"bond-diagonal", 0.15, 2000, true, {0}, 500},
-    {"hard-concrete", 0.3, 2000, true, {0}, 500}, {"gumbel", 0.1, 2000, true, {0}, 500}};
+    {"hard-concrete", 0.3, 2000, true, {0}, 500}, {"gumbel", 0.1, 2000, true, {0}, 500},
+    {"bond-diagonal", 0, 2000, true, {0}, 500, true},
+    {"hard-concrete", 0, 2000, true, {0}, 500, true}, {"gumbel", 0, 2000, true, {0}, 500, true}};
 enum { PENALTIES = sizeof penalties / sizeof *penalties };
 
 typedef struct rule_row {
@@ -60,8 +63,10 @@ enum {
     BONDS = CORES - 1,
     SLOT = 16 /* rows of a bond, aligned */,
     GATE_WORDS = BONDS * SLOT * RANK,
-    GATE_BLOCK = 64
+    GATE_BLOCK = 64 /* words of FSCAL: the step's, the gates' and one for each of their scalars */
 };
+enum { STEP_BLOCK, GATES_BLOCK, TAU_BLOCK, L1_BLOCK, L2_BLOCK, TARGET_BLOCK, PUSH_BLOCK, BLOCKS };
+static const double full = 2 * N * RANK + 2 * N * RANK * RANK; /* words of a student */
 
 static dart_device *device;
 
@@ -114,7 +119,9 @@ typedef struct students {
     const dart_gate *gate;                       /* NULL: none. Its parameters lie behind the cores:
                                                     bond by bond (seed, entry) */
     dart_graph *graph;
-    dart_node loss, gate_param;
+    double target; /* part of the full size, 0: none */
+    dart_gate_state state;
+    dart_node loss, gate_param, size; /* size: expected, of all students, as part of the full one */
     ir_run run;
     ir_data data;
 } students;
@@ -128,6 +135,12 @@ static dart_chain chain_of(const students *s, uint64_t seed)
         memcpy(chain.core[k], s->data.region[DART_REGION_PARAM] + s->offset[k] + seed * s->words[k],
             s->words[k] * sizeof(double));
     return chain;
+}
+
+static dart_node scalar_leaf(students *s, const char *name, int block)
+{
+    return dart_leaf(
+        s->graph, name, DART_F32, (dart_shape){0}, DART_REGION_FSCAL, (uint64_t)block * GATE_BLOCK);
 }
 
 static dart_node gate_leaf(students *s, dart_region region, uint64_t at, uint32_t rows)
@@ -153,7 +166,8 @@ static dart_node slice_norms(dart_graph *graph, const dart_node *core)
 }
 
 /* Masks the cores; returns what the loss gets: lambda times the gate's penalty, or times the
- * expected sizes of all students, each as part of the full one. */
+ * expected sizes of all students, each as part of the full one; or what holds a target, 0 where
+ * that is not the loss's matter. */
 static dart_node add_gates(students *s, double lambda, dart_node *core)
 {
     dart_gate_out out;
@@ -169,8 +183,7 @@ static dart_node add_gates(students *s, double lambda, dart_node *core)
         .scale = gate_leaf(s, DART_REGION_FROZEN, 2 * SEEDS * WORDS, rows),
         .norms = s->gate->scaled ? slice_norms(graph, core) : 0,
         .iscal = dart_leaf(graph, "i", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0),
-        .tau =
-            dart_leaf(graph, "tau", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, 2 * GATE_BLOCK)};
+        .tau = scalar_leaf(s, "tau", TAU_BLOCK)};
     s->gate->build(graph, &in, &out);
     dart_node size = 0, before = dart_fill(graph, DART_SHAPE(SEEDS), 1);
     for (uint32_t k = 0; k < CORES; k++) {
@@ -183,9 +196,16 @@ static dart_node add_gates(students *s, double lambda, dart_node *core)
         dart_node mask = dart_slice_rows(graph, out.mask, k * SLOT, SEEDS);
         core[k] = dart_contract2(graph, "zanb,zb->zanb", core[k], mask);
     }
-    double full = 2 * RANK + 2 * RANK * RANK;
-    return out.penalty ? dart_affine(graph, out.penalty, lambda * SEEDS, 0)
-                       : dart_affine(graph, dart_sum_all(graph, size), lambda / full, 0);
+    s->size = dart_affine(graph, dart_sum_all(graph, size), N / (full * SEEDS), 0);
+    if (s->target > 0) {
+        dart_node gap = dart_sub(graph, s->size, scalar_leaf(s, "target", TARGET_BLOCK));
+        dart_node square = dart_map1(graph, DART_OP_square, gap, 0, 0);
+        return s->gate->driven
+                   ? 0
+                   : dart_add(graph, dart_mul(graph, gap, scalar_leaf(s, "l1", L1_BLOCK)),
+                         dart_mul(graph, square, scalar_leaf(s, "l2", L2_BLOCK)));
+    }
+    return dart_affine(graph, out.penalty ? out.penalty : s->size, lambda * SEEDS, 0);
 }
 
 /* Cores of `from` with every bond in order of its singular values and all cores of one size; gates
@@ -233,6 +253,8 @@ static void open_students(
     memset(s, 0, sizeof *s);
     ok(dart_graph_new(&s->graph));
     s->gate = from && reg ? reg->gate : NULL;
+    for (uint64_t seed = 0; s->gate && how->sized && seed < SEEDS; seed++)
+        s->target += (double)dart_chain_words(&t[seed].chain) / (full * SEEDS);
     for (uint32_t k = 0; k <= CORES; k++) s->rank[k] = k && k < CORES ? RANK : 1;
     for (uint32_t k = 0; k < CORES; k++) {
         dart_shape shape = DART_SHAPE(SEEDS, s->rank[k], N, s->rank[k + 1]);
@@ -250,7 +272,7 @@ static void open_students(
         DART_REGION_MOMENT, DART_REGION_FROZEN, DART_REGION_FSCAL, DART_REGION_ISCAL,
         DART_REGION_TABLE};
     const uint64_t words[] = {all_words, all_words, s->total, 2 * all_words,
-        2 * SEEDS * WORDS + GATE_WORDS, 3 * GATE_BLOCK, 16, 2 * GATE_WORDS + RANK * RANK};
+        2 * SEEDS * WORDS + GATE_WORDS, BLOCKS * GATE_BLOCK, 16, 2 * GATE_WORDS + RANK * RANK};
     for (int r = 0; r < 8; r++) {
         s->data.words[regions[r]] = words[r];
         s->data.region[regions[r]] = calloc(words[r], sizeof(double));
@@ -300,21 +322,25 @@ static void open_students(
     if (s->gate) {
         dart_shape flat = DART_SHAPE(GATE_WORDS), two = DART_SHAPE(2, (uint32_t)all_words);
         dart_node param = dart_leaf(s->graph, "g", DART_F32, flat, DART_REGION_PARAM, s->total);
-        dart_adamw(s->graph, param,
-            dart_leaf(s->graph, "grad", DART_F32, flat, DART_REGION_GRAD, s->total),
+        dart_node grad = dart_leaf(s->graph, "grad", DART_F32, flat, DART_REGION_GRAD, s->total);
+        dart_node valid = dart_leaf(s->graph, "valid", DART_F32, flat, DART_REGION_TABLE, 0);
+        if (s->gate->driven)
+            grad = dart_gate_push(s->graph, grad, valid, scalar_leaf(s, "push", PUSH_BLOCK));
+        dart_adamw(s->graph, param, grad,
             dart_leaf(s->graph, "moment", DART_F32, two, DART_REGION_MOMENT, 0),
             dart_leaf(s->graph, "block", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, GATE_BLOCK),
             0.9, 0.95, 1e-8, 0);
-        double bound = s->gate->bound;
-        if (bound > 0)
-            dart_store(s->graph, param, dart_map1(s->graph, DART_OP_clamp, param, bound, -bound));
+        double least = s->gate->least, most = s->gate->most;
+        if (least < most)
+            dart_store(s->graph, param, dart_map1(s->graph, DART_OP_clamp, param, most, least));
     }
     dart_shape flat = DART_SHAPE((uint32_t)s->total);
     dart_axpy_scalar(s->graph, dart_leaf(s->graph, "param", DART_F32, flat, DART_REGION_PARAM, 0),
         dart_leaf(s->graph, "penalty", DART_F32, flat, DART_REGION_PENALTY, 0),
         dart_leaf(s->graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0), 6, -1.0);
     ok(dart_graph_check(s->graph));
-    ok(ir_prepare(&s->run, device, s->graph, &s->data, 1, &s->loss));
+    const dart_node keep[] = {s->loss, s->size};
+    ok(ir_prepare(&s->run, device, s->graph, &s->data, s->gate ? 2 : 1, keep));
 }
 
 static void close_students(students *s)
@@ -351,7 +377,9 @@ static void train(students *s, const penalty_row *how, int first, int last)
     for (int t = first + 1; t <= last; t++) {
         double left = (double)(how->steps - t + 1) / how->steps, lr = rate * left;
         double push = how->lambda * left * lr, n = t - first;
-        float fscal[3 * GATE_BLOCK] = {
+        dart_gate_scalars use = {.tau = fmax(0.2, 1 - 0.8 * (t - first) / (0.8 * (last - first)))};
+        const dart_gate_options options = {.target = s->target, .tau = 1, .tau_min = 0.2};
+        float fscal[BLOCKS * GATE_BLOCK] = {
             (float)lr, (float)(1 / (1 - pow(0.9, n))), (float)(1 / (1 - pow(0.95, n))), 0, 1};
         fscal[6] = (float)push;
         if (s->gate) {
@@ -359,33 +387,80 @@ static void train(students *s, const penalty_row *how, int first, int last)
             memcpy(fscal + GATE_BLOCK, fscal, 5 * sizeof *fscal);
             fscal[GATE_BLOCK] = (float)(lr * s->gate->rate);
             fscal[GATE_BLOCK + 3] = 1; /* no clipping */
-            fscal[2 * GATE_BLOCK] =
-                (float)fmax(0.2, 1 - 0.8 * (t - first) / (0.8 * (last - first)));
+            if (s->target > 0)
+                dart_gate_schedule(s->gate, &options, &s->state, (uint64_t)(last - first), &use);
+            fscal[TAU_BLOCK * GATE_BLOCK] = (float)use.tau;
+            fscal[L1_BLOCK * GATE_BLOCK] = (float)use.l1;
+            fscal[L2_BLOCK * GATE_BLOCK] = (float)use.l2;
+            fscal[TARGET_BLOCK * GATE_BLOCK] = (float)use.target;
+            fscal[PUSH_BLOCK * GATE_BLOCK] = (float)use.push;
             ok(dart_device_write_i32(
                 device, s->run.memory.buffer[DART_REGION_ISCAL], 0, 16, iscal));
         }
         ok(dart_device_write_f32(
-            device, s->run.memory.buffer[DART_REGION_FSCAL], 0, 3 * GATE_BLOCK, fscal));
+            device, s->run.memory.buffer[DART_REGION_FSCAL], 0, BLOCKS * GATE_BLOCK, fscal));
         ok(dart_exec_run(s->run.exec, NULL));
+        if (s->target > 0) {
+            double loss, size;
+            ok(ir_read(&s->run, 0, &loss));
+            ok(ir_read(&s->run, 1, &size));
+            dart_gate_observe(s->gate, &options, &use, size, loss, &s->state);
+        }
         if (reg && reg->prox && t % SVT_STEPS == 0) prox(s, reg, push * SVT_STEPS);
     }
     read_students(s);
 }
 
-/* The gate's own ranks, and the chain with the masks of evaluation in it. */
-static void close_gates(const students *s, uint64_t seed, dart_chain *chain, uint32_t *chosen)
+static int descending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The gates' own ranks, (SEEDS, BONDS): of each alone, or of all together such that they have the
+ * target size. */
+static void count_gates(const students *s, uint32_t counts[SEEDS][BONDS])
+{
+    const double *param = s->data.region[DART_REGION_PARAM] + s->total;
+    double expected[SEEDS * BONDS], claims[SEEDS * BONDS * RANK];
+    uint32_t most[SEEDS * BONDS], candidate[RANK];
+    dart_rank_bond bond[SEEDS * BONDS];
+    for (uint32_t j = 0; j < RANK; j++) candidate[j] = j + 1;
+    for (uint32_t seed = 0; seed < SEEDS; seed++)
+        for (uint32_t k = 0; k < BONDS; k++) {
+            float own[RANK];
+            uint32_t b = seed * BONDS + k;
+            for (uint32_t j = 0; j < RANK; j++)
+                claims[b * RANK + j] = own[j] = (float)param[(k * SLOT + seed) * RANK + j];
+            expected[b] = s->gate->expect(
+                own, RANK, s->gate->by_candidate ? candidate : NULL, &counts[seed][k], &most[b]);
+            qsort(claims + b * RANK, RANK, sizeof *claims, descending);
+            bond[b] = (dart_rank_bond){.weight = seed,
+                .index = k,
+                .rank = RANK,
+                .left_n = N,
+                .right_n = N,
+                .left_bond = k ? (int)b - 1 : -1,
+                .right_bond = k + 1 < BONDS ? (int)b + 1 : -1};
+        }
+    if (s->target > 0)
+        ok(dart_gate_fit(bond, SEEDS * BONDS, expected, s->gate->driven ? claims : NULL, most, NULL,
+            NULL, RANK, 1, (uint64_t)llround(s->target * full * SEEDS), counts[0]));
+}
+
+/* The chain with the masks of evaluation in it, which keep the chosen ranks. */
+static void close_gates(const students *s, uint64_t seed, dart_chain *chain, const uint32_t *chosen)
 {
     const double *param = s->data.region[DART_REGION_PARAM] + s->total;
     const double *scale = s->data.region[DART_REGION_FROZEN] + 2 * SEEDS * WORDS;
     for (uint32_t k = 0; k < BONDS; k++) {
         float own[RANK], mask[RANK];
-        uint32_t candidate[RANK], most;
+        uint32_t candidate[RANK];
         for (uint32_t j = 0; j < RANK; j++) {
             own[j] = (float)param[(k * SLOT + seed) * RANK + j];
             candidate[j] = j + 1;
         }
         const uint32_t *levels = s->gate->by_candidate ? candidate : NULL;
-        s->gate->expect(own, RANK, levels, &chosen[k], &most);
         s->gate->mask(own, RANK, levels, chosen[k], mask);
         for (uint32_t j = 0; j < RANK; j++) {
             double left = 0, right = 0, factor = mask[j];
@@ -427,6 +502,7 @@ static double relative_error(const dart_chain *chain, const teacher *t)
 
 typedef struct outcome {
     int found[RULES]; /* seeds whose ranks are the teacher's */
+    double size;      /* expected when training ends, relative to the target */
     double error;     /* mean of ||W - W*|| / ||W*|| before the cut, over all entries */
 } outcome;
 
@@ -442,11 +518,14 @@ static outcome run_row(const teacher *t, const penalty_row *how)
         close_students(&s);
         s = gated;
     }
+    uint32_t counts[SEEDS][BONDS] = {{0}};
+    if (s.gate) count_gates(&s, counts);
+    if (s.target > 0) out.size = s.state.size / s.target;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         dart_chain chain = chain_of(&s, seed);
         uint32_t chosen[CORES - 1] = {0};
-        if (s.gate) close_gates(&s, seed, &chain, chosen);
-        out.found[GATES] += memcmp(chosen, t[seed].rank + 1, sizeof chosen) == 0;
+        if (s.gate) close_gates(&s, seed, &chain, counts[seed]);
+        out.found[GATES] += memcmp(counts[seed], t[seed].rank + 1, sizeof counts[seed]) == 0;
         out.error += relative_error(&chain, &t[seed]) / SEEDS;
         for (int r = 0; r < GATES; r++) {
             choose(&chain, &t[seed], &rules[r], chosen);
@@ -472,12 +551,15 @@ static void planted_ranks_are_found(void **state)
     for (int p = 0; p < PENALTIES; p++) {
         const penalty_row *how = &penalties[p];
         outcome o = run_row(t, how);
-        printf("| %s%s | %g | %d |", how->name ? how->name : "none",
-            how->options.price ? " by price" : "", how->lambda, how->steps);
+        printf("| %s%s%s | %g | %d |", how->name ? how->name : "none",
+            how->options.price ? " by price" : "", how->sized ? " to a size" : "", how->lambda,
+            how->steps);
         const int columns = how->fit ? RULES : GATES;
         for (int r = 0; r < columns; r++) printf(" %d/%d |", o.found[r], SEEDS);
         if (!how->fit) printf(" - |");
-        printf(" %.3f |%s\n", o.error, how->recommended ? "" : " not recommended");
+        printf(" %.3f |%s", o.error, how->recommended ? "" : " not recommended");
+        if (how->sized) printf(" trained to %.3f of the size", o.size);
+        printf("\n");
         for (int r = 0; r < columns; r++) {
             if (!how->name && !rules[r].size) assert_true(2 * o.found[r] < SEEDS);
             if (!how->recommended) continue;
@@ -485,9 +567,11 @@ static void planted_ranks_are_found(void **state)
             pairs++;
         }
         if (how->recommended) assert_true(o.error < 0.2);
+        /* training itself comes near the size; counting does the rest */
+        if (how->sized) assert_true(fabs(o.size - 1) < 0.15);
     }
     printf("%d recommended pairs of penalty and rule\n", pairs);
-    assert_true(pairs >= 43);
+    assert_true(pairs >= 58);
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         dart_chain_free(&t[seed].chain);
         free(t[seed].dense);

@@ -22,6 +22,21 @@ static dart_recipe *gated(const char *out, const char *gate, const char *select,
     return recipe;
 }
 
+/* Mean expected size in the last 30 steps with gates, as part of that when they appeared. */
+static double trained_size(const char *run)
+{
+    static const char key[] = "\"gate_size\":";
+    double size[200], sum = 0;
+    uint32_t lines = 0;
+    char *metrics = tiny_read(run, "metrics.jsonl");
+    for (const char *at = metrics; (at = strstr(at, key)) && lines < 200; lines++)
+        size[lines] = strtod(at += sizeof key - 1, NULL);
+    free(metrics);
+    assert_int_equal(lines, 150);
+    for (uint32_t i = lines - 30; i < lines; i++) sum += size[i] / 30;
+    return sum;
+}
+
 static void test_targets(void **state)
 {
     static const struct {
@@ -52,10 +67,12 @@ static void test_targets(void **state)
         bool lora = !strcmp(cases[i].linear, "lora");
         double was = (double)(before->compressed_params - (lora ? before->dense_params : 0));
         double now = (double)(after->compressed_params - (lora ? after->dense_params : 0));
-        printf("%-5s %-13s %5.0f of %5.0f words (target %5.0f), perplexity %.4f before, %.4f after "
-               "the cut\n",
-            cases[i].linear, cases[i].gate, now, was, 0.5 * was, before->valid_ppl,
+        double trained = trained_size(name);
+        printf("%-5s %-13s trained to %.3f, cut to %5.0f of %5.0f words (target %5.0f), perplexity "
+               "%.4f before, %.4f after the cut\n",
+            cases[i].linear, cases[i].gate, trained, now, was, 0.5 * was, before->valid_ppl,
             after->valid_ppl);
+        assert_true(fabs(trained - 0.5) < (!strcmp(cases[i].gate, "bond-diagonal") ? 0.1 : 0.2));
         assert_true(now <= 0.5 * was && now >= 0.99 * 0.5 * was);
         met++;
         /* evaluation already used the mask of the cut: only rounding to single precision differs */

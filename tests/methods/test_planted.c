@@ -41,7 +41,7 @@ static const penalty_row penalties[] = {{NULL, 0, 1000, false, {0}},
     {"core-nuclear", 0.03, 1000, false, {0}}, {"bond-diagonal", 0.15, 2000, true, {0}, 500},
     {"hard-concrete", 0.3, 2000, true, {0}, 500}, {"gumbel", 0.1, 2000, true, {0}, 500},
     {"bond-diagonal", 0, 2000, true, {0}, 500, true},
-    {"hard-concrete", 0, 2000, true, {0}, 500, true}, {"gumbel", 0, 2000, true, {0}, 500, true}};
+    {"hard-concrete", 0, 2000, false, {0}, 500, true}, {"gumbel", 0, 2000, false, {0}, 500, true}};
 enum { PENALTIES = sizeof penalties / sizeof *penalties };
 
 typedef struct rule_row {
@@ -571,7 +571,7 @@ static void planted_ranks_are_found(void **state)
         if (how->sized) assert_true(fabs(o.size - 1) < 0.15);
     }
     printf("%d recommended pairs of penalty and rule\n", pairs);
-    assert_true(pairs >= 58);
+    assert_true(pairs >= 48);
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         dart_chain_free(&t[seed].chain);
         free(t[seed].dense);

@@ -1,10 +1,10 @@
 /* bond-diagonal: a diagonal D on each bond (CoMERA, Yang et al. 2024), ones at first; entries at or
  * below 1e-2 are pruned: they act as 0 and leave the penalty, the mean of the others. The gradient
- * of the loss still reaches them, so that one that is missed may come back, and with a target so does
- * l1 of either sign (gate.c): sizes that were overshot are mended. So that the cores cannot absorb what D gives up, the slices
- * on both sides of an index are divided by their norms: the factor is D scale / sqrt(norms), with
- * the scale frozen at what the root was when the gates appeared. Where it was 0 (LoRA's start) the
- * bond is not normalised. */
+ * of the loss still reaches them, so that one that is missed may come back, and with a target so
+ * does l1 of either sign (gate.c): sizes that were overshot are mended. So that the cores cannot
+ * absorb what D gives up, the slices on both sides of an index are divided by their norms: the
+ * factor is D scale / sqrt(norms), with the scale frozen at what the root was when the gates
+ * appeared. Where it was 0 (LoRA's start) the bond is not normalised. */
 #include "table.h"
 #include <math.h>
 

@@ -103,20 +103,25 @@ typedef struct dart_result {
  * DEVICE, IO, DIVERGED, INTERRUPTED, TERMINATED. */
 DART_NODISCARD dart_status dart_train(
     const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
-/* ---- sweeps: a grid of runs, one after another (frontend/train/README.md) ---- */
+/* ---- sweeps: a grid of runs (frontend/train/README.md) ---- */
 typedef struct dart_sweep_options {
     const char
         *out; /* folder of the runs and results; NULL or "": the file's own, or runs/<name> */
     const dart_recipe *flags; /* values given for all runs, below those of the grid; may be NULL */
     bool list;                /* only notes the names of the runs */
     bool force;               /* begins runs anew whose recipe is not what it was */
+    uint32_t jobs;            /* runs at a time, with the hooks below; 0: one */
 } dart_sweep_options;
 typedef struct dart_sweep_hooks {
     void *user;
     void (*note)(void *user, const char *line);
-    /* Trains the recipe at `recipe` in the run directory `dir`, going on from its checkpoint or,
-     * with `resume` false, over whatever lies there. NULL: in this process. */
-    dart_status (*train)(void *user, const char *recipe, const char *dir, bool resume);
+    /* Starts training the recipe at `recipe` in the run directory `dir`, going on from its
+     * checkpoint or, with `resume` false, over whatever lies there; `run` is its number. Both NULL:
+     * in this process, one run at a time. */
+    dart_status (*start)(
+        void *user, uint32_t run, const char *recipe, const char *dir, bool resume);
+    /* Waits until one of the started runs ends: which, and as status what dart_train would give. */
+    dart_status (*wait)(void *user, uint32_t *out_run);
     volatile int *stop; /* as in dart_hooks */
 } dart_sweep_hooks;
 typedef struct dart_sweep_result {

@@ -1,5 +1,5 @@
-/* dart_sweep: the runs of a sweep one after another. What is finished is not repeated, what was
- * interrupted goes on, what fails is recorded and the sweep goes on. */
+/* dart_sweep: the runs of a sweep, one after another or several at a time. What is finished is not
+ * repeated, what was interrupted goes on, what fails is recorded and the sweep goes on. */
 #include "sweep.h"
 #include "file.h"
 #include <errno.h>
@@ -120,81 +120,128 @@ done:
     return status;
 }
 
-/* Trains unless it was trained before. */
-static dart_status one_run(const sweep *s, sweep_run *run, const dart_sweep_hooks *hooks)
-{
-    char recipe[1024], dir[1024], checkpoints[1024];
-    path_of(s, run, ".yaml", recipe);
-    path_of(s, run, "", dir);
-    path_of(s, run, "/checkpoints", checkpoints);
-    bool resume = dart_file_exists(checkpoints);
-    dart_status status = hooks->train ? hooks->train(hooks->user, recipe, dir, resume)
-                                      : train_here(hooks, recipe, dir, resume);
-    if (status == DART_OK && !read_result(s, run))
-        status = dart_fail(DART_FAILED, "%s has no table.json", dir);
-    return status;
-}
-
 static bool stops(dart_status status)
 {
     return status == DART_INTERRUPTED || status == DART_TERMINATED;
 }
 
-/* One run and what is said about it. Only a stop, or a folder that cannot be used, ends the sweep.
- */
-static dart_status attempt(
-    sweep *s, sweep_run *run, uint32_t number, const dart_sweep_hooks *hooks, bool force)
+/* ---- runs at a time ---- */
+
+/* `end`: the first thing after which no further run is started, and its sentence. */
+typedef struct jobs {
+    sweep *s;
+    const dart_sweep_hooks *hooks;
+    bool force;
+    uint32_t most, running, finished;
+    dart_status end;
+    char why[512];
+} jobs;
+
+static void end_with(jobs *j, dart_status status)
 {
-    const sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
-    dart_status status = DART_OK;
-    bool before = false;
-    if (source && source->state != SWEEP_DONE) {
-        status = dart_fail(DART_FAILED, "needs the size of %s, which failed", source->name);
-    } else {
-        if (source) run->budget = source->row.chain_params;
-        DART_TRY(write_recipe(s, run, force));
-        before = read_result(s, run);
-        if (!before) status = one_run(s, run, hooks);
-        if (stops(status)) return status;
-    }
+    if (status == DART_OK || j->end != DART_OK) return;
+    j->end = status;
+    snprintf(j->why, sizeof j->why, "%s", dart_error_text());
+    if (j->running)
+        note(j->hooks, "no further run is started, %u go on: %s", j->running,
+            *j->why ? j->why : dart_status_text(status));
+}
+
+static void heed_stop(jobs *j)
+{
+    const volatile int *stop = j->hooks->stop;
+    if (stop && *stop && j->end == DART_OK)
+        j->end = *stop == 15 ? DART_TERMINATED : DART_INTERRUPTED;
+}
+
+/* What a run came to. Only a stop, or a folder that cannot be used, ends the sweep. */
+static dart_status record(jobs *j, sweep_run *run, dart_status status, bool before)
+{
+    if (stops(status)) return status;
+    if (status == DART_OK && !read_result(j->s, run))
+        status = dart_fail(DART_FAILED, "%s/%s has no table.json", j->s->folder, run->name);
     run->state = status == DART_OK ? SWEEP_DONE : SWEEP_FAILED;
+    j->finished++;
     if (status == DART_OK) {
-        note(hooks,
+        note(j->hooks,
             "[%u/%u] %s: %s%" PRIu64 " parameters, %" PRIu64
             " compressed, test perplexity %.2f, %.0f s",
-            number, s->runs, run->name, before ? "(was finished) " : "", run->row.params,
+            j->finished, j->s->runs, run->name, before ? "(was finished) " : "", run->row.params,
             run->row.compressed_params, run->row.test_ppl, run->row.seconds);
     } else {
         snprintf(run->why, sizeof run->why, "%s",
             *dart_error_text() ? dart_error_text() : dart_status_text(status));
-        note(hooks, "[%u/%u] %s: failed: %s", number, s->runs, run->name, run->why);
+        note(j->hooks, "[%u/%u] %s: failed: %s", j->finished, j->s->runs, run->name, run->why);
     }
-    return sweep_write(s);
+    return sweep_write(j->s);
 }
 
-static dart_status run_all(sweep *s, const dart_sweep_hooks *hooks, bool force)
+/* Starts a run unless it was trained before. */
+static dart_status begin(jobs *j, sweep_run *run)
 {
-    uint32_t number = 0;
-    DART_TRY(dart_mkdirs(s->folder));
-    /* Those that give a budget come before those that take it, seed by seed. */
-    uint32_t block =
-        s->axes && s->axis[0].kind == SWEEP_SEEDS ? s->runs / s->axis[0].count : s->runs;
+    sweep *s = j->s;
+    const sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
+    char recipe[1024], dir[1024], checkpoints[1024];
+    dart_status status;
+    run->started = true;
+    if (source && source->state != SWEEP_DONE)
+        return record(j, run,
+            dart_fail(DART_FAILED, "needs the size of %s, which failed", source->name), false);
+    if (source) run->budget = source->row.chain_params;
+    DART_TRY(write_recipe(s, run, j->force));
+    if (read_result(s, run)) return record(j, run, DART_OK, true);
+    path_of(s, run, ".yaml", recipe);
+    path_of(s, run, "", dir);
+    path_of(s, run, "/checkpoints", checkpoints);
+    const bool resume = dart_file_exists(checkpoints);
+    if (!j->hooks->start) return record(j, run, train_here(j->hooks, recipe, dir, resume), false);
+    status = j->hooks->start(j->hooks->user, (uint32_t)(run - s->run), recipe, dir, resume);
+    if (status != DART_OK) return record(j, run, status, false);
+    j->running++;
+    return DART_OK;
+}
+
+/* The next run that need not wait for another: seed by seed, and those that give a budget before
+ * those that take it. NULL: none. */
+static sweep_run *next_ready(const jobs *j)
+{
+    sweep *s = j->s;
+    const bool seeds = s->axes && s->axis[0].kind == SWEEP_SEEDS;
+    const uint32_t block = seeds ? s->runs / s->axis[0].count : s->runs;
     for (uint32_t first = 0; first < s->runs; first += block)
         for (int takes = 0; takes < 2; takes++)
             for (uint32_t i = first; i < first + block; i++) {
                 sweep_run *run = &s->run[i];
-                if ((run->source >= 0) != takes) continue;
-                if (hooks->stop && *hooks->stop)
-                    return dart_fail(*hooks->stop == 15 ? DART_TERMINATED : DART_INTERRUPTED,
-                        "stopped after %u of %u runs; the same command goes on", number, s->runs);
-                dart_status status = attempt(s, run, ++number, hooks, force);
-                if (stops(status))
-                    return dart_fail(status,
-                        "stopped in run %u of %u; the same command goes on with it", number,
-                        s->runs);
-                DART_TRY(status);
+                if ((run->source >= 0) != takes || run->started) continue;
+                if (takes && s->run[run->source].state == SWEEP_PENDING) continue;
+                return run;
             }
-    return DART_OK;
+    return NULL;
+}
+
+static dart_status run_all(sweep *s, const dart_sweep_hooks *hooks, const dart_sweep_options *o)
+{
+    jobs j = {.s = s, .hooks = hooks, .force = o->force, .most = 1};
+    if (hooks->start && o->jobs > 1) j.most = o->jobs;
+    DART_TRY(dart_mkdirs(s->folder));
+    for (;;) {
+        sweep_run *run = NULL;
+        heed_stop(&j);
+        if (j.end == DART_OK && j.running < j.most && (run = next_ready(&j))) {
+            end_with(&j, begin(&j, run));
+            continue;
+        }
+        if (!j.running) break;
+        uint32_t ended = 0;
+        dart_status status = hooks->wait(hooks->user, &ended);
+        j.running--;
+        heed_stop(&j); /* before the runs say that they were stopped, too */
+        end_with(&j, record(&j, &s->run[ended], status, false));
+    }
+    if (stops(j.end))
+        return dart_fail(
+            j.end, "stopped after %u of %u runs; the same command goes on", j.finished, s->runs);
+    return j.end == DART_OK ? DART_OK : dart_fail(j.end, "%s", j.why);
 }
 
 static dart_status choose_folder(sweep *s, const char *out)
@@ -230,7 +277,7 @@ dart_status dart_sweep(const char *path, const dart_sweep_options *options,
             s.run[i].source >= 0 ? "  budget from " : "",
             s.run[i].source >= 0 ? s.run[s.run[i].source].name : "");
     }
-    if (!options->list) DART_GOTO(run_all(&s, hooks, options->force));
+    if (!options->list) DART_GOTO(run_all(&s, hooks, options));
     for (uint32_t i = 0; i < s.runs; i++) {
         out->done += s.run[i].state == SWEEP_DONE;
         out->failed += s.run[i].state == SWEEP_FAILED;

@@ -43,6 +43,7 @@ typedef struct sweep_run {
     uint32_t at[SWEEP_AXES]; /* position on each axis */
     int source;              /* run that gives the budget, -1: none */
     sweep_state state;
+    bool started; /* in this call */
     char why[256];
     uint64_t budget; /* 0: not taken from another run */
     dart_table_row row;

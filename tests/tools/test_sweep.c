@@ -20,11 +20,11 @@ static void write_base(const char *name, unsigned steps)
     snprintf(text, sizeof text,
         "model: {layers: 1, d_model: 16, heads: 2, context: 8, dropout: 0}\n"
         "method: {linear: tt, rank: 4, linear_modes: 2}\ndata: {text: '%s/text.txt'}\n"
-        "train: {batch_size: 4}\nrun: {device: cpu, save_steps: 7}\nstages:\n"
+        "train: {batch_size: 4}\nrun: {device: cpu, save_steps: %u}\nstages:\n"
         "  - {name: shrink, max_steps: %u, learning_rate: 1e-2, reg: bond-nuclear, lambda: 0.02}\n"
         "  - {name: pick, select: threshold, threshold: 0.3}\n"
         "  - {name: tune, max_steps: %u, learning_rate: 1e-2}\n",
-        tiny_folder, steps, steps / 2);
+        tiny_folder, steps < 100 ? 7 : 400, steps, steps / 2);
     write_file(name, text);
 }
 
@@ -33,7 +33,9 @@ typedef struct spy {
     const char *fails; /* runs with this in their name fail */
     uint64_t stop_at;  /* the next run is stopped at this step; 0: none */
     bool made_up;      /* tables of known figures instead of training */
-    char notes[16384];
+    uint32_t run;      /* the one that was started last, what it came to */
+    dart_status status;
+    char why[512], notes[16384];
 } spy;
 
 /* Known figures: seed s, lambda 0.1 or 0.2, variant a or b. */
@@ -58,9 +60,8 @@ static dart_status make_up(const char *dir)
     return dart_file_write_sync(path, text, strlen(text));
 }
 
-static dart_status spy_train(void *user, const char *path, const char *dir, bool resume)
+static dart_status spy_train(spy *w, const char *path, const char *dir, bool resume)
 {
-    spy *w = user;
     dart_recipe *recipe;
     dart_result result;
     tiny_watch watch = {.stop_at = w->stop_at};
@@ -78,6 +79,24 @@ static dart_status spy_train(void *user, const char *path, const char *dir, bool
     return status;
 }
 
+/* One at a time: trained when it is started, and what it came to is said when it is waited for. */
+static dart_status spy_start(
+    void *user, uint32_t run, const char *path, const char *dir, bool resume)
+{
+    spy *w = user;
+    w->run = run;
+    w->status = spy_train(w, path, dir, resume);
+    snprintf(w->why, sizeof w->why, "%s", dart_error_text());
+    return DART_OK;
+}
+
+static dart_status spy_wait(void *user, uint32_t *run)
+{
+    spy *w = user;
+    *run = w->run;
+    return w->status == DART_OK ? DART_OK : dart_fail(w->status, "%s", w->why);
+}
+
 static void spy_note(void *user, const char *line)
 {
     spy *w = user;
@@ -88,7 +107,8 @@ static void spy_note(void *user, const char *line)
 static dart_status sweep(spy *w, const char *path, const char *out, dart_sweep_result *result)
 {
     const dart_sweep_options options = {.out = out};
-    const dart_sweep_hooks hooks = {.user = w, .note = spy_note, .train = spy_train};
+    const dart_sweep_hooks hooks = {
+        .user = w, .note = spy_note, .start = spy_start, .wait = spy_wait};
     return dart_sweep(path, &options, &hooks, result);
 }
 
@@ -194,7 +214,8 @@ static void test_runs(void **state)
     assert_non_null(strstr(dart_error_text(), "another version of the sweep"));
     assert_int_equal(changed.trained, 0);
     const dart_sweep_options force = {.out = tiny_path("claim"), .force = true};
-    const dart_sweep_hooks hooks = {.user = &changed, .note = spy_note, .train = spy_train};
+    const dart_sweep_hooks hooks = {
+        .user = &changed, .note = spy_note, .start = spy_start, .wait = spy_wait};
     assert_int_equal(dart_sweep(file, &force, &hooks, &result), DART_OK);
     assert_int_equal(changed.trained, 8);
 }

@@ -148,7 +148,7 @@ static dart_status write_table(const report_run *runs, size_t count, FILE *out)
 {
     static const char *const keys[] = {"name", "params", "compressed_params", "dense_params",
         "compression", "rank_min", "rank_mean", "rank_max", "effective_rank", "valid_ppl",
-        "test_ppl", "tokens_per_s", "seconds"};
+        "test_ppl", "test_bleu", "tokens_per_s", "seconds"};
     enum { KEYS = sizeof keys / sizeof *keys };
     fputs("run", out);
     for (size_t k = 0; k < KEYS; k++) fprintf(out, ",%s", keys[k]);

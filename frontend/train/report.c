@@ -26,12 +26,32 @@ static void cell(FILE *out, double value, int digits)
     fputs("</td>", out);
 }
 
+static const char *protocol_of(const report_run *run)
+{
+    return report_text(json_array_get(run->table, 0), "protocol");
+}
+
+/* How perplexity was measured: once where all runs agree, else by name. */
+static void write_protocol(const report_run *run, size_t count, FILE *out)
+{
+    bool same = true;
+    for (size_t r = 1; r < count; r++) same &= !strcmp(protocol_of(&run[r]), protocol_of(run));
+    for (size_t r = 0; r < (same ? 1 : count); r++) {
+        const char *text = protocol_of(&run[r]);
+        if (!*text) continue; /* a table of an older version does not say it */
+        fputs("<p>", out);
+        if (!same) report_escape(run[r].name, out);
+        fputs(same ? "How it was measured: " : ": ", out);
+        report_escape(text, out);
+        fputs(".</p>\n", out);
+    }
+}
+
 /* The result tables that training left in table.json; the rows of a run that has not finished are
  * missing. */
 static void write_table(const report_run *run, size_t count, FILE *out)
 {
     bool any = false, bleu = false;
-    const char *how = "";
     for (size_t i = 0; i < count; i++) {
         any |= json_array_size(run[i].table) > 0;
         for (size_t r = 0; r < json_array_size(run[i].table); r++)
@@ -79,16 +99,7 @@ static void write_table(const report_run *run, size_t count, FILE *out)
         }
     }
     fputs("</table></div>\n", out);
-    /* How perplexity was measured; runs that agree say it once. */
-    for (size_t r = 0; r < count; r++) {
-        const char *text = report_text(json_array_get(run[r].table, 0), "protocol");
-        if (!*text || !strcmp(text, how)) continue;
-        how = text;
-        fputs("<p>", out);
-        if (count > 1) report_escape(run[r].name, out), fputs(": ", out);
-        report_escape(text, out);
-        fputs(".</p>\n", out);
-    }
+    write_protocol(run, count, out);
 }
 
 static void write_notes(const report_run *run, size_t count, FILE *out)

@@ -7,8 +7,15 @@
 
 typedef struct result {
     const char *name;
-    double size, perplexity;
+    double size, figure;
 } result;
+
+/* What is good: low perplexities, high BLEU. */
+typedef enum result_goal { GOAL_TEST, GOAL_VALID, GOAL_BLEU } result_goal;
+static const struct {
+    const char *key, *name, *split;
+} goals[] = {{"test_ppl", "perplexity", "test"}, {"valid_ppl", "perplexity", "validation"},
+    {"test_bleu", "BLEU", "test"}};
 
 static int by_size(const void *a, const void *b)
 {
@@ -18,8 +25,9 @@ static int by_size(const void *a, const void *b)
 
 /* One series a run, and the front: no other run is both smaller and better. */
 static dart_status front(const result *found, size_t count, const char *title, const char *x_name,
-    const char *dir, FILE *out)
+    result_goal goal, const char *dir, FILE *out)
 {
+    const double sign = goal == GOAL_BLEU ? -1 : 1;
     result sorted[REPORT_MAX_RUNS];
     report_series series[REPORT_MAX_RUNS + 1];
     double x[REPORT_MAX_RUNS], y[REPORT_MAX_RUNS], best = INFINITY;
@@ -27,55 +35,67 @@ static dart_status front(const result *found, size_t count, const char *title, c
     qsort(sorted, count, sizeof *sorted, by_size);
     size_t on = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!(sorted[i].perplexity < best)) continue;
-        best = sorted[i].perplexity;
+        if (!(sign * sorted[i].figure < best)) continue;
+        best = sign * sorted[i].figure;
         x[on] = sorted[i].size;
-        y[on++] = best;
+        y[on++] = sorted[i].figure;
     }
     for (size_t i = 0; i < count; i++) {
-        series[i] = (report_series){
-            .x = &found[i].size, .y = &found[i].perplexity, .count = 1, .points = true};
+        series[i] =
+            (report_series){.x = &found[i].size, .y = &found[i].figure, .count = 1, .points = true};
         snprintf(series[i].name, sizeof series->name, "%.90s", found[i].name);
     }
     series[count] = (report_series){.name = "front", .x = x, .y = y, .count = on, .colour = 7};
     const report_chart c = {.title = title,
         .x_name = x_name,
-        .y_name = "perplexity",
+        .y_name = goals[goal].name,
         .log_x = true,
-        .log_y = true,
+        .log_y = goal != GOAL_BLEU,
         .series = series,
         .series_count = count + 1};
     return report_chart_put(&c, dir, out);
 }
 
+/* The last row of each table that has both figures. Returns how many of them; `runs` counts the
+ * tables. */
+static size_t last_rows(const report_run *run, size_t count, const char *size, const char *key,
+    result found[REPORT_MAX_RUNS], size_t *runs)
+{
+    size_t n = 0;
+    *runs = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t rows = json_array_size(run[i].table);
+        if (!rows) continue;
+        const json_t *row = json_array_get(run[i].table, rows - 1);
+        found[n] = (result){run[i].name, report_number(row, size), report_number(row, key)};
+        if (found[n].size > 0 && isfinite(found[n].figure)) n++;
+        ++*runs;
+    }
+    return n;
+}
+
 dart_status report_front_write(const report_run *run, size_t count, const char *dir, FILE *out)
 {
     static const char *const keys[2] = {"compressed_params", "params"};
-    static const char *const titles[2] = {
-        "Size of the compressed layers against perplexity", "Size of the model against perplexity"};
+    static const char *const titles[2] = {"Size of the compressed layers", "Size of the model"};
     static const char *const names[2] = {"parameters of the compressed layers", "parameters"};
-    for (int which = 0; which < 2; which++) {
-        result found[REPORT_MAX_RUNS];
-        size_t n = 0;
-        bool test = true;
-        for (int pass = 0; pass < 2; pass++) {
-            n = 0;
-            for (size_t i = 0; i < count; i++) {
-                size_t rows = json_array_size(run[i].table);
-                if (!rows) continue;
-                const json_t *row = json_array_get(run[i].table, rows - 1);
-                double valid = report_number(row, "valid_ppl"), of = report_number(row, "test_ppl");
-                if (!isfinite(of)) test = false;
-                found[n] =
-                    (result){run[i].name, report_number(row, keys[which]), test ? of : valid};
-                if (found[n].size > 0 && isfinite(found[n].perplexity)) n++;
+    for (int which = 0; which < 2; which++)
+        for (int bleu = 0; bleu < 2; bleu++) {
+            result found[REPORT_MAX_RUNS], test[REPORT_MAX_RUNS];
+            size_t runs, tables;
+            result_goal goal = bleu ? GOAL_BLEU : GOAL_TEST;
+            size_t n = last_rows(run, count, keys[which], goals[goal].key, found, &runs);
+            /* perplexities of different splits are not compared */
+            if (!bleu && last_rows(run, count, "params", "test_ppl", test, &tables) < tables) {
+                goal = GOAL_VALID;
+                n = last_rows(run, count, keys[which], goals[goal].key, found, &runs);
             }
+            if (n < 2) continue;
+            char title[128];
+            snprintf(title, sizeof title, "%s against %s (%s)", titles[which], goals[goal].name,
+                goals[goal].split);
+            DART_TRY(front(found, n, title, names[which], goal, dir, out));
         }
-        if (n < 2) continue;
-        char title[128];
-        snprintf(title, sizeof title, "%s (%s)", titles[which], test ? "test" : "validation");
-        DART_TRY(front(found, n, title, names[which], dir, out));
-    }
     return DART_OK;
 }
 

@@ -362,6 +362,75 @@ static void test_several(void **state)
     free(page);
 }
 
+/* Translation: a column, BLEU over the steps, and size against BLEU with the better one on top. */
+static void test_bleu(void **state)
+{
+    (void)state;
+    static const double bleu[3] = {31.5, 28.25, 30};
+    static const int params[3] = {9000, 3000, 5000};
+    char name[3][400], path[500], text[400], *page;
+    const char *runs[3];
+    size_t size;
+    for (int i = 0; i < 3; i++) {
+        const uint64_t offset[DART_LOGS] = {0};
+        dart_metrics m;
+        snprintf(name[i], sizeof name[i], "%s/bleu-%d", folder, i);
+        runs[i] = name[i];
+        assert_int_equal(dart_mkdirs(runs[i]), DART_OK);
+        assert_int_equal(dart_metrics_open(runs[i], offset, &m), DART_OK);
+        dart_metrics_step(&m, 1, "all", 3, 1e-3, 1, 0, 0, 100);
+        dart_metrics_bleu(&m, 1, "all", bleu[i] - 20);
+        dart_metrics_bleu(&m, 2, "all", bleu[i]);
+        dart_metrics_end(&m, 2, "all");
+        dart_metrics_close(&m);
+        snprintf(path, sizeof path, "%s/table.json", runs[i]);
+        snprintf(text, sizeof text,
+            "[{\"name\":\"TT\",\"params\":%d,\"compressed_params\":%d,\"dense_params\":9999,"
+            "\"compression\":2,\"valid_ppl\":9,\"test_ppl\":8,\"test_bleu\":%g}]",
+            params[i], params[i] / 2, bleu[i]);
+        put(path, text);
+    }
+    assert_int_equal(dart_report(runs, 3, in("page.html")), DART_OK);
+    assert_int_equal(dart_file_read(in("page.html"), &page, &size), DART_OK);
+    static const char title[] = "BLEU of the test split";
+    const char *c = chart(page, title);
+    assert_int_equal(count_of(c, "<circle"), 3 * 2 + 3);
+    assert_non_null(strstr(c, "bleu-0: 1, 11.5"));
+    assert_non_null(strstr(c, "bleu-1: 2, 28.25"));
+    c = chart(page, "Size of the model against BLEU (test)");
+    assert_int_equal(count_of(c, "<circle"), 3 + 3);
+    assert_non_null(strstr(c, "bleu-2: 5000, 30"));
+    assert_non_null(strstr(c, "data-points=\"3\"><title>front</title>"));
+    chart(page, "Size of the compressed layers against BLEU (test)");
+    chart(page, "Size of the compressed layers against perplexity (test)");
+    assert_non_null(strstr(page, "<th>test BLEU</th>"));
+    assert_non_null(strstr(page, "<td>28.25</td>"));
+    assert_null(strstr(page, "test_bleu")); /* no chart without a title of its own */
+    free(page);
+    /* one run; one without BLEU beside it: no size to compare */
+    page = page_of(runs[0]);
+    assert_int_equal(count_of(chart(page, title), "<circle"), 2);
+    free(page);
+    const char *two[2] = {runs[0], in("run")};
+    assert_int_equal(dart_report(two, 2, in("page.html")), DART_OK);
+    assert_int_equal(dart_file_read(in("page.html"), &page, &size), DART_OK);
+    assert_null(strstr(page, "against BLEU"));
+    assert_int_equal(count_of(chart(page, title), "<circle"), 2);
+    free(page);
+    page = page_of(in("run"));
+    assert_null(strstr(page, "BLEU"));
+    assert_null(strstr(page, "How it was measured")); /* its table does not say */
+    free(page);
+    /* a run that is smaller and better than the others is the whole front */
+    put(path, "[{\"name\":\"TT\",\"params\":1000,\"compressed_params\":500,\"dense_params\":9999,"
+              "\"valid_ppl\":9,\"test_ppl\":8,\"test_bleu\":40}]");
+    assert_int_equal(dart_report(runs, 3, in("page.html")), DART_OK);
+    assert_int_equal(dart_file_read(in("page.html"), &page, &size), DART_OK);
+    assert_non_null(strstr(chart(page, "Size of the model against BLEU (test)"),
+        "data-points=\"1\"><title>front</title>"));
+    free(page);
+}
+
 static void test_sweep(void **state)
 {
     (void)state;
@@ -518,6 +587,6 @@ int main(void)
         cmocka_unit_test(test_odd_logs), cmocka_unit_test(test_no_run), cmocka_unit_test(test_long),
         cmocka_unit_test(test_scatter), cmocka_unit_test(test_records), cmocka_unit_test(test_csv),
         cmocka_unit_test(test_pictures), cmocka_unit_test(test_several),
-        cmocka_unit_test(test_sweep)};
+        cmocka_unit_test(test_bleu), cmocka_unit_test(test_sweep)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

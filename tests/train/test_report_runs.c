@@ -162,7 +162,7 @@ static void test_gates(void **state)
 static void test_protocol(void **state)
 {
     (void)state;
-    char text[2][1024], wanted[1300];
+    char text[2][1024], wanted[3000];
     for (int i = 0; i < 2; i++) {
         dart_protocol_text(&trained[i].protocol, text[i], sizeof text[i]);
         char *table = tiny_read(gates[i], "table.json");

@@ -195,7 +195,7 @@ static void test_protocol(void **state)
     page = page_of(runs, 2);
     const char *first = strstr(page, "<p>How it was measured: ");
     assert_non_null(first);
-    assert_null(strstr(first + 20, "perplexity per word"));
+    assert_null(strstr(first + 40, "perplexity per word"));
     free(page);
 }
 

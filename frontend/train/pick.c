@@ -2,6 +2,7 @@
  * model. */
 #include "spectra.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,4 +116,50 @@ done:
     free(ranks);
     free(cut);
     return status;
+}
+
+/* Words of all chains with a bond, at their ranks, each at most `most`. */
+static double chain_words(const dart_run *run, uint32_t most)
+{
+    double words = 0;
+    for (uint32_t w = 0; w < run->model->weights; w++) {
+        const dart_model_weight *weight = &run->model->weight[w];
+        const uint32_t *rank = weight->weight.ranks, cores = weight->layout.chain_cores;
+        const dart_param *core =
+            &run->model->param[weight->first_param + weight->layout.chain_first];
+        for (uint32_t k = 0; weight->layout.bonds && k < cores; k++) {
+            uint64_t left = rank[k] < most ? rank[k] : most;
+            uint64_t right = rank[k + 1] < most ? rank[k + 1] : most;
+            uint64_t present = (uint64_t)rank[k] * rank[k + 1];
+            words += (double)(dart_shape_words(&core[k].shape) / present * left * right);
+        }
+    }
+    return words;
+}
+
+/* Rules with a size to meet; the others do not read it. */
+static bool takes_size(const char *rule)
+{
+    return !strcmp(rule, "budget") || !strcmp(rule, "uniform") || !strcmp(rule, "random");
+}
+
+dart_status dart_run_pick_check(const dart_run *run)
+{
+    const double now = chain_words(run, UINT32_MAX);
+    for (uint32_t s = run->at_stage; s < run->stages && now > 0; s++) {
+        const dart_settings *set = &run->stage[s].set;
+        const dart_reg *reg = dart_reg_find(set->reg);
+        const bool pick = run->stage[s].pick && run->last_pick <= s && takes_size(set->select);
+        const bool gate = reg && reg->gate && set->budget > 1;
+        if (!(set->budget > 0) || (!pick && !gate)) continue;
+        /* A part is one of what selections until then leave: no more than the present. */
+        const double size = set->budget <= 1 ? floor(set->budget * now) : set->budget;
+        const double least = chain_words(run, (uint32_t)set->min_rank);
+        if (size < least)
+            return dart_fail(DART_INPUT,
+                "stage '%s': a size of %.0f parameters is below the minimum of %.0f that the "
+                "smallest ranks need; raise %s or lower min_rank",
+                run->stage[s].name, size, least, pick ? "budget" : "target_size");
+    }
+    return DART_OK;
 }

@@ -104,6 +104,9 @@ DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
 /* Chooses ranks by the stage's rule, cuts, and leaves the smaller model in the host copies, moments
  * zero. *out_svd: seconds in spectra, rule and cut. */
 DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd);
+/* INPUT: a stage still to come asks for a size that not even the smallest ranks have. Said before
+ * the steps that would be lost by finding it out at the selection. */
+DART_NODISCARD dart_status dart_run_pick_check(const dart_run *run);
 
 /* gates.c */
 /* Model and host copies as a stage with these options needs them: gates appear, change or vanish

@@ -449,6 +449,7 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
     DART_GOTO(open_streams(&run));
     DART_GOTO(dart_mkdirs(dir));
     DART_GOTO(start(&run));
+    DART_GOTO(dart_run_pick_check(&run));
     DART_GOTO(subfolder(path, dir, "recipe.yaml"));
     DART_GOTO(dart_recipe_save(recipe, path));
     DART_GOTO(dart_metrics_open(dir, run.log_bytes, &run.metrics));

@@ -159,7 +159,7 @@ dart_status dart_run_pick_check(const dart_run *run)
             return dart_fail(DART_INPUT,
                 "stage '%s': a size of %.0f parameters is below the minimum of %.0f that the "
                 "smallest ranks need; raise %s or lower min_rank",
-                run->stage[s].name, size, least, pick ? "budget" : "target_size");
+                run->stage[s].name, size, least, pick ? "budget" : "budget (target_size)");
     }
     return DART_OK;
 }

@@ -273,4 +273,4 @@ static dart_status choose(
 }
 
 const dart_select dart_selects_budget = {
-    "budget", "best ranks with at most the given number of words in all chains", choose};
+    "budget", "best ranks with at most the given number of words in all chains", choose, true};

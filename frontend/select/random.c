@@ -86,4 +86,4 @@ static dart_status choose(
 }
 
 const dart_select dart_selects_random = {
-    "random", "control: seeded random ranks of the budget's size", choose};
+    "random", "control: seeded random ranks of the budget's size", choose, true};

@@ -36,6 +36,7 @@ typedef struct dart_select {
      * out of its range; a budget below the minimum. */
     dart_status (*choose)(const dart_bond *bonds, uint32_t count,
         const dart_select_options *options, uint32_t *ranks);
+    bool sized; /* takes a budget: one below the minimum is refused before training */
 } dart_select;
 
 const dart_select *dart_select_find(const char *name);

@@ -27,4 +27,4 @@ static dart_status choose(
 }
 
 const dart_select dart_selects_uniform = {
-    "uniform", "control: one rank for all bonds, the largest that the budget allows", choose};
+    "uniform", "control: one rank for all bonds, the largest that the budget allows", choose, true};

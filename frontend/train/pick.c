@@ -137,19 +137,14 @@ static double chain_words(const dart_run *run, uint32_t most)
     return words;
 }
 
-/* Rules with a size to meet; the others do not read it. */
-static bool takes_size(const char *rule)
-{
-    return !strcmp(rule, "budget") || !strcmp(rule, "uniform") || !strcmp(rule, "random");
-}
-
 dart_status dart_run_pick_check(const dart_run *run)
 {
     const double now = chain_words(run, UINT32_MAX);
     for (uint32_t s = run->at_stage; s < run->stages && now > 0; s++) {
         const dart_settings *set = &run->stage[s].set;
         const dart_reg *reg = dart_reg_find(set->reg);
-        const bool pick = run->stage[s].pick && run->last_pick <= s && takes_size(set->select);
+        const dart_select *rule = dart_select_find(set->select);
+        const bool pick = run->stage[s].pick && run->last_pick <= s && rule && rule->sized;
         const bool gate = reg && reg->gate && set->budget > 1;
         if (!(set->budget > 0) || (!pick && !gate)) continue;
         /* A part is one of what selections until then leave: no more than the present. */

@@ -89,6 +89,7 @@ typedef struct dart_protocol {
 /* How perplexity was measured, in one sentence without a full stop; "" where no text was read.
  * Cut at `size`. */
 void dart_protocol_text(const dart_protocol *protocol, char *out, size_t size);
+void dart_count_text(char out[64], uint64_t value); /* 12345: "12,345" */
 
 typedef struct dart_result {
     char run_dir[512], device[32];

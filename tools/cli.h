@@ -80,7 +80,6 @@ DART_NODISCARD dart_status cli_table_row(
     cli_table *table, uint32_t columns, const char *const *cells);
 void cli_table_print(const cli_table *table, FILE *out);
 void cli_table_free(cli_table *table);
-void cli_count(char out[64], uint64_t value);            /* 1234567 -> "1,234,567" */
 void cli_bytes(char out[64], uint64_t bytes);            /* "1.5 GiB"; "-" for 0 */
 void cli_number(char out[64], double value, int digits); /* "-" for NaN */
 void cli_bleu(const dart_bleu *bleu, FILE *out);         /* one line, as sacreBLEU prints it */

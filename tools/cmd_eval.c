@@ -43,7 +43,7 @@ static dart_status run(cli_call *cli)
     DART_GOTO(cli_table_row(&table, columns, heading));
     for (int test = 0; test < 2; test++) {
         char tokens[64], nll[64], ppl[64], each[64];
-        cli_count(tokens, test ? r.test_tokens : r.valid_tokens);
+        dart_count_text(tokens, test ? r.test_tokens : r.valid_tokens);
         cli_number(nll, test ? r.test_nll : r.valid_nll, 4);
         cli_number(ppl, test ? r.test_ppl : r.valid_ppl, 2);
         cli_number(each, cli_bits(test ? r.test_ppl : r.valid_ppl), 3);

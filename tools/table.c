@@ -53,18 +53,6 @@ void cli_table_free(cli_table *t)
     *t = (cli_table){0};
 }
 
-void cli_count(char out[64], uint64_t value)
-{
-    char digits[32];
-    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
-    char *to = out;
-    for (int i = 0; i < n; i++) {
-        if (i && (n - i) % 3 == 0) *to++ = ',';
-        *to++ = digits[i];
-    }
-    *to = 0;
-}
-
 void cli_bytes(char out[64], uint64_t bytes)
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -171,8 +159,8 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
         const dart_table_row *w = &r->row[i];
         char params[64], compressed[64] = "-", ratio[64] = "-", ranks[64] = "-", valid[64],
                          test[64], speed[64], seconds[64], extra[64], test_bits[64];
-        cli_count(params, w->params);
-        if (w->compressed_params) cli_count(compressed, w->compressed_params);
+        dart_count_text(params, w->params);
+        if (w->compressed_params) dart_count_text(compressed, w->compressed_params);
         if (w->compressed_params) cli_number(ratio, w->compression, 2);
         if (w->rank_max)
             snprintf(ranks, sizeof ranks, "%u/%.1f/%u", w->rank_min, w->rank_mean, w->rank_max);

@@ -14,8 +14,7 @@ void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart
     snprintf(out->data, sizeof out->data, "%s", corpus->source);
 }
 
-/* 12345 as 12,345 */
-static const char *count_text(char out[64], uint64_t value)
+void dart_count_text(char out[64], uint64_t value)
 {
     char digits[32], *to = out;
     int n = snprintf(digits, sizeof digits, "%" PRIu64, value);
@@ -24,7 +23,6 @@ static const char *count_text(char out[64], uint64_t value)
         *to++ = digits[i];
     }
     *to = 0;
-    return out;
 }
 
 void dart_protocol_text(const dart_protocol *p, char *out, size_t size)
@@ -32,8 +30,8 @@ void dart_protocol_text(const dart_protocol *p, char *out, size_t size)
     char valid[64], test[64];
     if (size) out[0] = 0;
     if (!p->unit) return;
-    count_text(valid, p->valid_tokens);
-    count_text(test, p->test_tokens);
+    dart_count_text(valid, p->valid_tokens);
+    dart_count_text(test, p->test_tokens);
     if (p->source_context) {
         snprintf(out, size,
             "perplexity per target %s, <eos> counted, over %s; each scored once (valid %s, test "

@@ -190,6 +190,7 @@ static const struct {
         false, false},
     {"gate_l1", "gate_l2", "Multipliers of the size constraint", "multiplier", false, false},
     {"gate_weight", NULL, "Weight of the size in the loss", "weight", false, false},
+    {"gate_push", NULL, "Push on the gates", "root mean squares of their gradients", false, false},
     {"gate_tau", NULL, "Temperature of the gates τ", "τ", false, false},
     {"test_bleu", NULL, "BLEU of the test split", "BLEU", false, true},
     {"tokens_per_s", NULL, "Speed of each step", "tokens/s", false, true}};

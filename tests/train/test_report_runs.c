@@ -1,6 +1,6 @@
 /* Reports of runs that were really trained here: what the gates log is what the charts show, point
  * by point, and pages and tables say how perplexities were measured. */
-#include "../train/tiny_run.h"
+#include "tiny_run.h"
 #include <jansson.h>
 #include <math.h>
 

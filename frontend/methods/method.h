@@ -59,12 +59,17 @@ typedef struct dart_method {
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
 } dart_method;
 
-/* Chains of `count` weights with equal shapes, as penalties take them. */
+/* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not
+ * equal, cores are padded with zeros to the largest, and the last three fields are set. */
 typedef struct dart_chain_stack {
     uint32_t count, cores;
     dart_node core[DART_MAX_CORES];     /* (count, r_k, n_k, r_{k+1}) */
     dart_node gradient[DART_MAX_CORES]; /* leaves (count, stride) of the PENALTY region, stride >=
-                                           the core's words */
+                                           the core's words; padded: (words, 1) */
+    dart_node live[DART_MAX_CORES];     /* (count, r_{k+1}) at bond k: 0 where padded, else 1 */
+    dart_node inverse[DART_MAX_CORES];  /* (count): 1 / words of each core without padding */
+    dart_node back[DART_MAX_CORES];     /* i32 (words): the place of each word of `gradient` in the
+                                           padded stack, -1 in gaps between weights */
 } dart_chain_stack;
 
 /* One bond of one weight's chain among all bonds of a model. */

@@ -265,15 +265,6 @@ static uint64_t table_words(const dart_model_config *c)
     return dart_model_longest(c) * row;
 }
 
-bool dart_model_same_layout(const dart_model_weight *a, const dart_model_weight *b)
-{
-    if (a->weight.method != b->weight.method || a->layout.tensors != b->layout.tensors)
-        return false;
-    for (uint32_t i = 0; i < a->layout.tensors; i++)
-        if (!dart_shape_equal(&a->layout.tensor[i].shape, &b->layout.tensor[i].shape)) return false;
-    return true;
-}
-
 static dart_status place(dart_param *param, uint64_t *at)
 {
     uint64_t words = dart_shape_words(&param->shape);
@@ -300,7 +291,7 @@ static int span_of(const dart_model *model, const dart_param *param)
 
 /* Offsets. Inside PARAM: cores with a bond on their right, the last cores of chains, what else is
  * decayed, the rest; so gates (gates.c), penalties and decay each touch one span. The i-th tensors
- * of equally shaped weights lie side by side, so that one leaf can view them all as a stack
+ * of weights of one form lie side by side, so that one leaf can view them all as a stack
  * (dart_model_chains). */
 static dart_status place_all(dart_model *model)
 {
@@ -317,7 +308,7 @@ static dart_status place_all(dart_model *model)
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;
                  w < model->weights; w++) {
                 uint32_t q = model->weight[w].first_param + (uint32_t)param->tensor;
-                if (!dart_model_same_layout(&model->weight[param->weight], &model->weight[w]) ||
+                if (!dart_model_same_form(&model->weight[param->weight], &model->weight[w]) ||
                     placed[q])
                     continue;
                 placed[q] = true;

@@ -166,9 +166,18 @@ DART_NODISCARD dart_status dart_model_next(const dart_model *model, dart_graph *
 /* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);
-/* All chains of the model for dart_penalty_append (reg.h), same-shaped ones stacked: fills at most
- * model->weights entries with new leaves over PARAM and PENALTY. */
-DART_NODISCARD dart_status dart_model_chains(
-    const dart_model *model, dart_graph *graph, dart_chain_stack *out, uint32_t *out_count);
+/* All chains of the model for dart_penalty_append (reg.h), those of one form stacked: fills at most
+ * model->weights entries with new leaves over PARAM and PENALTY. pad: also where their ranks differ,
+ * padded to the largest; needs the tables below. Else only where they are equal. */
+DART_NODISCARD dart_status dart_model_chains(const dart_model *model, dart_graph *graph, bool pad,
+    dart_chain_stack *out, uint32_t *out_count);
+/* Tables for padding in the TABLE region, behind all others: words of f32 from dart_model_chains_at
+ * on, then words of i32. */
+uint64_t dart_model_chains_at(const dart_model *model);
+DART_NODISCARD dart_status dart_model_chains_size(
+    const dart_model *model, uint64_t *out_floats, uint64_t *out_ints);
+/* floats and ints: of those sizes, zeros before. */
+DART_NODISCARD dart_status dart_model_chains_table(
+    const dart_model *model, float *floats, int32_t *ints);
 
 #endif

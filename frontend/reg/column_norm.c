@@ -23,9 +23,16 @@ static dart_node penalty(
         const dart_node_info *info = square ? dart_node_get(graph, square) : NULL;
         if (!info) return 0;
         uint32_t r = info->shape.dim[1];
-        double part = options->mu * options->mu / r;
+        double part = options->mu * options->mu / (stack->live[k] ? 1 : r);
         dart_node floor =
             dart_contract2(graph, "za,ab->zb", square, dart_fill(graph, DART_SHAPE(r, r), part));
+        if (stack->live[k]) {
+            dart_node rank = dart_reduce_sum(graph, stack->live[k], 1, 1);
+            dart_node one = dart_fill(graph, DART_SHAPE(stack->count), 1.0);
+            dart_node inverse = dart_map2(graph, DART_OP_div, one, rank, 0.0, 0.0);
+            floor =
+                dart_contract2(graph, "zb,z->zb", dart_mul(graph, floor, stack->live[k]), inverse);
+        }
         dart_node smooth = dart_affine(graph, dart_add(graph, square, floor), 1.0, 1e-30);
         dart_node term = dart_map1(graph, DART_OP_sqrt, smooth, 0.0, 0.0);
         total = dart_bond_join(graph, total, dart_reduce_sum(graph, term, 1, 1), share[k]);

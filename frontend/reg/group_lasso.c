@@ -19,12 +19,13 @@ static dart_node groups(dart_graph *graph, uint32_t r, double mu)
     return dart_affine(graph, triangle, 1.0, mu * mu);
 }
 
-/* squares (count, r) -> (count): sum over b of the norm from b on */
-static dart_node side(dart_graph *graph, dart_node squares, dart_node weights)
+/* squares (count, r) -> (count): sum over b of the norm from b on; live: see dart_chain_stack */
+static dart_node side(dart_graph *graph, dart_node squares, dart_node weights, dart_node live)
 {
     dart_node tails = dart_contract2(graph, "za,ba->zb", squares, weights);
     dart_node norms =
         dart_map1(graph, DART_OP_sqrt, dart_affine(graph, tails, 1.0, 1e-30), 0.0, 0.0);
+    if (live) norms = dart_mul(graph, norms, live);
     return dart_reduce_sum(graph, norms, 1, 1);
 }
 
@@ -40,8 +41,8 @@ static dart_node penalty(
         const dart_node_info *info = norm.left[k] ? dart_node_get(graph, norm.left[k]) : NULL;
         if (!info) return 0;
         dart_node weights = groups(graph, info->shape.dim[1], options->mu);
-        dart_node both = dart_add(
-            graph, side(graph, norm.left[k], weights), side(graph, norm.right[k], weights));
+        dart_node both = dart_add(graph, side(graph, norm.left[k], weights, stack->live[k]),
+            side(graph, norm.right[k], weights, stack->live[k]));
         total = dart_bond_join(graph, total, both, share[k]);
     }
     return dart_affine(graph, total, 0.5 / (stack->cores - 1), 0.0);

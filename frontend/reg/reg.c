@@ -20,17 +20,24 @@ const dart_reg *dart_reg_find(const char *name)
     return NULL;
 }
 
-/* value (count, ...) into target (count, stride); the gap behind each row, if any, gets zeros. */
-static void store_rows(dart_graph *graph, dart_node target, dart_node value, uint32_t count)
+/* Gradients of core k (count, ...) into their leaf; the gap behind each weight's, if any, gets
+ * zeros. */
+static void store_core(
+    dart_graph *graph, const dart_chain_stack *stack, uint32_t k, dart_node value)
 {
+    const dart_node target = stack->gradient[k];
     const dart_node_info *to = target ? dart_node_get(graph, target) : NULL;
     const dart_node_info *from = value ? dart_node_get(graph, value) : NULL;
     if (!to || !from) return;
-    uint32_t words = (uint32_t)(dart_shape_words(&from->shape) / count);
-    uint32_t stride = (uint32_t)(dart_shape_words(&to->shape) / count);
-    if (stride != words) {
+    uint32_t words = (uint32_t)(dart_shape_words(&from->shape) / stack->count);
+    uint32_t stride = (uint32_t)(dart_shape_words(&to->shape) / stack->count);
+    if (stack->back[k]) {
+        value = dart_reshape(graph, value, DART_SHAPE(words * stack->count, 1));
+        value = dart_lookup(graph, value, stack->back[k]);
+    } else if (stride != words) {
         const uint32_t swap[] = {1, 0};
-        value = dart_permute(graph, dart_reshape(graph, value, DART_SHAPE(count, words)), swap);
+        value =
+            dart_permute(graph, dart_reshape(graph, value, DART_SHAPE(stack->count, words)), swap);
         value = dart_graph_add(graph,
             &(dart_node_info){
                 .op = DART_OP_unslice, .inputs = 1, .in = {value}, .ints = 2, .i = {0, stride}});
@@ -39,15 +46,20 @@ static void store_rows(dart_graph *graph, dart_node target, dart_node value, uin
     dart_store(graph, target, value);
 }
 
-/* (count) factors that bring each weight's gradient of a core to the root mean square `push`. A
+/* (count) factors that bring each weight's gradient of core k to the root mean square `push`. A
  * chain of zeros (LoRA's start) has gradients 0: the shift keeps 0 / 0 away. */
-static dart_node push_scale(dart_graph *graph, dart_node grad, uint32_t count, double push)
+static dart_node push_scale(
+    dart_graph *graph, const dart_chain_stack *stack, uint32_t k, dart_node grad, double push)
 {
     const dart_node_info *info = grad ? dart_node_get(graph, grad) : NULL;
+    const uint32_t count = stack->count;
     if (!info) return 0;
     uint32_t words = (uint32_t)(dart_shape_words(&info->shape) / count);
     dart_node rows = dart_reshape(graph, dart_mul(graph, grad, grad), DART_SHAPE(count, words));
-    dart_node mean = dart_affine(graph, dart_reduce_sum(graph, rows, 1, 1), 1.0 / words, 1e-30);
+    dart_node sum = dart_reduce_sum(graph, rows, 1, 1);
+    dart_node mean = stack->inverse[k]
+                         ? dart_affine(graph, dart_mul(graph, sum, stack->inverse[k]), 1.0, 1e-30)
+                         : dart_affine(graph, sum, 1.0 / words, 1e-30);
     dart_node rms = dart_map1(graph, DART_OP_sqrt, mean, 0.0, 0.0);
     return dart_map2(graph, DART_OP_div, dart_fill(graph, DART_SHAPE(count), push), rms, 0.0, 0.0);
 }
@@ -84,10 +96,10 @@ static dart_status append_stack(dart_graph *graph, const dart_reg *reg,
     DART_TRY(dart_grad(graph, sum, stack->cores, stack->core, grads));
     for (uint32_t k = 0; k < stack->cores; k++) {
         double part = options->price ? core_price(graph, stack, k) / mean : 1;
-        dart_node scale = push_scale(graph, grads[k], count, DART_PENALTY_PUSH * part);
+        dart_node scale = push_scale(graph, stack, k, grads[k], DART_PENALTY_PUSH * part);
         dart_node scaled = count == 1 ? dart_mul(graph, grads[k], scale)
                                       : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
-        store_rows(graph, stack->gradient[k], scaled, count);
+        store_core(graph, stack, k, scaled);
     }
     *out_sum = sum;
     return dart_graph_check(graph);

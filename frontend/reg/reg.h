@@ -18,7 +18,8 @@ typedef struct dart_reg {
     const char *name, *help;
     double mu; /* smoothing that suits it, 0: it has none */
     /* stack->core[k] is (count, r_k, n_k, r_{k+1}) (TT-matrix digits already merged by a reshape):
-     * `count` weights of equal shapes side by side; stack->gradient is not looked at. Returns
+     * `count` weights of equal modes side by side; stack->gradient is not looked at. Zeros that
+     * pad a core (stack->live) must change neither value nor gradients. Returns
      * (count): each weight's penalty, not yet normalised. options->mu is not 0 unless `mu` is.
      * NULL: nothing is added to the step. */
     dart_node (*penalty)(

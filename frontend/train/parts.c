@@ -116,7 +116,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
         stack = dart_calloc(model->weights, sizeof *stack);
         if (!stack) return DART_MEMORY;
         dart_graph_scope(graph, "penalty");
-        DART_GOTO(dart_model_chains(model, graph, stack, &stacks));
+        DART_GOTO(dart_model_chains(model, graph, dart_part_pads(o), stack, &stacks));
         DART_GOTO(dart_penalty_append(graph, o->reg, &o->reg_options, stacks, stack, &value));
         dart_store(graph, metric(graph, "penalty", DART_METRIC_PENALTY), value);
     }

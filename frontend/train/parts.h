@@ -32,6 +32,12 @@ enum {
     DART_FSCAL_WORDS = 576
 };
 
+/* The penalty takes weights of unequal ranks in padded stacks; prices are those of one weight. */
+static inline bool dart_part_pads(const dart_session_options *o)
+{
+    return o->train && o->reg && o->reg->penalty && !o->reg_options.price;
+}
+
 /* masks.c */
 typedef struct dart_masks {
     dart_gates gates;

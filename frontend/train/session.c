@@ -60,6 +60,11 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_TABLE] = model->table_words;
     if (model->config.gate.on)
         words[DART_REGION_TABLE] = model->gate_table + model->gate_floats + model->gate_ints;
+    if (dart_part_pads(o)) {
+        uint64_t floats, ints;
+        DART_TRY(dart_model_chains_size(model, &floats, &ints));
+        if (ints) words[DART_REGION_TABLE] = dart_model_chains_at(model) + floats + ints;
+    }
     words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
     words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
     words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
@@ -78,25 +83,24 @@ static dart_status allocate(dart_session *session)
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
 }
 
-static dart_status write_gate_table(dart_session *session)
+/* Two tables of the model, of their sizes in floats and ints, behind each other from `at` on. */
+static dart_status write_lists(dart_session *session, uint64_t at, uint64_t floats, uint64_t ints,
+    dart_status (*fill)(const dart_model *model, float *floats, int32_t *ints))
 {
-    const dart_model *model = session->model;
     dart_buffer table = session->memory.buffer[DART_REGION_TABLE];
     dart_status status = DART_OK;
-    float *floats = dart_calloc(model->gate_floats, sizeof *floats);
-    int32_t *ints = dart_calloc(model->gate_ints, sizeof *ints);
-    if (!floats || !ints) {
+    float *f = dart_calloc(floats, sizeof *f);
+    int32_t *i = dart_calloc(ints, sizeof *i);
+    if (!f || !i) {
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(dart_gates_table(model, floats, ints));
-    DART_GOTO(dart_device_write_f32(
-        session->device, table, model->gate_table, model->gate_floats, floats));
-    DART_GOTO(dart_device_write_i32(
-        session->device, table, model->gate_table + model->gate_floats, model->gate_ints, ints));
+    DART_GOTO(fill(session->model, f, i));
+    DART_GOTO(dart_device_write_f32(session->device, table, at, floats, f));
+    DART_GOTO(dart_device_write_i32(session->device, table, at + floats, ints, i));
 done:
-    free(floats);
-    free(ints);
+    free(f);
+    free(i);
     return status;
 }
 
@@ -109,12 +113,22 @@ dart_status dart_session_mask(dart_session *session, const float *mask)
 
 static dart_status write_table(dart_session *session)
 {
-    uint64_t words = session->model->table_words;
-    if (session->model->config.gate.on) DART_TRY(write_gate_table(session));
+    const dart_model *model = session->model;
+    uint64_t words = model->table_words;
+    if (model->config.gate.on)
+        DART_TRY(write_lists(
+            session, model->gate_table, model->gate_floats, model->gate_ints, dart_gates_table));
+    if (dart_part_pads(&session->options)) {
+        uint64_t floats, ints;
+        DART_TRY(dart_model_chains_size(model, &floats, &ints));
+        if (ints)
+            DART_TRY(write_lists(
+                session, dart_model_chains_at(model), floats, ints, dart_model_chains_table));
+    }
     if (!words) return DART_OK;
     float *table = dart_calloc(words, sizeof *table);
     if (!table) return DART_MEMORY;
-    dart_model_table(session->model, table);
+    dart_model_table(model, table);
     dart_status status = dart_device_write_f32(
         session->device, session->memory.buffer[DART_REGION_TABLE], 0, words, table);
     free(table);

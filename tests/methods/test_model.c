@@ -98,11 +98,14 @@ typedef struct lab {
     int32_t token[ROWS], label[ROWS];
 } lab;
 
-static void lab_open(lab *l, const dart_model_config *config)
+static void lab_open_at(
+    lab *l, const dart_model_config *config, const uint32_t (*ranks)[DART_MAX_CORES + 1])
 {
     memset(l, 0, sizeof *l);
-    ok(dart_model_new(config, NULL, &l->model));
+    ok(dart_model_new(config, ranks, &l->model));
     const dart_model *m = l->model;
+    uint64_t floats, ints;
+    ok(dart_model_chains_size(m, &floats, &ints));
     const struct {
         int region;
         uint64_t words;
@@ -113,7 +116,10 @@ static void lab_open(lab *l, const dart_model_config *config)
         {DART_REGION_FSCAL, 16}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         l->data.words[sizes[i].region] = sizes[i].words;
-        l->data.region[sizes[i].region] = calloc(sizes[i].words + 1, sizeof(double));
+        uint64_t room = sizes[i].region == DART_REGION_TABLE
+                            ? dart_model_chains_at(m) + floats + ints
+                            : sizes[i].words;
+        l->data.region[sizes[i].region] = calloc(room + 1, sizeof(double));
     }
     for (uint32_t p = 0; p < m->params; p++) {
         const dart_param *param = &m->param[p];
@@ -150,6 +156,11 @@ static void lab_open(lab *l, const dart_model_config *config)
         input[at[0] + i] = l->token[i];
         input[at[1] + i] = l->label[i];
     }
+}
+
+static void lab_open(lab *l, const dart_model_config *config)
+{
+    lab_open_at(l, config, NULL);
 }
 
 static void lab_close(lab *l)
@@ -609,6 +620,82 @@ static void bad_configurations_are_refused(void **state)
     dart_model_free(m);
 }
 
+/* Every weight's chain as a stack of its own. */
+static uint32_t single_stacks(const lab *l, const built *b, dart_chain_stack *out)
+{
+    const dart_model *m = l->model;
+    uint32_t count = 0;
+    for (uint32_t w = 0; w < m->weights; w++) {
+        dart_node core[DART_MAX_CORES];
+        uint32_t cores = dart_model_chain(m, b->graph, &b->leaves, w, core);
+        if (cores < 2) continue;
+        out[count] = (dart_chain_stack){.count = 1, .cores = cores};
+        for (uint32_t k = 0; k < cores; k++) {
+            const dart_shape *s = &dart_node_get(b->graph, core[k])->shape;
+            dart_shape shape = DART_SHAPE(1, s->dim[0], s->dim[1], s->dim[2]);
+            const dart_param *param =
+                &m->param[m->weight[w].first_param + m->weight[w].layout.chain_first + k];
+            out[count].core[k] = dart_reshape(b->graph, core[k], shape);
+            out[count].gradient[k] =
+                dart_leaf(b->graph, "penalty", DART_F32, shape, DART_REGION_PENALTY, param->offset);
+        }
+        count++;
+    }
+    return count;
+}
+
+/* Penalty gradients (param_words) and the penalty itself behind them. */
+static double *penalty_of(lab *l, const dart_reg *reg, bool single, bool pad, uint32_t *out_largest)
+{
+    const dart_model *m = l->model;
+    dart_chain_stack *stack = calloc(m->weights, sizeof *stack);
+    double *result = calloc(m->param_words + 1, sizeof *result);
+    const uint64_t at = dart_model_chains_at(m), words = l->data.words[DART_REGION_TABLE];
+    uint64_t floats = 0, ints = 0;
+    uint32_t count;
+    dart_node value;
+    built b;
+    ok(dart_model_chains_size(m, &floats, &ints));
+    float *f = calloc(floats + 1, sizeof *f);
+    int32_t *i = calloc(ints + 1, sizeof *i);
+    open_graph(l, &b);
+    if (single)
+        count = single_stacks(l, &b, stack);
+    else
+        ok(dart_model_chains(m, b.graph, pad, stack, &count));
+    *out_largest = 0;
+    for (uint32_t s = 0; s < count; s++)
+        if (stack[s].count > *out_largest) *out_largest = stack[s].count;
+    ok(dart_penalty_append(b.graph, reg, &(dart_reg_options){.p = 0.5}, count, stack, &value));
+    if (pad) l->data.words[DART_REGION_TABLE] = at + floats + ints;
+    ok(dart_graph_check(b.graph));
+    ok(ir_prepare(&b.run, device, b.graph, &l->data, 1, &value));
+    if (pad) {
+        ok(dart_model_chains_table(m, f, i));
+        ok(dart_device_write_f32(device, b.run.memory.buffer[DART_REGION_TABLE], at, floats, f));
+        ok(dart_device_write_i32(
+            device, b.run.memory.buffer[DART_REGION_TABLE], at + floats, ints, i));
+    }
+    ok(dart_exec_run(b.run.exec, NULL));
+    ok(ir_read(&b.run, 0, &result[m->param_words]));
+    ok(ir_read_region(&b.run, DART_REGION_PENALTY, result));
+    l->data.words[DART_REGION_TABLE] = words;
+    close_graph(&b);
+    free(stack);
+    free(f);
+    free(i);
+    return result;
+}
+
+/* Penalties whose graph is made of stacks, with their smoothing. */
+static const dart_reg *penalty_at(uint32_t *at)
+{
+    const dart_reg *reg;
+    while ((reg = dart_reg_at((*at)++)) != NULL)
+        if (reg->penalty) return reg;
+    return NULL;
+}
+
 /* Stacks of equally shaped layers give the same penalty gradient as one weight at a time. */
 static void stacked_penalty_equals_single(void **state)
 {
@@ -616,55 +703,60 @@ static void stacked_penalty_equals_single(void **state)
     dart_model_config config = config_at(1);
     lab l;
     lab_open(&l, &config);
-    const dart_model *m = l.model;
-    double *result[2];
-    uint32_t largest = 0;
-    for (int single = 0; single < 2; single++) {
-        dart_chain_stack *stack = calloc(m->weights, sizeof *stack), *use = stack;
-        uint32_t count;
-        built b;
-        open_graph(&l, &b);
-        ok(dart_model_chains(m, b.graph, stack, &count));
-        for (uint32_t s = 0; s < count; s++)
-            if (stack[s].count > largest) largest = stack[s].count;
-        if (single) {
-            use = calloc(m->weights, sizeof *use);
-            count = 0;
-            for (uint32_t w = 0; w < m->weights; w++) {
-                dart_node core[DART_MAX_CORES];
-                uint32_t cores = dart_model_chain(m, b.graph, &b.leaves, w, core);
-                if (cores < 2) continue;
-                use[count].count = 1;
-                use[count].cores = cores;
-                for (uint32_t k = 0; k < cores; k++) {
-                    const dart_shape *s = &dart_node_get(b.graph, core[k])->shape;
-                    dart_shape shape = DART_SHAPE(1, s->dim[0], s->dim[1], s->dim[2]);
-                    const dart_param *param =
-                        &m->param[m->weight[w].first_param + m->weight[w].layout.chain_first + k];
-                    use[count].core[k] = dart_reshape(b.graph, core[k], shape);
-                    use[count].gradient[k] = dart_leaf(
-                        b.graph, "penalty", DART_F32, shape, DART_REGION_PENALTY, param->offset);
-                }
-                count++;
-            }
-            free(stack);
-        }
-        dart_node value;
-        ok(dart_penalty_append(b.graph, dart_reg_find("bond-nuclear"),
-            &(dart_reg_options){.mu = 1e-3}, count, use, &value));
-        run_graph(&l, &b, 1, &value);
-        result[single] = calloc(m->param_words + 1, sizeof(double));
-        ok(ir_read(&b.run, 0, &result[single][m->param_words]));
-        ok(ir_read_region(&b.run, DART_REGION_PENALTY, result[single]));
-        free(use);
-        close_graph(&b);
+    uint32_t largest, alone, at = 0;
+    const dart_reg *reg;
+    while ((reg = penalty_at(&at)) != NULL) {
+        double *stacked = penalty_of(&l, reg, false, false, &largest);
+        double *single = penalty_of(&l, reg, true, false, &alone);
+        assert_true(largest >= 8 && alone == 1); /* q, k, v, o of two layers and more */
+        for (uint64_t i = 0; i <= l.model->param_words; i++)
+            assert_true(fabs(stacked[i] - single[i]) <= 1e-9 * (1 + fabs(single[i])));
+        free(stacked);
+        free(single);
     }
-    assert_true(largest >= 8); /* q, k, v, o of two layers and more */
-    for (uint64_t i = 0; i <= m->param_words; i++)
-        assert_true(fabs(result[0][i] - result[1][i]) <= 1e-9 * (1 + fabs(result[1][i])));
-    free(result[0]);
-    free(result[1]);
     lab_close(&l);
+}
+
+/* Weights of unequal ranks, padded to the largest: the same again, for every penalty and method. */
+static void padded_penalty_equals_single(void **state)
+{
+    (void)state;
+    static const int configs[] = {1, 2, 3};
+    for (size_t c = 0; c < sizeof configs / sizeof *configs; c++) {
+        dart_model_config config = config_at(configs[c]);
+        config.linear_rank = 4; /* 4 and 3 are padded to 4 */
+        lab l;
+        lab_open(&l, &config);
+        uint32_t(*ranks)[DART_MAX_CORES + 1] = calloc(l.model->weights, sizeof *ranks);
+        uint32_t largest, alone, at = 0, unequal = 0;
+        for (uint32_t w = 0; w < l.model->weights; w++) {
+            const dart_model_weight *weight = &l.model->weight[w];
+            const uint32_t cores = weight->layout.chain_cores;
+            for (uint32_t k = 0; weight->layout.bonds && k <= cores; k++) {
+                ranks[w][k] = weight->weight.ranks[k];
+                if (k == 0 || k == cores || (w + k) % 3 || ranks[w][k] < 2) continue;
+                ranks[w][k]--;
+                unequal++;
+            }
+        }
+        assert_true(unequal > 2);
+        lab_close(&l);
+        lab_open_at(&l, &config, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks);
+        const dart_reg *reg;
+        while ((reg = penalty_at(&at)) != NULL) {
+            double *padded = penalty_of(&l, reg, false, true, &largest);
+            double *single = penalty_of(&l, reg, true, false, &alone), worst = 0;
+            for (uint64_t i = 0; i <= l.model->param_words; i++)
+                worst = fmax(worst, fabs(padded[i] - single[i]) / (1 + fabs(single[i])));
+            print_message(
+                "%s, stacks of up to %u: padded differs by %.1e\n", reg->name, largest, worst);
+            assert_true(largest >= 4 && worst <= 1e-9);
+            free(padded);
+            free(single);
+        }
+        free(ranks);
+        lab_close(&l);
+    }
 }
 
 static void adamw_equals_the_formula(void **state)
@@ -734,6 +826,6 @@ int main(void)
         cmocka_unit_test(loss_equals_the_plain_transformer),
         cmocka_unit_test(gradients_match_differences), cmocka_unit_test(dropout_follows_the_step),
         cmocka_unit_test(logits_come_in_chunks), cmocka_unit_test(stacked_penalty_equals_single),
-        cmocka_unit_test(adamw_equals_the_formula)};
+        cmocka_unit_test(padded_penalty_equals_single), cmocka_unit_test(adamw_equals_the_formula)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,8 +1,8 @@
 /* The CPU backend's nine functions. Buffers are plain memory; a program is the launches with their
  * pointers resolved and one scratch area that the largest launch needs. */
 #include "cpu.h"
+#include "threads.h"
 #include <cblas.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,12 +50,8 @@ static void processor_name(char *out, size_t size)
 
 static uint32_t thread_count(void)
 {
-    const char *wanted = getenv("DART_THREADS");
-    long count = wanted ? strtol(wanted, NULL, 10) : 0;
-    cpu_set_t set;
-    if (count < 1 && sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-    if (count < 1) count = 1;
-    return count > MAX_THREADS ? MAX_THREADS : (uint32_t)count;
+    uint32_t count = dart_host_threads();
+    return count > MAX_THREADS ? MAX_THREADS : count;
 }
 
 static void fill_caps(dart_caps *caps)

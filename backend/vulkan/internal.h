@@ -70,8 +70,9 @@ VkBufferCreateInfo vulkan_buffer_info(uint64_t bytes);
 /* pipeline.c */
 dart_status vulkan_pipelines_open(vulkan_device *device);
 void vulkan_pipelines_close(vulkan_device *device);
-dart_status vulkan_pipeline_get(
-    vulkan_device *device, const dart_launch *launch, VkPipeline *out_pipeline);
+/* The pipeline of each launch; those that are not there yet are made on all host threads. */
+dart_status vulkan_pipelines_make(
+    vulkan_device *device, const dart_launch *list, uint32_t count, VkPipeline *out_pipelines);
 void vulkan_cache_save(vulkan_device *device); /* a failure is only logged */
 
 extern const dart_backend dart_backend_vulkan;

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "file.h"
 #include "log.h"
+#include "threads.h"
 #include "vulkan_spirv.inc" /* made by CMake: the arrays and `spirv_table` */
 #include <stdio.h>
 #include <stdlib.h>
@@ -206,28 +207,74 @@ static dart_status make_pipeline(vulkan_device *device, const dart_launch *launc
     return vulkan_status(device, result, what);
 }
 
-dart_status vulkan_pipeline_get(
-    vulkan_device *device, const dart_launch *launch, VkPipeline *out_pipeline)
+static vulkan_pipeline *find(const vulkan_device *device, const dart_launch *launch)
 {
     vulkan_pipeline_key key = {.kernel = (uint32_t)launch->kernel, .variant = launch->variant};
-    memcpy(key.tune, launch->tune, launch->tunes * sizeof key.tune[0]);
     vulkan_pipeline *pipeline;
+    memcpy(key.tune, launch->tune, launch->tunes * sizeof key.tune[0]);
     HASH_FIND(hh, device->pipelines, &key, sizeof key, pipeline);
-    if (!pipeline) {
-        pipeline = dart_calloc(1, sizeof *pipeline);
+    return pipeline;
+}
+
+/* A pipeline to be made: its place in the table, and a launch that asks for it. */
+typedef struct order {
+    vulkan_pipeline *pipeline;
+    const dart_launch *launch;
+} order;
+
+typedef struct orders {
+    vulkan_device *device;
+    order *order;
+    uint32_t count;
+} orders;
+
+static void make_one(void *context, uint32_t i)
+{
+    const orders *o = context;
+    (void)make_pipeline(o->device, o->order[i].launch, &o->order[i].pipeline->handle);
+}
+
+/* Enters what the list lacks into the table, still without handles. */
+static dart_status collect(
+    vulkan_device *device, const dart_launch *list, uint32_t count, orders *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (find(device, &list[i])) continue;
+        vulkan_pipeline *pipeline = dart_calloc(1, sizeof *pipeline);
         if (!pipeline) return DART_MEMORY;
-        pipeline->key = key;
-        dart_status status = make_pipeline(device, launch, &pipeline->handle);
-        if (status != DART_OK) {
-            free(pipeline);
-            return status;
-        }
+        pipeline->key.kernel = (uint32_t)list[i].kernel;
+        pipeline->key.variant = list[i].variant;
+        memcpy(pipeline->key.tune, list[i].tune, list[i].tunes * sizeof list[i].tune[0]);
         HASH_ADD(hh, device->pipelines, key, sizeof pipeline->key, pipeline);
-        device->cache_dirty = true;
-        device->base.kernels_made++;
-    } else {
-        device->base.kernels_found++;
+        out->order[out->count++] = (order){pipeline, &list[i]};
+        VkShaderModule module; /* made here: threads only read the table of modules */
+        DART_TRY(module_get(device, list[i].kernel, list[i].variant, &module));
     }
-    *out_pipeline = pipeline->handle;
     return DART_OK;
+}
+
+dart_status vulkan_pipelines_make(
+    vulkan_device *device, const dart_launch *list, uint32_t count, VkPipeline *out_pipelines)
+{
+    dart_status status = DART_OK;
+    orders o = {.device = device, .order = dart_calloc(count, sizeof *o.order)};
+    if (!o.order) return DART_MEMORY;
+    DART_GOTO(collect(device, list, count, &o));
+    /* Drivers compile on the calling thread; their cache is safe to share. */
+    dart_for_each(o.count, make_one, &o);
+    for (uint32_t i = 0; i < o.count; i++) /* again what failed: for the sentence */
+        if (!o.order[i].pipeline->handle)
+            DART_GOTO(make_pipeline(device, o.order[i].launch, &o.order[i].pipeline->handle));
+    for (uint32_t i = 0; i < count; i++) out_pipelines[i] = find(device, &list[i])->handle;
+    device->cache_dirty |= o.count > 0;
+    device->base.kernels_made += o.count;
+    device->base.kernels_found += count - o.count;
+done:
+    for (uint32_t i = 0; i < o.count; i++)
+        if (!o.order[i].pipeline->handle) {
+            HASH_DEL(device->pipelines, o.order[i].pipeline);
+            free(o.order[i].pipeline);
+        }
+    free(o.order);
+    return status;
 }

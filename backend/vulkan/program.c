@@ -19,14 +19,10 @@ typedef struct set_entry {
     UT_hash_handle hh;
 } set_entry;
 
-typedef struct step {
-    VkPipeline pipeline;
-    VkDescriptorSet set;
-} step;
-
 struct dart_program {
-    dart_launch *list; /* owned copy: the timed form is recorded when first asked for */
-    step *steps;
+    dart_launch *list;     /* owned copy: the timed form is recorded when first asked for */
+    VkPipeline *pipelines; /* (count) */
+    VkDescriptorSet *of;   /* (count) */
     uint32_t count;
     uint32_t parts, per_part; /* submissions, launches in each */
     VkDescriptorPool sets;
@@ -109,7 +105,7 @@ static dart_status make_sets(vulkan_device *device, dart_program *program)
             "vkCreateDescriptorPool"));
     for (uint32_t i = 0; i < sets; i++)
         DART_GOTO(write_set(device, &entries[i].key, program->sets, &entries[i].set));
-    for (uint32_t i = 0; i < program->count; i++) program->steps[i].set = of[i]->set;
+    for (uint32_t i = 0; i < program->count; i++) program->of[i] = of[i]->set;
 done:
     HASH_ITER(hh, table, entry, next) HASH_DEL(table, entry);
     free(entries);
@@ -155,17 +151,16 @@ static dart_status record(vulkan_device *device, dart_program *program, uint32_t
     VkDescriptorSet set = VK_NULL_HANDLE;
     for (uint32_t i = first; i < end; i++) {
         const dart_launch *launch = &program->list[i];
-        const step *s = &program->steps[i];
         VkPipelineLayout layout = device->layout[launch->buffers];
         if (i > first && (launch->wait || timed))
             barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, compute, shader);
-        if (s->pipeline != pipeline)
-            vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, s->pipeline);
-        if (s->set != set)
+        if (program->pipelines[i] != pipeline)
+            vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipelines[i]);
+        if (program->of[i] != set)
             vkCmdBindDescriptorSets(
-                commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &s->set, 0, NULL);
-        pipeline = s->pipeline;
-        set = s->set;
+                commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &program->of[i], 0, NULL);
+        pipeline = program->pipelines[i];
+        set = program->of[i];
         vkCmdPushConstants(
             commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, launch->param_bytes, launch->param);
         vkCmdDispatch(commands, launch->groups[0], launch->groups[1], launch->groups[2]);
@@ -206,15 +201,15 @@ dart_status vulkan_build(
         base->caps.max_dispatch_s > 0 && count > LAUNCHES_PER_SUBMIT ? LAUNCHES_PER_SUBMIT : count;
     program->parts = count ? (count + program->per_part - 1) / program->per_part : 0;
     program->list = dart_calloc(count, sizeof *list);
-    program->steps = dart_calloc(count, sizeof *program->steps);
-    if (!program->list || !program->steps) {
+    program->pipelines = dart_calloc(count, sizeof(VkPipeline));
+    program->of = dart_calloc(count, sizeof(VkDescriptorSet));
+    if (!program->list || !program->pipelines || !program->of) {
         status = DART_MEMORY;
         goto done;
     }
     if (count == 0) goto done;
     memcpy(program->list, list, count * sizeof *list);
-    for (uint32_t i = 0; i < count; i++)
-        DART_GOTO(vulkan_pipeline_get(device, &list[i], &program->steps[i].pipeline));
+    DART_GOTO(vulkan_pipelines_make(device, list, count, program->pipelines));
     vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
     VkCommandPoolCreateInfo pool = {
@@ -291,6 +286,7 @@ void vulkan_drop(dart_device *base, dart_program *program)
     free(program->timed);
     free(program->ticks);
     free(program->list);
-    free(program->steps);
+    free(program->pipelines);
+    free(program->of);
     free(program);
 }

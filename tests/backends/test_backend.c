@@ -1,12 +1,15 @@
 /* The checked calls of backend.c refuse what is wrong, with a sentence that says what; limit
- * profiles hold. */
+ * profiles hold; threads of the host share work without loss. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include "backend.h"
+#include "threads.h"
 
 enum { WORDS = 4096 };
 
@@ -288,6 +291,33 @@ static void profiles_cap_every_field(void **state)
     assert_int_equal(unknown.max_invocations, 128);
 }
 
+enum { ITEMS = 1000 };
+
+static void visit(void *context, uint32_t i)
+{
+    atomic_uint *visits = context;
+    visits[i]++;
+}
+
+static void every_item_is_worked_on_once(void **state)
+{
+    (void)state;
+    static const char *const threads[] = {"1", "3", "99"};
+    static const uint32_t counts[] = {0, 1, 2, ITEMS};
+    static atomic_uint visits[ITEMS];
+    for (size_t t = 0; t < 3; t++) {
+        setenv("DART_THREADS", threads[t], 1);
+        assert_int_equal(dart_host_threads(), atoi(threads[t]));
+        for (size_t c = 0; c < 4; c++) {
+            memset(visits, 0, sizeof visits);
+            dart_for_each(counts[c], visit, visits);
+            for (uint32_t i = 0; i < ITEMS; i++) assert_int_equal(visits[i], i < counts[c]);
+        }
+    }
+    unsetenv("DART_THREADS");
+    assert_true(dart_host_threads() >= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +329,7 @@ int main(void)
         cmocka_unit_test(memory_is_counted_and_limited),
         cmocka_unit_test(ids_name_devices),
         cmocka_unit_test(profiles_cap_every_field),
+        cmocka_unit_test(every_item_is_worked_on_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,11 +19,30 @@ typedef struct trial {
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* before the selection */
     const char *trained, *after;           /* penalties before and after it */
     double *beyond;                        /* [repeats] */
+    dart_device *device;                   /* owned: no kernel of it is older than the trial */
     dart_run run;
 } trial;
 
+static void device_close(trial *t)
+{
+    dart_session_free(t->run.session);
+    t->run.session = NULL;
+    dart_device_close(t->device);
+    t->run.device = t->device = NULL;
+}
+
+static dart_status device_open(trial *t, const char *id)
+{
+    const char *limits = t->of.set.limits;
+    device_close(t);
+    DART_TRY(dart_device_open(id, *limits ? dart_limits_find(limits) : NULL, &t->device));
+    t->run.device = t->device;
+    return DART_OK;
+}
+
 static void trial_close(trial *t)
 {
+    device_close(t);
     dart_run_free(&t->run);
     bench_subject_close(&t->of);
     free(t->ranks);
@@ -141,7 +160,8 @@ static double deviation(const double *seconds, uint32_t n)
     return 1e3 * sqrt(squares / (n - 1));
 }
 
-/* The first selection on a device, then as often as wanted to the same ranks and to others. */
+/* The first selection on a device, each time on one just opened; then on the last of those to the
+ * same ranks and to others. */
 static dart_status selections(
     trial *t, const char *device, uint32_t repeats, uint64_t seed, bench_rows *rows)
 {
@@ -151,9 +171,10 @@ static dart_status selections(
     for (int kind = 0; kind < 3; kind++) {
         bench_pick_row *row = new_row(rows, t, kinds[kind], device);
         if (!row) return DART_OK;
-        for (uint32_t r = 0; r < (kind ? repeats : 1) && status == DART_OK; r++) {
+        for (uint32_t r = 0; r < repeats && status == DART_OK; r++) {
             t->run.set.seed = (int64_t)(kind == 2 ? seed + 1 + r : seed);
-            status = measure(t, row);
+            if (kind == 0) status = device_open(t, device);
+            if (status == DART_OK) status = measure(t, row);
         }
         if (status != DART_OK) { /* bench.c says why, in a row of its own */
             rows->picks--;
@@ -169,7 +190,6 @@ dart_status bench_pick(const dart_recipe *recipe, const dart_bench_options *opti
     const dart_device *device, bench_rows *rows)
 {
     dart_status status = DART_OK;
-    dart_device *own = NULL;
     trial t = {0};
     char id[32];
     dart_device_id(device, id);
@@ -178,18 +198,10 @@ dart_status bench_pick(const dart_recipe *recipe, const dart_bench_options *opti
     const char *const after[] = {"none", t.trained};
     for (int i = 0; i < (strcmp(t.trained, "none") ? 2 : 1); i++) {
         t.after = after[i];
-        DART_GOTO(dart_device_open(
-            id, *t.of.set.limits ? dart_limits_find(t.of.set.limits) : NULL, &own));
-        t.run.device = own;
         DART_GOTO(selections(&t, id, options->repeats, seed, rows));
-        dart_session_free(t.run.session);
-        t.run.session = NULL;
-        dart_device_close(own);
-        own = NULL;
     }
 done:
     trial_close(&t);
-    if (own) dart_device_close(own);
     return status;
 }
 
@@ -218,7 +230,8 @@ void bench_pick_markdown(const bench_rows *rows, FILE *out)
     fputs("\nMilliseconds of the fastest run; median and deviation of all are of \"beyond SVD\": "
           "what a selection takes without spectra and cut on the host. Copies: parameters to and "
           "from the device, the old programs freed.\nRanks are drawn at random. First: on a device "
-          "where only the programs before it were made; then again to the same ranks, then to "
+          "where only the programs before it were made, opened anew each time; then to the same "
+          "ranks, then to "
           "others. Launches: of a training step.\n",
         out);
 }

@@ -8,7 +8,7 @@
 
 enum { MAX_COLUMNS = 64 };
 
-static void text_cell(const char *text, FILE *out)
+void report_csv_text(const char *text, FILE *out)
 {
     if (!strpbrk(text, ",\"\r\n")) {
         fputs(text, out);
@@ -31,7 +31,7 @@ static void number_cell(double value, FILE *out)
 static void json_cell(const json_t *value, FILE *out)
 {
     if (json_is_string(value))
-        text_cell(json_string_value(value), out);
+        report_csv_text(json_string_value(value), out);
     else if (json_is_integer(value))
         fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
@@ -69,7 +69,7 @@ static dart_status take_line(void *context, const json_t *line)
         }
         return DART_OK;
     }
-    text_cell(l->run, l->out);
+    report_csv_text(l->run, l->out);
     fprintf(l->out, ",%s,", l->row);
     json_cell(json_object_get(line, "step"), l->out);
     fputc(',', l->out);
@@ -101,7 +101,7 @@ static dart_status write_metrics(const report_run *runs, size_t count, FILE *out
     lines l = {.collecting = true, .out = out};
     DART_TRY(read_metrics(runs, count, &l));
     fputs("run,row,step,stage", out);
-    for (size_t k = 0; k < l.columns; k++) fputc(',', out), text_cell(l.column[k], out);
+    for (size_t k = 0; k < l.columns; k++) fputc(',', out), report_csv_text(l.column[k], out);
     fputs("\r\n", out);
     l.collecting = false;
     return read_metrics(runs, count, &l);
@@ -115,9 +115,9 @@ static dart_status write_spectra(const report_run *runs, size_t count, FILE *out
             const report_bond *bond = &runs[i].bond[b];
             for (size_t k = 0; k < bond->columns; k++)
                 for (uint32_t s = 0; s < bond->column[k].count; s++) {
-                    text_cell(runs[i].name, out);
+                    report_csv_text(runs[i].name, out);
                     fputc(',', out);
-                    text_cell(bond->weight, out);
+                    report_csv_text(bond->weight, out);
                     fprintf(out, ",%u,%.0f,%u,", bond->bond + 1, bond->column[k].step, s + 1);
                     number_cell(bond->column[k].sigma[s], out);
                     fputs("\r\n", out);
@@ -133,11 +133,11 @@ static dart_status write_ranks(const report_run *runs, size_t count, FILE *out)
         for (size_t k = 0; k < runs[i].weights; k++) {
             const report_weight *w = &runs[i].weight[k];
             for (uint32_t b = 0; b < w->bonds; b++) {
-                text_cell(runs[i].name, out);
+                report_csv_text(runs[i].name, out);
                 fprintf(out, ",%.0f,", w->step);
-                text_cell(w->stage, out);
+                report_csv_text(w->stage, out);
                 fprintf(out, ",%s,", w->rule);
-                text_cell(w->name, out);
+                report_csv_text(w->name, out);
                 fprintf(out, ",%s,%u,%u,%u\r\n", w->method, b + 1, w->before[b], w->ranks[b]);
             }
         }
@@ -158,7 +158,7 @@ static dart_status write_table(const report_run *runs, size_t count, FILE *out)
         json_t *row;
         json_array_foreach(runs[i].table, r, row)
         {
-            text_cell(runs[i].name, out);
+            report_csv_text(runs[i].name, out);
             for (size_t k = 0; k < KEYS; k++) {
                 fputc(',', out);
                 json_cell(json_object_get(row, keys[k]), out);

@@ -94,8 +94,8 @@ static bool is_setting(const char *name)
         "id", "seed", "status", "error", "code", "state", "message", "row", "model", "device",
         "params", "compressed_params", "dense_params", "compression", "ranks", "rank_min",
         "rank_mean", "rank_max", "effective_rank", "budget_taken", "valid_ppl", "test_ppl",
-        "valid_nll", "test_nll", "valid_bpc", "test_bpc", "bleu", "tokens_per_s", "seconds",
-        "steps", "tokens", "final_loss"};
+        "valid_nll", "test_nll", "valid_bpc", "test_bpc", "bleu", "test_bleu", "tokens_per_s",
+        "seconds", "protocol", "steps", "tokens", "final_loss"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcmp(others[i], name)) return false;
     return true;
@@ -236,14 +236,36 @@ static dart_status write_picture(const sheet *s, FILE *out)
     return DART_OK;
 }
 
+/* How the figures were measured: once where all runs that say it agree, else by name. */
+static void write_protocol(const sheet *s, size_t column, FILE *out)
+{
+    const char *first = "";
+    bool same = true;
+    for (size_t r = 1; r < s->rows; r++) {
+        if (!*first) first = at(s, r, column);
+        same &= !*at(s, r, column) || !strcmp(at(s, r, column), first);
+    }
+    for (size_t r = 1; r < s->rows; r++) {
+        if (!*at(s, r, column)) continue; /* failed, or not done yet */
+        fputs("<p>", out);
+        if (!same) report_escape(at(s, r, 0), out);
+        fputs(same ? "How it was measured: " : ": ", out);
+        report_escape(at(s, r, column), out);
+        fputs(".</p>\n", out);
+        if (same) return;
+    }
+}
+
 static dart_status write_sheet(const sheet *s, FILE *out)
 {
+    const size_t protocol = column_of(s, (const char *const[]){"protocol", NULL});
     fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
     DART_TRY(write_picture(s, out));
     fputs("</div>\n<h2>Runs</h2>\n<div class=\"sc\"><table>\n", out);
     for (size_t r = 0; r < s->rows; r++) {
         fputs("<tr>", out);
         for (size_t c = 0; c < s->columns; c++) {
+            if (c == protocol) continue;
             fputs(r ? "<td>" : "<th>", out);
             report_escape(at(s, r, c), out);
             fputs(r ? "</td>" : "</th>", out);
@@ -251,6 +273,7 @@ static dart_status write_sheet(const sheet *s, FILE *out)
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);
+    if (protocol < s->columns) write_protocol(s, protocol, out);
     return DART_OK;
 }
 

@@ -62,7 +62,11 @@ static bool read_result(const sweep *s, sweep_run *run)
         .test_ppl = number(row, "test_ppl"),
         .tokens_per_s = number(row, "tokens_per_s"),
         .seconds = number(row, "seconds"),
-        .effective_rank = number(row, "effective_rank")};
+        .effective_rank = number(row, "effective_rank"),
+        .test_bleu = number(row, "test_bleu"),
+        .bleu_sentences = json_object_get(row, "test_bleu") != NULL};
+    const char *protocol = json_string_value(json_object_get(row, "protocol"));
+    snprintf(run->protocol, sizeof run->protocol, "%s", protocol ? protocol : "");
     bool good = row != NULL;
     json_decref(rows);
     return good;

@@ -45,8 +45,9 @@ typedef struct sweep_run {
     sweep_state state;
     bool started; /* in this call */
     char why[256];
-    uint64_t budget; /* 0: not taken from another run */
-    dart_table_row row;
+    uint64_t budget;     /* 0: not taken from another run */
+    dart_table_row row;  /* bleu_sentences: 1 if its BLEU was measured */
+    char protocol[1024]; /* how its figures were measured, one sentence; "": not known */
 } sweep_run;
 
 /* Seeds are the first axis, variants the last; runs are numbered with the last axis fastest. */

@@ -8,21 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- CSV (RFC 4180) ---- */
-
-static void csv_text(const char *text, FILE *out)
-{
-    if (!strpbrk(text, ",\"\r\n")) {
-        fputs(text, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
+/* ---- CSV ---- */
 
 static const char *state_name(sweep_state state)
 {
@@ -32,9 +18,11 @@ static const char *state_name(sweep_state state)
 
 static void csv_figures(const dart_table_row *r, FILE *out)
 {
-    fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.9g,%u,%.9g,%u,%.9g,%.9g,%.9g,%.9g,%.9g",
-        r->params, r->compressed_params, r->dense_params, r->compression, r->rank_min, r->rank_mean,
-        r->rank_max, r->effective_rank, r->valid_ppl, r->test_ppl, r->tokens_per_s, r->seconds);
+    fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.9g,%u,%.9g,%u,%.9g,%.9g,%.9g,", r->params,
+        r->compressed_params, r->dense_params, r->compression, r->rank_min, r->rank_mean,
+        r->rank_max, r->effective_rank, r->valid_ppl, r->test_ppl);
+    if (r->bleu_sentences) fprintf(out, "%.9g", r->test_bleu);
+    fprintf(out, ",%.9g,%.9g,", r->tokens_per_s, r->seconds);
 }
 
 static void write_csv(const sweep *s, FILE *out)
@@ -43,28 +31,31 @@ static void write_csv(const sweep *s, FILE *out)
     for (uint32_t a = 0; a < s->axes; a++)
         for (uint32_t c = 0; c < s->axis[a].columns; c++) {
             fputc(',', out);
-            csv_text(s->axis[a].column[c], out);
+            report_csv_text(s->axis[a].column[c], out);
         }
     fputs(
         ",status,budget_taken,params,compressed_params,dense_params,compression,rank_min,rank_mean,"
-        "rank_max,effective_rank,valid_ppl,test_ppl,tokens_per_s,seconds,error\r\n",
+        "rank_max,effective_rank,valid_ppl,test_ppl,test_bleu,tokens_per_s,seconds,protocol,"
+        "error\r\n",
         out);
     for (uint32_t i = 0; i < s->runs; i++) {
         const sweep_run *run = &s->run[i];
-        csv_text(run->name, out);
+        report_csv_text(run->name, out);
         for (uint32_t a = 0; a < s->axes; a++)
             for (uint32_t c = 0; c < s->axis[a].columns; c++) {
                 fputc(',', out);
-                csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
+                report_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
             }
         fprintf(out, ",%s,", state_name(run->state));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
-        if (run->state == SWEEP_DONE)
+        if (run->state == SWEEP_DONE) {
             csv_figures(&run->row, out);
-        else
-            fputs(",,,,,,,,,,,,", out);
+            report_csv_text(run->protocol, out);
+        } else {
+            fputs(",,,,,,,,,,,,,,", out);
+        }
         fputc(',', out);
-        csv_text(run->why, out);
+        report_csv_text(run->why, out);
         fputs("\r\n", out);
     }
 }
@@ -94,6 +85,10 @@ static double size_of(const sweep_run *run)
 static double test_of(const sweep_run *run)
 {
     return run->row.test_ppl;
+}
+static double bleu_of(const sweep_run *run)
+{
+    return run->row.test_bleu;
 }
 static double valid_of(const sweep_run *run)
 {
@@ -210,8 +205,11 @@ static void md_groups(const sweep *s, FILE *out)
     uint32_t first = has_seeds(s), texts = columns_between(s, first, s->axes);
     fputs("|", out);
     md_headings(s, first, s->axes, out);
-    fputs(" runs | compressed | ratio | mean rank | valid ppl | test ppl | seconds |", out);
-    md_rule(texts, 7, out);
+    bool bleu = false;
+    for (uint32_t i = 0; i < s->runs; i++) bleu |= s->run[i].row.bleu_sentences > 0;
+    fputs(" runs | compressed | ratio | mean rank | valid ppl | test ppl |", out);
+    fputs(bleu ? " test BLEU | seconds |" : " seconds |", out);
+    md_rule(texts, bleu ? 8 : 7, out);
     for (uint32_t g = 0; g < groups_of(s); g++) {
         moments test = over_seeds(s, g, test_of);
         fputs("|", out);
@@ -222,6 +220,7 @@ static void md_groups(const sweep *s, FILE *out)
         md_figure(over_seeds(s, g, rank_of), 2, out);
         md_figure(over_seeds(s, g, valid_of), 2, out);
         md_figure(test, 2, out);
+        if (bleu) md_figure(over_seeds(s, g, bleu_of), 2, out);
         md_figure(over_seeds(s, g, seconds_of), 1, out);
         fputc('\n', out);
     }
@@ -263,6 +262,33 @@ static void md_pivot(const sweep *s, FILE *out)
     }
 }
 
+/* How the figures were measured: once where all runs that are done agree, else by name. */
+static void md_protocol(const sweep *s, FILE *out)
+{
+    const sweep_run *first = NULL;
+    bool same = true;
+    for (uint32_t i = 0; i < s->runs; i++) {
+        const sweep_run *run = &s->run[i];
+        if (run->state != SWEEP_DONE || !*run->protocol) continue;
+        if (!first) first = run;
+        same &= !strcmp(run->protocol, first->protocol);
+    }
+    if (!first) return;
+    fputs("\nHow it was measured: ", out);
+    if (same) {
+        md_text(first->protocol, out);
+        fputs(".\n", out);
+        return;
+    }
+    fputs("\n\n", out);
+    for (uint32_t i = 0; i < s->runs; i++) {
+        if (s->run[i].state != SWEEP_DONE || !*s->run[i].protocol) continue;
+        fprintf(out, "- %s: ", s->run[i].name);
+        md_text(s->run[i].protocol, out);
+        fputs(".\n", out);
+    }
+}
+
 static void write_md(const sweep *s, FILE *out)
 {
     uint32_t done = 0, first = has_seeds(s);
@@ -284,6 +310,7 @@ static void write_md(const sweep *s, FILE *out)
     }
     md_groups(s, out);
     if (!first) fputs("\nOne seed: no deviation can be given.\n", out);
+    md_protocol(s, out);
     bool any = false;
     for (uint32_t i = 0; i < s->runs; i++) {
         if (s->run[i].state != SWEEP_FAILED) continue;

@@ -54,7 +54,8 @@ static dart_status make_up(const char *dir)
         "[{\"name\": \"TT\", \"params\": 5000, \"compressed_params\": %d, \"chain_params\": 900,"
         "\"dense_params\": 4000, \"compression\": 4, \"rank_min\": 1, \"rank_mean\": 2.5,"
         "\"rank_max\": 4, \"valid_ppl\": 9.5, \"test_ppl\": %.9g, \"tokens_per_s\": 7,"
-        "\"seconds\": 3},\n {\"name\": \"TT rounded, not trained\", \"test_ppl\": 1}]\n",
+        "\"seconds\": 3, \"test_bleu\": 12.5, \"protocol\": \"each once, by \\\"words\\\"\"},\n "
+        "{\"name\": \"TT rounded, not trained\", \"test_ppl\": 1}]\n",
         strstr(dir, "lambda0.2") ? 500 : 1000, made_up_ppl(dir));
     assert_int_equal(dart_mkdirs(dir), DART_OK);
     return dart_file_write_sync(path, text, strlen(text));
@@ -238,9 +239,9 @@ static void test_tables(void **state)
     static const char *const wanted[] = {"| 0.1 | 120.00 ± 10.00 | 117.53 ± 8.60 | -2.00 ± 1.00 |",
         "| 0.2 | 170.00 ± 10.00 | 166.53 ± 8.10 | -2.00 ± 1.00 |",
         "| 0.1 | a | 3 of 3 | 1000 ± 0 | 4.00 ± 0.00 | 2.50 ± 0.00 | 9.50 ± 0.00 | 120.00 ± 10.00 "
-        "|",
-        "12 of 12 runs are done"};
-    for (int i = 0; i < 4; i++)
+        "| 12.50 ± 0.00 | 3.0 ± 0.0 |",
+        "12 of 12 runs are done", "\nHow it was measured: each once, by \"words\".\n"};
+    for (int i = 0; i < 5; i++)
         if (!strstr(md, wanted[i])) fail_msg("no '%s' in\n%s", wanted[i], md);
     free(md);
     /* one failing variant: recorded, the others are done */
@@ -255,6 +256,9 @@ static void test_tables(void **state)
     free(md);
     char *csv = tiny_read("failing", "results.csv");
     assert_string_equal(cell(csv, "b-lambda0.2-s1", "status"), "failed");
+    assert_string_equal(cell(csv, "b-lambda0.2-s1", "test_bleu"), "");
+    assert_string_equal(cell(csv, "b-lambda0.1-s1", "test_bleu"), "12.5");
+    assert_non_null(strstr(csv, ",12.5,7,3,\"each once, by \"\"words\"\"\",\r\n"));
     assert_non_null(strstr(csv, ",\"it went, as \"\"meant\"\"\"\r\n"));
     unsigned lines = 0;
     for (const char *c = csv; *c; c++) lines += *c == '\n';

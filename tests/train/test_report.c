@@ -436,10 +436,10 @@ static void test_sweep(void **state)
     (void)state;
     assert_int_equal(dart_mkdirs(in("sweep")), DART_OK);
     put(in("sweep/results.csv"),
-        "run,seed,\"shrink.lambda\",select,compressed_params,test_ppl,status\r\n"
-        "a,1,0.01,budget,1000,100,done\r\nb,2,0.01,budget,1000,104,done\r\n"
-        "c,1,0.02,budget,500,120,done\r\ne,1,0.02,energy,700,90,done\r\n"
-        "d,1,0.03,budget,,,\"failed, \"\"why\"\"\"\r\n");
+        "run,seed,\"shrink.lambda\",select,compressed_params,test_ppl,protocol,status\r\n"
+        "a,1,0.01,budget,1000,100,by words,done\r\nb,2,0.01,budget,1000,104,by words,done\r\n"
+        "c,1,0.02,budget,500,120,by words,done\r\ne,1,0.02,energy,700,90,by words,done\r\n"
+        "d,1,0.03,budget,,,,\"failed, \"\"why\"\"\"\r\n");
     char *page = page_of(in("sweep"));
     const char *c = chart(page, "Size against perplexity (mean and standard deviation)");
     /* a line a rule, a point a lambda: 500 and 1000 for the one, 700 for the other; legend */
@@ -450,6 +450,12 @@ static void test_sweep(void **state)
     assert_non_null(strstr(c, "data-points=\"2\"><title>select budget</title>"));
     assert_int_equal(count_of(c, "h8m-4 0V"), 1); /* only one group has a spread */
     assert_non_null(strstr(page, "<td>failed, &quot;why&quot;</td>"));
+    assert_int_equal(count_of(page, "<p>How it was measured: by words.</p>"), 1);
+    assert_int_equal(count_of(page, "by words"), 1); /* not a column of its own */
+    free(page);
+    put(in("sweep/results.csv"), "run,test_ppl,protocol\na,1,by words\nb,2,by letters\n");
+    page = page_of(in("sweep"));
+    assert_non_null(strstr(page, "<p>a: by words.</p>\n<p>b: by letters.</p>"));
     free(page);
     put(in("sweep/results.csv"), "a,b\n1\n");
     refused(in("sweep"), "results.csv:2 has 1 fields, its heading has 2");

@@ -34,11 +34,11 @@ static uint32_t rank_of(const dart_model_weight *w, uint32_t k)
  * largest. */
 static uint32_t rank_class(const dart_model_weight *w)
 {
-    uint32_t most = 1, class = 0;
+    uint32_t most = 1, power = 0;
     for (uint32_t k = 1; k < w->layout.chain_cores; k++)
         if (rank_of(w, k) > most) most = rank_of(w, k);
-    while (1u << class < most) class ++;
-    return class;
+    while (1u << power < most) power++;
+    return power;
 }
 
 bool dart_model_same_form(const dart_model_weight *a, const dart_model_weight *b)
@@ -128,7 +128,7 @@ static bool next_group(const dart_model *model, bool pad, bool *taken, group *g)
 
 /* ---- tables of padded groups ---- */
 
-/* Words of one group in the tables; core k's parts follow each other. */
+/* Words of PARAM from the first to the last weight's core k, gaps included. */
 static uint64_t span_words(const dart_model *model, const group *g, uint32_t k)
 {
     const dart_param *last = core_param(model, g->index[g->count - 1], k);
@@ -140,6 +140,7 @@ static uint32_t mode_of(const dart_model *model, const group *g, uint32_t k)
     return core_shape(&model->weight[g->index[0]].layout, k).dim[1];
 }
 
+/* Words of core k of all weights with their padding. */
 static uint64_t stack_words(const dart_model *model, const group *g, uint32_t k)
 {
     return (uint64_t)g->count * g->rank[k] * mode_of(model, g, k) * g->rank[k + 1];
@@ -162,6 +163,7 @@ static places take_places(
     return p;
 }
 
+/* Padding is no word of the span, a gap none of the stack: both stay -1. */
 static void fill_tables(const dart_model *model, const group *g, uint32_t k, const places *p,
     float *floats, int32_t *ints)
 {

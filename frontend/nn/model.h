@@ -167,8 +167,8 @@ DART_NODISCARD dart_status dart_model_next(const dart_model *model, dart_graph *
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);
 /* All chains of the model for dart_penalty_append (reg.h), those of one form stacked: fills at most
- * model->weights entries with new leaves over PARAM and PENALTY. pad: also where their ranks differ,
- * padded to the largest; needs the tables below. Else only where they are equal. */
+ * model->weights entries with new leaves over PARAM and PENALTY. pad: also where their ranks
+ * differ, padded to the largest; needs the tables below. Else only where they are equal. */
 DART_NODISCARD dart_status dart_model_chains(const dart_model *model, dart_graph *graph, bool pad,
     dart_chain_stack *out, uint32_t *out_count);
 /* Tables for padding in the TABLE region, behind all others: words of f32 from dart_model_chains_at

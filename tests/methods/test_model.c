@@ -744,13 +744,17 @@ static void padded_penalty_equals_single(void **state)
         lab_open_at(&l, &config, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks);
         const dart_reg *reg;
         while ((reg = penalty_at(&at)) != NULL) {
+            double *equal = penalty_of(&l, reg, false, false, &largest); /* equal ranks only */
             double *padded = penalty_of(&l, reg, false, true, &largest);
             double *single = penalty_of(&l, reg, true, false, &alone), worst = 0;
-            for (uint64_t i = 0; i <= l.model->param_words; i++)
+            for (uint64_t i = 0; i <= l.model->param_words; i++) {
                 worst = fmax(worst, fabs(padded[i] - single[i]) / (1 + fabs(single[i])));
+                worst = fmax(worst, fabs(equal[i] - single[i]) / (1 + fabs(single[i])));
+            }
             print_message(
                 "%s, stacks of up to %u: padded differs by %.1e\n", reg->name, largest, worst);
             assert_true(largest >= 4 && worst <= 1e-9);
+            free(equal);
             free(padded);
             free(single);
         }

@@ -1,7 +1,7 @@
 /* budget: ranks of all layers together such that the chains have at most `budget` words, within 1 %
- * of it where the ranks allow that, and the discarded sum of sigma^2 is small. Few bonds: all ranks
- * are tried. Many: greedy removal by sigma^2 per word saved, refilling, single exchanges, and moves
- * of up to three bonds where the size is still more than 1 % away. */
+ * of it where the ranks allow that, and little is discarded (dart_select_scale). Few bonds: all
+ * ranks are tried. Many: greedy removal by value per word saved, refilling, single exchanges, and
+ * moves of up to three bonds where the size is still more than 1 % away. */
 #include "rules.h"
 #include <math.h>
 #include <stdlib.h>
@@ -14,7 +14,8 @@ typedef struct state {
     uint64_t target, full; /* words wanted and words now */
     uint64_t words;        /* at `ranks` */
     uint32_t *ranks, *least;
-    double *weight; /* [count]: factor of sigma^2 */
+    double *
+        *value; /* [count][rank]: what discarding a direction costs once all above it are gone */
 } state;
 
 /* How good a choice is: first whether its size is within 1 %, then what it discards. */
@@ -40,18 +41,11 @@ static void recount(state *s)
     s->words = dart_select_words(s->bonds, s->count, s->ranks);
 }
 
-/* What direction j of bond k adds to the squared error bound. */
-static double value_of(const state *s, uint32_t k, uint32_t j)
-{
-    double sigma = s->bonds[k].sigma[j];
-    return s->weight[k] * sigma * sigma;
-}
-
 static worth worth_of(const state *s)
 {
     worth w = {(double)s->words >= 0.99 * (double)s->target || s->words == s->full, 0.0};
     for (uint32_t k = 0; k < s->count; k++)
-        for (uint32_t j = s->bonds[k].rank; j-- > s->ranks[k];) w.lost += value_of(s, k, j);
+        for (uint32_t j = s->bonds[k].rank; j-- > s->ranks[k];) w.lost += s->value[k][j];
     return w;
 }
 
@@ -116,7 +110,7 @@ static void shrink(state *s)
         for (uint32_t k = 0; k < s->count; k++) {
             if (s->ranks[k] == s->least[k]) continue;
             uint64_t words = price(s, k);
-            double value = value_of(s, k, s->ranks[k] - 1) / (double)words;
+            double value = s->value[k][s->ranks[k] - 1] / (double)words;
             if (best == s->count || value < best_value ||
                 (value == best_value && words > best_price)) {
                 best = k;
@@ -129,7 +123,7 @@ static void shrink(state *s)
     }
 }
 
-/* Gives back the most valuable directions that fit, best sigma^2 per word first. */
+/* Gives back the most valuable directions that fit, best value per word first. */
 static void fill(state *s)
 {
     for (;;) {
@@ -142,7 +136,7 @@ static void fill(state *s)
             if (r > side(s, bond->left_n, bond->left_bond) ||
                 r > side(s, bond->right_n, bond->right_bond))
                 continue;
-            double value = value_of(s, k, s->ranks[k]) / (double)words;
+            double value = s->value[k][s->ranks[k]] / (double)words;
             if (best == s->count || value > best_value) {
                 best = k;
                 best_value = value;
@@ -237,26 +231,36 @@ static void search(state *s, uint32_t *saved)
     fill(s);
 }
 
-/* 1, or 1 / ||W||^2, which is the sum of sigma^2 of any of its bonds. */
-static double weight_of(const dart_bond *bond, const dart_select_options *options)
+/* Costs of a bond's directions: with a logarithm that of the part kept before over the part kept
+ * after, so that their sum is that of all. A weight of zeros costs nothing. */
+static void set_values(const dart_bond *bond, dart_select_scale scale, double *value)
 {
-    double sum = 0.0;
-    if (!options->relative) return 1.0;
-    for (uint32_t j = bond->rank; j-- > 0;) sum += bond->sigma[j] * bond->sigma[j];
-    return sum > 0.0 ? 1.0 / sum : 0.0;
+    double kept = 0.0;
+    for (uint32_t j = 0; j < bond->rank; j++) {
+        double square = bond->sigma[j] * bond->sigma[j];
+        value[j] = scale == DART_SCALE_LOG ? log1p(kept > 0.0 ? square / kept : 0.0) : square;
+        kept += square;
+    }
+    for (uint32_t j = 0; j < bond->rank && scale == DART_SCALE_RELATIVE; j++)
+        value[j] = kept > 0.0 ? value[j] / kept : 0.0;
 }
 
 static dart_status choose(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks)
 {
     state s = {.bonds = bonds, .options = options, .count = count, .ranks = ranks};
+    size_t directions = 0;
     DART_TRY(dart_select_target(bonds, count, options, "budget", &s.target));
+    for (uint32_t k = 0; k < count; k++) directions += bonds[k].rank;
     uint32_t *own = dart_calloc(2 * (size_t)count + 1, sizeof *own), *saved = own + count;
-    s.weight = dart_calloc((size_t)count + 1, sizeof *s.weight);
+    double *values = dart_calloc(directions + 1, sizeof *values), *at = values;
+    s.value = dart_calloc((size_t)count + 1, sizeof *s.value);
     s.least = own;
-    if (own && s.weight) {
+    if (own && values && s.value) {
         for (uint32_t k = 0; k < count; k++) {
-            s.weight[k] = weight_of(&bonds[k], options);
+            s.value[k] = at;
+            set_values(&bonds[k], options->scale, at);
+            at += bonds[k].rank;
             s.least[k] = dart_select_clamp(&bonds[k], options, 1);
             ranks[k] = bonds[k].rank;
         }
@@ -266,9 +270,10 @@ static dart_status choose(
         else
             search(&s, saved);
     }
-    dart_status status = own && s.weight ? DART_OK : DART_MEMORY;
+    dart_status status = own && values && s.value ? DART_OK : DART_MEMORY;
     free(own);
-    free(s.weight);
+    free(values);
+    free(s.value);
     return status;
 }
 

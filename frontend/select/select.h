@@ -17,6 +17,13 @@ typedef struct dart_bond {
     const char *gate; /* which gates */
 } dart_bond;
 
+/* What discarding costs at a bond that keeps the part 1 - e of ||W||^2 (the sum of its sigma^2). */
+typedef enum dart_select_scale {
+    DART_SCALE_ABSOLUTE, /* e ||W||^2 */
+    DART_SCALE_RELATIVE, /* e: all weights count alike */
+    DART_SCALE_LOG       /* -log(1 - e): as e while small, but the more, the more is gone */
+} dart_select_scale;
+
 typedef struct dart_select_options {
     double delta; /* threshold: keep sigma > delta * sigma_1 (or > delta if absolute) */
     bool absolute;
@@ -24,10 +31,9 @@ typedef struct dart_select_options {
     double epsilon; /* tail-norm: ||W - cut W|| <= epsilon ||W|| */
     double budget;  /* budget, uniform, random: words of all chains after the cut; up to 1: part of
                        the words they have */
-    bool relative;  /* budget: singular values of a weight relative to its norm, so that all weights
-                       count alike; else as they are */
-    uint64_t seed;  /* random */
-    uint32_t min_rank; /* at least this (default 1) */
+    dart_select_scale scale; /* budget */
+    uint64_t seed;           /* random */
+    uint32_t min_rank;       /* at least this (default 1) */
 } dart_select_options;
 
 typedef struct dart_select {

@@ -56,7 +56,9 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
         .energy = set->energy,
         .epsilon = set->tail_epsilon,
         .budget = set->budget,
-        .relative = !strcmp(set->budget_scale, "relative"),
+        .scale = !strcmp(set->budget_scale, "log")        ? DART_SCALE_LOG
+                 : !strcmp(set->budget_scale, "relative") ? DART_SCALE_RELATIVE
+                                                          : DART_SCALE_ABSOLUTE,
         .seed = (uint64_t)run->set.seed,
         .min_rank = (uint32_t)set->min_rank};
     /* without the moments: the smaller model starts with zeros */

@@ -39,12 +39,26 @@ static uint64_t words(const toy *t, const uint32_t *r)
     return sum;
 }
 
-static double lost(const toy *t, const uint32_t *r)
+static double lost_by(const toy *t, const uint32_t *r, dart_select_scale scale)
 {
     double sum = 0;
-    for (uint32_t k = 0; k < t->count; k++)
-        for (uint32_t j = r[k]; j < t->bond[k].rank; j++) sum += t->sigma[k][j] * t->sigma[k][j];
+    for (uint32_t k = 0; k < t->count; k++) {
+        double tail = 0, all = 0;
+        for (uint32_t j = 0; j < t->bond[k].rank; j++) {
+            double square = t->sigma[k][j] * t->sigma[k][j];
+            all += square;
+            if (j >= r[k]) tail += square;
+        }
+        sum += scale == DART_SCALE_ABSOLUTE   ? tail
+               : scale == DART_SCALE_RELATIVE ? tail / all
+                                              : -log(1 - tail / all);
+    }
     return sum;
+}
+
+static double lost(const toy *t, const uint32_t *r)
+{
+    return lost_by(t, r, DART_SCALE_ABSOLUTE);
 }
 
 static toy random_toy(uint32_t weights, uint32_t per, uint32_t max_rank)
@@ -273,12 +287,13 @@ static bool beats(goal a, goal b)
     return a.near != b.near ? a.near : a.lost < b.lost;
 }
 
-static goal goal_of(const toy *t, const uint32_t *r, double budget)
+static goal goal_of(const toy *t, const uint32_t *r, const dart_select_options *o)
 {
+    const double budget = o->budget;
     uint32_t full[MAX_BONDS];
     for (uint32_t k = 0; k < t->count; k++) full[k] = t->bond[k].rank;
-    return (goal){
-        (double)words(t, r) >= 0.99 * floor(budget) || words(t, r) == words(t, full), lost(t, r)};
+    return (goal){(double)words(t, r) >= 0.99 * floor(budget) || words(t, r) == words(t, full),
+        lost_by(t, r, o->scale)};
 }
 
 /* All ranks of up to three bonds: the choice is the best there is, of those within 1 % of the
@@ -294,7 +309,7 @@ static void budget_is_the_optimum_of_small_cases(void **state)
         attach(&t);
         uint32_t full[MAX_BONDS] = {0}, r[MAX_BONDS];
         for (uint32_t k = 0; k < t.count; k++) full[k] = t.bond[k].rank;
-        dart_select_options o = {0};
+        dart_select_options o = {.scale = (dart_select_scale)(round % 3)};
         o.budget = (double)random_target(&t, &o);
         assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
         goal best = {false, INFINITY};
@@ -302,9 +317,9 @@ static void budget_is_the_optimum_of_small_cases(void **state)
         for (i[0] = 1; i[0] <= full[0]; i[0]++)
             for (i[1] = 1; i[1] <= (t.count > 1 ? full[1] : 1); i[1]++)
                 for (i[2] = 1; i[2] <= (t.count > 2 ? full[2] : 1); i[2]++)
-                    if ((double)words(&t, i) <= o.budget && beats(goal_of(&t, i, o.budget), best))
-                        best = goal_of(&t, i, o.budget);
-        goal mine = goal_of(&t, r, o.budget);
+                    if ((double)words(&t, i) <= o.budget && beats(goal_of(&t, i, &o), best))
+                        best = goal_of(&t, i, &o);
+        goal mine = goal_of(&t, r, &o);
         assert_int_equal(mine.near, best.near);
         assert_true(mine.lost <= best.lost + 1e-9);
         near += mine.near;
@@ -323,15 +338,15 @@ static void budget_of_large_cases(void **state)
     for (int round = 0; round < 40; round++, cases++) {
         toy t = random_toy(2 + below(2), 3 + below(2), 20);
         attach(&t);
-        dart_select_options o = {.seed = (uint64_t)round};
+        dart_select_options o = {.seed = (uint64_t)round, .scale = (dart_select_scale)(round % 3)};
         uint32_t r[MAX_BONDS], trial[MAX_BONDS];
         o.budget = (double)random_target(&t, &o);
         assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
-        goal mine = goal_of(&t, r, o.budget), found = {false, INFINITY};
+        goal mine = goal_of(&t, r, &o), found = {false, INFINITY};
         for (int n = 0; n < 3000; n++) {
             for (uint32_t k = 0; k < t.count; k++) trial[k] = 1 + below(t.bond[k].rank);
             if ((double)words(&t, trial) > o.budget) continue;
-            if (beats(goal_of(&t, trial, o.budget), found)) found = goal_of(&t, trial, o.budget);
+            if (beats(goal_of(&t, trial, &o), found)) found = goal_of(&t, trial, &o);
         }
         assert_true(mine.near || !found.near);
         assert_true(!beats(found, mine));
@@ -360,9 +375,30 @@ static void relative_values_weigh_weights_alike(void **state)
     dart_select_options o = {.budget = 0.5};
     assert_int_equal(rule->choose(t.bond, 2, &o, r), DART_OK);
     assert_true(r[0] == 7 && r[1] == 1);
-    o.relative = true;
+    o.scale = DART_SCALE_RELATIVE;
     assert_int_equal(rule->choose(t.bond, 2, &o, r), DART_OK);
     assert_true(r[0] == 4 && r[1] == 4);
+}
+
+/* A flat spectrum at a dear bond against falling ones at cheap bonds: what is counted as a part of
+ * the weight loses one direction after the other to the last, a logarithm keeps some of it. */
+static void logarithms_leave_something_of_every_weight(void **state)
+{
+    (void)state;
+    const dart_select *rule = dart_select_find("budget");
+    toy t = {.count = 9};
+    uint32_t r[9], few[9];
+    for (uint32_t k = 0; k < 9; k++) {
+        t.bond[k] = (dart_bond){k, 0, 8, NULL, k ? 10 : 40, k ? 10 : 40, -1, -1};
+        for (uint32_t j = 0; j < 8; j++) t.sigma[k][j] = pow(k ? 0.9 : 0.99, j);
+    }
+    attach(&t);
+    dart_select_options o = {.budget = 0.6, .scale = DART_SCALE_RELATIVE};
+    assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+    o.scale = DART_SCALE_LOG;
+    assert_int_equal(rule->choose(t.bond, t.count, &o, few), DART_OK);
+    print_message("flat and dear: rank %u as a part, %u by the logarithm\n", r[0], few[0]);
+    assert_true(r[0] == 1 && few[0] >= 3);
 }
 
 static void random_ranks_follow_the_seed(void **state)
@@ -517,8 +553,11 @@ static void gauges_change_no_choice(void **state)
             "threshold", "energy", "tail-norm", "budget", "uniform", "random"};
         for (int which = 0; which < 6; which++, compared++) {
             const dart_select *rule = dart_select_find(names[which]);
-            const dart_select_options o = {
-                .delta = 0.2, .energy = 0.9, .epsilon = 0.3, .budget = 0.5, .relative = round & 1};
+            const dart_select_options o = {.delta = 0.2,
+                .energy = 0.9,
+                .epsilon = 0.3,
+                .budget = 0.5,
+                .scale = (dart_select_scale)(round % 3)};
             uint32_t a[3], b[3];
             assert_int_equal(rule->choose(t[0].bond, 3, &o, a), DART_OK);
             assert_int_equal(rule->choose(t[1].bond, 3, &o, b), DART_OK);
@@ -545,6 +584,7 @@ int main(void)
         cmocka_unit_test(budget_is_the_optimum_of_small_cases),
         cmocka_unit_test(budget_of_large_cases),
         cmocka_unit_test(relative_values_weigh_weights_alike),
+        cmocka_unit_test(logarithms_leave_something_of_every_weight),
         cmocka_unit_test(random_ranks_follow_the_seed),
         cmocka_unit_test(tail_norm_bounds_the_error),
         cmocka_unit_test(scale_and_zeros_change_nothing),

@@ -687,7 +687,7 @@ static double *penalty_of(lab *l, const dart_reg *reg, bool single, bool pad, ui
     return result;
 }
 
-/* Penalties whose graph is made of stacks, with their smoothing. */
+/* The next penalty that has a graph, from row *at of the table on; NULL: there is none. */
 static const dart_reg *penalty_at(uint32_t *at)
 {
     const dart_reg *reg;

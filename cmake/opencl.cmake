@@ -16,7 +16,7 @@ add_custom_command(OUTPUT ${out}
     ${CMAKE_SOURCE_DIR}/cmake/opencl_embed.cmake
   COMMENT "OpenCL sources" VERBATIM)
 
-dart_room(opencl backend/opencl INCLUDES backend shaders LINK OpenCL::OpenCL PkgConfig::XXHASH
+dart_room(opencl backend/opencl MAY backend LINK OpenCL::OpenCL PkgConfig::XXHASH
   DEFINES CL_TARGET_OPENCL_VERSION=120)
 target_sources(opencl PRIVATE ${out})
 add_compile_definitions(DART_HAVE_OPENCL=1)

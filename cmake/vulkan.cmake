@@ -56,7 +56,7 @@ ${rows}};
 ")
 add_custom_target(vulkan_spirv DEPENDS ${headers})
 
-dart_room(vulkan backend/vulkan INCLUDES backend shaders LINK Vulkan::Vulkan PkgConfig::XXHASH)
+dart_room(vulkan backend/vulkan MAY backend LINK Vulkan::Vulkan PkgConfig::XXHASH)
 add_dependencies(vulkan vulkan_spirv)
 add_compile_definitions(DART_HAVE_VULKAN=1)
 list(APPEND DART_EXTRA_LIBS Vulkan::Vulkan)

@@ -104,7 +104,7 @@ typedef struct dart_result {
  * DEVICE, IO, DIVERGED, INTERRUPTED, TERMINATED. */
 DART_NODISCARD dart_status dart_train(
     const dart_recipe *recipe, const dart_hooks *hooks, dart_result *out);
-/* ---- sweeps: a grid of runs (frontend/train/README.md) ---- */
+/* ---- sweeps: a grid of runs (frontend/tasks/sweep/README.md) ---- */
 typedef struct dart_sweep_options {
     const char
         *out; /* folder of the runs and results; NULL or "": the file's own, or runs/<name> */

@@ -1,4 +1,4 @@
-# The kernel suite once a device and limit profile; tests/backends/test_suite without arguments is the bare cpu.
+# The kernel suite once a device and limit profile; tests/backend/test_suite without arguments is the bare cpu.
 target_include_directories(test_suite PRIVATE ${CMAKE_SOURCE_DIR}/backend/suite)
 target_include_directories(test_vulkan PRIVATE ${CMAKE_SOURCE_DIR}/backend/suite)
 foreach(device cpu opencl:0 vulkan:0)
@@ -8,15 +8,15 @@ foreach(device cpu opencl:0 vulkan:0)
     endif()
     string(REPLACE ":" "" name "${device}")
     string(JOIN "-" name "suite" "${name}" ${limits})
-    add_test(NAME backends/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    add_test(NAME backend/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
 # Once more with the validation layers (core and synchronization) watching, where they are installed.
 if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
   foreach(limits "" emu-floor)
     string(JOIN "-" name suite-vulkan0-validated ${limits})
-    add_test(NAME backends/${name} COMMAND test_suite vulkan:0 ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(backends/${name} PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
+    add_test(NAME backend/${name} COMMAND test_suite vulkan:0 ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    set_tests_properties(backend/${name} PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
 endif()
@@ -25,7 +25,7 @@ foreach(device opencl:0 vulkan:0)
   foreach(limits "" emu-floor emu-pi4)
     string(REPLACE ":" "" name "${device}")
     string(JOIN "-" name "ops" "${name}" ${limits})
-    add_test(NAME ops/${name} COMMAND test_ops ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+    add_test(NAME ir/${name} COMMAND test_ops ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
 find_program(CLANG_FORMAT NAMES clang-format-14 clang-format)

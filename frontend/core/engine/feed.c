@@ -1,0 +1,35 @@
+/* Batches of a stream, windows of a text or sentence pairs, into INPUT. */
+#include "parts.h"
+
+uint64_t dart_input_count(dart_stream *stream, uint64_t at)
+{
+    if (stream->pairs) return dart_pairs_train(stream->pairs, at)->predicted;
+    return (uint64_t)stream->batch * stream->time;
+}
+
+uint64_t dart_input_batches(const dart_stream *stream)
+{
+    return stream->pairs ? dart_pairs_eval_batches(stream->pairs)
+                         : dart_stream_eval_batches(stream);
+}
+
+dart_status dart_input_load(
+    dart_session *session, dart_stream *stream, uint64_t at, bool training, dart_input *out)
+{
+    if (stream->pairs) {
+        const dart_pair_batch *pairs =
+            training ? dart_pairs_train(stream->pairs, at) : dart_pairs_eval(stream->pairs, at);
+        uint32_t time = pairs->target_time;
+        if (training)
+            DART_TRY(dart_shapes_load(session, pairs, &time));
+        else
+            DART_TRY(dart_input_pairs(session, pairs));
+        *out = (dart_input){pairs->labels, pairs->predicted, (uint64_t)pairs->batch * time};
+        return DART_OK;
+    }
+    const dart_batch *batch =
+        training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
+    *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
+    return dart_session_input(
+        session, batch->batch, batch->time, batch->tokens, batch->labels, batch->index);
+}

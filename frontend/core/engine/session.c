@@ -1,0 +1,302 @@
+/* Regions, programs and the calls that run them. */
+#include "parts.h"
+#include "clock.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool wanted(const dart_session_options *o, int part)
+{
+    switch (part) {
+    case DART_PART_STEP:
+        return o->train;
+    case DART_PART_MORE:
+    case DART_PART_UPDATE:
+        return o->train && o->accumulation > 1;
+    case DART_PART_EVAL:
+        return o->eval;
+    default:
+        return o->logits;
+    }
+}
+
+dart_status dart_part_prepare(
+    dart_session *session, const dart_caps *caps, int index, dart_part *part)
+{
+    dart_session_times *times = &session->times;
+    dart_cost cost = dart_cost_for(caps);
+    double begin = dart_seconds();
+    DART_TRY(dart_part_graph(session, index, &part->built));
+    times->graph += dart_seconds() - begin;
+    begin = dart_seconds();
+    dart_node *map = dart_calloc((size_t)dart_graph_count(part->built) + 1, sizeof *map);
+    if (!map) return DART_MEMORY;
+    dart_status status = dart_optimize(part->built, &cost, 0, NULL, &part->graph, map);
+    free(map);
+    if (status != DART_OK) return status;
+    times->optimize += dart_seconds() - begin;
+    begin = dart_seconds();
+    status = dart_plan_new(part->graph, caps, 0, NULL, &part->plan);
+    times->plan += dart_seconds() - begin;
+    return status;
+}
+
+static dart_status allocate(dart_session *session)
+{
+    const dart_model *model = session->model;
+    const dart_session_options *o = &session->options;
+    uint64_t *words = session->memory.words;
+    uint64_t rows = (uint64_t)o->batch * o->time;
+    uint64_t logits = (uint64_t)o->time * session->logit_columns;
+    words[DART_REGION_PARAM] = model->param_words;
+    words[DART_REGION_FROZEN] = model->frozen_words;
+    words[DART_REGION_TABLE] = model->table_words;
+    if (model->config.gate.on)
+        words[DART_REGION_TABLE] = model->gate_table + model->gate_floats + model->gate_ints;
+    if (dart_part_pads(o)) {
+        uint64_t floats, ints;
+        DART_TRY(dart_model_chains_size(model, &floats, &ints));
+        if (ints) words[DART_REGION_TABLE] = dart_model_chains_at(model) + floats + ints;
+    }
+    words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
+    words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
+    words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
+    words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
+    words[DART_REGION_ISCAL] = 16;
+    words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
+    words[DART_REGION_METRIC] = DART_METRIC_WORDS;
+    words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
+    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++) {
+        if (!words[r]) continue;
+        dart_mem kind = r >= DART_REGION_INPUT ? DART_MEM_HOST : DART_MEM_DEVICE;
+        DART_TRY(dart_device_alloc(session->device, kind, words[r], &session->memory.buffer[r]));
+    }
+    if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
+    if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
+    return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
+}
+
+/* Two tables of the model, of their sizes in floats and ints, behind each other from `at` on. */
+static dart_status write_lists(dart_session *session, uint64_t at, uint64_t floats, uint64_t ints,
+    dart_status (*fill)(const dart_model *model, float *floats, int32_t *ints))
+{
+    dart_buffer table = session->memory.buffer[DART_REGION_TABLE];
+    dart_status status = DART_OK;
+    float *f = dart_calloc(floats, sizeof *f);
+    int32_t *i = dart_calloc(ints, sizeof *i);
+    if (!f || !i) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(fill(session->model, f, i));
+    DART_GOTO(dart_device_write_f32(session->device, table, at, floats, f));
+    DART_GOTO(dart_device_write_i32(session->device, table, at + floats, ints, i));
+done:
+    free(f);
+    free(i);
+    return status;
+}
+
+dart_status dart_session_mask(dart_session *session, const float *mask)
+{
+    const dart_model *model = session->model;
+    return dart_device_write_f32(session->device, session->memory.buffer[DART_REGION_TABLE],
+        dart_gates_mask_at(model), (uint64_t)model->bonds * model->gate_stride, mask);
+}
+
+static dart_status write_table(dart_session *session)
+{
+    const dart_model *model = session->model;
+    uint64_t words = model->table_words;
+    if (model->config.gate.on)
+        DART_TRY(write_lists(
+            session, model->gate_table, model->gate_floats, model->gate_ints, dart_gates_table));
+    if (dart_part_pads(&session->options)) {
+        uint64_t floats, ints;
+        DART_TRY(dart_model_chains_size(model, &floats, &ints));
+        if (ints)
+            DART_TRY(write_lists(
+                session, dart_model_chains_at(model), floats, ints, dart_model_chains_table));
+    }
+    if (!words) return DART_OK;
+    float *table = dart_calloc(words, sizeof *table);
+    if (!table) return DART_MEMORY;
+    dart_model_table(model, table);
+    dart_status status = dart_device_write_f32(
+        session->device, session->memory.buffer[DART_REGION_TABLE], 0, words, table);
+    free(table);
+    return status;
+}
+
+dart_status dart_session_new(dart_device *device, const dart_caps *caps, const dart_model *model,
+    const dart_session_options *options, dart_session **out)
+{
+    dart_status status = DART_OK;
+    dart_session *session = dart_calloc(1, sizeof *session);
+    *out = NULL;
+    if (!session) return DART_MEMORY;
+    session->device = device;
+    session->model = model;
+    session->options = *options;
+    if (device) caps = &device->caps;
+    for (int i = 0; i < DART_PARTS; i++)
+        if (wanted(options, i)) DART_GOTO(dart_part_prepare(session, caps, i, &session->part[i]));
+    DART_GOTO(dart_shapes_new(session, caps));
+    if (device) {
+        dart_exec *share = NULL;
+        double begin = dart_seconds();
+        uint64_t made = device->kernels_made, found = device->kernels_found;
+        DART_GOTO(allocate(session));
+        DART_GOTO(write_table(session));
+        for (int i = 0; i < DART_PARTS; i++) {
+            dart_part *part = &session->part[i];
+            if (!part->plan) continue;
+            DART_GOTO(dart_exec_new(part->plan, device, &session->memory, share, &part->exec));
+            if (!share) share = part->exec;
+        }
+        DART_GOTO(dart_shapes_bind(session, share));
+        session->times.build = dart_seconds() - begin;
+        session->times.kernels_made = device->kernels_made - made;
+        session->times.kernels_found = device->kernels_found - found;
+    }
+    *out = session;
+    session = NULL;
+done:
+    dart_session_free(session);
+    return status;
+}
+
+void dart_part_free(dart_part *part)
+{
+    if (part->exec) dart_exec_free(part->exec);
+    if (part->plan) dart_plan_free(part->plan);
+    if (part->graph) dart_graph_free(part->graph);
+    if (part->built) dart_graph_free(part->built);
+}
+
+void dart_session_free(dart_session *session)
+{
+    if (!session) return;
+    dart_shapes_free(session->shapes);
+    /* the first one owns the shared arena */
+    for (int i = DART_PARTS - 1; i >= 0; i--) dart_part_free(&session->part[i]);
+    for (int r = 0; r < DART_REGIONS; r++)
+        if (session->memory.buffer[r]) dart_device_free(session->device, session->memory.buffer[r]);
+    free(session->rows);
+    free(session->logits);
+    free(session);
+}
+
+dart_status dart_session_write(
+    dart_session *session, const float *param, const float *frozen, const float *moment)
+{
+    dart_device *device = session->device;
+    const dart_memory *m = &session->memory;
+    const uint64_t words = session->model->param_words;
+    DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_PARAM], 0, words, param));
+    if (session->model->frozen_words)
+        DART_TRY(dart_device_write_f32(
+            device, m->buffer[DART_REGION_FROZEN], 0, session->model->frozen_words, frozen));
+    if (moment && session->options.train)
+        DART_TRY(
+            dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment));
+    return DART_OK;
+}
+
+dart_status dart_session_read(dart_session *session, float *param, float *moment)
+{
+    const dart_memory *m = &session->memory;
+    const uint64_t words = session->model->param_words;
+    DART_TRY(dart_device_read_f32(session->device, m->buffer[DART_REGION_PARAM], 0, words, param));
+    if (!moment) return DART_OK;
+    return dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment);
+}
+
+dart_status dart_session_step(
+    dart_session *session, dart_stream *stream, const dart_step_scalars *s, dart_step_result *out)
+{
+    const dart_session_options *o = &session->options;
+    const dart_memory *m = &session->memory;
+    float fscal[DART_FSCAL_WORDS] = {0}, metric[DART_METRIC_WORDS];
+    double t = (double)s->adam_step;
+    fscal[DART_FSCAL_LR] = (float)s->lr;
+    fscal[DART_FSCAL_C1] = (float)(1 / (1 - pow(o->beta1, t)));
+    fscal[DART_FSCAL_C2] = (float)(1 / (1 - pow(o->beta2, t)));
+    fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
+    fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
+    /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
+     */
+    uint64_t tokens = 0, rows = 0;
+    for (uint32_t micro = 0; micro < o->accumulation; micro++)
+        tokens += dart_input_count(stream, s->step * o->accumulation + micro);
+    fscal[DART_FSCAL_SCALE] = (float)((double)o->accumulation / (double)tokens);
+    fscal[DART_FSCAL_TAU] = (float)s->gate.tau;
+    fscal[DART_FSCAL_WEIGHT] = (float)s->gate.weight;
+    fscal[DART_FSCAL_L1] = (float)s->gate.l1;
+    fscal[DART_FSCAL_L2] = (float)s->gate.l2;
+    fscal[DART_FSCAL_TARGET] = (float)s->gate.target;
+    fscal[DART_FSCAL_PUSH] = (float)s->gate.push;
+    double gate_t = s->gate_step ? (double)s->gate_step : 1;
+    fscal[DART_FSCAL_GATES] = (float)s->gate_lr;
+    fscal[DART_FSCAL_GATES + 1] = (float)(1 / (1 - pow(o->beta1, gate_t)));
+    fscal[DART_FSCAL_GATES + 2] = (float)(1 / (1 - pow(o->beta2, gate_t)));
+    fscal[DART_FSCAL_GATES + 3] = (float)(1.0 / o->accumulation);
+    DART_TRY(dart_device_write_f32(
+        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
+    for (uint32_t micro = 0; micro < o->accumulation; micro++) {
+        uint64_t at = s->step * o->accumulation + micro;
+        dart_input input;
+        const int32_t iscal[16] = {
+            (int32_t)(uint32_t)at, (int32_t)(uint32_t)s->seed, (int32_t)(uint32_t)(s->seed >> 32)};
+        DART_TRY(
+            dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
+        DART_TRY(dart_input_load(session, stream, at, true, &input));
+        DART_TRY(dart_exec_run(
+            dart_shapes_exec(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));
+        rows += input.rows;
+    }
+    if (o->accumulation > 1) DART_TRY(dart_exec_run(session->part[DART_PART_UPDATE].exec, NULL));
+    DART_TRY(dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_METRIC], 0, DART_METRIC_WORDS, metric));
+    DART_TRY(dart_device_read_f32(
+        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
+    float bad = metric[DART_METRIC_BAD];
+    *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
+        .grad_norm = fscal[DART_FSCAL_NORM],
+        .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
+        .gate_size = session->model->config.gate.trained ? metric[DART_METRIC_GATE] : 1,
+        .bad = bad > 0 ? (uint64_t)bad : 0,
+        .tokens = tokens,
+        .rows = rows};
+    return DART_OK;
+}
+
+dart_status dart_session_eval(
+    dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens)
+{
+    const dart_session_options *o = &session->options;
+    const uint32_t rows = o->batch * o->time;
+    *out_nll = 0;
+    *out_tokens = 0;
+    for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
+        dart_input input;
+        DART_TRY(dart_input_load(session, stream, at, false, &input));
+        DART_TRY(dart_exec_run(session->part[DART_PART_EVAL].exec, NULL));
+        DART_TRY(dart_device_read_f32(
+            session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
+        for (uint32_t r = 0; r < rows; r++)
+            if (input.labels[r] >= 0) *out_nll += session->rows[r];
+        *out_tokens += input.predicted;
+    }
+    return DART_OK;
+}
+
+dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)
+{
+    const uint32_t time = session->options.time;
+    DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index));
+    DART_TRY(dart_exec_run(session->part[DART_PART_LOGITS].exec, NULL));
+    return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
+        (uint64_t)time * session->logit_columns, session->logits);
+}

@@ -1,0 +1,102 @@
+/* A session binds one model to one open device: regions, graphs, plans, recorded programs. What
+ * bench, inspect and the stage interpreter share. Nothing is allocated by step or eval. */
+#ifndef DART_SESSION_H
+#define DART_SESSION_H
+
+#include "data.h"
+#include "model.h"
+#include "plan.h"
+#include "reg.h"
+
+typedef struct dart_session_options {
+    uint32_t batch, time, accumulation, chunk_rows;
+    bool train, eval,
+        logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
+    double beta1, beta2, adam_eps, weight_decay, max_grad_norm;
+    uint32_t shapes; /* encoder-decoder: training programs by length of the sentences; 0, 1: one */
+    const dart_reg *reg; /* NULL: no penalty */
+    dart_reg_options reg_options;
+    double ordered; /* ordered dropout */
+    bool straight;  /* gumbel: straight-through */
+    uint32_t candidates;
+} dart_session_options;
+/* One graph with its plan and program; all NULL where it was not asked for. */
+typedef struct dart_part {
+    dart_graph *built, *graph; /* as built, and optimized */
+    dart_plan *plan;
+    dart_exec *exec;
+} dart_part;
+
+enum {
+    DART_PART_STEP,   /* loss, gradients and, without accumulation, the update: one submit a step */
+    DART_PART_MORE,   /* with accumulation: gradients added to what is there */
+    DART_PART_UPDATE, /* with accumulation: penalty, clipping, AdamW */
+    DART_PART_EVAL,
+    DART_PART_LOGITS,
+    DART_PARTS
+};
+const char *dart_part_name(int part); /* "step", "accumulate", "update", "eval", "logits" */
+
+typedef struct dart_shapes dart_shapes; /* shapes.c */
+
+/* Where the time of making a session went, in seconds. */
+typedef struct dart_session_times {
+    double graph, optimize, plan, build;  /* build: buffers and recorded programs on the device */
+    uint64_t kernels_made, kernels_found; /* backend.h */
+} dart_session_times;
+
+typedef struct dart_session {
+    dart_session_times times;
+    dart_device *device;     /* borrowed */
+    const dart_model *model; /* borrowed */
+    dart_session_options options;
+    dart_memory memory;
+    dart_part part[DART_PARTS];
+    dart_shapes *shapes; /* owned; NULL: one shape */
+    float *rows;         /* owned (batch * time), eval */
+    float *logits;       /* owned (time, logit_columns) */
+    uint32_t logit_columns;
+} dart_session;
+
+/* `device` may be NULL with `caps` given: graphs and plans only, nothing is allocated on a device
+ * (for inspect). */
+DART_NODISCARD dart_status dart_session_new(dart_device *device, const dart_caps *caps,
+    const dart_model *model, const dart_session_options *options, dart_session **out);
+void dart_session_free(dart_session *session);
+
+/* Host f32 arrays as dart_model_init lays them out; moment is (2, param_words) or NULL for zeros.
+ */
+DART_NODISCARD dart_status dart_session_write(
+    dart_session *session, const float *param, const float *frozen, const float *moment);
+/* moment may be NULL. */
+DART_NODISCARD dart_status dart_session_read(dart_session *session, float *param, float *moment);
+
+typedef struct dart_step_scalars {
+    uint64_t seed, step; /* step: counts from 0; names the dropout mask and the batches */
+    uint64_t adam_step;  /* counts from 1 since the moments were zero */
+    double lr, penalty;  /* penalty: lambda times lr */
+    dart_gate_scalars gate;
+    double gate_lr;
+    uint64_t gate_step; /* counts from 1 since the gates appeared */
+} dart_step_scalars;
+typedef struct dart_step_result {
+    float loss, grad_norm, penalty;
+    float gate_size; /* expected size relative to that when the gates appeared */
+    uint64_t bad;    /* gradients that are NaN or infinite */
+    uint64_t tokens; /* labels that counted */
+    uint64_t rows;   /* places for labels, padding included */
+} dart_step_result;
+/* One optimizer step on batches step * accumulation .. of the stream. */
+DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,
+    const dart_step_scalars *scalars, dart_step_result *out);
+/* The mask that evaluation uses from now on, (bonds, stride) as in gates.h. */
+DART_NODISCARD dart_status dart_session_mask(dart_session *session, const float *mask);
+/* Sum of the negative log likelihoods of a split and the number of tokens. */
+DART_NODISCARD dart_status dart_session_eval(
+    dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens);
+/* Logits (time, logit_columns) of one sequence of `time` tokens into session->logits. index:
+ * scatter index of the tokens, (vocab + 1 + time). */
+DART_NODISCARD dart_status dart_session_logits(
+    dart_session *session, const int32_t *tokens, const int32_t *index);
+
+#endif

@@ -1,0 +1,43 @@
+/* A recipe's words to what the engine takes: corpus and streams, model configuration, session
+ * options, an open device. */
+#ifndef DART_SETUP_H
+#define DART_SETUP_H
+
+#include "recipe.h"
+#include "session.h"
+
+/* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
+DART_NODISCARD dart_status dart_config_from(
+    const dart_settings *set, uint32_t vocab, dart_model_config *out);
+/* The same for a corpus: an encoder-decoder takes its source vocabulary from there. */
+DART_NODISCARD dart_status dart_config_for(
+    const dart_settings *set, const dart_corpus *corpus, dart_model_config *out);
+/* Rows of logits alive at once: the setting, or such that a chunk stays below 16 MiB; a multiple
+ * of 64. */
+uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t vocab);
+/* Opens set->device under set->limits and refuses one that failed its self-test unless set->force.
+ */
+DART_NODISCARD dart_status dart_device_for(const dart_settings *set, dart_device **out);
+
+/* Training and evaluation. INPUT: an unknown penalty. */
+DART_NODISCARD dart_status dart_session_options_from(
+    const dart_settings *set, uint32_t vocab, dart_session_options *out);
+
+/* vocab: NULL, or the two of a checkpoint. */
+DART_NODISCARD dart_status dart_corpus_for(
+    const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+uint32_t dart_source_time(const dart_settings *set); /* tokens of a source sentence */
+/* The same of a recipe that translates; vocab[0] is the target's, vocab[1] the source's.
+ */
+DART_NODISCARD dart_status dart_corpus_pairs(
+    const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+DART_NODISCARD dart_status dart_stream_pairs(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);
+/* Random pairs that fill the model's shape, for measurements: training and validation. Free it also
+ * after a failure. */
+DART_NODISCARD dart_status dart_corpus_random(
+    const dart_model_config *config, uint32_t pairs, dart_corpus *out);
+/* The stream of a split: training windows, or evaluation windows with the recipe's stride. */
+DART_NODISCARD dart_status dart_stream_for(
+    const dart_settings *set, const dart_corpus *corpus, int split, dart_stream *out);
+#endif

@@ -42,6 +42,8 @@ add_test(NAME tools/fetch COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/fetch.s
 # The experiments' tables at a reduced size, against the bands they are expected in.
 find_program(PYTHON3 python3)
 if(PYTHON3)
+  # The picture of the rooms is what the build enforces.
+  add_test(NAME docs/architecture COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/docs/architecture.py --check)
   add_test(NAME experiments/tables COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/tables.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
   set_tests_properties(experiments/tables PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200)
 endif()

@@ -1,4 +1,4 @@
-/* Windows of tokens and their scatter index; integer arithmetic on the batch number, nothing is
+/* Windows of tokens; integer arithmetic on the batch number, nothing is
  * allocated after new. */
 #include "parallel.h"
 #include "rng.h"
@@ -97,22 +97,6 @@ void dart_stream_free(dart_stream *stream)
     if (stream->pairs) dart_pairs_free(stream->pairs);
     free(stream->pairs);
     *stream = (dart_stream){0};
-}
-
-void dart_scatter_index(
-    const int32_t *ids, uint32_t rows, uint32_t vocab, uint32_t *cursor, int32_t *index)
-{
-    memset(cursor, 0, (size_t)vocab * sizeof *cursor);
-    for (uint32_t i = 0; i < rows; i++) cursor[ids[i]]++;
-    uint32_t sum = 0;
-    for (uint32_t v = 0; v < vocab; v++) {
-        uint32_t n = cursor[v];
-        index[v] = (int32_t)sum;
-        cursor[v] = sum;
-        sum += n;
-    }
-    index[vocab] = (int32_t)sum;
-    for (uint32_t i = 0; i < rows; i++) index[vocab + 1 + cursor[ids[i]]++] = (int32_t)i;
 }
 
 /* Notes that `bytes` of mapped pages may have come in; gives all back when they are many. */

@@ -1,61 +1,6 @@
 /* Graph storage: append-only nodes with stable addresses, scopes, the first failure. */
 #include "graph_impl.h"
 #include <stdlib.h>
-#include <string.h>
-
-static const dart_op_info op_table[DART_OPS] = {
-    [DART_OP_none] = {.name = "none"},
-#define MAP(op_name, arity, expr)                                                                  \
-    [DART_OP_##op_name] = {.name = #op_name,                                                       \
-        .min_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \
-        .max_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \
-        .floats = 2,                                                                               \
-        .map = true},
-#include "map_ops.def"
-#undef MAP
-#define OP(op_name, lo, hi, int_count, float_count, has_text)                                      \
-    [DART_OP_##op_name] = {.name = #op_name,                                                       \
-        .min_in = lo,                                                                              \
-        .max_in = hi,                                                                              \
-        .ints = int_count,                                                                         \
-        .floats = float_count,                                                                     \
-        .text = has_text},
-#include "ops.def"
-#undef OP
-};
-
-const dart_op_info *dart_op_info_of(dart_op op)
-{
-    return &op_table[op];
-}
-
-static const char *const region_names[DART_REGIONS] = {"none", "param", "frozen", "grad", "penalty",
-    "moment", "table", "input", "iscal", "fscal", "metric", "output", "form", "cache"};
-
-const char *dart_region_name(dart_region region)
-{
-    return (unsigned)region < DART_REGIONS ? region_names[region] : "?";
-}
-
-dart_shape dart_shape_of(uint32_t rank, const uint32_t *dim)
-{
-    dart_shape shape = {.rank = rank};
-    for (uint32_t i = 0; i < rank && i < DART_MAX_RANK; i++) shape.dim[i] = dim[i];
-    return shape;
-}
-
-uint64_t dart_shape_words(const dart_shape *shape)
-{
-    uint64_t words = 1;
-    for (uint32_t i = 0; i < shape->rank; i++)
-        if (!dart_mul_u64(words, shape->dim[i], &words)) return UINT64_MAX;
-    return words;
-}
-
-bool dart_shape_equal(const dart_shape *a, const dart_shape *b)
-{
-    return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
-}
 
 dart_status dart_graph_new(dart_graph **out_graph)
 {
@@ -113,7 +58,7 @@ static dart_node fail(dart_graph *graph, dart_status status)
 dart_node dart_graph_add(dart_graph *graph, const dart_node_info *info)
 {
     if (graph->failed != DART_OK) return 0;
-    const dart_op_info *op = &op_table[info->op];
+    const dart_op_info *op = dart_op_info_of(info->op);
     if (info->inputs < op->min_in || info->inputs > op->max_in)
         return fail(graph, dart_fail(DART_FAILED, "%s at \"%s\": %u inputs, expected %u to %u",
                                op->name, graph->scope, info->inputs, op->min_in, op->max_in));

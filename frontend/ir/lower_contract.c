@@ -1,97 +1,5 @@
-/* Pairwise contracts and permutes as launches. */
-#include "planner.h"
-#include <string.h>
-
-enum { PERMUTE_AXES = 6 };
-
-/* Axes of y, outermost first, with the step of each in x; neighbours that step evenly are one axis.
- */
-typedef struct walk {
-    uint32_t axes, dim[DART_MAX_LABELS];
-    uint64_t step[DART_MAX_LABELS];
-} walk;
-
-static void walk_add(walk *w, uint32_t dim, uint64_t step)
-{
-    if (dim == 1) return;
-    if (w->axes && w->step[w->axes - 1] == step * dim) {
-        w->dim[w->axes - 1] *= dim;
-        w->step[w->axes - 1] = step;
-        return;
-    }
-    w->dim[w->axes] = dim;
-    w->step[w->axes++] = step;
-}
-
-/* from without some labels (broadcast, step 0) to `to` */
-static walk walk_labels(const uint32_t *dim, const dart_labels *from, const dart_labels *to)
-{
-    uint64_t step[DART_MAX_LABELS] = {0}, at = 1;
-    walk w = {0};
-    for (uint32_t i = from->rank; i-- > 0; at *= dim[from->at[i]]) step[from->at[i]] = at;
-    for (uint32_t i = 0; i < to->rank; i++) walk_add(&w, dim[to->at[i]], step[to->at[i]]);
-    return w;
-}
-
-static dart_status emit_walk(
-    dart_lowering *low, dart_node label, const walk *w, dart_value x, uint32_t offset, dart_value y)
-{
-    permute_params p = {.n = (uint32_t)y.words, .offset = offset};
-    uint32_t *dim[] = {&p.dim0, &p.dim1, &p.dim2, &p.dim3, &p.dim4, &p.dim5};
-    uint32_t *step[] = {&p.stride0, &p.stride1, &p.stride2, &p.stride3, &p.stride4, &p.stride5};
-    uint32_t lead = PERMUTE_AXES - w->axes;
-    for (uint32_t i = 0; i < PERMUTE_AXES; i++) {
-        *dim[i] = i < lead ? 1 : w->dim[i - lead];
-        *step[i] = i < lead ? 0 : (uint32_t)w->step[i - lead];
-    }
-    return dart_emit(low, DART_K_permute, label, 2, (dart_value[]){x, y}, &p) ? DART_OK
-                                                                              : DART_MEMORY;
-}
-
-dart_status dart_emit_copy(
-    dart_lowering *low, dart_node label, dart_value x, uint32_t offset, dart_value y)
-{
-    walk w = {.axes = 1, .dim = {(uint32_t)y.words}, .step = {1}};
-    return emit_walk(low, label, &w, x, offset, y);
-}
-
-dart_status dart_emit_spread(
-    dart_lowering *low, dart_node label, uint32_t count, uint32_t step, dart_value x, dart_value y)
-{
-    walk w = {.axes = 1, .dim = {count}, .step = {step}};
-    return emit_walk(low, label, &w, x, 0, y);
-}
-
-/* More than six axes: the leading target axes are brought forward, as many at a time as one launch
- * can. */
-dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_t *dim,
-    const dart_labels *from, dart_value x, const dart_labels *to, dart_value y)
-{
-    dart_labels now = *from;
-    for (;;) {
-        walk w = walk_labels(dim, &now, to);
-        if (w.axes <= PERMUTE_AXES) return emit_walk(low, label, &w, x, 0, y);
-        dart_labels next;
-        uint32_t lead = to->rank;
-        do {
-            lead--;
-            uint64_t moved = 0;
-            next.rank = 0;
-            for (uint32_t i = 0; i < lead; i++) {
-                next.at[next.rank++] = to->at[i];
-                moved |= 1ull << to->at[i];
-            }
-            for (uint32_t i = 0; i < now.rank; i++)
-                if (!(moved >> now.at[i] & 1)) next.at[next.rank++] = now.at[i];
-            w = walk_labels(dim, &now, &next);
-        } while (w.axes > PERMUTE_AXES);
-        dart_value part;
-        DART_TRY(dart_emit_new(low, label, x.words, &part));
-        DART_TRY(emit_walk(low, label, &w, x, 0, part));
-        now = next;
-        x = part;
-    }
-}
+/* Pairwise contracts as launches. */
+#include "lower.h"
 
 /* A product with a tensor of ones that shares no label is a copy with repeats. */
 static dart_status broadcast(
@@ -104,11 +12,11 @@ static dart_status broadcast(
         const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
         if (ones->op != DART_OP_fill || ones->f[0] != 1) continue;
         if (dart_labels_mask(&t[0]) & dart_labels_mask(&t[1])) continue;
-        walk w = walk_labels(e->dim, &t[!i], &t[2]);
-        if (w.axes > PERMUTE_AXES) continue;
+        dart_walk w = dart_walk_labels(e->dim, &t[!i], &t[2]);
+        if (w.axes > DART_WALK_AXES) continue;
         DART_TRY(dart_value_output(low, node));
         *done = true;
-        return emit_walk(low, node, &w, low->value[info->in[!i]], 0, low->value[node]);
+        return dart_emit_walk(low, node, &w, low->value[info->in[!i]], 0, low->value[node]);
     }
     return DART_OK;
 }
@@ -140,9 +48,8 @@ static dart_status emit_gemm(
     return DART_OK;
 }
 
-dart_status dart_lower_contract(dart_lowering *low, dart_node node)
+dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
-    const dart_node_info *info = dart_node_get(low->graph, node);
     char name[160];
     dart_einsum e;
     dart_labels t[3];

@@ -59,13 +59,6 @@ static void drop_lonely(contraction *c, uint32_t i)
     }
 }
 
-uint32_t dart_text_hash(const char *text)
-{
-    uint32_t hash = 2166136261u;
-    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 16777619u;
-    return hash;
-}
-
 /* Key of a subset (made for every subset of every contract, so by hand): its nodes in order, with
  * labels renamed by first appearance, and the open labels. number[l]: new name of label l, name[n]:
  * label of new name n. */

@@ -109,24 +109,6 @@ DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const d
 bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info);
 /* "blocks.0.attn: contract %12 (1024,768)" for messages. */
 const char *dart_node_describe(const dart_graph *graph, dart_node node, char out[160]);
-
-/* ---- emission, used by lower_contract.c ---- */
-DART_NODISCARD dart_status dart_emit_new(
-    dart_lowering *low, dart_node label, uint64_t words, dart_value *out);
-dart_launch *dart_emit(dart_lowering *low, dart_kernel kernel, dart_node label, uint32_t bufs,
-    const dart_value *values, const void *params);
-/* y, contiguous in the label order `to`, from x, contiguous in the order `from`. */
-DART_NODISCARD dart_status dart_emit_permute(dart_lowering *low, dart_node label,
-    const uint32_t *dim, const dart_labels *from, dart_value x, const dart_labels *to,
-    dart_value y);
-/* y = x[offset ...], and y[i] = x[i * step]. */
-DART_NODISCARD dart_status dart_emit_copy(
-    dart_lowering *low, dart_node label, dart_value x, uint32_t offset, dart_value y);
-DART_NODISCARD dart_status dart_emit_spread(
-    dart_lowering *low, dart_node label, uint32_t count, uint32_t step, dart_value x, dart_value y);
-DART_NODISCARD dart_status dart_lower_contract(dart_lowering *low, dart_node node);
-DART_NODISCARD dart_status dart_value_output(dart_lowering *low, dart_node node);
-
 /* ---- memory layout (layout.c) ---- */
 typedef struct dart_block {
     uint64_t words;       /* aligned */

@@ -1,6 +1,5 @@
 /* Shape inference: one shape_<op> per row of ops.def, one rule for all element-wise ops. */
 #include "graph_impl.h"
-#include <string.h>
 
 typedef dart_status (*shape_rule)(const dart_graph *graph, dart_node_info *info);
 

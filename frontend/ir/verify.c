@@ -1,6 +1,5 @@
 /* Checks a whole graph after a pass, and names the pass. */
 #include "graph_impl.h"
-#include <string.h>
 
 dart_status dart_verify(const dart_graph *graph, const char *after)
 {

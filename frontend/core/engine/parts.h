@@ -52,10 +52,9 @@ DART_NODISCARD dart_status dart_part_gate_update(const dart_session *session, da
 
 DART_NODISCARD dart_status dart_part_graph(dart_session *session, int part, dart_graph **out);
 
-/* Graph and plan of one part of a session. */
+/* One part of a session, planned; its times are added to the session's. */
 DART_NODISCARD dart_status dart_part_prepare(
-    dart_session *session, const dart_caps *caps, int index, dart_part *part);
-void dart_part_free(dart_part *part);
+    dart_session *session, const dart_caps *caps, int part, dart_graph_program *program);
 /* Tokens, labels and scatter index into INPUT; labels may be NULL. */
 DART_NODISCARD dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
     const int32_t *tokens, const int32_t *labels, const int32_t *index);
@@ -76,10 +75,10 @@ DART_NODISCARD dart_status dart_input_pairs(dart_session *session, const dart_pa
 /* shapes.c: graphs, then programs (arena shared with `share`); a training batch into INPUT, in the
  * narrowest shape that holds it, and that shape's program of DART_PART_STEP or DART_PART_MORE. */
 DART_NODISCARD dart_status dart_shapes_new(dart_session *session, const dart_caps *caps);
-DART_NODISCARD dart_status dart_shapes_bind(dart_session *session, dart_exec *share);
+DART_NODISCARD dart_status dart_shapes_bind(dart_session *session, const dart_graph_program *share);
 void dart_shapes_free(dart_shapes *shapes);
 DART_NODISCARD dart_status dart_shapes_load(
     dart_session *session, const dart_pair_batch *batch, uint32_t *out_time);
-dart_exec *dart_shapes_exec(const dart_session *session, int part);
+const dart_graph_program *dart_shapes_program(const dart_session *session, int part);
 
 #endif

@@ -21,24 +21,13 @@ static bool wanted(const dart_session_options *o, int part)
 }
 
 dart_status dart_part_prepare(
-    dart_session *session, const dart_caps *caps, int index, dart_part *part)
+    dart_session *session, const dart_caps *caps, int part, dart_graph_program *program)
 {
-    dart_session_times *times = &session->times;
-    dart_cost cost = dart_cost_for(caps);
+    dart_graph *graph;
     double begin = dart_seconds();
-    DART_TRY(dart_part_graph(session, index, &part->built));
-    times->graph += dart_seconds() - begin;
-    begin = dart_seconds();
-    dart_node *map = dart_calloc((size_t)dart_graph_count(part->built) + 1, sizeof *map);
-    if (!map) return DART_MEMORY;
-    dart_status status = dart_optimize(part->built, &cost, 0, NULL, &part->graph, map);
-    free(map);
-    if (status != DART_OK) return status;
-    times->optimize += dart_seconds() - begin;
-    begin = dart_seconds();
-    status = dart_plan_new(part->graph, caps, 0, NULL, &part->plan);
-    times->plan += dart_seconds() - begin;
-    return status;
+    DART_TRY(dart_part_graph(session, part, &graph));
+    session->times.graph += dart_seconds() - begin;
+    return dart_program_plan(program, graph, caps, NULL, &session->times);
 }
 
 static dart_status allocate(dart_session *session)
@@ -66,11 +55,7 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
     words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
-    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++) {
-        if (!words[r]) continue;
-        dart_mem kind = r >= DART_REGION_INPUT ? DART_MEM_HOST : DART_MEM_DEVICE;
-        DART_TRY(dart_device_alloc(session->device, kind, words[r], &session->memory.buffer[r]));
-    }
+    DART_TRY(dart_memory_new(&session->memory, session->device));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
@@ -104,10 +89,14 @@ dart_status dart_session_mask(dart_session *session, const float *mask)
         dart_gates_mask_at(model), (uint64_t)model->bonds * model->gate_stride, mask);
 }
 
+static void rope_table(const void *model, float *out)
+{
+    dart_model_table(model, out);
+}
+
 static dart_status write_table(dart_session *session)
 {
     const dart_model *model = session->model;
-    uint64_t words = model->table_words;
     if (model->config.gate.on)
         DART_TRY(write_lists(
             session, model->gate_table, model->gate_floats, model->gate_ints, dart_gates_table));
@@ -118,14 +107,8 @@ static dart_status write_table(dart_session *session)
             DART_TRY(write_lists(
                 session, dart_model_chains_at(model), floats, ints, dart_model_chains_table));
     }
-    if (!words) return DART_OK;
-    float *table = dart_calloc(words, sizeof *table);
-    if (!table) return DART_MEMORY;
-    dart_model_table(model, table);
-    dart_status status = dart_device_write_f32(
-        session->device, session->memory.buffer[DART_REGION_TABLE], 0, words, table);
-    free(table);
-    return status;
+    return dart_memory_fill(&session->memory, session->device, DART_REGION_TABLE,
+        model->table_words, rope_table, model);
 }
 
 dart_status dart_session_new(dart_device *device, const dart_caps *caps, const dart_model *model,
@@ -143,21 +126,18 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
         if (wanted(options, i)) DART_GOTO(dart_part_prepare(session, caps, i, &session->part[i]));
     DART_GOTO(dart_shapes_new(session, caps));
     if (device) {
-        dart_exec *share = NULL;
+        dart_graph_program *share = NULL;
         double begin = dart_seconds();
-        uint64_t made = device->kernels_made, found = device->kernels_found;
         DART_GOTO(allocate(session));
         DART_GOTO(write_table(session));
+        session->times.build = dart_seconds() - begin;
         for (int i = 0; i < DART_PARTS; i++) {
-            dart_part *part = &session->part[i];
+            dart_graph_program *part = &session->part[i];
             if (!part->plan) continue;
-            DART_GOTO(dart_exec_new(part->plan, device, &session->memory, share, &part->exec));
-            if (!share) share = part->exec;
+            DART_GOTO(dart_program_bind(part, device, &session->memory, share, &session->times));
+            if (!share) share = part;
         }
         DART_GOTO(dart_shapes_bind(session, share));
-        session->times.build = dart_seconds() - begin;
-        session->times.kernels_made = device->kernels_made - made;
-        session->times.kernels_found = device->kernels_found - found;
     }
     *out = session;
     session = NULL;
@@ -166,22 +146,12 @@ done:
     return status;
 }
 
-void dart_part_free(dart_part *part)
-{
-    if (part->exec) dart_exec_free(part->exec);
-    if (part->plan) dart_plan_free(part->plan);
-    if (part->graph) dart_graph_free(part->graph);
-    if (part->built) dart_graph_free(part->built);
-}
-
 void dart_session_free(dart_session *session)
 {
     if (!session) return;
     dart_shapes_free(session->shapes);
-    /* the first one owns the shared arena */
-    for (int i = DART_PARTS - 1; i >= 0; i--) dart_part_free(&session->part[i]);
-    for (int r = 0; r < DART_REGIONS; r++)
-        if (session->memory.buffer[r]) dart_device_free(session->device, session->memory.buffer[r]);
+    for (int i = 0; i < DART_PARTS; i++) dart_program_free(&session->part[i]);
+    dart_memory_free(&session->memory, session->device);
     free(session->rows);
     free(session->logits);
     free(session);
@@ -252,11 +222,11 @@ dart_status dart_session_step(
         DART_TRY(
             dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
         DART_TRY(dart_input_load(session, stream, at, true, &input));
-        DART_TRY(dart_exec_run(
-            dart_shapes_exec(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));
+        DART_TRY(dart_program_run(
+            dart_shapes_program(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));
         rows += input.rows;
     }
-    if (o->accumulation > 1) DART_TRY(dart_exec_run(session->part[DART_PART_UPDATE].exec, NULL));
+    if (o->accumulation > 1) DART_TRY(dart_program_run(&session->part[DART_PART_UPDATE], NULL));
     DART_TRY(dart_device_read_f32(
         session->device, m->buffer[DART_REGION_METRIC], 0, DART_METRIC_WORDS, metric));
     DART_TRY(dart_device_read_f32(
@@ -282,7 +252,7 @@ dart_status dart_session_eval(
     for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
         dart_input input;
         DART_TRY(dart_input_load(session, stream, at, false, &input));
-        DART_TRY(dart_exec_run(session->part[DART_PART_EVAL].exec, NULL));
+        DART_TRY(dart_program_run(&session->part[DART_PART_EVAL], NULL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
         for (uint32_t r = 0; r < rows; r++)
@@ -296,7 +266,7 @@ dart_status dart_session_logits(dart_session *session, const int32_t *tokens, co
 {
     const uint32_t time = session->options.time;
     DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index));
-    DART_TRY(dart_exec_run(session->part[DART_PART_LOGITS].exec, NULL));
+    DART_TRY(dart_program_run(&session->part[DART_PART_LOGITS], NULL));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
         (uint64_t)time * session->logit_columns, session->logits);
 }

@@ -5,7 +5,7 @@
 
 #include "data.h"
 #include "model.h"
-#include "plan.h"
+#include "program.h"
 #include "reg.h"
 
 typedef struct dart_session_options {
@@ -20,13 +20,8 @@ typedef struct dart_session_options {
     bool straight;  /* gumbel: straight-through */
     uint32_t candidates;
 } dart_session_options;
-/* One graph with its plan and program; all NULL where it was not asked for. */
-typedef struct dart_part {
-    dart_graph *built, *graph; /* as built, and optimized */
-    dart_plan *plan;
-    dart_exec *exec;
-} dart_part;
 
+/* The programs of a session; empty where one was not asked for. */
 enum {
     DART_PART_STEP,   /* loss, gradients and, without accumulation, the update: one submit a step */
     DART_PART_MORE,   /* with accumulation: gradients added to what is there */
@@ -39,19 +34,13 @@ const char *dart_part_name(int part); /* "step", "accumulate", "update", "eval",
 
 typedef struct dart_shapes dart_shapes; /* shapes.c */
 
-/* Where the time of making a session went, in seconds. */
-typedef struct dart_session_times {
-    double graph, optimize, plan, build;  /* build: buffers and recorded programs on the device */
-    uint64_t kernels_made, kernels_found; /* backend.h */
-} dart_session_times;
-
 typedef struct dart_session {
-    dart_session_times times;
-    dart_device *device;     /* borrowed */
-    const dart_model *model; /* borrowed */
+    dart_program_times times; /* of making it; build: with buffers and tables */
+    dart_device *device;      /* borrowed */
+    const dart_model *model;  /* borrowed */
     dart_session_options options;
     dart_memory memory;
-    dart_part part[DART_PARTS];
+    dart_graph_program part[DART_PARTS];
     dart_shapes *shapes; /* owned; NULL: one shape */
     float *rows;         /* owned (batch * time), eval */
     float *logits;       /* owned (time, logit_columns) */

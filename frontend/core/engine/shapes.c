@@ -8,8 +8,8 @@
 #include <string.h>
 
 typedef struct shape {
-    dart_model model;  /* the session's, but with a shorter source; owns nothing */
-    dart_part part[2]; /* DART_PART_STEP, DART_PART_MORE */
+    dart_model model;           /* the session's, but with a shorter source; owns nothing */
+    dart_graph_program part[2]; /* DART_PART_STEP, DART_PART_MORE */
     uint32_t time;
 } shape;
 
@@ -77,15 +77,15 @@ dart_status dart_shapes_new(dart_session *session, const dart_caps *caps)
     return scratch(shapes, session);
 }
 
-dart_status dart_shapes_bind(dart_session *session, dart_exec *share)
+dart_status dart_shapes_bind(dart_session *session, const dart_graph_program *share)
 {
     dart_shapes *shapes = session->shapes;
     for (uint32_t k = 0; shapes && k < shapes->count; k++)
         for (int p = 0; p < 2; p++) {
-            dart_part *part = &shapes->shape[k].part[p];
+            dart_graph_program *part = &shapes->shape[k].part[p];
             if (!part->plan) continue;
             DART_TRY(
-                dart_exec_new(part->plan, session->device, &session->memory, share, &part->exec));
+                dart_program_bind(part, session->device, &session->memory, share, &session->times));
         }
     return DART_OK;
 }
@@ -94,7 +94,7 @@ void dart_shapes_free(dart_shapes *shapes)
 {
     if (!shapes) return;
     for (uint32_t k = 0; shapes->shape && k < shapes->count; k++)
-        for (int p = 0; p < 2; p++) dart_part_free(&shapes->shape[k].part[p]);
+        for (int p = 0; p < 2; p++) dart_program_free(&shapes->shape[k].part[p]);
     free(shapes->shape);
     free(shapes->source);
     free(shapes->target);
@@ -105,11 +105,11 @@ void dart_shapes_free(dart_shapes *shapes)
     free(shapes);
 }
 
-dart_exec *dart_shapes_exec(const dart_session *session, int part)
+const dart_graph_program *dart_shapes_program(const dart_session *session, int part)
 {
     const dart_shapes *shapes = session->shapes;
-    if (!shapes || shapes->at == shapes->count) return session->part[part].exec;
-    return shapes->shape[shapes->at].part[part].exec;
+    if (!shapes || shapes->at == shapes->count) return &session->part[part];
+    return &shapes->shape[shapes->at].part[part];
 }
 
 /* Rows of `from` words each, cut to `to`. */

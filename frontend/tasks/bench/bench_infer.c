@@ -110,31 +110,27 @@ static dart_status bandwidth(dart_device *device, uint64_t words, double *out)
     enum { PASSES = 16, RUNS = 7 };
     dart_status status = DART_OK;
     dart_graph *graph = NULL;
-    dart_plan *plan = NULL;
-    dart_exec *exec = NULL;
+    dart_graph_program program = {0};
     dart_memory memory = {0};
+    const dart_program_options as_built = {.as_built = true}; /* the optimizer makes them one */
     const uint32_t n = (uint32_t)(words < 1 << 14 ? 1 << 14 : words > 1 << 26 ? 1 << 26 : words);
     double best = INFINITY;
     DART_GOTO(dart_graph_new(&graph));
     dart_node x = dart_leaf(graph, "x", DART_F32, DART_SHAPE(n), DART_REGION_FORM, 0);
-    for (int i = 0; i < PASSES; i++) /* planned as they are: the optimizer would make them one */
-        (void)dart_sumsq_all(graph, x);
-    DART_GOTO(dart_graph_check(graph));
-    DART_GOTO(dart_plan_new(graph, &device->caps, 0, NULL, &plan));
+    for (int i = 0; i < PASSES; i++) (void)dart_sumsq_all(graph, x);
+    DART_GOTO(dart_program_plan(&program, graph, &device->caps, &as_built, NULL));
     memory.words[DART_REGION_FORM] = n;
-    DART_GOTO(dart_device_alloc(device, DART_MEM_DEVICE, n, &memory.buffer[DART_REGION_FORM]));
-    DART_GOTO(dart_exec_new(plan, device, &memory, NULL, &exec));
+    DART_GOTO(dart_memory_new(&memory, device));
+    DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));
     for (int i = 0; i < RUNS; i++) {
         double begin = bench_now();
-        DART_GOTO(dart_exec_run(exec, NULL));
+        DART_GOTO(dart_program_run(&program, NULL));
         best = fmin(best, bench_now() - begin);
     }
     *out = (double)PASSES * n * device->caps.word / best;
 done:
-    if (exec) dart_exec_free(exec);
-    if (plan) dart_plan_free(plan);
-    dart_graph_free(graph);
-    if (memory.buffer[DART_REGION_FORM]) dart_device_free(device, memory.buffer[DART_REGION_FORM]);
+    dart_program_free(&program);
+    dart_memory_free(&memory, device);
     return status;
 }
 
@@ -171,7 +167,7 @@ static bench_infer_row *new_row(
 
 static void figures(const dart_infer *infer, int part, uint32_t tokens, bench_infer_row *row)
 {
-    const dart_plan_stats *stats = dart_plan_stats_of(infer->part[part].plan);
+    const dart_plan_stats *stats = dart_plan_stats_of(infer->part[part].program.plan);
     uint64_t compressed, dense;
     dart_model_count(infer->model, &row->params, &compressed, &dense);
     row->memory = dart_infer_memory_of(infer);

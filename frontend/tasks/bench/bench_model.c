@@ -118,7 +118,7 @@ static dart_status profile(const dart_session *session, bench_row *row)
         const dart_launch *list = dart_plan_launches(session->part[p].plan, &count);
         double *seconds = dart_calloc(count, sizeof *seconds);
         if (!seconds) return DART_MEMORY;
-        dart_status status = dart_exec_run(session->part[p].exec, seconds);
+        dart_status status = dart_program_run(&session->part[p], seconds);
         for (uint32_t i = 0; i < count && status == DART_OK; i++) {
             row->kernel_ms[list[i].kernel] += 1e3 * seconds[i];
             row->kernel_launches[list[i].kernel]++;

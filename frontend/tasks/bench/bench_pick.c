@@ -121,7 +121,7 @@ static dart_status measure(trial *t, bench_pick_row *row)
     DART_TRY(dart_run_pick(run, &run->stage[0].set, &svd));
     DART_TRY(dart_run_bind(run));
     t->beyond[row->runs] = beyond = bench_now() - begin - svd;
-    const dart_session_times *times = &run->session->times;
+    const dart_program_times *times = &run->session->times;
     if (times->kernels_made > row->made) row->made = times->kernels_made;
     if (row->runs++ && 1e3 * beyond >= row->beyond) return DART_OK;
     row->found = times->kernels_found;

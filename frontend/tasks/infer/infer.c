@@ -14,35 +14,21 @@ dart_infer_weights dart_infer_weights_from(const char *name)
                                      : DART_INFER_AUTO;
 }
 
-/* Optimizes and plans *graph (it is replaced). */
-static dart_status plan_graph(const dart_caps *caps, dart_graph **graph, dart_plan **out)
-{
-    dart_cost cost = dart_cost_for(caps);
-    dart_graph *optimized = NULL;
-    DART_TRY(dart_verify(*graph, "building"));
-    dart_node *map = dart_calloc((size_t)dart_graph_count(*graph) + 1, sizeof *map);
-    if (!map) return DART_MEMORY;
-    dart_status status = dart_optimize(*graph, &cost, 0, NULL, &optimized, map);
-    free(map);
-    if (status != DART_OK) return status;
-    dart_graph_free(*graph);
-    *graph = optimized;
-    return dart_plan_new(*graph, caps, 0, NULL, out);
-}
-
 static dart_status make_part(dart_infer *infer, int index, uint32_t time)
 {
     dart_infer_part *part = &infer->part[index];
+    dart_graph *graph;
     part->time = time;
     dart_decode_input_of(&infer->decoder, time, &part->input);
-    DART_TRY(dart_graph_new(&part->graph));
-    dart_node logits = dart_decode_logits(&infer->decoder, part->graph, time);
-    DART_TRY(dart_graph_check(part->graph));
-    dart_shape shape = dart_node_get(part->graph, logits)->shape;
-    infer->columns = shape.dim[1];
-    dart_store(part->graph,
-        dart_leaf(part->graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
-    return plan_graph(&infer->device->caps, &part->graph, &part->plan);
+    DART_TRY(dart_graph_new(&graph));
+    dart_node logits = dart_decode_logits(&infer->decoder, graph, time);
+    if (logits) {
+        dart_shape shape = dart_node_get(graph, logits)->shape;
+        infer->columns = shape.dim[1];
+        dart_store(
+            graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
+    }
+    return dart_program_plan(&part->program, graph, &infer->device->caps, NULL, NULL);
 }
 
 static dart_status allocate(dart_infer *infer)
@@ -55,28 +41,15 @@ static dart_status allocate(dart_infer *infer)
     words[DART_REGION_TABLE] = infer->model->table_words;
     words[DART_REGION_INPUT] = input;
     words[DART_REGION_OUTPUT] = (uint64_t)infer->batch * infer->columns;
-    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++) {
-        if (!words[r]) continue;
-        bool host = r == DART_REGION_INPUT || r == DART_REGION_OUTPUT;
-        DART_TRY(dart_device_alloc(infer->device, host ? DART_MEM_HOST : DART_MEM_DEVICE, words[r],
-            &infer->memory.buffer[r]));
-    }
+    DART_TRY(dart_memory_new(&infer->memory, infer->device));
     infer->staging = dart_calloc(input, sizeof *infer->staging);
     infer->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *infer->logits);
     return infer->staging && infer->logits ? DART_OK : DART_MEMORY;
 }
 
-static dart_status write_table(const dart_infer *infer)
+static void rope_table(const void *model, float *out)
 {
-    uint64_t words = infer->model->table_words;
-    if (!words) return DART_OK;
-    float *table = dart_calloc(words, sizeof *table);
-    if (!table) return DART_MEMORY;
-    dart_model_table(infer->model, table);
-    dart_status status = dart_device_write_f32(
-        infer->device, infer->memory.buffer[DART_REGION_TABLE], 0, words, table);
-    free(table);
-    return status;
+    dart_model_table(model, out);
 }
 
 /* Fills FORM; the parameters themselves are on the device only meanwhile. */
@@ -84,34 +57,33 @@ static dart_status fill_forms(dart_infer *infer, const float *param, const float
 {
     dart_status status = DART_OK;
     dart_device *device = infer->device;
-    dart_memory memory = infer->memory;
+    const dart_model *model = infer->model;
+    dart_memory memory = infer->memory, own = {0};
+    dart_graph_program program = {0};
     dart_graph *graph = NULL;
-    dart_plan *plan = NULL;
-    dart_exec *exec = NULL;
-    const struct {
-        dart_region region;
-        uint64_t words;
-        const float *data;
-    } from[] = {{DART_REGION_PARAM, infer->model->param_words, param},
-        {DART_REGION_FROZEN, infer->model->frozen_words, frozen}};
+    own.words[DART_REGION_PARAM] = model->param_words;
+    own.words[DART_REGION_FROZEN] = model->frozen_words;
     DART_GOTO(dart_graph_new(&graph));
     DART_GOTO(dart_forms_prepare(&infer->decoder.forms, graph));
-    DART_GOTO(plan_graph(&device->caps, &graph, &plan));
-    for (int i = 0; i < 2; i++) {
-        dart_buffer *buffer = &memory.buffer[from[i].region];
-        memory.words[from[i].region] = from[i].words;
-        if (!from[i].words) continue;
-        DART_GOTO(dart_device_alloc(device, DART_MEM_DEVICE, from[i].words, buffer));
-        DART_GOTO(dart_device_write_f32(device, *buffer, 0, from[i].words, from[i].data));
+    status = dart_program_plan(&program, graph, &device->caps, NULL, NULL);
+    graph = NULL;
+    DART_GOTO(status);
+    DART_GOTO(dart_memory_new(&own, device));
+    DART_GOTO(
+        dart_device_write_f32(device, own.buffer[DART_REGION_PARAM], 0, model->param_words, param));
+    if (model->frozen_words)
+        DART_GOTO(dart_device_write_f32(
+            device, own.buffer[DART_REGION_FROZEN], 0, model->frozen_words, frozen));
+    for (int r = DART_REGION_PARAM; r <= DART_REGION_FROZEN; r++) {
+        memory.words[r] = own.words[r];
+        memory.buffer[r] = own.buffer[r];
     }
-    DART_GOTO(dart_exec_new(plan, device, &memory, NULL, &exec));
-    DART_GOTO(dart_exec_run(exec, NULL));
+    DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));
+    DART_GOTO(dart_program_run(&program, NULL));
 done:
-    if (exec) dart_exec_free(exec);
-    if (plan) dart_plan_free(plan);
+    dart_program_free(&program);
     dart_graph_free(graph);
-    for (int i = 0; i < 2; i++)
-        if (memory.buffer[from[i].region]) dart_device_free(device, memory.buffer[from[i].region]);
+    dart_memory_free(&own, device);
     return status;
 }
 
@@ -135,13 +107,13 @@ dart_status dart_infer_new(dart_device *device, const dart_model *model,
     DART_GOTO(make_part(infer, DART_INFER_SHORT, chunk < 4 ? 1 : chunk / 4));
     DART_GOTO(make_part(infer, DART_INFER_PREFILL, chunk));
     DART_GOTO(allocate(infer));
-    DART_GOTO(write_table(infer));
+    DART_GOTO(dart_memory_fill(
+        &infer->memory, device, DART_REGION_TABLE, model->table_words, rope_table, model));
     DART_GOTO(fill_forms(infer, param, frozen));
     /* the largest arena first, for the others to share */
     for (int i = DART_INFER_PARTS; i-- > 0;)
-        DART_GOTO(dart_exec_new(infer->part[i].plan, device, &infer->memory,
-            i == DART_INFER_PREFILL ? NULL : infer->part[DART_INFER_PREFILL].exec,
-            &infer->part[i].exec));
+        DART_GOTO(dart_program_bind(&infer->part[i].program, device, &infer->memory,
+            i == DART_INFER_PREFILL ? NULL : &infer->part[DART_INFER_PREFILL].program, NULL));
     *out = infer;
     infer = NULL;
 done:
@@ -152,14 +124,8 @@ done:
 void dart_infer_free(dart_infer *infer)
 {
     if (!infer) return;
-    for (int i = 0; i < DART_INFER_PARTS; i++) {
-        dart_infer_part *part = &infer->part[i];
-        if (part->exec) dart_exec_free(part->exec);
-        if (part->plan) dart_plan_free(part->plan);
-        if (part->graph) dart_graph_free(part->graph);
-    }
-    for (int r = 0; r < DART_REGIONS; r++)
-        if (infer->memory.buffer[r]) dart_device_free(infer->device, infer->memory.buffer[r]);
+    for (int i = 0; i < DART_INFER_PARTS; i++) dart_program_free(&infer->part[i].program);
+    dart_memory_free(&infer->memory, infer->device);
     dart_decoder_free(&infer->decoder);
     free(infer->staging);
     free(infer->logits);
@@ -192,7 +158,7 @@ static dart_status run_part(dart_infer *infer, const dart_infer_part *part, cons
     to[in->last] = (int32_t)real - 1;
     DART_TRY(dart_device_write_i32(
         infer->device, infer->memory.buffer[DART_REGION_INPUT], 0, in->words, to));
-    DART_TRY(dart_exec_run(part->exec, NULL));
+    DART_TRY(dart_program_run(&part->program, NULL));
     infer->at += real;
     return DART_OK;
 }
@@ -231,9 +197,9 @@ dart_infer_memory dart_infer_memory_of(const dart_infer *infer)
     m.cache = words[DART_REGION_CACHE] * word;
     m.other =
         (words[DART_REGION_TABLE] + words[DART_REGION_INPUT] + words[DART_REGION_OUTPUT]) * word;
-    const dart_exec *largest = infer->part[DART_INFER_PREFILL].exec;
+    const dart_exec *largest = infer->part[DART_INFER_PREFILL].program.exec;
     for (int i = 0; i < DART_INFER_PARTS; i++) {
-        const dart_exec *exec = infer->part[i].exec;
+        const dart_exec *exec = infer->part[i].program.exec;
         if (exec == largest || !dart_exec_shares(exec, largest))
             m.arena += dart_exec_arena_bytes(exec);
     }

@@ -3,7 +3,7 @@
 #define DART_INFER_H
 
 #include "decode.h"
-#include "plan.h"
+#include "program.h"
 #include "recipe.h"
 
 typedef struct dart_infer_options {
@@ -19,9 +19,7 @@ dart_infer_weights dart_infer_weights_from(const char *name);
 enum { DART_INFER_STEP, DART_INFER_SHORT, DART_INFER_PREFILL, DART_INFER_PARTS };
 
 typedef struct dart_infer_part {
-    dart_graph *graph; /* optimized */
-    dart_plan *plan;
-    dart_exec *exec;
+    dart_graph_program program;
     dart_decode_input input;
     uint32_t time;
 } dart_infer_part;

@@ -10,9 +10,7 @@ struct dart_translator {
     const dart_model *model; /* borrowed */
     uint32_t sentences, beams, rows, columns;
     dart_memory memory;
-    dart_graph *built[PROGRAMS], *graph[PROGRAMS];
-    dart_plan *plan[PROGRAMS];
-    dart_exec *exec[PROGRAMS];
+    dart_graph_program program[PROGRAMS];
     float *logits;    /* owned (rows, columns) */
     int32_t *length;  /* owned (sentences) */
     int32_t *prefix;  /* owned (rows, context): what the caches hold, `known` tokens a row */
@@ -21,13 +19,12 @@ struct dart_translator {
     uint32_t known;
 };
 
-static dart_status build(dart_translator *t, int program)
+static dart_status prepare(dart_translator *t, int program)
 {
     dart_status status = DART_OK;
     dart_model_leaves leaves = {0};
     dart_graph *graph;
-    DART_TRY(dart_graph_new(&t->built[program]));
-    graph = t->built[program];
+    DART_TRY(dart_graph_new(&graph));
     uint32_t rows = program == ENCODE ? t->sentences : t->rows;
     DART_GOTO(dart_model_leaves_new(t->model, graph, rows, 1, &leaves));
     if (program == ENCODE) {
@@ -39,24 +36,13 @@ static dart_status build(dart_translator *t, int program)
         t->columns = shape.dim[1];
         dart_store(
             graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
-        DART_GOTO(dart_graph_check(graph));
     }
-    status = dart_verify(graph, "building");
+    status = dart_program_plan(&t->program[program], graph, &t->device->caps, NULL, NULL);
+    graph = NULL;
 done:
     dart_model_leaves_free(&leaves);
+    dart_graph_free(graph);
     return status;
-}
-
-static dart_status prepare(dart_translator *t, int program)
-{
-    dart_cost cost = dart_cost_for(&t->device->caps);
-    DART_TRY(build(t, program));
-    dart_node *map = dart_calloc((size_t)dart_graph_count(t->built[program]) + 1, sizeof *map);
-    if (!map) return DART_MEMORY;
-    dart_status status = dart_optimize(t->built[program], &cost, 0, NULL, &t->graph[program], map);
-    free(map);
-    if (status != DART_OK) return status;
-    return dart_plan_new(t->graph[program], &t->device->caps, 0, NULL, &t->plan[program]);
 }
 
 static dart_status allocate(dart_translator *t)
@@ -71,18 +57,18 @@ static dart_status allocate(dart_translator *t)
     words[DART_REGION_INPUT] = encode > next.words ? encode : next.words;
     words[DART_REGION_OUTPUT] = (uint64_t)t->rows * t->columns;
     words[DART_REGION_CACHE] = dart_model_cache_words(model, t->sentences, t->beams);
-    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++) {
-        if (!words[r]) continue;
-        bool host = r == DART_REGION_INPUT || r == DART_REGION_OUTPUT;
-        DART_TRY(dart_device_alloc(
-            t->device, host ? DART_MEM_HOST : DART_MEM_DEVICE, words[r], &t->memory.buffer[r]));
-    }
+    DART_TRY(dart_memory_new(&t->memory, t->device));
     t->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *t->logits);
     t->length = dart_calloc(t->sentences, sizeof *t->length);
     t->prefix = dart_calloc((size_t)t->rows * model->config.context, sizeof *t->prefix);
     t->parents = dart_calloc(2 * (size_t)t->rows, sizeof *t->parents);
     t->last = dart_calloc(t->rows, sizeof *t->last);
     return t->logits && t->length && t->prefix && t->parents && t->last ? DART_OK : DART_MEMORY;
+}
+
+static void rope_table(const void *model, float *out)
+{
+    dart_model_table(model, out);
 }
 
 static dart_status write(dart_translator *t, const float *param, const float *frozen)
@@ -94,14 +80,8 @@ static dart_status write(dart_translator *t, const float *param, const float *fr
     if (model->frozen_words)
         DART_TRY(dart_device_write_f32(
             t->device, buffer[DART_REGION_FROZEN], 0, model->frozen_words, frozen));
-    if (!model->table_words) return DART_OK;
-    float *table = dart_calloc(model->table_words, sizeof *table);
-    if (!table) return DART_MEMORY;
-    dart_model_table(model, table);
-    dart_status status =
-        dart_device_write_f32(t->device, buffer[DART_REGION_TABLE], 0, model->table_words, table);
-    free(table);
-    return status;
+    return dart_memory_fill(
+        &t->memory, t->device, DART_REGION_TABLE, model->table_words, rope_table, model);
 }
 
 dart_status dart_translator_new(dart_device *device, const dart_model *model, uint32_t sentences,
@@ -126,7 +106,7 @@ dart_status dart_translator_new(dart_device *device, const dart_model *model, ui
     DART_GOTO(write(t, param, frozen));
     for (int p = 0; p < PROGRAMS; p++)
         DART_GOTO(
-            dart_exec_new(t->plan[p], device, &t->memory, p ? t->exec[0] : NULL, &t->exec[p]));
+            dart_program_bind(&t->program[p], device, &t->memory, p ? &t->program[0] : NULL, NULL));
     *out = t;
     t = NULL;
 done:
@@ -137,14 +117,8 @@ done:
 void dart_translator_free(dart_translator *t)
 {
     if (!t) return;
-    for (int p = PROGRAMS - 1; p >= 0; p--) { /* the first one owns the shared arena */
-        if (t->exec[p]) dart_exec_free(t->exec[p]);
-        if (t->plan[p]) dart_plan_free(t->plan[p]);
-        if (t->graph[p]) dart_graph_free(t->graph[p]);
-        if (t->built[p]) dart_graph_free(t->built[p]);
-    }
-    for (int r = 0; r < DART_REGIONS; r++)
-        if (t->memory.buffer[r]) dart_device_free(t->device, t->memory.buffer[r]);
+    for (int p = 0; p < PROGRAMS; p++) dart_program_free(&t->program[p]);
+    dart_memory_free(&t->memory, t->device);
     free(t->logits);
     free(t->length);
     free(t->prefix);
@@ -171,7 +145,7 @@ dart_status dart_translator_encode(dart_translator *t, const int32_t *source, co
     dart_model_source_offsets(t->model, t->sentences, 1, &at_source, &at_length, &at_index);
     DART_TRY(dart_device_write_i32(t->device, input, at_source, rows, source));
     DART_TRY(dart_device_write_i32(t->device, input, at_length, t->sentences, length));
-    DART_TRY(dart_exec_run(t->exec[ENCODE], NULL));
+    DART_TRY(dart_program_run(&t->program[ENCODE], NULL));
     memcpy(t->length, length, t->sentences * sizeof *length);
     t->known = 0;
     return DART_OK;
@@ -189,7 +163,7 @@ static dart_status feed(dart_translator *t, uint32_t at)
     DART_TRY(
         dart_device_write_i32(t->device, input, in.parents, 2 * (uint64_t)t->rows, t->parents));
     DART_TRY(dart_device_write_i32(t->device, input, in.lengths, t->sentences, t->length));
-    return dart_exec_run(t->exec[NEXT], NULL);
+    return dart_program_run(&t->program[NEXT], NULL);
 }
 
 static void set_parent(dart_translator *t, uint32_t row, uint32_t parent)

@@ -5,7 +5,7 @@
 #define DART_TRANSLATOR_H
 
 #include "model.h"
-#include "plan.h"
+#include "program.h"
 
 typedef struct dart_translator dart_translator;
 

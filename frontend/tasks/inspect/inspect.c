@@ -163,7 +163,7 @@ static dart_status programs(const view *v, bool plan, bool json, FILE *out)
     json_t *object = json_object();
     dart_status status = DART_OK;
     for (int p = 0; p < DART_PARTS; p++) {
-        const dart_part *part = &v->run.session->part[p];
+        const dart_graph_program *part = &v->run.session->part[p];
         if (!part->plan) continue;
         char *text = NULL;
         size_t size = 0;

@@ -144,7 +144,7 @@ static dart_status pick(dart_run *run, const dart_settings *set)
     DART_TRY(dart_run_pick(run, set, &svd));
     DART_TRY(dart_run_bind(run));
     double all = dart_seconds() - begin;
-    const dart_session_times *t = &run->session->times;
+    const dart_program_times *t = &run->session->times;
     const double programs = t->graph + t->optimize + t->plan + t->build;
     dart_run_note(run,
         "selection took %.0f ms: spectra and cut %.0f, graphs %.0f, paths %.0f, plan %.0f, program "

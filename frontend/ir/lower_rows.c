@@ -1,0 +1,154 @@
+/* Lowering of ops that work on rows: norms, look-ups, attention, softmax, cross-entropy; and of
+ * small symmetric matrices. */
+#include "lower.h"
+
+dart_status dart_lower_norm(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value x = dart_in(low, info, 0);
+    uint32_t cols = dart_last_dim(&info->shape);
+    norm_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_norm, node, (uint32_t)info->i[0], 4,
+        (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+}
+
+dart_status dart_lower_norm_dx(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value x = dart_in(low, info, 0);
+    uint32_t cols = dart_last_dim(&info->shape);
+    norm_dx_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_norm_dx, node, (uint32_t)info->i[0], 4,
+        (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+}
+
+dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    enum { PER_MOST = 64, CHUNKS_WANTED = 32 };
+    dart_value x = dart_in(low, info, 0);
+    uint32_t cols = info->shape.dim[1], rows = (uint32_t)(x.words / cols);
+    uint32_t per = (rows + CHUNKS_WANTED - 1) / CHUNKS_WANTED;
+    if (per > PER_MOST) per = PER_MOST;
+    norm_dw_params p = {rows, cols, (rows + per - 1) / per, per, (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    dart_value part = low->value[node];
+    if (p.chunks > 1) DART_TRY(dart_emit_new(low, node, 2ull * cols * p.chunks, &part));
+    DART_TRY(dart_emit_mode(low, DART_K_norm_dw, node, (uint32_t)info->i[0], 3,
+        (dart_value[]){x, dart_in(low, info, 1), part}, &p));
+    if (p.chunks == 1) return DART_OK;
+    return dart_emit_reduce(low, node, 0, part, 1, p.chunks, 2ull * cols, low->value[node]);
+}
+
+dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const dart_shape *w = dart_in_shape(low, info, 0);
+    dart_value ids = dart_in(low, info, 1);
+    gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_gather, node, 0, 3,
+        (dart_value[]){ids, dart_in(low, info, 0), low->value[node]}, &p);
+}
+
+dart_status dart_lower_scatter(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value dy = dart_in(low, info, 0);
+    uint32_t cols = info->shape.dim[1];
+    scatter_params p = {(uint32_t)(dy.words / cols), cols, info->shape.dim[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_scatter, node, 0, 3,
+        (dart_value[]){dart_in(low, info, 1), dy, low->value[node]}, &p);
+}
+
+dart_status dart_lower_rope(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const uint32_t *dim = info->shape.dim;
+    rope_params p = {dim[0], dim[1], dim[2], dim[3], (float)info->i[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_rope, node, 0, 3,
+        (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1), low->value[node]}, &p);
+}
+
+dart_status dart_lower_attend(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const uint32_t *q = info->shape.dim, *cache = dart_in_shape(low, info, 1)->dim;
+    attend_params p = {q[0], q[1], q[2], cache[3], q[3], cache[2], (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    dart_launch *launch = dart_emit(low, DART_K_attend, node, 4,
+        (dart_value[]){
+            dart_in(low, info, 0), dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]},
+        &p);
+    return launch ? DART_OK : DART_MEMORY;
+}
+
+dart_status dart_lower_softmax(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value x = dart_in(low, info, 0);
+    const dart_shape *shape = &info->shape;
+    uint32_t cols = dart_last_dim(shape), time = shape->rank > 1 ? shape->dim[shape->rank - 2] : 1;
+    softmax_params p = {(uint32_t)(x.words / cols), cols, time, (float)info->f[0]};
+    DART_TRY(dart_value_over(low, node, info->in[0]));
+    if (info->inputs > 1) {
+        dart_value lengths = dart_in(low, info, 1);
+        softmax_lengths_params q = {
+            p.rows, p.cols, p.time, (uint32_t)(p.rows / lengths.words), p.scale};
+        return dart_emit_mode(low, DART_K_softmax_lengths, node, (uint32_t)info->i[0], 3,
+            (dart_value[]){x, lengths, low->value[node]}, &q);
+    }
+    return dart_emit_mode(low, DART_K_softmax, node, (uint32_t)info->i[0], 2,
+        (dart_value[]){x, low->value[node]}, &p);
+}
+
+dart_status dart_lower_softmax_dx(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value y = dart_in(low, info, 0), dy = dart_in(low, info, 1);
+    uint32_t cols = dart_last_dim(&info->shape);
+    softmax_dx_params p = {(uint32_t)(y.words / cols), cols, (float)info->f[0]};
+    DART_TRY(dart_value_over(low, node, y.storage == dy.storage ? 0 : info->in[1]));
+    return dart_emit_mode(
+        low, DART_K_softmax_dx, node, 0, 3, (dart_value[]){y, dy, low->value[node]}, &p);
+}
+
+dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const dart_shape *x = dart_in_shape(low, info, 0);
+    cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0], (float)info->f[0]};
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_mode(low, DART_K_cross_entropy, node, 0, 3,
+        (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1), low->value[node]}, &p);
+}
+
+dart_status dart_lower_cross_entropy_dx(
+    dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_value x = dart_in(low, info, 0);
+    cross_entropy_dx_params p = {info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0],
+        (float)info->f[0], (float)info->f[1]};
+    DART_TRY(dart_value_over(low, node, info->in[0]));
+    dart_launch *launch = dart_emit(low, DART_K_cross_entropy_dx, node, 4,
+        (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+    return launch ? DART_OK : DART_MEMORY;
+}
+
+dart_status dart_lower_spd_fn(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    const dart_shape *s = dart_in_shape(low, info, 0);
+    dart_value x = dart_in(low, info, 0), work, y;
+    uint32_t n = dart_last_dim(s), batch = (uint32_t)(x.words / n / n);
+    spd_fn_params p = {batch, n, (float)info->f[0], (float)info->f[1]};
+    DART_TRY(dart_emit_new(low, node, 2 * x.words, &work));
+    DART_TRY(dart_value_output(low, node));
+    y = low->value[node];
+    if (info->i[0] == 2) DART_TRY(dart_emit_new(low, node, x.words, &y));
+    DART_TRY(dart_emit_mode(
+        low, DART_K_spd_fn, node, (uint32_t)info->i[0], 3, (dart_value[]){x, work, y}, &p));
+    if (info->i[0] != 2) return DART_OK;
+    return dart_emit_spread(low, node, batch, n * n, y, low->value[node]);
+}
+
+dart_status dart_lower_gram_spectral(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    char name[160];
+    (void)info;
+    return dart_fail(DART_FAILED, "%s: dart_optimize writes it out before it is lowered",
+        dart_node_describe(low->graph, node, name));
+}

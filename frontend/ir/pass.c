@@ -1,0 +1,82 @@
+/* The new graph of the optimizing pass: nodes are added once. */
+#include "pass.h"
+#include <string.h>
+
+uint32_t dart_text_hash(const char *text)
+{
+    uint32_t hash = 2166136261u;
+    for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 16777619u;
+    return hash;
+}
+
+bool dart_op_writes(dart_op op)
+{
+    return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
+           op == DART_OP_clip || op == DART_OP_cache_write;
+}
+
+static uint32_t hash_info(const dart_node_info *info)
+{
+    uint32_t hash = (uint32_t)info->op * 2654435761u;
+#define MIX(value) hash = (hash ^ (uint32_t)(value)) * 16777619u
+    for (uint32_t i = 0; i < info->inputs; i++) MIX(info->in[i]);
+    for (uint32_t i = 0; i < info->ints; i++) MIX(info->i[i]);
+    if (info->text) MIX(dart_text_hash(info->text));
+    if (!info->inputs || info->op == DART_OP_reshape)
+        for (uint32_t i = 0; i < info->shape.rank; i++) MIX(info->shape.dim[i]);
+#undef MIX
+    return (hash ^ hash >> 15) % DART_BUCKETS;
+}
+
+static bool same_info(const dart_node_info *a, const dart_node_info *b)
+{
+    if (a->op != b->op || a->inputs != b->inputs || a->ints != b->ints || a->floats != b->floats)
+        return false;
+    if (memcmp(a->in, b->in, a->inputs * sizeof a->in[0]) ||
+        memcmp(a->i, b->i, a->ints * sizeof a->i[0]) ||
+        memcmp(a->f, b->f, a->floats * sizeof a->f[0]))
+        return false;
+    if ((a->text || b->text) && (!a->text || !b->text || strcmp(a->text, b->text))) return false;
+    bool shaped = !a->inputs || a->op == DART_OP_reshape; /* the shape is not implied */
+    return !shaped || (a->dtype == b->dtype && dart_shape_equal(&a->shape, &b->shape));
+}
+
+bool dart_pass_fresh(const dart_pass *pass, dart_node node)
+{
+    for (uint32_t left = pass->regions[node]; left; left &= left - 1)
+        if (pass->written[__builtin_ctz(left)] > node) return false;
+    return true;
+}
+
+dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
+{
+    bool side = dart_op_writes(info->op);
+    uint32_t slot = hash_info(info);
+    if (!side)
+        for (dart_node n = pass->bucket[slot]; n; n = pass->chain[n])
+            if (same_info(dart_node_get(pass->graph, n), info) &&
+                (info->op == DART_OP_leaf || dart_pass_fresh(pass, n)))
+                return n;
+    dart_node node = dart_graph_add(pass->graph, info);
+    if (!node) return 0;
+    if (dart_grow((void **)&pass->regions, &pass->region_capacity, (size_t)node + 1,
+            sizeof *pass->regions) != DART_OK ||
+        dart_grow((void **)&pass->chain, &pass->chain_capacity, (size_t)node + 1,
+            sizeof *pass->chain) != DART_OK)
+        return 0;
+    pass->regions[node] = info->op == DART_OP_leaf ? 1u << info->i[0] : 0;
+    for (uint32_t i = 0; i < info->inputs; i++) pass->regions[node] |= pass->regions[info->in[i]];
+    if (side) {
+        for (uint32_t i = 0; i < info->inputs; i++) {
+            const dart_node_info *leaf = dart_node_get(pass->graph, info->in[i]);
+            bool written = info->op == DART_OP_clip    ? i == 1
+                           : info->op == DART_OP_adamw ? i == 0 || i == 2
+                                                       : i == 0;
+            if (written && leaf->op == DART_OP_leaf) pass->written[leaf->i[0]] = node;
+        }
+    } else {
+        pass->chain[node] = pass->bucket[slot];
+        pass->bucket[slot] = node;
+    }
+    return node;
+}

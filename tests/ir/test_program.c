@@ -1,0 +1,190 @@
+/* Programs: planned, bound, run; what they keep, what they share, and how they fail. */
+#include "program.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+
+#define OK(expr)                                                                                   \
+    do {                                                                                           \
+        if ((expr) != DART_OK) fail_msg("%s: %s", #expr, dart_error_text());                       \
+    } while (0)
+
+static dart_device *cpu(void)
+{
+    dart_device *device;
+    OK(dart_device_open("cpu", NULL, &device));
+    return device;
+}
+
+/* out = scale (x + y) of n words, twice written down; *out_twin is the second writing. */
+static dart_graph *sum_graph(uint32_t n, double scale, dart_node *out, dart_node *out_twin)
+{
+    dart_graph *graph;
+    OK(dart_graph_new(&graph));
+    dart_node x = dart_leaf(graph, "x", DART_F32, DART_SHAPE(n), DART_REGION_PARAM, 0);
+    dart_node y = dart_leaf(graph, "y", DART_F32, DART_SHAPE(n), DART_REGION_TABLE, 0);
+    *out = dart_affine(graph, dart_add(graph, x, y), scale, 0);
+    *out_twin = dart_affine(graph, dart_add(graph, x, y), scale, 0);
+    dart_store(graph, dart_leaf(graph, "out", DART_F32, DART_SHAPE(n), DART_REGION_OUTPUT, 0),
+        dart_mul(graph, *out, *out_twin));
+    return graph;
+}
+
+static void count_up(const void *of, float *out)
+{
+    const uint32_t n = *(const uint32_t *)of;
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(out[i] == 0);
+        out[i] = (float)i;
+    }
+}
+
+static void runs_as_optimized_and_as_built(void **state)
+{
+    (void)state;
+    const uint32_t n = 40;
+    dart_device *device = cpu();
+    dart_memory memory = {
+        .words = {[DART_REGION_PARAM] = n, [DART_REGION_TABLE] = n, [DART_REGION_OUTPUT] = n}};
+    float host[40], got[40];
+    uint32_t launches[2];
+    OK(dart_memory_new(&memory, device));
+    for (uint32_t i = 0; i < n; i++) host[i] = 2.0F * (float)i;
+    OK(dart_device_write_f32(device, memory.buffer[DART_REGION_PARAM], 0, n, host));
+    OK(dart_memory_fill(&memory, device, DART_REGION_TABLE, n, count_up, &n));
+    for (int as_built = 0; as_built < 2; as_built++) {
+        dart_node keep[2];
+        dart_graph *graph = sum_graph(n, 0.5, &keep[0], &keep[1]);
+        const uint32_t nodes = dart_graph_count(graph);
+        dart_graph_program program = {0};
+        dart_program_times times = {.graph = 1};
+        dart_slice slice[2];
+        const dart_program_options options = {.as_built = as_built, .keeps = 2, .keep = keep};
+        OK(dart_program_plan(&program, graph, &device->caps, &options, &times));
+        assert_true(times.graph > 1 && times.optimize > 0 && times.plan > 0 && times.build == 0);
+        assert_int_equal(dart_graph_count(program.graph) == nodes, as_built);
+        OK(dart_program_bind(&program, device, &memory, NULL, &times));
+        assert_true(times.build > 0);
+        launches[as_built] = dart_plan_stats_of(program.plan)->launches;
+        OK(dart_program_run(&program, NULL));
+        for (uint32_t i = 0; i < 2; i++) {
+            OK(dart_program_slice(&program, i, &slice[i]));
+            OK(dart_device_read_f32(device, slice[i].buffer, slice[i].offset, n, got));
+            for (uint32_t k = 0; k < n; k++) assert_true(got[k] == 1.5F * (float)k);
+        }
+        /* the optimizer makes the two writings one node, and kept nodes follow it */
+        assert_int_equal(
+            slice[0].buffer == slice[1].buffer && slice[0].offset == slice[1].offset, !as_built);
+        OK(dart_device_read_f32(device, memory.buffer[DART_REGION_OUTPUT], 0, n, got));
+        for (uint32_t k = 0; k < n; k++) assert_true(got[k] == 2.25F * (float)k * (float)k);
+        dart_program_free(&program);
+        assert_null(program.graph);
+        assert_null(program.exec);
+        dart_program_free(&program); /* empty: nothing happens */
+    }
+    assert_true(launches[1] > launches[0]);
+    dart_memory_free(&memory, device);
+    assert_int_equal(device->bytes_allocated, 0);
+    dart_device_close(device);
+}
+
+/* The second program takes the first one's arena where it is large enough, and outlives it. */
+static void arenas_are_shared(void **state)
+{
+    (void)state;
+    const uint32_t n = 40;
+    dart_device *device = cpu();
+    dart_memory memory = {
+        .words = {[DART_REGION_PARAM] = n, [DART_REGION_TABLE] = n, [DART_REGION_OUTPUT] = n}};
+    dart_graph_program program[2] = {0};
+    float got[40];
+    OK(dart_memory_new(&memory, device));
+    OK(dart_memory_fill(&memory, device, DART_REGION_TABLE, n, count_up, &n));
+    for (int p = 0; p < 2; p++) {
+        dart_node keep[2];
+        dart_graph *graph = sum_graph(n, p + 1, &keep[0], &keep[1]);
+        const dart_program_options options = {.keeps = 2, .keep = keep};
+        OK(dart_program_plan(&program[p], graph, &device->caps, &options, NULL));
+        const uint64_t before = device->bytes_allocated;
+        OK(dart_program_bind(&program[p], device, &memory, p ? &program[0] : NULL, NULL));
+        assert_int_equal(device->bytes_allocated > before, p == 0);
+    }
+    assert_true(dart_exec_shares(program[0].exec, program[1].exec));
+    dart_program_free(&program[0]);
+    OK(dart_program_run(&program[1], NULL));
+    OK(dart_device_read_f32(device, memory.buffer[DART_REGION_OUTPUT], 0, n, got));
+    for (uint32_t k = 0; k < n; k++) assert_true(got[k] == 4.0F * (float)k * (float)k);
+    dart_program_free(&program[1]);
+    dart_memory_free(&memory, device);
+    assert_int_equal(device->bytes_allocated, 0);
+    dart_device_close(device);
+}
+
+static void failures_name_their_reason(void **state)
+{
+    (void)state;
+    dart_device *device = cpu();
+    dart_graph_program program = {0};
+    dart_memory memory = {0};
+    dart_node keep[2];
+    /* a builder failed */
+    dart_graph *graph = sum_graph(8, 1, &keep[0], &keep[1]);
+    dart_node wide = dart_leaf(graph, "wide", DART_F32, DART_SHAPE(9), DART_REGION_PARAM, 8);
+    (void)dart_add(graph, keep[0], wide);
+    dart_status status = dart_program_plan(&program, graph, &device->caps, NULL, NULL);
+    assert_int_equal(status, DART_FAILED);
+    assert_non_null(strstr(dart_error_text(), "add"));
+    dart_program_free(&program);
+    /* a node to keep that is not there, optimized or not */
+    for (int as_built = 0; as_built < 2; as_built++) {
+        graph = sum_graph(8, 1, &keep[0], &keep[1]);
+        keep[1] = 1000;
+        const dart_program_options options = {.as_built = as_built, .keeps = 2, .keep = keep};
+        assert_int_equal(
+            dart_program_plan(&program, graph, &device->caps, &options, NULL), DART_FAILED);
+        assert_non_null(strstr(dart_error_text(), "1000"));
+        dart_program_free(&program);
+    }
+    /* does not fit */
+    dart_caps caps = device->caps;
+    caps.memory = 64;
+    graph = sum_graph(8, 1, &keep[0], &keep[1]);
+    assert_int_equal(dart_program_plan(&program, graph, &caps, NULL, NULL), DART_MEMORY);
+    dart_program_free(&program);
+    /* a region that is too small, and one that was not allocated */
+    graph = sum_graph(8, 1, &keep[0], &keep[1]);
+    OK(dart_program_plan(&program, graph, &device->caps, NULL, NULL));
+    memory.words[DART_REGION_PARAM] = 7;
+    OK(dart_memory_new(&memory, device));
+    for (int r = 0; r < 2; r++) {
+        assert_int_equal(dart_program_bind(&program, device, &memory, NULL, NULL), DART_FAILED);
+        assert_non_null(strstr(dart_error_text(), "region \"param\""));
+        memory.words[DART_REGION_PARAM] = 0;
+    }
+    dart_program_free(&program);
+    dart_memory_free(&memory, device);
+    /* more than the machine can address */
+    memory.words[DART_REGION_CACHE] = UINT64_MAX / 2;
+    assert_int_equal(dart_memory_new(&memory, device), DART_MEMORY);
+    dart_memory_free(&memory, device);
+    memory.words[DART_REGION_TABLE] = 4;
+    OK(dart_memory_new(&memory, device));
+    const uint32_t n = 5;
+    assert_int_not_equal(
+        dart_memory_fill(&memory, device, DART_REGION_TABLE, n, count_up, &n), DART_OK);
+    dart_memory_free(&memory, device);
+    assert_int_equal(device->bytes_allocated, 0);
+    dart_device_close(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_as_optimized_and_as_built),
+        cmocka_unit_test(arenas_are_shared),
+        cmocka_unit_test(failures_name_their_reason),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

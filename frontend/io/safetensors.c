@@ -1,8 +1,8 @@
 /* Strict reader and canonical writer of safetensors files. */
 #include "safetensors.h"
 #include "file.h"
+#include "json.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,9 +119,10 @@ dart_status dart_safetensors_parse(
         return refuse(what, NULL, "its header is longer than the file; the file is truncated");
     if (header < 2 || bytes[8] != '{')
         return refuse(what, NULL, "its header does not begin with '{'");
-    json_error_t error;
-    root = json_loadb((const char *)bytes + 8, (size_t)header, JSON_REJECT_DUPLICATES, &error);
-    if (!root) return refuse(what, NULL, error.text);
+    char why[DART_JSON_WHY];
+    status = dart_json_parse((const char *)bytes + 8, (size_t)header, what, why, &root);
+    if (status == DART_INPUT) return refuse(what, NULL, why);
+    if (status != DART_OK) return status;
     if (!json_is_object(root)) {
         status = refuse(what, NULL, "its header is not an object");
         goto done;
@@ -235,25 +236,27 @@ static uint64_t write_count(const dart_st_write *tensor)
     return count;
 }
 
-/* The header as JSON text, keys in the order of `sorted`; NULL when out of memory. malloc'ed. */
-static char *header_text(const dart_st_write *const *sorted, size_t count)
+/* The header as JSON text, keys in the order of `sorted`. Caller frees. */
+static dart_status header_text(const dart_st_write *const *sorted, size_t count, char **out)
 {
+    dart_status status = DART_OK;
     uint64_t offset = 0;
     json_t *root = json_object();
-    json_object_set_new(root, "__metadata__", json_pack("{s:s}", "format", "pt"));
+    dart_json_set(root, "__metadata__", json_pack("{s:s}", "format", "pt"), &status);
     for (size_t i = 0; i < count; i++) {
-        json_t *shape = json_array();
+        json_t *shape = json_array(), *entry = json_object();
         for (uint32_t k = 0; k < sorted[i]->rank; k++)
-            json_array_append_new(shape, json_integer((json_int_t)sorted[i]->dim[k]));
+            dart_json_add(shape, json_integer((json_int_t)sorted[i]->dim[k]), &status);
         uint64_t end = offset + 4 * write_count(sorted[i]);
-        json_t *entry = json_pack("{s:s, s:o, s:[I,I]}", "dtype", "F32", "shape", shape,
-            "data_offsets", (json_int_t)offset, (json_int_t)end);
-        json_object_set_new(root, sorted[i]->name, entry);
+        dart_json_set(entry, "dtype", json_string("F32"), &status);
+        dart_json_set(entry, "shape", shape, &status);
+        dart_json_set(entry, "data_offsets",
+            json_pack("[I,I]", (json_int_t)offset, (json_int_t)end), &status);
+        dart_json_set(root, sorted[i]->name, entry, &status);
         offset = end;
     }
-    char *text = json_dumps(root, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    json_decref(root);
-    return text;
+    return dart_json_write(
+        root, status, JSON_COMPACT | JSON_PRESERVE_ORDER, "the header of a safetensors file", out);
 }
 
 dart_status dart_safetensors_pack(
@@ -271,25 +274,26 @@ dart_status dart_safetensors_pack(
         total += 4 * write_count(&tensor[i]);
     }
     qsort(sorted, count, sizeof *sorted, write_by_name);
-    header = header_text(sorted, count);
-    if (header) {
-        size_t used = strlen(header), padded = (size_t)dart_round_up(used, 8);
-        *out_size = 8 + padded + (size_t)total;
-        data = malloc(*out_size);
-        if (data) {
-            for (int i = 0; i < 8; i++) data[i] = (char)(padded >> (8 * i));
-            memcpy(data + 8, header, used);
-            memset(data + 8 + used, ' ', padded - used);
-            char *at = data + 8 + padded;
-            for (size_t i = 0; i < count; i++) {
-                size_t bytes = 4 * (size_t)write_count(sorted[i]);
-                if (bytes) memcpy(at, sorted[i]->data, bytes);
-                at += bytes;
-            }
-        }
+    DART_GOTO(header_text(sorted, count, &header));
+    size_t used = strlen(header), padded = (size_t)dart_round_up(used, 8);
+    size_t size = 8 + padded + (size_t)total;
+    data = malloc(size);
+    if (!data) {
+        status = dart_fail(DART_MEMORY, "out of memory: packing %zu tensors", count);
+        goto done;
     }
-    if (!data) status = dart_fail(DART_MEMORY, "out of memory: packing %zu tensors", count);
+    for (int i = 0; i < 8; i++) data[i] = (char)(padded >> (8 * i));
+    memcpy(data + 8, header, used);
+    memset(data + 8 + used, ' ', padded - used);
+    char *at = data + 8 + padded;
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = 4 * (size_t)write_count(sorted[i]);
+        if (bytes) memcpy(at, sorted[i]->data, bytes);
+        at += bytes;
+    }
     *out_data = data;
+    *out_size = size;
+done:
     free(header);
     free(sorted);
     return status;

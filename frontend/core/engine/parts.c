@@ -1,5 +1,6 @@
 /* The graphs of a session: training step, accumulation, update, evaluation, logits. */
 #include "parts.h"
+#include "clock.h"
 #include "optim.h"
 #include <stdlib.h>
 
@@ -192,7 +193,7 @@ static dart_status append_logits(
     return status;
 }
 
-dart_status dart_part_graph(dart_session *session, int part, dart_graph **out)
+static dart_status part_graph(dart_session *session, int part, dart_graph **out)
 {
     dart_status status = DART_OK;
     const bool whole = session->options.accumulation == 1;
@@ -222,4 +223,14 @@ done:
         *out = NULL;
     }
     return status;
+}
+
+dart_status dart_part_prepare(
+    dart_session *session, const dart_caps *caps, int part, dart_graph_program *program)
+{
+    dart_graph *graph;
+    double begin = dart_seconds();
+    DART_TRY(part_graph(session, part, &graph));
+    session->times.graph += dart_seconds() - begin;
+    return dart_program_plan(program, graph, caps, NULL, &session->times);
 }

@@ -50,8 +50,6 @@ DART_NODISCARD dart_status dart_part_masks(const dart_session *session, dart_gra
 /* AdamW of the gate parameters with a step block of their own: neither clipped nor decayed. */
 DART_NODISCARD dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph);
 
-DART_NODISCARD dart_status dart_part_graph(dart_session *session, int part, dart_graph **out);
-
 /* One part of a session, planned; its times are added to the session's. */
 DART_NODISCARD dart_status dart_part_prepare(
     dart_session *session, const dart_caps *caps, int part, dart_graph_program *program);

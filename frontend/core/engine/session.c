@@ -20,16 +20,6 @@ static bool wanted(const dart_session_options *o, int part)
     }
 }
 
-dart_status dart_part_prepare(
-    dart_session *session, const dart_caps *caps, int part, dart_graph_program *program)
-{
-    dart_graph *graph;
-    double begin = dart_seconds();
-    DART_TRY(dart_part_graph(session, part, &graph));
-    session->times.graph += dart_seconds() - begin;
-    return dart_program_plan(program, graph, caps, NULL, &session->times);
-}
-
 static dart_status allocate(dart_session *session)
 {
     const dart_model *model = session->model;

@@ -154,6 +154,15 @@ static dart_status read_mapping(
     return DART_OK;
 }
 
+static dart_status not_yaml(const yaml_parser_t *parser, const char *path)
+{
+    /* libyaml does not always say that it is short of memory; what is wrong with a text it does. */
+    if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
+        return dart_fail(DART_MEMORY, "out of memory: reading %s", path);
+    return dart_fail(DART_INPUT, "%s:%zu: not YAML: %s", path, parser->problem_mark.line + 1,
+        parser->problem);
+}
+
 dart_status dart_recipe_load(dart_recipe *recipe, const char *path)
 {
     dart_status status = DART_OK;
@@ -169,8 +178,7 @@ dart_status dart_recipe_load(dart_recipe *recipe, const char *path)
     }
     yaml_parser_set_input_string(&parser, (unsigned char *)text, size);
     if (!yaml_parser_load(&parser, &r.document)) {
-        status = dart_fail(DART_INPUT, "%s:%zu: not YAML: %s", path, parser.problem_mark.line + 1,
-            parser.problem ? parser.problem : "damaged text");
+        status = not_yaml(&parser, path);
         goto done;
     }
     yaml_node_t *root = yaml_document_get_root_node(&r.document);
@@ -181,8 +189,7 @@ dart_status dart_recipe_load(dart_recipe *recipe, const char *path)
     yaml_document_delete(&r.document);
     if (status != DART_OK) goto done;
     if (!yaml_parser_load(&parser, &r.document)) {
-        status = dart_fail(DART_INPUT, "%s:%zu: not YAML: %s", path, parser.problem_mark.line + 1,
-            parser.problem ? parser.problem : "damaged text");
+        status = not_yaml(&parser, path);
         goto done;
     }
     if (yaml_document_get_root_node(&r.document))

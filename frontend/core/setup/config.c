@@ -78,11 +78,11 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
     return DART_OK;
 }
 
-dart_status dart_config_for(
-    const dart_settings *set, const dart_corpus *corpus, dart_model_config *out)
+dart_status dart_config_for(const dart_settings *set, const dart_vocab *vocab,
+    const dart_vocab *source_vocab, dart_model_config *out)
 {
-    DART_TRY(dart_config_from(set, corpus->vocab.size, out));
-    if (out->enc_layers) out->source_vocab = corpus->source_vocab.size;
+    DART_TRY(dart_config_from(set, vocab->size, out));
+    if (out->enc_layers) out->source_vocab = source_vocab->size;
     return DART_OK;
 }
 

@@ -3,15 +3,22 @@
 #ifndef DART_SETUP_H
 #define DART_SETUP_H
 
+#include "note.h"
 #include "recipe.h"
 #include "session.h"
+
+/* Where notes go for these hooks, which may be NULL. */
+static inline dart_note dart_note_of(const dart_hooks *hooks)
+{
+    return hooks ? (dart_note){hooks->note, hooks->user} : (dart_note){0};
+}
 
 /* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);
-/* The same for a corpus: an encoder-decoder takes its source vocabulary from there. */
-DART_NODISCARD dart_status dart_config_for(
-    const dart_settings *set, const dart_corpus *corpus, dart_model_config *out);
+/* The same for both vocabularies of a corpus; a text has no source. */
+DART_NODISCARD dart_status dart_config_for(const dart_settings *set, const dart_vocab *vocab,
+    const dart_vocab *source_vocab, dart_model_config *out);
 /* Rows of logits alive at once: the setting, or such that a chunk stays below 16 MiB; a multiple
  * of 64. */
 uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t vocab);

@@ -1,14 +1,15 @@
 /* The checkpoint protocol. A step is written to step-<n>.tmp.<pid>/: each file is created and
  * synced, manifest.json (sizes, XXH3-128, a checksum of itself) last; then the directory is synced,
- * renamed to step-<n>/ and its parent synced; only then are old ones pruned. Whatever happens in
- * between, the newest directory whose manifest and files verify is a complete checkpoint. */
+ * read back, renamed to step-<n>/ and its parent synced; only then are old ones pruned. Whatever
+ * happens in between, the newest directory whose manifest and files verify is a complete
+ * checkpoint. */
 #include "checkpoint.h"
 #include "file.h"
 #include "hash.h"
+#include "json.h"
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,47 +27,58 @@ static dart_status join(char out[PATH], const char *root, const char *name)
 
 /* ---- manifest ---- */
 
-/* The canonical text with its own checksum as the last entry; NULL when out of memory. */
-static char *manifest_text(json_t *body)
+/* The canonical text of `body`, taken over, with its own checksum as the last entry. */
+static dart_status manifest_text(json_t *body, dart_status status, const char *what, char **out)
 {
-    char *plain = json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    if (!plain) return NULL;
-    json_object_set_new(body, "self", json_string(dart_hash_bytes(plain, strlen(plain)).text));
+    char *plain;
+    dart_status written = dart_json_write(
+        json_incref(body), status, JSON_COMPACT | JSON_PRESERVE_ORDER, what, &plain);
+    if (written != DART_OK) {
+        json_decref(body);
+        return written;
+    }
+    dart_json_set(body, "self", json_string(dart_hash_bytes(plain, strlen(plain)).text), &status);
     free(plain);
-    return json_dumps(body, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    return dart_json_write(body, status, JSON_COMPACT | JSON_PRESERVE_ORDER, what, out);
 }
 
 static dart_status write_manifest(
     const char *path, uint64_t step, const dart_checkpoint_file *file, uint32_t files)
 {
-    json_t *body =
-        json_pack("{s:i, s:I, s:[]}", "format", FORMAT, "step", (json_int_t)step, "files");
-    json_t *list = json_object_get(body, "files");
+    dart_status status = DART_OK;
+    char *text;
+    json_t *body = json_object(), *list = json_array();
+    dart_json_set(body, "format", json_integer(FORMAT), &status);
+    dart_json_set(body, "step", json_integer((json_int_t)step), &status);
     for (uint32_t i = 0; i < files; i++)
-        json_array_append_new(list,
+        dart_json_add(list,
             json_pack("{s:s, s:I, s:s}", "name", file[i].name, "bytes", (json_int_t)file[i].size,
-                "xxh3", dart_hash_bytes(file[i].data, file[i].size).text));
-    char *text = manifest_text(body);
-    dart_status status = text ? dart_file_write_sync(path, text, strlen(text))
-                              : dart_fail(DART_MEMORY, "out of memory: writing %s", path);
+                "xxh3", dart_hash_bytes(file[i].data, file[i].size).text),
+            &status);
+    dart_json_set(body, "files", list, &status);
+    DART_TRY(manifest_text(body, status, path, &text));
+    status = dart_file_write_sync(path, text, strlen(text));
     free(text);
-    json_decref(body);
     return status;
 }
 
-/* Parses a manifest that is byte for byte what manifest_text makes. */
-static json_t *read_manifest(const char *text, size_t size)
+/* Parses a manifest that is byte for byte what manifest_text makes; *out NULL: it is not. */
+static dart_status read_manifest(const char *text, size_t size, const char *path, json_t **out)
 {
-    json_t *body = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_object(body)) goto bad;
-    json_object_del(body, "self");
-    char *again = manifest_text(body);
-    bool same = again && strlen(again) == size && !memcmp(again, text, size);
-    free(again);
-    if (same) return body;
-bad:
-    json_decref(body);
-    return NULL;
+    char why[DART_JSON_WHY], *again;
+    dart_status status = dart_json_parse(text, size, path, why, out);
+    if (status == DART_INPUT) return DART_OK;
+    if (status != DART_OK) return status;
+    if (json_is_object(*out)) {
+        json_object_del(*out, "self");
+        status = manifest_text(json_incref(*out), DART_OK, path, &again);
+        bool same = status == DART_OK && strlen(again) == size && !memcmp(again, text, size);
+        if (status == DART_OK) free(again);
+        if (same) return DART_OK;
+    }
+    json_decref(*out);
+    *out = NULL;
+    return status;
 }
 
 /* ---- writing ---- */
@@ -132,62 +144,98 @@ static dart_status step_path(char out[PATH], const char *root, uint64_t step)
     return join(out, root, name);
 }
 
-static dart_status prune(const char *root, uint32_t keep)
+/* Keeps the newest `keep` sound ones; `written` was just read back. Damaged ones do not count, and
+ * go with what is older than those. */
+static dart_status prune(const char *root, uint64_t written, uint32_t keep)
 {
     uint64_t *steps;
     size_t count;
+    uint32_t sound = 0;
     dart_status status = DART_OK;
     DART_TRY(list_steps(root, false, &steps, &count));
-    for (size_t i = keep < 2 ? 2 : keep; i < count; i++) {
+    if (keep < 2) keep = 2;
+    for (size_t i = 0; i < count && count > keep; i++) {
         char path[PATH];
+        dart_checkpoint old;
         DART_GOTO(step_path(path, root, steps[i]));
-        DART_GOTO(dart_remove_tree(path));
+        if (sound == keep) {
+            DART_GOTO(dart_remove_tree(path));
+        } else if (steps[i] == written) {
+            sound++;
+        } else if (dart_checkpoint_open(path, &old) == DART_OK) {
+            sound++;
+            dart_checkpoint_close(&old);
+        }
     }
 done:
     free(steps);
     return status;
 }
 
+/* Whether the checkpoint at `path` is sound and holds just these files. */
+static dart_status holds(
+    const char *path, const dart_checkpoint_file *file, uint32_t files, bool *out)
+{
+    dart_checkpoint there;
+    *out = false;
+    dart_status status = dart_checkpoint_open(path, &there);
+    if (status == DART_INPUT) return DART_OK;
+    if (status != DART_OK) return status;
+    *out = there.files == files;
+    for (uint32_t i = 0; i < files && *out; i++)
+        *out = !strcmp(there.file[i].name, file[i].name) && there.file[i].size == file[i].size &&
+               (!file[i].size || !memcmp(there.file[i].data, file[i].data, file[i].size));
+    dart_checkpoint_close(&there);
+    return DART_OK;
+}
+
+/* All files of a step, synced and read back. */
+static dart_status write_files(
+    const char *scratch, uint64_t step, const dart_checkpoint_file *file, uint32_t files)
+{
+    char path[PATH];
+    bool same;
+    DART_TRY(dart_mkdirs(scratch));
+    for (uint32_t i = 0; i < files; i++) {
+        DART_TRY(join(path, scratch, file[i].name));
+        DART_TRY(dart_file_write_sync(path, file[i].data, file[i].size));
+    }
+    DART_TRY(join(path, scratch, "manifest.json"));
+    DART_TRY(write_manifest(path, step, file, files));
+    DART_TRY(dart_dir_sync(scratch));
+    DART_TRY(holds(scratch, file, files, &same));
+    if (same) return DART_OK;
+    return dart_fail(DART_IO, "%s does not read back as it was written; check the disk", scratch);
+}
+
 dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_checkpoint_file *file,
     uint32_t files, uint32_t keep)
 {
     dart_status status = DART_OK;
-    char scratch[PATH], final[PATH], path[PATH], name[64];
+    char scratch[PATH], final[PATH], name[64];
     uint64_t *steps = NULL;
     size_t count;
-    bool made = false;
+    bool made = false, same = false;
     DART_TRY(dart_mkdirs(root));
     DART_TRY(list_steps(root, true, &steps, &count));
     free(steps);
     DART_TRY(step_path(final, root, step));
-    if (dart_file_exists(final)) {
-        /* The same step of the same run has the same bytes: a sound one stays, a damaged one goes.
-         */
-        dart_checkpoint old;
-        if (dart_checkpoint_open(final, &old) == DART_OK) {
-            dart_checkpoint_close(&old);
-            return DART_OK;
-        }
-        DART_TRY(dart_remove_tree(final));
-    }
+    const bool there = dart_file_exists(final);
+    if (there) DART_TRY(holds(final, file, files, &same));
+    if (same) return DART_OK;
     snprintf(name, sizeof name, "step-%08" PRIu64 ".tmp.%ld", step, (long)getpid());
     DART_GOTO(join(scratch, root, name));
     made = true;
-    DART_GOTO(dart_mkdirs(scratch));
-    for (uint32_t i = 0; i < files; i++) {
-        DART_GOTO(join(path, scratch, file[i].name));
-        DART_GOTO(dart_file_write_sync(path, file[i].data, file[i].size));
-    }
-    DART_GOTO(join(path, scratch, "manifest.json"));
-    DART_GOTO(write_manifest(path, step, file, files));
-    DART_GOTO(dart_dir_sync(scratch));
+    DART_GOTO(write_files(scratch, step, file, files));
+    /* A damaged one, or that of another run. */
+    if (there) DART_GOTO(dart_remove_tree(final));
     if (rename(scratch, final)) {
         status = dart_fail(DART_IO, "cannot rename %s to %s: %s", scratch, final, strerror(errno));
         goto done;
     }
     made = false;
     DART_GOTO(dart_dir_sync(root));
-    DART_GOTO(prune(root, keep));
+    DART_GOTO(prune(root, step, keep));
 done:
     if (made) {
         char sentence[1024];
@@ -246,7 +294,7 @@ dart_status dart_checkpoint_open(const char *path, dart_checkpoint *out)
     if (status == DART_INPUT)
         return dart_fail(DART_INPUT, "%s is not a checkpoint: it has no manifest.json", path);
     if (status != DART_OK) return status;
-    body = read_manifest(text, size);
+    DART_GOTO(read_manifest(text, size, where, &body));
     if (!body) {
         status = damaged(path, "its manifest.json fails its own checksum");
         goto done;
@@ -271,27 +319,47 @@ done:
     return status;
 }
 
+dart_status dart_checkpoint_exists(const char *root, bool *out)
+{
+    uint64_t *steps;
+    size_t count;
+    *out = false;
+    if (!dart_file_exists(root)) return DART_OK;
+    DART_TRY(list_steps(root, false, &steps, &count));
+    free(steps);
+    *out = count > 0;
+    return DART_OK;
+}
+
 dart_status dart_checkpoint_newest(
-    const char *root, void (*note)(void *user, const char *line), void *user, dart_checkpoint *out)
+    const char *root, dart_note note, dart_checkpoint_load load, void *user, dart_checkpoint *out)
 {
     dart_status status = DART_OK;
     uint64_t *steps;
     size_t count;
+    char first[600] = "";
     *out = (dart_checkpoint){0};
     DART_TRY(list_steps(root, false, &steps, &count));
     for (size_t i = 0; i < count; i++) {
-        char path[PATH], line[1200];
+        char path[PATH], why[600];
         DART_GOTO(step_path(path, root, steps[i]));
         status = dart_checkpoint_open(path, out);
-        if (status != DART_INPUT) goto done;
-        snprintf(line, sizeof line, "%s; trying the one before it", dart_error_text());
-        if (note) note(user, line);
+        if (status == DART_OK && load) status = load(user, out);
+        if (status != DART_INPUT) break;
+        snprintf(why, sizeof why, "%s", dart_error_text());
+        if (!i) snprintf(first, sizeof first, "%s", why);
+        dart_checkpoint_close(out);
+        if (i + 1 < count) dart_note_line(note, "%s; trying the one before it", why);
     }
-    status = count
-                 ? dart_fail(DART_INPUT, "none of the %zu checkpoints in %s is valid", count, root)
-                 : dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
+    if (!count)
+        status = dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
+    else if (status == DART_INPUT)
+        status =
+            dart_fail(DART_INPUT, "none of the %zu checkpoint%s in %s can be used; the newest: %s",
+                count, count == 1 ? "" : "s", root, first);
 done:
     free(steps);
+    if (status != DART_OK) dart_checkpoint_close(out);
     return status;
 }
 

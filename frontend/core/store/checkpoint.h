@@ -3,6 +3,7 @@
 #define DART_CHECKPOINT_H
 
 #include "mem.h"
+#include "note.h"
 
 enum { DART_CHECKPOINT_FILES = 8 };
 
@@ -19,17 +20,22 @@ typedef struct dart_checkpoint {
     char path[4096];
 } dart_checkpoint;
 
-/* Writes <root>/step-<step>/ and prunes to the newest `keep` (at least 2). On failure nothing of it
- * is left and the older ones are untouched. IO: disk full ... */
+/* Writes <root>/step-<step>/, reads it back, and prunes to the newest `keep` (at least 2) that are
+ * sound. The same step with other bytes is replaced. On failure nothing of it is left and the older
+ * ones are untouched. IO: disk full ... */
 DART_NODISCARD dart_status dart_checkpoint_write(const char *root, uint64_t step,
     const dart_checkpoint_file *file, uint32_t files, uint32_t keep);
 /* Reads a checkpoint and verifies every byte of it. INPUT: missing, truncated or damaged (the
  * sentence says what). */
 DART_NODISCARD dart_status dart_checkpoint_open(const char *path, dart_checkpoint *out);
-/* The newest valid one below `root`. Each damaged newer one is passed to `note` (may be NULL) as a
- * line. INPUT: there is none. */
+/* Takes in what a checkpoint holds. INPUT: this one cannot be used. */
+typedef dart_status (*dart_checkpoint_load)(void *user, const dart_checkpoint *checkpoint);
+/* The newest one below `root` that is sound and that `load` (may be NULL) takes. Each newer one is
+ * told as a line. INPUT: there is none; the sentence says why the newest cannot be used. */
 DART_NODISCARD dart_status dart_checkpoint_newest(
-    const char *root, void (*note)(void *user, const char *line), void *user, dart_checkpoint *out);
+    const char *root, dart_note note, dart_checkpoint_load load, void *user, dart_checkpoint *out);
+/* Whether a step was ever saved below `root` as a whole. */
+DART_NODISCARD dart_status dart_checkpoint_exists(const char *root, bool *out);
 void dart_checkpoint_close(dart_checkpoint *checkpoint);
 /* NULL: no such file. */
 const dart_checkpoint_file *dart_checkpoint_find(

@@ -1,9 +1,10 @@
 /* The infer test of dart_bench: reading a prompt and making tokens one by one, with the model's
  * weights in each form, beside its dense twin. */
 #include "bench.h"
+#include "bundle.h"
 #include "infer.h"
 #include "rng.h"
-#include "run.h"
+#include "setup.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,22 +16,15 @@ enum { DEFAULT_VOCAB = 10000 };
 
 static dart_status from_run(const char *path, const dart_recipe *recipe, bench_subject *s)
 {
-    dart_checkpoint checkpoint = {0};
-    dart_corpus corpus = {0}; /* only its vocabulary */
-    dart_run run = {.corpus = &corpus};
-    dart_status status = DART_OK;
-    DART_TRY(dart_model_open(path, recipe, NULL, &checkpoint, &run.recipe));
-    dart_recipe_settings(run.recipe, &run.set);
-    DART_GOTO(dart_vocab_load(&checkpoint, &corpus.vocab));
-    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
-    *s = (bench_subject){run.recipe, run.set, run.model, run.param, run.frozen};
-    run.recipe = NULL;
-    run.model = NULL;
-    run.param = run.frozen = NULL;
-done:
-    dart_run_free(&run);
-    dart_corpus_free(&corpus);
-    dart_checkpoint_close(&checkpoint);
+    dart_bundle bundle;
+    dart_status status = dart_bundle_open(path, recipe, (dart_note){0}, &bundle);
+    if (status == DART_OK) {
+        *s = (bench_subject){bundle.recipe, bundle.set, bundle.model, bundle.param, bundle.frozen};
+        bundle.recipe = NULL;
+        bundle.model = NULL;
+        bundle.param = bundle.frozen = NULL;
+    }
+    dart_bundle_free(&bundle);
     return status;
 }
 

@@ -25,8 +25,7 @@ typedef struct trial {
 
 static void device_close(trial *t)
 {
-    dart_session_free(t->run.session);
-    t->run.session = NULL;
+    dart_run_unbind(&t->run);
     dart_device_close(t->device);
     t->run.device = t->device = NULL;
 }
@@ -74,10 +73,11 @@ static dart_status trial_open(
     for (uint32_t w = 0; w < model->weights; w++)
         for (uint32_t k = 0; model->weight[w].layout.bonds && k <= DART_MAX_CORES; k++)
             t->ranks[w][k] = model->weight[w].weight.ranks[k];
-    t->run.set = *set;
+    t->run.bundle.set = *set;
     t->run.stages = 1;
     t->run.stage[0] = (dart_stage){.set = *set, .steps = 1};
-    t->run.corpus = &t->corpus;
+    t->run.bundle.vocab = &t->corpus.vocab;
+    t->run.bundle.source_vocab = &t->corpus.source_vocab;
     for (int i = 0; i < DART_LOGS; i++) { /* a selection writes its lines as in a run */
         t->run.metrics.file[i] = tmpfile();
         if (!t->run.metrics.file[i])
@@ -92,8 +92,9 @@ static dart_status restore(trial *t)
     const dart_model *model = t->of.model;
     dart_run *run = &t->run;
     DART_TRY(dart_run_model(run, (const uint32_t(*)[DART_MAX_CORES + 1]) t->ranks));
-    memcpy(run->param, t->of.param, (size_t)model->param_words * sizeof *run->param);
-    memcpy(run->frozen, t->of.frozen, (size_t)model->frozen_words * sizeof *run->frozen);
+    memcpy(run->bundle.param, t->of.param, (size_t)model->param_words * sizeof *run->bundle.param);
+    memcpy(
+        run->bundle.frozen, t->of.frozen, (size_t)model->frozen_words * sizeof *run->bundle.frozen);
     run->stage[0].set.reg = t->trained;
     return dart_run_bind(run);
 }
@@ -172,7 +173,7 @@ static dart_status selections(
         bench_pick_row *row = new_row(rows, t, kinds[kind], device);
         if (!row) return DART_OK;
         for (uint32_t r = 0; r < repeats && status == DART_OK; r++) {
-            t->run.set.seed = (int64_t)(kind == 2 ? seed + 1 + r : seed);
+            t->run.bundle.set.seed = (int64_t)(kind == 2 ? seed + 1 + r : seed);
             if (kind == 0) status = device_open(t, device);
             if (status == DART_OK) status = measure(t, row);
         }

@@ -1,18 +1,12 @@
 /* dart_generate: text from a trained model. The prompt is read in chunks, then one token at a time
  * with kept keys and values. */
+#include "bundle.h"
+#include "clock.h"
 #include "infer.h"
-#include "run.h"
 #include "sample.h"
+#include "setup.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void print_token(const dart_vocab *vocab, int32_t before, int32_t id, FILE *out)
 {
@@ -45,7 +39,7 @@ static uint32_t kept_tokens(const char *overflow, uint32_t context)
     return overflow && !strcmp(overflow, "shift") ? (context + 1) / 2 : context;
 }
 
-static dart_status run_tokens(dart_run *run, dart_infer *infer, const dart_vocab *vocab,
+static dart_status run_tokens(dart_infer *infer, const dart_vocab *vocab,
     const dart_generate_options *o, const int32_t *prompt, uint64_t given, FILE *out)
 {
     dart_status status = DART_OK;
@@ -62,7 +56,7 @@ static dart_status run_tokens(dart_run *run, dart_infer *infer, const dart_vocab
     for (uint64_t i = 0; i < given; i++)
         print_token(vocab, i ? history[i - 1] : -1, history[i], out);
     for (uint64_t n = given; n < given + o->tokens; n++) {
-        double begin = now();
+        double begin = dart_seconds();
         if (n - fed > context - infer->at) {
             if (!kept) break;
             fed = n - kept;
@@ -71,15 +65,14 @@ static dart_status run_tokens(dart_run *run, dart_infer *infer, const dart_vocab
         DART_GOTO(dart_infer_feed(infer, history + fed, (uint32_t)(n - fed)));
         if (n == given) {
             speed.prompt_tokens = n - fed;
-            speed.prompt_seconds = now() - begin;
+            speed.prompt_seconds = dart_seconds() - begin;
         }
         fed = n;
         DART_GOTO(dart_sample(infer->logits, vocab->size, o, n, list, &history[n]));
-        if (n > given) speed.seconds += now() - begin;
+        if (n > given) speed.seconds += dart_seconds() - begin;
         speed.tokens++;
         print_token(vocab, history[n - 1], history[n], out);
         fflush(out);
-        if (run->hooks.stop && *run->hooks.stop) break;
     }
     fputc('\n', out);
     if (ferror(out)) status = dart_fail(DART_IO, "cannot write the generated text");
@@ -95,39 +88,31 @@ dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
     const dart_generate_options *options, FILE *out)
 {
     dart_status status = DART_OK;
-    dart_checkpoint checkpoint = {0};
-    dart_corpus corpus = {0}; /* only its vocabulary */
-    dart_run run = {.corpus = &corpus};
+    dart_bundle bundle;
+    dart_device *device = NULL;
     dart_infer *infer = NULL;
     int32_t *prompt = NULL;
     uint64_t given;
     const char *full = options->overflow;
     if (full && strcmp(full, "slide") && strcmp(full, "shift") && strcmp(full, "stop"))
         return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
-    DART_TRY(dart_model_open(model_path, overrides, NULL, &checkpoint, &run.recipe));
-    dart_recipe_settings(run.recipe, &run.set);
-    if (!strcmp(run.set.arch, "encoder-decoder")) {
+    DART_GOTO(dart_bundle_open(model_path, overrides, (dart_note){0}, &bundle));
+    if (bundle.model->config.enc_layers) {
         status = dart_fail(DART_INPUT,
             "%s is a translation model, which continues no text; use dart-llm translate --model %s",
             model_path, model_path);
         goto done;
     }
-    DART_GOTO(dart_vocab_load(&checkpoint, &corpus.vocab));
-    DART_GOTO(
-        encode_prompt(&corpus.vocab, options->prompt ? options->prompt : "", &prompt, &given));
-    DART_GOTO(dart_device_for(&run.set, &run.device));
-    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
+    DART_GOTO(encode_prompt(bundle.vocab, options->prompt ? options->prompt : "", &prompt, &given));
+    DART_GOTO(dart_device_for(&bundle.set, &device));
     const dart_infer_options how = {
-        .batch = 1, .weights = dart_infer_weights_from(run.set.infer_weights)};
-    DART_GOTO(dart_infer_new(run.device, run.model, &how, run.param, run.frozen, &infer));
-    DART_GOTO(run_tokens(&run, infer, &corpus.vocab, options, prompt, given, out));
-done:;
-    dart_device *device = run.device;
+        .batch = 1, .weights = dart_infer_weights_from(bundle.set.infer_weights)};
+    DART_GOTO(dart_infer_new(device, bundle.model, &how, bundle.param, bundle.frozen, &infer));
+    DART_GOTO(run_tokens(infer, bundle.vocab, options, prompt, given, out));
+done:
     free(prompt);
     dart_infer_free(infer);
-    dart_run_free(&run);
     dart_device_close(device);
-    dart_corpus_free(&corpus);
-    dart_checkpoint_close(&checkpoint);
+    dart_bundle_free(&bundle);
     return status;
 }

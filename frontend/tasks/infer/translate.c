@@ -2,6 +2,7 @@
  */
 #include "translate.h"
 #include "bleu.h"
+#include "setup.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,20 +11,21 @@
 /* Words a translation may have beyond those of its source (Vaswani et al. 2017). */
 enum { EXTRA_WORDS = 50 };
 
-dart_status dart_speaker_new(const dart_run *run, uint32_t best, dart_speaker *out)
+dart_status dart_speaker_new(
+    dart_device *device, const dart_bundle *bundle, uint32_t best, dart_speaker *out)
 {
     dart_status status = DART_OK;
-    const dart_settings *set = &run->set;
-    const dart_model_config *c = &run->model->config;
+    const dart_settings *set = &bundle->set;
+    const dart_model_config *c = &bundle->model->config;
     const uint32_t beam = set->beam > best ? (uint32_t)set->beam : best;
-    *out = (dart_speaker){.vocab = {&run->corpus->source_vocab, &run->corpus->vocab},
+    *out = (dart_speaker){.vocab = {bundle->source_vocab, bundle->vocab},
         .lowercase = set->lowercase,
         .sentences = (uint32_t)set->batch_size,
         .source_time = c->source_context,
         .target_time = c->context};
     const size_t rows = (size_t)out->sentences * beam;
-    DART_GOTO(dart_translator_new(
-        run->device, run->model, out->sentences, beam, run->param, run->frozen, &out->translator));
+    DART_GOTO(dart_translator_new(device, bundle->model, out->sentences, beam, bundle->param,
+        bundle->frozen, &out->translator));
     const dart_beam_options o = {.batch = out->sentences,
         .beam = beam,
         .vocab = c->vocab,
@@ -129,10 +131,10 @@ dart_status dart_speaker_text(
     return status;
 }
 
-dart_status dart_run_bleu(const dart_run *run, uint32_t split, FILE *translations, dart_bleu *out)
+dart_status dart_bleu_split(dart_device *device, const dart_bundle *bundle,
+    const dart_parallel *corpus, uint32_t split, FILE *translations, dart_bleu *out)
 {
     dart_status status = DART_OK;
-    const dart_parallel *corpus = run->corpus->parallel;
     const dart_sentences *source = &corpus->side[DART_SOURCE][split];
     const dart_sentences *target = &corpus->side[DART_TARGET][split];
     const uint64_t count = source->count;
@@ -143,7 +145,7 @@ dart_status dart_run_bleu(const dart_run *run, uint32_t split, FILE *translation
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(dart_speaker_new(run, 1, &speaker));
+    DART_GOTO(dart_speaker_new(device, bundle, 1, &speaker));
     for (uint64_t at = 0; at < count; at += speaker.sentences) {
         uint64_t left = count - at, n = left < speaker.sentences ? left : speaker.sentences;
         for (uint64_t i = 0; i < n; i++) {
@@ -170,19 +172,6 @@ done:
     free(reference);
     dart_speaker_free(&speaker);
     return status;
-}
-
-dart_status dart_run_row_bleu(dart_run *run, dart_table_row *row)
-{
-    dart_bleu bleu;
-    if (!run->corpus->parallel || !run->set.beam) return DART_OK;
-    DART_TRY(dart_session_read(run->session, run->param, NULL));
-    DART_TRY(dart_run_bleu(run, DART_TEST, NULL, &bleu));
-    row->test_bleu = bleu.score;
-    row->bleu_sentences = (uint32_t)bleu.sentences;
-    uint32_t stage = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
-    dart_metrics_bleu(&run->metrics, run->step, run->stage[stage].name, bleu.score);
-    return DART_OK;
 }
 
 /* ---- dart_translate ---- */
@@ -246,48 +235,36 @@ dart_status dart_translate(const char *model_path, const dart_recipe *overrides,
     dart_bleu *out_bleu)
 {
     dart_status status = DART_OK;
-    dart_checkpoint checkpoint = {0};
-    dart_vocab vocab[2] = {0};
+    const dart_note note = dart_note_of(hooks);
+    const bool lines = options->split == DART_TRANSLATE_LINES;
+    dart_bundle bundle;
     dart_corpus corpus = {0};
-    dart_run run = {.corpus = &corpus};
+    dart_device *device = NULL;
     dart_speaker speaker = {0};
-    if (hooks) run.hooks = *hooks;
     *out_bleu = (dart_bleu){0};
-    DART_TRY(dart_model_open(model_path, overrides, hooks, &checkpoint, &run.recipe));
-    dart_recipe_settings(run.recipe, &run.set);
-    DART_GOTO(dart_vocabs_load(&checkpoint, vocab));
-    if (!vocab[1].size) {
+    DART_GOTO(dart_bundle_open(model_path, overrides, note, &bundle));
+    if (!bundle.source_vocab->size) {
         status = dart_fail(DART_INPUT,
             "%s is no translation model; train one with --arch encoder-decoder", model_path);
         goto done;
     }
-    if (options->split != DART_TRANSLATE_LINES) {
-        DART_GOTO(dart_corpus_for(&run.set, vocab, &corpus));
-        if (corpus.note[0]) dart_run_note(&run, "%s", corpus.note);
-    } else {
-        corpus.vocab = vocab[0];
-        corpus.source_vocab = vocab[1];
-        memset(vocab, 0, sizeof vocab); /* the corpus owns them now */
-    }
-    DART_GOTO(dart_device_for(&run.set, &run.device));
-    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
-    if (options->split != DART_TRANSLATE_LINES) {
+    if (!lines) DART_GOTO(dart_corpus_for(&bundle.set, bundle.stored, &corpus));
+    if (corpus.note[0]) dart_note_line(note, "%s", corpus.note);
+    DART_GOTO(dart_device_for(&bundle.set, &device));
+    if (!lines) {
         uint32_t split = options->split == DART_TRANSLATE_VALID ? DART_VALID : DART_TEST;
-        status = dart_run_bleu(&run, split, out, out_bleu);
+        status = dart_bleu_split(device, &bundle, corpus.parallel, split, out, out_bleu);
         goto done;
     }
-    DART_GOTO(dart_speaker_new(&run, options->best, &speaker));
+    DART_GOTO(dart_speaker_new(device, &bundle, options->best, &speaker));
     DART_GOTO(translate_lines(&speaker, options, in, out));
     if (speaker.cut)
-        dart_run_note(&run, "%" PRIu64 " sentences were longer than %u words and were cut there",
+        dart_note_line(note, "%" PRIu64 " sentences were longer than %u words and were cut there",
             speaker.cut, speaker.source_time - 1);
-done:;
-    dart_device *device = run.device;
+done:
     dart_speaker_free(&speaker);
-    dart_run_free(&run);
     dart_device_close(device);
     dart_corpus_free(&corpus);
-    for (int i = 0; i < 2; i++) dart_vocab_free(&vocab[i]);
-    dart_checkpoint_close(&checkpoint);
+    dart_bundle_free(&bundle);
     return status;
 }

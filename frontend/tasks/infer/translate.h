@@ -3,8 +3,8 @@
 #define DART_TRANSLATE_H
 
 #include "beam.h"
+#include "bundle.h"
 #include "parallel.h"
-#include "run.h"
 #include "translator.h"
 
 /* One model with room for a batch of sentences. */
@@ -22,9 +22,10 @@ typedef struct dart_speaker {
     uint64_t cut;    /* sentences that were cut at source_time, since the start */
 } dart_speaker;
 
-/* For the run's model as its host copies have it; beam, length penalty, batch and context are the
- * settings'. best: translations kept a sentence. */
-DART_NODISCARD dart_status dart_speaker_new(const dart_run *run, uint32_t best, dart_speaker *out);
+/* For the bundle's model; beam, length penalty, batch and context are its settings'. best:
+ * translations kept a sentence. */
+DART_NODISCARD dart_status dart_speaker_new(
+    dart_device *device, const dart_bundle *bundle, uint32_t best, dart_speaker *out);
 void dart_speaker_free(dart_speaker *speaker); /* zeroes it */
 /* Adds a line to the batch at hand. INPUT: not UTF-8; `what` and `line` name it. */
 DART_NODISCARD dart_status dart_speaker_add(
@@ -37,10 +38,10 @@ DART_NODISCARD dart_status dart_speaker_run(dart_speaker *speaker);
 DART_NODISCARD dart_status dart_speaker_text(
     const dart_speaker *speaker, const dart_translation *translation, bool text, char **out);
 
-/* BLEU of the run's model, as its host copies have it, on a split of its corpus: words against the
- * reference as it stands in the corpus (text where the corpus' marks were cut off). translations:
- * NULL, or a file for them, a line each. */
-DART_NODISCARD dart_status dart_run_bleu(
-    const dart_run *run, uint32_t split, FILE *translations, dart_bleu *out);
+/* BLEU of the bundle's model on a split of a corpus: words against the reference as it stands in
+ * the corpus (text where the corpus' marks were cut off). translations: NULL, or a file for them, a
+ * line each. */
+DART_NODISCARD dart_status dart_bleu_split(dart_device *device, const dart_bundle *bundle,
+    const dart_parallel *corpus, uint32_t split, FILE *translations, dart_bleu *out);
 
 #endif

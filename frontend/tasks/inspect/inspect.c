@@ -2,9 +2,8 @@
  * memory, ranks, paths.
  */
 #include "inspect.h"
-#include "dart.h"
-#include "recipe.h"
-#include "run.h"
+#include "bundle.h"
+#include "setup.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -14,68 +13,55 @@ enum { DEFAULT_VOCAB = 10000 };
 
 /* A model and the session that would run it, without memory on the device. */
 typedef struct view {
-    dart_run run;
-    dart_checkpoint checkpoint;
-    dart_corpus corpus; /* with a checkpoint: only the vocabularies */
+    dart_bundle bundle;
+    dart_corpus corpus; /* of a fresh model */
+    dart_device *device;
+    dart_session *session;
 } view;
 
 static void view_close(view *v)
 {
-    dart_device *device = v->run.device;
-    dart_run_free(&v->run);
-    dart_device_close(device);
+    dart_session_free(v->session);
+    dart_device_close(v->device);
+    dart_bundle_free(&v->bundle);
     dart_corpus_free(&v->corpus);
-    dart_checkpoint_close(&v->checkpoint);
 }
 
-/* A fresh model: its vocabulary is as set, or the corpus's, or 10,000 for a recipe that names none.
- */
-static dart_status fresh_model(const dart_recipe *recipe, view *v, uint32_t *out_vocab)
+/* A fresh model without values: its vocabulary is as set, or the corpus's, or 10,000 for a recipe
+ * that names none. */
+static dart_status fresh_model(const dart_recipe *recipe, view *v)
 {
-    dart_run *run = &v->run;
-    DART_TRY(dart_recipe_copy(recipe, &run->recipe));
-    dart_recipe_settings(run->recipe, &run->set);
-    DART_TRY(dart_device_for(&run->set, &run->device));
-    *out_vocab = run->set.vocab_size ? (uint32_t)run->set.vocab_size : DEFAULT_VOCAB;
-    if (*run->set.dataset || *run->set.text || *run->set.source_text)
-        DART_TRY(dart_corpus_for(&run->set, NULL, &v->corpus));
-    else
-        v->corpus.vocab.size = v->corpus.source_vocab.size = *out_vocab;
-    *out_vocab = v->corpus.vocab.size;
+    dart_bundle *b = &v->bundle;
     dart_model_config config;
-    DART_TRY(dart_config_for(&run->set, &v->corpus, &config));
-    return dart_model_new(&config, NULL, &run->model);
-}
-
-static dart_status stored_model(
-    const dart_recipe *recipe, const char *model_path, view *v, uint32_t *out_vocab)
-{
-    dart_run *run = &v->run;
-    DART_TRY(dart_model_open(model_path, recipe, NULL, &v->checkpoint, &run->recipe));
-    dart_recipe_settings(run->recipe, &run->set);
-    dart_vocab vocab[2] = {0};
-    DART_TRY(dart_vocabs_load(&v->checkpoint, vocab));
-    v->corpus.vocab = vocab[0];
-    v->corpus.source_vocab = vocab[1];
-    DART_TRY(dart_device_for(&run->set, &run->device));
-    *out_vocab = v->corpus.vocab.size;
-    run->corpus = &v->corpus;
-    return dart_run_load(run, &v->checkpoint, false, false);
+    DART_TRY(dart_recipe_copy(recipe, &b->recipe));
+    dart_recipe_settings(b->recipe, &b->set);
+    if (*b->set.dataset || *b->set.text || *b->set.source_text)
+        DART_TRY(dart_corpus_for(&b->set, NULL, &v->corpus));
+    else
+        v->corpus.vocab.size = v->corpus.source_vocab.size =
+            b->set.vocab_size ? (uint32_t)b->set.vocab_size : DEFAULT_VOCAB;
+    b->vocab = &v->corpus.vocab;
+    b->source_vocab = &v->corpus.source_vocab;
+    DART_TRY(dart_config_for(&b->set, b->vocab, b->source_vocab, &config));
+    return dart_model_new(&config, NULL, &b->model);
 }
 
 static dart_status view_open(
     const dart_recipe *recipe, const char *model_path, bool graphs, view *v)
 {
     dart_session_options options;
-    uint32_t vocab;
-    DART_TRY(
-        model_path ? stored_model(recipe, model_path, v, &vocab) : fresh_model(recipe, v, &vocab));
+    dart_bundle *b = &v->bundle;
+    if (model_path)
+        DART_TRY(dart_bundle_open(model_path, recipe, (dart_note){0}, b));
+    else
+        DART_TRY(fresh_model(recipe, v));
+    DART_TRY(dart_device_for(&b->set, &v->device));
     if (!graphs) return DART_OK;
-    DART_TRY(dart_session_options_from(&v->run.set, vocab, &options));
+    DART_TRY(dart_session_options_from(&b->set, b->vocab->size, &options));
     options.train = options.eval = true;
     options.logits = false;
     options.shapes = 1; /* the programs of the full shape say all */
-    return dart_session_new(NULL, &v->run.device->caps, v->run.model, &options, &v->run.session);
+    return dart_session_new(NULL, &v->device->caps, b->model, &options, &v->session);
 }
 
 /* ---- memory ---- */
@@ -110,28 +96,28 @@ static json_t *memory_json(const view *v)
 {
     json_t *list = json_array();
     for (int p = 0; p < DART_PARTS; p++) {
-        const dart_plan *plan = v->run.session->part[p].plan;
+        const dart_plan *plan = v->session->part[p].plan;
         if (plan)
             json_array_append_new(
-                list, part_json(dart_part_name(p), dart_plan_stats_of(plan), &v->run.device->caps));
+                list, part_json(dart_part_name(p), dart_plan_stats_of(plan), &v->device->caps));
     }
     return list;
 }
 
 static void memory_text(const view *v, FILE *out)
 {
-    const dart_caps *caps = &v->run.device->caps;
+    const dart_caps *caps = &v->device->caps;
     uint64_t total, compressed, dense;
     char id[32];
-    dart_model_count(v->run.model, &total, &compressed, &dense);
+    dart_model_count(v->bundle.model, &total, &compressed, &dense);
     fprintf(out, "model: %" PRIu64 " parameters", total);
     if (compressed)
         fprintf(out, ", %" PRIu64 " in compressed layers (%" PRIu64 " dense, ratio %.2f)",
             compressed, dense, (double)dense / (double)compressed);
-    fprintf(out, "\ndevice: %s, %s\n", dart_device_id(v->run.device, id), caps->name);
+    fprintf(out, "\ndevice: %s, %s\n", dart_device_id(v->device, id), caps->name);
     for (int p = 0; p < DART_PARTS; p++) {
-        if (!v->run.session->part[p].plan) continue;
-        const dart_plan_stats *s = dart_plan_stats_of(v->run.session->part[p].plan);
+        if (!v->session->part[p].plan) continue;
+        const dart_plan_stats *s = dart_plan_stats_of(v->session->part[p].plan);
         fprintf(out, "%s: %" PRIu32 " launches, %" PRIu32 " barriers, %.3f GFLOP\n",
             dart_part_name(p), s->launches, s->barriers, 1e-9 * s->flops);
         fprintf(out,
@@ -163,7 +149,7 @@ static dart_status programs(const view *v, bool plan, bool json, FILE *out)
     json_t *object = json_object();
     dart_status status = DART_OK;
     for (int p = 0; p < DART_PARTS; p++) {
-        const dart_graph_program *part = &v->run.session->part[p];
+        const dart_graph_program *part = &v->session->part[p];
         if (!part->plan) continue;
         char *text = NULL;
         size_t size = 0;
@@ -207,12 +193,12 @@ dart_status dart_inspect(
         status = programs(&v, k == 1, json, out);
         goto done;
     }
-    dart_cost cost = dart_cost_for(&v.run.device->caps);
-    uint32_t rows = (uint32_t)(v.run.set.batch_size * v.run.set.context);
+    dart_cost cost = dart_cost_for(&v.device->caps);
+    uint32_t rows = (uint32_t)(v.bundle.set.batch_size * v.bundle.set.context);
     if (k == 2 && !json) memory_text(&v, out);
     if (k == 2 && json) result = memory_json(&v);
-    if (k == 3) DART_GOTO(inspect_ranks(v.run.model, &result));
-    if (k == 4) DART_GOTO(inspect_paths(v.run.model, rows, &cost, &result));
+    if (k == 3) DART_GOTO(inspect_ranks(v.bundle.model, &result));
+    if (k == 4) DART_GOTO(inspect_paths(v.bundle.model, rows, &cost, &result));
     if (json) {
         json_dumpf(result, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         fputc('\n', out);

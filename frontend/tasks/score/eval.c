@@ -1,19 +1,16 @@
 /* dart_eval: both perplexities of a trained model. */
-#include "run.h"
-#include <math.h>
-#include <string.h>
-#include <time.h>
+#include "bundle.h"
+#include "clock.h"
+#include "perplexity.h"
+#include "protocol.h"
 
-static dart_status evaluate(
-    dart_run *run, uint32_t split, double *nll, double *ppl, uint64_t *tokens)
+static dart_status evaluate(const dart_bundle *bundle, const dart_corpus *corpus,
+    dart_session *session, int split, const char *name, dart_perplexity *out)
 {
     dart_stream stream;
-    double sum;
-    DART_TRY(dart_stream_for(&run->set, run->corpus, (int)split, &stream));
-    dart_status status = dart_session_eval(run->session, &stream, &sum, tokens);
+    DART_TRY(dart_stream_for(&bundle->set, corpus, split, &stream));
+    dart_status status = dart_perplexity_of(session, &stream, name, out);
     dart_stream_free(&stream);
-    *nll = sum / (double)*tokens;
-    *ppl = exp(*nll);
     return status;
 }
 
@@ -21,39 +18,38 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     dart_eval_result *out)
 {
     dart_status status = DART_OK;
-    dart_checkpoint checkpoint = {0};
-    dart_vocab vocab[2] = {0};
+    const dart_note note = dart_note_of(hooks);
+    dart_bundle bundle;
     dart_corpus corpus = {0};
-    dart_run run = {.corpus = &corpus};
+    dart_device *device = NULL;
+    dart_session *session = NULL;
     dart_session_options options;
-    struct timespec begin, end;
+    dart_perplexity valid, test;
     *out = (dart_eval_result){0};
-    if (hooks) run.hooks = *hooks;
-    DART_TRY(dart_model_open(model_path, overrides, hooks, &checkpoint, &run.recipe));
-    dart_recipe_settings(run.recipe, &run.set);
-    DART_GOTO(dart_vocabs_load(&checkpoint, vocab));
-    DART_GOTO(dart_corpus_for(&run.set, vocab, &corpus));
-    if (corpus.note[0]) dart_run_note(&run, "%s", corpus.note);
-    DART_GOTO(dart_device_for(&run.set, &run.device));
-    DART_GOTO(dart_run_load(&run, &checkpoint, false, false));
-    DART_GOTO(dart_session_options_from(&run.set, vocab[0].size, &options));
+    DART_GOTO(dart_bundle_open(model_path, overrides, note, &bundle));
+    DART_GOTO(dart_corpus_for(&bundle.set, bundle.stored, &corpus));
+    if (corpus.note[0]) dart_note_line(note, "%s", corpus.note);
+    DART_GOTO(dart_device_for(&bundle.set, &device));
+    DART_GOTO(dart_session_options_from(&bundle.set, bundle.vocab->size, &options));
     options.train = false;
     options.reg = NULL;
-    DART_GOTO(dart_session_new(run.device, NULL, run.model, &options, &run.session));
-    DART_GOTO(dart_session_write(run.session, run.param, run.frozen, NULL));
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    DART_GOTO(evaluate(&run, DART_VALID, &out->valid_nll, &out->valid_ppl, &out->valid_tokens));
-    DART_GOTO(evaluate(&run, DART_TEST, &out->test_nll, &out->test_ppl, &out->test_tokens));
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    dart_protocol_for(&run.set, &corpus, &out->protocol);
-    out->seconds =
-        (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
-done:;
-    dart_device *device = run.device;
-    dart_run_free(&run);
+    DART_GOTO(dart_session_new(device, NULL, bundle.model, &options, &session));
+    DART_GOTO(dart_session_write(session, bundle.param, bundle.frozen, NULL));
+    const double begin = dart_seconds();
+    DART_GOTO(evaluate(&bundle, &corpus, session, DART_VALID, "valid", &valid));
+    DART_GOTO(evaluate(&bundle, &corpus, session, DART_TEST, "test", &test));
+    dart_protocol_for(&bundle.set, &corpus, &out->protocol);
+    out->seconds = dart_seconds() - begin;
+    out->valid_nll = valid.nll;
+    out->valid_ppl = valid.value;
+    out->valid_tokens = valid.tokens;
+    out->test_nll = test.nll;
+    out->test_ppl = test.value;
+    out->test_tokens = test.tokens;
+done:
+    dart_session_free(session);
     dart_device_close(device);
     dart_corpus_free(&corpus);
-    for (int i = 0; i < 2; i++) dart_vocab_free(&vocab[i]);
-    dart_checkpoint_close(&checkpoint);
+    dart_bundle_free(&bundle);
     return status;
 }

@@ -1,5 +1,5 @@
 /* What perplexity was measured on, and how: for a program's output, table.json and reports. */
-#include "run.h"
+#include "protocol.h"
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -2,7 +2,6 @@
  * apart. */
 #include "run.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,17 +37,20 @@ static dart_status split_ids(const char *devices, lane *lanes, uint32_t *count)
 static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *corpus)
 {
     dart_run *run = &l->run;
-    DART_TRY(dart_recipe_copy(recipe, &run->recipe));
-    DART_TRY(dart_recipe_set(run->recipe, "device", l->id));
-    DART_TRY(dart_recipe_expand(run->recipe));
-    dart_recipe_settings(run->recipe, &run->set);
+    DART_TRY(dart_recipe_copy(recipe, &run->bundle.recipe));
+    DART_TRY(dart_recipe_set(run->bundle.recipe, "device", l->id));
+    DART_TRY(dart_recipe_expand(run->bundle.recipe));
+    dart_recipe_settings(run->bundle.recipe, &run->bundle.set);
     run->corpus = corpus;
-    DART_TRY(dart_stream_for(&run->set, corpus, DART_TRAIN, &run->train));
-    DART_TRY(dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages));
-    DART_TRY(dart_device_for(&run->set, &run->device));
+    run->bundle.vocab = &corpus->vocab;
+    run->bundle.source_vocab = &corpus->source_vocab;
+    DART_TRY(dart_stream_for(&run->bundle.set, corpus, DART_TRAIN, &run->train));
+    DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
+    DART_TRY(dart_device_for(&run->bundle.set, &run->device));
     DART_TRY(dart_run_model(run, NULL));
-    dart_model_init(run->model, (uint64_t)run->set.seed, run->param, run->frozen);
-    l->param = dart_calloc(run->model->param_words, sizeof *l->param);
+    dart_model_init(
+        run->bundle.model, (uint64_t)run->bundle.set.seed, run->bundle.param, run->bundle.frozen);
+    l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;
 }
 
@@ -74,7 +76,7 @@ static dart_status step_lane(lane *l)
     dart_run *run = &l->run;
     const dart_stage *stage = &run->stage[run->at_stage];
     double lr = dart_stage_lr(stage, run->stage_step);
-    dart_step_scalars s = {.seed = (uint64_t)run->set.seed,
+    dart_step_scalars s = {.seed = (uint64_t)run->bundle.set.seed,
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
@@ -82,7 +84,7 @@ static dart_status step_lane(lane *l)
     dart_run_gate_scalars(run, stage, &s);
     DART_TRY(dart_session_step(run->session, &run->train, &s, &l->result));
     dart_run_gate_observe(run, stage, &s, &l->result);
-    DART_TRY(dart_step_check(&l->result, run->model->config.vocab, run->step + 1, lr, ""));
+    DART_TRY(dart_step_check(&l->result, run->bundle.model->config.vocab, run->step + 1, lr, ""));
     run->step++;
     run->stage_step++;
     run->adam_step++;
@@ -102,7 +104,7 @@ static dart_status enter_stage(lane *l)
     if (run->at_stage == run->stages) return DART_OK;
     DART_TRY(dart_run_bind(run));
     free(l->param); /* gates may have come or gone */
-    l->param = dart_calloc(run->model->param_words, sizeof *l->param);
+    l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;
 }
 
@@ -123,7 +125,7 @@ static void print_step(const lane *lanes, uint32_t count, FILE *out)
     for (uint32_t i = 0; i < count; i++) fprintf(out, " %.6f |", (double)lanes[i].result.loss);
     for (uint32_t i = 1; i < count; i++)
         fprintf(out, " %.2e | %.2e |", difference(lanes[0].result.loss, lanes[i].result.loss),
-            distance(lanes[0].param, lanes[i].param, lanes[0].run.model->param_words));
+            distance(lanes[0].param, lanes[i].param, lanes[0].run.bundle.model->param_words));
     fputc('\n', out);
     fflush(out);
 }
@@ -146,7 +148,7 @@ static dart_status print_step_json(const lane *lanes, uint32_t count, FILE *out)
         if (i == 0) continue;
         double d = difference(lanes[0].result.loss, lanes[i].result.loss);
         json_object_set_new(apart, lanes[i].id, json_real(d));
-        d = distance(lanes[0].param, lanes[i].param, lanes[0].run.model->param_words);
+        d = distance(lanes[0].param, lanes[i].param, lanes[0].run.bundle.model->param_words);
         json_object_set_new(far, lanes[i].id, json_real(d));
     }
     return print_json(json_pack("{s:I, s:o, s:o, s:o}", "step", (json_int_t)lanes[0].run.step,
@@ -204,7 +206,7 @@ dart_status dart_compare(const dart_recipe *recipe, const char *devices, double 
         DART_GOTO(open_lane(&lanes[i], recipe, &corpus));
         DART_GOTO(enter_stage(&lanes[i]));
     }
-    for (uint32_t s = 0; s < lanes[0].run.stages; s++) steps += lanes[0].run.stage[s].steps;
+    steps = dart_run_steps(&lanes[0].run);
     if (!json) print_head(lanes, count, out);
     while (lanes[0].run.at_stage < lanes[0].run.stages) {
         for (uint32_t i = 0; i < count; i++) DART_GOTO(step_lane(&lanes[i]));

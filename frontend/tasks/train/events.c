@@ -5,8 +5,8 @@ enum { SPECTRA = 40, SPECTRA_APART = 10 };
 
 bool dart_run_spectra_due(const dart_run *run, uint64_t total)
 {
-    uint64_t every = (uint64_t)run->set.spectra_steps;
-    if (run->set.spectra_steps < 0) {
+    uint64_t every = (uint64_t)run->bundle.set.spectra_steps;
+    if (run->bundle.set.spectra_steps < 0) {
         /* Enough columns for a picture; in a short run not more often than every tenth step. */
         every = total / SPECTRA;
         if (every < SPECTRA_APART) every = SPECTRA_APART;
@@ -28,14 +28,9 @@ static uint64_t other_words(const dart_model *model)
     return words;
 }
 
-static const char *stage_name(const dart_run *run)
+void dart_run_log_ranks(
+    dart_run *run, const dart_model *was, const dart_model *now, const char *rule)
 {
-    return run->stage[run->at_stage < run->stages ? run->at_stage : run->stages - 1].name;
-}
-
-void dart_run_log_ranks(dart_run *run, const dart_model *old, const char *rule)
-{
-    const dart_model *now = run->model, *was = old ? old : now;
     for (uint32_t w = 0; w < now->weights; w++) {
         const dart_model_weight *weight = &now->weight[w];
         const uint32_t *rank = weight->weight.ranks;
@@ -54,7 +49,7 @@ void dart_run_log_ranks(dart_run *run, const dart_model *old, const char *rule)
             .dense = (uint64_t)weight->weight.out * weight->weight.in,
             .params_was = words_of(&was->weight[w]),
             .params = words_of(weight)};
-        dart_metrics_ranks(&run->metrics, run->step, stage_name(run), rule, &line);
+        dart_metrics_ranks(&run->metrics, run->step, dart_run_stage(run)->name, rule, &line);
     }
     const uint64_t other = other_words(now);
     static const uint32_t none[1] = {1};
@@ -66,7 +61,7 @@ void dart_run_log_ranks(dart_run *run, const dart_model *old, const char *rule)
         .dense = other,
         .params_was = other_words(was),
         .params = other};
-    if (other) dart_metrics_ranks(&run->metrics, run->step, stage_name(run), rule, &rest);
+    if (other) dart_metrics_ranks(&run->metrics, run->step, dart_run_stage(run)->name, rule, &rest);
 }
 
 void dart_run_log_device(dart_run *run)

@@ -1,6 +1,6 @@
 /* Proximal steps of a penalty: parameters to chains in f64, the step, and back. They stand between
  * training steps, as evaluations do, and may allocate. */
-#include "spectra.h"
+#include "run.h"
 
 static bool trainable(const dart_model *model, uint32_t w)
 {
@@ -15,14 +15,16 @@ static bool trainable(const dart_model *model, uint32_t w)
 static dart_status step(dart_run *run, uint32_t w, const dart_reg *reg, double strength)
 {
     dart_status status = DART_OK;
-    const dart_model_weight *weight = &run->model->weight[w];
-    const dart_param *core = &run->model->param[weight->first_param + weight->layout.chain_first];
+    const dart_model_weight *weight = &run->bundle.model->weight[w];
+    const dart_param *core =
+        &run->bundle.model->param[weight->first_param + weight->layout.chain_first];
     dart_chain chain;
-    DART_TRY(dart_run_chain(run, w, &chain));
+    DART_TRY(
+        dart_spectra_chain(run->bundle.model, w, run->bundle.param, run->bundle.frozen, &chain));
     DART_GOTO(reg->prox(&chain, strength));
     for (uint32_t k = 0; k < chain.cores; k++) {
         uint64_t words = dart_shape_words(&core[k].shape);
-        float *to = run->param + core[k].offset;
+        float *to = run->bundle.param + core[k].offset;
         for (uint64_t i = 0; i < words; i++) to[i] = (float)chain.core[k][i];
     }
 done:
@@ -38,9 +40,9 @@ dart_status dart_run_prox(dart_run *run, double penalty)
     if (!reg || !reg->prox) return DART_OK;
     uint64_t since = run->stage_step % every;
     if (since && run->stage_step != stage->steps) return DART_OK;
-    DART_TRY(dart_session_read(run->session, run->param, NULL));
-    for (uint32_t w = 0; w < run->model->weights; w++)
-        if (trainable(run->model, w))
+    DART_TRY(dart_run_read(run));
+    for (uint32_t w = 0; w < run->bundle.model->weights; w++)
+        if (trainable(run->bundle.model, w))
             DART_TRY(step(run, w, reg, penalty * (double)(since ? since : every)));
-    return dart_session_write(run->session, run->param, run->frozen, NULL);
+    return dart_session_write(run->session, run->bundle.param, run->bundle.frozen, NULL);
 }

@@ -1,11 +1,11 @@
-/* One run inside the training room: data, model, session, position in the stages. */
+/* One run inside the training room: a bundle that is trained, on a device, with its data, its place
+ * in the stages and its logs. */
 #ifndef DART_RUN_H
 #define DART_RUN_H
 
-#include "checkpoint.h"
+#include "bundle.h"
 #include "metrics.h"
 #include "setup.h"
-#include <jansson.h>
 
 enum { DART_RUN_PATH = 512 };
 
@@ -15,33 +15,22 @@ typedef struct dart_rest {
     uint64_t since;
 } dart_rest;
 
-/* Gates of the model as it is now; all 0: none. */
-typedef struct dart_run_gate {
-    const dart_reg *reg;     /* NULL: ordered dropout, which has no parameters */
-    dart_gate_config config; /* what dart_run_model gives the model */
-    dart_gate_state state;
-    uint64_t full, target; /* words of all chains: when the gates appeared, wanted (0: no target) */
-    uint32_t min_rank;
-} dart_run_gate;
-
 typedef struct dart_run {
     /* what */
-    dart_recipe *recipe; /* owned, expanded */
-    dart_settings set;   /* texts borrowed from the recipe */
+    dart_bundle bundle; /* recipe expanded; its vocabularies are the corpus's */
     dart_stage stage[DART_MAX_STAGES];
     uint32_t stages;
     char dir[DART_RUN_PATH];
     const char *row; /* "dense twin", "TT": what progress calls it; static */
     dart_hooks hooks;
     /* with what */
-    dart_device *device;  /* borrowed */
-    dart_corpus *corpus;  /* borrowed */
-    char fingerprint[33]; /* of tokens and vocabulary */
-    dart_model *model;
-    dart_session *session;
+    dart_device *device;   /* borrowed */
+    dart_corpus *corpus;   /* borrowed */
+    char fingerprint[33];  /* of tokens and vocabulary */
+    dart_session *session; /* of the bundle's model */
     dart_stream train, valid, test;
     dart_metrics metrics;
-    float *param, *frozen, *moment; /* owned host copies, as the regions; filled when needed */
+    float *moment; /* owned host copy, as the bundle's values filled when needed */
     /* where: what a checkpoint records */
     uint64_t step, tokens, stage_step, adam_step;
     uint32_t at_stage;
@@ -55,30 +44,43 @@ typedef struct dart_run {
     uint32_t last_pick; /* 1 + the stage whose selection was done last; 0: none */
     bool finished;
     dart_rest rest;
-    dart_run_gate gate;
     int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
 } dart_run;
 
+/* Tells the user one line. */
+#define dart_run_note(run, ...) dart_note_line(dart_note_of(&(run)->hooks), __VA_ARGS__)
+
 /* run.c */
-DART_NODISCARD dart_status dart_run_model(dart_run *run,
-    const uint32_t (*ranks)[DART_MAX_CORES + 1]); /* new model and host copies, zeros */
+/* A new model with zeros, and no moments; ranks as in dart_model_new. */
+DART_NODISCARD dart_status dart_run_model(
+    dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES + 1]);
+/* Instead of the run's model, session and moments: a model made from it, with moments zero. */
+DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
+void dart_run_unbind(dart_run *run); /* frees the session */
+/* The stage at hand, or the last one after the end. */
+const dart_stage *dart_run_stage(const dart_run *run);
+uint64_t dart_run_steps(const dart_run *run); /* of all stages */
+void dart_run_free(dart_run *run);
+/* DIVERGED with the sentence, or OK. */
+DART_NODISCARD dart_status dart_step_check(
+    const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
+
+/* bind.c */
 DART_NODISCARD dart_status dart_run_bind(
     dart_run *run); /* session for the stage at hand, from the host copies */
-DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies */
+DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies, moments too */
+DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
+/* split: "valid" or "test". DIVERGED: not finite. */
 DART_NODISCARD dart_status dart_run_evaluate(
     dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);
-/* Adds a table row with both perplexities. */
+
+/* rows.c */
+/* Adds a table row with both perplexities, and BLEU where the recipe wants it. */
 DART_NODISCARD dart_status dart_run_row(dart_run *run, const char *name);
-/* translate.c: BLEU of the model at hand on the test split into `row`; nothing for a text, or when
- * the recipe wants none. */
-DART_NODISCARD dart_status dart_run_row_bleu(dart_run *run, dart_table_row *row);
 /* Appends a row to the table and tells the user. */
 void dart_run_row_add(dart_run *run, const dart_table_row *row);
-/* Parameters, compression and ranks of the run's model into `row`. */
-void dart_run_row_counts(const dart_run *run, dart_table_row *row);
-void dart_run_note(const dart_run *run, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-void dart_run_free(dart_run *run);
+/* Parameters, compression and ranks of a model into `row`. */
+void dart_row_counts(const dart_model *model, dart_table_row *row);
 
 /* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just
  * done; penalty: lr lambda of that step */
@@ -86,17 +88,9 @@ DART_NODISCARD dart_status dart_run_prox(dart_run *run, double penalty);
 
 /* state.c: checkpoints of a run */
 DART_NODISCARD dart_status dart_run_save(dart_run *run);
-/* Model, host copies and position from a checkpoint. with_state false: only the model and its
- * parameters. INPUT: it belongs to another recipe, data or vocabulary, unless `force`. */
-DART_NODISCARD dart_status dart_run_load(
-    dart_run *run, const dart_checkpoint *checkpoint, bool with_state, bool force);
-/* vocab.json of a checkpoint; vocab_source.json too: out[1] has size 0 where there is none. */
-DART_NODISCARD dart_status dart_vocab_load(const dart_checkpoint *checkpoint, dart_vocab *out);
-DART_NODISCARD dart_status dart_vocabs_load(const dart_checkpoint *checkpoint, dart_vocab out[2]);
-/* `model_path`: a run directory (its newest valid checkpoint) or a checkpoint directory; its recipe
- * with `overrides`. */
-DART_NODISCARD dart_status dart_model_open(const char *model_path, const dart_recipe *overrides,
-    const dart_hooks *hooks, dart_checkpoint *out_checkpoint, dart_recipe **out_recipe);
+/* Model, host copies and position from the newest checkpoint below `root`, for a run with recipe,
+ * stages and corpus. INPUT: it belongs to another recipe, data or vocabulary, unless `force`. */
+DART_NODISCARD dart_status dart_run_load(dart_run *run, const char *root, bool force);
 
 /* pick.c */
 /* Bond spectra into spectra.jsonl. */
@@ -108,42 +102,37 @@ DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set
  * the steps that would be lost by finding it out at the selection. */
 DART_NODISCARD dart_status dart_run_pick_check(const dart_run *run);
 
+/* Mean effective rank over all bonds by the measure of `set`; 0 if there are none. */
+DART_NODISCARD dart_status dart_run_effective_rank(
+    dart_run *run, const dart_settings *set, double *out);
+
 /* gates.c */
 /* Model and host copies as a stage with these options needs them: gates appear, change or vanish
  * into the cores. Frees the session if anything changes. INPUT: a target below the minimum. */
 DART_NODISCARD dart_status dart_run_gate_bind(
     dart_run *run, const dart_session_options *options, const dart_settings *set);
-/* Gates into the cores of the host copies, and gone. *out_counts (may be NULL; malloc'ed, NULL
- * where there were none): ranks kept, a bond each. */
+/* Gates into the cores of the host copies, and gone, with the session. out_counts as in
+ * dart_bundle_strip. */
 DART_NODISCARD dart_status dart_run_gate_strip(dart_run *run, uint32_t **out_counts);
-/* PARAM with the gates multiplied in, malloc'ed; for a run with trained gates. */
-DART_NODISCARD dart_status dart_run_gate_absorbed(
-    const dart_run *run, float **out, uint32_t **out_counts);
 /* The mask of evaluation from the parameters on the device. */
 DART_NODISCARD dart_status dart_run_gate_show(dart_run *run);
 void dart_run_gate_scalars(const dart_run *run, const dart_stage *stage, dart_step_scalars *out);
 void dart_run_gate_observe(dart_run *run, const dart_stage *stage, const dart_step_scalars *scalars,
     const dart_step_result *result);
 void dart_run_gate_log(dart_run *run, const dart_stage *stage, const dart_step_scalars *scalars);
-json_t *dart_run_gate_json(const dart_run *run);
-DART_NODISCARD dart_status dart_run_gate_read(dart_run *run, json_t *body, const char *path);
 
-/* spectra.c: mean effective rank over all bonds by the measure of `set`; 0 if there are none. */
-DART_NODISCARD dart_status dart_run_effective_rank(
-    dart_run *run, const dart_settings *set, double *out);
 /* round.c: sizes, ranks and perplexities of the model rounded to `epsilon` into `row`; the run
  * stays as it is. */
 DART_NODISCARD dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row);
-/* events.c: ranks and sizes of all weights into metrics.jsonl; old: the model before a selection,
- * NULL when there was none. rule: what chose the ranks. */
-void dart_run_log_ranks(dart_run *run, const dart_model *old, const char *rule);
+/* events.c: ranks and sizes of all weights into metrics.jsonl. was: the model before, `now` itself
+ * for a fresh one. rule: what chose the ranks. */
+void dart_run_log_ranks(
+    dart_run *run, const dart_model *was, const dart_model *now, const char *rule);
 /* The device at hand into timing.jsonl. */
 void dart_run_log_device(dart_run *run);
 /* Whether spectra are due after this step. total: the steps of the run. */
 bool dart_run_spectra_due(const dart_run *run, uint64_t total);
 
-/* What train and compare share: the stages of a recipe for a corpus; recipe must be expanded. */
-void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart_protocol *out);
 /* schedule.c: learning rate of step `at` of a stage. */
 double dart_stage_lr(const dart_stage *stage, uint64_t at);
 /* lambda of step `at`: with rise W, t = (at + 1) / W < 1: linear lambda t, exponential
@@ -158,8 +147,5 @@ bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *
 /* Ends stage `at` after `done` steps: what is left goes to the next stage that has steps, so that
  * the run sees the tokens that its recipe says. Adds to moved[]. */
 void dart_stage_end(dart_stage *stages, uint32_t count, uint32_t at, uint64_t done, int64_t *moved);
-/* DIVERGED with the sentence, or OK. */
-DART_NODISCARD dart_status dart_step_check(
-    const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
 
 #endif

@@ -3,35 +3,27 @@
 #include "clock.h"
 #include "file.h"
 #include "hash.h"
+#include "protocol.h"
 #include "run.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t total_steps(const dart_run *run)
-{
-    uint64_t total = 0;
-    for (uint32_t s = 0; s < run->stages; s++) total += run->stage[s].steps;
-    return total;
-}
-
 static void tell(const dart_run *run, const dart_step_result *r, double lr, double valid)
 {
     if (!run->hooks.progress) return;
-    uint32_t at = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
     double speed = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     double each = run->step ? run->seconds / (double)run->step : 0;
-    uint64_t steps = total_steps(run);
-    const dart_progress progress = {.stage = run->stage[at].name,
+    uint64_t steps = dart_run_steps(run);
+    const dart_progress progress = {.stage = dart_run_stage(run)->name,
         .row = run->row,
         .step = run->step,
         .steps = steps,
         .tokens = run->tokens,
         .loss = r->loss,
-        .perplexity = run->set.label_smoothing > 0 ? NAN : exp((double)r->loss),
+        .perplexity = run->bundle.set.label_smoothing > 0 ? NAN : exp((double)r->loss),
         .lr = lr,
         .grad_norm = r->grad_norm,
         .penalty = r->penalty,
@@ -71,7 +63,7 @@ static dart_status one_step(dart_run *run)
     const dart_settings *set = &stage->set;
     double lr = dart_stage_lr(stage, run->stage_step), begin = dart_seconds();
     double lambda = dart_stage_lambda(stage, run->stage_step);
-    dart_step_scalars scalars = {.seed = (uint64_t)run->set.seed,
+    dart_step_scalars scalars = {.seed = (uint64_t)run->bundle.set.seed,
         .step = run->step,
         .adam_step = run->adam_step + 1,
         .lr = lr,
@@ -83,7 +75,7 @@ static dart_status one_step(dart_run *run)
         dart_metrics_stage(
             &run->metrics, run->step, stage->name, stage->steps, set->reg, set->lambda_reg);
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
-    const uint32_t vocab = run->model->config.vocab;
+    const uint32_t vocab = run->bundle.model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
     if (status != DART_OK) {
         char root[DART_RUN_PATH + 32];
@@ -102,16 +94,16 @@ static dart_status one_step(dart_run *run)
     DART_TRY(dart_run_prox(run, scalars.penalty));
     run->seconds += seconds;
     run->phase_seconds += seconds;
-    if (run->step % (uint64_t)run->set.logging_steps == 0) {
+    if (run->step % (uint64_t)run->bundle.set.logging_steps == 0) {
         dart_metrics_step(&run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty,
             lambda, run->tokens);
         dart_run_gate_log(run, stage, &scalars);
         dart_metrics_timing(&run->metrics, run->step, (double)r.tokens / seconds, run->seconds);
     }
     double valid = NAN;
-    if (run->set.eval_steps && run->step % (uint64_t)run->set.eval_steps == 0)
+    if (run->bundle.set.eval_steps && run->step % (uint64_t)run->bundle.set.eval_steps == 0)
         DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
-    if (dart_run_spectra_due(run, total_steps(run))) DART_TRY(dart_run_spectra(run));
+    if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
     uint64_t rank_steps = dart_stage_rank_steps(stage);
     if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
     tell(run, &r, lr, valid);
@@ -131,7 +123,7 @@ static dart_status pick_row(dart_run *run, const char *name, bool after)
         last &= s < run->at_stage ||
                 (!run->stage[s].steps && (s == run->at_stage || !run->stage[s].pick));
     }
-    if (!run->set.eval_selections && !last) return DART_OK;
+    if (!run->bundle.set.eval_selections && !last) return DART_OK;
     if (all == 1) return dart_run_row(run, name);
     snprintf(text, sizeof text, "%s %u", name, number);
     return dart_run_row(run, text);
@@ -181,7 +173,7 @@ static dart_status advance(dart_run *run)
 /* A run that only shrank: what its ranks would be worth if they were cut where that is free. */
 static dart_status rounded_row(dart_run *run)
 {
-    double epsilon = run->set.round_epsilon;
+    double epsilon = run->bundle.set.round_epsilon;
     bool shrank = false;
     for (uint32_t s = 0; s < run->stages; s++)
         shrank |= run->stage[s].steps && dart_stage_lambda(&run->stage[s], run->stage[s].steps) > 0;
@@ -211,7 +203,7 @@ static dart_status stopped(const dart_run *run, int signal_number)
 {
     return dart_fail(signal_number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED,
         "stopped at step %" PRIu64 " of %" PRIu64 "; go on with --resume --out %s", run->step,
-        total_steps(run), run->dir);
+        dart_run_steps(run), run->dir);
 }
 
 static dart_status run_stages(dart_run *run)
@@ -225,7 +217,8 @@ static dart_status run_stages(dart_run *run)
         if (stage_done) DART_TRY(advance(run));
         if (run->at_stage == run->stages) DART_TRY(finish(run));
         int stop = run->hooks.stop ? *run->hooks.stop : 0;
-        bool due = run->set.save_steps && run->step % (uint64_t)run->set.save_steps == 0;
+        bool due =
+            run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
         if (run->finished || stop || due) DART_TRY(dart_run_save(run));
         if (stop && !run->finished) return stopped(run, stop);
     }
@@ -378,32 +371,25 @@ static dart_status open_streams(dart_run *run)
 {
     dart_stream *stream[DART_SPLITS] = {&run->train, &run->valid, &run->test};
     for (int i = 0; i < DART_SPLITS; i++)
-        DART_TRY(dart_stream_for(&run->set, run->corpus, i, stream[i]));
-    return dart_recipe_stages(run->recipe, run->train.windows, run->stage, &run->stages);
-}
-
-static void forward_note(void *user, const char *line)
-{
-    dart_run_note(user, "%s", line);
+        DART_TRY(dart_stream_for(&run->bundle.set, run->corpus, i, stream[i]));
+    return dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages);
 }
 
 /* From the newest checkpoint, or from the beginning when there is none yet. */
 static dart_status start(dart_run *run)
 {
     char root[DART_RUN_PATH];
-    dart_checkpoint checkpoint;
     DART_TRY(subfolder(root, run->dir, "checkpoints"));
-    if (run->set.resume && dart_file_exists(root)) {
-        DART_TRY(dart_checkpoint_newest(root, forward_note, run, &checkpoint));
-        dart_status status = dart_run_load(run, &checkpoint, true, run->set.force);
+    if (run->bundle.set.resume && dart_file_exists(root)) {
+        DART_TRY(dart_run_load(run, root, run->bundle.set.force));
         dart_run_note(run, "%s: resumed at step %" PRIu64, run->dir, run->step);
-        dart_checkpoint_close(&checkpoint);
-        return status;
+        return DART_OK;
     }
-    if (run->set.resume)
+    if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
     DART_TRY(dart_run_model(run, NULL));
-    dart_model_init(run->model, (uint64_t)run->set.seed, run->param, run->frozen);
+    const dart_bundle *b = &run->bundle;
+    dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
     return DART_OK;
 }
 
@@ -442,10 +428,15 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
 {
     dart_status status = DART_OK;
     char path[DART_RUN_PATH];
-    dart_run run = {.recipe = recipe, .row = row, .device = device, .corpus = corpus};
+    dart_run run = {.bundle = {.recipe = recipe,
+                        .vocab = &corpus->vocab,
+                        .source_vocab = &corpus->source_vocab},
+        .row = row,
+        .device = device,
+        .corpus = corpus};
     if (hooks) run.hooks = *hooks;
     snprintf(run.dir, sizeof run.dir, "%s", dir);
-    dart_recipe_settings(recipe, &run.set);
+    dart_recipe_settings(recipe, &run.bundle.set);
     snprintf(run.fingerprint, sizeof run.fingerprint, "%s", corpus_hash(corpus).text);
     DART_GOTO(open_streams(&run));
     DART_GOTO(dart_mkdirs(dir));
@@ -454,7 +445,8 @@ static dart_status run_recipe(dart_recipe *recipe, const char *dir, const char *
     DART_GOTO(subfolder(path, dir, "recipe.yaml"));
     DART_GOTO(dart_recipe_save(recipe, path));
     DART_GOTO(dart_metrics_open(dir, run.log_bytes, &run.metrics));
-    if (!run.log_bytes[DART_LOG_METRICS]) dart_run_log_ranks(&run, NULL, "start");
+    if (!run.log_bytes[DART_LOG_METRICS])
+        dart_run_log_ranks(&run, run.bundle.model, run.bundle.model, "start");
     if (!run.finished) dart_run_log_device(&run);
     DART_GOTO(run_stages(&run));
     DART_GOTO(write_table(dir, run.table, run.rows, &out->protocol));
@@ -483,7 +475,7 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     DART_GOTO(prepare_dir(given, &recipe, dir));
     dart_recipe_settings(recipe, &set);
     if (set.resume) DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
-    if (corpus.note[0] && hooks && hooks->note) hooks->note(hooks->user, corpus.note);
+    if (corpus.note[0]) dart_note_line(dart_note_of(hooks), "%s", corpus.note);
     dart_protocol_for(&set, &corpus, &out->protocol);
     DART_GOTO(dart_device_for(&set, &device));
     DART_GOTO(subfolder(path, dir, "recipe.yaml"));

@@ -75,7 +75,7 @@ static void test_round_trip_and_prune(void **state)
     (void)state;
     const char *root = in("a");
     dart_checkpoint c;
-    assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_INPUT);
+    assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_INPUT);
     for (uint64_t step = 10; step <= 50; step += 10) assert_int_equal(save(root, step, 0), DART_OK);
     assert_int_equal(entries(root), 2); /* never below two */
     assert_int_equal(save(root, 60, 3), DART_OK);
@@ -83,7 +83,8 @@ static void test_round_trip_and_prune(void **state)
     assert_int_equal(save(root, 60, 3), DART_OK); /* the same step again */
     assert_int_equal(entries(root), 3);
     unsigned notes = 0;
-    assert_int_equal(dart_checkpoint_newest(root, note, &notes, &c), DART_OK);
+    assert_int_equal(
+        dart_checkpoint_newest(root, (dart_note){note, &notes}, NULL, NULL, &c), DART_OK);
     assert_int_equal(notes, 0);
     assert_int_equal(c.step, 60);
     assert_int_equal(c.files, 4);
@@ -101,7 +102,7 @@ static void test_round_trip_and_prune(void **state)
     assert_int_equal(dart_mkdirs(left), DART_OK);
     snprintf(left, sizeof left, "%s/step-00000099.tmp.1/model.safetensors", root);
     assert_int_equal(dart_file_write_sync(left, "x", 1), DART_OK);
-    assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_OK);
+    assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_int_equal(c.step, 60);
     dart_checkpoint_close(&c);
     assert_int_equal(save(root, 70, 2), DART_OK);
@@ -117,7 +118,8 @@ static void expect_fallback(const char *root, const char *path, const char *data
     fclose(f);
     dart_checkpoint c;
     unsigned notes = 0;
-    assert_int_equal(dart_checkpoint_newest(root, note, &notes, &c), DART_OK);
+    assert_int_equal(
+        dart_checkpoint_newest(root, (dart_note){note, &notes}, NULL, NULL, &c), DART_OK);
     assert_int_equal(c.step, 1);
     assert_int_equal(notes, 1);
     assert_true(strstr(dart_error_text(), "damaged") != NULL);
@@ -151,13 +153,13 @@ static void damage_file(const char *root, const char *name, bool every_bit, unsi
     }
     assert_int_equal(unlink(path), 0);
     dart_checkpoint c;
-    assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_OK);
+    assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_int_equal(c.step, 1);
     dart_checkpoint_close(&c);
     FILE *f = fopen(path, "wb");
     assert_int_equal(fwrite(good, 1, size, f), size);
     fclose(f);
-    assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_OK);
+    assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_int_equal(c.step, 2);
     dart_checkpoint_close(&c);
     free(good);
@@ -176,6 +178,71 @@ static void test_damage(void **state)
     damage_file(root, "optimizer.safetensors", false, 1000);
     printf("%u damaged checkpoints detected\n", damages);
     assert_true(damages >= 10000);
+}
+
+static void flip(const char *path, long at)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, at, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, at, SEEK_SET);
+    fputc(c ^ 1, f);
+    fclose(f);
+}
+
+/* Damaged ones neither count nor push a sound one out; the same step with other bytes replaces what
+ * is there, as the step of another run does. */
+static void test_prune_counts_sound_ones(void **state)
+{
+    (void)state;
+    const char *root = in("e");
+    char path[600];
+    dart_checkpoint c;
+    for (uint64_t step = 1; step <= 2; step++) assert_int_equal(save(root, step, 2), DART_OK);
+    snprintf(path, sizeof path, "%s/step-00000002/model.safetensors", root);
+    flip(path, 100);
+    assert_int_equal(save(root, 3, 2), DART_OK);
+    assert_int_equal(entries(root), 3);
+    snprintf(path, sizeof path, "%s/step-00000003/model.safetensors", root);
+    flip(path, 100);
+    unsigned notes = 0;
+    assert_int_equal(
+        dart_checkpoint_newest(root, (dart_note){note, &notes}, NULL, NULL, &c), DART_OK);
+    assert_int_equal(c.step, 1);
+    assert_int_equal(notes, 2);
+    dart_checkpoint_close(&c);
+    assert_int_equal(save(root, 4, 2), DART_OK);
+    assert_int_equal(save(root, 5, 2), DART_OK);
+    assert_int_equal(entries(root), 2); /* 4 and 5; the damaged ones went with step 1 */
+
+    char state_of[] = "another run's", old[] = "old";
+    const dart_checkpoint_file other = {"trainer_state.json", state_of, sizeof state_of - 1};
+    const dart_checkpoint_file before = {"trainer_state.json", old, sizeof old - 1};
+    root = in("f");
+    assert_int_equal(dart_checkpoint_write(root, 30, &before, 1, 2), DART_OK);
+    assert_int_equal(dart_checkpoint_write(root, 30, &other, 1, 2), DART_OK);
+    assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
+    assert_string_equal(c.file[0].data, state_of);
+    dart_checkpoint_close(&c);
+}
+
+/* A step counts once it is whole; what an interrupted or failed save leaves behind is none. */
+static void test_exists(void **state)
+{
+    (void)state;
+    const char *root = in("g");
+    bool there = true;
+    assert_int_equal(dart_checkpoint_exists(root, &there), DART_OK);
+    assert_false(there);
+    char left[600];
+    snprintf(left, sizeof left, "%s/step-00000010.tmp.7", root);
+    assert_int_equal(dart_mkdirs(left), DART_OK);
+    assert_int_equal(dart_checkpoint_exists(root, &there), DART_OK);
+    assert_false(there);
+    assert_int_equal(save(root, 10, 2), DART_OK);
+    assert_int_equal(dart_checkpoint_exists(root, &there), DART_OK);
+    assert_true(there);
 }
 
 /* A file-size limit makes writes fail the way a full disk does; the save must leave everything as
@@ -199,7 +266,7 @@ static void test_disk_full(void **state)
         assert_non_null(strstr(dart_error_text(), "disk is full"));
         assert_int_equal(entries(root), 2);
         dart_checkpoint c;
-        assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_OK);
+        assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
         assert_int_equal(c.step, 2);
         dart_checkpoint_close(&c);
         failures++;
@@ -230,7 +297,7 @@ static void test_kill(void **state)
         waitpid(child, &result, 0);
         assert_true(WIFSIGNALED(result));
         dart_checkpoint c;
-        assert_int_equal(dart_checkpoint_newest(root, NULL, NULL, &c), DART_OK);
+        assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
         assert_true(c.step >= last);
         last = c.step;
         dart_checkpoint_close(&c);
@@ -243,7 +310,8 @@ static void test_kill(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip_and_prune),
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_damage), cmocka_unit_test(test_prune_counts_sound_ones),
+        cmocka_unit_test(test_exists), cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_kill)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

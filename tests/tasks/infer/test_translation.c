@@ -4,7 +4,8 @@
 #include "tiny_run.h"
 #include "checkpoint.h"
 #include "parallel.h"
-#include "run.h"
+#include "bundle.h"
+#include "setup.h"
 #include "translator.h"
 #include <math.h>
 
@@ -75,34 +76,24 @@ static void train(dart_recipe *recipe, dart_result *out)
 /* ---- a trained model, opened for translation ---- */
 
 typedef struct opened {
-    dart_checkpoint checkpoint;
-    dart_recipe *recipe;
-    dart_settings set;
-    dart_run run;
+    dart_bundle bundle;
     dart_corpus corpus;
-    dart_vocab vocab[2];
+    dart_device *device;
 } opened;
 
 static void open_run(const char *path, opened *o)
 {
     *o = (opened){0};
-    must(dart_model_open(path, NULL, NULL, &o->checkpoint, &o->run.recipe));
-    dart_recipe_settings(o->run.recipe, &o->run.set);
-    must(dart_vocabs_load(&o->checkpoint, o->vocab));
-    must(dart_corpus_for(&o->run.set, o->vocab, &o->corpus));
-    o->run.corpus = &o->corpus;
-    must(dart_device_for(&o->run.set, &o->run.device));
-    must(dart_run_load(&o->run, &o->checkpoint, false, false));
+    must(dart_bundle_open(path, NULL, (dart_note){0}, &o->bundle));
+    must(dart_corpus_for(&o->bundle.set, o->bundle.stored, &o->corpus));
+    must(dart_device_for(&o->bundle.set, &o->device));
 }
 
 static void close_run(opened *o)
 {
-    dart_device *device = o->run.device;
-    dart_run_free(&o->run);
-    dart_device_close(device);
+    dart_device_close(o->device);
+    dart_bundle_free(&o->bundle);
     dart_corpus_free(&o->corpus);
-    for (int i = 0; i < 2; i++) dart_vocab_free(&o->vocab[i]);
-    dart_checkpoint_close(&o->checkpoint);
 }
 
 static int32_t likeliest(const float *logits, uint32_t count)
@@ -122,7 +113,7 @@ static uint32_t translated(opened *o, uint32_t sentences)
     dart_translator *t;
     uint32_t right = 0;
     must(dart_translator_new(
-        o->run.device, o->run.model, sentences, 1, o->run.param, o->run.frozen, &t));
+        o->device, o->bundle.model, sentences, 1, o->bundle.param, o->bundle.frozen, &t));
     for (uint32_t start = 0; start < PAIRS; start += sentences) {
         int32_t source[PAIRS * CONTEXT] = {0}, length[PAIRS] = {0}, prefix[PAIRS][CONTEXT];
         for (uint32_t s = 0; s < sentences; s++) {
@@ -229,7 +220,7 @@ static void prefixes_may_be_regrouped(void **state)
             continue;
         }
         must(dart_corpus_for(&set, NULL, &corpus));
-        must(dart_config_for(&set, &corpus, &config));
+        must(dart_config_for(&set, &corpus.vocab, &corpus.source_vocab, &config));
         must(dart_model_new(&config, NULL, &model));
         float *param = calloc(model->param_words, sizeof *param);
         float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
@@ -406,8 +397,8 @@ static void gates_meet_a_size(void **state)
     const double target = 0.6 * (double)before->chain_params;
     open_run(tiny_path("gated"), &o);
     uint32_t bonds = 0;
-    for (uint32_t w = 0; w < o.run.model->weights; w++)
-        bonds += o.run.model->weight[w].layout.bonds;
+    for (uint32_t w = 0; w < o.bundle.model->weights; w++)
+        bonds += o.bundle.model->weight[w].layout.bonds;
     close_run(&o);
     printf("%u bonds, %.0f of %.0f words (target %.0f), perplexity %.4f before, %.4f after the "
            "cut, %.4f after tuning\n",
@@ -442,9 +433,9 @@ static void accumulation_is_a_mean_over_words(void **state)
         train(recipe, &result);
         loss[split] = result.final_loss;
         open_run(out, &o);
-        words = o.run.model->param_words;
+        words = o.bundle.model->param_words;
         param[split] = calloc(words, sizeof(float));
-        memcpy(param[split], o.run.param, words * sizeof(float));
+        memcpy(param[split], o.bundle.param, words * sizeof(float));
         close_run(&o);
         dart_recipe_free(recipe);
     }
@@ -486,7 +477,7 @@ static void short_batches_take_short_programs(void **state)
             dart_recipe_settings(recipe, &set);
             must(dart_device_open("cpu", NULL, &device));
             must(dart_corpus_for(&set, NULL, &corpus));
-            must(dart_config_for(&set, &corpus, &config));
+            must(dart_config_for(&set, &corpus.vocab, &corpus.source_vocab, &config));
             must(dart_model_new(&config, NULL, &model));
             words = model->param_words;
             param[several] = calloc(words, sizeof(float));

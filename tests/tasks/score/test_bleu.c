@@ -1,5 +1,5 @@
-/* BLEU against what sacreBLEU says (tests/tasks/score/bleu/expected.json): words, counts, scores; and
- * against sacreBLEU itself on Multi30k, where both are on the machine ($PYTHON, python3). */
+/* BLEU against what sacreBLEU says (tests/tasks/score/bleu/expected.json): words, counts, scores;
+ * and against sacreBLEU itself on Multi30k, where both are on the machine ($PYTHON, python3). */
 #include "bleu.h"
 #include "file.h"
 #include "parallel.h"

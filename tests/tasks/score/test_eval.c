@@ -4,7 +4,8 @@
 #include "dart.h"
 #include "file.h"
 #include "rng.h"
-#include "run.h"
+#include "bundle.h"
+#include "setup.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,9 +78,10 @@ static int tear_down(void **state)
 
 /* A trained model ready to give logits, and its corpus. */
 typedef struct oracle {
-    dart_checkpoint checkpoint;
+    dart_bundle bundle;
     dart_corpus corpus;
-    dart_run run;
+    dart_device *device;
+    dart_session *session;
     int32_t *index;
     uint32_t *cursor;
 } oracle;
@@ -87,41 +89,31 @@ typedef struct oracle {
 static void oracle_open(oracle *o)
 {
     dart_recipe *none;
-    dart_vocab vocab;
     dart_session_options options;
     memset(o, 0, sizeof *o);
-    o->run.corpus = &o->corpus;
+    dart_bundle *b = &o->bundle;
     assert_int_equal(dart_recipe_new(&none), DART_OK);
-    assert_int_equal(
-        dart_model_open(run_path, none, NULL, &o->checkpoint, &o->run.recipe), DART_OK);
+    assert_int_equal(dart_bundle_open(run_path, none, (dart_note){0}, b), DART_OK);
     dart_recipe_free(none);
-    dart_recipe_settings(o->run.recipe, &o->run.set);
-    assert_int_equal(dart_vocab_load(&o->checkpoint, &vocab), DART_OK);
-    assert_int_equal(dart_corpus_for(&o->run.set, &vocab, &o->corpus), DART_OK);
-    dart_vocab_free(&vocab);
-    assert_int_equal(dart_device_for(&o->run.set, &o->run.device), DART_OK);
-    assert_int_equal(dart_run_load(&o->run, &o->checkpoint, false, false), DART_OK);
-    assert_int_equal(
-        dart_session_options_from(&o->run.set, o->corpus.vocab.size, &options), DART_OK);
+    assert_int_equal(dart_corpus_for(&b->set, b->stored, &o->corpus), DART_OK);
+    assert_int_equal(dart_device_for(&b->set, &o->device), DART_OK);
+    assert_int_equal(dart_session_options_from(&b->set, b->vocab->size, &options), DART_OK);
     options.train = options.eval = false;
     options.logits = true;
     options.batch = 1;
     options.reg = NULL;
-    assert_int_equal(
-        dart_session_new(o->run.device, NULL, o->run.model, &options, &o->run.session), DART_OK);
-    assert_int_equal(
-        dart_session_write(o->run.session, o->run.param, o->run.frozen, NULL), DART_OK);
-    o->index = calloc(o->corpus.vocab.size + 1 + CONTEXT, sizeof *o->index);
-    o->cursor = calloc(o->corpus.vocab.size, sizeof *o->cursor);
+    assert_int_equal(dart_session_new(o->device, NULL, b->model, &options, &o->session), DART_OK);
+    assert_int_equal(dart_session_write(o->session, b->param, b->frozen, NULL), DART_OK);
+    o->index = calloc(b->vocab->size + 1 + CONTEXT, sizeof *o->index);
+    o->cursor = calloc(b->vocab->size, sizeof *o->cursor);
 }
 
 static void oracle_close(oracle *o)
 {
-    dart_device *device = o->run.device;
-    dart_run_free(&o->run);
-    dart_device_close(device);
+    dart_session_free(o->session);
+    dart_device_close(o->device);
+    dart_bundle_free(&o->bundle);
     dart_corpus_free(&o->corpus);
-    dart_checkpoint_close(&o->checkpoint);
     free(o->index);
     free(o->cursor);
 }
@@ -138,8 +130,8 @@ static double token_nll(oracle *o, int split, uint64_t from, uint64_t j)
         window[t] = t <= last && before ? tokens[before - 1] : (int32_t)o->corpus.vocab.start;
     }
     dart_scatter_index(window, CONTEXT, vocab, o->cursor, o->index);
-    assert_int_equal(dart_session_logits(o->run.session, window, o->index), DART_OK);
-    const float *logit = o->run.session->logits + last * o->run.session->logit_columns;
+    assert_int_equal(dart_session_logits(o->session, window, o->index), DART_OK);
+    const float *logit = o->session->logits + last * o->session->logit_columns;
     double top = logit[0], sum = 0;
     for (uint32_t v = 1; v < vocab; v++) top = fmax(top, logit[v]);
     for (uint32_t v = 0; v < vocab; v++) sum += exp(logit[v] - top);

@@ -423,7 +423,8 @@ static void test_disk_full(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     expect(status, DART_IO, "disk is full");
     dart_checkpoint c;
-    assert_int_equal(dart_checkpoint_newest(in("full/checkpoints"), NULL, NULL, &c), DART_OK);
+    assert_int_equal(
+        dart_checkpoint_newest(in("full/checkpoints"), (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_int_equal(c.step, 8);
     dart_checkpoint_close(&c);
     w = (watch){0};

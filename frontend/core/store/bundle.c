@@ -1,0 +1,189 @@
+/* Bundles: from files to a model in memory, and from one model to the next. */
+#include "bundle.h"
+#include "file.h"
+#include "setup.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void dart_bundle_free(dart_bundle *bundle)
+{
+    dart_model_free(bundle->model);
+    free(bundle->param);
+    free(bundle->frozen);
+    for (int i = 0; bundle->stored && i < 2; i++) dart_vocab_free(&bundle->stored[i]);
+    free(bundle->stored);
+    dart_recipe_free(bundle->recipe);
+    *bundle = (dart_bundle){0};
+}
+
+void dart_bundle_adopt(dart_bundle *bundle, dart_model_copy *copy)
+{
+    dart_model_free(bundle->model);
+    free(bundle->param);
+    free(bundle->frozen);
+    bundle->model = copy->model;
+    bundle->param = copy->param;
+    bundle->frozen = copy->frozen;
+    *copy = (dart_model_copy){0};
+}
+
+dart_status dart_bundle_model(
+    dart_bundle *bundle, const uint32_t (*ranks)[DART_MAX_CORES + 1], const dart_gate_config *gate)
+{
+    dart_model_config config;
+    dart_model_copy made;
+    DART_TRY(dart_config_for(&bundle->set, bundle->vocab, bundle->source_vocab, &config));
+    if (gate) config.gate = *gate;
+    DART_TRY(dart_model_copy_new(&config, ranks, &made));
+    dart_bundle_adopt(bundle, &made);
+    return DART_OK;
+}
+
+dart_status dart_bundle_strip(dart_bundle *bundle, uint32_t **out_counts)
+{
+    dart_model_copy without;
+    float *absorbed = NULL;
+    if (out_counts) *out_counts = NULL;
+    if (!bundle->model->config.gate.on) return DART_OK;
+    if (dart_gate_of(bundle->model, &bundle->gate))
+        DART_TRY(dart_gate_absorb(
+            bundle->model, &bundle->gate, bundle->param, bundle->frozen, &absorbed, out_counts));
+    dart_status status = dart_gate_change(bundle->model, &(dart_gate_config){0},
+        absorbed ? absorbed : bundle->param, bundle->frozen, &without);
+    free(absorbed);
+    if (status == DART_OK) {
+        dart_bundle_adopt(bundle, &without);
+        bundle->gate = (dart_model_gate){0};
+    } else if (out_counts) {
+        free(*out_counts);
+        *out_counts = NULL;
+    }
+    return status;
+}
+
+dart_status dart_bundle_spectra(const dart_bundle *bundle, dart_spectra *out)
+{
+    return dart_gate_spectra(bundle->model, &bundle->gate, bundle->param, bundle->frozen, out);
+}
+
+dart_status dart_bundle_read(dart_bundle *bundle, const dart_checkpoint *checkpoint, json_t *state)
+{
+    dart_gate_config gate;
+    uint32_t(*ranks)[DART_MAX_CORES + 1] = NULL;
+    DART_TRY(dart_gate_read(state, checkpoint->path, &gate, &bundle->gate));
+    /* The fresh model says which weights have ranks; only they tell on which bonds gates lie. */
+    DART_TRY(dart_bundle_model(bundle, NULL, NULL));
+    ranks = dart_calloc(bundle->model->weights, sizeof *ranks);
+    if (!ranks) return DART_MEMORY;
+    dart_status status = dart_ranks_read(state, bundle->model, checkpoint->path, ranks);
+    if (status == DART_OK)
+        status = dart_bundle_model(bundle, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks, &gate);
+    free(ranks);
+    DART_TRY(status);
+    const dart_values values = {"", bundle->param, bundle->frozen};
+    return dart_values_unpack(bundle->model, checkpoint, "model.safetensors", &values, 1);
+}
+
+/* ---- from files ---- */
+
+static dart_status load_vocabs(const dart_checkpoint *checkpoint, dart_bundle *out)
+{
+    out->stored = dart_calloc(2, sizeof *out->stored);
+    if (!out->stored) return DART_MEMORY;
+    out->vocab = &out->stored[0];
+    out->source_vocab = &out->stored[1];
+    DART_TRY(dart_vocab_load(checkpoint, "vocab.json", &out->stored[0]));
+    if (!dart_checkpoint_find(checkpoint, "vocab_source.json")) return DART_OK;
+    return dart_vocab_load(checkpoint, "vocab_source.json", &out->stored[1]);
+}
+
+/* Everything, as it was saved; dart_checkpoint_load. */
+static dart_status load(void *user, const dart_checkpoint *checkpoint)
+{
+    dart_bundle *out = user;
+    char path[sizeof checkpoint->path + 32];
+    json_t *state;
+    dart_bundle_free(out); /* what a newer one left */
+    snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
+    DART_TRY(dart_recipe_new(&out->recipe));
+    DART_TRY(dart_recipe_load(out->recipe, path));
+    dart_recipe_settings(out->recipe, &out->set);
+    DART_TRY(load_vocabs(checkpoint, out));
+    DART_TRY(dart_state_parse(checkpoint, &state));
+    dart_status status = dart_bundle_read(out, checkpoint, state);
+    json_decref(state);
+    return status == DART_OK ? dart_bundle_strip(out, NULL) : status;
+}
+
+/* Whether the option says what the model is. */
+static bool of_the_model(const dart_option *option)
+{
+    return !strcmp(option->section, "model") || !strcmp(option->section, "method") ||
+           !strcmp(option->key, "shared_vocab");
+}
+
+/* Whether two spellings are the same value: 0.1 and 1e-1, true and yes. */
+static bool same_value(const dart_option *option, const char *a, const char *b)
+{
+    if (!strcmp(option->type, "int") || !strcmp(option->type, "float"))
+        return strtod(a, NULL) == strtod(b, NULL);
+    if (!strcmp(option->type, "bool"))
+        return (strchr("tTyY1", a[0]) || !strcasecmp(a, "on")) ==
+               (strchr("tTyY1", b[0]) || !strcasecmp(b, "on"));
+    return !strcmp(a, b);
+}
+
+/* What the user gives now, over what was stored. */
+static dart_status override(const char *path, const dart_recipe *given, dart_bundle *out)
+{
+    char stored[512], now[512];
+    dart_recipe *mixed;
+    dart_status status = DART_OK;
+    DART_TRY(dart_recipe_copy(out->recipe, &mixed));
+    DART_GOTO(dart_recipe_overlay(mixed, given));
+    for (uint32_t i = 0; dart_option_at(i); i++) {
+        const dart_option *option = dart_option_at(i);
+        if (!of_the_model(option)) continue;
+        DART_GOTO(dart_recipe_get(out->recipe, option->key, stored, sizeof stored));
+        DART_GOTO(dart_recipe_get(mixed, option->key, now, sizeof now));
+        if (same_value(option, stored, now)) continue;
+        status = dart_fail(DART_INPUT,
+            "%s is part of the model in %s, where it is %s; it cannot be %s here", option->key,
+            path, stored, now);
+        goto done;
+    }
+    dart_recipe_free(out->recipe);
+    out->recipe = mixed;
+    mixed = NULL;
+    dart_recipe_settings(out->recipe, &out->set);
+done:
+    dart_recipe_free(mixed);
+    return status;
+}
+
+dart_status dart_bundle_open(
+    const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out)
+{
+    dart_checkpoint checkpoint = {0};
+    char inner[4096 + 32];
+    dart_status status;
+    *out = (dart_bundle){0};
+    if (snprintf(inner, sizeof inner, "%s/manifest.json", path) >= 4096)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
+    if (dart_file_exists(inner)) {
+        status = dart_checkpoint_open(path, &checkpoint);
+        if (status == DART_OK) status = load(out, &checkpoint);
+    } else {
+        snprintf(inner, sizeof inner, "%s/checkpoints", path);
+        if (!dart_file_exists(inner))
+            return dart_fail(DART_INPUT,
+                "%s is neither a run directory nor a checkpoint; give the path that train printed",
+                path);
+        status = dart_checkpoint_newest(inner, note, load, out, &checkpoint);
+    }
+    dart_checkpoint_close(&checkpoint);
+    if (status == DART_OK && overrides) status = override(path, overrides, out);
+    return status;
+}

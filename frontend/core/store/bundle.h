@@ -1,0 +1,43 @@
+/* A trained model in memory, from whatever files hold it: what it was asked to be, its words, its
+ * layout and its values on the host. A bundle does not train, and knows no streams and no logs. */
+#ifndef DART_BUNDLE_H
+#define DART_BUNDLE_H
+
+#include "model_file.h"
+#include "recipe.h"
+
+typedef struct dart_bundle {
+    dart_recipe *recipe; /* owned */
+    dart_settings set;   /* texts borrowed from the recipe */
+    dart_vocab *stored;  /* owned [2]: target (or text) and source; NULL: a corpus has them */
+    const dart_vocab *vocab, *source_vocab; /* borrowed; source: size 0 for a text */
+    dart_model *model;                      /* owned */
+    float *param, *frozen;                  /* owned, as dart_model_init lays them out */
+    dart_model_gate gate;                   /* where model->config.gate.on */
+} dart_bundle;
+
+/* `path`: a run directory (its newest checkpoint that can be loaded; newer ones are told to `note`)
+ * or a checkpoint directory. The recipe is the stored one with what `overrides` (may be NULL)
+ * gives. Gates are multiplied into the cores. INPUT: no such model, a damaged one, an override of
+ * what is part of the model. Free also after a failure. */
+DART_NODISCARD dart_status dart_bundle_open(
+    const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
+void dart_bundle_free(dart_bundle *bundle); /* zeroes it */
+
+/* The model of a bundle with recipe and vocabularies, with zeros; an older one is freed. ranks as
+ * in dart_model_new. */
+DART_NODISCARD dart_status dart_bundle_model(
+    dart_bundle *bundle, const uint32_t (*ranks)[DART_MAX_CORES + 1], const dart_gate_config *gate);
+/* Model, values and gates, as the checkpoint has them, for a bundle with recipe and vocabularies.
+ * state: of dart_state_parse. INPUT: the checkpoint does not fit the recipe. */
+DART_NODISCARD dart_status dart_bundle_read(
+    dart_bundle *bundle, const dart_checkpoint *checkpoint, json_t *state);
+/* Takes over what was made from the bundle's model, instead of it. */
+void dart_bundle_adopt(dart_bundle *bundle, dart_model_copy *copy);
+/* Gates into the cores, and gone. out_counts (may be NULL): malloc'ed, NULL where none were
+ * trained: ranks kept, one a bond. */
+DART_NODISCARD dart_status dart_bundle_strip(dart_bundle *bundle, uint32_t **out_counts);
+/* Bond spectra, gates multiplied in. To be freed also after a failure. */
+DART_NODISCARD dart_status dart_bundle_spectra(const dart_bundle *bundle, dart_spectra *out);
+
+#endif

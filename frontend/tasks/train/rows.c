@@ -1,0 +1,87 @@
+/* Rows of a run's table: what a model has, and how good it is. */
+#include "run.h"
+#include "translate.h"
+#include <inttypes.h>
+
+static void count_ranks(const dart_model *model, dart_table_row *row)
+{
+    double sum = 0;
+    uint32_t count = 0;
+    row->rank_min = UINT32_MAX;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        for (uint32_t k = 1; k <= weight->layout.bonds; k++) {
+            uint32_t rank = weight->weight.ranks[k];
+            if (rank < row->rank_min) row->rank_min = rank;
+            if (rank > row->rank_max) row->rank_max = rank;
+            sum += rank;
+            count++;
+        }
+    }
+    if (!count) row->rank_min = 0;
+    row->rank_mean = count ? sum / count : 0;
+}
+
+void dart_row_counts(const dart_model *model, dart_table_row *row)
+{
+    dart_model_count(model, &row->params, &row->compressed_params, &row->dense_params);
+    row->compression =
+        row->compressed_params ? (double)row->dense_params / (double)row->compressed_params : 1;
+    row->chain_params = 0;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];
+        for (uint32_t k = 0; weight->layout.bonds && k < weight->layout.chain_cores; k++)
+            row->chain_params += dart_shape_words(&core[k].shape);
+    }
+    count_ranks(model, row);
+}
+
+void dart_run_row_add(dart_run *run, const dart_table_row *row)
+{
+    char ranks[160] = "";
+    if (run->rows < DART_TABLE_ROWS) run->table[run->rows++] = *row;
+    if (row->rank_max)
+        snprintf(ranks, sizeof ranks,
+            ", %" PRIu64 " of them compressed (%.2fx), ranks %u/%.1f/%u, effective %.2f",
+            row->compressed_params, row->compression, row->rank_min, row->rank_mean, row->rank_max,
+            row->effective_rank);
+    char bleu[48] = "";
+    if (row->bleu_sentences) snprintf(bleu, sizeof bleu, ", test BLEU %.2f", row->test_bleu);
+    dart_run_note(run,
+        "%s: %" PRIu64 " parameters%s; valid perplexity %.2f, test perplexity %.2f%s", row->name,
+        row->params, ranks, row->valid_ppl, row->test_ppl, bleu);
+}
+
+/* BLEU of the model at hand on the test split; nothing for a text, or when the recipe wants none.
+ */
+static dart_status row_bleu(dart_run *run, dart_table_row *row)
+{
+    dart_bleu bleu;
+    if (!run->corpus->parallel || !run->bundle.set.beam) return DART_OK;
+    DART_TRY(dart_run_read(run));
+    DART_TRY(
+        dart_bleu_split(run->device, &run->bundle, run->corpus->parallel, DART_TEST, NULL, &bleu));
+    row->test_bleu = bleu.score;
+    row->bleu_sentences = (uint32_t)bleu.sentences;
+    dart_metrics_bleu(&run->metrics, run->step, dart_run_stage(run)->name, bleu.score);
+    return DART_OK;
+}
+
+dart_status dart_run_row(dart_run *run, const char *name)
+{
+    dart_table_row row = {0};
+    snprintf(row.name, sizeof row.name, "%s", name);
+    dart_row_counts(run->bundle.model, &row);
+    DART_TRY(dart_run_effective_rank(run, &dart_run_stage(run)->set, &row.effective_rank));
+    DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &row.valid_ppl));
+    DART_TRY(dart_run_evaluate(run, &run->test, "test", &row.test_ppl));
+    DART_TRY(row_bleu(run, &row));
+    row.seconds = run->seconds;
+    row.tokens_per_s = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
+    /* A row made at a selection has no speed of its own yet: the steps that follow give it. */
+    if (run->rows && run->table[run->rows - 1].tokens_per_s == 0)
+        run->table[run->rows - 1].tokens_per_s = row.tokens_per_s;
+    dart_run_row_add(run, &row);
+    return DART_OK;
+}

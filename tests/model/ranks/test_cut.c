@@ -1,0 +1,211 @@
+/* Cutting a whole model: what is cut has the error that its spectra say, what is not cut keeps its
+ * bits, the model at hand stays as it was, and sizes are those that rules count. */
+#include "absorb.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+static dart_model_copy model_of(const char *linear)
+{
+    dart_model_config config = {.layers = 2,
+        .d_model = 16,
+        .heads = 2,
+        .kv_heads = 2,
+        .d_ff = 64,
+        .context = 8,
+        .vocab = 30,
+        .tied = true,
+        .bias = true,
+        .norm_eps = 1e-5,
+        .linear = dart_method_find(linear),
+        .embedding = dart_method_find("dense"),
+        .head = dart_method_find("dense"),
+        .linear_rank = 6,
+        .linear_modes = 2,
+        .lora_alpha = 16};
+    dart_model_copy made;
+    assert_int_equal(dart_model_copy_new(&config, NULL, &made), DART_OK);
+    dart_model_init(made.model, 7, made.param, made.frozen);
+    return made;
+}
+
+/* ||a - b|| of two weights as dense tensors. */
+static double apart(const dart_model_copy *a, const dart_model_copy *b, uint32_t w)
+{
+    dart_chain x, y;
+    double *p, *q, sum = 0;
+    uint64_t words = 1;
+    assert_int_equal(dart_spectra_chain(a->model, w, a->param, a->frozen, &x), DART_OK);
+    assert_int_equal(dart_spectra_chain(b->model, w, b->param, b->frozen, &y), DART_OK);
+    assert_int_equal(dart_chain_dense(&x, &p), DART_OK);
+    assert_int_equal(dart_chain_dense(&y, &q), DART_OK);
+    for (uint32_t k = 0; k < x.cores; k++) words *= x.n[k];
+    for (uint64_t i = 0; i < words; i++) sum += (p[i] - q[i]) * (p[i] - q[i]);
+    dart_chain_free(&x);
+    dart_chain_free(&y);
+    free(p);
+    free(q);
+    return sqrt(sum);
+}
+
+static void test_rule(void **state)
+{
+    (void)state;
+    dart_model_copy from = model_of("tt");
+    const dart_model *m = from.model;
+    const uint64_t words = m->param_words;
+    float *before = malloc(words * sizeof *before);
+    memcpy(before, from.param, words * sizeof *before);
+    dart_spectra s;
+    dart_cut cut;
+    dart_model_copy to;
+    double tail[64] = {0};
+    assert_int_equal(dart_spectra_compute(m, from.param, from.frozen, &s), DART_OK);
+    assert_true(s.bonds > 10 && m->weights < 64);
+    const dart_select_options options = {.budget = 0.7, .min_rank = 1, .seed = 3};
+    assert_int_equal(dart_cut_choose(m, dart_select_find("random"), &options, &s, &cut), DART_OK);
+    assert_true(cut.after < cut.before);
+    assert_int_equal(dart_cut_apply(m, from.param, from.frozen, &s, &cut, &to), DART_OK);
+    unsigned cuts = 0;
+    for (uint32_t i = 0; i < s.bonds; i++) {
+        const dart_bond *b = &s.bond[i];
+        for (uint32_t k = to.model->weight[b->weight].weight.ranks[b->index + 1]; k < b->rank; k++)
+            tail[b->weight] += b->sigma[k] * b->sigma[k];
+    }
+    for (uint32_t w = 0; w < m->weights; w++) {
+        if (!m->weight[w].layout.bonds) continue;
+        double found = apart(&from, &to, w), most = sqrt(tail[w]);
+        /* at most the discarded singular values of all bonds (Oseledets 2011), some of it at least
+         */
+        if (cut.cut[w]) assert_true(found <= most * (1 + 1e-5) && found > 0.1 * most);
+        if (!cut.cut[w]) assert_true(found == 0 && most == 0);
+        cuts += cut.cut[w];
+    }
+    assert_true(cuts > 3);
+    for (uint32_t p = 0; p < m->params; p++) {
+        const dart_param *a = &m->param[p], *b = &to.model->param[p];
+        if (a->weight >= 0 && cut.cut[a->weight]) continue;
+        assert_memory_equal(from.param + a->offset, to.param + b->offset,
+            dart_shape_words(&a->shape) * sizeof(float));
+    }
+    assert_memory_equal(before, from.param, words * sizeof *before);
+    /* sizes */
+    uint32_t ranks[64];
+    for (uint32_t i = 0; i < s.bonds; i++)
+        ranks[i] = to.model->weight[s.bond[i].weight].weight.ranks[s.bond[i].index + 1];
+    assert_true(
+        dart_cut_words(to.model, UINT32_MAX) == (double)dart_select_words(s.bond, s.bonds, ranks));
+    assert_true(dart_cut_words(to.model, UINT32_MAX) <= 0.7 * dart_cut_words(m, UINT32_MAX));
+    for (uint32_t i = 0; i < s.bonds; i++) ranks[i] = ranks[i] < 2 ? ranks[i] : 2;
+    assert_true(dart_cut_words(to.model, 2) == (double)dart_select_words(s.bond, s.bonds, ranks));
+    free(before);
+    dart_cut_free(&cut);
+    dart_spectra_free(&s);
+    dart_model_copy_free(&to);
+    dart_model_copy_free(&from);
+}
+
+/* Rounding keeps every weight within the relative error, and falls where the spectrum does. */
+static void test_round(void **state)
+{
+    (void)state;
+    static const double epsilon[] = {1e-9, 0.3};
+    dart_model_copy from = model_of("ttm");
+    for (int i = 0; i < 2; i++) {
+        dart_spectra s;
+        dart_cut cut;
+        dart_model_copy to;
+        assert_int_equal(dart_spectra_compute(from.model, from.param, from.frozen, &s), DART_OK);
+        assert_int_equal(dart_cut_round(from.model, epsilon[i], &s, &cut), DART_OK);
+        assert_int_equal(
+            dart_cut_apply(from.model, from.param, from.frozen, &s, &cut, &to), DART_OK);
+        assert_true(i ? cut.after < cut.before : cut.after == cut.before);
+        for (uint32_t w = 0; w < from.model->weights; w++) {
+            dart_chain chain;
+            if (!from.model->weight[w].layout.bonds) continue;
+            assert_int_equal(
+                dart_spectra_chain(from.model, w, from.param, from.frozen, &chain), DART_OK);
+            assert_true(apart(&from, &to, w) <= (epsilon[i] + 1e-6) * dart_chain_norm(&chain));
+            dart_chain_free(&chain);
+        }
+        dart_cut_free(&cut);
+        dart_spectra_free(&s);
+        dart_model_copy_free(&to);
+    }
+    dart_model_copy_free(&from);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    dart_model_copy from = model_of("tt");
+    dart_spectra s;
+    dart_cut cut;
+    assert_int_equal(dart_spectra_compute(from.model, from.param, from.frozen, &s), DART_OK);
+    const dart_select_options options = {.budget = 1e-6, .min_rank = 1};
+    assert_int_equal(
+        dart_cut_choose(from.model, dart_select_find("budget"), &options, &s, &cut), DART_INPUT);
+    dart_cut_free(&cut);
+    dart_spectra_free(&s);
+    from.param[0] = NAN;
+    assert_int_equal(dart_spectra_compute(from.model, from.param, from.frozen, &s), DART_DIVERGED);
+    assert_non_null(strstr(dart_error_text(), "not finite"));
+    dart_spectra_free(&s);
+    dart_model_copy_free(&from);
+}
+
+/* Gates come and go: what is no gate keeps its bits, and absorbed gates are factors of the cores.
+ */
+static void test_gates(void **state)
+{
+    (void)state;
+    dart_model_copy from = model_of("tt"), with, without;
+    const dart_model_gate gate = {.reg = dart_reg_find("hard-concrete"), .min_rank = 1};
+    const dart_gate_config config = {.on = true, .trained = true};
+    const uint64_t words = from.model->param_words;
+    assert_int_equal(
+        dart_gate_change(from.model, &config, from.param, from.frozen, &with), DART_OK);
+    assert_true(with.model->param_words > words);
+    assert_memory_equal(from.param, with.param, words * sizeof(float));
+    float *absorbed, *entry = with.param + with.model->param_words -
+                              (uint64_t)with.model->bonds * with.model->gate_stride;
+    uint32_t *counts;
+    for (uint32_t b = 0; b < with.model->bonds; b++)
+        for (uint32_t i = 0; i < with.model->gate_stride; i++)
+            entry[b * with.model->gate_stride + i] = i < 2 ? 9.0f : -9.0f; /* two stay */
+    assert_int_equal(
+        dart_gate_absorb(with.model, &gate, with.param, with.frozen, &absorbed, &counts), DART_OK);
+    for (uint32_t b = 0; b < with.model->bonds; b++) assert_int_equal(counts[b], 2);
+    unsigned zero = 0, factor = 0;
+    for (uint64_t i = 0; i < with.model->bonded_words; i++) {
+        zero += absorbed[i] == 0 && with.param[i] != 0;
+        factor += absorbed[i] != 0;
+    }
+    assert_true(zero > 100 && factor > 100);
+    dart_spectra s;
+    assert_int_equal(dart_gate_spectra(with.model, &gate, with.param, with.frozen, &s), DART_OK);
+    for (uint32_t i = 0; i < s.bonds; i++) /* two ranks, the rest is rounding */
+        assert_true(s.bond[i].sigma[1] > 1e-3 && s.bond[i].sigma[2] < 1e-9 * s.bond[i].sigma[0]);
+    dart_spectra_free(&s);
+    assert_int_equal(
+        dart_gate_change(with.model, &(dart_gate_config){0}, absorbed, with.frozen, &without),
+        DART_OK);
+    assert_int_equal(without.model->param_words, words);
+    assert_memory_equal(absorbed, without.param, words * sizeof(float));
+    free(absorbed);
+    free(counts);
+    dart_model_copy_free(&from);
+    dart_model_copy_free(&with);
+    dart_model_copy_free(&without);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rule), cmocka_unit_test(test_round),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_gates)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -46,36 +46,21 @@ bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info)
 static dart_node shown(const dart_lowering *low, dart_node node)
 {
     const dart_node_info *info = get(low, node);
-    switch (info->op) {
-    case DART_OP_reshape:
-    case DART_OP_slice:
-    case DART_OP_with_grad:
-        return info->in[0];
-    case DART_OP_permute:
-        return dart_permute_is_view(low->graph, info) ? info->in[0] : 0;
-    case DART_OP_store:
-    case DART_OP_adamw:
-    case DART_OP_axpy_scalar:
-    case DART_OP_cache_write:
-        return info->in[0];
-    case DART_OP_clip:
-        return info->in[1];
-    default:
-        return low->alias[node];
-    }
+    const int view = dart_op_info_of(info->op)->view;
+    if (view < 0) return low->alias[node];
+    if (info->op == DART_OP_permute && !dart_permute_is_view(low->graph, info)) return 0;
+    return info->in[view];
 }
 
-static bool is_write(dart_op op)
+static uint32_t written(const dart_lowering *low, dart_node node)
 {
-    return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
-           op == DART_OP_clip || op == DART_OP_cache_write;
+    return dart_op_info_of(get(low, node)->op)->writes;
 }
 
 /* True if the node reads its inputs when it runs. */
 static bool reads(const dart_lowering *low, dart_node node)
 {
-    dart_op op = get(low, node)->op;
-    return is_write(op) || !shown(low, node);
+    return written(low, node) || !shown(low, node);
 }
 
 static void find_roots(dart_lowering *low)
@@ -289,11 +274,9 @@ static dart_status fold_add(folding *f, dart_node sum)
 static bool leaves_alone(const dart_lowering *low, dart_node n, uint32_t i, dart_node root,
     dart_node store, const dart_node_info *leaf)
 {
-    const dart_op op = get(low, n)->op;
-    bool written = is_write(op) && (op == DART_OP_clip ? i == 1 : i == 0 || op == DART_OP_adamw);
     if (n < root || n == store) return true;
-    if (written && n <= low->last[root]) return false;
-    return n > store || !reads(low, n) || (op == DART_OP_store && i == 0) ||
+    if (written(low, n) >> i & 1 && n <= low->last[root]) return false;
+    return n > store || !reads(low, n) || (get(low, n)->op == DART_OP_store && i == 0) ||
            (n == root && in_place_map(low, n, i, leaf));
 }
 

@@ -427,7 +427,7 @@ static const grad_rule rules[DART_OPS] = {
 #define MAP(name, arity, expr) [DART_OP_##name] = grad_map_##name,
 #include "map_ops.def"
 #undef MAP
-#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = grad_##name,
+#define OP(name, ...) [DART_OP_##name] = grad_##name,
 #include "ops.def"
 #undef OP
 };

@@ -32,7 +32,7 @@ typedef enum dart_op {
 #define MAP(name, arity, expr) DART_OP_##name,
 #include "map_ops.def"
 #undef MAP
-#define OP(name, min_in, max_in, ints, floats, text) DART_OP_##name,
+#define OP(name, ...) DART_OP_##name,
 #include "ops.def"
 #undef OP
     DART_OPS
@@ -43,6 +43,8 @@ typedef struct dart_op_info {
     uint8_t min_in, max_in, ints,
         floats; /* ints: at most; attributes present are counted per node */
     bool text, map;
+    uint16_t writes; /* bit i: writes in place into input i */
+    int8_t view;     /* the input whose words it shows; -1: none */
 } dart_op_info;
 const dart_op_info *dart_op_info_of(dart_op op);
 

@@ -159,7 +159,7 @@ static const lower_rule rules[DART_OPS] = {
 #define MAP(name, arity, expr) [DART_OP_##name] = lower_map,
 #include "map_ops.def"
 #undef MAP
-#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = dart_lower_##name,
+#define OP(name, ...) [DART_OP_##name] = dart_lower_##name,
 #include "ops.def"
 #undef OP
 };

@@ -5,7 +5,7 @@
 
 #include "emit.h"
 
-#define OP(name, lo, hi, ints, floats, text)                                                       \
+#define OP(name, ...)                                                                              \
     DART_NODISCARD dart_status dart_lower_##name(                                                  \
         dart_lowering *low, dart_node node, const dart_node_info *info);
 #include "ops.def"

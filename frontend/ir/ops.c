@@ -3,22 +3,25 @@
 #include <string.h>
 
 static const dart_op_info op_table[DART_OPS] = {
-    [DART_OP_none] = {.name = "none"},
+    [DART_OP_none] = {.name = "none", .view = -1},
 #define MAP(op_name, arity, expr)                                                                  \
     [DART_OP_##op_name] = {.name = #op_name,                                                       \
         .min_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \
         .max_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \
         .floats = 2,                                                                               \
-        .map = true},
+        .map = true,                                                                               \
+        .view = -1},
 #include "map_ops.def"
 #undef MAP
-#define OP(op_name, lo, hi, int_count, float_count, has_text)                                      \
+#define OP(op_name, lo, hi, int_count, float_count, has_text, written, shown)                      \
     [DART_OP_##op_name] = {.name = #op_name,                                                       \
         .min_in = lo,                                                                              \
         .max_in = hi,                                                                              \
         .ints = int_count,                                                                         \
         .floats = float_count,                                                                     \
-        .text = has_text},
+        .text = has_text,                                                                          \
+        .writes = written,                                                                         \
+        .view = shown},
 #include "ops.def"
 #undef OP
 };

@@ -113,7 +113,7 @@ static void mark_live(const dart_graph *graph, uint32_t keeps, const dart_node *
     for (uint32_t i = 0; i < keeps; i++) marks[keep[i]] = true;
     for (dart_node n = dart_graph_count(graph); n > 0; n--) {
         const dart_node_info *info = dart_node_get(graph, n);
-        if (dart_op_writes(info->op)) marks[n] = true;
+        if (dart_op_info_of(info->op)->writes) marks[n] = true;
         uint32_t needed = info->op == DART_OP_with_grad ? 1 : info->inputs;
         for (uint32_t i = 0; marks[n] && i < needed; i++) marks[info->in[i]] = true;
     }

@@ -9,12 +9,6 @@ uint32_t dart_text_hash(const char *text)
     return hash;
 }
 
-bool dart_op_writes(dart_op op)
-{
-    return op == DART_OP_store || op == DART_OP_adamw || op == DART_OP_axpy_scalar ||
-           op == DART_OP_clip || op == DART_OP_cache_write;
-}
-
 static uint32_t hash_info(const dart_node_info *info)
 {
     uint32_t hash = (uint32_t)info->op * 2654435761u;
@@ -50,9 +44,9 @@ bool dart_pass_fresh(const dart_pass *pass, dart_node node)
 
 dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
 {
-    bool side = dart_op_writes(info->op);
+    const uint32_t writes = dart_op_info_of(info->op)->writes;
     uint32_t slot = hash_info(info);
-    if (!side)
+    if (!writes)
         for (dart_node n = pass->bucket[slot]; n; n = pass->chain[n])
             if (same_info(dart_node_get(pass->graph, n), info) &&
                 (info->op == DART_OP_leaf || dart_pass_fresh(pass, n)))
@@ -66,13 +60,10 @@ dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
         return 0;
     pass->regions[node] = info->op == DART_OP_leaf ? 1u << info->i[0] : 0;
     for (uint32_t i = 0; i < info->inputs; i++) pass->regions[node] |= pass->regions[info->in[i]];
-    if (side) {
+    if (writes) {
         for (uint32_t i = 0; i < info->inputs; i++) {
             const dart_node_info *leaf = dart_node_get(pass->graph, info->in[i]);
-            bool written = info->op == DART_OP_clip    ? i == 1
-                           : info->op == DART_OP_adamw ? i == 0 || i == 2
-                                                       : i == 0;
-            if (written && leaf->op == DART_OP_leaf) pass->written[leaf->i[0]] = node;
+            if (writes >> i & 1 && leaf->op == DART_OP_leaf) pass->written[leaf->i[0]] = node;
         }
     } else {
         pass->chain[node] = pass->bucket[slot];

@@ -38,8 +38,6 @@ dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info);
 bool dart_pass_fresh(const dart_pass *pass, dart_node node);
 /* The pairwise form of old node `contract`, whose operands are mapped already. */
 DART_NODISCARD dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *out);
-/* True if the op writes into leaves. */
-bool dart_op_writes(dart_op op);
 uint32_t dart_text_hash(const char *text);
 
 #endif

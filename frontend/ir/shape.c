@@ -447,7 +447,7 @@ static dart_status shape_clip(const dart_graph *graph, dart_node_info *info)
 }
 
 static const shape_rule rules[DART_OPS] = {
-#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = shape_##name,
+#define OP(name, ...) [DART_OP_##name] = shape_##name,
 #include "ops.def"
 #undef OP
 };

@@ -583,7 +583,7 @@ static dart_node case_clip(builder *b, uint32_t v)
 
 typedef dart_node (*op_case)(builder *b, uint32_t variant);
 static const op_case cases[DART_OPS] = {
-#define OP(name, lo, hi, ints, floats, text) [DART_OP_##name] = case_##name,
+#define OP(name, ...) [DART_OP_##name] = case_##name,
 #include "ops.def"
 #undef OP
 };

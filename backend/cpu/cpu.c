@@ -1,12 +1,12 @@
 /* The CPU backend's nine functions. Buffers are plain memory; a program is the launches with their
  * pointers resolved and one scratch area that the largest launch needs. */
 #include "cpu.h"
+#include "clock.h"
 #include "threads.h"
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_BUFFERS = 4096, MAX_THREADS = 256, ALIGN = 256 };
@@ -183,13 +183,6 @@ static dart_status build_program(
     return DART_OK;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static dart_status run_program(dart_device *base, dart_program *program, double *seconds)
 {
     cpu_device *device = (cpu_device *)base;
@@ -197,10 +190,10 @@ static dart_status run_program(dart_device *base, dart_program *program, double 
     for (uint32_t i = 0; i < program->count; i++) {
         const cpu_work *work = &program->work[i];
         const cpu_kernel *kernel = kernels[work->kernel];
-        double start = seconds ? now() : 0;
+        double start = seconds ? dart_seconds() : 0;
         CPU(pool_run)(device->pool, kernel, work, 0);
         if (work->tasks[1]) CPU(pool_run)(device->pool, kernel, work, 1);
-        if (seconds) seconds[i] = now() - start;
+        if (seconds) seconds[i] = dart_seconds() - start;
     }
     return DART_OK;
 }

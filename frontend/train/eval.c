@@ -1,8 +1,8 @@
 /* dart_eval: both perplexities of a trained model. */
+#include "clock.h"
 #include "run.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 static dart_status evaluate(
     dart_run *run, uint32_t split, double *nll, double *ppl, uint64_t *tokens)
@@ -26,7 +26,7 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     dart_corpus corpus = {0};
     dart_run run = {.corpus = &corpus};
     dart_session_options options;
-    struct timespec begin, end;
+    double begin;
     *out = (dart_eval_result){0};
     if (hooks) run.hooks = *hooks;
     DART_TRY(dart_model_open(model_path, overrides, hooks, &checkpoint, &run.recipe));
@@ -41,13 +41,11 @@ dart_status dart_eval(const char *model_path, const dart_recipe *overrides, cons
     options.reg = NULL;
     DART_GOTO(dart_session_new(run.device, NULL, run.model, &options, &run.session));
     DART_GOTO(dart_session_write(run.session, run.param, run.frozen, NULL));
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    begin = dart_seconds();
     DART_GOTO(evaluate(&run, DART_VALID, &out->valid_nll, &out->valid_ppl, &out->valid_tokens));
     DART_GOTO(evaluate(&run, DART_TEST, &out->test_nll, &out->test_ppl, &out->test_tokens));
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    out->seconds = dart_seconds() - begin;
     dart_protocol_for(&run.set, &corpus, &out->protocol);
-    out->seconds =
-        (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
 done:;
     dart_device *device = run.device;
     dart_run_free(&run);

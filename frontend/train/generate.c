@@ -1,18 +1,11 @@
 /* dart_generate: text from a trained model. The prompt is read in chunks, then one token at a time
  * with kept keys and values. */
+#include "clock.h"
 #include "infer.h"
 #include "run.h"
 #include "sample.h"
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void print_token(const dart_vocab *vocab, int32_t before, int32_t id, FILE *out)
 {
@@ -62,7 +55,7 @@ static dart_status run_tokens(dart_run *run, dart_infer *infer, const dart_vocab
     for (uint64_t i = 0; i < given; i++)
         print_token(vocab, i ? history[i - 1] : -1, history[i], out);
     for (uint64_t n = given; n < given + o->tokens; n++) {
-        double begin = now();
+        double begin = dart_seconds();
         if (n - fed > context - infer->at) {
             if (!kept) break;
             fed = n - kept;
@@ -71,11 +64,11 @@ static dart_status run_tokens(dart_run *run, dart_infer *infer, const dart_vocab
         DART_GOTO(dart_infer_feed(infer, history + fed, (uint32_t)(n - fed)));
         if (n == given) {
             speed.prompt_tokens = n - fed;
-            speed.prompt_seconds = now() - begin;
+            speed.prompt_seconds = dart_seconds() - begin;
         }
         fed = n;
         DART_GOTO(dart_sample(infer->logits, vocab->size, o, n, list, &history[n]));
-        if (n > given) speed.seconds += now() - begin;
+        if (n > given) speed.seconds += dart_seconds() - begin;
         speed.tokens++;
         print_token(vocab, history[n - 1], history[n], out);
         fflush(out);

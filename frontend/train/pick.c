@@ -1,5 +1,7 @@
 /* Selection on the host: parameters to chains in f64, bond spectra, the rule, the cut, the smaller
  * model. */
+#include "clock.h"
+#include "names.h"
 #include "spectra.h"
 #include <inttypes.h>
 #include <math.h>
@@ -31,6 +33,14 @@ done:
     return status;
 }
 
+/* "none" stands before the table. */
+static const char *rule_name(const void *context, uint32_t index)
+{
+    (void)context;
+    if (!index) return "none";
+    return dart_select_at(index - 1) ? dart_select_at(index - 1)->name : NULL;
+}
+
 dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd)
 {
     dart_status status = DART_OK;
@@ -43,14 +53,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
     bool *cut = NULL;
     *out_svd = 0;
     const dart_select *rule = dart_select_find(set->select);
-    if (!rule) {
-        char names[256] = "none";
-        size_t used = 4;
-        for (uint32_t i = 0; dart_select_at(i) && used < sizeof names; i++)
-            used += (size_t)snprintf(
-                names + used, sizeof names - used, ", %s", dart_select_at(i)->name);
-        return dart_fail(DART_INPUT, "unknown selection '%.60s'; known are %s", set->select, names);
-    }
+    if (!rule) return dart_name_unknown(DART_INPUT, "selection", set->select, rule_name, NULL, "");
     const dart_select_options options = {.delta = set->threshold,
         .absolute = set->threshold_absolute,
         .energy = set->energy,

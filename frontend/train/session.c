@@ -1,16 +1,9 @@
 /* Regions, programs and the calls that run them. */
+#include "clock.h"
 #include "parts.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-double dart_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static bool wanted(const dart_session_options *o, int part)
 {

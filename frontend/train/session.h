@@ -9,8 +9,6 @@
 #include "recipe.h"
 #include "reg.h"
 
-/* Seconds of a clock that only moves forward. */
-double dart_seconds(void);
 /* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);

@@ -1,5 +1,6 @@
 /* The stage interpreter: runs the stages of a recipe from wherever the newest checkpoint left them.
  */
+#include "clock.h"
 #include "file.h"
 #include "hash.h"
 #include "run.h"

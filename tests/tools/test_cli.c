@@ -192,8 +192,10 @@ static void test_usage(void **state)
     refused("train --epochs many", 2, "epochs");
     refused("eval", 2, "--model-path");
     refused("devices surplus", 2, "surplus");
-    refused("devices --limits emu-flor", 2, "emu-floor");
+    refused("devices --limits emu-flor", 2, "did you mean 'emu-floor'");
+    refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
+    refused("bench --test stpe", 2, "did you mean 'step'");
     refused("bench --format xml", 2, "md|json");
     refused("bench --repeats 0", 2, "repeats");
     refused("selftest --device cuda:0", 2, "cuda:0");

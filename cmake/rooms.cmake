@@ -1,12 +1,7 @@
 # Who may include whom (design: "Allowed includes"). backend/base is added to every room.
 dart_room(base backend/base LINK PkgConfig::ZLIB)
 dart_room(backend backend INCLUDES shaders)
-dart_room(cpu backend/cpu INCLUDES backend shaders LINK PkgConfig::BLAS)
-dart_room(cpu64 backend/cpu INCLUDES backend shaders LINK PkgConfig::BLAS DEFINES DART_F64=1)
-# Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
-target_compile_options(cpu PRIVATE -O3 -fopenmp-simd -fno-trapping-math -fno-tree-pre
-  -ffp-contract=fast)
-target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)
+include(${CMAKE_SOURCE_DIR}/cmake/cpu.cmake)
 dart_room(null backend/null INCLUDES backend shaders)
 dart_room(suite backend/suite INCLUDES backend shaders)
 include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)

@@ -199,6 +199,9 @@ static void test_usage(void **state)
     refused("bench --format xml", 2, "md|json");
     refused("bench --repeats 0", 2, "repeats");
     refused("selftest --device cuda:0", 2, "cuda:0");
+    setenv("DART_CPU_ISA", "v0", 1);
+    refused("selftest --device cpu", 2, "unknown instruction set");
+    unsetenv("DART_CPU_ISA");
     refused("train " TINY "--device vulkan:99", 2, "vulkan:99");
     refused("help dance", 2, "dance");
 }

@@ -50,6 +50,8 @@ typedef struct dart_limits {
 /* The profile called `name` ("emu-floor", "emu-pi4", ...), NULL if there is none. Static. */
 const dart_limits *dart_limits_find(const char *name);
 const dart_limits *dart_limits_at(uint32_t index); /* NULL past the end */
+/* The profile that a user asked for; none for NULL and "". USAGE: there is none of that name. */
+DART_NODISCARD dart_status dart_limits_get(const char *name, const dart_limits **out_limits);
 
 typedef struct dart_device dart_device;   /* opaque, one open device; owned by the caller of open */
 typedef struct dart_program dart_program; /* a recorded launch list; owned by the caller of build */

@@ -1,5 +1,6 @@
 /* Limit profiles: what small devices guarantee, so that a big one can stand in for them. */
 #include "backend.h"
+#include "names.h"
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -83,6 +84,21 @@ const dart_limits *dart_limits_find(const char *name)
     for (uint32_t i = 0; dart_limits_at(i); i++)
         if (strcmp(profiles[i].name, name) == 0) return &profiles[i];
     return NULL;
+}
+
+static const char *profile_name(const void *context, uint32_t index)
+{
+    (void)context;
+    return dart_limits_at(index) ? profiles[index].name : NULL;
+}
+
+dart_status dart_limits_get(const char *name, const dart_limits **out_limits)
+{
+    *out_limits = NULL;
+    if (!name || !*name) return DART_OK;
+    *out_limits = dart_limits_find(name);
+    if (*out_limits) return DART_OK;
+    return dart_name_unknown(DART_USAGE, "limit profile", name, profile_name, NULL, "");
 }
 
 static uint64_t lower(uint64_t own, uint64_t limit)

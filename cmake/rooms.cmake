@@ -3,12 +3,7 @@
 dart_room(base backend/base LINK PkgConfig::ZLIB)
 dart_room(shaders shaders)
 dart_room(backend backend MAY shaders)
-dart_room(cpu backend/cpu MAY backend LINK PkgConfig::BLAS)
-dart_room(cpu64 backend/cpu MAY backend LINK PkgConfig::BLAS DEFINES DART_F64=1)
-# Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
-target_compile_options(cpu PRIVATE -O3 -fopenmp-simd -fno-trapping-math -fno-tree-pre
-  -ffp-contract=fast)
-target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)
+include(${CMAKE_SOURCE_DIR}/cmake/cpu.cmake)
 dart_room(null backend/null MAY backend)
 dart_room(suite backend/suite MAY backend)
 include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)

@@ -11,6 +11,12 @@ foreach(device cpu opencl:0 vulkan:0)
     add_test(NAME backend/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
+# And once for each set of kernels that the cpu device may take; those that the processor lacks are skipped.
+target_include_directories(test_isa PRIVATE ${CMAKE_SOURCE_DIR}/backend/cpu)
+foreach(isa ${DART_CPU_ISAS})
+  add_test(NAME backends/suite-cpu-${isa} COMMAND test_suite cpu WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(backends/suite-cpu-${isa} PROPERTIES ENVIRONMENT DART_CPU_ISA=${isa})
+endforeach()
 # Once more with the validation layers (core and synchronization) watching, where they are installed.
 if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
   foreach(limits "" emu-floor)

@@ -46,9 +46,6 @@ DART_NODISCARD dart_status cli_uint(
     const cli_call *cli, const char *key, uint64_t low, uint64_t high, uint64_t *out);
 DART_NODISCARD dart_status cli_real(
     const cli_call *cli, const char *key, double low, double high, double *out);
-/* The candidate closest to `word`, NULL if none is close. `at` enumerates, NULL past the end. */
-typedef const char *(*cli_name_at)(const void *context, uint32_t index);
-const char *cli_nearest(const char *word, cli_name_at at, const void *context);
 void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning-rate" */
 /* Same option however hyphens and underscores are mixed. `length`: bytes of a that count. */
 bool cli_same(const char *a, size_t length, const char *b);

@@ -1,6 +1,7 @@
 /* dart-llm: finds the sub-command, parses its options, runs it, and turns a failure into one line
  * on stderr and the exit code of its status. */
 #include "cli.h"
+#include "names.h"
 #include <locale.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ static dart_status run(int argc, char **argv)
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
     cli_call cli = {.command = cli_command_find(name)};
     if (!cli.command) {
-        const char *near = cli_nearest(name, command_name_at, NULL);
+        const char *near = dart_name_nearest(name, command_name_at, NULL);
         return near ? dart_fail(DART_USAGE, "unknown command '%s'; did you mean '%s'?", name, near)
                     : dart_fail(DART_USAGE, "unknown command '%s'; dart-llm help lists them", name);
     }

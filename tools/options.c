@@ -2,7 +2,7 @@
  * the one option table of dart.h. */
 #include "cli.h"
 #include "log.h"
-#include "words.h"
+#include "names.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -43,21 +43,6 @@ static bool option_is(const dart_option *option, const char *word, size_t length
         alias += n + (alias[n] == ',');
     }
     return false;
-}
-
-const char *cli_nearest(const char *word, cli_name_at at, const void *context)
-{
-    const char *best = NULL;
-    size_t best_distance = strlen(word) / 3 + 2; /* farther than this is no help */
-    for (uint32_t i = 0; at(context, i); i++) {
-        const char *name = at(context, i);
-        size_t d = dart_edit_distance(word, name, strlen(name));
-        if (d < best_distance) {
-            best_distance = d;
-            best = name;
-        }
-    }
-    return best;
 }
 
 static uint32_t own_count(const cli_command *command)
@@ -135,7 +120,7 @@ again:
     if (!option) {
         char word[64];
         snprintf(word, sizeof word, "%.*s", (int)strcspn(text + 2, "="), text + 2);
-        const char *near = cli_nearest(word, option_name_at, command);
+        const char *near = dart_name_nearest(word, option_name_at, command);
         if (near) {
             char hint[64];
             cli_spell(near, hint);

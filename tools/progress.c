@@ -1,10 +1,10 @@
 /* Progress on stderr: one line redrawn at most ten times a second on a terminal, plain lines
  * otherwise. */
 #include "cli.h"
+#include "clock.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static volatile int stop_signal;
@@ -13,13 +13,6 @@ static void on_signal(int number)
 {
     if (stop_signal == SIGINT && number == SIGINT) _exit(DART_INTERRUPTED);
     stop_signal = number;
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void clock_text(double seconds, char out[24])
@@ -76,7 +69,7 @@ static void on_progress(void *user, const dart_progress *at)
     bool fresh = strcmp(stage, p->stage) != 0, last = at->step >= at->steps;
     bool valid = !isnan(at->valid_perplexity);
     memcpy(p->stage, stage, sizeof stage);
-    double t = now();
+    double t = dart_seconds();
     if (!fresh && !last && !valid && t - p->last < (p->terminal ? 0.1 : 5.0)) return;
     p->last = t;
     if (p->terminal) draw(p, at);

@@ -1,8 +1,8 @@
-/* A clock that only moves forward. */
+/* The one clock of the project. */
 #ifndef DART_CLOCK_H
 #define DART_CLOCK_H
 
-/* Seconds since some moment in the past. */
+/* Seconds since some moment in the past; never goes back (CLOCK_MONOTONIC). */
 double dart_seconds(void);
 
 #endif

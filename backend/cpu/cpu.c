@@ -1,12 +1,13 @@
-/* The CPU backend's nine functions. Buffers are plain memory; a program is the launches with their
- * pointers resolved and one scratch area that the largest launch needs. */
-#include "cpu.h"
+/* The CPU backend's nine functions, of the devices "cpu" and "cpu64". Buffers are plain memory; a
+ * program is the launches with their pointers resolved and one scratch area that the largest launch
+ * needs. */
+#include "clock.h"
+#include "isa.h"
 #include "threads.h"
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MAX_BUFFERS = 4096, MAX_THREADS = 256, ALIGN = 256 };
@@ -14,7 +15,8 @@ enum { MAX_BUFFERS = 4096, MAX_THREADS = 256, ALIGN = 256 };
 typedef struct cpu_device {
     dart_device base;
     cpu_pool *pool;
-    void *buffer[MAX_BUFFERS]; /* handle 0 is none */
+    const cpu_kernel *const *kernels; /* (DART_KERNELS) */
+    void *buffer[MAX_BUFFERS];        /* handle 0 is none */
     void *
         block[MAX_BUFFERS]; /* what calloc gave: the buffer begins at its first multiple of ALIGN */
 } cpu_device;
@@ -25,11 +27,7 @@ struct dart_program {
     cpu_work work[];
 };
 
-static const cpu_kernel *const kernels[] = {
-#define K(name) [DART_K_##name] = &CPU(kernel_##name),
-#include "kernels_list.inc"
-#undef K
-};
+extern const cpu_kernel *const dart_cpu_f64_kernels[DART_KERNELS];
 
 static void processor_name(char *out, size_t size)
 {
@@ -54,14 +52,14 @@ static uint32_t thread_count(void)
     return count > MAX_THREADS ? MAX_THREADS : count;
 }
 
-static void fill_caps(dart_caps *caps)
+static void fill_caps(dart_caps *caps, const char *isa, uint32_t word)
 {
     processor_name(caps->name, sizeof caps->name);
     const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
     const char *end = strchr(config, ' ');
     end = end ? strchr(end + 1, ' ') : NULL;
-    snprintf(caps->driver, sizeof caps->driver, "%.*s",
-        (int)(end ? (size_t)(end - config) : strlen(config)), config);
+    snprintf(caps->driver, sizeof caps->driver, "%.*s, %s kernels",
+        (int)(end ? (size_t)(end - config) : strlen(config)), config, isa);
     snprintf(caps->api, sizeof caps->api, "C11 threads");
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     caps->memory = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
@@ -73,20 +71,21 @@ static void fill_caps(dart_caps *caps)
     caps->max_buffers = DART_MAX_BUFS;
     caps->max_params = DART_MAX_PARAM_BYTES;
     caps->offset_align = ALIGN;
-    caps->word = sizeof(real);
+    caps->word = word;
     caps->on_cpu = true;
 }
 
-static dart_status open_device(uint32_t index, const dart_limits *limits, dart_device **out_device)
+static dart_status open_device(const char *isa, const cpu_kernel *const *kernels, uint32_t word,
+    const dart_limits *limits, dart_device **out_device)
 {
-    if (index) return DART_FAILED;
     cpu_device *device = dart_calloc(1, sizeof *device);
     if (!device) return DART_MEMORY;
     openblas_set_num_threads(1); /* our own threads call it, on parts of fixed size */
-    fill_caps(&device->base.caps);
+    device->kernels = kernels;
+    fill_caps(&device->base.caps, isa, word);
     device->base.caps.threads = thread_count();
     dart_caps_limit(&device->base.caps, limits);
-    dart_status status = CPU(pool_open)(device->base.caps.threads, &device->pool);
+    dart_status status = dart_cpu_pool_open(device->base.caps.threads, &device->pool);
     if (status != DART_OK) {
         free(device);
         return status;
@@ -95,10 +94,24 @@ static dart_status open_device(uint32_t index, const dart_limits *limits, dart_d
     return DART_OK;
 }
 
+static dart_status open_single(uint32_t index, const dart_limits *limits, dart_device **out_device)
+{
+    const dart_cpu_isa *isa;
+    if (index) return DART_FAILED;
+    DART_TRY(dart_cpu_isa_choose(getenv("DART_CPU_ISA"), &isa));
+    return open_device(isa->name, isa->kernels, sizeof(float), limits, out_device);
+}
+
+static dart_status open_double(uint32_t index, const dart_limits *limits, dart_device **out_device)
+{
+    if (index) return DART_FAILED;
+    return open_device("f64", dart_cpu_f64_kernels, sizeof(double), limits, out_device);
+}
+
 static void close_device(dart_device *base)
 {
     cpu_device *device = (cpu_device *)base;
-    CPU(pool_close)(device->pool);
+    dart_cpu_pool_close(device->pool);
     for (int b = 0; b < MAX_BUFFERS; b++) free(device->block[b]);
     free(device);
 }
@@ -112,7 +125,7 @@ static dart_status alloc_buffer(
     while (b < MAX_BUFFERS && device->buffer[b]) b++;
     if (b == MAX_BUFFERS)
         return dart_fail(DART_MEMORY, "the CPU device has at most %d buffers", MAX_BUFFERS - 1);
-    size_t bytes = (size_t)dart_round_up(words * sizeof(real), ALIGN);
+    size_t bytes = (size_t)dart_round_up(words * base->caps.word, ALIGN);
     /* Large blocks of calloc are pages that the system zeroes when they are first touched: a
      * selection that remakes all buffers does not write them all first. */
     char *memory = calloc(1, bytes + ALIGN);
@@ -133,11 +146,16 @@ static void free_buffer(dart_device *base, dart_buffer buffer)
     device->block[buffer] = device->buffer[buffer] = NULL;
 }
 
+static void *word_at(const cpu_device *device, dart_buffer buffer, uint64_t offset)
+{
+    return (char *)device->buffer[buffer] + offset * device->base.caps.word;
+}
+
 static dart_status write_words(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     cpu_device *device = (cpu_device *)base;
-    memcpy((real *)device->buffer[buffer] + offset, data, (size_t)words * sizeof(real));
+    memcpy(word_at(device, buffer, offset), data, (size_t)words * base->caps.word);
     return DART_OK;
 }
 
@@ -145,7 +163,7 @@ static dart_status read_words(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
 {
     cpu_device *device = (cpu_device *)base;
-    memcpy(data, (real *)device->buffer[buffer] + offset, (size_t)words * sizeof(real));
+    memcpy(data, word_at(device, buffer, offset), (size_t)words * base->caps.word);
     return DART_OK;
 }
 
@@ -164,8 +182,8 @@ static dart_status build_program(
         memcpy(work->tune, launch->tune, sizeof work->tune);
         memcpy(work->param, launch->param, sizeof work->param);
         for (uint32_t b = 0; b < launch->buffers; b++)
-            work->buf[b] = (real *)device->buffer[launch->buf[b].buffer] + launch->buf[b].offset;
-        kernels[work->kernel]->plan(work);
+            work->buf[b] = word_at(device, launch->buf[b].buffer, launch->buf[b].offset);
+        device->kernels[work->kernel]->plan(work);
         uint64_t slots = work->slot_bytes * base->caps.threads;
         uint64_t bytes = slots > work->shared_bytes ? slots : work->shared_bytes;
         if (bytes > scratch) scratch = bytes;
@@ -183,24 +201,17 @@ static dart_status build_program(
     return DART_OK;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static dart_status run_program(dart_device *base, dart_program *program, double *seconds)
 {
     cpu_device *device = (cpu_device *)base;
     base->submits++;
     for (uint32_t i = 0; i < program->count; i++) {
         const cpu_work *work = &program->work[i];
-        const cpu_kernel *kernel = kernels[work->kernel];
-        double start = seconds ? now() : 0;
-        CPU(pool_run)(device->pool, kernel, work, 0);
-        if (work->tasks[1]) CPU(pool_run)(device->pool, kernel, work, 1);
-        if (seconds) seconds[i] = now() - start;
+        const cpu_kernel *kernel = device->kernels[work->kernel];
+        double start = seconds ? dart_seconds() : 0;
+        dart_cpu_pool_run(device->pool, kernel, work, 0);
+        if (work->tasks[1]) dart_cpu_pool_run(device->pool, kernel, work, 1);
+        if (seconds) seconds[i] = dart_seconds() - start;
     }
     return DART_OK;
 }
@@ -212,23 +223,12 @@ static void drop_program(dart_device *base, dart_program *program)
     free(program);
 }
 
-#ifdef DART_F64
-#define BACKEND dart_backend_cpu64
-#define NAME "cpu64"
-#else
-#define BACKEND dart_backend_cpu
-#define NAME "cpu"
-#endif
-extern const dart_backend BACKEND;
-const dart_backend BACKEND = {
-    .name = NAME,
-    .open = open_device,
-    .close = close_device,
-    .alloc = alloc_buffer,
-    .free = free_buffer,
-    .write = write_words,
-    .read = read_words,
-    .build = build_program,
-    .run = run_program,
-    .drop = drop_program,
-};
+#define BACKEND(title, opener)                                                                     \
+    {                                                                                              \
+        .name = title, .open = opener, .close = close_device, .alloc = alloc_buffer,               \
+        .free = free_buffer, .write = write_words, .read = read_words, .build = build_program,     \
+        .run = run_program, .drop = drop_program                                                   \
+    }
+extern const dart_backend dart_backend_cpu, dart_backend_cpu64;
+const dart_backend dart_backend_cpu = BACKEND("cpu", open_single);
+const dart_backend dart_backend_cpu64 = BACKEND("cpu64", open_double);

@@ -106,7 +106,8 @@ static unsigned publish(cpu_pool *pool, uint32_t tasks)
     return epoch;
 }
 
-void CPU(pool_run)(cpu_pool *pool, const cpu_kernel *kernel, const cpu_work *work, uint32_t phase)
+void dart_cpu_pool_run(
+    cpu_pool *pool, const cpu_kernel *kernel, const cpu_work *work, uint32_t phase)
 {
     uint32_t tasks = work->tasks[phase];
     if (tasks <= 1 || !pool->workers) {
@@ -126,7 +127,7 @@ void CPU(pool_run)(cpu_pool *pool, const cpu_kernel *kernel, const cpu_work *wor
     atomic_store(&pool->caller_sleeps, 0);
 }
 
-dart_status CPU(pool_open)(uint32_t threads, cpu_pool **out_pool)
+dart_status dart_cpu_pool_open(uint32_t threads, cpu_pool **out_pool)
 {
     *out_pool = NULL;
     size_t bytes = sizeof(cpu_pool) + threads * sizeof(struct worker);
@@ -137,7 +138,7 @@ dart_status CPU(pool_open)(uint32_t threads, cpu_pool **out_pool)
         struct worker *worker = &pool->worker[i - 1];
         *worker = (struct worker){.pool = pool, .slot = i};
         if (pthread_create(&worker->thread, NULL, work_until_stopped, worker)) {
-            CPU(pool_close)(pool);
+            dart_cpu_pool_close(pool);
             return dart_fail(DART_MEMORY, "cannot start thread %u of %u", i + 1, threads);
         }
         pool->workers++;
@@ -146,7 +147,7 @@ dart_status CPU(pool_open)(uint32_t threads, cpu_pool **out_pool)
     return DART_OK;
 }
 
-void CPU(pool_close)(cpu_pool *pool)
+void dart_cpu_pool_close(cpu_pool *pool)
 {
     if (!pool) return;
     atomic_store(&pool->stop, true);

@@ -1,10 +1,10 @@
 /* Recorded launch lists: one kernel object a launch with its arguments set once, replayed through a
  * command buffer where the driver has a version of them that we know, through plain enqueues
  * otherwise. The queue is in order, so a launch's `wait` needs nothing. */
+#include "clock.h"
 #include "internal.h"
 #include "log.h"
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct step {
     cl_kernel kernel;
@@ -105,22 +105,15 @@ static cl_int launch(const step *s, cl_command_queue queue, cl_event *event)
     return clEnqueueNDRangeKernel(queue, s->kernel, 3, NULL, s->global, s->local, 0, NULL, event);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Where the driver has no profiling: the host's clock around each launch. */
 static cl_int run_by_clock(opencl_device *device, const dart_program *program, double *seconds)
 {
     cl_int error = CL_SUCCESS;
     for (uint32_t i = 0; i < program->count && error == CL_SUCCESS; i++) {
-        double start = now();
+        double start = dart_seconds();
         error = launch(&program->steps[i], device->queue, NULL);
         if (error == CL_SUCCESS) error = clFinish(device->queue);
-        seconds[i] = now() - start;
+        seconds[i] = dart_seconds() - start;
         device->base.submits++;
     }
     return error;

@@ -1,6 +1,7 @@
 /* Runs the cases: many launches to a program, their tensors side by side in one buffer with guard
  * words between them, once on the device and once on the oracle. */
 #include "cases.h"
+#include "clock.h"
 #include "geometry.h"
 #include "rng.h"
 #include <assert.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Slices start at multiples of ALIGN words (256 bytes of the smallest word) or more. GUARD is a
  * quiet NaN. */
@@ -410,13 +410,6 @@ static dart_status open_suite(suite *s, dart_arena *memory)
     return dart_device_alloc(s->device, DART_MEM_HOST, ARENA, &s->arena[1]);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 dart_status dart_suite_run(
     dart_device *device, const dart_suite_options *options, dart_suite_result *out_result)
 {
@@ -429,7 +422,7 @@ dart_status dart_suite_run(
     if (device->caps.word != 4)
         return dart_fail(
             DART_FAILED, "the suite compares single-precision devices with the oracle");
-    double start = now();
+    double start = dart_seconds();
     dart_arena memory = {0};
     suite *s = DART_NEW(&memory, suite, 1);
     if (!s) return DART_MEMORY;
@@ -446,6 +439,6 @@ dart_status dart_suite_run(
     for (int i = 0; i < 2; i++) dart_device_free(device, s->arena[i]);
     dart_device_close(s->oracle);
     dart_arena_free(&memory);
-    out_result->seconds = now() - start;
+    out_result->seconds = dart_seconds() - start;
     return status;
 }

@@ -1,12 +1,12 @@
 /* dart_corpus_open: splits, vocabulary and tokens, in memory or from a token file. */
 #include "cache.h"
+#include "clock.h"
 #include "parallel.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <xxhash.h>
 
 /* A text of more bytes than STREAMED is kept in a token file, unless options say otherwise. */
@@ -86,20 +86,13 @@ static void drop(dart_corpus *c)
     }
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* The vocabulary stays in out->vocab when only the file could not be written. */
 static dart_status build_file(const dart_splits *s, const dart_vocab *given, uint32_t limit,
     const char *path, const dart_tokens_key *key, const char *why, dart_corpus *out)
 {
     bool found;
     char again[128];
-    double begin = now();
+    double begin = dart_seconds();
     DART_TRY(make_vocab(s, given, limit, &out->vocab));
     DART_TRY(dart_tokens_write(path, key, s, &out->vocab));
     dart_vocab_free(&out->vocab);
@@ -113,7 +106,7 @@ static dart_status build_file(const dart_splits *s, const dart_vocab *given, uin
         "%s%s%s%s: %" PRIu64 " tokens kept in %.300s (%.0f MiB, %.1f s)",
         why[0] ? "token file made anew, for " : "tokenised ", why[0] ? why : "", why[0] ? ": " : "",
         s->name, out->count[0] + out->count[1] + out->count[2], path,
-        (double)out->map_bytes / 1048576, now() - begin);
+        (double)out->map_bytes / 1048576, dart_seconds() - begin);
     return DART_OK;
 }
 

@@ -1,6 +1,7 @@
 /* Opening parallel corpora: finding and checking the two texts, counting vocabularies, encoding. */
 #include "parallel.h"
 #include "file.h"
+#include "names.h"
 #include "vocab.h"
 #include <inttypes.h>
 #include <limits.h>
@@ -242,21 +243,20 @@ static dart_status read_folder(
     return DART_OK;
 }
 
+static const char *name_at(const void *context, uint32_t index)
+{
+    (void)context;
+    return dart_parallel_at(index);
+}
+
 static dart_status read_known(const dart_parallel_options *o, reader *r)
 {
     char folder[PATH_MAX];
     const known *set = find_known(o->dataset);
-    if (!set) {
-        char names[256] = "";
-        size_t used = 0;
-        for (uint32_t i = 0; i < CORPORA && used < sizeof names; i++)
-            used += (size_t)snprintf(
-                names + used, sizeof names - used, "%s%s", i ? ", " : "", corpora[i].name);
-        return dart_fail(DART_INPUT,
-            "unknown parallel data set '%s'; known are %s, or give a folder with train.source, "
-            "train.target, valid.source ... test.target, or two files (--source, --target)",
-            o->dataset, names);
-    }
+    if (!set)
+        return dart_name_unknown(DART_INPUT, "parallel data set", o->dataset, name_at, NULL,
+            ", or give a folder with train.source, train.target, valid.source ... test.target, or "
+            "two files (--source, --target)");
     if (!find_folder(set, folder))
         return dart_fail(DART_INPUT,
             "the data set %s is not on this machine; run `datasets/fetch %s`, or put its file %s "

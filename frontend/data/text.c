@@ -1,6 +1,7 @@
 /* Finding a data set or a text, checking that it is the original, cutting it into splits. */
 #include "text.h"
 #include "file.h"
+#include "names.h"
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -241,22 +242,21 @@ static dart_status find_user_folder(const char *folder, dart_splits *s)
     return DART_OK;
 }
 
+static const char *name_at(const void *context, uint32_t index)
+{
+    (void)context;
+    return dart_dataset_at(index);
+}
+
 static dart_status unknown_dataset(const char *name)
 {
-    char names[256] = "";
-    size_t used = 0;
     if (strchr(name, '/'))
         return dart_fail(DART_INPUT,
             "the data set folder %s is not there; give a folder with train.txt, valid.txt and "
             "test.txt",
             name);
-    for (uint32_t i = 0; i < DATASETS && used < sizeof names; i++)
-        used += (size_t)snprintf(
-            names + used, sizeof names - used, "%s%s", i ? ", " : "", datasets[i].name);
-    return dart_fail(DART_INPUT,
-        "unknown data set '%s'; known are %s, or give a folder with train.txt, valid.txt and "
-        "test.txt",
-        name, names);
+    return dart_name_unknown(DART_INPUT, "data set", name, name_at, NULL,
+        ", or give a folder with train.txt, valid.txt and test.txt");
 }
 
 static dart_status find_dataset(const dataset *set, dart_level level, dart_splits *s)

@@ -286,6 +286,18 @@ static void profiles_cap_every_field(void **state)
     }
     assert_null(dart_limits_at(6));
     assert_null(dart_limits_find("emu-none"));
+    const dart_limits *got = dart_limits_at(0);
+    assert_int_equal(dart_limits_get(NULL, &got), DART_OK);
+    assert_null(got);
+    assert_int_equal(dart_limits_get("", &got), DART_OK);
+    assert_null(got);
+    assert_int_equal(dart_limits_get("emu-pi4", &got), DART_OK);
+    assert_ptr_equal(got, dart_limits_find("emu-pi4"));
+    assert_int_equal(dart_limits_get("emu-pi", &got), DART_USAGE);
+    assert_null(got);
+    assert_string_equal(dart_error_text(),
+        "unknown limit profile 'emu-pi'; known are emu-floor, emu-pi4, emu-pi5, emu-mali, "
+        "emu-adreno, emu-intel; did you mean 'emu-pi4'?");
     dart_caps unknown = {0}; /* no limit known: the profile's holds */
     dart_caps_limit(&unknown, dart_limits_find("emu-floor"));
     assert_int_equal(unknown.max_invocations, 128);

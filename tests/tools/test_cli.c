@@ -192,11 +192,16 @@ static void test_usage(void **state)
     refused("train --epochs many", 2, "epochs");
     refused("eval", 2, "--model-path");
     refused("devices surplus", 2, "surplus");
-    refused("devices --limits emu-flor", 2, "emu-floor");
+    refused("devices --limits emu-flor", 2, "did you mean 'emu-floor'");
+    refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
+    refused("bench --test stpe", 2, "did you mean 'step'");
     refused("bench --format xml", 2, "md|json");
     refused("bench --repeats 0", 2, "repeats");
     refused("selftest --device cuda:0", 2, "cuda:0");
+    setenv("DART_CPU_ISA", "v0", 1);
+    refused("selftest --device cpu", 2, "unknown instruction set");
+    unsetenv("DART_CPU_ISA");
     refused("train " TINY "--device vulkan:99", 2, "vulkan:99");
     refused("help dance", 2, "dance");
 }

@@ -1,4 +1,5 @@
 /* Regions, programs and the calls that run them. */
+#include "clock.h"
 #include "parts.h"
 #include "clock.h"
 #include <math.h>

@@ -1,20 +1,30 @@
 /* From settings to a model configuration and session options. */
+#include "names.h"
 #include "setup.h"
 #include <inttypes.h>
 #include <string.h>
 
 enum { CHUNK_WORDS = 1 << 22 };
 
-static dart_status find_method(const char *role, const char *name, const dart_method **out)
+static const char *method_name(const void *context, uint32_t index)
+{
+    (void)context;
+    return dart_method_at(index) ? dart_method_at(index)->name : NULL;
+}
+
+/* "none" stands before the table. */
+static const char *penalty_name(const void *context, uint32_t index)
+{
+    (void)context;
+    if (!index) return "none";
+    return dart_reg_at(index - 1) ? dart_reg_at(index - 1)->name : NULL;
+}
+
+static dart_status find_method(const char *what, const char *name, const dart_method **out)
 {
     *out = dart_method_find(name);
     if (*out) return DART_OK;
-    char names[256] = "";
-    size_t used = 0;
-    for (uint32_t i = 0; dart_method_at(i) && used < sizeof names; i++)
-        used += (size_t)snprintf(
-            names + used, sizeof names - used, "%s%s", i ? ", " : "", dart_method_at(i)->name);
-    return dart_fail(DART_INPUT, "unknown method '%.60s' for %s; known are %s", name, role, names);
+    return dart_name_unknown(DART_INPUT, what, name, method_name, NULL, "");
 }
 
 /* 1 true, 0 false, -1 auto. */
@@ -64,9 +74,9 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
     for (int i = 0; i < 4; i++)
         if (!strcmp(set->act, acts[i])) out->act = i;
     out->d_ff = or_else(set->d_ff, (out->act == DART_ACT_SWIGLU ? 3 : 4) * set->d_model);
-    DART_TRY(find_method("the linear layers", set->linear, &out->linear));
-    DART_TRY(find_method("the embedding", set->embedding, &out->embedding));
-    DART_TRY(find_method("the head", set->head, &out->head));
+    DART_TRY(find_method("method for the linear layers", set->linear, &out->linear));
+    DART_TRY(find_method("method for the embedding", set->embedding, &out->embedding));
+    DART_TRY(find_method("method for the head", set->head, &out->head));
     /* A head with a method of its own cannot be the embedding; else GPT ties them and Llama does
      * not. */
     bool own_head = strcmp(set->head, "dense") != 0;
@@ -115,14 +125,7 @@ dart_status dart_session_options_from(
             .mu = set->reg_mu, .p = set->reg_p, .price = !strcmp(set->reg_weighting, "price")}};
     if (!set->reg[0] || !strcmp(set->reg, "none")) return DART_OK;
     const dart_reg *reg = dart_reg_find(set->reg);
-    if (!reg) {
-        char names[256] = "none";
-        size_t used = 4;
-        for (uint32_t i = 0; dart_reg_at(i) && used < sizeof names; i++)
-            used +=
-                (size_t)snprintf(names + used, sizeof names - used, ", %s", dart_reg_at(i)->name);
-        return dart_fail(DART_INPUT, "unknown penalty '%.60s'; known are %s", set->reg, names);
-    }
+    if (!reg) return dart_name_unknown(DART_INPUT, "penalty", set->reg, penalty_name, NULL, "");
     if (reg->gate && reg->gate->by_candidate) out->candidates = (uint32_t)set->gate_candidates;
     if (reg->gate && out->ordered > 0)
         return dart_fail(DART_INPUT,

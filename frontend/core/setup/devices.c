@@ -93,15 +93,8 @@ static dart_status list_backend(
 
 dart_status dart_devices(const char *limits_name, dart_device_info **out, size_t *out_count)
 {
-    const dart_limits *limits = NULL;
-    if (limits_name && *limits_name) {
-        limits = dart_limits_find(limits_name);
-        if (!limits)
-            return dart_fail(DART_USAGE,
-                "there is no limit profile '%s'; known: emu-floor, emu-pi4, emu-pi5, "
-                "emu-mali, emu-adreno, emu-intel",
-                limits_name);
-    }
+    const dart_limits *limits;
+    DART_TRY(dart_limits_get(limits_name, &limits));
     device_list list = {0};
     for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
         const dart_backend *backend = dart_backend_find(known[k].name);

@@ -76,13 +76,9 @@ static void print_kernels(const dart_suite_result *suite, FILE *out)
 dart_status dart_selftest(
     const char *device_id, const char *limits_name, FILE *out, dart_selftest_result *result)
 {
-    const dart_limits *limits = NULL;
+    const dart_limits *limits;
     *result = (dart_selftest_result){0};
-    if (limits_name && *limits_name && !(limits = dart_limits_find(limits_name)))
-        return dart_fail(DART_USAGE,
-            "there is no limit profile '%s'; known: emu-floor, emu-pi4, emu-pi5, emu-mali, "
-            "emu-adreno, emu-intel",
-            limits_name);
+    DART_TRY(dart_limits_get(limits_name, &limits));
     dart_device *device = NULL;
     DART_TRY(dart_device_open(device_id, limits, &device));
     dart_status status = DART_OK;

@@ -1,19 +1,12 @@
 /* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends
  * side by side. */
 #include "bench.h"
+#include "names.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-double bench_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -290,24 +283,27 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
     return failed ? dart_fail(DART_IO, "cannot write the result") : DART_OK;
 }
 
+static const char *const formats[] = {"md", "json", "csv", NULL};
+static const char *const all_tests[] = {"step", "gemm", "eval", "infer", "pick", NULL};
+
 dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
 {
     uint32_t repeats = options->repeats;
     bool json = strcmp(options->format, "json") == 0, csv = strcmp(options->format, "csv") == 0;
     if (!json && !csv && strcmp(options->format, "md") != 0)
-        return dart_fail(
-            DART_USAGE, "there is no output format '%s'; known: md, json, csv", options->format);
+        return dart_name_unknown(
+            DART_USAGE, "output format", options->format, dart_name_of_list, formats, "");
     if (repeats == 0 || repeats > BENCH_MAX_REPEATS)
         return dart_fail(
             DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, BENCH_MAX_REPEATS);
     name_list tests, devices;
     DART_TRY(split(options->tests, "tests", &tests));
     for (uint32_t i = 0; i < tests.count; i++) {
-        const char *t = tests.name[i];
-        if (strcmp(t, "step") != 0 && strcmp(t, "gemm") != 0 && strcmp(t, "eval") != 0 &&
-            strcmp(t, "infer") != 0 && strcmp(t, "pick") != 0)
-            return dart_fail(
-                DART_USAGE, "there is no test '%s'; known: step, gemm, eval, infer, pick", t);
+        const char *const *known = all_tests;
+        while (*known && strcmp(*known, tests.name[i]) != 0) known++;
+        if (!*known)
+            return dart_name_unknown(
+                DART_USAGE, "test", tests.name[i], dart_name_of_list, all_tests, "");
     }
     char profile[64] = "";
     DART_TRY(dart_recipe_get(recipe, "limits", profile, sizeof profile));

@@ -4,6 +4,7 @@
 #define DART_BENCH_H
 
 #include "backend.h"
+#include "clock.h"
 #include "dart.h"
 #include "infer.h"
 #include <jansson.h>
@@ -58,7 +59,6 @@ bench_row *bench_row_new(bench_rows *rows, const char *test, const char *what, c
 
 /* Median of seconds[0..n) (sorted in place); *out_sd: standard deviation of work / seconds. */
 double bench_median(double *seconds, uint32_t n, double work, double *out_sd);
-double bench_now(void); /* seconds, monotonic */
 
 /* Results of the reference device, kept so that others can be compared with it. Opened zeroed. */
 typedef struct bench_reference {

@@ -79,9 +79,9 @@ static dart_status run_shape(
     DART_GOTO(dart_device_run(device, program, NULL)); /* warm-up */
     uint64_t submits = device->submits;
     for (uint32_t r = 0; r < repeats; r++) {
-        double start = bench_now();
+        double start = dart_seconds();
         DART_GOTO(dart_device_run(device, program, NULL));
-        seconds[r] = (bench_now() - start) / COPIES;
+        seconds[r] = (dart_seconds() - start) / COPIES;
     }
     double work = 2e-9 * shapes[s].m * shapes[s].n * shapes[s].k * shapes[s].batch;
     double median = bench_median(seconds, repeats, work, &row->sd);

@@ -117,9 +117,9 @@ static dart_status bandwidth(dart_device *device, uint64_t words, double *out)
     DART_GOTO(dart_memory_new(&memory, device));
     DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));
     for (int i = 0; i < RUNS; i++) {
-        double begin = bench_now();
+        double begin = dart_seconds();
         DART_GOTO(dart_program_run(&program, NULL));
-        best = fmin(best, bench_now() - begin);
+        best = fmin(best, dart_seconds() - begin);
     }
     *out = (double)PASSES * n * device->caps.word / best;
 done:
@@ -175,10 +175,10 @@ static dart_status prompt_run(
 {
     const uint32_t n = row->tokens, repeats = t->options->repeats;
     for (uint32_t r = 0; r <= repeats; r++) { /* the first one warms up */
-        double begin = bench_now();
+        double begin = dart_seconds();
         dart_infer_reset(infer);
         DART_TRY(dart_infer_feed(infer, token, n));
-        if (r) seconds[r - 1] = bench_now() - begin;
+        if (r) seconds[r - 1] = dart_seconds() - begin;
     }
     double median = bench_median(seconds, repeats, n, &row->sd);
     row->best = n / seconds[0]; /* sorted */
@@ -195,9 +195,9 @@ static dart_status token_run(dart_infer *infer, const trial *t, const int32_t *t
     const uint32_t n = row->tokens, repeats = t->options->repeats;
     for (uint32_t r = 0; r <= repeats; r++) {
         dart_infer_reset(infer);
-        double begin = bench_now();
+        double begin = dart_seconds();
         for (uint32_t i = 0; i < n; i++) DART_TRY(dart_infer_feed(infer, token + i, 1));
-        if (r) seconds[r - 1] = bench_now() - begin;
+        if (r) seconds[r - 1] = dart_seconds() - begin;
     }
     double median = bench_median(seconds, repeats, n, &row->sd);
     row->best = n / seconds[0]; /* sorted */

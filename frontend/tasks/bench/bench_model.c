@@ -149,9 +149,9 @@ dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *opt
     for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
     uint64_t submits = device->submits;
     for (uint32_t r = 0; r < repeats; r++) {
-        double start = bench_now();
+        double start = dart_seconds();
         DART_GOTO(one(&s, eval, WARM_UP + r, &tokens));
-        s.seconds[r] = bench_now() - start;
+        s.seconds[r] = dart_seconds() - start;
     }
     row->submits = (uint32_t)((device->submits - submits) / repeats);
     double median = bench_median(s.seconds, repeats, tokens, &row->sd);

@@ -118,10 +118,10 @@ static dart_status measure(trial *t, bench_pick_row *row)
     DART_TRY(restore(t));
     row->launches_before = step_launches(run->session);
     run->stage[0].set.reg = t->after;
-    begin = bench_now();
+    begin = dart_seconds();
     DART_TRY(dart_run_pick(run, &run->stage[0].set, &svd));
     DART_TRY(dart_run_bind(run));
-    t->beyond[row->runs] = beyond = bench_now() - begin - svd;
+    t->beyond[row->runs] = beyond = dart_seconds() - begin - svd;
     const dart_program_times *times = &run->session->times;
     if (times->kernels_made > row->made) row->made = times->kernels_made;
     if (row->runs++ && 1e3 * beyond >= row->beyond) return DART_OK;

@@ -1,5 +1,6 @@
 /* Selection: spectra into the log, the stage's rule, and the smaller model instead of the run's. */
 #include "clock.h"
+#include "names.h"
 #include "run.h"
 #include <math.h>
 #include <stdlib.h>
@@ -67,16 +68,18 @@ done:
     return status;
 }
 
+/* "none" stands before the table. */
+static const char *rule_name(const void *context, uint32_t index)
+{
+    (void)context;
+    if (!index) return "none";
+    return dart_select_at(index - 1) ? dart_select_at(index - 1)->name : NULL;
+}
+
 static dart_status find_rule(const char *name, const dart_select **out)
 {
     *out = dart_select_find(name);
-    if (*out) return DART_OK;
-    char names[256] = "none";
-    size_t used = 4;
-    for (uint32_t i = 0; dart_select_at(i) && used < sizeof names; i++)
-        used +=
-            (size_t)snprintf(names + used, sizeof names - used, ", %s", dart_select_at(i)->name);
-    return dart_fail(DART_INPUT, "unknown selection '%.60s'; known are %s", name, names);
+    return *out ? DART_OK : dart_name_unknown(DART_INPUT, "selection", name, rule_name, NULL, "");
 }
 
 static dart_select_options options_of(const dart_run *run, const dart_settings *set)

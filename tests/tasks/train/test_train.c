@@ -484,7 +484,7 @@ static void test_refused(void **state)
         {"text", "/nonesuch.txt", DART_INPUT, "no such file"},
         {"linear", "ttx", DART_INPUT, "known are"},
         {"reg", "nuclear", DART_INPUT, "known are"},
-        {"select", "best", DART_INPUT, "known are"},
+        {"select", "treshold", DART_INPUT, "did you mean 'threshold'"},
         {"d_model", "17", DART_INPUT, "17"},
         {"heads", "3", DART_INPUT, "heads"},
         {"head", "tt", DART_OK, ""},

@@ -1,5 +1,5 @@
 /* gather and scatter: rows of a table by integer ids, and the gradient. */
-#include "cpu.h"
+#include "kernel.h"
 #include <string.h>
 
 static void plan(cpu_work *work)

@@ -1,5 +1,5 @@
 /* reduce: sums of x, of squares, counts of numbers that are not finite, and largest magnitudes. */
-#include "cpu.h"
+#include "kernel.h"
 #include <float.h>
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* spd_fn: functions of symmetric positive semi-definite matrices, by LAPACK in double precision in
  * both builds. */
-#include "cpu.h"
+#include "kernel.h"
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>

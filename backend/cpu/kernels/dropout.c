@@ -1,6 +1,6 @@
 /* dropout and uniform: Philox-4x32-10 (Salmon et al., SC 2011) in vector form; the words equal
  * Random123's. */
-#include "cpu.h"
+#include "kernel.h"
 
 enum {
     BLOCK = 16,

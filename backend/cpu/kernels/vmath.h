@@ -3,7 +3,7 @@
 #ifndef DART_CPU_VMATH_H
 #define DART_CPU_VMATH_H
 
-#include "cpu.h"
+#include "kernel.h"
 #include <math.h>
 #include <string.h>
 

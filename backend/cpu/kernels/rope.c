@@ -1,5 +1,5 @@
 /* rope: rotary positions, half-split. */
-#include "cpu.h"
+#include "kernel.h"
 
 /* split[0]: (batch, time) positions of a task. */
 static void plan(cpu_work *work)

@@ -1,6 +1,6 @@
 /* gemm: OpenBLAS with one thread, called from our threads on parts whose bounds follow from the
  * shape alone. */
-#include "cpu.h"
+#include "kernel.h"
 #include <cblas.h>
 
 #ifdef DART_F64

@@ -1,6 +1,6 @@
 /* permute: merges dimensions first, then copies runs, or tiles where input and output run along
  * different axes. */
-#include "cpu.h"
+#include "kernel.h"
 #include <string.h>
 
 enum { DIMS = 6, TILE = 32, RUN = 16384 };

@@ -1,0 +1,46 @@
+# The CPU backend. Its driver is compiled once, its kernels once in double precision (the oracle of the tests) and in
+# single precision once per instruction set, of which the driver takes one when it opens.
+include(CheckCSourceCompiles)
+dart_room(cpu backend/cpu MAY backend LINK PkgConfig::BLAS)
+set(DART_CPU_ISAS "")
+set(isa_rows "")
+
+# dart_cpu_isa(name [FEATURES feature...] [FLAGS flag...]): what the compiler may use (-m<feature>) is what the processor
+# is asked for. Left out where the compiler does not know a feature, as for other processors. From the least to the most.
+macro(dart_cpu_isa name)
+  cmake_parse_arguments(ISA "" "" "FEATURES;FLAGS" ${ARGN})
+  list(TRANSFORM ISA_FEATURES PREPEND -m OUTPUT_VARIABLE flags)
+  list(APPEND flags ${ISA_FLAGS})
+  list(TRANSFORM ISA_FEATURES REPLACE "(.+)" "__builtin_cpu_supports(\"\\1\")" OUTPUT_VARIABLE questions)
+  list(JOIN questions " && " condition)
+  if(NOT questions)
+    set(condition true)
+  endif()
+  list(JOIN flags " " CMAKE_REQUIRED_FLAGS)
+  check_c_source_compiles("#include <stdbool.h>\nint main(void) { return ${condition}; }" DART_CPU_HAS_${name})
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(DART_CPU_HAS_${name})
+    dart_room(cpu_${name} backend/cpu/kernels MAY cpu LINK PkgConfig::BLAS
+      DEFINES DART_ISA=${name})
+    get_target_property(options cpu_${name} COMPILE_OPTIONS)
+    list(REMOVE_ITEM options -march=native)
+    # Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
+    list(APPEND options -O3 -fopenmp-simd -fno-trapping-math -fno-tree-pre -ffp-contract=fast ${flags})
+    set_target_properties(cpu_${name} PROPERTIES COMPILE_OPTIONS "${options}")
+    list(APPEND DART_CPU_ISAS ${name})
+    string(APPEND isa_rows "ISA(${name}, ${condition})\n")
+  endif()
+endmacro()
+
+dart_cpu_isa(baseline)
+dart_cpu_isa(v3 FEATURES avx2 fma)
+# Vectors of 256 bits, as compilers choose for most processors that have AVX-512.
+dart_cpu_isa(v4 FEATURES avx2 fma avx512f avx512bw avx512cd avx512dq avx512vl FLAGS -mprefer-vector-width=256)
+if(DART_NATIVE)
+  dart_cpu_isa(native FLAGS -march=native)
+endif()
+file(CONFIGURE OUTPUT ${GENERATED}/cpu_isas.inc CONTENT "${isa_rows}" @ONLY)
+
+dart_room(cpu64 backend/cpu/kernels MAY cpu LINK PkgConfig::BLAS
+  DEFINES DART_ISA=f64 DART_F64=1)
+target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)

@@ -1,9 +1,9 @@
 /* Records through their tables of fields. */
 #include "field.h"
 #include "c_locale.h"
+#include "utf8.h"
 #include <inttypes.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 void dart_real_text(double value, int digits, char out[40])
@@ -13,39 +13,17 @@ void dart_real_text(double value, int digits, char out[40])
     dart_locale_leave(before);
 }
 
-double dart_json_number(const json_t *value)
+double dart_number_of(const json_t *value)
 {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-json_t *dart_json_real(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* Bytes of the UTF-8 sequence at `text`; 0: it is none (RFC 3629: no surrogates, nothing above
- * U+10FFFF, no longer form than needed). */
-static size_t sequence(const unsigned char *text)
-{
-    const unsigned char c = *text;
-    if (c < 0x80) return 1;
-    const size_t n = c >= 0xC2 && c < 0xE0   ? 2
-                     : c >= 0xE0 && c < 0xF0 ? 3
-                     : c >= 0xF0 && c < 0xF5 ? 4
-                                             : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((text[i] & 0xC0) != 0x80) return 0;
-    if ((c == 0xE0 && text[1] < 0xA0) || (c == 0xED && text[1] > 0x9F) ||
-        (c == 0xF0 && text[1] < 0x90) || (c == 0xF4 && text[1] > 0x8F))
-        return 0;
-    return n;
-}
-
-void dart_json_text(const char *text, FILE *out)
+/* As JSON, with its quotes. */
+static void put_text(const char *text, FILE *out)
 {
     fputc('"', out);
     for (size_t n; *text; text += n ? n : 1) {
-        n = sequence((const unsigned char *)text);
+        n = dart_utf8_length(text);
         if (!n)
             fputs("\\ufffd", out);
         else if ((unsigned char)*text < 0x20)
@@ -134,7 +112,7 @@ void dart_field_line(
         switch (f->kind) {
         case DART_FIELD_TEXT:
         case DART_FIELD_CHARS:
-            dart_json_text(text_of(f, record), out);
+            put_text(text_of(f, record), out);
             break;
         case DART_FIELD_U32:
         case DART_FIELD_U64:
@@ -166,39 +144,17 @@ void dart_field_csv(
     }
 }
 
-json_t *dart_json_string(const char *text)
-{
-    json_t *whole = json_string(text);
-    if (whole) return whole;
-    /* not UTF-8, or out of memory: then this fails as well */
-    char *sound = dart_calloc(strlen(text) + 1, 3), *to = sound;
-    if (!sound) return NULL;
-    for (size_t n; *text; text += n ? n : 1) {
-        n = sequence((const unsigned char *)text);
-        to = n ? mempcpy(to, text, n) : stpcpy(to, "\xef\xbf\xbd");
-    }
-    whole = json_string(sound);
-    free(sound);
-    return whole;
-}
-
 static json_t *value_json(const dart_field *f, const void *record)
 {
     if (f->kind == DART_FIELD_REAL) return dart_json_real(real_of(f, record));
     if (f->kind == DART_FIELD_TEXT || f->kind == DART_FIELD_CHARS)
-        return dart_json_string(text_of(f, record));
+        return dart_json_text(text_of(f, record));
     return json_integer((json_int_t)whole_of(f, record));
 }
 
-dart_status dart_field_json(
-    const dart_field *field, size_t fields, const void *record, json_t **out)
+void dart_field_json(
+    const dart_field *field, size_t fields, const void *record, json_t *object, dart_status *status)
 {
-    *out = json_object();
-    for (const dart_field *f = field; *out && f < field + fields; f++) {
-        if (absent(f, record) || json_object_set_new(*out, f->key, value_json(f, record)) == 0)
-            continue;
-        json_decref(*out);
-        *out = NULL;
-    }
-    return *out ? DART_OK : dart_fail(DART_MEMORY, "out of memory: making JSON");
+    for (const dart_field *f = field; f < field + fields; f++)
+        if (!absent(f, record)) dart_json_set(object, f->key, value_json(f, record), status);
 }

@@ -3,8 +3,7 @@
 #ifndef DART_FIELD_H
 #define DART_FIELD_H
 
-#include "mem.h"
-#include <jansson.h>
+#include "json.h"
 #include <stdio.h>
 
 typedef enum dart_field_kind {
@@ -61,17 +60,12 @@ void dart_field_line(
 /* The values as fields of RFC 4180 between commas; empty for what is not finite. */
 void dart_field_csv(
     const dart_field *field, size_t fields, const void *record, int digits, FILE *out);
-/* The record, without its lists, as an object to be put into a larger document. MEMORY. */
-DART_NODISCARD dart_status dart_field_json(
-    const dart_field *field, size_t fields, const void *record, json_t **out);
-/* A number of JSON; NaN for null, and for whatever is no number. */
-double dart_json_number(const json_t *value);
-/* A figure as JSON: null where it is not finite. NULL: out of memory. */
-json_t *dart_json_real(double value);
-/* A text as JSON, U+FFFD for each byte that is no UTF-8. NULL: out of memory. */
-json_t *dart_json_string(const char *text);
-void dart_json_text(const char *text, FILE *out); /* with its quotes */
-void dart_csv_text(const char *text, FILE *out);  /* a field of RFC 4180 */
+/* The fields, without lists, into an object of a larger document; status as in dart_json_set. */
+void dart_field_json(const dart_field *field, size_t fields, const void *record, json_t *object,
+    dart_status *status);
+/* A number that is read; NaN for null, for what is missing (NULL) and for what is no number. */
+double dart_number_of(const json_t *value);
+void dart_csv_text(const char *text, FILE *out); /* a field of RFC 4180 */
 /* "%.<digits>g" with a point in every locale. */
 void dart_real_text(double value, int digits, char out[40]);
 

@@ -24,7 +24,7 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 
 # core/: what every task needs
 dart_room(recipe frontend/core/recipe MAY public reg LINK PkgConfig::YAML)
-dart_room(record frontend/core/record MAY recipe LINK PkgConfig::JANSSON)
+dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data)
 dart_room(setup frontend/core/setup MAY engine recipe io suite)
 dart_room(store frontend/core/store MAY setup ranks io)

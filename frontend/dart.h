@@ -77,6 +77,12 @@ typedef struct dart_table_row {
     double effective_rank;   /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
 } dart_table_row;
 enum { DART_TABLE_ROWS = 80 }; /* two a selection, stages are at most 32 */
+/* The columns of a table of rows for people: heading, NULL past the end; what one shows of a row,
+ * "-" where that means nothing. */
+const char *dart_table_heading(uint32_t column);
+void dart_table_cell(const dart_table_row *row, uint32_t column, char out[128]);
+/* The rows as a JSON array with the keys of table.json, malloc'ed. MEMORY. */
+DART_NODISCARD dart_status dart_table_json(const dart_table_row *row, uint32_t rows, char **out);
 
 /* How perplexities of a run were measured: over all tokens of a split, each scored once. */
 typedef struct dart_protocol {

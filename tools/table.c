@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CLI_MAX_COLUMNS = 24 };
+
 dart_status cli_table_row(cli_table *t, uint32_t columns, const char *const *cells)
 {
     if (t->rows == 0) t->columns = columns;
@@ -117,21 +119,10 @@ json_t *cli_protocol_json(const dart_protocol *p)
 
 static dart_status result_json(const dart_result *r, FILE *out)
 {
-    json_t *rows = json_array();
-    for (uint32_t i = 0; i < r->rows; i++) {
-        const dart_table_row *w = &r->row[i];
-        json_array_append_new(
-            rows, json_pack("{s:s, s:I, s:I, s:I, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o}", "name",
-                      w->name, "parameters", (json_int_t)w->params, "compressed_parameters",
-                      (json_int_t)w->compressed_params, "dense_parameters",
-                      (json_int_t)w->dense_params, "compression", cli_json_real(w->compression),
-                      "rank_min", (int)w->rank_min, "rank_mean", cli_json_real(w->rank_mean),
-                      "rank_max", (int)w->rank_max, "valid_perplexity", cli_json_real(w->valid_ppl),
-                      "test_perplexity", cli_json_real(w->test_ppl), "tokens_per_second",
-                      cli_json_real(w->tokens_per_s), "seconds", cli_json_real(w->seconds)));
-        if (w->bleu_sentences)
-            json_object_set_new(json_array_get(rows, i), "test_bleu", cli_json_real(w->test_bleu));
-    }
+    char *text;
+    DART_TRY(dart_table_json(r->row, r->rows, &text));
+    json_t *rows = json_loads(text, 0, NULL);
+    free(text);
     return cli_json(
         json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", r->run_dir, "device", r->device, "steps",
             (json_int_t)r->steps, "final_loss", cli_json_real(r->final_loss), "protocol",
@@ -139,42 +130,51 @@ static dart_status result_json(const dart_result *r, FILE *out)
         out);
 }
 
+/* Perplexity a symbol has its logarithm beside it: what is published for that kind of text. */
+static uint32_t bits_cells(
+    const dart_protocol *protocol, const dart_table_row *row, char text[2][128], const char *cell[])
+{
+    static const char *const splits[] = {"valid", "test"};
+    if (!cli_per_symbol(protocol)) return 0;
+    for (int i = 0; i < 2; i++) {
+        cell[i] = text[i];
+        if (row)
+            cli_number(text[i], cli_bits(i ? row->test_ppl : row->valid_ppl), 3);
+        else
+            snprintf(text[i], sizeof text[i], "%s bits/%s", splits[i],
+                strcmp(protocol->unit, "byte") ? "char" : "byte");
+    }
+    return 2;
+}
+
+/* Heading (row NULL) or a row; columns that say nothing of any row are left out. */
+static dart_status result_row(const dart_result *r, const dart_table_row *row, cli_table *table)
+{
+    const char *cell[CLI_MAX_COLUMNS];
+    char text[CLI_MAX_COLUMNS][128];
+    uint32_t n = 0;
+    for (uint32_t c = 0; dart_table_heading(c) && n + 2 < CLI_MAX_COLUMNS; c++) {
+        bool said = false;
+        for (uint32_t i = 0; i < r->rows; i++) {
+            dart_table_cell(&r->row[i], c, text[n]);
+            said |= strcmp(text[n], "-") != 0;
+        }
+        if (!said) continue;
+        if (row) dart_table_cell(row, c, text[n]);
+        cell[n] = row ? text[n] : dart_table_heading(c);
+        n++;
+    }
+    n += bits_cells(&r->protocol, row, &text[n], &cell[n]);
+    return cli_table_row(table, n, cell);
+}
+
 dart_status cli_result(const dart_result *r, bool json, FILE *out)
 {
     if (json) return result_json(r, out);
     cli_table table = {0};
     dart_status status = DART_OK;
-    /* Perplexity a symbol has its logarithm beside it: what is published for that kind of text. */
-    const bool bits = cli_per_symbol(&r->protocol);
-    const bool bytes = bits && !strcmp(r->protocol.unit, "byte");
-    bool bleu = false;
-    for (uint32_t i = 0; i < r->rows; i++) bleu |= r->row[i].bleu_sentences > 0;
-    const uint32_t columns = bits ? 11 : bleu ? 10 : 9;
-    const char *valid_bits = bytes ? "valid bits/byte" : "valid bits/char";
-    const char *const heading[] = {"", "parameters", "compressed", "ratio", "ranks", "valid ppl",
-        "test ppl", "tok/s", "seconds", bleu ? "test BLEU" : valid_bits,
-        bytes ? "test bits/byte" : "test bits/char"};
-    DART_GOTO(cli_table_row(&table, columns, heading));
-    for (uint32_t i = 0; i < r->rows; i++) {
-        const dart_table_row *w = &r->row[i];
-        char params[64], compressed[64] = "-", ratio[64] = "-", ranks[64] = "-", valid[64],
-                         test[64], speed[64], seconds[64], extra[64], test_bits[64];
-        dart_count_text(params, w->params);
-        if (w->compressed_params) dart_count_text(compressed, w->compressed_params);
-        if (w->compressed_params) cli_number(ratio, w->compression, 2);
-        if (w->rank_max)
-            snprintf(ranks, sizeof ranks, "%u/%.1f/%u", w->rank_min, w->rank_mean, w->rank_max);
-        cli_number(valid, w->valid_ppl, 2);
-        cli_number(test, w->test_ppl, 2);
-        cli_number(speed, w->tokens_per_s, 0);
-        cli_number(seconds, w->seconds, 1);
-        cli_number(extra, cli_bits(w->valid_ppl), 3);
-        cli_number(test_bits, cli_bits(w->test_ppl), 3);
-        if (bleu) cli_number(extra, w->bleu_sentences ? w->test_bleu : NAN, 2);
-        const char *cells[] = {w->name, params, compressed, ratio, ranks, valid, test, speed,
-            seconds, extra, test_bits};
-        DART_GOTO(cli_table_row(&table, columns, cells));
-    }
+    DART_GOTO(result_row(r, NULL, &table));
+    for (uint32_t i = 0; i < r->rows; i++) DART_GOTO(result_row(r, &r->row[i], &table));
     cli_table_print(&table, out);
     fputc('\n', out);
     cli_protocol(&r->protocol, out);

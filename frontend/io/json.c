@@ -2,6 +2,7 @@
  * drops a byte, in its parser and in its printer; so allocations go through a function that
  * remembers failures. */
 #include "json.h"
+#include "utf8.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -75,12 +76,15 @@ json_t *dart_json_text(const char *text)
 {
     json_t *whole = json_string(text);
     if (whole) return whole;
-    char ascii[1024];
-    size_t n = 0;
-    for (; text[n] && n + 1 < sizeof ascii; n++)
-        ascii[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
-    ascii[n] = 0;
-    return json_string(ascii);
+    char *sound = dart_calloc(strlen(text) + 1, 3), *to = sound;
+    if (!sound) return NULL;
+    for (size_t n; *text; text += n ? n : 1) {
+        n = dart_utf8_length(text);
+        to = n ? mempcpy(to, text, n) : stpcpy(to, "\xef\xbf\xbd");
+    }
+    whole = json_string(sound);
+    free(sound);
+    return whole;
 }
 
 dart_status dart_json_write(

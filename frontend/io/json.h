@@ -21,7 +21,7 @@ void dart_json_set(json_t *object, const char *key, json_t *value, dart_status *
 void dart_json_add(json_t *list, json_t *value, dart_status *status);
 /* null for what is not finite. */
 json_t *dart_json_real(double value);
-/* Any bytes: those beyond ASCII become '?' where they are not UTF-8 as a whole. NULL: memory. */
+/* Any bytes: those that are not UTF-8 become U+FFFD. NULL: memory. */
 json_t *dart_json_text(const char *text);
 /* The text of `body`, which is taken over; flags as in json_dumps. MEMORY: also if status is.
  * `what` names the text. Caller frees *out. */

@@ -1,8 +1,8 @@
 /* Line logs of a run, cut back exactly on resume. */
 #include "metrics.h"
+#include "field.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,185 +72,222 @@ void dart_metrics_close(dart_metrics *metrics)
     *metrics = (dart_metrics){0};
 }
 
-/* A number as JSON: NaN and infinity are not numbers there. */
-static void number(FILE *f, const char *key, double value)
-{
-    if (isfinite(value))
-        fprintf(f, ",\"%s\":%.9g", key, value);
-    else
-        fprintf(f, ",\"%s\":null", key);
-}
+/* ---- lines ---- */
 
-/* Stage names and drivers' names are other people's texts. */
-static void string(FILE *f, const char *text)
-{
-    fputc('"', f);
-    for (const char *c = text; *c; c++) {
-        if ((unsigned char)*c < 0x20) {
-            fprintf(f, "\\u%04x", (unsigned)*c);
-            continue;
-        }
-        if (*c == '"' || *c == '\\') fputc('\\', f);
-        fputc(*c, f);
-    }
-    fputc('"', f);
-}
+/* Significant digits: metrics are compared bit for bit with those of a resumed run. */
+enum { METRIC = 9, COARSE = 6 };
 
-static void text(FILE *f, const char *key, const char *value)
-{
-    fprintf(f, ",\"%s\":", key);
-    string(f, value);
-}
+#define F DART_FIELD
+#define WRITE(log, table, record, digits)                                                          \
+    dart_field_line(DART_FIELDS(table), &(record), digits, metrics->file[log])
 
-static void integers(FILE *f, const char *key, const uint32_t *value, uint32_t count)
-{
-    fprintf(f, ",\"%s\":[", key);
-    for (uint32_t i = 0; i < count; i++) fprintf(f, "%s%" PRIu32, i ? "," : "", value[i]);
-    fputc(']', f);
-}
-
-static void open_line(FILE *f, uint64_t step, const char *stage)
-{
-    fprintf(f, "{\"step\":%" PRIu64, step);
-    text(f, "stage", stage);
-}
+typedef struct step_line {
+    uint64_t step;
+    const char *stage;
+    double loss, lr, grad_norm, penalty, lambda, penalty_ratio;
+    uint64_t tokens;
+} step_line;
 
 void dart_metrics_step(dart_metrics *metrics, uint64_t step, const char *stage, double loss,
     double lr, double grad_norm, double penalty, double lambda, uint64_t tokens)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    number(f, "loss", loss);
-    number(f, "lr", lr);
-    number(f, "grad_norm", grad_norm);
-    number(f, "penalty", penalty);
-    number(f, "lambda", lambda);
-    number(f, "penalty_ratio", lambda * penalty / loss);
-    fprintf(f, ",\"tokens\":%" PRIu64 "}\n", tokens);
+    static const dart_field fields[] = {F(step_line, step), F(step_line, stage), F(step_line, loss),
+        F(step_line, lr), F(step_line, grad_norm), F(step_line, penalty), F(step_line, lambda),
+        F(step_line, penalty_ratio), F(step_line, tokens)};
+    const step_line line = {
+        step, stage, loss, lr, grad_norm, penalty, lambda, lambda * penalty / loss, tokens};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct rank_line {
+    uint64_t step;
+    const char *stage;
+    double effective_rank;
+    const char *rank_measure;
+} rank_line;
 
 void dart_metrics_rank(
     dart_metrics *metrics, uint64_t step, const char *stage, const char *measure, double rank)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    number(f, "effective_rank", rank);
-    fprintf(f, ",\"rank_measure\":\"%s\"}\n", measure);
+    static const dart_field fields[] = {F(rank_line, step), F(rank_line, stage),
+        F(rank_line, effective_rank), F(rank_line, rank_measure)};
+    const rank_line line = {step, stage, rank, measure};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct timing_line {
+    uint64_t step;
+    double tokens_per_s, seconds;
+} timing_line;
 
 void dart_metrics_timing(dart_metrics *metrics, uint64_t step, double tokens_per_s, double seconds)
 {
-    fprintf(metrics->file[DART_LOG_TIMING],
-        "{\"step\":%" PRIu64 ",\"tokens_per_s\":%.6g,\"seconds\":%.6g}\n", step, tokens_per_s,
-        seconds);
+    static const dart_field fields[] = {
+        F(timing_line, step), F(timing_line, tokens_per_s), F(timing_line, seconds)};
+    const timing_line line = {step, tokens_per_s, seconds};
+    WRITE(DART_LOG_TIMING, fields, line, COARSE);
 }
+
+typedef struct pick_line {
+    uint64_t step;
+    double svd_s, plan_s, build_s;
+    uint64_t kernels_made, kernels_found;
+} pick_line;
 
 void dart_metrics_pick_timing(dart_metrics *metrics, uint64_t step, double svd, double plan,
     double build, uint64_t made, uint64_t found)
 {
-    fprintf(metrics->file[DART_LOG_TIMING],
-        "{\"step\":%" PRIu64 ",\"svd_s\":%.6g,\"plan_s\":%.6g,\"build_s\":%.6g,"
-        "\"kernels_made\":%" PRIu64 ",\"kernels_found\":%" PRIu64 "}\n",
-        step, svd, plan, build, made, found);
+    static const dart_field fields[] = {F(pick_line, step), F(pick_line, svd_s),
+        F(pick_line, plan_s), F(pick_line, build_s), F(pick_line, kernels_made),
+        F(pick_line, kernels_found)};
+    const pick_line line = {step, svd, plan, build, made, found};
+    WRITE(DART_LOG_TIMING, fields, line, COARSE);
 }
+
+typedef struct eval_line {
+    uint64_t step;
+    const char *stage;
+    double nll, ppl;
+} eval_line;
 
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
     double nll, double perplexity)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    char key[32];
-    open_line(f, step, stage);
-    snprintf(key, sizeof key, "%s_nll", split);
-    number(f, key, nll);
-    snprintf(key, sizeof key, "%s_ppl", split);
-    number(f, key, perplexity);
-    fputs("}\n", f);
+#define EVAL(split)                                                                                \
+    {                                                                                              \
+        F(eval_line, step), F(eval_line, stage), DART_FIELD_AS(eval_line, nll, split "_nll"),      \
+            DART_FIELD_AS(eval_line, ppl, split "_ppl")                                            \
+    }
+    static const dart_field fields[2][4] = {EVAL("valid"), EVAL("test")};
+#undef EVAL
+    const eval_line line = {step, stage, nll, perplexity};
+    WRITE(DART_LOG_METRICS, fields[!strcmp(split, "test")], line, METRIC);
 }
+
+typedef struct bleu_line {
+    uint64_t step;
+    const char *stage;
+    double test_bleu;
+} bleu_line;
 
 void dart_metrics_bleu(dart_metrics *metrics, uint64_t step, const char *stage, double test_bleu)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    number(f, "test_bleu", test_bleu);
-    fputs("}\n", f);
+    static const dart_field fields[] = {
+        F(bleu_line, step), F(bleu_line, stage), F(bleu_line, test_bleu)};
+    const bleu_line line = {step, stage, test_bleu};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct spectrum_line {
+    uint64_t step;
+    const char *weight;
+    uint32_t bond, count;
+    const double *sigma;
+} spectrum_line;
 
 void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
     const double *sigma, uint32_t count)
 {
-    FILE *f = metrics->file[DART_LOG_SPECTRA];
-    fprintf(
-        f, "{\"step\":%" PRIu64 ",\"weight\":\"%s\",\"bond\":%u,\"sigma\":[", step, weight, bond);
-    for (uint32_t i = 0; i < count; i++) fprintf(f, "%s%.6g", i ? "," : "", sigma[i]);
-    fputs("]}\n", f);
+    static const dart_field fields[] = {F(spectrum_line, step), F(spectrum_line, weight),
+        F(spectrum_line, bond), DART_FIELD_LIST(spectrum_line, sigma, count, "sigma")};
+    const spectrum_line line = {step, weight, bond, count, sigma};
+    WRITE(DART_LOG_SPECTRA, fields, line, COARSE);
 }
+
+typedef struct stage_line {
+    uint64_t step;
+    const char *stage, *event;
+    uint64_t steps;
+    const char *reg;
+    double lambda_reg;
+} stage_line;
 
 void dart_metrics_stage(dart_metrics *metrics, uint64_t step, const char *stage, uint64_t steps,
     const char *reg, double lambda)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    text(f, "event", "stage");
-    fprintf(f, ",\"steps\":%" PRIu64, steps);
-    text(f, "reg", reg);
-    number(f, "lambda_reg", lambda);
-    fputs("}\n", f);
+    static const dart_field fields[] = {F(stage_line, step), F(stage_line, stage),
+        F(stage_line, event), F(stage_line, steps), F(stage_line, reg), F(stage_line, lambda_reg)};
+    const stage_line line = {step, stage, "stage", steps, reg, lambda};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct end_line {
+    uint64_t step;
+    const char *stage, *event;
+} end_line;
 
 void dart_metrics_end(dart_metrics *metrics, uint64_t step, const char *stage)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    text(f, "event", "end");
-    fputs("}\n", f);
+    static const dart_field fields[] = {F(end_line, step), F(end_line, stage), F(end_line, event)};
+    const end_line line = {step, stage, "end"};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct ranks_line {
+    uint64_t step;
+    const char *stage, *event, *rule, *weight, *method;
+    const uint32_t *n, *was, *now;
+    uint32_t cores, bonds;
+    uint64_t dense_params, params_before, params;
+} ranks_line;
 
 void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage, const char *rule,
     const dart_metrics_weight *w)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    text(f, "event", "ranks");
-    text(f, "rule", rule);
-    text(f, "weight", w->name);
-    text(f, "method", w->method);
-    uint32_t bonds = w->cores ? w->cores - 1 : 0;
-    integers(f, "n", w->n, w->cores);
-    integers(f, "ranks_before", w->was + 1, bonds);
-    integers(f, "ranks", w->now + 1, bonds);
-    fprintf(f,
-        ",\"dense_params\":%" PRIu64 ",\"params_before\":%" PRIu64 ",\"params\":%" PRIu64 "}\n",
-        w->dense, w->params_was, w->params);
+    static const dart_field fields[] = {F(ranks_line, step), F(ranks_line, stage),
+        F(ranks_line, event), F(ranks_line, rule), F(ranks_line, weight), F(ranks_line, method),
+        DART_FIELD_LIST(ranks_line, n, cores, "n"),
+        DART_FIELD_LIST(ranks_line, was, bonds, "ranks_before"),
+        DART_FIELD_LIST(ranks_line, now, bonds, "ranks"), F(ranks_line, dense_params),
+        F(ranks_line, params_before), F(ranks_line, params)};
+    const ranks_line line = {.step = step,
+        .stage = stage,
+        .event = "ranks",
+        .rule = rule,
+        .weight = w->name,
+        .method = w->method,
+        .n = w->n,
+        .was = w->was + 1,
+        .now = w->now + 1,
+        .cores = w->cores,
+        .bonds = w->cores ? w->cores - 1 : 0,
+        .dense_params = w->dense,
+        .params_before = w->params_was,
+        .params = w->params};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
+
+typedef struct device_line {
+    uint64_t step;
+    const char *event, *device, *name, *driver, *api;
+} device_line;
 
 void dart_metrics_device(dart_metrics *metrics, uint64_t step, const char *id, const char *name,
     const char *driver, const char *api)
 {
-    FILE *f = metrics->file[DART_LOG_TIMING];
-    fprintf(f, "{\"step\":%" PRIu64, step);
-    text(f, "event", "device");
-    text(f, "device", id);
-    text(f, "name", name);
-    text(f, "driver", driver);
-    text(f, "api", api);
-    fputs("}\n", f);
+    static const dart_field fields[] = {F(device_line, step), F(device_line, event),
+        F(device_line, device), F(device_line, name), F(device_line, driver), F(device_line, api)};
+    const device_line line = {step, "device", id, name, driver, api};
+    WRITE(DART_LOG_TIMING, fields, line, COARSE);
 }
 
+typedef struct gate_line {
+    uint64_t step;
+    const char *stage;
+    dart_gate_log log;
+} gate_line;
+
 void dart_metrics_gate(
-    dart_metrics *metrics, uint64_t step, const char *stage, const dart_gate_log *line)
+    dart_metrics *metrics, uint64_t step, const char *stage, const dart_gate_log *log)
 {
-    FILE *f = metrics->file[DART_LOG_METRICS];
-    open_line(f, step, stage);
-    text(f, "gate", line->gate);
-    number(f, "gate_size", line->size);
-    number(f, "gate_words", line->words);
-    number(f, "gate_target", line->target);
-    number(f, "gate_weight", line->weight);
-    number(f, "gate_l1", line->l1);
-    number(f, "gate_l2", line->l2);
-    if (!isnan(line->push)) number(f, "gate_push", line->push);
-    if (!isnan(line->tau)) number(f, "gate_tau", line->tau);
-    fputs("}\n", f);
+#define G(name) DART_FIELD_AS(gate_line, log.name, "gate_" #name)
+    static const dart_field fields[] = {F(gate_line, step), F(gate_line, stage),
+        DART_FIELD_AS(gate_line, log.gate, "gate"), G(size), G(words), G(target), G(weight), G(l1),
+        G(l2), DART_FIELD_OPTIONAL(gate_line, log.push, "gate_push"),
+        DART_FIELD_OPTIONAL(gate_line, log.tau, "gate_tau")};
+#undef G
+    const gate_line line = {step, stage, *log};
+    WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
 
 void dart_metrics_flush(dart_metrics *metrics)

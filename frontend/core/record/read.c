@@ -9,8 +9,7 @@
 
 double report_number(const json_t *object, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_number(value) ? json_number_value(value) : NAN;
+    return dart_number_of(json_object_get(object, key));
 }
 
 const char *report_text(const json_t *object, const char *key)
@@ -172,7 +171,7 @@ static dart_status take_metric(void *context, const json_t *line)
         if (!strcmp(key, "step") || !strcmp(key, "tokens")) continue;
         if (!json_is_number(value) && !json_is_null(value)) continue;
         if (json_is_null(value) && !strcmp(key, "loss")) r->log->not_finite++;
-        DART_TRY(add(r->log, key, step, json_is_null(value) ? NAN : json_number_value(value)));
+        DART_TRY(add(r->log, key, step, dart_number_of(value)));
     }
     return DART_OK;
 }
@@ -229,7 +228,7 @@ static dart_status take_spectrum(void *context, const json_t *line)
     b->columns++;
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_array_get(sigma, i);
-        c->sigma[i] = json_is_number(value) ? json_number_value(value) : NAN;
+        c->sigma[i] = dart_number_of(value);
     }
     return DART_OK;
 }
@@ -332,18 +331,15 @@ static dart_status read_run(const char *dir, report_run *out)
     DART_TRY(read_recipe(out));
     DART_TRY(report_path(path, out->dir, "", "table.json"));
     if (dart_file_exists(path)) {
-        out->table = json_load_file(path, 0, NULL);
-        if (!json_is_array(out->table)) {
-            note(out, "table.json is damaged.");
-            json_decref(out->table);
-            out->table = NULL;
-        }
+        dart_status status = dart_table_load(path, &out->row, &out->rows, &out->protocol);
+        if (status == DART_MEMORY) return status;
+        if (status != DART_OK) note(out, "table.json is damaged.");
     }
     if (!out->own.lines)
         note(out, "metrics.jsonl has no lines: nothing was trained yet.");
-    else if (!out->table && out->ended)
+    else if (!out->protocol && out->ended)
         note(out, "table.json is missing.");
-    else if (!out->table)
+    else if (!out->protocol)
         note(out, "The run has not finished: its log ends at step %.0f.", out->own.last_step);
     if (!out->bonds && out->own.lines)
         note(out, "There are no spectra: no weight has bonds, or spectra.jsonl is missing.");
@@ -369,7 +365,8 @@ static void run_free(report_run *run)
     }
     free(run->bond);
     free(run->weight);
-    json_decref(run->table);
+    free(run->row);
+    free(run->protocol);
     free(run->recipe_text);
     dart_recipe_free(run->recipe);
     *run = (report_run){0};

@@ -8,30 +8,19 @@
 
 enum { MAX_COLUMNS = 64 };
 
-void report_csv_text(const char *text, FILE *out)
-{
-    if (!strpbrk(text, ",\"\r\n")) {
-        fputs(text, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
 static void number_cell(double value, FILE *out)
 {
-    if (isfinite(value)) fprintf(out, "%.15g", value);
+    char text[40];
+    if (!isfinite(value)) return;
+    dart_real_text(value, 15, text);
+    fputs(text, out);
 }
 
 /* Empty for what is missing or no number. */
 static void json_cell(const json_t *value, FILE *out)
 {
     if (json_is_string(value))
-        report_csv_text(json_string_value(value), out);
+        dart_csv_text(json_string_value(value), out);
     else if (json_is_integer(value))
         fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
@@ -69,7 +58,7 @@ static dart_status take_line(void *context, const json_t *line)
         }
         return DART_OK;
     }
-    report_csv_text(l->run, l->out);
+    dart_csv_text(l->run, l->out);
     fprintf(l->out, ",%s,", l->row);
     json_cell(json_object_get(line, "step"), l->out);
     fputc(',', l->out);
@@ -101,7 +90,7 @@ static dart_status write_metrics(const report_run *runs, size_t count, FILE *out
     lines l = {.collecting = true, .out = out};
     DART_TRY(read_metrics(runs, count, &l));
     fputs("run,row,step,stage", out);
-    for (size_t k = 0; k < l.columns; k++) fputc(',', out), report_csv_text(l.column[k], out);
+    for (size_t k = 0; k < l.columns; k++) fputc(',', out), dart_csv_text(l.column[k], out);
     fputs("\r\n", out);
     l.collecting = false;
     return read_metrics(runs, count, &l);
@@ -115,9 +104,9 @@ static dart_status write_spectra(const report_run *runs, size_t count, FILE *out
             const report_bond *bond = &runs[i].bond[b];
             for (size_t k = 0; k < bond->columns; k++)
                 for (uint32_t s = 0; s < bond->column[k].count; s++) {
-                    report_csv_text(runs[i].name, out);
+                    dart_csv_text(runs[i].name, out);
                     fputc(',', out);
-                    report_csv_text(bond->weight, out);
+                    dart_csv_text(bond->weight, out);
                     fprintf(out, ",%u,%.0f,%u,", bond->bond + 1, bond->column[k].step, s + 1);
                     number_cell(bond->column[k].sigma[s], out);
                     fputs("\r\n", out);
@@ -133,11 +122,11 @@ static dart_status write_ranks(const report_run *runs, size_t count, FILE *out)
         for (size_t k = 0; k < runs[i].weights; k++) {
             const report_weight *w = &runs[i].weight[k];
             for (uint32_t b = 0; b < w->bonds; b++) {
-                report_csv_text(runs[i].name, out);
+                dart_csv_text(runs[i].name, out);
                 fprintf(out, ",%.0f,", w->step);
-                report_csv_text(w->stage, out);
+                dart_csv_text(w->stage, out);
                 fprintf(out, ",%s,", w->rule);
-                report_csv_text(w->name, out);
+                dart_csv_text(w->name, out);
                 fprintf(out, ",%s,%u,%u,%u\r\n", w->method, b + 1, w->before[b], w->ranks[b]);
             }
         }
@@ -146,26 +135,19 @@ static dart_status write_ranks(const report_run *runs, size_t count, FILE *out)
 
 static dart_status write_table(const report_run *runs, size_t count, FILE *out)
 {
-    static const char *const keys[] = {"name", "params", "compressed_params", "dense_params",
-        "compression", "rank_min", "rank_mean", "rank_max", "effective_rank", "valid_ppl",
-        "test_ppl", "test_bleu", "tokens_per_s", "seconds"};
-    enum { KEYS = sizeof keys / sizeof *keys };
+    const dart_columns columns = dart_table_columns;
     fputs("run", out);
-    for (size_t k = 0; k < KEYS; k++) fprintf(out, ",%s", keys[k]);
+    for (size_t k = 0; k < columns.count; k++) fprintf(out, ",%s", columns.column[k].field.key);
     fputs("\r\n", out);
-    for (size_t i = 0; i < count; i++) {
-        size_t r;
-        json_t *row;
-        json_array_foreach(runs[i].table, r, row)
-        {
-            report_csv_text(runs[i].name, out);
-            for (size_t k = 0; k < KEYS; k++) {
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t r = 0; r < runs[i].rows; r++) {
+            dart_csv_text(runs[i].name, out);
+            for (size_t k = 0; k < columns.count; k++) {
                 fputc(',', out);
-                json_cell(json_object_get(row, keys[k]), out);
+                dart_columns_csv_field(columns, &columns.column[k], &runs[i].row[r], 15, out);
             }
             fputs("\r\n", out);
         }
-    }
     return DART_OK;
 }
 

@@ -9,26 +9,9 @@
 
 /* ---- tables and texts ---- */
 
-static void cell(FILE *out, double value, int digits)
-{
-    if (!isfinite(value)) {
-        fputs("<td>–</td>", out);
-        return;
-    }
-    char text[64], *dot;
-    snprintf(text, sizeof text, "%.*f", digits, value);
-    size_t whole = (dot = strchr(text, '.')) ? (size_t)(dot - text) : strlen(text);
-    fputs("<td>", out);
-    for (size_t i = 0; text[i]; i++) {
-        if (i && i < whole && (whole - i) % 3 == 0 && text[i - 1] != '-') fputc(',', out);
-        fputc(text[i], out);
-    }
-    fputs("</td>", out);
-}
-
 static const char *protocol_of(const report_run *run)
 {
-    return report_text(json_array_get(run->table, 0), "protocol");
+    return run->protocol ? run->protocol : "";
 }
 
 /* How perplexity was measured: once where all runs agree, else by name. */
@@ -47,57 +30,53 @@ static void write_protocol(const report_run *run, size_t count, FILE *out)
     }
 }
 
+/* Whether any row has something in this cell. */
+static bool has_cell(const report_run *run, size_t count, size_t cell)
+{
+    for (size_t r = 0; r < count; r++)
+        for (uint32_t i = 0; i < run[r].rows; i++) {
+            char text[128];
+            dart_columns_cell(dart_table_columns, cell, &run[r].row[i], text);
+            if (strcmp(text, "-")) return true;
+        }
+    return false;
+}
+
 /* The result tables that training left in table.json; the rows of a run that has not finished are
  * missing. */
 static void write_table(const report_run *run, size_t count, FILE *out)
 {
-    bool any = false, bleu = false;
-    for (size_t i = 0; i < count; i++) {
-        any |= json_array_size(run[i].table) > 0;
-        for (size_t r = 0; r < json_array_size(run[i].table); r++)
-            bleu |= isfinite(report_number(json_array_get(run[i].table, r), "test_bleu"));
-    }
+    const size_t cells = dart_columns_shown(dart_table_columns);
+    bool any = false;
+    for (size_t i = 0; i < count; i++) any |= run[i].rows > 0;
     if (!any) {
         fputs("<p>There are no results yet: training writes them at selections and at its "
               "end.</p>\n",
             out);
         return;
     }
-    fputs("<div class=\"sc\"><table><tr><th>model</th><th>parameters</th><th>compressed "
-          "layers</th><th>times smaller</th><th>ranks min / mean / max</th><th>effective "
-          "rank</th><th>valid "
-          "ppl</th><th>test ppl</th>",
-        out);
-    if (bleu) fputs("<th>test BLEU</th>", out);
-    fputs("<th>tokens/s</th><th>seconds</th></tr>\n", out);
-    for (size_t r = 0; r < count; r++) {
-        size_t i;
-        json_t *row;
-        json_array_foreach(run[r].table, i, row)
-        {
-            bool compressed = report_number(row, "compressed_params") > 0;
-            fputs("<tr><td>", out);
-            if (count > 1) report_escape(run[r].name, out), fputs(": ", out);
-            report_escape(report_text(row, "name"), out);
-            fputs("</td>", out);
-            cell(out, report_number(row, "params"), 0);
-            cell(out, compressed ? report_number(row, "compressed_params") : NAN, 0);
-            cell(out, compressed ? report_number(row, "compression") : NAN, 2);
-            if (report_number(row, "rank_max") > 0)
-                fprintf(out, "<td>%.0f / %.1f / %.0f</td>", report_number(row, "rank_min"),
-                    report_number(row, "rank_mean"), report_number(row, "rank_max"));
-            else
-                fputs("<td>–</td>", out);
-            double effective = report_number(row, "effective_rank");
-            cell(out, effective > 0 ? effective : NAN, 2);
-            cell(out, report_number(row, "valid_ppl"), 2);
-            cell(out, report_number(row, "test_ppl"), 2);
-            if (bleu) cell(out, report_number(row, "test_bleu"), 2);
-            cell(out, report_number(row, "tokens_per_s"), 0);
-            cell(out, report_number(row, "seconds"), 1);
+    fputs("<div class=\"sc\"><table><tr>", out);
+    for (size_t c = 0; c < cells; c++) {
+        if (!has_cell(run, count, c)) continue;
+        fputs("<th title=\"", out);
+        report_escape(dart_columns_at(dart_table_columns, c)->help, out);
+        fprintf(out, "\">%s</th>", dart_columns_heading(dart_table_columns, c));
+    }
+    fputs("</tr>\n", out);
+    for (size_t r = 0; r < count; r++)
+        for (uint32_t i = 0; i < run[r].rows; i++) {
+            fputs("<tr>", out);
+            for (size_t c = 0; c < cells; c++) {
+                char text[128];
+                if (!has_cell(run, count, c)) continue;
+                dart_columns_cell(dart_table_columns, c, &run[r].row[i], text);
+                fputs("<td>", out);
+                if (!c && count > 1) report_escape(run[r].name, out), fputs(": ", out);
+                report_escape(strcmp(text, "-") ? text : "–", out);
+                fputs("</td>", out);
+            }
             fputs("</tr>\n", out);
         }
-    }
     fputs("</table></div>\n", out);
     write_protocol(run, count, out);
 }

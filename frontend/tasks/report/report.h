@@ -45,8 +45,7 @@ void report_chart_figure(const report_chart *chart, FILE *out);
 DART_NODISCARD dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out);
 extern const char report_chart_style[]; /* CSS of what the charts draw */
 
-void report_escape(const char *text, FILE *out);   /* HTML and XML text */
-void report_csv_text(const char *text, FILE *out); /* a field of RFC 4180 */
+void report_escape(const char *text, FILE *out); /* HTML and XML text */
 /* Opens `dir`/<name>.svg, the name in small letters and hyphens. IO: it cannot be written. */
 DART_NODISCARD dart_status report_svg_open(const char *dir, const char *name, FILE **out);
 DART_NODISCARD dart_status report_svg_close(FILE *file);

@@ -5,6 +5,7 @@
 #include "metrics.h"
 #include "recipe.h"
 #include "report.h"
+#include "results.h"
 #include <jansson.h>
 
 enum { REPORT_MARKS = 64, REPORT_NOTES = 24, REPORT_MAX_RUNS = 32, REPORT_BONDS = 16 };
@@ -60,7 +61,9 @@ typedef struct report_run {
     uint32_t states; /* 1 + selections */
     bool ended;
     char device[512];
-    json_t *table; /* owned: table.json, an array; NULL: none */
+    dart_table_row *row; /* owned: the rows of table.json; NULL: none */
+    uint32_t rows;
+    char *protocol; /* owned: how its figures were measured; "": not said, NULL: no table */
     char *recipe_text;
     dart_recipe *recipe; /* owned; NULL where this version cannot read it */
     char note[REPORT_NOTES][256];

@@ -63,11 +63,12 @@ static size_t last_rows(const report_run *run, size_t count, const char *size, c
 {
     size_t n = 0;
     *runs = 0;
+    const dart_column *x = dart_table_find(size), *y = dart_table_find(key);
     for (size_t i = 0; i < count; i++) {
-        size_t rows = json_array_size(run[i].table);
-        if (!rows) continue;
-        const json_t *row = json_array_get(run[i].table, rows - 1);
-        found[n] = (result){run[i].name, report_number(row, size), report_number(row, key)};
+        if (!run[i].rows) continue;
+        const dart_table_row *row = &run[i].row[run[i].rows - 1];
+        found[n] = (result){run[i].name, dart_columns_value(dart_table_columns, x, row),
+            dart_columns_value(dart_table_columns, y, row)};
         if (found[n].size > 0 && isfinite(found[n].figure)) n++;
         ++*runs;
     }

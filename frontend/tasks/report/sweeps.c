@@ -4,6 +4,7 @@
 #include "report_run.h"
 #include "file.h"
 #include "mem.h"
+#include "stats.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,24 +79,24 @@ static const char *at(const sheet *s, size_t row, size_t column)
     return s->field[row * s->columns + column];
 }
 
-/* The column with one of `names`, the first that is there; columns: none is. */
-static size_t column_of(const sheet *s, const char *const *names)
+/* The column of a key of result tables, by whatever name a version wrote it; columns: none is. */
+static size_t column_of(const sheet *s, const char *key)
 {
-    for (; *names; names++)
-        for (size_t c = 0; c < s->columns; c++)
-            if (!strcmp(at(s, 0, c), *names)) return c;
+    for (size_t c = 0; c < s->columns; c++) {
+        const dart_column *column = dart_table_find(at(s, 0, c));
+        if (!strcmp(column ? column->field.key : at(s, 0, c), key)) return c;
+    }
     return s->columns;
 }
 
 /* What was measured, or names a single run: not what a group is called by. */
 static bool is_setting(const char *name)
 {
-    static const char *const others[] = {"run", "name", "label", "dir", "run_dir", "out", "index",
-        "id", "seed", "status", "error", "code", "state", "message", "row", "model", "device",
-        "params", "compressed_params", "dense_params", "compression", "ranks", "rank_min",
-        "rank_mean", "rank_max", "effective_rank", "budget_taken", "valid_ppl", "test_ppl",
-        "valid_nll", "test_nll", "valid_bpc", "test_bpc", "bleu", "test_bleu", "tokens_per_s",
-        "seconds", "protocol", "steps", "tokens", "final_loss"};
+    static const char *const others[] = {"run", "label", "dir", "run_dir", "out", "index", "id",
+        "seed", "status", "error", "code", "state", "message", "row", "model", "device", "ranks",
+        "budget_taken", "valid_nll", "test_nll", "valid_bpc", "test_bpc", "protocol", "steps",
+        "tokens", "final_loss"};
+    if (dart_table_find(name)) return false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (!strcmp(others[i], name)) return false;
     return true;
@@ -141,16 +142,19 @@ static void label_of(const sheet *s, size_t row, bool words, char out[LABEL])
 
 typedef struct group {
     char label[LABEL], series[LABEL];
-    double n, size, sum, squares, y, low, high;
+    double size, y, low, high;
 } group;
 
-static size_t groups(const sheet *s, size_t size, size_t perplexity, group out[MAX_GROUPS])
+/* The group of each row, by its label; MAX_GROUPS: it has none, having failed or not being done
+ * yet. Returns how many groups there are. */
+static size_t find_groups(
+    const sheet *s, size_t size, size_t perplexity, group out[MAX_GROUPS], size_t *of)
 {
     size_t count = 0;
     for (size_t r = 1; r < s->rows; r++) {
         char label[LABEL];
-        double x = value_of(s, r, size), y = value_of(s, r, perplexity);
-        if (!(x > 0) || !isfinite(y)) continue; /* failed, or not done yet */
+        of[r] = MAX_GROUPS;
+        if (!(value_of(s, r, size) > 0) || !isfinite(value_of(s, r, perplexity))) continue;
         label_of(s, r, false, label);
         size_t k = 0;
         while (k < count && strcmp(out[k].label, label)) k++;
@@ -160,21 +164,36 @@ static size_t groups(const sheet *s, size_t size, size_t perplexity, group out[M
             strcpy(out[k].label, label);
             label_of(s, r, true, out[k].series);
         }
-        out[k].n++;
-        out[k].size += x;
-        out[k].sum += y;
-        out[k].squares += y * y;
-    }
-    for (size_t k = 0; k < count; k++) {
-        group *g = &out[k];
-        double spread =
-            g->n > 1 ? sqrt(fmax(0, (g->squares - g->sum * g->sum / g->n) / (g->n - 1))) : 0;
-        g->size /= g->n;
-        g->y = g->sum / g->n;
-        g->low = g->y - spread;
-        g->high = g->y + spread;
+        of[r] = k;
     }
     return count;
+}
+
+static dart_status groups(
+    const sheet *s, size_t size, size_t perplexity, group out[MAX_GROUPS], size_t *out_count)
+{
+    size_t *of = dart_calloc(s->rows, sizeof *of);
+    double *x = dart_calloc(s->rows, sizeof *x), *y = dart_calloc(s->rows, sizeof *y);
+    const bool memory = of && x && y;
+    *out_count = memory ? find_groups(s, size, perplexity, out, of) : 0;
+    for (size_t k = 0; k < *out_count; k++) {
+        size_t n = 0;
+        for (size_t r = 1; r < s->rows; r++) {
+            if (of[r] != k) continue;
+            x[n] = value_of(s, r, size);
+            y[n++] = value_of(s, r, perplexity);
+        }
+        const dart_spread spread = dart_spread_of(y, n);
+        const double sd = n > 1 ? spread.sd : 0;
+        out[k].size = dart_spread_of(x, n).mean;
+        out[k].y = spread.mean;
+        out[k].low = spread.mean - sd;
+        out[k].high = spread.mean + sd;
+    }
+    free(of);
+    free(x);
+    free(y);
+    return memory ? DART_OK : DART_MEMORY;
 }
 
 static int by_series(const void *a, const void *b)
@@ -218,13 +237,13 @@ static size_t series_of(points *p)
 
 static dart_status write_picture(const sheet *s, FILE *out)
 {
-    static const char *const sizes[] = {"compressed_params", "params", NULL};
-    static const char *const qualities[] = {"test_ppl", "valid_ppl", NULL};
-    size_t size = column_of(s, sizes), quality = column_of(s, qualities);
+    size_t size = column_of(s, "compressed_params"), quality = column_of(s, "test_ppl");
+    if (size == s->columns) size = column_of(s, "params");
+    if (quality == s->columns) quality = column_of(s, "valid_ppl");
     if (size == s->columns || quality == s->columns) return DART_OK;
     points *p = dart_calloc(1, sizeof *p);
     if (!p) return DART_MEMORY;
-    p->count = groups(s, size, quality, p->group);
+    dart_status status = groups(s, size, quality, p->group, &p->count);
     const report_chart c = {.title = "Size against perplexity (mean and standard deviation)",
         .x_name = at(s, 0, size),
         .y_name = at(s, 0, quality),
@@ -233,7 +252,7 @@ static dart_status write_picture(const sheet *s, FILE *out)
         .series_count = series_of(p)};
     if (p->count) report_chart_figure(&c, out);
     free(p);
-    return DART_OK;
+    return status;
 }
 
 /* How the figures were measured: once where all runs that say it agree, else by name. */
@@ -258,7 +277,7 @@ static void write_protocol(const sheet *s, size_t column, FILE *out)
 
 static dart_status write_sheet(const sheet *s, FILE *out)
 {
-    const size_t protocol = column_of(s, (const char *const[]){"protocol", NULL});
+    const size_t protocol = column_of(s, "protocol");
     fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
     DART_TRY(write_picture(s, out));
     fputs("</div>\n<h2>Runs</h2>\n<div class=\"sc\"><table>\n", out);

@@ -1,6 +1,5 @@
 /* What perplexity was measured on, and how: for a program's output, table.json and reports. */
 #include "protocol.h"
-#include <inttypes.h>
 #include <stdio.h>
 
 void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart_protocol *out)
@@ -12,17 +11,6 @@ void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart
         .valid_tokens = corpus->count[DART_VALID],
         .test_tokens = corpus->count[DART_TEST]};
     snprintf(out->data, sizeof out->data, "%s", corpus->source);
-}
-
-void dart_count_text(char out[64], uint64_t value)
-{
-    char digits[32], *to = out;
-    int n = snprintf(digits, sizeof digits, "%" PRIu64, value);
-    for (int i = 0; i < n; i++) {
-        if (i && (n - i) % 3 == 0) *to++ = ',';
-        *to++ = digits[i];
-    }
-    *to = 0;
 }
 
 void dart_protocol_text(const dart_protocol *p, char *out, size_t size)

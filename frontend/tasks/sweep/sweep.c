@@ -2,9 +2,9 @@
  * repeated, what was interrupted goes on, what fails is recorded and the sweep goes on. */
 #include "sweep.h"
 #include "file.h"
+#include "results.h"
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,50 +26,21 @@ static void path_of(const sweep *s, const sweep_run *run, const char *tail, char
     snprintf(out, 1024, "%s/%s%s", s->folder, run->name, tail);
 }
 
-static uint64_t whole(const json_t *row, const char *key)
-{
-    return (uint64_t)json_integer_value(json_object_get(row, key));
-}
-
-static double number(const json_t *row, const char *key)
-{
-    return json_number_value(json_object_get(row, key));
-}
-
 /* The last row of a run's table that was trained; false: the run is not finished. */
 static bool read_result(const sweep *s, sweep_run *run)
 {
-    char path[1024], *text = NULL;
-    size_t size;
+    char path[1024], *protocol;
+    dart_table_row *rows;
+    uint32_t count;
     path_of(s, run, "/table.json", path);
-    if (!dart_file_exists(path) || dart_file_read(path, &text, &size) != DART_OK) return false;
-    json_t *rows = json_loadb(text, size, 0, NULL), *row = NULL;
-    free(text);
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        json_t *next = json_array_get(rows, i);
-        const char *name = json_string_value(json_object_get(next, "name"));
-        if (name && !strstr(name, "rounded")) row = next;
-    }
-    run->row = (dart_table_row){.params = whole(row, "params"),
-        .compressed_params = whole(row, "compressed_params"),
-        .dense_params = whole(row, "dense_params"),
-        .chain_params = whole(row, "chain_params"),
-        .compression = number(row, "compression"),
-        .rank_min = (uint32_t)whole(row, "rank_min"),
-        .rank_max = (uint32_t)whole(row, "rank_max"),
-        .rank_mean = number(row, "rank_mean"),
-        .valid_ppl = number(row, "valid_ppl"),
-        .test_ppl = number(row, "test_ppl"),
-        .tokens_per_s = number(row, "tokens_per_s"),
-        .seconds = number(row, "seconds"),
-        .effective_rank = number(row, "effective_rank"),
-        .test_bleu = number(row, "test_bleu"),
-        .bleu_sentences = json_object_get(row, "test_bleu") != NULL};
-    const char *protocol = json_string_value(json_object_get(row, "protocol"));
-    snprintf(run->protocol, sizeof run->protocol, "%s", protocol ? protocol : "");
-    bool good = row != NULL;
-    json_decref(rows);
-    return good;
+    if (!dart_file_exists(path) || dart_table_load(path, &rows, &count, &protocol) != DART_OK)
+        return false;
+    const dart_table_row *last = dart_table_last(rows, count);
+    if (last) run->row = *last;
+    snprintf(run->protocol, sizeof run->protocol, "%s", protocol);
+    free(rows);
+    free(protocol);
+    return last != NULL;
 }
 
 /* Writes the run's recipe; one that a former call wrote differently is refused or, with `force`,

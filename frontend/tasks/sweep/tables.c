@@ -2,6 +2,8 @@
  * perplexity as a picture. */
 #include "file.h"
 #include "report.h"
+#include "results.h"
+#include "stats.h"
 #include "sweep.h"
 #include <inttypes.h>
 #include <math.h>
@@ -16,46 +18,39 @@ static const char *state_name(sweep_state state)
     return names[state];
 }
 
-static void csv_figures(const dart_table_row *r, FILE *out)
-{
-    fprintf(out, ",%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",%.9g,%u,%.9g,%u,%.9g,%.9g,%.9g,", r->params,
-        r->compressed_params, r->dense_params, r->compression, r->rank_min, r->rank_mean,
-        r->rank_max, r->effective_rank, r->valid_ppl, r->test_ppl);
-    if (r->bleu_sentences) fprintf(out, "%.9g", r->test_bleu);
-    fprintf(out, ",%.9g,%.9g,", r->tokens_per_s, r->seconds);
-}
-
 static void write_csv(const sweep *s, FILE *out)
 {
     fputs("run", out);
     for (uint32_t a = 0; a < s->axes; a++)
         for (uint32_t c = 0; c < s->axis[a].columns; c++) {
             fputc(',', out);
-            report_csv_text(s->axis[a].column[c], out);
+            dart_csv_text(s->axis[a].column[c], out);
         }
-    fputs(
-        ",status,budget_taken,params,compressed_params,dense_params,compression,rank_min,rank_mean,"
-        "rank_max,effective_rank,valid_ppl,test_ppl,test_bleu,tokens_per_s,seconds,protocol,"
-        "error\r\n",
-        out);
+    fputs(",status,budget_taken", out);
+    for (size_t k = 1; k < dart_table_columns.count; k++)
+        fprintf(out, ",%s", dart_table_columns.column[k].field.key);
+    fputs(",protocol,error\r\n", out);
     for (uint32_t i = 0; i < s->runs; i++) {
         const sweep_run *run = &s->run[i];
-        report_csv_text(run->name, out);
+        dart_csv_text(run->name, out);
         for (uint32_t a = 0; a < s->axes; a++)
             for (uint32_t c = 0; c < s->axis[a].columns; c++) {
                 fputc(',', out);
-                report_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
+                dart_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
             }
         fprintf(out, ",%s,", state_name(run->state));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
-        if (run->state == SWEEP_DONE) {
-            csv_figures(&run->row, out);
-            report_csv_text(run->protocol, out);
-        } else {
-            fputs(",,,,,,,,,,,,,,", out);
+        const bool done = run->state == SWEEP_DONE;
+        for (size_t k = 1; k < dart_table_columns.count; k++) {
+            fputc(',', out);
+            if (done)
+                dart_columns_csv_field(
+                    dart_table_columns, &dart_table_columns.column[k], &run->row, 9, out);
         }
         fputc(',', out);
-        report_csv_text(run->why, out);
+        if (done) dart_csv_text(run->protocol, out);
+        fputc(',', out);
+        dart_csv_text(run->why, out);
         fputs("\r\n", out);
     }
 }
@@ -73,75 +68,46 @@ static uint32_t groups_of(const sweep *s)
     return has_seeds(s) ? s->runs / s->axis[0].count : s->runs;
 }
 
-typedef struct moments {
-    uint32_t n;
-    double mean, std; /* std: NaN for fewer than two */
-} moments;
-
+/* What a picture has on its axis: the compressed layers, or all there is. */
 static double size_of(const sweep_run *run)
 {
     return (double)(run->row.compressed_params ? run->row.compressed_params : run->row.params);
 }
-static double test_of(const sweep_run *run)
+
+/* NaN where the figure means nothing. */
+static double figure_of(const sweep_run *run, const dart_column *column)
 {
-    return run->row.test_ppl;
-}
-static double bleu_of(const sweep_run *run)
-{
-    return run->row.test_bleu;
-}
-static double valid_of(const sweep_run *run)
-{
-    return run->row.valid_ppl;
-}
-static double compression_of(const sweep_run *run)
-{
-    return run->row.compression;
-}
-static double rank_of(const sweep_run *run)
-{
-    return run->row.rank_mean;
-}
-static double seconds_of(const sweep_run *run)
-{
-    return run->row.seconds;
+    if (!strcmp(column->field.key, "compressed_params")) return size_of(run);
+    return dart_column_applies(dart_table_columns, column, &run->row)
+               ? dart_columns_value(dart_table_columns, column, &run->row)
+               : NAN;
 }
 
-static moments over_seeds(const sweep *s, uint32_t group, double (*figure)(const sweep_run *))
+static dart_spread over_seeds(const sweep *s, uint32_t group, const char *key)
 {
-    moments m = {0, 0, NAN};
-    double squares = 0;
-    for (uint32_t i = group; i < s->runs; i += groups_of(s))
-        if (s->run[i].state == SWEEP_DONE) {
-            m.n++;
-            m.mean += figure(&s->run[i]);
-        }
-    if (!m.n) return (moments){0, NAN, NAN};
-    m.mean /= m.n;
-    for (uint32_t i = group; i < s->runs; i += groups_of(s))
-        if (s->run[i].state == SWEEP_DONE) squares += pow(figure(&s->run[i]) - m.mean, 2);
-    if (m.n > 1) m.std = sqrt(squares / (m.n - 1));
-    return m;
+    const dart_column *column = dart_table_find(key);
+    double value[SWEEP_MOST_RUNS];
+    size_t n = 0;
+    for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
+        if (s->run[i].state != SWEEP_DONE) continue;
+        value[n] = figure_of(&s->run[i], column);
+        n += isfinite(value[n]);
+    }
+    return dart_spread_of(value, n);
 }
 
 /* Test perplexity of a group against another, seed by seed, in percent. */
-static moments paired(const sweep *s, uint32_t group, uint32_t against)
+static dart_spread paired(const sweep *s, uint32_t group, uint32_t against)
 {
-    moments m = {0, 0, NAN};
-    double sum = 0, squares = 0;
-    uint32_t groups = groups_of(s);
+    double value[SWEEP_MOST_RUNS];
+    size_t n = 0;
+    const uint32_t groups = groups_of(s);
     for (uint32_t i = 0; i + groups <= s->runs; i += groups) {
         const sweep_run *a = &s->run[i + group], *b = &s->run[i + against];
         if (a->state != SWEEP_DONE || b->state != SWEEP_DONE) continue;
-        double d = 100 * (test_of(a) / test_of(b) - 1);
-        m.n++;
-        sum += d;
-        squares += d * d;
+        value[n++] = 100 * (a->row.test_ppl / b->row.test_ppl - 1);
     }
-    if (!m.n) return (moments){0, NAN, NAN};
-    m.mean = sum / m.n;
-    if (m.n > 1) m.std = sqrt(fmax(squares - sum * sum / m.n, 0) / (m.n - 1));
-    return m;
+    return dart_spread_of(value, n);
 }
 
 /* ---- Markdown ---- */
@@ -154,14 +120,14 @@ static void md_text(const char *text, FILE *out)
     }
 }
 
-static void md_figure(moments m, int digits, FILE *out)
+static void md_figure(dart_spread m, int digits, FILE *out)
 {
-    if (!m.n)
+    if (!m.count)
         fputs(" - |", out);
-    else if (isnan(m.std))
+    else if (isnan(m.sd))
         fprintf(out, " %.*f |", digits, m.mean);
     else
-        fprintf(out, " %.*f ± %.*f |", digits, m.mean, digits, m.std);
+        fprintf(out, " %.*f ± %.*f |", digits, m.mean, digits, m.sd);
 }
 
 static void md_cells(const sweep *s, uint32_t group, uint32_t from, uint32_t until, FILE *out)
@@ -199,29 +165,38 @@ static uint32_t columns_between(const sweep *s, uint32_t from, uint32_t until)
     return n;
 }
 
+/* Whether a column stands in the table of means: where a run that is done has such a figure. */
+static bool has_column(const sweep *s, const dart_column *column)
+{
+    if (dart_table_mean_digits(column) < 0) return false;
+    for (uint32_t i = 0; i < s->runs; i++)
+        if (s->run[i].state == SWEEP_DONE && isfinite(figure_of(&s->run[i], column))) return true;
+    return false;
+}
+
 /* Every group with all its figures. */
 static void md_groups(const sweep *s, FILE *out)
 {
-    uint32_t first = has_seeds(s), texts = columns_between(s, first, s->axes);
+    const dart_column *column[64];
+    const uint32_t first = has_seeds(s);
+    uint32_t columns = 0;
+    for (size_t k = 0; k < dart_table_columns.count && columns < 64; k++)
+        if (has_column(s, &dart_table_columns.column[k]))
+            column[columns++] = &dart_table_columns.column[k];
     fputs("|", out);
     md_headings(s, first, s->axes, out);
-    bool bleu = false;
-    for (uint32_t i = 0; i < s->runs; i++) bleu |= s->run[i].row.bleu_sentences > 0;
-    fputs(" runs | compressed | ratio | mean rank | valid ppl | test ppl |", out);
-    fputs(bleu ? " test BLEU | seconds |" : " seconds |", out);
-    md_rule(texts, bleu ? 8 : 7, out);
+    fputs(" runs |", out);
+    for (uint32_t k = 0; k < columns; k++) fprintf(out, " %s |", column[k]->name);
+    md_rule(columns_between(s, first, s->axes), 1 + columns, out);
     for (uint32_t g = 0; g < groups_of(s); g++) {
-        moments test = over_seeds(s, g, test_of);
         fputs("|", out);
         md_cells(s, g, first, s->axes, out);
-        fprintf(out, " %u of %u |", test.n, s->runs / groups_of(s));
-        md_figure(over_seeds(s, g, size_of), 0, out);
-        md_figure(over_seeds(s, g, compression_of), 2, out);
-        md_figure(over_seeds(s, g, rank_of), 2, out);
-        md_figure(over_seeds(s, g, valid_of), 2, out);
-        md_figure(test, 2, out);
-        if (bleu) md_figure(over_seeds(s, g, bleu_of), 2, out);
-        md_figure(over_seeds(s, g, seconds_of), 1, out);
+        uint32_t done = 0;
+        for (uint32_t i = g; i < s->runs; i += groups_of(s)) done += s->run[i].state == SWEEP_DONE;
+        fprintf(out, " %u of %u |", done, s->runs / groups_of(s));
+        for (uint32_t k = 0; k < columns; k++)
+            md_figure(
+                over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]), out);
         fputc('\n', out);
     }
 }
@@ -255,7 +230,7 @@ static void md_pivot(const sweep *s, FILE *out)
         fputs("|", out);
         md_cells(s, g, first, last, out);
         for (uint32_t i = 0; i < across->count; i++)
-            md_figure(over_seeds(s, g + i, test_of), 2, out);
+            md_figure(over_seeds(s, g + i, "test_ppl"), 2, out);
         for (uint32_t i = 1; variants && i < across->count; i++)
             md_figure(paired(s, g + i, g), 2, out);
         fputc('\n', out);
@@ -365,9 +340,10 @@ static dart_status write_svg(const sweep *s, FILE *out)
         chart_points p = {at, at + most, at + 2 * most, at + 3 * most};
         at += 4 * most;
         for (uint32_t g = k; g < groups; g += count) {
-            moments size = over_seeds(s, g, size_of), test = over_seeds(s, g, test_of);
-            double spread = isnan(test.std) ? 0 : test.std;
-            if (!test.n) continue;
+            const dart_spread size = over_seeds(s, g, "compressed_params");
+            const dart_spread test = over_seeds(s, g, "test_ppl");
+            double spread = isnan(test.sd) ? 0 : test.sd;
+            if (!test.count) continue;
             p.x[n] = size.mean;
             p.y[n] = test.mean;
             p.low[n] = test.mean - spread;

@@ -1,36 +1,18 @@
 /* What a checkpoint of a run holds besides its model, and back: moments, position, the table so
  * far. */
 #include "run.h"
+#include "results.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Fields of dart_run that are whole numbers, and of dart_table_row. */
+/* Fields of dart_run that are whole numbers. */
 #define RUN_FIELDS(X)                                                                              \
     X(step)                                                                                        \
     X(tokens) X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished)
 #define RUN_REALS(X) X(seconds) X(phase_seconds) X(last_loss)
-#define ROW_FIELDS(X)                                                                              \
-    X(params)                                                                                      \
-    X(compressed_params) X(dense_params) X(chain_params) X(rank_min) X(rank_max) X(bleu_sentences)
-#define ROW_REALS(X)                                                                               \
-    X(compression)                                                                                 \
-    X(rank_mean) X(effective_rank) X(valid_ppl) X(test_ppl) X(tokens_per_s) X(seconds) X(test_bleu)
 
 /* ---- saving ---- */
-
-static json_t *row_json(const dart_table_row *row, dart_status *status)
-{
-    json_t *entry = json_object();
-    dart_json_set(entry, "name", dart_json_text(row->name), status);
-#define X(field) dart_json_set(entry, #field, json_integer((json_int_t)row->field), status);
-    ROW_FIELDS(X)
-#undef X
-#define X(field) dart_json_set(entry, #field, dart_json_real(row->field), status);
-    ROW_REALS(X)
-#undef X
-    return entry;
-}
 
 static dart_status state_text(const dart_run *run, char **out)
 {
@@ -48,7 +30,7 @@ static dart_status state_text(const dart_run *run, char **out)
     for (int i = 0; i < DART_LOGS; i++)
         dart_json_add(logs, json_integer((json_int_t)run->log_bytes[i]), &status);
     for (uint32_t r = 0; r < run->rows; r++)
-        dart_json_add(rows, row_json(&run->table[r], &status), &status);
+        dart_json_add(rows, dart_table_row_json(&run->table[r], &status), &status);
     dart_json_set(body, "log_bytes", logs, &status);
     dart_json_set(rest, "rank", dart_json_real(run->rest.rank), &status);
     dart_json_set(rest, "since", json_integer((json_int_t)run->rest.since), &status);
@@ -108,21 +90,6 @@ done:
 
 /* ---- loading ---- */
 
-static dart_table_row read_row(json_t *entry)
-{
-    dart_table_row row = {0};
-    const char *name = json_string_value(json_object_get(entry, "name"));
-    snprintf(row.name, sizeof row.name, "%s", name ? name : "");
-#define X(field)                                                                                   \
-    row.field = (__typeof__(row.field))json_integer_value(json_object_get(entry, #field));
-    ROW_FIELDS(X)
-#undef X
-#define X(field) row.field = dart_json_number(entry, #field);
-    ROW_REALS(X)
-#undef X
-    return row;
-}
-
 static dart_status read_position(dart_run *run, json_t *body, const char *path)
 {
 #define X(field)                                                                                   \
@@ -149,7 +116,7 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     json_t *rows = json_object_get(body, "rows");
     run->rows = 0;
     for (size_t r = 0; r < json_array_size(rows) && r < DART_TABLE_ROWS; r++)
-        run->table[run->rows++] = read_row(json_array_get(rows, r));
+        dart_table_row_read(json_array_get(rows, r), &run->table[run->rows++]);
     return DART_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "hash.h"
 #include "protocol.h"
 #include "run.h"
+#include "results.h"
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
@@ -399,27 +400,7 @@ static dart_status write_table(
     char path[DART_RUN_PATH], how[1024];
     DART_TRY(subfolder(path, dir, "table.json"));
     dart_protocol_text(protocol, how, sizeof how);
-    json_t *list = json_array();
-    for (uint32_t i = 0; i < rows; i++) {
-        json_array_append_new(list,
-            json_pack("{s:s, s:I, s:I, s:I, s:f, s:i, s:f, s:i, s:f, s:f, s:f, s:f, s:f, s:I, s:s}",
-                "name", row[i].name, "params", (json_int_t)row[i].params, "compressed_params",
-                (json_int_t)row[i].compressed_params, "dense_params",
-                (json_int_t)row[i].dense_params, "compression", row[i].compression, "rank_min",
-                (int)row[i].rank_min, "rank_mean", row[i].rank_mean, "rank_max",
-                (int)row[i].rank_max, "valid_ppl", row[i].valid_ppl, "test_ppl", row[i].test_ppl,
-                "tokens_per_s", row[i].tokens_per_s, "seconds", row[i].seconds, "effective_rank",
-                row[i].effective_rank, "chain_params", (json_int_t)row[i].chain_params, "protocol",
-                how));
-        if (row[i].bleu_sentences)
-            json_object_set_new(json_array_get(list, i), "test_bleu", json_real(row[i].test_bleu));
-    }
-    char *text = json_dumps(list, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
-    json_decref(list);
-    if (!text) return dart_fail(DART_MEMORY, "out of memory: writing %s", path);
-    dart_status status = dart_file_write_atomic(path, text, strlen(text));
-    free(text);
-    return status;
+    return dart_table_save(path, row, rows, how);
 }
 
 /* Takes `recipe` over. Rows are appended to out. */

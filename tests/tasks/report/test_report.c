@@ -403,7 +403,7 @@ static void test_bleu(void **state)
     assert_non_null(strstr(c, "data-points=\"3\"><title>front</title>"));
     chart(page, "Size of the compressed layers against BLEU (test)");
     chart(page, "Size of the compressed layers against perplexity (test)");
-    assert_non_null(strstr(page, "<th>test BLEU</th>"));
+    assert_non_null(strstr(page, ">test BLEU</th>"));
     assert_non_null(strstr(page, "<td>28.25</td>"));
     assert_null(strstr(page, "test_bleu")); /* no chart without a title of its own */
     free(page);

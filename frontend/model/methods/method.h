@@ -4,6 +4,7 @@
 #ifndef DART_METHOD_H
 #define DART_METHOD_H
 
+#include "bond.h"
 #include "ir.h"
 
 enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12 };
@@ -71,13 +72,6 @@ typedef struct dart_chain_stack {
     dart_node back[DART_MAX_CORES];     /* i32 (words): the place of each word of `gradient` in the
                                            padded stack, -1 in gaps between weights */
 } dart_chain_stack;
-
-/* One bond of one weight's chain among all bonds of a model. */
-typedef struct dart_rank_bond {
-    uint32_t weight, index, rank;
-    uint32_t left_n, right_n;  /* mode sizes of the cores on either side */
-    int left_bond, right_bond; /* neighbours in the list of bonds, -1 at the ends */
-} dart_rank_bond;
 
 const dart_method *dart_method_find(const char *name);
 const dart_method *dart_method_at(uint32_t index);

@@ -41,13 +41,6 @@ static const dart_param *core_of(const dart_model *model, uint32_t weight, uint3
     return &model->param[w->first_param + w->layout.chain_first + core];
 }
 
-static uint32_t mode_size(const dart_model *model, uint32_t weight, uint32_t core)
-{
-    const uint32_t *ranks = model->weight[weight].weight.ranks;
-    uint64_t words = dart_shape_words(&core_of(model, weight, core)->shape);
-    return (uint32_t)(words / ((uint64_t)ranks[core] * ranks[core + 1]));
-}
-
 static dart_status list_bonds(dart_model *model)
 {
     uint32_t total = 0;
@@ -55,14 +48,15 @@ static dart_status list_bonds(dart_model *model)
     model->bond = dart_calloc(total ? total : 1, sizeof *model->bond);
     if (!model->bond) return DART_MEMORY;
     for (uint32_t w = 0; w < model->weights; w++) {
-        uint32_t bonds = model->weight[w].layout.bonds;
+        const dart_model_weight *weight = &model->weight[w];
+        uint32_t bonds = weight->layout.bonds;
         for (uint32_t k = 0; k < bonds; k++) {
             int at = (int)model->bonds++;
             model->bond[at] = (dart_bond){.weight = w,
                 .index = k,
-                .rank = model->weight[w].weight.ranks[k + 1],
-                .left_n = mode_size(model, w, k),
-                .right_n = mode_size(model, w, k + 1),
+                .rank = weight->weight.ranks[k + 1],
+                .left_n = dart_model_core(weight, k).dim[1],
+                .right_n = dart_model_core(weight, k + 1).dim[1],
                 .left_bond = k ? at - 1 : -1,
                 .right_bond = k + 1 < bonds ? at + 1 : -1};
         }

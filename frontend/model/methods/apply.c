@@ -1,5 +1,5 @@
-/* y = x W^T and the dense W of any method, derived from its network. Axes of size 1 (the ends of a
- * chain, bonds of rank 1) are reshaped away first: fewer labels, fewer permutes. */
+/* y = x W^T and the dense W of any method, derived from the terms of its network. Axes of size 1
+ * (the ends of a chain, bonds of rank 1) are reshaped away first: fewer labels, fewer permutes. */
 #include "method.h"
 #include <string.h>
 
@@ -15,43 +15,63 @@ static void put(spec *s, char c)
     if (s->length + 1 < sizeof s->text) s->text[s->length++] = c;
 }
 
-/* Appends the axes of `labels` larger than 1 and gives the squeezed shape. */
-static dart_shape squeeze(spec *s, const char *labels, const uint32_t *dim, uint32_t rank)
+dart_network dart_network_of(const dart_weight *weight, const dart_layout *layout)
 {
+    dart_network net;
+    weight->method->network(weight, layout, &net);
+    return net;
+}
+
+/* The size of a digit of W, 0 where the label is a bond. */
+static uint32_t digit_size(const dart_network *net, char label)
+{
+    const char *row = strchr(net->row, label), *col = strchr(net->col, label);
+    return row ? net->row_dim[row - net->row] : col ? net->col_dim[col - net->col] : 0;
+}
+
+dart_shape dart_term_shape(
+    const dart_network *net, const dart_term *term, const dart_layout *layout, uint32_t operand)
+{
+    const dart_shape *tensor = &layout->tensor[term->tensor[operand]].shape;
+    const char *labels = term->labels[operand];
     dart_shape shape = {0};
-    for (uint32_t k = 0; k < rank; k++)
-        if (dim[k] > 1) {
-            put(s, labels[k]);
-            shape.dim[shape.rank++] = dim[k];
-        }
-    if (shape.rank == 0 && rank > 0) { /* contract operands keep at least one axis */
-        put(s, labels[0]);
-        shape.dim[shape.rank++] = 1;
+    uint32_t axis = 0, rest = tensor->dim[0]; /* what is left of the tensor's axis */
+    for (uint32_t k = 0; labels[k]; k++) {
+        uint32_t digit = digit_size(net, labels[k]);
+        shape.dim[shape.rank++] = digit ? digit : rest;
+        rest = digit ? rest / digit : 1;
+        if (rest == 1 && axis + 1 < tensor->rank) rest = tensor->dim[++axis];
     }
     return shape;
 }
 
-static void add_operand(dart_graph *graph, spec *s, dart_node node, const char *labels)
+/* Appends an operand without its axes of size 1. */
+static void add_operand(
+    dart_graph *graph, spec *s, dart_node node, const char *labels, const dart_shape *full)
 {
-    const dart_node_info *info = node ? dart_node_get(graph, node) : NULL;
-    if (s->count) put(s, ',');
     dart_shape shape = {0};
-    if (info) {
-        uint32_t dim[DART_MAX_RANK];
-        memcpy(dim, info->shape.dim, sizeof dim);
-        shape = squeeze(s, labels, dim, info->shape.rank);
+    if (s->count) put(s, ',');
+    for (uint32_t k = 0; k < full->rank; k++)
+        if (full->dim[k] > 1) {
+            put(s, labels[k]);
+            shape.dim[shape.rank++] = full->dim[k];
+        }
+    if (shape.rank == 0 && full->rank > 0) { /* contract operands keep at least one axis */
+        put(s, labels[0]);
+        shape.dim[shape.rank++] = 1;
     }
     s->operand[s->count++] = dart_reshape(graph, node, shape);
 }
 
-static void add_network(
-    dart_graph *graph, spec *s, const dart_network *net, const dart_node *tensors)
+static void add_term(dart_graph *graph, spec *s, const dart_network *net, const dart_term *term,
+    const dart_layout *layout, const dart_node *tensors)
 {
-    for (uint32_t k = 0; k < net->operands; k++) {
-        dart_node node = tensors[net->tensor[k]];
-        if (k + 1 == net->operands && net->scale != 1.0)
-            node = dart_affine(graph, node, net->scale, 0.0);
-        add_operand(graph, s, node, net->labels[k]);
+    for (uint32_t k = 0; k < term->operands; k++) {
+        dart_node node = tensors[term->tensor[k]];
+        dart_shape shape = dart_term_shape(net, term, layout, k);
+        if (k + 1 == term->operands && term->scale != 1.0)
+            node = dart_affine(graph, node, term->scale, 0.0);
+        add_operand(graph, s, node, term->labels[k], &shape);
     }
 }
 
@@ -65,59 +85,60 @@ static void add_output(spec *s, char first, const char *labels, const uint32_t *
         if (dim[k] > 1) put(s, labels[k]);
 }
 
-static uint32_t product(const uint32_t *dim, const char *labels)
-{
-    uint32_t n = 1;
-    for (uint32_t k = 0; labels[k]; k++) n *= dim[k];
-    return n;
-}
-
 dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors, dart_node x)
 {
-    dart_network net;
+    const dart_network net = dart_network_of(weight, layout);
     const dart_node_info *info = x ? dart_node_get(graph, x) : NULL;
     if (!info) return 0;
-    weight->method->network(weight, layout, &net);
-    dart_shape out = info->shape;
-    uint32_t rows = 1, in = product(net.col_dim, net.col), dims = 0;
-    for (uint32_t k = 0; k + 1 < out.rank; k++) rows *= out.dim[k];
+    dart_shape out = info->shape, digits = {.rank = 1, .dim = {1}};
+    for (uint32_t k = 0; k + 1 < out.rank; k++) digits.dim[0] *= out.dim[k];
     out.dim[out.rank - 1] = layout->padded_out;
-
-    spec s = {.count = 1};
-    dart_shape digits = {0};
-    digits.dim[dims++] = rows;
-    put(&s, 'Z');
     for (uint32_t k = 0; net.col[k]; k++)
-        if (net.col_dim[k] > 1) {
-            put(&s, net.col[k]);
-            digits.dim[dims++] = net.col_dim[k];
-        }
-    digits.rank = dims;
-    s.operand[0] = dart_reshape(graph, x, digits);
-    add_network(graph, &s, &net, tensors);
-    add_output(&s, 'Z', net.row, net.row_dim);
-    dart_node y = dart_reshape(graph, dart_contract(graph, s.text, s.count, s.operand), out);
-    if (net.base >= 0) {
-        dart_node flat = dart_reshape(graph, x, DART_SHAPE(rows, in));
-        dart_node base = dart_contract2(graph, "Zb,ab->Za", flat, tensors[net.base]);
-        y = dart_add(graph, dart_reshape(graph, base, out), y);
+        if (net.col_dim[k] > 1) digits.dim[digits.rank++] = net.col_dim[k];
+    dart_node sum = 0;
+    for (uint32_t t = 0; t < net.terms; t++) {
+        spec s = {.count = 1};
+        put(&s, 'Z');
+        for (uint32_t k = 0; net.col[k]; k++)
+            if (net.col_dim[k] > 1) put(&s, net.col[k]);
+        s.operand[0] = dart_reshape(graph, x, digits);
+        add_term(graph, &s, &net, &net.term[t], layout, tensors);
+        add_output(&s, 'Z', net.row, net.row_dim);
+        dart_node y = dart_reshape(graph, dart_contract(graph, s.text, s.count, s.operand), out);
+        sum = sum ? dart_add(graph, y, sum) : y;
     }
-    return y;
+    return sum;
+}
+
+/* A tensor whose labels are the digits in their order is the dense matrix already. */
+static bool is_dense(const dart_network *net, const dart_term *term)
+{
+    const size_t rows = strlen(net->row);
+    return term->operands == 1 && term->scale == 1.0 &&
+           strncmp(term->labels[0], net->row, rows) == 0 &&
+           strcmp(term->labels[0] + rows, net->col) == 0;
 }
 
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors)
 {
-    dart_network net;
-    weight->method->network(weight, layout, &net);
-    if (net.operands == 1 && net.scale == 1.0 && net.base < 0) return tensors[net.tensor[0]];
-    spec s = {0};
-    add_network(graph, &s, &net, tensors);
-    add_output(&s, 0, net.row, net.row_dim);
-    for (uint32_t k = 0; net.col[k]; k++)
-        if (net.col_dim[k] > 1) put(&s, net.col[k]);
-    dart_node w = dart_reshape(graph, dart_contract(graph, s.text, s.count, s.operand),
-        DART_SHAPE(layout->padded_out, product(net.col_dim, net.col)));
-    return net.base >= 0 ? dart_add(graph, tensors[net.base], w) : w;
+    const dart_network net = dart_network_of(weight, layout);
+    const dart_shape matrix = DART_SHAPE(layout->padded_out, weight->in);
+    dart_node sum = 0;
+    for (uint32_t t = 0; t < net.terms; t++) {
+        const dart_term *term = &net.term[t];
+        dart_node w = tensors[term->tensor[0]];
+        if (!is_dense(&net, term)) {
+            spec s = {0};
+            add_term(graph, &s, &net, term, layout, tensors);
+            add_output(&s, 0, net.row, net.row_dim);
+            for (uint32_t k = 0; net.col[k]; k++)
+                if (net.col_dim[k] > 1) put(&s, net.col[k]);
+            w = dart_contract(graph, s.text, s.count, s.operand);
+        }
+        w = dart_reshape(graph, w, matrix);
+        sum = sum ? dart_add(graph, w, sum) : w;
+    }
+    return sum;
 }

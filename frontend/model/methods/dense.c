@@ -19,15 +19,12 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 static void network(const dart_weight *weight, const dart_layout *plan, dart_network *out)
 {
     (void)plan;
-    *out = (dart_network){.operands = 1,
-        .tensor = {0},
-        .labels = {"ab"},
+    *out = (dart_network){.terms = 1,
+        .term = {{.operands = 1, .tensor = {0}, .labels = {"ab"}, .scale = 1.0}},
         .row = "a",
         .col = "b",
         .row_dim = {weight->out},
-        .col_dim = {weight->in},
-        .scale = 1.0,
-        .base = -1};
+        .col_dim = {weight->in}};
 }
 
 const dart_method dart_methods_dense = {"dense", "one full matrix", layout, network};

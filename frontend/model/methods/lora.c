@@ -30,15 +30,14 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
     (void)plan;
     /* the scale belongs to the requested rank and stays when the bond is cut */
     uint32_t rank = weight->rank ? weight->rank : weight->ranks[1];
-    *out = (dart_network){.operands = 2,
-        .tensor = {1, 2},
-        .labels = {"ac", "cb"},
+    double scale = weight->alpha > 0.0 ? weight->alpha / rank : 1.0;
+    *out = (dart_network){.terms = 2,
+        .term = {{.operands = 2, .tensor = {1, 2}, .labels = {"ac", "cb"}, .scale = scale},
+            {.operands = 1, .tensor = {0}, .labels = {"ab"}, .scale = 1.0}},
         .row = "a",
         .col = "b",
         .row_dim = {weight->out},
-        .col_dim = {weight->in},
-        .scale = weight->alpha > 0.0 ? weight->alpha / rank : 1.0,
-        .base = 0};
+        .col_dim = {weight->in}};
 }
 
 const dart_method dart_methods_lora = {

@@ -27,14 +27,12 @@ dart_status dart_layout_ttm(dart_weight *weight, bool strict, dart_layout *out)
 void dart_network_ttm(const dart_weight *weight, const dart_layout *layout, dart_network *out)
 {
     uint32_t d = weight->modes;
-    memset(out, 0, sizeof *out);
-    out->operands = layout->tensors;
-    out->scale = 1.0;
-    out->base = -1;
+    *out = (dart_network){.terms = 1, .term = {{.operands = layout->tensors, .scale = 1.0}}};
+    dart_term *chain = &out->term[0];
     for (uint32_t k = 0; k < d; k++) {
         char row = (char)('a' + d + 1 + k), col = (char)('a' + 2 * d + 1 + k);
-        out->tensor[k] = k;
-        snprintf(out->labels[k], sizeof out->labels[k], "%c%c%c%c", (char)('a' + k), row, col,
+        chain->tensor[k] = k;
+        snprintf(chain->labels[k], sizeof chain->labels[k], "%c%c%c%c", (char)('a' + k), row, col,
             (char)('a' + k + 1));
         out->row[k] = row;
         out->col[k] = col;

@@ -1,12 +1,13 @@
 /* A method is a parametrization of one weight matrix W (out x in): it lays out tensors, declares W
- * as a tensor network and names its rank axes. y = W x, the embedding lookup and the dense W all
- * derive from the network. One file a method; methods.def lists them. */
+ * as a sum of tensor networks and names its rank axes. y = W x, the embedding lookup and the dense
+ * W all derive from the sum. One file a method; methods.def lists them. */
 #ifndef DART_METHOD_H
 #define DART_METHOD_H
 
+#include "bond.h"
 #include "ir.h"
 
-enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12 };
+enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12, DART_MAX_TERMS = 4 };
 
 /* One weight, as the model asks for it and the recipe parametrizes it. */
 typedef struct dart_weight {
@@ -39,16 +40,22 @@ typedef struct dart_layout {
     uint32_t chain_first, chain_cores; /* the tensors that form the chain (0 cores: none) */
 } dart_layout;
 
-/* W as a network. Labels a-z only inside one weight; `row` are the output digits' labels, `col` the
- * input digits'. */
-typedef struct dart_network {
+/* A product of tensors. Labels a-z; those that are no digits of W are bonds, of this term alone. An
+ * axis of a tensor may be several digits, row-major: a dense (out, in) has all of them. */
+typedef struct dart_term {
     uint32_t operands;
     uint32_t tensor[DART_MAX_CORES]; /* index into layout.tensor */
-    char labels[DART_MAX_CORES][8];
+    char labels[DART_MAX_CORES][16];
+    double scale; /* multiplies the product */
+} dart_term;
+
+/* W as a sum of terms; `row` are the output digits' labels, `col` the input digits', the same in
+ * all terms. The first term is the one with the chain. */
+typedef struct dart_network {
+    uint32_t terms;
+    dart_term term[DART_MAX_TERMS];
     char row[DART_MAX_MODES + 1], col[DART_MAX_MODES + 1];
     uint32_t row_dim[DART_MAX_MODES], col_dim[DART_MAX_MODES];
-    double scale; /* multiplies the network */
-    int base;     /* index of a dense (out,in) tensor added to it, -1 if none */
 } dart_network;
 
 typedef struct dart_method {
@@ -72,17 +79,14 @@ typedef struct dart_chain_stack {
                                            padded stack, -1 in gaps between weights */
 } dart_chain_stack;
 
-/* One bond of one weight's chain among all bonds of a model. */
-typedef struct dart_rank_bond {
-    uint32_t weight, index, rank;
-    uint32_t left_n, right_n;  /* mode sizes of the cores on either side */
-    int left_bond, right_bond; /* neighbours in the list of bonds, -1 at the ends */
-} dart_rank_bond;
-
 const dart_method *dart_method_find(const char *name);
 const dart_method *dart_method_at(uint32_t index);
 
 /* ---- derived from the network, for every method (apply.c) ---- */
+dart_network dart_network_of(const dart_weight *weight, const dart_layout *layout);
+/* The shape of a term's operand with one axis a label. */
+dart_shape dart_term_shape(const dart_network *network, const dart_term *term,
+    const dart_layout *layout, uint32_t operand);
 /* x (..., in) -> (..., out): y = x W^T. tensors[i] are the nodes of layout->tensor[i]. */
 dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors, dart_node x);

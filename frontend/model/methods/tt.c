@@ -35,15 +35,13 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 static void network(const dart_weight *weight, const dart_layout *plan, dart_network *out)
 {
     uint32_t d = weight->modes;
-    memset(out, 0, sizeof *out);
-    out->operands = plan->tensors;
-    out->scale = 1.0;
-    out->base = -1;
+    *out = (dart_network){.terms = 1, .term = {{.operands = plan->tensors, .scale = 1.0}}};
+    dart_term *chain = &out->term[0];
     /* bonds are the letters from a, digits those after the bonds */
     for (uint32_t k = 0; k < 2 * d; k++) {
         char digit = (char)('a' + 2 * d + 1 + k);
-        out->tensor[k] = k;
-        snprintf(out->labels[k], sizeof out->labels[k], "%c%c%c", (char)('a' + k), digit,
+        chain->tensor[k] = k;
+        snprintf(chain->labels[k], sizeof chain->labels[k], "%c%c%c", (char)('a' + k), digit,
             (char)('a' + k + 1));
         if (k < d) {
             out->row[k] = digit;

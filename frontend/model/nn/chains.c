@@ -3,15 +3,11 @@
 #include "layers.h"
 #include <stdlib.h>
 
-/* Rank axis of tensor shapes brought to (r, n, r'): LoRA's factors lack an end, TT-matrix cores
- * have two digits. */
-static dart_shape core_shape(const dart_layout *layout, uint32_t k)
+dart_shape dart_model_core(const dart_model_weight *w, uint32_t k)
 {
-    const dart_shape *s = &layout->tensor[layout->chain_first + k].shape;
-    if (s->rank == 2)
-        return k == 0 ? DART_SHAPE(1, s->dim[0], s->dim[1]) : DART_SHAPE(s->dim[0], s->dim[1], 1);
-    if (s->rank == 4) return DART_SHAPE(s->dim[0], s->dim[1] * s->dim[2], s->dim[3]);
-    return *s;
+    const uint32_t left = w->weight.ranks[k], right = w->weight.ranks[k + 1];
+    const uint64_t words = dart_shape_words(&w->layout.tensor[w->layout.chain_first + k].shape);
+    return DART_SHAPE(left, (uint32_t)(words / ((uint64_t)left * right)), right);
 }
 
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
@@ -20,14 +16,14 @@ uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_weight *w = &model->weight[weight];
     for (uint32_t k = 0; k < w->layout.chain_cores; k++)
         out[k] = dart_reshape(graph, leaves->param[w->first_param + w->layout.chain_first + k],
-            core_shape(&w->layout, k));
+            dart_model_core(w, k));
     return w->layout.chain_cores;
 }
 
 /* Ranks of a weight's bonds; 1 at the ends. */
 static uint32_t rank_of(const dart_model_weight *w, uint32_t k)
 {
-    return k < w->layout.chain_cores ? core_shape(&w->layout, k).dim[0] : 1;
+    return k < w->layout.chain_cores ? w->weight.ranks[k] : 1;
 }
 
 /* Powers of two: what is padded to the largest of its class has no rank above twice its own
@@ -50,7 +46,7 @@ bool dart_model_same_form(const dart_model_weight *a, const dart_model_weight *b
     for (uint32_t i = 0; i < x->tensors; i++) {
         uint32_t k = i - x->chain_first;
         bool core = x->bonds && i >= x->chain_first && k < x->chain_cores;
-        if (core ? core_shape(x, k).dim[1] != core_shape(y, k).dim[1]
+        if (core ? dart_model_core(a, k).dim[1] != dart_model_core(b, k).dim[1]
                  : !dart_shape_equal(&x->tensor[i].shape, &y->tensor[i].shape))
             return false;
     }
@@ -137,7 +133,7 @@ static uint64_t span_words(const dart_model *model, const group *g, uint32_t k)
 
 static uint32_t mode_of(const dart_model *model, const group *g, uint32_t k)
 {
-    return core_shape(&model->weight[g->index[0]].layout, k).dim[1];
+    return dart_model_core(&model->weight[g->index[0]], k).dim[1];
 }
 
 /* Words of core k of all weights with their padding. */

@@ -57,8 +57,7 @@ void dart_decode_input_of(const dart_decoder *d, uint32_t time, dart_decode_inpu
     const uint64_t rows = (uint64_t)d->batch * time;
     *out = (dart_decode_input){0};
     for (uint32_t g = 0; g < d->forms.table.groups; g++)
-        if (d->forms.table.rows[g]) out->ids[g] = reserve(out, rows);
-    out->tokens = reserve(out, rows);
+        if (d->forms.table.group[g].rows) out->ids[g] = reserve(out, rows);
     out->positions = reserve(out, time);
     out->last = reserve(out, 1);
 }
@@ -151,11 +150,11 @@ static dart_node embed(const stepper *s, const dart_decode_input *in)
     const dart_forms *forms = &s->decoder->forms;
     const uint32_t batch = s->decoder->batch, dim = m->config.d_model, rows = batch * s->time;
     dart_graph *g = s->graph;
-    dart_node ids[DART_MAX_CORES] = {0}, tokens = input(s, "tokens", rows, in->tokens);
+    dart_node ids[DART_TABLE_GROUPS] = {0};
     dart_graph_scope(g, m->weight[m->embedding].weight.name);
     for (uint32_t k = 0; k < forms->table.groups; k++)
-        if (forms->table.rows[k]) ids[k] = input(s, "rows", rows, in->ids[k]);
-    dart_node x = dart_form_rows(forms, g, ids, tokens);
+        if (forms->table.group[k].rows) ids[k] = input(s, "rows", rows, in->ids[k]);
+    dart_node x = dart_form_rows(forms, g, ids, rows);
     x = dart_reshape(g, x, DART_SHAPE(batch, s->time, dim));
     if (m->positions >= 0) x = dart_add(g, x, dart_lookup(g, vector(s, m->positions), s->at));
     return x;

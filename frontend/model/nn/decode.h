@@ -14,10 +14,9 @@ typedef struct dart_decoder {
 
 /* INPUT of a graph for `time` tokens, in words, each part aligned to 64. */
 typedef struct dart_decode_input {
-    uint64_t ids[DART_MAX_CORES]; /* (B * time) rows of the table's groups */
-    uint64_t tokens;              /* (B * time) whole numbers */
-    uint64_t positions;           /* (time): the first is where keys are written */
-    uint64_t last;                /* (1): which of the tokens the logits are wanted after */
+    uint64_t ids[DART_TABLE_GROUPS]; /* (B * time) rows of the table's groups */
+    uint64_t positions;              /* (time): the first is where keys are written */
+    uint64_t last;                   /* (1): which of the tokens the logits are wanted after */
     uint64_t words;
 } dart_decode_input;
 

@@ -24,62 +24,91 @@ uint64_t dart_form_reserve(dart_forms *forms, uint64_t words)
 
 dart_network dart_form_network(const dart_model_weight *w)
 {
-    dart_network net;
-    w->weight.method->network(&w->weight, &w->layout, &net);
-    return net;
+    return dart_network_of(&w->weight, &w->layout);
 }
 
-uint64_t dart_form_base_words(const dart_model_weight *w, const dart_network *net)
+bool dart_form_sums(const dart_network *net, dart_infer_weights how)
 {
-    return dart_shape_words(&w->layout.tensor[net->base].shape);
+    return net->terms > 1 && (how == DART_INFER_AUTO || how == DART_INFER_DENSE);
 }
 
-static const dart_shape *operand_shape(
-    const dart_model_weight *w, const dart_network *net, uint32_t k)
+static dart_form_part *parts_of(const dart_forms *forms, uint32_t weight)
 {
-    return &w->layout.tensor[net->tensor[k]].shape;
+    return forms->part + forms->form[weight].first;
 }
 
 /* ---- choosing ---- */
 
-/* x (rows, input digits) times the network, as a contract of `graph` whose other operands are
- * stand-ins of the given shapes. */
-static dart_node stand_in(
-    dart_graph *graph, const dart_network *net, const dart_shape *shape, uint32_t rows)
+/* The sum of all terms as a term of its own. */
+static dart_term dense_term(const dart_network *net)
+{
+    dart_term term = {.operands = 1, .scale = 1.0};
+    snprintf(term.labels[0], sizeof term.labels[0], "%s%s", net->row, net->col);
+    return term;
+}
+
+static dart_shape dense_shape(const dart_network *net)
+{
+    dart_shape shape = {0};
+    for (uint32_t k = 0; net->row[k]; k++) shape.dim[shape.rank++] = net->row_dim[k];
+    for (uint32_t k = 0; net->col[k]; k++) shape.dim[shape.rank++] = net->col_dim[k];
+    return shape;
+}
+
+/* x (rows, input digits) times a term, as a contract of `graph` whose other operands are stand-ins
+ * of the given shapes. */
+static dart_node stand_in(dart_graph *graph, const dart_network *net, const dart_term *term,
+    const dart_shape *shape, uint32_t rows)
 {
     dart_node operand[DART_MAX_CORES + 1];
-    char text[200];
+    char text[240];
     dart_shape x = {.rank = 1, .dim = {rows}};
     for (uint32_t k = 0; net->col[k]; k++) x.dim[x.rank++] = net->col_dim[k];
     operand[0] = dart_leaf(graph, "x", DART_F32, x, DART_REGION_FORM, 0);
     int at = snprintf(text, sizeof text, "Z%s", net->col);
-    for (uint32_t k = 0; k < net->operands; k++) {
+    for (uint32_t k = 0; k < term->operands; k++) {
         operand[1 + k] = dart_leaf(graph, "w", DART_F32, shape[k], DART_REGION_FORM, 0);
-        at += snprintf(text + at, sizeof text - (size_t)at, ",%s", net->labels[k]);
+        at += snprintf(text + at, sizeof text - (size_t)at, ",%s", term->labels[k]);
     }
     snprintf(text + at, sizeof text - (size_t)at, "->Z%s", net->row);
-    return dart_contract(graph, text, 1 + net->operands, operand);
+    return dart_contract(graph, text, 1 + term->operands, operand);
 }
 
-/* Beside a dense base nothing is cheaper than the sum of both. */
-static bool keeps_base(const dart_network *net, dart_infer_weights how)
-{
-    return net->base >= 0 && how != DART_INFER_AUTO && how != DART_INFER_DENSE;
-}
-
-static dart_status choose(const dart_network *net, const dart_shape *shape, dart_infer_weights how,
-    uint32_t rows, const dart_cost *cost, dart_merge *out)
+static dart_status choose(const dart_network *net, const dart_term *term, const dart_shape *shape,
+    dart_infer_weights how, uint32_t rows, const dart_cost *cost, dart_merge *out)
 {
     dart_graph *graph = NULL;
     dart_status status = DART_OK;
     DART_TRY(dart_graph_new(&graph));
-    dart_node product = stand_in(graph, net, shape, rows);
+    dart_node product = stand_in(graph, net, term, shape, rows);
     DART_GOTO(dart_graph_check(graph));
-    bool sum = net->base >= 0 && !keeps_base(net, how);
-    status = dart_contract_merge(graph, product, cost, sum ? DART_MERGE_ALL : merge_how(how), out);
+    status = dart_contract_merge(graph, product, cost, merge_how(how), out);
 done:
     dart_graph_free(graph);
     return status;
+}
+
+/* Product t of a weight: one of its terms, or the sum of all; and the shapes of its operands. */
+static dart_term product_of(const dart_model_weight *w, const dart_network *net, bool summed,
+    uint32_t t, dart_shape shape[DART_MAX_CORES])
+{
+    if (summed) {
+        shape[0] = dense_shape(net);
+        return dense_term(net);
+    }
+    for (uint32_t k = 0; k < net->term[t].operands; k++)
+        shape[k] = dart_term_shape(net, &net->term[t], &w->layout, k);
+    return net->term[t];
+}
+
+static dart_status add_part(dart_forms *forms, dart_form *form, const dart_merge *merge)
+{
+    if (!form->parts) form->first = forms->parts;
+    DART_TRY(dart_grow((void **)&forms->part, &forms->part_capacity, forms->parts + (size_t)1,
+        sizeof *forms->part));
+    forms->part[forms->parts++].merge = *merge;
+    form->parts++;
+    return DART_OK;
 }
 
 static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_weights how,
@@ -88,39 +117,46 @@ static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_we
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_form *form = &forms->form[weight];
     const dart_network net = dart_form_network(w);
-    dart_shape shape[DART_MAX_CORES];
-    for (uint32_t k = 0; k < net.operands; k++) shape[k] = *operand_shape(w, &net, k);
-    DART_TRY(choose(&net, shape, how, rows, cost, &form->merge));
-    form->base = keeps_base(&net, how);
-    forms->seconds += form->merge.seconds;
-    for (uint32_t g = 0; g < form->merge.groups; g++)
-        form->offset[g] = dart_form_reserve(forms, dart_shape_words(&form->merge.shape[g]));
-    if (form->base) form->base_offset = dart_form_reserve(forms, dart_form_base_words(w, &net));
+    form->summed = dart_form_sums(&net, how);
+    for (uint32_t t = 0; t < (form->summed ? 1 : net.terms); t++) {
+        dart_shape shape[DART_MAX_CORES];
+        dart_merge merge;
+        dart_term term = product_of(w, &net, form->summed, t, shape);
+        DART_TRY(choose(&net, &term, shape, how, rows, cost, &merge));
+        DART_TRY(add_part(forms, form, &merge));
+        forms->seconds += merge.seconds;
+        for (uint32_t g = 0; g < merge.groups; g++)
+            parts_of(forms, weight)[t].offset[g] =
+                dart_form_reserve(forms, dart_shape_words(&merge.shape[g]));
+    }
     return DART_OK;
 }
 
 /* The largest shapes among n weights, operand by operand; false if they differ in more than ranks.
  */
-static bool common_shapes(const dart_model *m, uint32_t n, const int *weight, dart_shape *shape)
+static bool common_shapes(const dart_model *m, uint32_t n, const int *weight, bool summed,
+    dart_shape shape[DART_MAX_CORES])
 {
     const dart_model_weight *first = &m->weight[weight[0]];
     const dart_network net = dart_form_network(first);
-    for (uint32_t k = 0; k < net.operands; k++) shape[k] = *operand_shape(first, &net, k);
+    const dart_term term = product_of(first, &net, summed, 0, shape);
     for (uint32_t i = 1; i < n; i++) {
         const dart_model_weight *w = &m->weight[weight[i]];
         const dart_network other = dart_form_network(w);
+        dart_shape own[DART_MAX_CORES];
+        const dart_term mine = product_of(w, &other, summed, 0, own);
         if (w->weight.method != first->weight.method || w->weight.out != first->weight.out ||
-            w->weight.in != first->weight.in || other.operands != net.operands ||
-            strcmp(other.row, net.row) != 0 || strcmp(other.col, net.col) != 0 ||
+            w->weight.in != first->weight.in || other.terms != net.terms ||
+            mine.operands != term.operands || strcmp(other.row, net.row) != 0 ||
+            strcmp(other.col, net.col) != 0 ||
             memcmp(other.row_dim, net.row_dim, sizeof net.row_dim) != 0 ||
             memcmp(other.col_dim, net.col_dim, sizeof net.col_dim) != 0)
             return false;
-        for (uint32_t k = 0; k < net.operands; k++) {
-            const dart_shape *s = operand_shape(w, &other, k);
-            if (s->rank != shape[k].rank || strcmp(other.labels[k], net.labels[k]) != 0)
+        for (uint32_t k = 0; k < term.operands; k++) {
+            if (own[k].rank != shape[k].rank || strcmp(mine.labels[k], term.labels[k]) != 0)
                 return false;
-            for (uint32_t a = 0; a < s->rank; a++)
-                if (s->dim[a] > shape[k].dim[a]) shape[k].dim[a] = s->dim[a];
+            for (uint32_t a = 0; a < own[k].rank; a++)
+                if (own[k].dim[a] > shape[k].dim[a]) shape[k].dim[a] = own[k].dim[a];
         }
     }
     return true;
@@ -134,36 +170,39 @@ static dart_status bundle(dart_forms *forms, uint32_t n, const int *weight, cons
     const dart_model *m = forms->model;
     const dart_model_weight *first = &m->weight[weight[0]];
     const dart_network net = dart_form_network(first);
-    dart_shape shape[DART_MAX_CORES], own[DART_MAX_CORES];
+    const bool summed = dart_form_sums(&net, how);
+    dart_shape shape[DART_MAX_CORES] = {0}, own[DART_MAX_CORES];
     dart_merge merge, alone;
     uint64_t exact = 0;
     *out_done = false;
-    if (keeps_base(&net, how) || first->layout.padded_out % ALIGN ||
-        !common_shapes(m, n, weight, shape))
+    if ((net.terms > 1 && !summed) || first->layout.padded_out % ALIGN ||
+        !common_shapes(m, n, weight, summed, shape))
         return DART_OK;
-    DART_TRY(choose(&net, shape, how, rows, cost, &merge));
+    dart_term term = product_of(first, &net, summed, 0, own);
+    DART_TRY(choose(&net, &term, shape, how, rows, cost, &merge));
     for (uint32_t g = 0; g < merge.groups; g++)
         if (dart_shape_words(&merge.shape[g]) % ALIGN) return DART_OK;
     for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t k = 0; k < net.operands; k++)
-            own[k] = *operand_shape(&m->weight[weight[i]], &net, k);
-        DART_TRY(choose(&net, own, how, rows, cost, &alone));
+        term = product_of(&m->weight[weight[i]], &net, summed, 0, own);
+        DART_TRY(choose(&net, &term, own, how, rows, cost, &alone));
         exact += alone.words;
         if ((bias[i] < 0) != (bias[0] < 0)) return DART_OK;
     }
     if (n * merge.words > (how == DART_INFER_CORES ? exact : exact + exact / 4)) return DART_OK;
     forms->bundles++;
-    for (uint32_t g = 0; g < merge.groups; g++) {
-        uint64_t words = dart_shape_words(&merge.shape[g]);
-        uint64_t at = dart_form_reserve(forms, n * words);
-        for (uint32_t i = 0; i < n; i++) forms->form[weight[i]].offset[g] = at + i * words;
-    }
     for (uint32_t i = 0; i < n; i++) {
         dart_form *form = &forms->form[weight[i]];
-        form->merge = merge;
+        DART_TRY(add_part(forms, form, &merge));
+        form->summed = summed;
         form->bundle = forms->bundles;
         form->place = i;
         memcpy(form->padded, shape, sizeof shape);
+    }
+    for (uint32_t g = 0; g < merge.groups; g++) {
+        uint64_t words = dart_shape_words(&merge.shape[g]);
+        uint64_t at = dart_form_reserve(forms, n * words);
+        for (uint32_t i = 0; i < n; i++)
+            parts_of(forms, (uint32_t)weight[i])->offset[g] = at + i * words;
     }
     if (bias[0] >= 0) {
         uint64_t at = dart_form_reserve(forms, n * (uint64_t)first->weight.out);
@@ -218,6 +257,7 @@ done:
 void dart_forms_free(dart_forms *forms)
 {
     free(forms->form);
+    free(forms->part);
     free(forms->vector);
     *forms = (dart_forms){0};
 }
@@ -253,19 +293,21 @@ static dart_node pad(dart_graph *graph, dart_node x, const dart_shape *shape)
     return x;
 }
 
-dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t set,
-    const char *einsum, const dart_shape *padded)
+dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t term,
+    uint32_t set, const char *einsum, const dart_shape *padded)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     const dart_network net = dart_form_network(w);
+    const dart_term *of = &net.term[term];
     dart_node operand[DART_MAX_CORES];
     uint32_t n = 0;
-    for (uint32_t k = 0; k < net.operands; k++) {
+    for (uint32_t k = 0; k < of->operands; k++) {
         if (!(set >> k & 1)) continue;
-        operand[n] = dart_form_param(forms, graph, w->first_param + net.tensor[k]);
+        operand[n] = dart_form_param(forms, graph, w->first_param + of->tensor[k]);
+        operand[n] = dart_reshape(graph, operand[n], dart_term_shape(&net, of, &w->layout, k));
         if (padded && padded[k].rank) operand[n] = pad(graph, operand[n], &padded[k]);
-        if (k + 1 == net.operands && net.scale != 1.0)
-            operand[n] = dart_affine(graph, operand[n], net.scale, 0.0);
+        if (k + 1 == of->operands && of->scale != 1.0)
+            operand[n] = dart_affine(graph, operand[n], of->scale, 0.0);
         n++;
     }
     /* a single operand is copied, or permuted by a contract of one */
@@ -273,6 +315,15 @@ dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t we
     const size_t length = (size_t)(arrow - einsum);
     bool same = n == 1 && strlen(arrow + 2) == length && !strncmp(einsum, arrow + 2, length);
     return same ? operand[0] : dart_contract(graph, einsum, n, operand);
+}
+
+dart_node dart_form_dense(const dart_forms *forms, dart_graph *graph, uint32_t weight)
+{
+    const dart_model_weight *w = &forms->model->weight[weight];
+    dart_node tensor[DART_MAX_CORES + 2];
+    for (uint32_t i = 0; i < w->layout.tensors; i++)
+        tensor[i] = dart_form_param(forms, graph, w->first_param + i);
+    return dart_method_dense(graph, &w->weight, &w->layout, tensor);
 }
 
 void dart_form_keep(dart_graph *graph, dart_node value, uint64_t offset)
@@ -283,21 +334,16 @@ void dart_form_keep(dart_graph *graph, dart_node value, uint64_t offset)
 
 static void prepare_form(const dart_forms *forms, dart_graph *graph, uint32_t weight)
 {
-    const dart_model_weight *w = &forms->model->weight[weight];
     const dart_form *form = &forms->form[weight];
-    const dart_network net = dart_form_network(w);
-    for (uint32_t g = 0; g < form->merge.groups; g++) {
-        dart_node value = dart_form_make(
-            forms, graph, weight, form->merge.mask[g] >> 1, form->merge.make[g], form->padded);
-        if (net.base >= 0 && !form->base)
-            value =
-                dart_add(graph, dart_form_param(forms, graph, w->first_param + (uint32_t)net.base),
-                    dart_reshape(graph, value, DART_SHAPE(w->layout.padded_out, w->weight.in)));
-        dart_form_keep(graph, value, form->offset[g]);
+    for (uint32_t p = 0; p < form->parts; p++) {
+        const dart_form_part *part = parts_of(forms, weight) + p;
+        for (uint32_t g = 0; g < part->merge.groups; g++)
+            dart_form_keep(graph,
+                form->summed ? dart_form_dense(forms, graph, weight)
+                             : dart_form_make(forms, graph, weight, p, part->merge.mask[g] >> 1,
+                                   part->merge.make[g], form->padded),
+                part->offset[g]);
     }
-    if (form->base)
-        dart_form_keep(graph, dart_form_param(forms, graph, w->first_param + (uint32_t)net.base),
-            form->base_offset);
 }
 
 dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph)
@@ -305,7 +351,7 @@ dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph)
     const dart_model *m = forms->model;
     for (uint32_t w = 0; w < m->weights; w++) {
         dart_graph_scope(graph, m->weight[w].weight.name);
-        if (forms->form[w].merge.groups) prepare_form(forms, graph, w);
+        prepare_form(forms, graph, w);
     }
     dart_table_prepare(forms, graph);
     dart_graph_scope(graph, "vectors");
@@ -334,41 +380,48 @@ static void bundle_text(const char *text, char out[240])
     out[at] = 0;
 }
 
-/* n weights of a bundle at once (n, rows, out), or one (rows, out). */
-static dart_node multiply(
-    const dart_forms *forms, dart_graph *graph, uint32_t n, uint32_t weight, dart_node x)
+/* Digits of x (rows, inputs) times one part of n weights of a bundle at once (n, rows, out), or of
+ * one (rows, out). */
+static dart_node multiply_part(dart_graph *graph, const dart_form_part *part, uint32_t n,
+    dart_node digits, uint32_t rows, uint32_t out)
 {
-    const dart_model_weight *w = &forms->model->weight[weight];
-    const dart_form *form = &forms->form[weight];
-    const dart_network net = dart_form_network(w);
-    const dart_node_info *info = dart_node_get(graph, x);
-    if (!info) return 0;
-    const uint32_t rows = (uint32_t)(dart_shape_words(&info->shape) / w->weight.in);
-    const uint32_t out = w->layout.padded_out;
-    dart_shape digits = {.rank = 1, .dim = {rows}};
-    for (uint32_t k = 0; net.col[k]; k++) digits.dim[digits.rank++] = net.col_dim[k];
-    dart_node operand[DART_MAX_CORES + 1] = {dart_reshape(graph, x, digits)};
+    const dart_merge *merge = &part->merge;
+    dart_node operand[DART_MAX_CORES + 1] = {digits};
     char text[240];
-    for (uint32_t g = 0; g < form->merge.groups; g++) {
-        dart_shape shape = form->merge.shape[g];
+    for (uint32_t g = 0; g < merge->groups; g++) {
+        dart_shape shape = merge->shape[g];
         if (n > 1) {
             memmove(shape.dim + 1, shape.dim, shape.rank++ * sizeof *shape.dim);
             shape.dim[0] = n;
         }
-        operand[1 + g] = dart_form_leaf(graph, shape, form->offset[g]);
+        operand[1 + g] = dart_form_leaf(graph, shape, part->offset[g]);
     }
     if (n > 1)
-        bundle_text(form->merge.text, text);
+        bundle_text(merge->text, text);
     else
-        snprintf(text, sizeof text, "%s", form->merge.text);
-    dart_node y = dart_contract(graph, text, 1 + form->merge.groups, operand);
-    y = dart_reshape(graph, y, n > 1 ? DART_SHAPE(n, rows, out) : DART_SHAPE(rows, out));
-    if (form->base) {
-        dart_node flat = dart_reshape(graph, x, DART_SHAPE(rows, w->weight.in));
-        dart_node base = dart_form_leaf(graph, DART_SHAPE(out, w->weight.in), form->base_offset);
-        y = dart_add(graph, dart_contract2(graph, "Zb,ab->Za", flat, base), y);
+        snprintf(text, sizeof text, "%s", merge->text);
+    dart_node y = dart_contract(graph, text, 1 + merge->groups, operand);
+    return dart_reshape(graph, y, n > 1 ? DART_SHAPE(n, rows, out) : DART_SHAPE(rows, out));
+}
+
+static dart_node multiply(
+    const dart_forms *forms, dart_graph *graph, uint32_t n, uint32_t weight, dart_node x)
+{
+    const dart_model_weight *w = &forms->model->weight[weight];
+    const dart_network net = dart_form_network(w);
+    const dart_node_info *info = dart_node_get(graph, x);
+    if (!info) return 0;
+    const uint32_t rows = (uint32_t)(dart_shape_words(&info->shape) / w->weight.in);
+    dart_shape digits = {.rank = 1, .dim = {rows}};
+    for (uint32_t k = 0; net.col[k]; k++) digits.dim[digits.rank++] = net.col_dim[k];
+    x = dart_reshape(graph, x, digits);
+    dart_node sum = 0;
+    for (uint32_t p = 0; p < forms->form[weight].parts; p++) {
+        dart_node y =
+            multiply_part(graph, parts_of(forms, weight) + p, n, x, rows, w->layout.padded_out);
+        sum = sum ? dart_add(graph, y, sum) : y;
     }
-    return y;
+    return sum;
 }
 
 static dart_shape result_shape(const dart_graph *graph, dart_node x, uint32_t out)

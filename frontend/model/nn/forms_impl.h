@@ -5,15 +5,18 @@
 #include "forms.h"
 
 dart_network dart_form_network(const dart_model_weight *w);
-uint64_t dart_form_base_words(const dart_model_weight *w, const dart_network *net);
+/* Terms as they are, or their sum: beside a dense matrix nothing is cheaper than the sum. */
+bool dart_form_sums(const dart_network *net, dart_infer_weights how);
 /* Words of the region, aligned to 64. */
 uint64_t dart_form_reserve(dart_forms *forms, uint64_t words);
 dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset);
 dart_node dart_form_param(const dart_forms *forms, dart_graph *graph, uint32_t index);
-/* The product of the operands `set` of a weight's network, the last operand scaled; padded: shapes
- * to pad operands to with zeros, or NULL. */
-dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t set,
-    const char *einsum, const dart_shape *padded);
+/* The product of the operands `set` of a term of a weight's network, the last operand scaled;
+ * padded: shapes to pad operands to with zeros, or NULL. */
+dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t weight, uint32_t term,
+    uint32_t set, const char *einsum, const dart_shape *padded);
+/* The dense matrix of a weight (padded out, in). */
+dart_node dart_form_dense(const dart_forms *forms, dart_graph *graph, uint32_t weight);
 /* Stores `value` at `offset` of the region. */
 void dart_form_keep(dart_graph *graph, dart_node value, uint64_t offset);
 

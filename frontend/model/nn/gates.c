@@ -32,29 +32,13 @@ uint32_t dart_gates_entries(const dart_model *model, uint32_t bond)
 
 uint64_t dart_gates_words(const dart_model *model, const uint32_t *ranks)
 {
-    uint64_t words = 0;
-    for (uint32_t b = 0; b < model->bonds; b++) {
-        const dart_rank_bond *bond = &model->bond[b];
-        uint64_t r = ranks ? ranks[b] : bond->rank, right = 1;
-        if (bond->right_bond >= 0)
-            right = ranks ? ranks[bond->right_bond] : model->bond[bond->right_bond].rank;
-        words += r * bond->right_n * right;
-        if (bond->left_bond < 0) words += bond->left_n * r;
-    }
-    return words;
+    return dart_bond_words(model->bond, model->bonds, ranks);
 }
 
 static const dart_param *core_of(const dart_model *model, uint32_t weight, uint32_t core)
 {
     const dart_model_weight *w = &model->weight[weight];
     return &model->param[w->first_param + w->layout.chain_first + core];
-}
-
-static uint32_t mode_size(const dart_model *model, uint32_t weight, uint32_t core)
-{
-    const uint32_t *ranks = model->weight[weight].weight.ranks;
-    uint64_t words = dart_shape_words(&core_of(model, weight, core)->shape);
-    return (uint32_t)(words / ((uint64_t)ranks[core] * ranks[core + 1]));
 }
 
 static dart_status list_bonds(dart_model *model)
@@ -64,14 +48,15 @@ static dart_status list_bonds(dart_model *model)
     model->bond = dart_calloc(total ? total : 1, sizeof *model->bond);
     if (!model->bond) return DART_MEMORY;
     for (uint32_t w = 0; w < model->weights; w++) {
-        uint32_t bonds = model->weight[w].layout.bonds;
+        const dart_model_weight *weight = &model->weight[w];
+        uint32_t bonds = weight->layout.bonds;
         for (uint32_t k = 0; k < bonds; k++) {
             int at = (int)model->bonds++;
-            model->bond[at] = (dart_rank_bond){.weight = w,
+            model->bond[at] = (dart_bond){.weight = w,
                 .index = k,
-                .rank = model->weight[w].weight.ranks[k + 1],
-                .left_n = mode_size(model, w, k),
-                .right_n = mode_size(model, w, k + 1),
+                .rank = weight->weight.ranks[k + 1],
+                .left_n = dart_model_core(weight, k).dim[1],
+                .right_n = dart_model_core(weight, k + 1).dim[1],
                 .left_bond = k ? at - 1 : -1,
                 .right_bond = k + 1 < bonds ? at + 1 : -1};
         }
@@ -82,7 +67,7 @@ static dart_status list_bonds(dart_model *model)
 static void add_tensor(dart_model *model, uint32_t b, const char *name, dart_region region,
     uint64_t offset, uint32_t entries)
 {
-    const dart_rank_bond *bond = &model->bond[b];
+    const dart_bond *bond = &model->bond[b];
     dart_param *param = &model->param[model->params++];
     *param = (dart_param){.shape = DART_SHAPE(entries),
         .region = region,
@@ -152,7 +137,7 @@ void dart_gates_positions(const dart_model *model, bool left, int32_t *out)
     uint32_t candidate[DART_GATE_CANDIDATES], most = model->config.gate.candidates;
     for (uint64_t i = 0; i < end; i++) out[i] = -1;
     for (uint32_t b = 0; b < model->bonds; b++) {
-        const dart_rank_bond *bond = &model->bond[b];
+        const dart_bond *bond = &model->bond[b];
         const dart_param *core = core_of(model, bond->weight, bond->index + left);
         uint64_t words = dart_shape_words(&core->shape), run = left ? words / bond->rank : 1;
         if (most) dart_gates_candidates(bond->rank, most, candidate);
@@ -215,7 +200,7 @@ dart_status dart_gates_table(const dart_model *model, float *floats, int32_t *in
     memset(floats, 0, (size_t)model->gate_floats * sizeof *floats);
     memset(ints, 0, (size_t)model->gate_ints * sizeof *ints);
     for (uint32_t b = 0; b < model->bonds; b++) {
-        const dart_rank_bond *bond = &model->bond[b];
+        const dart_bond *bond = &model->bond[b];
         uint32_t candidate[DART_GATE_CANDIDATES], entries = dart_gates_entries(model, b);
         if (model->config.gate.candidates)
             dart_gates_candidates(bond->rank, model->config.gate.candidates, candidate);
@@ -321,7 +306,7 @@ dart_node dart_gates_norms(const dart_model *model, dart_graph *graph, const dar
 void dart_gates_norms_host(const dart_model *model, const float *param, double *out)
 {
     for (uint32_t b = 0; b < model->bonds; b++) {
-        const dart_rank_bond *bond = &model->bond[b];
+        const dart_bond *bond = &model->bond[b];
         double *row = out + (uint64_t)b * model->gate_stride;
         for (uint32_t i = 0; i < model->gate_stride; i++) row[i] = i < bond->rank;
         for (uint32_t side = 0; side < 2; side++) {

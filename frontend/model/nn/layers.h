@@ -47,6 +47,8 @@ dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_bloc
 
 /* The longest sequence of either side: rows of the tables of positions. */
 uint32_t dart_model_longest(const dart_model_config *config);
+/* Shape of core k of a weight's chain as (r, n, r'), whatever axes its digits have. */
+dart_shape dart_model_core(const dart_model_weight *w, uint32_t k);
 /* Two weights whose tensors can be stacked: all shapes equal but for the ranks of their chains, and
  * the largest of those not apart by more than a factor of two. */
 bool dart_model_same_form(const dart_model_weight *a, const dart_model_weight *b);

@@ -89,7 +89,7 @@ typedef struct dart_model {
     uint64_t bonded_words, chain_words;
     /* config.gate.on: all bonds; gate parameters end PARAM, their scales end FROZEN */
     uint32_t bonds, gate_stride;
-    dart_rank_bond *bond; /* owned */
+    dart_bond *bond; /* owned */
     uint64_t gate_scale_at, gate_table, gate_floats, gate_ints;
 } dart_model;
 

@@ -76,7 +76,7 @@ void dart_gate_observe(const dart_gate *gate, const dart_gate_options *o,
 }
 
 typedef struct fit {
-    const dart_rank_bond *bond;
+    const dart_bond *bond;
     const double *expected, *claims;
     uint32_t bonds, min_rank, stride;
     const uint32_t *most, *levels, *entries;
@@ -91,20 +91,14 @@ static uint64_t neighbour(const fit *f, int b)
 /* Words of one rank of bond b. */
 static uint64_t price(const fit *f, uint32_t b)
 {
-    const dart_rank_bond *bond = &f->bond[b];
+    const dart_bond *bond = &f->bond[b];
     return bond->left_n * neighbour(f, bond->left_bond) +
            bond->right_n * neighbour(f, bond->right_bond);
 }
 
 static uint64_t words(const fit *f)
 {
-    uint64_t sum = 0;
-    for (uint32_t b = 0; b < f->bonds; b++) {
-        const dart_rank_bond *bond = &f->bond[b];
-        sum += (uint64_t)f->counts[b] * bond->right_n * neighbour(f, bond->right_bond);
-        if (bond->left_bond < 0) sum += (uint64_t)bond->left_n * f->counts[b];
-    }
-    return sum;
+    return dart_bond_words(f->bond, f->bonds, f->counts);
 }
 
 static uint32_t least(const fit *f, uint32_t b)
@@ -146,9 +140,7 @@ static double against(const fit *f, uint32_t b, uint32_t rank)
 
 static bool carried(const fit *f, uint32_t b, uint32_t rank)
 {
-    const dart_rank_bond *bond = &f->bond[b];
-    return rank <= bond->left_n * neighbour(f, bond->left_bond) &&
-           rank <= bond->right_n * neighbour(f, bond->right_bond);
+    return rank <= dart_bond_cap(f->bond, f->counts, b);
 }
 
 static void admissible(const fit *f)
@@ -165,7 +157,7 @@ static void admissible(const fit *f)
 
 static bool neighbours_carried(const fit *f, uint32_t b)
 {
-    const dart_rank_bond *bond = &f->bond[b];
+    const dart_bond *bond = &f->bond[b];
     const int side[2] = {bond->left_bond, bond->right_bond};
     for (int k = 0; k < 2; k++)
         if (side[k] >= 0 && !carried(f, (uint32_t)side[k], f->counts[side[k]])) return false;
@@ -224,7 +216,7 @@ static bool exchange_steps(const fit *f, uint64_t target)
     return true;
 }
 
-dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds, const double *expected,
+dart_status dart_gate_fit(const dart_bond *bond, uint32_t bonds, const double *expected,
     const double *claims, const uint32_t *most, const uint32_t *levels, const uint32_t *entries,
     uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts)
 {

@@ -91,7 +91,7 @@ void dart_gate_observe(const dart_gate *gate, const dart_gate_options *options,
  * smallest claims and takes up the largest ones. levels: (bonds, stride) allowed ranks,
  * `entries[b]` of them, or NULL: all. INPUT: target below the smallest size, which the sentence
  * names. */
-DART_NODISCARD dart_status dart_gate_fit(const dart_rank_bond *bond, uint32_t bonds,
+DART_NODISCARD dart_status dart_gate_fit(const dart_bond *bond, uint32_t bonds,
     const double *expected, const double *claims, const uint32_t *most, const uint32_t *levels,
     const uint32_t *entries, uint32_t stride, uint32_t min_rank, uint64_t target, uint32_t *counts);
 

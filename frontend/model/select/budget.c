@@ -38,7 +38,7 @@ static uint64_t price(const state *s, uint32_t k)
 
 static void recount(state *s)
 {
-    s->words = dart_select_words(s->bonds, s->count, s->ranks);
+    s->words = dart_bond_words(s->bonds, s->count, s->ranks);
 }
 
 static worth worth_of(const state *s)
@@ -264,7 +264,7 @@ static dart_status choose(
             s.least[k] = dart_select_clamp(&bonds[k], options, 1);
             ranks[k] = bonds[k].rank;
         }
-        s.full = dart_select_words(bonds, count, ranks);
+        s.full = dart_bond_words(bonds, count, ranks);
         if (few(&s))
             try_all(&s, saved);
         else

@@ -22,7 +22,7 @@ static uint64_t scaled(const draw *d, double scale, uint32_t *ranks)
         ranks[k] = dart_select_clamp(&d->bonds[k], d->options, (uint32_t)lround(rank));
     }
     dart_select_admissible(d->bonds, d->count, d->options, ranks);
-    return dart_select_words(d->bonds, d->count, ranks);
+    return dart_bond_words(d->bonds, d->count, ranks);
 }
 
 /* Spends what is left: bonds by turns, beginning with the largest wish. */
@@ -41,7 +41,7 @@ static void fill(const draw *d, uint64_t target, uint32_t *ranks)
             if (ranks[k] == d->bonds[k].rank) continue;
             ranks[k]++;
             if (dart_select_carried(d->bonds, ranks, k) &&
-                dart_select_words(d->bonds, d->count, ranks) <= target)
+                dart_bond_words(d->bonds, d->count, ranks) <= target)
                 changed = true;
             else
                 ranks[k]--;
@@ -75,7 +75,7 @@ static dart_status choose(
         }
         scaled(&d, low, trial);
         fill(&d, target, trial);
-        uint64_t words = dart_select_words(bonds, count, trial);
+        uint64_t words = dart_bond_words(bonds, count, trial);
         if (n > 0 && words <= best) continue;
         best = words;
         memcpy(ranks, trial, count * sizeof *ranks);

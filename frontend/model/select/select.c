@@ -30,21 +30,9 @@ uint32_t dart_select_clamp(const dart_bond *bond, const dart_select_options *opt
     return rank > bond->rank ? bond->rank : rank;
 }
 
-static uint64_t side(uint32_t n, const uint32_t *ranks, int neighbour)
-{
-    return (uint64_t)n * (neighbour >= 0 ? ranks[neighbour] : 1);
-}
-
-static uint64_t most(const dart_bond *bond, const uint32_t *ranks)
-{
-    uint64_t left = side(bond->left_n, ranks, bond->left_bond);
-    uint64_t right = side(bond->right_n, ranks, bond->right_bond);
-    return left < right ? left : right;
-}
-
 bool dart_select_carried(const dart_bond *bonds, const uint32_t *ranks, uint32_t k)
 {
-    return ranks[k] <= most(&bonds[k], ranks);
+    return ranks[k] <= dart_bond_cap(bonds, ranks, k);
 }
 
 void dart_select_admissible(
@@ -55,21 +43,11 @@ void dart_select_admissible(
         for (uint32_t k = 0; k < count; k++) {
             if (dart_select_carried(bonds, ranks, k)) continue;
             uint32_t lower =
-                dart_select_clamp(&bonds[k], options, (uint32_t)most(&bonds[k], ranks));
+                dart_select_clamp(&bonds[k], options, (uint32_t)dart_bond_cap(bonds, ranks, k));
             if (lower < ranks[k]) changed = true;
             ranks[k] = lower < ranks[k] ? lower : ranks[k];
         }
     }
-}
-
-uint64_t dart_select_words(const dart_bond *bonds, uint32_t count, const uint32_t *ranks)
-{
-    uint64_t words = 0;
-    for (uint32_t k = 0; k < count; k++) {
-        words += ranks[k] * side(bonds[k].right_n, ranks, bonds[k].right_bond);
-        if (bonds[k].left_bond < 0) words += (uint64_t)bonds[k].left_n * ranks[k];
-    }
-    return words;
 }
 
 dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
@@ -83,10 +61,10 @@ dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     uint32_t *ranks = dart_calloc(count ? count : 1, sizeof *ranks);
     if (!ranks) return DART_MEMORY;
     for (uint32_t k = 0; k < count; k++) ranks[k] = bonds[k].rank;
-    double now = (double)dart_select_words(bonds, count, ranks);
+    double now = (double)dart_bond_words(bonds, count, ranks);
     double words = options->budget <= 1 ? floor(options->budget * now) : options->budget;
     for (uint32_t k = 0; k < count; k++) ranks[k] = dart_select_clamp(&bonds[k], options, 1);
-    double least = (double)dart_select_words(bonds, count, ranks);
+    double least = (double)dart_bond_words(bonds, count, ranks);
     free(ranks);
     if (words < least)
         return dart_fail(DART_INPUT,

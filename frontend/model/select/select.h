@@ -3,19 +3,7 @@
 #ifndef DART_SELECT_H
 #define DART_SELECT_H
 
-#include "mem.h"
-
-typedef struct dart_bond {
-    uint32_t weight;          /* which weight; a weight's bonds stand side by side */
-    uint32_t index;           /* bond number inside the weight's chain */
-    uint32_t rank;            /* current rank */
-    const double *sigma;      /* rank values, descending; borrowed */
-    uint32_t left_n, right_n; /* mode sizes of the cores on either side */
-    int left_bond,
-        right_bond;   /* positions in the bond array of the neighbouring bonds, -1 at the ends */
-    uint32_t count;   /* ranks that gates kept; 0: there were none */
-    const char *gate; /* which gates */
-} dart_bond;
+#include "bond.h"
 
 /* What discarding costs at a bond that keeps the part 1 - e of ||W||^2 (the sum of its sigma^2). */
 typedef enum dart_select_scale {
@@ -47,8 +35,5 @@ typedef struct dart_select {
 
 const dart_select *dart_select_find(const char *name);
 const dart_select *dart_select_at(uint32_t index);
-
-/* Words of all chains that own a bond, with these ranks. */
-uint64_t dart_select_words(const dart_bond *bonds, uint32_t count, const uint32_t *ranks);
 
 #endif

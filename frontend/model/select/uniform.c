@@ -20,7 +20,7 @@ static dart_status choose(
         if (bonds[k].rank > widest) widest = bonds[k].rank;
     for (; rank < widest; rank++) {
         set_all(bonds, count, options, rank + 1, ranks);
-        if (dart_select_words(bonds, count, ranks) > target) break;
+        if (dart_bond_words(bonds, count, ranks) > target) break;
     }
     set_all(bonds, count, options, rank, ranks);
     return DART_OK;

@@ -87,10 +87,12 @@ static double bytes_per_token(const dart_infer *infer, double seen)
     const dart_forms *f = &infer->decoder.forms;
     double words = (double)f->words;
     for (uint32_t g = 0; g < f->table.groups; g++) {
-        double row = (double)dart_shape_words(&f->table.shape[g]);
-        bool shared = m->head == m->embedding && f->form[m->head].offset[0] == f->table.offset[g];
-        if (f->table.rows[g] && !shared) words -= row * f->table.rows[g];
-        if (f->table.rows[g]) words += row;
+        const dart_table_group *group = &f->table.group[g];
+        double row = (double)dart_shape_words(&group->shape);
+        bool shared =
+            m->head == m->embedding && f->part[f->form[m->head].first].offset[0] == group->offset;
+        if (group->rows && !shared) words -= row * group->rows;
+        if (group->rows) words += row;
     }
     if (m->positions >= 0) words -= (double)(m->config.context - 1) * m->config.d_model;
     words += seen / infer->context * (double)infer->decoder.cache_words;

@@ -149,9 +149,8 @@ static dart_status run_part(dart_infer *infer, const dart_infer_part *part, cons
         for (uint32_t t = 0; t < part->time; t++) {
             const uint64_t row = (uint64_t)b * part->time + t;
             const int32_t id = t < real ? tokens[(uint64_t)b * count + first + t] : 0;
-            to[in->tokens + row] = id;
             for (uint32_t g = 0; g < forms->table.groups; g++)
-                if (forms->table.rows[g])
+                if (forms->table.group[g].rows)
                     to[in->ids[g] + row] = (int32_t)dart_form_row(forms, g, (uint32_t)id);
         }
     for (uint32_t t = 0; t < part->time; t++) to[in->positions + t] = (int32_t)(infer->at + t);

@@ -6,100 +6,11 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <math.h>
-#include <stdio.h>
-#include "ir_run.h"
+#include "lab.h"
 #include "reference.h"
-#include "rng.h"
-
-enum { BATCH = 5, MAX_TENSORS = DART_MAX_CORES + 2 };
 
 static dart_device *device;
 static int checked_gradients;
-
-static void ok(dart_status status)
-{
-    if (status != DART_OK) fail_msg("%s", dart_error_text());
-}
-
-/* One weight with random values in every tensor, and a graph around it. */
-typedef struct lab {
-    dart_weight weight;
-    dart_layout layout;
-    ir_data data; /* PARAM: tensors then x; all tensors are trainable here, frozen ones too */
-    uint64_t offset[MAX_TENSORS + 1], words[MAX_TENSORS + 1];
-    double *tensor[MAX_TENSORS + 1]; /* into PARAM; the last is x (BATCH, in) */
-    dart_graph *graph;
-    dart_node leaf[MAX_TENSORS + 1];
-} lab;
-
-static dart_weight make_weight(
-    const char *method, uint32_t out, uint32_t in, uint32_t modes, uint32_t rank)
-{
-    dart_weight w = {.out = out,
-        .in = in,
-        .target_std = 0.3,
-        .rank = rank,
-        .modes = modes,
-        .alpha = 6.0, /* alpha / rank is exact: launches take f32 scales */
-        .method = dart_method_find(method)};
-    assert_non_null(w.method);
-    snprintf(w.name, sizeof w.name, "w");
-    return w;
-}
-
-static void lab_open(lab *l, dart_weight weight, uint64_t stream)
-{
-    memset(l, 0, sizeof *l);
-    l->weight = weight;
-    ok(weight.method->layout(&l->weight, false, &l->layout));
-    uint32_t n = l->layout.tensors;
-    uint64_t at = 0;
-    ok(dart_graph_new(&l->graph));
-    for (uint32_t i = 0; i <= n; i++) {
-        l->words[i] =
-            i < n ? dart_shape_words(&l->layout.tensor[i].shape) : (uint64_t)BATCH * weight.in;
-        l->offset[i] = at;
-        at += dart_round_up(l->words[i], 64);
-    }
-    l->data.words[DART_REGION_PARAM] = at;
-    l->data.region[DART_REGION_PARAM] = calloc(at, sizeof(double));
-    for (uint32_t i = 0; i <= n; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "t%u", i);
-        l->tensor[i] = l->data.region[DART_REGION_PARAM] + l->offset[i];
-        for (uint64_t k = 0; k < l->words[i]; k++)
-            l->tensor[i][k] = dart_normal(11, DART_STREAM_TEST + stream, l->offset[i] + k);
-        l->leaf[i] = dart_leaf(l->graph, name, DART_F32,
-            i < n ? l->layout.tensor[i].shape : DART_SHAPE(BATCH, weight.in), DART_REGION_PARAM,
-            l->offset[i]);
-    }
-}
-
-static void lab_close(lab *l)
-{
-    dart_graph_free(l->graph);
-    free(l->data.region[DART_REGION_PARAM]);
-}
-
-static void run_once(const lab *l, uint32_t keeps, const dart_node *keep, double *const *out)
-{
-    ir_run run;
-    ok(dart_graph_check(l->graph));
-    ok(ir_prepare(&run, device, l->graph, &l->data, keeps, keep));
-    ok(dart_exec_run(run.exec, NULL));
-    for (uint32_t i = 0; i < keeps; i++) ok(ir_read(&run, i, out[i]));
-    ir_run_free(&run);
-}
-
-static void expect_close(const double *a, const double *b, size_t n, double tolerance)
-{
-    double scale = 0;
-    for (size_t i = 0; i < n; i++) scale = fmax(scale, fabs(b[i]));
-    for (size_t i = 0; i < n; i++)
-        if (!(fabs(a[i] - b[i]) <= tolerance * (scale + 1e-300)))
-            fail_msg("entry %zu: %.17g, expected %.17g", i, a[i], b[i]);
-}
 
 /* apply, dense and their gradients for one weight; returns the number of gradient entries compared.
  */
@@ -114,14 +25,14 @@ static void check_weight(dart_weight weight, uint64_t stream)
     /* y (BATCH, out): a non-linear loss of it, so that mixed terms matter */
     dart_node loss = dart_add(l.graph, dart_sumsq_all(l.graph, y),
         dart_sum_all(l.graph, dart_map1(l.graph, DART_OP_gelu, y, 0, 0)));
-    dart_node grads[MAX_TENSORS + 1];
+    dart_node grads[LAB_TENSORS];
     ok(dart_graph_check(l.graph));
     ok(dart_grad(l.graph, loss, n + 1, l.leaf, grads));
 
     double *got_y = calloc((size_t)BATCH * out, sizeof(double)),
            *got_w = calloc((size_t)out * in, sizeof(double));
     double *reference = reference_dense(&l.weight, &l.layout, l.tensor);
-    run_once(&l, 2, (dart_node[]){y, w}, (double *[]){got_y, got_w});
+    lab_run(device, &l, 2, (dart_node[]){y, w}, (double *[]){got_y, got_w});
     expect_close(got_w, reference, (size_t)out * in, 1e-12);
     double *want_y = calloc((size_t)BATCH * out, sizeof(double));
     for (uint32_t b = 0; b < BATCH; b++)
@@ -134,7 +45,7 @@ static void check_weight(dart_weight weight, uint64_t stream)
      * and x */
     ir_run run;
     dart_node keep[16] = {loss};
-    double *gradient[MAX_TENSORS + 1], value[2];
+    double *gradient[LAB_TENSORS], value[2];
     assert_true(n + 2 <= 16);
     for (uint32_t i = 0; i <= n; i++) {
         assert_true(grads[i] != 0);
@@ -291,7 +202,7 @@ static void initial_variance(void **state)
         dart_weight w = make_weight(names[m], 24, 36, m == 1 ? 2 : 3, 6);
         ok(w.method->layout(&w, false, &layout));
         double sum = 0, count = 0;
-        double *tensor[MAX_TENSORS];
+        double *tensor[LAB_TENSORS];
         for (uint64_t draw = 0; draw < 300; draw++) {
             for (uint32_t i = 0; i < layout.tensors; i++) {
                 uint64_t words = dart_shape_words(&layout.tensor[i].shape);
@@ -306,7 +217,7 @@ static void initial_variance(void **state)
             free(dense);
             for (uint32_t i = 0; i < layout.tensors; i++) free(tensor[i]);
         }
-        double ratio = sum / count / (0.3 * 0.3);
+        double ratio = sum / count / (w.target_std * w.target_std);
         if (fabs(ratio - 1) > 0.06) fail_msg("%s: variance ratio %g", names[m], ratio);
     }
 }
@@ -334,8 +245,8 @@ static void rank_one_is_kron(void **state)
                                matrix.tensor[1][i % m1 * n1 + j % n1];
     dart_node dv = dart_method_dense(vector.graph, &vector.weight, &vector.layout, vector.leaf);
     dart_node dm = dart_method_dense(matrix.graph, &matrix.weight, &matrix.layout, matrix.leaf);
-    run_once(&vector, 1, &dv, (double *[]){a});
-    run_once(&matrix, 1, &dm, (double *[]){b});
+    lab_run(device, &vector, 1, &dv, (double *[]){a});
+    lab_run(device, &matrix, 1, &dm, (double *[]){b});
     expect_close(a, kron, 12 * 18, 1e-13);
     expect_close(b, kron, 12 * 18, 1e-13);
     lab_close(&vector);
@@ -371,7 +282,6 @@ static void cutting_zeros_keeps_the_function(void **state)
         ok(dart_chain_add(&chain, &chain, &wide));
         ok(dart_chain_cut(&wide, narrow.weight.ranks + 1));
         dart_weight w = make_weight(names[m], 24, 36, 2, 4);
-        w.alpha *= 2; /* lora: alpha / rank as before */
         memcpy(w.ranks, wide.rank, (wide.cores + 1) * sizeof *w.ranks);
         lab_open(&cut, w, 100 + m);
         if (narrow.layout.chain_first) /* the frozen base */
@@ -395,7 +305,7 @@ static void cutting_zeros_keeps_the_function(void **state)
                 }
         dart_node y = dart_method_apply(
             cut.graph, &cut.weight, &cut.layout, cut.leaf, cut.leaf[cut.layout.tensors]);
-        run_once(&cut, 1, &y, &got);
+        lab_run(device, &cut, 1, &y, &got);
         expect_close(got, want, (size_t)BATCH * out, 1e-11);
         free(want);
         free(got);
@@ -427,8 +337,8 @@ static void lora_export_is_exact(void **state)
         dart_method_apply(tt.graph, &tt.weight, &tt.layout, tt.leaf, tt.leaf[tt.layout.tensors]);
     dart_node y2 =
         dart_method_apply(lora.graph, &lora.weight, &lora.layout, lora.leaf, lora.leaf[3]);
-    run_once(&tt, 1, &y1, (double *[]){want});
-    run_once(&lora, 1, &y2, (double *[]){got});
+    lab_run(device, &tt, 1, &y1, (double *[]){want});
+    lab_run(device, &lora, 1, &y2, (double *[]){got});
     expect_close(got, want, BATCH * 24, 1e-13);
     free(left);
     free(right);

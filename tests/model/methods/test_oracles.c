@@ -6,113 +6,14 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <math.h>
-#include <stdio.h>
-#include "ir_run.h"
+#include "lab.h"
 #include "model.h"
 #include "reference.h"
 #include "reg.h"
-#include "rng.h"
 
-enum { BATCH = 6, CORES_MOST = 6 };
+enum { CORES_MOST = 6 };
 
 static dart_device *oracle; /* f64 */
-
-static void ok(dart_status status)
-{
-    if (status != DART_OK) fail_msg("%s", dart_error_text());
-}
-
-static dart_weight make_weight(
-    const char *method, uint32_t out, uint32_t in, uint32_t modes, uint32_t rank)
-{
-    dart_weight w = {.out = out,
-        .in = in,
-        .target_std = 1,
-        .rank = rank,
-        .modes = modes,
-        .alpha = rank,
-        .method = dart_method_find(method)};
-    assert_non_null(w.method);
-    snprintf(w.name, sizeof w.name, "w");
-    return w;
-}
-
-/* A weight's tensors and x in PARAM, and a graph with their leaves. */
-typedef struct lab {
-    dart_weight weight;
-    dart_layout layout;
-    ir_data data;
-    uint64_t words[DART_MAX_CORES + 3];
-    double *tensor[DART_MAX_CORES + 3]; /* into PARAM; [tensors] is x (BATCH, in) */
-    dart_graph *graph;
-    dart_node leaf[DART_MAX_CORES + 3];
-} lab;
-
-static void lab_open(lab *l, dart_weight weight)
-{
-    memset(l, 0, sizeof *l);
-    l->weight = weight;
-    ok(weight.method->layout(&l->weight, false, &l->layout));
-    ok(dart_graph_new(&l->graph));
-    uint32_t n = l->layout.tensors;
-    uint64_t at = 0, offset[DART_MAX_CORES + 3];
-    for (uint32_t i = 0; i <= n; i++) {
-        l->words[i] =
-            i < n ? dart_shape_words(&l->layout.tensor[i].shape) : (uint64_t)BATCH * weight.in;
-        offset[i] = at;
-        at += dart_round_up(l->words[i], 64);
-    }
-    l->data.words[DART_REGION_PARAM] = at;
-    l->data.region[DART_REGION_PARAM] = calloc(at, sizeof(double));
-    for (uint32_t i = 0; i <= n; i++) {
-        l->tensor[i] = l->data.region[DART_REGION_PARAM] + offset[i];
-        double std = i < n && l->layout.tensor[i].std > 0 ? l->layout.tensor[i].std : 1;
-        for (uint64_t k = 0; k < l->words[i]; k++)
-            l->tensor[i][k] = (float)(std * dart_normal(21, DART_STREAM_TEST + i, k));
-        l->leaf[i] = dart_leaf(l->graph, "t", DART_F32,
-            i < n ? l->layout.tensor[i].shape : DART_SHAPE(BATCH, weight.in), DART_REGION_PARAM,
-            offset[i]);
-    }
-}
-
-static void lab_close(lab *l)
-{
-    dart_graph_free(l->graph);
-    for (int r = 0; r < DART_REGIONS; r++) free(l->data.region[r]);
-}
-
-/* Runs the graph; out[i] gets keep[i]; returns the multiply-adds of its gemms. */
-static double run_on(
-    dart_device *device, const lab *l, uint32_t keeps, const dart_node *keep, double *const *out)
-{
-    ir_run run;
-    ok(dart_graph_check(l->graph));
-    ok(ir_prepare(&run, device, l->graph, &l->data, keeps, keep));
-    ok(dart_exec_run(run.exec, NULL));
-    for (uint32_t i = 0; i < keeps; i++) ok(ir_read(&run, i, out[i]));
-    uint32_t count;
-    double macs = 0;
-    const dart_launch *list = dart_plan_launches(run.plan, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (list[i].kernel != DART_K_gemm) continue;
-        const gemm_params *p = (const gemm_params *)(const void *)list[i].param;
-        macs += 1.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
-    }
-    ir_run_free(&run);
-    return macs;
-}
-
-/* ||a - b|| / ||b|| */
-static double difference(const double *a, const double *b, size_t n)
-{
-    double error = 0, power = 0;
-    for (size_t i = 0; i < n; i++) {
-        error += (a[i] - b[i]) * (a[i] - b[i]);
-        power += b[i] * b[i];
-    }
-    return sqrt(error / (power + 1e-300));
-}
 
 /* ---- orders of contraction ---- */
 
@@ -179,7 +80,7 @@ static void check_orders(dart_weight weight, dart_device *device, double toleran
     double planned_macs = 0;
     for (order how = PLANNED; how < (vector ? ORDERS : MERGED); how++) {
         lab l;
-        lab_open(&l, weight);
+        lab_open(&l, weight, 1);
         uint32_t n = l.layout.tensors;
         double expected = 0;
         dart_node x = l.leaf[n], y, grads[CORES_MOST + 1], keep[CORES_MOST + 2];
@@ -191,7 +92,7 @@ static void check_orders(dart_weight weight, dart_device *device, double toleran
         else
             y = vector ? apply_tt(&l, how, &expected) : apply_ttm(&l, &expected);
         double *only_y[] = {calloc((size_t)BATCH * weight.out, sizeof(double))};
-        double macs = run_on(device, &l, 1, &y, only_y);
+        double macs = lab_run(device, &l, 1, &y, only_y);
         if (how == PLANNED) planned_macs = macs;
         /* the order that was asked for is the one that ran, and the planner's is no dearer */
         if (expected > 0 && macs != expected)
@@ -204,7 +105,7 @@ static void check_orders(dart_weight weight, dart_device *device, double toleran
         for (uint32_t i = 0; i <= n; i++) keep[i + 1] = grads[i];
         for (uint32_t i = 0; i < n + 2; i++)
             got[i] = calloc(i ? l.words[i - 1] : (size_t)BATCH * weight.out, sizeof(double));
-        run_on(device, &l, n + 2, keep, got);
+        lab_run(device, &l, n + 2, keep, got);
         for (uint32_t i = 0; how != PLANNED && i < n + 2; i++) {
             double error =
                 difference(got[i], want[i], i ? l.words[i - 1] : (size_t)BATCH * weight.out);
@@ -245,10 +146,10 @@ static void gauge_leaves_the_function(void **state)
 {
     (void)state;
     lab l;
-    lab_open(&l, make_weight("tt", 60, 48, 3, 4));
+    lab_open(&l, make_weight("tt", 60, 48, 3, 4), 2);
     double before[BATCH * 60], after[BATCH * 60];
     dart_node y = dart_method_apply(l.graph, &l.weight, &l.layout, l.leaf, l.leaf[6]);
-    run_on(oracle, &l, 1, &y, (double *[]){before});
+    lab_run(oracle, &l, 1, &y, (double *[]){before});
     for (uint32_t k = 0; k + 1 < l.layout.chain_cores; k++) {
         uint32_t r = l.weight.ranks[k + 1];
         uint64_t rows = l.words[k] / r, columns = l.words[k + 1] / r;
@@ -260,7 +161,7 @@ static void gauge_leaves_the_function(void **state)
             l.tensor[k + 1][columns + i] -= 0.7 * l.tensor[k + 1][i];
             for (uint32_t j = 0; j < r; j++) l.tensor[k + 1][j * columns + i] /= 5;
         }
-        run_on(oracle, &l, 1, &y, (double *[]){after});
+        lab_run(oracle, &l, 1, &y, (double *[]){after});
         assert_true(difference(after, before, BATCH * 60) < 1e-13);
     }
     lab_close(&l);
@@ -352,7 +253,7 @@ static void spectra_are_those_of_the_unfoldings(void **state)
     dart_node value =
         dart_reg_find("bond-nuclear")->penalty(l.graph, &stack, &(dart_reg_options){.mu = 1e-9});
     double got;
-    run_on(oracle, &l, 1, &value, (double *[]){&got});
+    lab_run(oracle, &l, 1, &value, (double *[]){&got});
     assert_true(fabs(got - nuclear) <= 1e-7 * nuclear);
 
     ok(dart_chain_from_dense(dense, 4, n, 0, 0, &svd));
@@ -380,7 +281,7 @@ static double export_error(
     dart_device *device, const dart_model_weight *of, const float *param, const dart_model *model)
 {
     lab tt, lora;
-    lab_open(&tt, of->weight);
+    lab_open(&tt, of->weight, 3);
     dart_chain chain;
     uint32_t n[DART_MAX_CORES], d = of->weight.modes, out = of->weight.out, in = of->weight.in;
     for (uint32_t k = 0; k < 2 * d; k++) {
@@ -393,7 +294,9 @@ static double export_error(
         memcpy(chain.core[k], tt.tensor[k], tt.words[k] * sizeof(double));
     double *b, *a;
     ok(dart_chain_halves(&chain, d - 1, &b, &a));
-    lab_open(&lora, make_weight("lora", out, in, 0, of->weight.ranks[d])); /* alpha = rank */
+    dart_weight pair = make_weight("lora", out, in, 0, of->weight.ranks[d]);
+    pair.alpha = pair.rank; /* scale 1 */
+    lab_open(&lora, pair, 4);
     memset(lora.tensor[0], 0, lora.words[0] * sizeof(double));
     memcpy(lora.tensor[1], b, lora.words[1] * sizeof(double));
     memcpy(lora.tensor[2], a, lora.words[2] * sizeof(double));
@@ -401,9 +304,9 @@ static double export_error(
     double *want = calloc((size_t)BATCH * out, sizeof(double)),
            *got = calloc((size_t)BATCH * out, sizeof(double));
     dart_node y = dart_method_apply(tt.graph, &tt.weight, &tt.layout, tt.leaf, tt.leaf[2 * d]);
-    run_on(device, &tt, 1, &y, &want);
+    lab_run(device, &tt, 1, &y, &want);
     y = dart_method_apply(lora.graph, &lora.weight, &lora.layout, lora.leaf, lora.leaf[3]);
-    run_on(device, &lora, 1, &y, &got);
+    lab_run(device, &lora, 1, &y, &got);
     double error = difference(got, want, (size_t)BATCH * out);
     free(want);
     free(got);
@@ -485,7 +388,7 @@ static void embedding_looks_up_its_table(void **state)
     enum { VOCAB = 37, DIM = 12, ROWS = 48, INDEX = 64, INPUT = INDEX + VOCAB + 1 + ROWS };
     for (int batch = 0; batch < 2; batch++) {
         lab l;
-        lab_open(&l, make_weight("tt-embedding", VOCAB, DIM, 3, 4));
+        lab_open(&l, make_weight("tt-embedding", VOCAB, DIM, 3, 4), 5);
         uint32_t padded = l.layout.padded_out, n = l.layout.tensors;
         assert_true(padded > VOCAB);
         double *input = calloc(INPUT, sizeof *input);
@@ -515,7 +418,7 @@ static void embedding_looks_up_its_table(void **state)
             keep[2 + k] = grads[k];
             out[2 + k] = core[k] = calloc(l.words[k], sizeof(double));
         }
-        run_on(oracle, &l, n + 2, keep, out);
+        lab_run(oracle, &l, n + 2, keep, out);
         for (uint32_t i = 0; i < ROWS; i++) {
             const double *row = dense + (size_t)input[i] * DIM;
             assert_true(difference(got + i * DIM, row, DIM) < 1e-13);

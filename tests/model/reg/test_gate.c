@@ -390,7 +390,7 @@ static void test_expected_size(void **state)
             for (uint32_t j = 0; j < 4; j++) share[s][j] /= sum;
             for (uint32_t j = 0; j < 4; j++) rank[b + s] += share[s][j] * level[s][j];
         }
-        const dart_rank_bond *first = &model->bond[b], *second = &model->bond[b + 1];
+        const dart_bond *first = &model->bond[b], *second = &model->bond[b + 1];
         assert_true(first->right_bond == (int)b + 1 && second->left_bond == (int)b);
         for (uint32_t i = 0; i < 4; i++)
             for (uint32_t j = 0; j < 4; j++)
@@ -534,11 +534,11 @@ static void test_claims(void **state)
 {
     enum { LONE = 6, RANK = 8 };
     (void)state;
-    dart_rank_bond bond[LONE];
+    dart_bond bond[LONE];
     double claims[LONE * RANK], expected[LONE] = {0};
     uint32_t most[LONE], fits = 0;
     for (uint32_t b = 0; b < LONE; b++) {
-        bond[b] = (dart_rank_bond){.weight = b,
+        bond[b] = (dart_bond){.weight = b,
             .rank = RANK,
             .left_n = 20,
             .right_n = 20,

@@ -424,7 +424,7 @@ static void count_gates(const students *s, uint32_t counts[SEEDS][BONDS])
     const double *param = s->data.region[DART_REGION_PARAM] + s->total;
     double expected[SEEDS * BONDS], claims[SEEDS * BONDS * RANK];
     uint32_t most[SEEDS * BONDS], candidate[RANK];
-    dart_rank_bond bond[SEEDS * BONDS];
+    dart_bond bond[SEEDS * BONDS];
     for (uint32_t j = 0; j < RANK; j++) candidate[j] = j + 1;
     for (uint32_t seed = 0; seed < SEEDS; seed++)
         for (uint32_t k = 0; k < BONDS; k++) {
@@ -435,7 +435,7 @@ static void count_gates(const students *s, uint32_t counts[SEEDS][BONDS])
             expected[b] = s->gate->expect(
                 own, RANK, s->gate->by_candidate ? candidate : NULL, &counts[seed][k], &most[b]);
             qsort(claims + b * RANK, RANK, sizeof *claims, descending);
-            bond[b] = (dart_rank_bond){.weight = seed,
+            bond[b] = (dart_bond){.weight = seed,
                 .index = k,
                 .rank = RANK,
                 .left_n = N,

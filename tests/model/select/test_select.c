@@ -212,7 +212,7 @@ static void sizes_are_kept(void **state)
             uint64_t low = words(&t, least), high = words(&t, full);
             o.budget = (double)random_target(&t, &o);
             assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
-            assert_int_equal(dart_select_words(t.bond, t.count, r), words(&t, r));
+            assert_int_equal(dart_bond_words(t.bond, t.count, r), words(&t, r));
             assert_true((double)words(&t, r) <= o.budget);
             uint32_t widest = 0;
             for (uint32_t k = 0; k < t.count; k++) {

@@ -1,0 +1,263 @@
+/* A weight that is a sum of terms: a tensor train, a product of two thin matrices whose long axes
+ * are split into the train's digits, and a dense matrix, each with a factor. Product, dense matrix,
+ * gradients and all forms for inference against the sum made by hand. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "forms.h"
+#include "lab.h"
+#include "reference.h"
+
+enum { MODES = 2, CHAIN = 2 * MODES, THIN = 3, LEFT = CHAIN, RIGHT, DENSE, ALL };
+static const double factor[] = {0.5, 2, -3}; /* of the terms */
+
+static dart_device *device;
+
+static dart_status sum_layout(dart_weight *weight, bool strict, dart_layout *out)
+{
+    weight->modes = MODES;
+    DART_TRY(dart_method_find("tt")->layout(weight, strict, out));
+    out->tensors = ALL;
+    out->tensor[LEFT] = (dart_tensor){"left", DART_SHAPE(weight->out, THIN), 0.2, false};
+    out->tensor[RIGHT] = (dart_tensor){"right", DART_SHAPE(THIN, weight->in), 0.2, false};
+    out->tensor[DENSE] = (dart_tensor){"matrix", DART_SHAPE(weight->out, weight->in), 0.1, true};
+    return DART_OK;
+}
+
+static void sum_network(const dart_weight *weight, const dart_layout *layout, dart_network *out)
+{
+    dart_layout chain = *layout;
+    chain.tensors = CHAIN;
+    dart_method_find("tt")->network(weight, &chain, out);
+    out->terms = 3;
+    out->term[1] = (dart_term){.operands = 2, .tensor = {LEFT, RIGHT}};
+    out->term[2] = (dart_term){.operands = 1, .tensor = {DENSE}};
+    snprintf(out->term[1].labels[0], 16, "%sx", out->row);
+    snprintf(out->term[1].labels[1], 16, "x%s", out->col);
+    snprintf(out->term[2].labels[0], 16, "%s%s", out->row, out->col);
+    for (int t = 0; t < 3; t++) out->term[t].scale = factor[t];
+}
+
+static const dart_method sum_method = {"sum", "three terms", sum_layout, sum_network};
+
+/* W (out, in); caller frees. */
+static double *by_hand(const dart_weight *weight, const dart_layout *layout, double *const *tensor)
+{
+    dart_weight chain = *weight;
+    chain.method = dart_method_find("tt");
+    double *w = reference_dense(&chain, layout, tensor);
+    for (uint32_t i = 0; i < weight->out; i++)
+        for (uint32_t j = 0; j < weight->in; j++) {
+            size_t at = (size_t)i * weight->in + j;
+            double thin = 0;
+            for (uint32_t k = 0; k < THIN; k++)
+                thin += tensor[LEFT][i * THIN + k] * tensor[RIGHT][(size_t)k * weight->in + j];
+            w[at] = factor[0] * w[at] + factor[1] * thin + factor[2] * tensor[DENSE][at];
+        }
+    return w;
+}
+
+static void operands_have_an_axis_a_label(void **state)
+{
+    (void)state;
+    dart_weight weight = {.out = 12, .in = 10, .rank = 3, .method = &sum_method};
+    dart_layout layout;
+    ok(sum_layout(&weight, false, &layout));
+    const dart_network net = dart_network_of(&weight, &layout);
+    const dart_shape core = dart_term_shape(&net, &net.term[0], &layout, 1);
+    assert_true(dart_shape_equal(&core, &layout.tensor[1].shape));
+    const dart_shape wanted[] = {
+        DART_SHAPE(3, 4, THIN), DART_SHAPE(THIN, 5, 2), DART_SHAPE(3, 4, 5, 2)};
+    for (uint32_t i = 0; i < 3; i++) {
+        const dart_shape got = dart_term_shape(&net, &net.term[i == 2 ? 2 : 1], &layout, i % 2);
+        assert_true(dart_shape_equal(&got, &wanted[i]));
+    }
+}
+
+static void a_sum_applies_and_differentiates(void **state)
+{
+    (void)state;
+    lab l;
+    dart_weight weight = make_weight("tt", 12, 10, MODES, 3);
+    weight.method = &sum_method;
+    lab_open(&l, weight, 200);
+    double *w = by_hand(&l.weight, &l.layout, l.tensor), dense[12 * 10], y[BATCH * 12];
+    double want[BATCH * 12] = {0}, *slope[ALL + 1];
+    dart_node result = dart_method_apply(l.graph, &l.weight, &l.layout, l.leaf, l.leaf[ALL]);
+    dart_node matrix = dart_method_dense(l.graph, &l.weight, &l.layout, l.leaf);
+    dart_node loss = dart_sumsq_all(l.graph, result), grads[ALL + 1];
+    ok(dart_grad(l.graph, loss, ALL + 1, l.leaf, grads));
+    dart_node keep[ALL + 3] = {result, matrix};
+    double *out[ALL + 3] = {y, dense};
+    for (uint32_t i = 0; i <= ALL; i++) {
+        keep[2 + i] = grads[i];
+        out[2 + i] = slope[i] = calloc(l.words[i], sizeof(double));
+    }
+    lab_run(device, &l, ALL + 3, keep, out);
+    for (uint32_t b = 0; b < BATCH; b++)
+        for (uint32_t i = 0; i < 12; i++)
+            for (uint32_t j = 0; j < 10; j++)
+                want[b * 12 + i] += l.tensor[ALL][b * 10 + j] * w[i * 10 + j];
+    expect_close(dense, w, 12 * 10, 1e-12);
+    expect_close(y, want, BATCH * 12, 1e-12);
+    /* d loss / d W = 2 y x^T, from which those of the dense and of the left tensor follow */
+    double by_w[12 * 10] = {0}, left[12 * THIN] = {0};
+    for (uint32_t i = 0; i < 12; i++)
+        for (uint32_t j = 0; j < 10; j++) {
+            for (uint32_t b = 0; b < BATCH; b++)
+                by_w[i * 10 + j] += 2 * want[b * 12 + i] * l.tensor[ALL][b * 10 + j];
+            for (uint32_t k = 0; k < THIN; k++)
+                left[i * THIN + k] += factor[1] * by_w[i * 10 + j] * l.tensor[RIGHT][k * 10 + j];
+        }
+    for (uint32_t i = 0; i < 12 * 10; i++) by_w[i] *= factor[2];
+    expect_close(slope[DENSE], by_w, 12 * 10, 1e-12);
+    expect_close(slope[LEFT], left, 12 * THIN, 1e-12);
+    for (uint32_t i = 0; i <= ALL; i++) free(slope[i]);
+    free(w);
+    lab_close(&l);
+}
+
+/* Runs `graph` on the data and reads a region, or a node into `out`. */
+static void run_graph(
+    const dart_graph *graph, const ir_data *data, dart_node keep, int region, double *out)
+{
+    ir_run run;
+    ok(dart_graph_check(graph));
+    ok(ir_prepare(&run, device, graph, data, keep ? 1 : 0, &keep));
+    ok(dart_exec_run(run.exec, NULL));
+    ok(keep ? ir_read(&run, 0, out) : ir_read_region(&run, region, out));
+    ir_run_free(&run);
+}
+
+/* Every weight times x, and rows of the table, in the given form. Returns the words of the form. */
+static uint64_t check_forms(const dart_model *model, ir_data *data, dart_infer_weights how)
+{
+    enum { ROWS = 4 };
+    static const uint32_t id[ROWS] = {0, 47, 13, 13};
+    dart_forms forms;
+    dart_graph *graph;
+    const dart_cost cost = dart_cost_for(&device->caps);
+    ok(dart_forms_new(model, how, ROWS, &cost, &forms));
+    data->words[DART_REGION_FORM] = forms.words;
+    data->region[DART_REGION_FORM] = calloc(forms.words, sizeof(double));
+    data->words[DART_REGION_INPUT] = DART_TABLE_GROUPS * 64;
+    data->region[DART_REGION_INPUT] = calloc(DART_TABLE_GROUPS * 64, sizeof(double));
+    ok(dart_graph_new(&graph));
+    ok(dart_forms_prepare(&forms, graph));
+    run_graph(graph, data, 0, DART_REGION_FORM, data->region[DART_REGION_FORM]);
+    dart_graph_free(graph);
+    for (uint32_t i = 0; i < model->weights; i++) {
+        const dart_model_weight *w = &model->weight[i];
+        const bool table = (int)i == model->embedding;
+        const uint32_t n = table ? w->weight.in : w->weight.out;
+        double *tensor[ALL], *got = calloc((size_t)ROWS * n, sizeof *got);
+        double *want = calloc((size_t)ROWS * n, sizeof *want);
+        for (uint32_t t = 0; t < ALL; t++) {
+            const dart_param *p = &model->param[w->first_param + t];
+            tensor[t] = data->region[p->region] + p->offset;
+        }
+        double *dense = by_hand(&w->weight, &w->layout, tensor);
+        dart_node y, ids[DART_TABLE_GROUPS] = {0};
+        ok(dart_graph_new(&graph));
+        if (table) {
+            for (uint32_t g = 0; g < forms.table.groups; g++) {
+                if (!forms.table.group[g].rows) continue;
+                for (uint32_t r = 0; r < ROWS; r++)
+                    data->region[DART_REGION_INPUT][g * 64 + r] = dart_form_row(&forms, g, id[r]);
+                ids[g] =
+                    dart_leaf(graph, "ids", DART_I32, DART_SHAPE(ROWS), DART_REGION_INPUT, g * 64);
+            }
+            y = dart_form_rows(&forms, graph, ids, ROWS);
+            for (uint32_t r = 0; r < ROWS; r++)
+                memcpy(want + r * n, dense + (size_t)id[r] * n, n * sizeof *want);
+        } else { /* x: the first words of PARAM */
+            const double *x = data->region[DART_REGION_PARAM];
+            y = dart_form_apply(&forms, graph, i,
+                dart_leaf(
+                    graph, "x", DART_F32, DART_SHAPE(ROWS, w->weight.in), DART_REGION_PARAM, 0));
+            for (uint32_t r = 0; r < ROWS * n; r++)
+                for (uint32_t j = 0; j < w->weight.in; j++)
+                    want[r] +=
+                        x[r / n * w->weight.in + j] * dense[(size_t)(r % n) * w->weight.in + j];
+        }
+        run_graph(graph, data, y, 0, got);
+        if (difference(got, want, (size_t)ROWS * n) > 1e-12)
+            fail_msg("%s, form %d: difference %g", w->weight.name, how,
+                difference(got, want, (size_t)ROWS * n));
+        dart_graph_free(graph);
+        free(dense);
+        free(got);
+        free(want);
+    }
+    uint64_t words = forms.words;
+    free(data->region[DART_REGION_FORM]);
+    free(data->region[DART_REGION_INPUT]);
+    dart_forms_free(&forms);
+    return words;
+}
+
+static void sums_have_all_forms(void **state)
+{
+    (void)state;
+    dart_model *model;
+    ok(dart_model_new(&(dart_model_config){.layers = 1,
+                          .d_model = 24,
+                          .heads = 4,
+                          .kv_heads = 4,
+                          .d_ff = 32,
+                          .context = 8,
+                          .vocab = 48,
+                          .norm_eps = 1e-5,
+                          .linear = &sum_method,
+                          .embedding = &sum_method,
+                          .head = &sum_method,
+                          .linear_rank = 4,
+                          .embedding_rank = 4,
+                          .head_rank = 4},
+        NULL, &model));
+    ir_data data = {0};
+    for (int frozen = 0; frozen < 2; frozen++) {
+        int region = frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
+        uint64_t words = frozen ? model->frozen_words : model->param_words;
+        data.words[region] = words;
+        data.region[region] = calloc(words, sizeof(double));
+        for (uint64_t i = 0; i < words; i++)
+            data.region[region][i] = 0.3 * dart_normal(3, DART_STREAM_TEST + frozen, i);
+    }
+    uint64_t dense = 0;
+    for (uint32_t w = 0; w < model->weights; w++)
+        dense +=
+            dart_round_up((uint64_t)model->weight[w].weight.out * model->weight[w].weight.in, 64);
+    uint64_t words[DART_INFER_DENSE + 1];
+    for (dart_infer_weights how = DART_INFER_AUTO; how <= DART_INFER_DENSE; how++)
+        words[how] = check_forms(model, &data, how);
+    /* beside a dense term nothing is smaller than the sum */
+    assert_in_range(words[DART_INFER_DENSE], dense, dense + 1024);
+    assert_int_equal(words[DART_INFER_AUTO], words[DART_INFER_DENSE]);
+    assert_true(words[DART_INFER_CORES] > dense + 1024);
+    for (int r = 0; r < DART_REGIONS; r++)
+        if (r == DART_REGION_PARAM || r == DART_REGION_FROZEN) free(data.region[r]);
+    dart_model_free(model);
+}
+
+static int open_device(void **state)
+{
+    (void)state;
+    return dart_device_open("cpu64", NULL, &device) == DART_OK ? 0 : -1;
+}
+
+static int close_device(void **state)
+{
+    (void)state;
+    dart_device_close(device);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(operands_have_an_axis_a_label),
+        cmocka_unit_test(a_sum_applies_and_differentiates), cmocka_unit_test(sums_have_all_forms)};
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}

@@ -98,10 +98,10 @@ static void test_rule(void **state)
     for (uint32_t i = 0; i < s.bonds; i++)
         ranks[i] = to.model->weight[s.bond[i].weight].weight.ranks[s.bond[i].index + 1];
     assert_true(
-        dart_cut_words(to.model, UINT32_MAX) == (double)dart_select_words(s.bond, s.bonds, ranks));
+        dart_cut_words(to.model, UINT32_MAX) == (double)dart_bond_words(s.bond, s.bonds, ranks));
     assert_true(dart_cut_words(to.model, UINT32_MAX) <= 0.7 * dart_cut_words(m, UINT32_MAX));
     for (uint32_t i = 0; i < s.bonds; i++) ranks[i] = ranks[i] < 2 ? ranks[i] : 2;
-    assert_true(dart_cut_words(to.model, 2) == (double)dart_select_words(s.bond, s.bonds, ranks));
+    assert_true(dart_cut_words(to.model, 2) == (double)dart_bond_words(s.bond, s.bonds, ranks));
     free(before);
     dart_cut_free(&cut);
     dart_spectra_free(&s);

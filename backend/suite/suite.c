@@ -24,7 +24,7 @@ enum {
 #define GUARD(place) (UINT32_C(0x7fc00001) + (uint32_t)(place) % 0x3ffff0)
 #define NAN_WORD UINT32_C(0x7fc00000)
 
-const uint32_t suite_sizes[5] = {1, 3, 31, 33, 257};
+const uint32_t dart_suite_sizes[5] = {1, 3, 31, 33, 257};
 
 typedef struct tensor {
     uint64_t start, words;
@@ -83,7 +83,7 @@ static void make_room(suite *s)
         run_batch(s);
 }
 
-void suite_case(
+void dart_suite_case(
     suite *s, dart_kernel kernel, const void *params, double tolerance, const char *format, ...)
 {
     make_room(s);
@@ -99,7 +99,7 @@ void suite_case(
     s->numbered++;
 }
 
-void suite_mode(suite *s, const char *tune, uint32_t value)
+void dart_suite_mode(suite *s, const char *tune, uint32_t value)
 {
     test_case *c = current(s);
     const dart_kernel_info *info = dart_kernel_info_of(c->launch.kernel);
@@ -119,7 +119,7 @@ static uint32_t *new_tensor(suite *s, uint64_t words, bool integer)
     return s->before + start;
 }
 
-float *suite_normal(suite *s, uint64_t words, double mean, double deviation)
+float *dart_suite_normal(suite *s, uint64_t words, double mean, double deviation)
 {
     float *data = (float *)new_tensor(s, words, false);
     uint64_t from = (s->numbered * 7919 + current(s)->tensors * 104729) % NORMALS;
@@ -130,19 +130,19 @@ float *suite_normal(suite *s, uint64_t words, double mean, double deviation)
     return data;
 }
 
-float *suite_output(suite *s, uint64_t words)
+float *dart_suite_output(suite *s, uint64_t words)
 {
     uint32_t *data = new_tensor(s, words, false);
     for (uint64_t i = 0; i < words; i++) data[i] = NAN_WORD;
     return (float *)data;
 }
 
-int32_t *suite_integers(suite *s, uint64_t words)
+int32_t *dart_suite_integers(suite *s, uint64_t words)
 {
-    return (int32_t *)suite_bits_output(s, words);
+    return (int32_t *)dart_suite_bits_output(s, words);
 }
 
-uint32_t *suite_bits(suite *s, uint64_t words)
+uint32_t *dart_suite_bits(suite *s, uint64_t words)
 {
     uint32_t *data = new_tensor(s, words, true);
     for (uint64_t i = 0; i < words; i += 4) {
@@ -153,20 +153,20 @@ uint32_t *suite_bits(suite *s, uint64_t words)
     return data;
 }
 
-uint32_t *suite_bits_output(suite *s, uint64_t words)
+uint32_t *dart_suite_bits_output(suite *s, uint64_t words)
 {
     uint32_t *data = new_tensor(s, words, true);
     memset(data, 0, words * sizeof *data);
     return data;
 }
 
-void suite_same(suite *s, uint32_t slot)
+void dart_suite_same(suite *s, uint32_t slot)
 {
     test_case *c = current(s);
     c->tensor[c->tensors++] = c->tensor[slot];
 }
 
-void suite_compare(suite *s, uint64_t every, uint64_t n)
+void dart_suite_compare(suite *s, uint64_t every, uint64_t n)
 {
     test_case *c = current(s);
     tensor *t = &s->tensors[c->tensor[c->tensors - 1]];
@@ -174,7 +174,7 @@ void suite_compare(suite *s, uint64_t every, uint64_t n)
     t->first = n;
 }
 
-uint32_t suite_random(suite *s, uint32_t n)
+uint32_t dart_suite_random(suite *s, uint32_t n)
 {
     uint32_t word[4];
     dart_philox(s->options->seed, DART_STREAM_TEST, s->draws++, word);
@@ -183,7 +183,7 @@ uint32_t suite_random(suite *s, uint32_t n)
 
 /* Where the case cannot run on the device it counts as skipped, with the reason, and its tensors
  * go. */
-void suite_done(suite *s)
+void dart_suite_done(suite *s)
 {
     if (s->status != DART_OK) return;
     test_case *c = current(s);
@@ -414,7 +414,7 @@ dart_status dart_suite_run(
     dart_device *device, const dart_suite_options *options, dart_suite_result *out_result)
 {
     static void (*const generators[])(suite *) = {
-#define K(name) [DART_K_##name] = suite_cases_##name,
+#define K(name) [DART_K_##name] = dart_suite_cases_##name,
 #include "kernels_list.inc"
 #undef K
     };

@@ -27,6 +27,6 @@ foreach(kernel ${kernels})
   string(APPEND rows "    {\"${stem}\", (const char *)${name}},\n")
 endforeach()
 file(WRITE ${OUT} "/* Made by cmake/opencl_embed.cmake. */\n#include \"opencl_sources.h\"\n\n${code}
-const char *const opencl_prelude = (const char *)prelude;
-const opencl_source opencl_sources[] = {\n${rows}    {0, 0}};\n")
+const char *const dart_opencl_prelude = (const char *)prelude;
+const opencl_source dart_opencl_sources[] = {\n${rows}    {0, 0}};\n")
 file(REMOVE ${OUT}.tmp)

@@ -17,7 +17,8 @@ static dart_status host_memory(uint64_t bytes, void **out_block, void **out_host
     return DART_OK;
 }
 
-dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+dart_status dart_opencl_alloc(
+    dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
 {
     opencl_device *device = (opencl_device *)base;
     dart_buffer slot = 0;
@@ -45,7 +46,7 @@ dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
         free(block);
         return dart_fail(DART_MEMORY,
             "%s has no room for a buffer of %llu bytes (%s; memory %llu bytes)", base->caps.name,
-            (unsigned long long)bytes, opencl_error_name(error),
+            (unsigned long long)bytes, dart_opencl_error_name(error),
             (unsigned long long)base->caps.memory);
     }
     if (!host) {
@@ -56,7 +57,7 @@ dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
     }
     if (error != CL_SUCCESS) {
         clReleaseMemObject(memory);
-        return opencl_status(device, error, "zeroing a buffer");
+        return dart_opencl_status(device, error, "zeroing a buffer");
     }
     device->buffers[slot] = memory;
     device->blocks[slot] = block;
@@ -64,7 +65,7 @@ dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
     return DART_OK;
 }
 
-void opencl_free(dart_device *base, dart_buffer buffer)
+void dart_opencl_free(dart_device *base, dart_buffer buffer)
 {
     opencl_device *device = (opencl_device *)base;
     clReleaseMemObject(device->buffers[buffer - 1]);
@@ -73,21 +74,21 @@ void opencl_free(dart_device *base, dart_buffer buffer)
     device->blocks[buffer - 1] = NULL;
 }
 
-dart_status opencl_write(
+dart_status dart_opencl_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     opencl_device *device = (opencl_device *)base;
-    return opencl_status(device,
+    return dart_opencl_status(device,
         clEnqueueWriteBuffer(device->queue, device->buffers[buffer - 1], CL_TRUE,
             offset * sizeof(float), words * sizeof(float), data, 0, NULL, NULL),
         "writing to a buffer");
 }
 
-dart_status opencl_read(
+dart_status dart_opencl_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
 {
     opencl_device *device = (opencl_device *)base;
-    return opencl_status(device,
+    return dart_opencl_status(device,
         clEnqueueReadBuffer(device->queue, device->buffers[buffer - 1], CL_TRUE,
             offset * sizeof(float), words * sizeof(float), data, 0, NULL, NULL),
         "reading from a buffer");

@@ -1,69 +1,8 @@
-/* Finding and opening OpenCL devices, their capabilities, and the names of errors. */
+/* Finding and opening OpenCL devices, and their capabilities. */
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-const char *opencl_error_name(cl_int error)
-{
-#define E(name)                                                                                    \
-    case name:                                                                                     \
-        return #name;
-    switch (error) {
-        E(CL_SUCCESS)
-        E(CL_DEVICE_NOT_FOUND)
-        E(CL_DEVICE_NOT_AVAILABLE)
-        E(CL_COMPILER_NOT_AVAILABLE)
-        E(CL_MEM_OBJECT_ALLOCATION_FAILURE)
-        E(CL_OUT_OF_RESOURCES)
-        E(CL_OUT_OF_HOST_MEMORY)
-        E(CL_PROFILING_INFO_NOT_AVAILABLE)
-        E(CL_BUILD_PROGRAM_FAILURE)
-        E(CL_MAP_FAILURE)
-        E(CL_MISALIGNED_SUB_BUFFER_OFFSET)
-        E(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST)
-        E(CL_INVALID_VALUE)
-        E(CL_INVALID_DEVICE_TYPE)
-        E(CL_INVALID_PLATFORM)
-        E(CL_INVALID_DEVICE)
-        E(CL_INVALID_CONTEXT)
-        E(CL_INVALID_QUEUE_PROPERTIES)
-        E(CL_INVALID_COMMAND_QUEUE)
-        E(CL_INVALID_MEM_OBJECT)
-        E(CL_INVALID_BINARY)
-        E(CL_INVALID_BUILD_OPTIONS)
-        E(CL_INVALID_PROGRAM)
-        E(CL_INVALID_PROGRAM_EXECUTABLE)
-        E(CL_INVALID_KERNEL_NAME)
-        E(CL_INVALID_KERNEL_DEFINITION)
-        E(CL_INVALID_KERNEL)
-        E(CL_INVALID_ARG_INDEX)
-        E(CL_INVALID_ARG_VALUE)
-        E(CL_INVALID_ARG_SIZE)
-        E(CL_INVALID_KERNEL_ARGS)
-        E(CL_INVALID_WORK_DIMENSION)
-        E(CL_INVALID_WORK_GROUP_SIZE)
-        E(CL_INVALID_WORK_ITEM_SIZE)
-        E(CL_INVALID_GLOBAL_OFFSET)
-        E(CL_INVALID_EVENT_WAIT_LIST)
-        E(CL_INVALID_EVENT)
-        E(CL_INVALID_OPERATION)
-        E(CL_INVALID_BUFFER_SIZE)
-        E(CL_INVALID_GLOBAL_WORK_SIZE)
-        E(CL_PLATFORM_NOT_FOUND_KHR)
-    default:
-        return "unknown OpenCL error";
-    }
-#undef E
-}
-
-dart_status opencl_status(const opencl_device *device, cl_int error, const char *what)
-{
-    if (error == CL_SUCCESS) return DART_OK;
-    bool memory = error == CL_MEM_OBJECT_ALLOCATION_FAILURE || error == CL_OUT_OF_HOST_MEMORY;
-    return dart_fail(memory ? DART_MEMORY : DART_DEVICE, "%s failed on %s: %s (%d)", what,
-        device->base.caps.name, opencl_error_name(error), (int)error);
-}
 
 /* The index-th device over all platforms. */
 static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_device_id *out_id)
@@ -77,7 +16,7 @@ static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_
             "no OpenCL driver is installed (%s): install one for your device, or pocl-opencl-icd "
             "for the "
             "processor",
-            opencl_error_name(error));
+            dart_opencl_error_name(error));
     }
     if (platform_count > 32) platform_count = 32;
     for (cl_uint i = 0; i < platform_count; i++) {
@@ -247,7 +186,7 @@ static void opencl_close(dart_device *base)
     if (device->queue) clFinish(device->queue);
     for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
     for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
-        if (device->buffers[i]) opencl_free(base, (dart_buffer)(i + 1));
+        if (device->buffers[i]) dart_opencl_free(base, (dart_buffer)(i + 1));
     if (device->timed_queue) clReleaseCommandQueue(device->timed_queue);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
@@ -271,9 +210,9 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
     DART_GOTO(check_usable(device));
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0};
     device->context = clCreateContext(properties, 1, &id, NULL, NULL, &error);
-    DART_GOTO(opencl_status(device, error, "creating a context"));
+    DART_GOTO(dart_opencl_status(device, error, "creating a context"));
     device->queue = clCreateCommandQueue(device->context, id, 0, &error);
-    DART_GOTO(opencl_status(device, error, "creating a queue"));
+    DART_GOTO(dart_opencl_status(device, error, "creating a queue"));
     dart_caps_limit(&device->base.caps, limits);
     if (limits) {
         /* A profile stands in for a small GPU: kernels take the shapes that they would have there.
@@ -294,11 +233,11 @@ const dart_backend dart_backend_opencl = {
     .name = "opencl",
     .open = opencl_open,
     .close = opencl_close,
-    .alloc = opencl_alloc,
-    .free = opencl_free,
-    .write = opencl_write,
-    .read = opencl_read,
-    .build = opencl_build,
-    .run = opencl_run,
-    .drop = opencl_drop,
+    .alloc = dart_opencl_alloc,
+    .free = dart_opencl_free,
+    .write = dart_opencl_write,
+    .read = dart_opencl_read,
+    .build = dart_opencl_build,
+    .run = dart_opencl_run,
+    .drop = dart_opencl_drop,
 };

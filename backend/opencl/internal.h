@@ -38,30 +38,33 @@ typedef struct opencl_device {
     char identity[512]; /* device, driver and platform: part of the cache key */
 } opencl_device;
 
+/* status.c */
 /* OK, or the sentence "<what> failed on <device>: <CL_NAME>". Memory errors become MEMORY. */
-DART_NODISCARD dart_status opencl_status(
+DART_NODISCARD dart_status dart_opencl_status(
     const opencl_device *device, cl_int error, const char *what);
-const char *opencl_error_name(cl_int error);
+const char *dart_opencl_error_name(cl_int error);
 
 /* kernel.c: the compiled program for a launch, from the device's list, the disk cache or the
  * compiler. */
-DART_NODISCARD dart_status opencl_code_find(
+DART_NODISCARD dart_status dart_opencl_code_find(
     opencl_device *device, const dart_launch *launch, cl_program *out_program);
 
 /* buffer.c */
-dart_status opencl_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
-void opencl_free(dart_device *base, dart_buffer buffer);
-dart_status opencl_write(
+dart_status dart_opencl_alloc(
+    dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+void dart_opencl_free(dart_device *base, dart_buffer buffer);
+dart_status dart_opencl_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
-dart_status opencl_read(
+dart_status dart_opencl_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
 
 /* program.c */
-dart_status opencl_build(
+dart_status dart_opencl_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
-dart_status opencl_run(dart_device *base, dart_program *program, double *seconds);
-void opencl_drop(dart_device *base, dart_program *program);
+dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds);
+void dart_opencl_drop(dart_device *base, dart_program *program);
 
+/* device.c */
 extern const dart_backend dart_backend_opencl;
 
 #endif

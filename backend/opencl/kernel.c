@@ -19,7 +19,7 @@ static const char cache_magic[8] = "dartcl1";
 
 static const char *text_of(const char *name)
 {
-    for (const opencl_source *s = opencl_sources; s->name; s++)
+    for (const opencl_source *s = dart_opencl_sources; s->name; s++)
         if (strcmp(s->name, name) == 0) return s->text;
     return NULL;
 }
@@ -42,7 +42,7 @@ static bool cache_path(
     XXH3_state_t *state = XXH3_createState();
     if (!state) return false;
     XXH3_128bits_reset(state);
-    const char *parts[] = {opencl_prelude, text_of(name), options, device->identity};
+    const char *parts[] = {dart_opencl_prelude, text_of(name), options, device->identity};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         XXH3_128bits_update(state, parts[i], strlen(parts[i]) + 1);
     XXH128_hash_t hash = XXH3_128bits_digest(state);
@@ -107,10 +107,10 @@ static void to_cache(cl_program program, const char *path)
 static dart_status compile(
     const opencl_device *device, const char *name, const char *options, cl_program *out_program)
 {
-    const char *texts[] = {opencl_prelude, "\n#line 1\n", text_of(name)};
+    const char *texts[] = {dart_opencl_prelude, "\n#line 1\n", text_of(name)};
     cl_int error;
     cl_program program = clCreateProgramWithSource(device->context, 3, texts, NULL, &error);
-    DART_TRY(opencl_status(device, error, "creating a program"));
+    DART_TRY(dart_opencl_status(device, error, "creating a program"));
     error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (error == CL_SUCCESS) {
         *out_program = program;
@@ -122,13 +122,13 @@ static dart_status compile(
     if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, size, log, NULL);
     dart_status status = dart_fail(DART_DEVICE,
         "kernel %s does not compile on %s (%s, options %s): %.600s", name, device->base.caps.name,
-        opencl_error_name(error), options, log && *log ? log : "the driver gives no reason");
+        dart_opencl_error_name(error), options, log && *log ? log : "the driver gives no reason");
     free(log);
     clReleaseProgram(program);
     return status;
 }
 
-dart_status opencl_code_find(
+dart_status dart_opencl_code_find(
     opencl_device *device, const dart_launch *launch, cl_program *out_program)
 {
     for (size_t i = 0; i < device->code_count; i++) {

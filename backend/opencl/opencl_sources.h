@@ -6,7 +6,7 @@ typedef struct opencl_source {
     const char *name, *text; /* name of the kernel file without .k; NULL ends the table */
 } opencl_source;
 
-extern const char *const opencl_prelude;
-extern const opencl_source opencl_sources[];
+extern const char *const dart_opencl_prelude;
+extern const opencl_source dart_opencl_sources[];
 
 #endif

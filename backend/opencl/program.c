@@ -22,9 +22,9 @@ static dart_status make_step(opencl_device *device, const dart_launch *launch, s
 {
     cl_program program;
     cl_int error;
-    DART_TRY(opencl_code_find(device, launch, &program));
+    DART_TRY(dart_opencl_code_find(device, launch, &program));
     cl_kernel kernel = clCreateKernel(program, dart_kernel_info_of(launch->kernel)->name, &error);
-    DART_TRY(opencl_status(device, error, "creating a kernel"));
+    DART_TRY(dart_opencl_status(device, error, "creating a kernel"));
     out_step->kernel = kernel;
     cl_uint arg = 0;
     for (uint32_t i = 0; i < launch->buffers && error == CL_SUCCESS; i++) {
@@ -35,7 +35,7 @@ static dart_status make_step(opencl_device *device, const dart_launch *launch, s
     }
     if (error == CL_SUCCESS)
         error = clSetKernelArg(kernel, arg, launch->param_bytes, launch->param);
-    DART_TRY(opencl_status(device, error, "setting kernel arguments"));
+    DART_TRY(dart_opencl_status(device, error, "setting kernel arguments"));
     for (int d = 0; d < 3; d++) {
         out_step->local[d] = d < 2 ? launch->tune[d] : 1;
         out_step->global[d] = out_step->local[d] * launch->groups[d];
@@ -61,11 +61,11 @@ static void record(opencl_device *device, dart_program *program)
         program->commands = commands;
         return;
     }
-    dart_log(1, "opencl: command buffer not used: %s", opencl_error_name(error));
+    dart_log(1, "opencl: command buffer not used: %s", dart_opencl_error_name(error));
     r->release(commands);
 }
 
-void opencl_drop(dart_device *base, dart_program *program)
+void dart_opencl_drop(dart_device *base, dart_program *program)
 {
     opencl_device *device = (opencl_device *)base;
     if (!program) return;
@@ -77,7 +77,7 @@ void opencl_drop(dart_device *base, dart_program *program)
     free(program);
 }
 
-dart_status opencl_build(
+dart_status dart_opencl_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program)
 {
     opencl_device *device = (opencl_device *)base;
@@ -96,7 +96,7 @@ dart_status opencl_build(
     *out_program = program;
     return DART_OK;
 done:
-    opencl_drop(base, program);
+    dart_opencl_drop(base, program);
     return status;
 }
 
@@ -156,12 +156,12 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
                                : run_by_clock(device, program, seconds);
 }
 
-dart_status opencl_run(dart_device *base, dart_program *program, double *seconds)
+dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds)
 {
     opencl_device *device = (opencl_device *)base;
     cl_int error = CL_SUCCESS;
     if (seconds)
-        return opencl_status(device, run_timed(device, program, seconds), "running a program");
+        return dart_opencl_status(device, run_timed(device, program, seconds), "running a program");
     if (program->commands) {
         error = device->recorder.enqueue(0, NULL, program->commands, 0, NULL, NULL);
     } else {
@@ -170,5 +170,5 @@ dart_status opencl_run(dart_device *base, dart_program *program, double *seconds
     }
     cl_int finished = clFinish(device->queue);
     device->base.submits++;
-    return opencl_status(device, error != CL_SUCCESS ? error : finished, "running a program");
+    return dart_opencl_status(device, error != CL_SUCCESS ? error : finished, "running a program");
 }

@@ -14,29 +14,30 @@ typedef struct suite suite;
 #define SUITE_SOFTMAX 1e-9
 #define SUITE_GRADIENT 1e-8
 
-extern const uint32_t suite_sizes[5]; /* 1, 3, 31, 33, 257 */
+extern const uint32_t dart_suite_sizes[5]; /* 1, 3, 31, 33, 257 */
 
-/* Opens a case; `params` has the kernel's size. Then its tensors in order, then suite_done. */
-void suite_case(suite *s, dart_kernel kernel, const void *params, double tolerance,
+/* Opens a case; `params` has the kernel's size. Then its tensors in order, then dart_suite_done. */
+void dart_suite_case(suite *s, dart_kernel kernel, const void *params, double tolerance,
     const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* A mode constant of the kernel (TA, OP, KIND, ...). */
-void suite_mode(suite *s, const char *tune, uint32_t value);
+void dart_suite_mode(suite *s, const char *tune, uint32_t value);
 /* The next tensor; the returned words are to be changed by the caller where it wants. Outputs start
  * as NaN. */
-float *suite_normal(suite *s, uint64_t words, double mean, double deviation);
-float *suite_output(suite *s, uint64_t words);
-int32_t *suite_integers(suite *s, uint64_t words); /* zeros; for i32 operands */
-uint32_t *suite_bits(suite *s, uint64_t words);    /* random words of any pattern, copied exactly */
-uint32_t *suite_bits_output(suite *s, uint64_t words); /* zeros */
-void suite_same(suite *s, uint32_t slot);              /* the very slice of an earlier tensor */
-void suite_compare(
+float *dart_suite_normal(suite *s, uint64_t words, double mean, double deviation);
+float *dart_suite_output(suite *s, uint64_t words);
+int32_t *dart_suite_integers(suite *s, uint64_t words); /* zeros; for i32 operands */
+uint32_t *dart_suite_bits(
+    suite *s, uint64_t words); /* random words of any pattern, copied exactly */
+uint32_t *dart_suite_bits_output(suite *s, uint64_t words); /* zeros */
+void dart_suite_same(suite *s, uint32_t slot); /* the very slice of an earlier tensor */
+void dart_suite_compare(
     suite *s, uint64_t every, uint64_t n); /* only the first n of every `every` words */
-void suite_done(suite *s);
+void dart_suite_done(suite *s);
 
 /* A random integer below n, for the choices of a generator. */
-uint32_t suite_random(suite *s, uint32_t n);
+uint32_t dart_suite_random(suite *s, uint32_t n);
 
-#define K(name) void suite_cases_##name(suite *s);
+#define K(name) void dart_suite_cases_##name(suite *s);
 #include "kernels_list.inc"
 #undef K
 

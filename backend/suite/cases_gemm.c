@@ -19,18 +19,18 @@ static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
     const uint32_t count[3] = {p->batch0, p->batch1, p->batch2};
     const uint32_t a_step[3] = {p->a0, p->a1, p->a2}, b_step[3] = {p->b0, p->b1, p->b2};
     const uint32_t c_step[3] = {p->c0, p->c1, p->c2};
-    suite_case(s, DART_K_gemm, p, SUITE_PRODUCT,
+    dart_suite_case(s, DART_K_gemm, p, SUITE_PRODUCT,
         "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g", ta ? 'T' : 'N',
         tb ? 'T' : 'N', p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->batch0, p->batch1, p->batch2,
         (double)p->alpha, (double)p->beta);
-    suite_mode(s, "TA", ta);
-    suite_mode(s, "TB", tb);
+    dart_suite_mode(s, "TA", ta);
+    dart_suite_mode(s, "TB", tb);
     uint64_t a = ta ? extent(p->k, p->m, p->lda) : extent(p->m, p->k, p->lda);
     uint64_t b = tb ? extent(p->n, p->k, p->ldb) : extent(p->k, p->n, p->ldb);
     uint64_t c = extent(p->m, p->n, p->ldc) + batch_reach(count, c_step);
-    suite_normal(s, a + batch_reach(count, a_step), 0, 1);
-    suite_normal(s, b + batch_reach(count, b_step), 0, 1);
-    float *result = suite_normal(s, c, 0, 1);
+    dart_suite_normal(s, a + batch_reach(count, a_step), 0, 1);
+    dart_suite_normal(s, b + batch_reach(count, b_step), 0, 1);
+    float *result = dart_suite_normal(s, c, 0, 1);
     if (p->beta == 0) /* C is never read then: NaN in it must not come through */
         for (uint64_t z = 0; z < (uint64_t)p->batch0 * p->batch1 * p->batch2; z++) {
             uint64_t z2 = z % p->batch2, z1 = z / p->batch2 % p->batch1;
@@ -39,7 +39,7 @@ static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
                 for (uint64_t j = 0; j < p->n; j++)
                     result[z0 * p->c0 + z1 * p->c1 + z2 * p->c2 + i * p->ldc + j] = NAN;
         }
-    suite_done(s);
+    dart_suite_done(s);
 }
 
 static gemm_params plain(uint32_t m, uint32_t n, uint32_t k, uint32_t ta, uint32_t tb)
@@ -59,7 +59,8 @@ static gemm_params plain(uint32_t m, uint32_t n, uint32_t k, uint32_t ta, uint32
 static void all_sizes(suite *s)
 {
     for (int i = 0; i < 125 * 4; i++) {
-        uint32_t m = suite_sizes[i / 4 % 5], n = suite_sizes[i / 20 % 5], k = suite_sizes[i / 100];
+        uint32_t m = dart_suite_sizes[i / 4 % 5], n = dart_suite_sizes[i / 20 % 5],
+                 k = dart_suite_sizes[i / 100];
         uint32_t ta = i & 1, tb = i >> 1 & 1;
         gemm_params p = plain(m, n, k, ta, tb);
         if ((m + n + k) % 3 == 1) p.beta = 1;
@@ -89,22 +90,22 @@ static void shapes_of_trains(suite *s)
 static void strided_batches(suite *s)
 {
     for (int i = 0; i < 200; i++) {
-        uint32_t ta = suite_random(s, 2), tb = suite_random(s, 2);
-        gemm_params p = plain(
-            1 + suite_random(s, 40), 1 + suite_random(s, 40), 1 + suite_random(s, 40), ta, tb);
-        p.lda += suite_random(s, 3) * 5;
-        p.ldb += suite_random(s, 3) * 7;
-        p.ldc += suite_random(s, 3) * 3;
-        p.batch0 = 1 + suite_random(s, 3);
-        p.batch1 = 1 + suite_random(s, 3);
-        p.batch2 = 1 + suite_random(s, 3);
+        uint32_t ta = dart_suite_random(s, 2), tb = dart_suite_random(s, 2);
+        gemm_params p = plain(1 + dart_suite_random(s, 40), 1 + dart_suite_random(s, 40),
+            1 + dart_suite_random(s, 40), ta, tb);
+        p.lda += dart_suite_random(s, 3) * 5;
+        p.ldb += dart_suite_random(s, 3) * 7;
+        p.ldc += dart_suite_random(s, 3) * 3;
+        p.batch0 = 1 + dart_suite_random(s, 3);
+        p.batch1 = 1 + dart_suite_random(s, 3);
+        p.batch2 = 1 + dart_suite_random(s, 3);
         uint32_t a = (ta ? p.k : p.m) * p.lda, b = (tb ? p.n : p.k) * p.ldb, c = p.m * p.ldc;
-        p.a2 = suite_random(s, 3) ? a : 0;
-        p.a1 = suite_random(s, 3) ? a * p.batch2 : 0;
-        p.a0 = suite_random(s, 3) ? a * p.batch2 * p.batch1 + 3 : 0;
-        p.b2 = suite_random(s, 3) ? b : 0;
-        p.b1 = suite_random(s, 3) ? b * p.batch2 + 1 : 0;
-        p.b0 = suite_random(s, 3) ? b * p.batch2 * p.batch1 + p.batch1 : 0;
+        p.a2 = dart_suite_random(s, 3) ? a : 0;
+        p.a1 = dart_suite_random(s, 3) ? a * p.batch2 : 0;
+        p.a0 = dart_suite_random(s, 3) ? a * p.batch2 * p.batch1 + 3 : 0;
+        p.b2 = dart_suite_random(s, 3) ? b : 0;
+        p.b1 = dart_suite_random(s, 3) ? b * p.batch2 + 1 : 0;
+        p.b0 = dart_suite_random(s, 3) ? b * p.batch2 * p.batch1 + p.batch1 : 0;
         p.c2 = c;
         p.c1 = c * p.batch2;
         p.c0 = c * p.batch2 * p.batch1;
@@ -151,7 +152,7 @@ static void empty_sum(suite *s)
     }
 }
 
-void suite_cases_gemm(suite *s)
+void dart_suite_cases_gemm(suite *s)
 {
     all_sizes(s);
     shapes_of_trains(s);

@@ -43,27 +43,27 @@ static void one(suite *s, uint32_t op, uint32_t kind, uint32_t n, uint32_t bdiv,
     static const char *const places[] = {"", ", y = a", ", y = b"};
     const row *r = &rows[op];
     map_params p = {.n = n, .bdiv = bdiv, .bmod = bmod, .s = 0.75f, .t = -1.25f};
-    suite_case(s, DART_K_map, &p, tolerance_of(r->name), "%s n %u b (i/%u)%%%u%s x%g", r->name, n,
-        bdiv, bmod, places[place], deviation);
-    suite_mode(s, "OP", op);
-    suite_mode(s, "BC", kind);
-    float *a = suite_normal(s, n, 0, deviation), *b = a;
+    dart_suite_case(s, DART_K_map, &p, tolerance_of(r->name), "%s n %u b (i/%u)%%%u%s x%g", r->name,
+        n, bdiv, bmod, places[place], deviation);
+    dart_suite_mode(s, "OP", op);
+    dart_suite_mode(s, "BC", kind);
+    float *a = dart_suite_normal(s, n, 0, deviation), *b = a;
     uint64_t nb = n;
     if (r->arity == 2) {
         if (kind) nb = bmod;
-        b = suite_normal(s, nb, 0.1, 1);
+        b = dart_suite_normal(s, nb, 0.1, 1);
     } else {
-        suite_same(s, 0);
+        dart_suite_same(s, 0);
     }
     keep_defined(r->name, a, n, b, nb);
     if (place)
-        suite_same(s, place - 1);
+        dart_suite_same(s, place - 1);
     else
-        suite_output(s, n);
-    suite_done(s);
+        dart_suite_output(s, n);
+    dart_suite_done(s);
 }
 
-void suite_cases_map(suite *s)
+void dart_suite_cases_map(suite *s)
 {
     static const uint32_t sizes[] = {1, 3, 31, 33, 257, 1000, 4099};
     static const uint32_t shapes[][2] = {{1, 1}, {3, 31}, {31, 3}, {33, 257}, {257, 33}, {5, 64}};

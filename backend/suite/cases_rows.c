@@ -5,52 +5,52 @@
 static const uint32_t widths[] = {1, 3, 31, 33, 257, 1030};
 enum { WIDTHS = sizeof widths / sizeof *widths };
 
-void suite_cases_softmax(suite *s)
+void dart_suite_cases_softmax(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 4; i++) {
-        uint32_t rows = suite_sizes[i / 4 % 5], cols = widths[i / 20];
+        uint32_t rows = dart_suite_sizes[i / 4 % 5], cols = widths[i / 20];
         bool causal = i & 1, in_place = i & 2;
         softmax_params p = {.rows = rows, .cols = cols, .time = rows, .scale = 0.125f};
         if (rows == 257) p.scale = 3; /* long tails, some results underflow */
         if (causal && p.time > cols) p.time = cols;
-        suite_case(s, DART_K_softmax, &p, SUITE_SOFTMAX, "%s %u x %u time %u scale %g%s",
+        dart_suite_case(s, DART_K_softmax, &p, SUITE_SOFTMAX, "%s %u x %u time %u scale %g%s",
             causal ? "causal" : "full", rows, cols, p.time, (double)p.scale,
             in_place ? ", in place" : "");
-        suite_mode(s, "CAUSAL", causal);
-        suite_normal(s, (uint64_t)rows * cols, 5, 8);
+        dart_suite_mode(s, "CAUSAL", causal);
+        dart_suite_normal(s, (uint64_t)rows * cols, 5, 8);
         if (in_place)
-            suite_same(s, 0);
+            dart_suite_same(s, 0);
         else
-            suite_output(s, (uint64_t)rows * cols);
-        suite_done(s);
+            dart_suite_output(s, (uint64_t)rows * cols);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_softmax_lengths(suite *s)
+void dart_suite_cases_softmax_lengths(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 4; i++) {
-        uint32_t rows = suite_sizes[i / 4 % 5], cols = widths[i / 20];
+        uint32_t rows = dart_suite_sizes[i / 4 % 5], cols = widths[i / 20];
         uint32_t per = i % 3 ? 1 + i % 7 : rows; /* one length for all, or one every few rows */
         bool causal = i & 1, in_place = i & 2;
         softmax_lengths_params p = {
             .rows = rows, .cols = cols, .time = rows, .per = per, .scale = 0.125f};
         if (rows == 257) p.scale = 3;
         if (causal && p.time > cols) p.time = cols;
-        suite_case(s, DART_K_softmax_lengths, &p, SUITE_SOFTMAX,
+        dart_suite_case(s, DART_K_softmax_lengths, &p, SUITE_SOFTMAX,
             "%s %u x %u time %u, a length every %u rows%s", causal ? "causal" : "full", rows, cols,
             p.time, per, in_place ? ", in place" : "");
-        suite_mode(s, "CAUSAL", causal);
-        suite_normal(s, (uint64_t)rows * cols, 5, 8);
+        dart_suite_mode(s, "CAUSAL", causal);
+        dart_suite_normal(s, (uint64_t)rows * cols, 5, 8);
         uint32_t lengths = (rows - 1) / per + 1;
-        int32_t *length = suite_integers(s, lengths);
-        for (uint32_t n = 0; n < lengths; n++) length[n] = (int32_t)suite_random(s, cols + 1);
+        int32_t *length = dart_suite_integers(s, lengths);
+        for (uint32_t n = 0; n < lengths; n++) length[n] = (int32_t)dart_suite_random(s, cols + 1);
         length[lengths - 1] = (int32_t)cols + (int32_t)(i % 5) - 2; /* about full; -1 is none */
         if (lengths > 1) length[0] = 0;
         if (in_place)
-            suite_same(s, 0);
+            dart_suite_same(s, 0);
         else
-            suite_output(s, (uint64_t)rows * cols);
-        suite_done(s);
+            dart_suite_output(s, (uint64_t)rows * cols);
+        dart_suite_done(s);
     }
 }
 
@@ -64,23 +64,23 @@ static void make_softmax(float *y, uint32_t rows, uint32_t cols)
     }
 }
 
-void suite_cases_softmax_dx(suite *s)
+void dart_suite_cases_softmax_dx(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
-        uint32_t rows = suite_sizes[i / 2 % 5], cols = widths[i / 10];
+        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10];
         uint64_t words = (uint64_t)rows * cols;
         softmax_dx_params p = {.rows = rows, .cols = cols, .scale = 0.25f};
         /* One column: the result is exactly 0 only in exact arithmetic, so bounds are absolute
          * there. */
-        suite_case(s, DART_K_softmax_dx, &p, SUITE_GRADIENT, "%u x %u%s", rows, cols,
+        dart_suite_case(s, DART_K_softmax_dx, &p, SUITE_GRADIENT, "%u x %u%s", rows, cols,
             i & 1 ? ", in place" : "");
-        make_softmax(suite_normal(s, words, 0, 2), rows, cols);
-        suite_normal(s, words, 0, 1);
+        make_softmax(dart_suite_normal(s, words, 0, 2), rows, cols);
+        dart_suite_normal(s, words, 0, 1);
         if (i & 1)
-            suite_same(s, 1);
+            dart_suite_same(s, 1);
         else
-            suite_output(s, words);
-        suite_done(s);
+            dart_suite_output(s, words);
+        dart_suite_done(s);
     }
 }
 
@@ -88,7 +88,7 @@ void suite_cases_softmax_dx(suite *s)
 static void make_labels(suite *s, int32_t *label, uint32_t rows, uint32_t cols, uint32_t valid)
 {
     for (uint32_t r = 0; r < rows; r++) {
-        label[r] = (int32_t)suite_random(s, valid);
+        label[r] = (int32_t)dart_suite_random(s, valid);
         if (r % 11 == 5) label[r] = -1;
         if (r % 11 == 8) label[r] = (int32_t)cols;
     }
@@ -97,101 +97,102 @@ static void make_labels(suite *s, int32_t *label, uint32_t rows, uint32_t cols, 
 
 static const uint32_t vocabularies[] = {1, 3, 31, 33, 257, 2003};
 
-void suite_cases_cross_entropy(suite *s)
+void dart_suite_cases_cross_entropy(suite *s)
 {
     for (uint32_t i = 0; i < 5 * 6 * 3; i++) {
-        uint32_t rows = suite_sizes[i / 3 % 5], valid = vocabularies[i / 15];
+        uint32_t rows = dart_suite_sizes[i / 3 % 5], valid = vocabularies[i / 15];
         uint32_t cols = valid + (i % 3 == 1 ? 13 : 0);
         cross_entropy_params p = {.rows = rows, .cols = cols, .valid = valid};
         if (i % 3 == 2) p.smoothing = rows & 1 ? 0.1f : 0.5f;
-        suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g", rows,
-            valid, cols, (double)p.smoothing);
-        suite_normal(s, (uint64_t)rows * cols, 1, 4);
-        make_labels(s, suite_integers(s, rows), rows, cols, valid);
-        suite_output(s, 2 * (uint64_t)rows);
-        suite_done(s);
+        dart_suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g",
+            rows, valid, cols, (double)p.smoothing);
+        dart_suite_normal(s, (uint64_t)rows * cols, 1, 4);
+        make_labels(s, dart_suite_integers(s, rows), rows, cols, valid);
+        dart_suite_output(s, 2 * (uint64_t)rows);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_cross_entropy_dx(suite *s)
+void dart_suite_cases_cross_entropy_dx(suite *s)
 {
     for (uint32_t i = 0; i < 5 * 6 * 6; i++) {
-        uint32_t rows = suite_sizes[i / 6 % 5], valid = vocabularies[i / 30];
+        uint32_t rows = dart_suite_sizes[i / 6 % 5], valid = vocabularies[i / 30];
         uint32_t cols = valid + (i & 1 ? 13 : 0);
         bool in_place = i & 2;
         cross_entropy_dx_params p = {.rows = rows, .cols = cols, .valid = valid, .scale = 0.01f};
         if (i % 6 >= 4) p.smoothing = rows & 1 ? 0.1f : 0.5f;
-        suite_case(s, DART_K_cross_entropy_dx, &p, SUITE_GRADIENT, "%u x %u of %u, smoothing %g%s",
-            rows, valid, cols, (double)p.smoothing, in_place ? ", in place" : "");
-        const float *x = suite_normal(s, (uint64_t)rows * cols, 1, 3);
-        float *stats = suite_normal(s, 2 * (uint64_t)rows, 0, 1);
+        dart_suite_case(s, DART_K_cross_entropy_dx, &p, SUITE_GRADIENT,
+            "%u x %u of %u, smoothing %g%s", rows, valid, cols, (double)p.smoothing,
+            in_place ? ", in place" : "");
+        const float *x = dart_suite_normal(s, (uint64_t)rows * cols, 1, 3);
+        float *stats = dart_suite_normal(s, 2 * (uint64_t)rows, 0, 1);
         for (uint32_t r = 0; r < rows; r++) {
             double sum = 0;
             for (uint32_t j = 0; j < valid; j++) sum += exp((double)x[(uint64_t)r * cols + j]);
             stats[2 * r] = (float)log(sum);
         }
-        make_labels(s, suite_integers(s, rows), rows, cols, valid);
+        make_labels(s, dart_suite_integers(s, rows), rows, cols, valid);
         if (in_place)
-            suite_same(s, 0);
+            dart_suite_same(s, 0);
         else
-            suite_output(s, (uint64_t)rows * cols);
-        suite_done(s);
+            dart_suite_output(s, (uint64_t)rows * cols);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_norm(suite *s)
+void dart_suite_cases_norm(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
-        uint32_t rows = suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
+        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
         uint64_t words = (uint64_t)rows * cols;
         norm_params p = {.rows = rows, .cols = cols, .eps = 1e-5f};
-        suite_case(
+        dart_suite_case(
             s, DART_K_norm, &p, SUITE_ELEMENT, "%s %u x %u", kind ? "rms" : "layer", rows, cols);
-        suite_mode(s, "KIND", kind);
-        suite_normal(s, words, 0.5, 2);
-        suite_normal(s, cols, 1, 0.2);
+        dart_suite_mode(s, "KIND", kind);
+        dart_suite_normal(s, words, 0.5, 2);
+        dart_suite_normal(s, cols, 1, 0.2);
         if (kind)
-            suite_same(s, 1);
+            dart_suite_same(s, 1);
         else
-            suite_normal(s, cols, 0, 0.2);
-        suite_output(s, words);
-        suite_done(s);
+            dart_suite_normal(s, cols, 0, 0.2);
+        dart_suite_output(s, words);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_norm_dx(suite *s)
+void dart_suite_cases_norm_dx(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
-        uint32_t rows = suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
+        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
         uint64_t words = (uint64_t)rows * cols;
         norm_dx_params p = {.rows = rows, .cols = cols, .eps = 1e-5f};
         /* A row of one: LayerNorm's gradient is 0, RMSNorm's all cancellation; eps of the size of
          * x^2 keeps it a question with an answer in single precision. */
         if (cols == 1) p.eps = 1;
-        suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u", kind ? "rms" : "layer",
+        dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u", kind ? "rms" : "layer",
             rows, cols);
-        suite_mode(s, "KIND", kind);
-        suite_normal(s, words, 0.5, 2);
-        suite_normal(s, cols, 1, 0.2);
-        suite_normal(s, words, 0, 1);
-        suite_output(s, words);
-        suite_done(s);
+        dart_suite_mode(s, "KIND", kind);
+        dart_suite_normal(s, words, 0.5, 2);
+        dart_suite_normal(s, cols, 1, 0.2);
+        dart_suite_normal(s, words, 0, 1);
+        dart_suite_output(s, words);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_norm_dw(suite *s)
+void dart_suite_cases_norm_dw(suite *s)
 {
     for (uint32_t i = 0; i < 5 * WIDTHS * 4; i++) {
-        uint32_t rows = suite_sizes[i / 4 % 5], cols = widths[i / 20], kind = i & 1;
+        uint32_t rows = dart_suite_sizes[i / 4 % 5], cols = widths[i / 20], kind = i & 1;
         uint32_t per = i & 2 ? 64 : 7, chunks = (rows + per - 1) / per;
         uint64_t words = (uint64_t)rows * cols;
         norm_dw_params p = {.rows = rows, .cols = cols, .chunks = chunks, .per = per, .eps = 1e-5f};
-        suite_case(s, DART_K_norm_dw, &p, SUITE_GRADIENT, "%s %u x %u in %u chunks of %u",
+        dart_suite_case(s, DART_K_norm_dw, &p, SUITE_GRADIENT, "%s %u x %u in %u chunks of %u",
             kind ? "rms" : "layer", rows, cols, chunks, per);
-        suite_mode(s, "KIND", kind);
-        suite_normal(s, words, 0.5, 2);
-        suite_normal(s, words, 0.2, 1);
-        suite_output(s, 2 * (uint64_t)chunks * cols);
-        suite_done(s);
+        dart_suite_mode(s, "KIND", kind);
+        dart_suite_normal(s, words, 0.5, 2);
+        dart_suite_normal(s, words, 0.2, 1);
+        dart_suite_output(s, 2 * (uint64_t)chunks * cols);
+        dart_suite_done(s);
     }
 }

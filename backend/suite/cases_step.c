@@ -13,19 +13,19 @@ static void one_reduce(
         .chunks = chunks,
         .per = (mid + chunks - 1) / chunks,
         .scale = op == 2 ? 1 : 0.5f};
-    suite_case(s, DART_K_reduce, &p, op >= 2 ? SUITE_EXACT : SUITE_PRODUCT,
+    dart_suite_case(s, DART_K_reduce, &p, op >= 2 ? SUITE_EXACT : SUITE_PRODUCT,
         "%s of %u x %u x %u in %u chunks", names[op], outer, mid, inner, chunks);
-    suite_mode(s, "OP", op);
-    float *x =
-        suite_normal(s, words, 0.3, 1); /* not centred: a sum near 0 has no relative accuracy */
+    dart_suite_mode(s, "OP", op);
+    float *x = dart_suite_normal(
+        s, words, 0.3, 1); /* not centred: a sum near 0 has no relative accuracy */
     if (op == 2)
-        for (uint64_t i = 0; i < words; i += 1 + suite_random(s, 9))
+        for (uint64_t i = 0; i < words; i += 1 + dart_suite_random(s, 9))
             x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
-    suite_output(s, (uint64_t)outer * chunks * inner);
-    suite_done(s);
+    dart_suite_output(s, (uint64_t)outer * chunks * inner);
+    dart_suite_done(s);
 }
 
-void suite_cases_reduce(suite *s)
+void dart_suite_cases_reduce(suite *s)
 {
     static const uint32_t shapes[][4] = {{1, 1, 1, 1}, {1, 3, 1, 1}, {1, 257, 1, 1}, {1, 257, 1, 9},
         {1, 10000, 1, 64}, {1, 10007, 1, 100}, {3, 31, 1, 1}, {31, 33, 1, 2}, {257, 33, 1, 1},
@@ -35,14 +35,15 @@ void suite_cases_reduce(suite *s)
         for (uint32_t op = 0; op < 4; op++)
             one_reduce(s, op, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3]);
     for (uint32_t i = 0; i < 60; i++) {
-        uint32_t mid = 1 + suite_random(s, 300), chunks = 1 + suite_random(s, mid < 8 ? mid : 8);
+        uint32_t mid = 1 + dart_suite_random(s, 300),
+                 chunks = 1 + dart_suite_random(s, mid < 8 ? mid : 8);
         uint32_t per = (mid + chunks - 1) / chunks;
-        one_reduce(
-            s, i % 4, 1 + suite_random(s, 20), mid, 1 + suite_random(s, 40), (mid + per - 1) / per);
+        one_reduce(s, i % 4, 1 + dart_suite_random(s, 20), mid, 1 + dart_suite_random(s, 40),
+            (mid + per - 1) / per);
     }
 }
 
-void suite_cases_adamw(suite *s)
+void dart_suite_cases_adamw(suite *s)
 {
     static const uint32_t sizes[] = {1, 3, 31, 33, 257, 1000, 40003};
     for (uint32_t i = 0; i < 7 * 3; i++) {
@@ -53,45 +54,45 @@ void suite_cases_adamw(suite *s)
             .beta2 = 0.95f,
             .eps = 1e-8f,
             .decay = i / 7 == 0 ? 0 : 0.1f};
-        suite_case(s, DART_K_adamw, &p, SUITE_ELEMENT, "n %u stride %u decay %g", n, stride,
+        dart_suite_case(s, DART_K_adamw, &p, SUITE_ELEMENT, "n %u stride %u decay %g", n, stride,
             (double)p.decay);
-        suite_normal(s, n, 0, 0.1);
-        suite_normal(s, n, 0, 0.01);
-        float *moments = suite_normal(s, (uint64_t)stride + n, 0, 0.001);
+        dart_suite_normal(s, n, 0, 0.1);
+        dart_suite_normal(s, n, 0, 0.01);
+        float *moments = dart_suite_normal(s, (uint64_t)stride + n, 0, 0.001);
         for (uint32_t j = 0; j < n; j++) moments[stride + j] *= moments[stride + j];
-        float *step = suite_normal(s, 8, 0, 1);
+        float *step = dart_suite_normal(s, 8, 0, 1);
         step[0] = 1e-3f;
         step[1] = 1.5f;
         step[2] = 2.5f;
         step[3] = 0.3f;
-        suite_done(s);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_axpy_scalar(suite *s)
+void dart_suite_cases_axpy_scalar(suite *s)
 {
     static const uint32_t sizes[] = {1, 3, 31, 33, 257, 1000, 40003};
     for (uint32_t i = 0; i < 7 * 3; i++) {
         axpy_scalar_params p = {.n = sizes[i % 7], .slot = i / 7 * 3, .a = -1};
-        suite_case(s, DART_K_axpy_scalar, &p, SUITE_ELEMENT, "n %u slot %u", p.n, p.slot);
-        suite_normal(s, p.n, 0, 1);
-        suite_normal(s, 8, 0, 1);
-        suite_normal(s, p.n, 0, 1);
-        suite_done(s);
+        dart_suite_case(s, DART_K_axpy_scalar, &p, SUITE_ELEMENT, "n %u slot %u", p.n, p.slot);
+        dart_suite_normal(s, p.n, 0, 1);
+        dart_suite_normal(s, 8, 0, 1);
+        dart_suite_normal(s, p.n, 0, 1);
+        dart_suite_done(s);
     }
 }
 
-void suite_cases_clip(suite *s)
+void dart_suite_cases_clip(suite *s)
 {
     static const float norms[] = {0, 0.5f, 1, 100};
     static const float sums[] = {0, 1e-6f, 0.9f, 400};
     for (uint32_t i = 0; i < 16; i++) {
         clip_params p = {.max_norm = norms[i % 4]};
-        suite_case(s, DART_K_clip, &p, SUITE_ELEMENT, "max %g, sum of squares %g",
+        dart_suite_case(s, DART_K_clip, &p, SUITE_ELEMENT, "max %g, sum of squares %g",
             (double)p.max_norm, (double)sums[i / 4]);
-        suite_normal(s, 1, 0, 1)[0] = sums[i / 4];
-        suite_normal(s, 8, 0, 1)[4] = i % 3 ? 1 : 0.25f;
-        suite_done(s);
+        dart_suite_normal(s, 1, 0, 1)[0] = sums[i / 4];
+        dart_suite_normal(s, 8, 0, 1)[4] = i % 3 ? 1 : 0.25f;
+        dart_suite_done(s);
     }
 }
 
@@ -101,7 +102,8 @@ static void make_gram(suite *s, float *x, uint32_t n, uint32_t columns)
     enum { MOST = 128 };
     static _Thread_local float g[MOST][MOST];
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t c = 0; c < columns; c++) g[i][c] = (float)suite_random(s, 20001) / 10000 - 1;
+        for (uint32_t c = 0; c < columns; c++)
+            g[i][c] = (float)dart_suite_random(s, 20001) / 10000 - 1;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t j = 0; j <= i; j++) {
             double sum = 0;
@@ -111,7 +113,7 @@ static void make_gram(suite *s, float *x, uint32_t n, uint32_t columns)
         }
 }
 
-void suite_cases_spd_fn(suite *s)
+void dart_suite_cases_spd_fn(suite *s)
 {
     static const uint32_t sizes[] = {1, 2, 3, 16, 31, 32, 33, 64, 97};
     enum { SIZES = 9, FUNCTIONS = 8 };
@@ -132,15 +134,15 @@ void suite_cases_spd_fn(suite *s)
         /* Single precision knows eigenvalues to about 1e-7 of the largest; the root of a zero one
          * to 3e-4. */
         double bound = columns == n ? SUITE_GRADIENT : 1e-6;
-        suite_case(s, DART_K_spd_fn, &p, bound, "%s %u of %u x %u rank %u", functions[f].name,
+        dart_suite_case(s, DART_K_spd_fn, &p, bound, "%s %u of %u x %u rank %u", functions[f].name,
             batch, n, n, columns);
-        suite_mode(s, "OP", op);
-        float *x = suite_normal(s, words, 0, 1);
+        dart_suite_mode(s, "OP", op);
+        float *x = dart_suite_normal(s, words, 0, 1);
         for (uint32_t b = 0; b < batch; b++) make_gram(s, x + (uint64_t)b * n * n, n, columns);
-        suite_output(s, 2 * words);
-        suite_compare(s, 1, 0); /* scratch */
-        suite_output(s, words);
-        if (op == 2) suite_compare(s, (uint64_t)n * n, 1);
-        suite_done(s);
+        dart_suite_output(s, 2 * words);
+        dart_suite_compare(s, 1, 0); /* scratch */
+        dart_suite_output(s, words);
+        if (op == 2) dart_suite_compare(s, (uint64_t)n * n, 1);
+        dart_suite_done(s);
     }
 }

@@ -7,7 +7,7 @@
 
 enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20 };
 
-VkBufferCreateInfo vulkan_buffer_info(uint64_t bytes)
+VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes)
 {
     return (VkBufferCreateInfo){.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = bytes,
@@ -33,7 +33,7 @@ static int type_score(const vulkan_device *device, dart_mem kind, VkMemoryProper
     return 4 * local + 2 * (host == device->unified) + (host && cached);
 }
 
-uint32_t vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t allowed_types)
+uint32_t dart_vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t allowed_types)
 {
     int best = -1;
     uint32_t found = UINT32_MAX;
@@ -47,7 +47,7 @@ uint32_t vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t
     return found;
 }
 
-void vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
+void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
 {
     vkDestroyBuffer(device->handle, buffer->handle, NULL);
     vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
@@ -65,7 +65,7 @@ static dart_status share_buffer(
         VK_EXTERNAL_MEMORY_HANDLE_TYPE_HOST_ALLOCATION_BIT_EXT;
     const VkExternalMemoryBufferCreateInfo external = {
         .sType = VK_STRUCTURE_TYPE_EXTERNAL_MEMORY_BUFFER_CREATE_INFO, .handleTypes = how};
-    VkBufferCreateInfo info = vulkan_buffer_info(bytes);
+    VkBufferCreateInfo info = dart_vulkan_buffer_info(bytes);
     info.pNext = &external;
     *out = (vulkan_buffer){.bytes = bytes};
     if (vkCreateBuffer(device->handle, &info, NULL, &out->handle) != VK_SUCCESS) goto done;
@@ -85,7 +85,7 @@ static dart_status share_buffer(
         .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
     if (device->host_pointer(device->handle, how, host, &takes) != VK_SUCCESS) goto done;
     const uint32_t type =
-        vulkan_memory_type(device, kind, needs.memoryTypeBits & takes.memoryTypeBits);
+        dart_vulkan_memory_type(device, kind, needs.memoryTypeBits & takes.memoryTypeBits);
     if (type == UINT32_MAX || (device->memory.memoryTypes[type].propertyFlags & visible) != visible)
         goto done;
     const VkImportMemoryHostPointerInfoEXT import = {
@@ -101,7 +101,7 @@ static dart_status share_buffer(
         goto done;
     out->map = host;
 done:
-    if (!out->map) vulkan_buffer_destroy(device, out);
+    if (!out->map) dart_vulkan_buffer_destroy(device, out);
     return status;
 }
 
@@ -109,13 +109,13 @@ static dart_status make_buffer(
     vulkan_device *device, dart_mem kind, uint64_t bytes, vulkan_buffer *out)
 {
     dart_status status = DART_OK;
-    VkBufferCreateInfo info = vulkan_buffer_info(bytes);
+    VkBufferCreateInfo info = dart_vulkan_buffer_info(bytes);
     *out = (vulkan_buffer){.bytes = bytes};
-    DART_GOTO(vulkan_status(
+    DART_GOTO(dart_vulkan_status(
         device, vkCreateBuffer(device->handle, &info, NULL, &out->handle), "vkCreateBuffer"));
     VkMemoryRequirements needs;
     vkGetBufferMemoryRequirements(device->handle, out->handle, &needs);
-    uint32_t type = vulkan_memory_type(device, kind, needs.memoryTypeBits);
+    uint32_t type = dart_vulkan_memory_type(device, kind, needs.memoryTypeBits);
     VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO,
         .allocationSize = needs.size,
         .memoryTypeIndex = type};
@@ -127,18 +127,18 @@ static dart_status make_buffer(
             "%llu bytes, vkAllocateMemory: %s); use a smaller model or batch",
             device->base.index, device->base.caps.name, (unsigned long long)bytes,
             (unsigned long long)device->base.bytes_allocated,
-            (unsigned long long)device->base.caps.memory, vulkan_result_name(result));
+            (unsigned long long)device->base.caps.memory, dart_vulkan_result_name(result));
         goto done;
     }
-    DART_GOTO(vulkan_status(device, vkBindBufferMemory(device->handle, out->handle, out->memory, 0),
-        "vkBindBufferMemory"));
+    DART_GOTO(dart_vulkan_status(device,
+        vkBindBufferMemory(device->handle, out->handle, out->memory, 0), "vkBindBufferMemory"));
     if ((device->memory.memoryTypes[type].propertyFlags & visible) == visible &&
         (kind == DART_MEM_HOST || !device->always_stage))
-        DART_GOTO(vulkan_status(device,
+        DART_GOTO(dart_vulkan_status(device,
             vkMapMemory(device->handle, out->memory, 0, VK_WHOLE_SIZE, 0, &out->map),
             "vkMapMemory"));
 done:
-    if (status != DART_OK) vulkan_buffer_destroy(device, out);
+    if (status != DART_OK) dart_vulkan_buffer_destroy(device, out);
     return status;
 }
 
@@ -155,9 +155,10 @@ static dart_status transfer(
     VkMemoryBarrier after = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
         .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
         .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
-    DART_TRY(vulkan_status(
+    DART_TRY(dart_vulkan_status(
         device, vkResetCommandPool(device->handle, device->pool, 0), "vkResetCommandPool"));
-    DART_TRY(vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
+    DART_TRY(
+        dart_vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
     vkCmdPipelineBarrier(commands,
         VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
         VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &before, 0, NULL, 0, NULL);
@@ -167,9 +168,9 @@ static dart_status transfer(
         vkCmdFillBuffer(commands, to, region->dstOffset, region->size, 0);
     vkCmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
         &after, 0, NULL, 0, NULL);
-    DART_TRY(vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer"));
-    DART_TRY(vulkan_submit(device, commands, true));
-    return vulkan_wait(device);
+    DART_TRY(dart_vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer"));
+    DART_TRY(dart_vulkan_submit(device, commands, true));
+    return dart_vulkan_wait(device);
 }
 
 static dart_status free_slot(vulkan_device *device, size_t *out_slot)
@@ -185,7 +186,8 @@ static dart_status free_slot(vulkan_device *device, size_t *out_slot)
     return DART_OK;
 }
 
-dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+dart_status dart_vulkan_alloc(
+    dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
 {
     vulkan_device *device = (vulkan_device *)base;
     uint64_t bytes;
@@ -208,7 +210,7 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
         dart_status status =
             transfer(device, VK_NULL_HANDLE, made.handle, &(VkBufferCopy){.size = VK_WHOLE_SIZE});
         if (status != DART_OK) {
-            vulkan_buffer_destroy(device, &made);
+            dart_vulkan_buffer_destroy(device, &made);
             return status;
         }
     }
@@ -217,10 +219,10 @@ dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_
     return DART_OK;
 }
 
-void vulkan_free(dart_device *base, dart_buffer buffer)
+void dart_vulkan_free(dart_device *base, dart_buffer buffer)
 {
     vulkan_device *device = (vulkan_device *)base;
-    vulkan_buffer_destroy(device, &device->buffers[buffer - 1]);
+    dart_vulkan_buffer_destroy(device, &device->buffers[buffer - 1]);
 }
 
 /* Moves `bytes` at `at` of a buffer that the host does not see, in pieces of the staging buffer. */
@@ -246,7 +248,7 @@ static dart_status staged(vulkan_device *device, vulkan_buffer *buffer, uint64_t
     return DART_OK;
 }
 
-dart_status vulkan_write(
+dart_status dart_vulkan_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     vulkan_device *device = (vulkan_device *)base;
@@ -256,7 +258,7 @@ dart_status vulkan_write(
     return DART_OK;
 }
 
-dart_status vulkan_read(
+dart_status dart_vulkan_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
 {
     vulkan_device *device = (vulkan_device *)base;

@@ -1,85 +1,10 @@
-/* Vulkan devices: enumeration, capabilities, open and close, submission. */
+/* Vulkan devices: enumeration, capabilities, open and close. */
 #include "internal.h"
 #include "log.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-const char *vulkan_result_name(VkResult result)
-{
-    switch (result) {
-#define X(name)                                                                                    \
-    case name:                                                                                     \
-        return #name;
-        X(VK_NOT_READY)
-        X(VK_TIMEOUT)
-        X(VK_INCOMPLETE)
-        X(VK_ERROR_OUT_OF_HOST_MEMORY)
-        X(VK_ERROR_OUT_OF_DEVICE_MEMORY)
-        X(VK_ERROR_INITIALIZATION_FAILED)
-        X(VK_ERROR_DEVICE_LOST)
-        X(VK_ERROR_MEMORY_MAP_FAILED)
-        X(VK_ERROR_LAYER_NOT_PRESENT)
-        X(VK_ERROR_EXTENSION_NOT_PRESENT)
-        X(VK_ERROR_FEATURE_NOT_PRESENT)
-        X(VK_ERROR_INCOMPATIBLE_DRIVER)
-        X(VK_ERROR_TOO_MANY_OBJECTS)
-        X(VK_ERROR_FRAGMENTED_POOL)
-        X(VK_ERROR_OUT_OF_POOL_MEMORY)
-        X(VK_ERROR_INVALID_EXTERNAL_HANDLE)
-        X(VK_ERROR_FRAGMENTATION)
-#undef X
-    case VK_SUCCESS:
-        return "VK_SUCCESS";
-    default:
-        return "VK_ERROR_UNKNOWN";
-    }
-}
-
-dart_status vulkan_status(const vulkan_device *device, VkResult result, const char *what)
-{
-    const char *name = vulkan_result_name(result);
-    const uint32_t index = device->base.index;
-    switch (result) {
-    case VK_SUCCESS:
-        return DART_OK;
-    case VK_ERROR_OUT_OF_HOST_MEMORY:
-    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
-    case VK_ERROR_TOO_MANY_OBJECTS:
-        return dart_fail(DART_MEMORY,
-            "vulkan:%u (%s): %s: %s with %llu bytes in buffers; use a smaller model or batch",
-            index, device->base.caps.name, what, name,
-            (unsigned long long)device->base.bytes_allocated);
-    case VK_ERROR_DEVICE_LOST:
-        return dart_fail(DART_DEVICE,
-            "vulkan:%u (%s): %s: %s; the driver gave the device up (a dispatch over its time "
-            "limit, "
-            "or a driver fault): start again from the last checkpoint",
-            index, device->base.caps.name, what, name);
-    default:
-        return dart_fail(
-            DART_DEVICE, "vulkan:%u (%s): %s: %s", index, device->base.caps.name, what, name);
-    }
-}
-
-dart_status vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last)
-{
-    VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &commands};
-    device->base.submits++;
-    return vulkan_status(device,
-        vkQueueSubmit(device->queue, 1, &info, last ? device->fence : VK_NULL_HANDLE),
-        "vkQueueSubmit");
-}
-
-dart_status vulkan_wait(vulkan_device *device)
-{
-    VkResult result = vkWaitForFences(device->handle, 1, &device->fence, VK_TRUE, UINT64_MAX);
-    DART_TRY(vulkan_status(device, result, "vkWaitForFences"));
-    return vulkan_status(device, vkResetFences(device->handle, 1, &device->fence), "vkResetFences");
-}
 
 static bool has_extension(VkPhysicalDevice physical, const char *name)
 {
@@ -170,7 +95,7 @@ static void fill_caps(vulkan_device *device)
 static dart_status pick_physical(vulkan_device *device, VkInstance instance, uint32_t index)
 {
     uint32_t count = 0;
-    DART_TRY(vulkan_status(
+    DART_TRY(dart_vulkan_status(
         device, vkEnumeratePhysicalDevices(instance, &count, NULL), "vkEnumeratePhysicalDevices"));
     if (count == 0 && index == 0)
         return dart_fail(DART_DEVICE, "vulkan: the installed drivers offer no device");
@@ -180,7 +105,7 @@ static dart_status pick_physical(vulkan_device *device, VkInstance instance, uin
     VkResult result = vkEnumeratePhysicalDevices(instance, &count, list);
     if (index < count) device->physical = list[index];
     free(list);
-    DART_TRY(vulkan_status(device, result, "vkEnumeratePhysicalDevices"));
+    DART_TRY(dart_vulkan_status(device, result, "vkEnumeratePhysicalDevices"));
 
     VkPhysicalDeviceProperties properties;
     vkGetPhysicalDeviceProperties(device->physical, &properties);
@@ -237,7 +162,7 @@ static dart_status make_device(vulkan_device *device)
         .pQueueCreateInfos = &queue, /* the portable kernels need no optional feature */
         .enabledExtensionCount = shares,
         .ppEnabledExtensionNames = import};
-    DART_TRY(vulkan_status(
+    DART_TRY(dart_vulkan_status(
         device, vkCreateDevice(device->physical, &info, NULL, &device->handle), "vkCreateDevice"));
     vkGetDeviceQueue(device->handle, device->family, 0, &device->queue);
     if (shares)
@@ -245,18 +170,18 @@ static dart_status make_device(vulkan_device *device)
             device->handle, "vkGetMemoryHostPointerPropertiesEXT");
 
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    DART_TRY(vulkan_status(
+    DART_TRY(dart_vulkan_status(
         device, vkCreateFence(device->handle, &fence, NULL, &device->fence), "vkCreateFence"));
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
         .queueFamilyIndex = device->family};
-    DART_TRY(vulkan_status(device, vkCreateCommandPool(device->handle, &pool, NULL, &device->pool),
-        "vkCreateCommandPool"));
+    DART_TRY(dart_vulkan_status(device,
+        vkCreateCommandPool(device->handle, &pool, NULL, &device->pool), "vkCreateCommandPool"));
     VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = device->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = 1};
-    return vulkan_status(device,
+    return dart_vulkan_status(device,
         vkAllocateCommandBuffers(device->handle, &commands, &device->transfer),
         "vkAllocateCommandBuffers");
 }
@@ -265,16 +190,16 @@ static dart_status make_device(vulkan_device *device)
 static dart_status find_heap(vulkan_device *device)
 {
     vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
-    VkBufferCreateInfo info = vulkan_buffer_info(4096);
+    VkBufferCreateInfo info = dart_vulkan_buffer_info(4096);
     VkBuffer probe;
-    DART_TRY(vulkan_status(
+    DART_TRY(dart_vulkan_status(
         device, vkCreateBuffer(device->handle, &info, NULL, &probe), "vkCreateBuffer"));
     VkMemoryRequirements needs;
     vkGetBufferMemoryRequirements(device->handle, probe, &needs);
     vkDestroyBuffer(device->handle, probe, NULL);
-    uint32_t type = vulkan_memory_type(device, DART_MEM_DEVICE, needs.memoryTypeBits);
+    uint32_t type = dart_vulkan_memory_type(device, DART_MEM_DEVICE, needs.memoryTypeBits);
     if (type == UINT32_MAX ||
-        vulkan_memory_type(device, DART_MEM_HOST, needs.memoryTypeBits) == UINT32_MAX)
+        dart_vulkan_memory_type(device, DART_MEM_HOST, needs.memoryTypeBits) == UINT32_MAX)
         return dart_fail(DART_DEVICE, "vulkan:%u (%s): no memory type fits a storage buffer",
             device->base.index, device->base.caps.name);
     device->base.caps.memory =
@@ -287,27 +212,27 @@ static void vulkan_close(dart_device *base)
     vulkan_device *device = (vulkan_device *)base;
     if (device->handle) {
         vkDeviceWaitIdle(device->handle);
-        vulkan_pipelines_close(device);
+        dart_vulkan_pipelines_close(device);
         for (size_t i = 0; i < device->buffer_capacity; i++)
-            vulkan_buffer_destroy(device, &device->buffers[i]);
-        vulkan_buffer_destroy(device, &device->staging);
+            dart_vulkan_buffer_destroy(device, &device->buffers[i]);
+        dart_vulkan_buffer_destroy(device, &device->staging);
         vkDestroyCommandPool(device->handle, device->pool, NULL);
         vkDestroyFence(device->handle, device->fence, NULL);
         vkDestroyDevice(device->handle, NULL);
     }
     free(device->buffers);
     free(device);
-    vulkan_instance_release();
+    dart_vulkan_instance_release();
 }
 
 static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_device **out_device)
 {
     VkInstance instance;
-    dart_status status = vulkan_instance_acquire(&instance);
+    dart_status status = dart_vulkan_instance_acquire(&instance);
     if (status != DART_OK) return index == 0 ? status : DART_FAILED;
     vulkan_device *device = dart_calloc(1, sizeof *device);
     if (!device) {
-        vulkan_instance_release();
+        dart_vulkan_instance_release();
         return DART_MEMORY;
     }
     device->base.backend = &dart_backend_vulkan;
@@ -322,7 +247,7 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     dart_caps_limit(&device->base.caps, limits);
     /* a profile stands in for a small GPU: kernels take the shapes that they would have there */
     if (limits) device->base.caps.on_cpu = false;
-    DART_GOTO(vulkan_pipelines_open(device));
+    DART_GOTO(dart_vulkan_pipelines_open(device));
     *out_device = &device->base;
 done:
     if (status != DART_OK) vulkan_close(&device->base);
@@ -333,11 +258,11 @@ const dart_backend dart_backend_vulkan = {
     .name = "vulkan",
     .open = vulkan_open,
     .close = vulkan_close,
-    .alloc = vulkan_alloc,
-    .free = vulkan_free,
-    .write = vulkan_write,
-    .read = vulkan_read,
-    .build = vulkan_build,
-    .run = vulkan_run,
-    .drop = vulkan_drop,
+    .alloc = dart_vulkan_alloc,
+    .free = dart_vulkan_free,
+    .write = dart_vulkan_write,
+    .read = dart_vulkan_read,
+    .build = dart_vulkan_build,
+    .run = dart_vulkan_run,
+    .drop = dart_vulkan_drop,
 };

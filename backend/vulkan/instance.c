@@ -106,15 +106,15 @@ static dart_status make_instance(void)
         return dart_fail(DART_DEVICE,
             "vulkan: no driver is installed (vkCreateInstance: %s); install the vendor's driver or "
             "Debian's mesa-vulkan-drivers",
-            vulkan_result_name(result));
+            dart_vulkan_result_name(result));
     if (result != VK_SUCCESS)
         return dart_fail(
-            DART_DEVICE, "vulkan: vkCreateInstance failed: %s", vulkan_result_name(result));
+            DART_DEVICE, "vulkan: vkCreateInstance failed: %s", dart_vulkan_result_name(result));
     if (validate) make_messenger(&debug);
     return DART_OK;
 }
 
-dart_status vulkan_instance_acquire(VkInstance *out_instance)
+dart_status dart_vulkan_instance_acquire(VkInstance *out_instance)
 {
     if (users == 0) {
         instance = VK_NULL_HANDLE;
@@ -142,7 +142,7 @@ static void pin_libraries(void)
     dlclose(self);
 }
 
-void vulkan_instance_release(void)
+void dart_vulkan_instance_release(void)
 {
     if (--users > 0) return;
     pin_libraries();

@@ -44,43 +44,49 @@ typedef struct vulkan_device {
     bool cache_dirty;
 } vulkan_device;
 
-/* instance.c: one instance for all open devices; released by the last of them. */
-dart_status vulkan_instance_acquire(VkInstance *out_instance);
-void vulkan_instance_release(void);
-
-/* device.c */
+/* status.c */
 /* OK for VK_SUCCESS; else a sentence with the device, `what` and the result's name. */
-dart_status vulkan_status(const vulkan_device *device, VkResult result, const char *what);
-const char *vulkan_result_name(VkResult result);
-dart_status vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last);
-dart_status vulkan_wait(vulkan_device *device); /* for the submission that was the last */
+dart_status dart_vulkan_status(const vulkan_device *device, VkResult result, const char *what);
+const char *dart_vulkan_result_name(VkResult result);
+
+/* instance.c: one instance for all open devices; released by the last of them. */
+dart_status dart_vulkan_instance_acquire(VkInstance *out_instance);
+void dart_vulkan_instance_release(void);
+
+/* queue.c */
+/* Counts the submission; `last`: it raises the fence that dart_vulkan_wait waits for. */
+dart_status dart_vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last);
+dart_status dart_vulkan_wait(vulkan_device *device);
 
 /* buffer.c */
-dart_status vulkan_alloc(dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
-void vulkan_free(dart_device *base, dart_buffer buffer);
-dart_status vulkan_write(
+dart_status dart_vulkan_alloc(
+    dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+void dart_vulkan_free(dart_device *base, dart_buffer buffer);
+dart_status dart_vulkan_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
-dart_status vulkan_read(
+dart_status dart_vulkan_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
-void vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer);
+void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer);
 /* Memory type that buffers of this kind come from, UINT32_MAX if there is none. */
-uint32_t vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t allowed_types);
-VkBufferCreateInfo vulkan_buffer_info(uint64_t bytes);
+uint32_t dart_vulkan_memory_type(
+    const vulkan_device *device, dart_mem kind, uint32_t allowed_types);
+VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes);
 
 /* pipeline.c */
-dart_status vulkan_pipelines_open(vulkan_device *device);
-void vulkan_pipelines_close(vulkan_device *device);
+dart_status dart_vulkan_pipelines_open(vulkan_device *device);
+void dart_vulkan_pipelines_close(vulkan_device *device);
 /* The pipeline of each launch; those that are not there yet are made on all host threads. */
-dart_status vulkan_pipelines_make(
+dart_status dart_vulkan_pipelines_make(
     vulkan_device *device, const dart_launch *list, uint32_t count, VkPipeline *out_pipelines);
-void vulkan_cache_save(vulkan_device *device); /* a failure is only logged */
-
-extern const dart_backend dart_backend_vulkan;
+void dart_vulkan_cache_save(vulkan_device *device); /* a failure is only logged */
 
 /* program.c */
-dart_status vulkan_build(
+dart_status dart_vulkan_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
-dart_status vulkan_run(dart_device *base, dart_program *program, double *seconds);
-void vulkan_drop(dart_device *base, dart_program *program);
+dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *seconds);
+void dart_vulkan_drop(dart_device *base, dart_program *program);
+
+/* device.c */
+extern const dart_backend dart_backend_vulkan;
 
 #endif

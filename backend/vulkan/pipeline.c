@@ -72,10 +72,10 @@ static dart_status cache_open(vulkan_device *device)
     }
     VkResult result = vkCreatePipelineCache(device->handle, &info, NULL, &device->cache);
     free(data);
-    return vulkan_status(device, result, "vkCreatePipelineCache");
+    return dart_vulkan_status(device, result, "vkCreatePipelineCache");
 }
 
-void vulkan_cache_save(vulkan_device *device)
+void dart_vulkan_cache_save(vulkan_device *device)
 {
     size_t size = 0;
     if (!device->cache_dirty || !device->cache_path[0]) return;
@@ -117,7 +117,7 @@ static dart_status make_layouts(vulkan_device *device)
             .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
             .bindingCount = n,
             .pBindings = bindings};
-        DART_TRY(vulkan_status(device,
+        DART_TRY(dart_vulkan_status(device,
             vkCreateDescriptorSetLayout(device->handle, &set, NULL, &device->set_layout[n]),
             "vkCreateDescriptorSetLayout"));
         VkPipelineLayoutCreateInfo layout = {.sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO,
@@ -125,20 +125,20 @@ static dart_status make_layouts(vulkan_device *device)
             .pSetLayouts = &device->set_layout[n],
             .pushConstantRangeCount = 1,
             .pPushConstantRanges = &push};
-        DART_TRY(vulkan_status(device,
+        DART_TRY(dart_vulkan_status(device,
             vkCreatePipelineLayout(device->handle, &layout, NULL, &device->layout[n]),
             "vkCreatePipelineLayout"));
     }
     return DART_OK;
 }
 
-dart_status vulkan_pipelines_open(vulkan_device *device)
+dart_status dart_vulkan_pipelines_open(vulkan_device *device)
 {
     DART_TRY(make_layouts(device));
     return cache_open(device);
 }
 
-void vulkan_pipelines_close(vulkan_device *device)
+void dart_vulkan_pipelines_close(vulkan_device *device)
 {
     vulkan_pipeline *pipeline, *next;
     HASH_ITER(hh, device->pipelines, pipeline, next)
@@ -175,8 +175,8 @@ static dart_status module_get(
         .codeSize = row->bytes,
         .pCode = row->code};
     if (!*module)
-        DART_TRY(vulkan_status(device, vkCreateShaderModule(device->handle, &info, NULL, module),
-            "vkCreateShaderModule"));
+        DART_TRY(dart_vulkan_status(device,
+            vkCreateShaderModule(device->handle, &info, NULL, module), "vkCreateShaderModule"));
     *out_module = *module;
     return DART_OK;
 }
@@ -204,7 +204,7 @@ static dart_status make_pipeline(vulkan_device *device, const dart_launch *launc
     char what[96];
     snprintf(what, sizeof what, "vkCreateComputePipelines for kernel %s",
         dart_kernel_info_of(launch->kernel)->name);
-    return vulkan_status(device, result, what);
+    return dart_vulkan_status(device, result, what);
 }
 
 static vulkan_pipeline *find(const vulkan_device *device, const dart_launch *launch)
@@ -253,7 +253,7 @@ static dart_status collect(
     return DART_OK;
 }
 
-dart_status vulkan_pipelines_make(
+dart_status dart_vulkan_pipelines_make(
     vulkan_device *device, const dart_launch *list, uint32_t count, VkPipeline *out_pipelines)
 {
     dart_status status = DART_OK;

@@ -54,7 +54,7 @@ static dart_status write_set(
         .descriptorPool = pool,
         .descriptorSetCount = 1,
         .pSetLayouts = &device->set_layout[key->buffers]};
-    DART_TRY(vulkan_status(device, vkAllocateDescriptorSets(device->handle, &info, out_set),
+    DART_TRY(dart_vulkan_status(device, vkAllocateDescriptorSets(device->handle, &info, out_set),
         "vkAllocateDescriptorSets"));
     VkDescriptorBufferInfo buffers[DART_MAX_BUFS];
     for (uint32_t i = 0; i < key->buffers; i++)
@@ -100,9 +100,9 @@ static dart_status make_sets(vulkan_device *device, dart_program *program)
         .maxSets = sets,
         .poolSizeCount = 1,
         .pPoolSizes = &size};
-    DART_GOTO(
-        vulkan_status(device, vkCreateDescriptorPool(device->handle, &info, NULL, &program->sets),
-            "vkCreateDescriptorPool"));
+    DART_GOTO(dart_vulkan_status(device,
+        vkCreateDescriptorPool(device->handle, &info, NULL, &program->sets),
+        "vkCreateDescriptorPool"));
     for (uint32_t i = 0; i < sets; i++)
         DART_GOTO(write_set(device, &entries[i].key, program->sets, &entries[i].set));
     for (uint32_t i = 0; i < program->count; i++) program->of[i] = of[i]->set;
@@ -136,7 +136,8 @@ static dart_status record(vulkan_device *device, dart_program *program, uint32_t
     const uint32_t stamp = part * (program->per_part + 1);
     VkCommandBuffer commands = timed ? program->timed[part] : program->plain[part];
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
-    DART_TRY(vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
+    DART_TRY(
+        dart_vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
 
     /* Earlier submissions, copies and host writes come before all of this. */
     barrier(commands, compute | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
@@ -170,7 +171,7 @@ static dart_status record(vulkan_device *device, dart_program *program, uint32_t
     }
     barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
         VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
-    return vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
+    return dart_vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
 }
 
 static dart_status record_all(
@@ -182,14 +183,14 @@ static dart_status record_all(
         .commandPool = program->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = program->parts};
-    DART_TRY(vulkan_status(device, vkAllocateCommandBuffers(device->handle, &info, *buffers),
+    DART_TRY(dart_vulkan_status(device, vkAllocateCommandBuffers(device->handle, &info, *buffers),
         "vkAllocateCommandBuffers"));
     for (uint32_t part = 0; part < program->parts; part++)
         DART_TRY(record(device, program, part, timed));
     return DART_OK;
 }
 
-dart_status vulkan_build(
+dart_status dart_vulkan_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program)
 {
     vulkan_device *device = (vulkan_device *)base;
@@ -209,19 +210,19 @@ dart_status vulkan_build(
     }
     if (count == 0) goto done;
     memcpy(program->list, list, count * sizeof *list);
-    DART_GOTO(vulkan_pipelines_make(device, list, count, program->pipelines));
-    vulkan_cache_save(device);
+    DART_GOTO(dart_vulkan_pipelines_make(device, list, count, program->pipelines));
+    dart_vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
     VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
-    DART_GOTO(vulkan_status(device,
+    DART_GOTO(dart_vulkan_status(device,
         vkCreateCommandPool(device->handle, &pool, NULL, &program->pool), "vkCreateCommandPool"));
     DART_GOTO(record_all(device, program, &program->plain, false));
 done:
     if (status == DART_OK)
         *out_program = program;
     else
-        vulkan_drop(base, program);
+        dart_vulkan_drop(base, program);
     return status;
 }
 
@@ -238,9 +239,9 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
         VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
             .queryCount = stamps};
-        DART_TRY(
-            vulkan_status(device, vkCreateQueryPool(device->handle, &info, NULL, &program->queries),
-                "vkCreateQueryPool"));
+        DART_TRY(dart_vulkan_status(device,
+            vkCreateQueryPool(device->handle, &info, NULL, &program->queries),
+            "vkCreateQueryPool"));
     }
     if (!program->ticks) program->ticks = dart_calloc(stamps, sizeof *program->ticks);
     if (!program->ticks) return DART_MEMORY;
@@ -252,7 +253,7 @@ static dart_status read_times(vulkan_device *device, dart_program *program, doub
     const uint32_t stamps = program->count + program->parts;
     const uint64_t mask =
         device->tick_bits >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << device->tick_bits) - 1;
-    DART_TRY(vulkan_status(device,
+    DART_TRY(dart_vulkan_status(device,
         vkGetQueryPoolResults(device->handle, program->queries, 0, stamps,
             stamps * sizeof *program->ticks, program->ticks, sizeof *program->ticks,
             VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
@@ -264,19 +265,19 @@ static dart_status read_times(vulkan_device *device, dart_program *program, doub
     return DART_OK;
 }
 
-dart_status vulkan_run(dart_device *base, dart_program *program, double *seconds)
+dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *seconds)
 {
     vulkan_device *device = (vulkan_device *)base;
     if (program->count == 0) return DART_OK;
     if (seconds) DART_TRY(prepare_timing(device, program));
     VkCommandBuffer *commands = seconds ? program->timed : program->plain;
     for (uint32_t part = 0; part < program->parts; part++)
-        DART_TRY(vulkan_submit(device, commands[part], part + 1 == program->parts));
-    DART_TRY(vulkan_wait(device));
+        DART_TRY(dart_vulkan_submit(device, commands[part], part + 1 == program->parts));
+    DART_TRY(dart_vulkan_wait(device));
     return seconds ? read_times(device, program, seconds) : DART_OK;
 }
 
-void vulkan_drop(dart_device *base, dart_program *program)
+void dart_vulkan_drop(dart_device *base, dart_program *program)
 {
     vulkan_device *device = (vulkan_device *)base;
     vkDestroyQueryPool(device->handle, program->queries, NULL);

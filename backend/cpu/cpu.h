@@ -5,6 +5,7 @@
 #define DART_CPU_H
 
 #include "backend.h"
+#include "step_block.h"
 
 /* A launch as it is replayed. `tasks` is set by the kernel's plan from the launch alone. */
 typedef struct cpu_work {

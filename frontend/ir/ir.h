@@ -9,6 +9,7 @@
 #define DART_IR_H
 
 #include "mem.h"
+#include "step_block.h"
 #include <stdio.h>
 
 enum { DART_MAX_RANK = 12, DART_MAX_IN = 14, DART_MAX_INTS = 26, DART_MAX_FLOATS = 4 };
@@ -59,13 +60,10 @@ typedef enum dart_region {
     DART_REGION_MOMENT,  /* (2, PARAM words): first, then second moments */
     DART_REGION_TABLE,   /* constants made by the host: RoPE tables ... */
     DART_REGION_INPUT,   /* i32, written by the host each step: tokens, labels, scatter index */
-    DART_REGION_ISCAL,   /* i32[16] step block: 0 step, 1 seed low, 2 seed high */
-    DART_REGION_FSCAL,   /* f32[16] step block: 0 lr, 1 1/(1-b1^t), 2 1/(1-b2^t), 3 gradient
-                            multiplier,   4 1/micro-batches, 5 gradient norm (out), 6 penalty
-                            multiplier */
-    DART_REGION_METRIC,  /* f32, written by the device: loss, penalty, non-finite count; the trainer
-                            places them */
-    DART_REGION_OUTPUT,  /* f32, results that the host reads (logits, nll rows) */
+    DART_REGION_ISCAL,  /* i32, the step block: step and seed. Words of these three: step_block.h */
+    DART_REGION_FSCAL,  /* f32, the step block: learning rate, bias corrections ... */
+    DART_REGION_METRIC, /* f32, written by the device: loss, penalty, non-finite count ... */
+    DART_REGION_OUTPUT, /* f32, results that the host reads (logits, nll rows) */
     DART_REGION_FORM, /* weights as inference multiplies by them, made once from PARAM and FROZEN */
     DART_REGION_CACHE, /* keys and values of all layers */
     DART_REGIONS

@@ -9,6 +9,12 @@ typedef float f32;
 #define TO_I32(x) ((int)(x))
 #define AS_F32(x) as_float(x)
 
+/* Words of the step block. */
+#define ISCAL(name, word) enum { ISCAL_##name = word };
+#define FSCAL(name, word) enum { FSCAL_##name = word };
+#define METRIC(name, word)
+#include "step_block.def"
+
 #define TUNE(slot, name, value)
 #define PARAMS(name, fields)                                                                       \
     typedef struct {                                                                               \

@@ -10,6 +10,12 @@
 #define TO_I32(x) int(x)
 #define AS_F32(x) uintBitsToFloat(x)
 
+/* Words of the step block. */
+#define ISCAL(name, word) const u32 ISCAL_##name = word;
+#define FSCAL(name, word) const u32 FSCAL_##name = word;
+#define METRIC(name, word)
+#include "step_block.def"
+
 #define TUNE(slot, name, value) layout(constant_id = slot) const uint name = value;
 #define PARAMS(name, fields)                                                                       \
     layout(push_constant) uniform name##_params { fields } p;

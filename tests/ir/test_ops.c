@@ -87,24 +87,33 @@ static dart_node table(builder *b, dart_shape shape)
 static double iscal_value(builder *b, uint64_t i)
 {
     (void)b;
-    return i == 0 ? 5 : i == 1 ? 1234567 : i == 2 ? 89 : 0;
+    return i == DART_ISCAL_STEP        ? 5
+           : i == DART_ISCAL_SEED_LOW  ? 1234567
+           : i == DART_ISCAL_SEED_HIGH ? 89
+                                       : 0;
 }
 
 static dart_node iscal(builder *b)
 {
-    return leaf(b, DART_REGION_ISCAL, DART_I32, DART_SHAPE(16), iscal_value);
+    return leaf(b, DART_REGION_ISCAL, DART_I32, DART_SHAPE(DART_ISCAL_WORDS), iscal_value);
 }
 
 static double fscal_value(builder *b, uint64_t i)
 {
     (void)b;
-    static const double v[16] = {0.01, 1.9, 5.5, 0.75, 0.5, 0, 0.125, 1};
+    static const double v[DART_FSCAL_BLOCK] = {[DART_FSCAL_RATE] = 0.01,
+        [DART_FSCAL_CORRECT1] = 1.9,
+        [DART_FSCAL_CORRECT2] = 5.5,
+        [DART_FSCAL_MULTIPLIER] = 0.75,
+        [DART_FSCAL_MICRO] = 0.5,
+        [DART_FSCAL_PENALTY] = 0.125,
+        [DART_FSCAL_PENALTY + 1] = 1};
     return v[i];
 }
 
 static dart_node fscal(builder *b)
 {
-    return leaf(b, DART_REGION_FSCAL, DART_F32, DART_SHAPE(16), fscal_value);
+    return leaf(b, DART_REGION_FSCAL, DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), fscal_value);
 }
 
 static void compare_region(builder *b, dart_region region)

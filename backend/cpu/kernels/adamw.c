@@ -16,7 +16,8 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     uint64_t from = (uint64_t)index * PER_TASK, n = cpu_least(PER_TASK, p->n - from);
     real *w = REALS(0) + from, *m = REALS(2) + from, *v = m + p->stride;
     const real *g = REALS(1) + from, *step = REALS(3);
-    const real rate = step[0], c1 = step[1], c2 = step[2], clip = step[3];
+    const real rate = step[DART_FSCAL_RATE], c1 = step[DART_FSCAL_CORRECT1];
+    const real c2 = step[DART_FSCAL_CORRECT2], clip = step[DART_FSCAL_MULTIPLIER];
     const real b1 = p->beta1, b2 = p->beta2, eps = p->eps, decay = p->decay;
     SIMD for (uint64_t i = 0; i < n; i++)
     {
@@ -58,11 +59,11 @@ static void task_clip(const cpu_work *work, uint32_t phase, uint32_t index, uint
 {
     (void)phase, (void)index, (void)slot;
     PARAM(clip);
-    real *step = REALS(1), before = step[4];
+    real *step = REALS(1), before = step[DART_FSCAL_MICRO];
     real norm = cpu_sqrt(REALS(0)[0]) * before;
     real c = p->max_norm > 0 ? p->max_norm / (norm + (real)1e-6) : 1;
-    step[3] = (c > 1 ? 1 : c) * before;
-    step[5] = norm;
+    step[DART_FSCAL_MULTIPLIER] = (c > 1 ? 1 : c) * before;
+    step[DART_FSCAL_NORM] = norm;
 }
 
 const cpu_kernel CPU(kernel_clip) = {plan_clip, task_clip};

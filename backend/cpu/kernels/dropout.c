@@ -49,8 +49,9 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     (void)phase, (void)slot;
     PARAM(dropout);
     const integer *step = INTEGERS(1);
-    const uint32_t rest[3] = {(uint32_t)step[0], p->stream, 3};
-    uint32_t k0 = (uint32_t)step[1], k1 = (uint32_t)step[2], word[4 * BLOCK];
+    const uint32_t rest[3] = {(uint32_t)step[DART_ISCAL_STEP], p->stream, 3};
+    uint32_t k0 = (uint32_t)step[DART_ISCAL_SEED_LOW];
+    uint32_t k1 = (uint32_t)step[DART_ISCAL_SEED_HIGH], word[4 * BLOCK];
     const real *x = REALS(0), keep = p->keep_scale;
     real *y = REALS(2);
     uint64_t i = (uint64_t)index * PER_TASK, end = cpu_least(p->n, i + PER_TASK);
@@ -74,8 +75,9 @@ static void task_uniform(const cpu_work *work, uint32_t phase, uint32_t index, u
     (void)phase, (void)slot;
     PARAM(uniform);
     const integer *step = INTEGERS(0);
-    const uint32_t rest[3] = {(uint32_t)step[0], p->stream, 5};
-    uint32_t k0 = (uint32_t)step[1], k1 = (uint32_t)step[2], word[4 * BLOCK];
+    const uint32_t rest[3] = {(uint32_t)step[DART_ISCAL_STEP], p->stream, 5};
+    uint32_t k0 = (uint32_t)step[DART_ISCAL_SEED_LOW];
+    uint32_t k1 = (uint32_t)step[DART_ISCAL_SEED_HIGH], word[4 * BLOCK];
     real *y = REALS(1);
     uint64_t i = (uint64_t)index * PER_TASK, end = cpu_least(p->n, i + PER_TASK);
     for (; i < end; i += 4 * BLOCK) {

@@ -84,8 +84,8 @@ dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph
     }
     dart_adamw(graph, param, grad,
         dart_leaf(graph, "moment", DART_F32, DART_SHAPE(2, all), DART_REGION_MOMENT, 0),
-        dart_leaf(
-            graph, "gate_block", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, DART_FSCAL_GATES),
+        dart_leaf(graph, "gate_block", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL,
+            DART_FSCAL_GATES),
         o->beta1, o->beta2, o->adam_eps, 0);
     if (gate->least < gate->most)
         dart_store(graph, param, dart_map1(graph, DART_OP_clamp, param, gate->most, gate->least));

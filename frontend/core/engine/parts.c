@@ -141,7 +141,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
         dart_axpy_scalar(graph,
             dart_leaf(graph, "chains", DART_F32, span, DART_REGION_PARAM, begin),
             dart_leaf(graph, "penalty", DART_F32, span, DART_REGION_PENALTY, begin),
-            dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0),
+            dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0),
             DART_FSCAL_PENALTY, -1.0);
     }
     status = dart_graph_check(graph);

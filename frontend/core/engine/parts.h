@@ -6,32 +6,6 @@
 #include "parallel.h"
 #include "session.h"
 
-/* Words of METRIC and FSCAL. Slots that are stored to lie 64 words apart: slices are aligned to 256
- * bytes at most. */
-enum {
-    DART_METRIC_LOSS = 0,
-    DART_METRIC_PENALTY = 64,
-    DART_METRIC_BAD = 128,
-    DART_METRIC_GATE = 192,
-    DART_METRIC_WORDS = 256,
-    DART_FSCAL_LR = 0,
-    DART_FSCAL_C1 = 1,
-    DART_FSCAL_C2 = 2,
-    DART_FSCAL_MICRO = 4,
-    DART_FSCAL_NORM = 5,
-    DART_FSCAL_PENALTY = 6,
-    DART_FSCAL_SCALE = DART_MODEL_SCALE, /* encoder-decoder: 1 / labels of the step */
-    /* scalars of gates, and a step block of their own: rate, 1/(1-b1^t), 1/(1-b2^t), multiplier */
-    DART_FSCAL_TAU = 128,
-    DART_FSCAL_WEIGHT = 192,
-    DART_FSCAL_L1 = 256,
-    DART_FSCAL_L2 = 320,
-    DART_FSCAL_TARGET = 384,
-    DART_FSCAL_GATES = 448,
-    DART_FSCAL_PUSH = 512,
-    DART_FSCAL_WORDS = 576
-};
-
 /* The penalty takes weights of unequal ranks in padded stacks; prices are those of one weight. */
 static inline bool dart_part_pads(const dart_session_options *o)
 {

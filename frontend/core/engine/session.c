@@ -42,7 +42,7 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
     words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
     words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
-    words[DART_REGION_ISCAL] = 16;
+    words[DART_REGION_ISCAL] = DART_ISCAL_WORDS;
     words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
     words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
@@ -181,9 +181,9 @@ dart_status dart_session_step(
     const dart_memory *m = &session->memory;
     float fscal[DART_FSCAL_WORDS] = {0}, metric[DART_METRIC_WORDS];
     double t = (double)s->adam_step;
-    fscal[DART_FSCAL_LR] = (float)s->lr;
-    fscal[DART_FSCAL_C1] = (float)(1 / (1 - pow(o->beta1, t)));
-    fscal[DART_FSCAL_C2] = (float)(1 / (1 - pow(o->beta2, t)));
+    fscal[DART_FSCAL_RATE] = (float)s->lr;
+    fscal[DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(o->beta1, t)));
+    fscal[DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(o->beta2, t)));
     fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
     fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
     /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
@@ -199,19 +199,20 @@ dart_status dart_session_step(
     fscal[DART_FSCAL_TARGET] = (float)s->gate.target;
     fscal[DART_FSCAL_PUSH] = (float)s->gate.push;
     double gate_t = s->gate_step ? (double)s->gate_step : 1;
-    fscal[DART_FSCAL_GATES] = (float)s->gate_lr;
-    fscal[DART_FSCAL_GATES + 1] = (float)(1 / (1 - pow(o->beta1, gate_t)));
-    fscal[DART_FSCAL_GATES + 2] = (float)(1 / (1 - pow(o->beta2, gate_t)));
-    fscal[DART_FSCAL_GATES + 3] = (float)(1.0 / o->accumulation);
+    fscal[DART_FSCAL_GATES + DART_FSCAL_RATE] = (float)s->gate_lr;
+    fscal[DART_FSCAL_GATES + DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(o->beta1, gate_t)));
+    fscal[DART_FSCAL_GATES + DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(o->beta2, gate_t)));
+    fscal[DART_FSCAL_GATES + DART_FSCAL_MULTIPLIER] = (float)(1.0 / o->accumulation);
     DART_TRY(dart_device_write_f32(
         session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
     for (uint32_t micro = 0; micro < o->accumulation; micro++) {
         uint64_t at = s->step * o->accumulation + micro;
         dart_input input;
-        const int32_t iscal[16] = {
-            (int32_t)(uint32_t)at, (int32_t)(uint32_t)s->seed, (int32_t)(uint32_t)(s->seed >> 32)};
-        DART_TRY(
-            dart_device_write_i32(session->device, m->buffer[DART_REGION_ISCAL], 0, 16, iscal));
+        const int32_t iscal[DART_ISCAL_WORDS] = {[DART_ISCAL_STEP] = (int32_t)(uint32_t)at,
+            [DART_ISCAL_SEED_LOW] = (int32_t)(uint32_t)s->seed,
+            [DART_ISCAL_SEED_HIGH] = (int32_t)(uint32_t)(s->seed >> 32)};
+        DART_TRY(dart_device_write_i32(
+            session->device, m->buffer[DART_REGION_ISCAL], 0, DART_ISCAL_WORDS, iscal));
         DART_TRY(dart_input_load(session, stream, at, true, &input));
         DART_TRY(dart_program_run(
             dart_shapes_program(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));

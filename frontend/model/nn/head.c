@@ -20,7 +20,7 @@ static dart_status source_leaves(const dart_model *model, dart_graph *graph, uin
     out->source_index = dart_leaf(graph, "source_index", DART_I32,
         DART_SHAPE(c->source_vocab + 1 + (uint32_t)rows), DART_REGION_INPUT, index);
     out->scale =
-        dart_leaf(graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_MODEL_SCALE);
+        dart_leaf(graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_FSCAL_SCALE);
     return DART_OK;
 }
 
@@ -53,8 +53,10 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
         dart_leaf(graph, "labels", DART_I32, DART_SHAPE((uint32_t)rows), DART_REGION_INPUT, labels);
     out->index = dart_leaf(graph, "index", DART_I32, DART_SHAPE(c->vocab + 1 + (uint32_t)rows),
         DART_REGION_INPUT, index);
-    out->iscal = dart_leaf(graph, "iscal", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0);
-    out->fscal = dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0);
+    out->iscal =
+        dart_leaf(graph, "iscal", DART_I32, DART_SHAPE(DART_ISCAL_WORDS), DART_REGION_ISCAL, 0);
+    out->fscal =
+        dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0);
     uint32_t longest = dart_model_longest(c);
     if (c->rope)
         out->table = dart_leaf(graph, "rope", DART_F32,

@@ -116,12 +116,10 @@ typedef struct dart_model_leaves {
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
-    dart_node scale; /* encoder-decoder: FSCAL word DART_MODEL_SCALE, what the sum of the labels'
-                        losses is multiplied by; 0: 1 / rows */
+    dart_node scale; /* encoder-decoder: FSCAL word SCALE, what the sum of the labels' losses is
+                        multiplied by; 0: 1 / rows */
     uint32_t batch, time;
 } dart_model_leaves;
-/* A slice of FSCAL of its own must start at a multiple of 64 words. */
-enum { DART_MODEL_SCALE = 64, DART_MODEL_FSCAL_WORDS = 65 };
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time);
 void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,

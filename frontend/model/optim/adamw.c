@@ -15,7 +15,8 @@ dart_status dart_adamw_append(dart_graph *graph, uint64_t param_words, uint64_t 
         return dart_fail(DART_MEMORY, "adamw: %llu parameters, expected 1 to 2^31",
             (unsigned long long)param_words);
     dart_graph_scope(graph, "adamw");
-    dart_node fscal = dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0);
+    dart_node fscal =
+        dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0);
     dart_node grad = span(graph, "grad", DART_REGION_GRAD, 0, param_words);
     dart_node moment = dart_leaf(graph, "moment", DART_F32,
         DART_SHAPE(2, (uint32_t)(param_words + options->others)), DART_REGION_MOMENT, 0);

@@ -3,7 +3,7 @@
  * the merged sides of the bond. Column b is in b + 1 groups, so that columns die from the last to
  * the first and any prefix is the best of its size. Depends on the gauge: order and size of the
  * columns are what it acts on, and ||L|| against ||R|| is a gauge too, which the equal push on
- * every core (README.md) takes out of the step. Homogeneous of degree 1 in each side. mu is
+ * every core (NOTES.md) takes out of the step. Homogeneous of degree 1 in each side. mu is
  * relative to the norm of the side. */
 #include "table.h"
 

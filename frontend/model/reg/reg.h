@@ -33,7 +33,7 @@ typedef struct dart_reg {
 const dart_reg *dart_reg_find(const char *name);
 const dart_reg *dart_reg_at(uint32_t index);
 
-/* Root mean square of every core's stored gradient; README.md says why. */
+/* Root mean square of every core's stored gradient; NOTES.md says why. */
 #define DART_PENALTY_PUSH 10.0
 
 /* Appends the penalty of all stacks and its normalised gradient (README.md): stores it into

@@ -148,8 +148,8 @@ static void lab_open(lab *l, const dart_model_config *config)
         uint64_t words;
     } sizes[] = {{DART_REGION_PARAM, m->param_words}, {DART_REGION_GRAD, m->param_words},
         {DART_REGION_FROZEN, m->frozen_words}, {DART_REGION_TABLE, m->table_words},
-        {DART_REGION_INPUT, dart_model_input_words(m, BATCH, l->time)}, {DART_REGION_ISCAL, 16},
-        {DART_REGION_FSCAL, DART_MODEL_FSCAL_WORDS}};
+        {DART_REGION_INPUT, dart_model_input_words(m, BATCH, l->time)},
+        {DART_REGION_ISCAL, DART_ISCAL_WORDS}, {DART_REGION_FSCAL, DART_FSCAL_WORDS}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         l->data.words[sizes[i].region] = sizes[i].words;
         l->data.region[sizes[i].region] = calloc(sizes[i].words + 1, sizeof(double));
@@ -190,7 +190,7 @@ static void lab_open(lab *l, const dart_model_config *config)
             labels += in;
         }
     }
-    l->data.region[DART_REGION_FSCAL][DART_MODEL_SCALE] = 1.0 / labels;
+    l->data.region[DART_REGION_FSCAL][DART_FSCAL_SCALE] = 1.0 / labels;
     write_input(l);
 }
 

@@ -62,10 +62,8 @@ enum {
     SVT_STEPS = 5,
     BONDS = CORES - 1,
     SLOT = 16 /* rows of a bond, aligned */,
-    GATE_WORDS = BONDS * SLOT * RANK,
-    GATE_BLOCK = 64 /* words of FSCAL: the step's, the gates' and one for each of their scalars */
+    GATE_WORDS = BONDS * SLOT * RANK
 };
-enum { STEP_BLOCK, GATES_BLOCK, TAU_BLOCK, L1_BLOCK, L2_BLOCK, TARGET_BLOCK, PUSH_BLOCK, BLOCKS };
 static const double full = 2 * N * RANK + 2 * N * RANK * RANK; /* words of a student */
 
 static dart_device *device;
@@ -137,10 +135,9 @@ static dart_chain chain_of(const students *s, uint64_t seed)
     return chain;
 }
 
-static dart_node scalar_leaf(students *s, const char *name, int block)
+static dart_node scalar_leaf(students *s, const char *name, uint64_t word)
 {
-    return dart_leaf(
-        s->graph, name, DART_F32, (dart_shape){0}, DART_REGION_FSCAL, (uint64_t)block * GATE_BLOCK);
+    return dart_leaf(s->graph, name, DART_F32, (dart_shape){0}, DART_REGION_FSCAL, word);
 }
 
 static dart_node gate_leaf(students *s, dart_region region, uint64_t at, uint32_t rows)
@@ -182,8 +179,9 @@ static dart_node add_gates(students *s, double lambda, dart_node *core)
         .triangle = gate_leaf(s, DART_REGION_TABLE, 2 * GATE_WORDS, RANK),
         .scale = gate_leaf(s, DART_REGION_FROZEN, 2 * SEEDS * WORDS, rows),
         .norms = s->gate->scaled ? slice_norms(graph, core) : 0,
-        .iscal = dart_leaf(graph, "i", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0),
-        .tau = scalar_leaf(s, "tau", TAU_BLOCK)};
+        .iscal =
+            dart_leaf(graph, "i", DART_I32, DART_SHAPE(DART_ISCAL_WORDS), DART_REGION_ISCAL, 0),
+        .tau = scalar_leaf(s, "tau", DART_FSCAL_TAU)};
     s->gate->build(graph, &in, &out);
     dart_node size = 0, before = dart_fill(graph, DART_SHAPE(SEEDS), 1);
     for (uint32_t k = 0; k < CORES; k++) {
@@ -198,12 +196,12 @@ static dart_node add_gates(students *s, double lambda, dart_node *core)
     }
     s->size = dart_affine(graph, dart_sum_all(graph, size), N / (full * SEEDS), 0);
     if (s->target > 0) {
-        dart_node gap = dart_sub(graph, s->size, scalar_leaf(s, "target", TARGET_BLOCK));
+        dart_node gap = dart_sub(graph, s->size, scalar_leaf(s, "target", DART_FSCAL_TARGET));
         dart_node square = dart_map1(graph, DART_OP_square, gap, 0, 0);
         return s->gate->driven
                    ? 0
-                   : dart_add(graph, dart_mul(graph, gap, scalar_leaf(s, "l1", L1_BLOCK)),
-                         dart_mul(graph, square, scalar_leaf(s, "l2", L2_BLOCK)));
+                   : dart_add(graph, dart_mul(graph, gap, scalar_leaf(s, "l1", DART_FSCAL_L1)),
+                         dart_mul(graph, square, scalar_leaf(s, "l2", DART_FSCAL_L2)));
     }
     return dart_affine(graph, out.penalty ? out.penalty : s->size, lambda * SEEDS, 0);
 }
@@ -272,7 +270,7 @@ static void open_students(
         DART_REGION_MOMENT, DART_REGION_FROZEN, DART_REGION_FSCAL, DART_REGION_ISCAL,
         DART_REGION_TABLE};
     const uint64_t words[] = {all_words, all_words, s->total, 2 * all_words,
-        2 * SEEDS * WORDS + GATE_WORDS, BLOCKS * GATE_BLOCK, 16, 2 * GATE_WORDS + RANK * RANK};
+        2 * SEEDS * WORDS + GATE_WORDS, DART_FSCAL_WORDS, 16, 2 * GATE_WORDS + RANK * RANK};
     for (int r = 0; r < 8; r++) {
         s->data.words[regions[r]] = words[r];
         s->data.region[regions[r]] = calloc(words[r], sizeof(double));
@@ -325,10 +323,11 @@ static void open_students(
         dart_node grad = dart_leaf(s->graph, "grad", DART_F32, flat, DART_REGION_GRAD, s->total);
         dart_node valid = dart_leaf(s->graph, "valid", DART_F32, flat, DART_REGION_TABLE, 0);
         if (s->gate->driven)
-            grad = dart_gate_push(s->graph, grad, valid, scalar_leaf(s, "push", PUSH_BLOCK));
+            grad = dart_gate_push(s->graph, grad, valid, scalar_leaf(s, "push", DART_FSCAL_PUSH));
         dart_adamw(s->graph, param, grad,
             dart_leaf(s->graph, "moment", DART_F32, two, DART_REGION_MOMENT, 0),
-            dart_leaf(s->graph, "block", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, GATE_BLOCK),
+            dart_leaf(s->graph, "block", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL,
+                DART_FSCAL_GATES),
             0.9, 0.95, 1e-8, 0);
         double least = s->gate->least, most = s->gate->most;
         if (least < most)
@@ -337,7 +336,8 @@ static void open_students(
     dart_shape flat = DART_SHAPE((uint32_t)s->total);
     dart_axpy_scalar(s->graph, dart_leaf(s->graph, "param", DART_F32, flat, DART_REGION_PARAM, 0),
         dart_leaf(s->graph, "penalty", DART_F32, flat, DART_REGION_PENALTY, 0),
-        dart_leaf(s->graph, "fscal", DART_F32, DART_SHAPE(16), DART_REGION_FSCAL, 0), 6, -1.0);
+        dart_leaf(s->graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0),
+        DART_FSCAL_PENALTY, -1.0);
     ok(dart_graph_check(s->graph));
     const dart_node keep[] = {s->loss, s->size};
     ok(ir_prepare(&s->run, device, s->graph, &s->data, s->gate ? 2 : 1, keep));
@@ -379,26 +379,30 @@ static void train(students *s, const penalty_row *how, int first, int last)
         double push = how->lambda * left * lr, n = t - first;
         dart_gate_scalars use = {.tau = fmax(0.2, 1 - 0.8 * (t - first) / (0.8 * (last - first)))};
         const dart_gate_options options = {.target = s->target, .tau = 1, .tau_min = 0.2};
-        float fscal[BLOCKS * GATE_BLOCK] = {
-            (float)lr, (float)(1 / (1 - pow(0.9, n))), (float)(1 / (1 - pow(0.95, n))), 0, 1};
-        fscal[6] = (float)push;
+        float fscal[DART_FSCAL_WORDS] = {[DART_FSCAL_RATE] = (float)lr,
+            [DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(0.9, n))),
+            [DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(0.95, n))),
+            [DART_FSCAL_MICRO] = 1,
+            [DART_FSCAL_PENALTY] = (float)push};
         if (s->gate) {
-            const int32_t iscal[16] = {t, 5};
-            memcpy(fscal + GATE_BLOCK, fscal, 5 * sizeof *fscal);
-            fscal[GATE_BLOCK] = (float)(lr * s->gate->rate);
-            fscal[GATE_BLOCK + 3] = 1; /* no clipping */
+            const int32_t iscal[DART_ISCAL_WORDS] = {t, 5};
+            float *gates = fscal + DART_FSCAL_GATES;
+            gates[DART_FSCAL_RATE] = (float)(lr * s->gate->rate);
+            gates[DART_FSCAL_CORRECT1] = fscal[DART_FSCAL_CORRECT1];
+            gates[DART_FSCAL_CORRECT2] = fscal[DART_FSCAL_CORRECT2];
+            gates[DART_FSCAL_MULTIPLIER] = 1; /* no clipping */
             if (s->target > 0)
                 dart_gate_schedule(s->gate, &options, &s->state, (uint64_t)(last - first), &use);
-            fscal[TAU_BLOCK * GATE_BLOCK] = (float)use.tau;
-            fscal[L1_BLOCK * GATE_BLOCK] = (float)use.l1;
-            fscal[L2_BLOCK * GATE_BLOCK] = (float)use.l2;
-            fscal[TARGET_BLOCK * GATE_BLOCK] = (float)use.target;
-            fscal[PUSH_BLOCK * GATE_BLOCK] = (float)use.push;
+            fscal[DART_FSCAL_TAU] = (float)use.tau;
+            fscal[DART_FSCAL_L1] = (float)use.l1;
+            fscal[DART_FSCAL_L2] = (float)use.l2;
+            fscal[DART_FSCAL_TARGET] = (float)use.target;
+            fscal[DART_FSCAL_PUSH] = (float)use.push;
             ok(dart_device_write_i32(
-                device, s->run.memory.buffer[DART_REGION_ISCAL], 0, 16, iscal));
+                device, s->run.memory.buffer[DART_REGION_ISCAL], 0, DART_ISCAL_WORDS, iscal));
         }
         ok(dart_device_write_f32(
-            device, s->run.memory.buffer[DART_REGION_FSCAL], 0, BLOCKS * GATE_BLOCK, fscal));
+            device, s->run.memory.buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
         ok(dart_exec_run(s->run.exec, NULL));
         if (s->target > 0) {
             double loss, size;

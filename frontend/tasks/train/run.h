@@ -4,10 +4,9 @@
 #define DART_RUN_H
 
 #include "bundle.h"
+#include "folder.h"
 #include "metrics.h"
 #include "setup.h"
-
-enum { DART_RUN_PATH = 512 };
 
 /* A mean effective rank that has not moved since a step of the stage. */
 typedef struct dart_rest {
@@ -21,7 +20,8 @@ typedef struct dart_run {
     dart_stage stage[DART_MAX_STAGES];
     uint32_t stages;
     char dir[DART_RUN_PATH];
-    const char *row; /* "dense twin", "TT": what progress calls it; static */
+    const char *home; /* borrowed: the folder to resume; a dense twin's is not its own */
+    const char *row;  /* "dense twin", "TT": what progress calls it; static */
     dart_hooks hooks;
     /* with what */
     dart_device *device;   /* borrowed */
@@ -65,6 +65,19 @@ void dart_run_free(dart_run *run);
 DART_NODISCARD dart_status dart_step_check(
     const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
 
+/* check.c */
+/* Everything that later stages would be refused for and that is known before they come: names of
+ * penalties and rules, their options, sizes that not even the smallest ranks have. INPUT: the
+ * sentence names the stage. */
+DART_NODISCARD dart_status dart_run_check(const dart_run *run);
+/* INPUT: there is none of this name. */
+DART_NODISCARD dart_status dart_rule_find(const char *name, const dart_select **out);
+dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed);
+
+/* interpreter.c */
+/* All steps that are left, with evaluations, selections and checkpoints. */
+DART_NODISCARD dart_status dart_run_train(dart_run *run);
+
 /* bind.c */
 DART_NODISCARD dart_status dart_run_bind(
     dart_run *run); /* session for the stage at hand, from the host copies */
@@ -98,10 +111,6 @@ DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
 /* Chooses ranks by the stage's rule, cuts, and leaves the smaller model in the host copies, moments
  * zero. *out_svd: seconds in spectra, rule and cut. */
 DART_NODISCARD dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd);
-/* INPUT: a stage still to come asks for a size that not even the smallest ranks have. Said before
- * the steps that would be lost by finding it out at the selection. */
-DART_NODISCARD dart_status dart_run_pick_check(const dart_run *run);
-
 /* Mean effective rank over all bonds by the measure of `set`; 0 if there are none. */
 DART_NODISCARD dart_status dart_run_effective_rank(
     dart_run *run, const dart_settings *set, double *out);

@@ -2,6 +2,7 @@
  * far. */
 #include "run.h"
 #include "results.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,25 @@ static void moments_of(const dart_run *run, dart_values out[2])
     out[1] = (dart_values){"second.", run->moment + run->bundle.model->param_words, NULL};
 }
 
+/* A checkpoint is what one goes on from: values that are no numbers must not replace good ones. */
+static dart_status check_finite(const dart_run *run)
+{
+    const dart_model *model = run->bundle.model;
+    for (uint32_t p = 0; p < model->params; p++) {
+        const dart_param *param = &model->param[p];
+        const float *at = run->bundle.param + param->offset;
+        const uint64_t words = dart_shape_words(&param->shape);
+        if (param->region != DART_REGION_PARAM) continue;
+        for (uint64_t i = 0; i < words; i++)
+            if (!isfinite(at[i]))
+                return dart_fail(DART_DIVERGED,
+                    "training diverged at step %" PRIu64 ": %s has values that are not finite; try "
+                    "a smaller --learning-rate or more --warmup-steps",
+                    run->step, param->name);
+    }
+    return DART_OK;
+}
+
 dart_status dart_run_save(dart_run *run)
 {
     enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, SOURCE_VOCAB, FILES };
@@ -70,6 +90,7 @@ dart_status dart_run_save(dart_run *run)
     const uint32_t files = b->source_vocab->size ? FILES : SOURCE_VOCAB;
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
     DART_TRY(dart_run_pull(run));
+    DART_TRY(check_finite(run));
     const dart_values model = {"", b->param, b->frozen};
     dart_values moments[2];
     moments_of(run, moments);

@@ -1,0 +1,218 @@
+/* The stage interpreter: runs the stages of a recipe from wherever the newest checkpoint left them.
+ */
+#include "clock.h"
+#include "run.h"
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+
+static void tell(const dart_run *run, const dart_step_result *r, double lr, double valid)
+{
+    if (!run->hooks.progress) return;
+    double speed = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
+    double each = run->step ? run->seconds / (double)run->step : 0;
+    uint64_t steps = dart_run_steps(run);
+    const dart_progress progress = {.stage = dart_run_stage(run)->name,
+        .row = run->row,
+        .step = run->step,
+        .steps = steps,
+        .tokens = run->tokens,
+        .loss = r->loss,
+        .perplexity = run->bundle.set.label_smoothing > 0 ? NAN : exp((double)r->loss),
+        .lr = lr,
+        .grad_norm = r->grad_norm,
+        .penalty = r->penalty,
+        .tokens_per_s = speed,
+        .eta_s = each * (double)(steps - run->step),
+        .valid_perplexity = valid};
+    run->hooks.progress(run->hooks.user, &progress);
+}
+
+/* The mean effective rank into the log; ends the stage if it stands still. */
+static dart_status measure(dart_run *run)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    double rank;
+    DART_TRY(dart_run_effective_rank(run, &stage->set, &rank));
+    if (rank <= 0) return DART_OK;
+    dart_metrics_rank(&run->metrics, run->step, stage->name, stage->set.rank_measure, rank);
+    if (!dart_plateau(stage, run->stage_step, rank, &run->rest)) return DART_OK;
+    if (run->stage_step == stage->steps) return DART_OK;
+    dart_run_note(run,
+        "%s: mean effective rank %.3f stood still from step %" PRIu64 " to %" PRIu64
+        " of the stage; %" PRIu64 " steps go to the next stage that trains",
+        stage->name, rank, run->rest.since, run->stage_step, stage->steps - run->stage_step);
+    dart_stage_end(run->stage, run->stages, run->at_stage, run->stage_step, run->moved);
+    return DART_OK;
+}
+
+/* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
+static dart_status one_step(dart_run *run)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const dart_settings *set = &stage->set;
+    double lr = dart_stage_lr(stage, run->stage_step), begin = dart_seconds();
+    double lambda = dart_stage_lambda(stage, run->stage_step);
+    dart_step_scalars scalars = {.seed = (uint64_t)run->bundle.set.seed,
+        .step = run->step,
+        .adam_step = run->adam_step + 1,
+        .lr = lr,
+        .penalty = lambda * lr};
+    dart_step_result r;
+    dart_run_gate_scalars(run, stage, &scalars);
+    /* Here, not where the stage is entered: a checkpoint may lie between the two. */
+    if (run->stage_step == 0)
+        dart_metrics_stage(
+            &run->metrics, run->step, stage->name, stage->steps, set->reg, set->lambda_reg);
+    DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
+    const uint32_t vocab = run->bundle.model->config.vocab;
+    dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
+    if (status != DART_OK) {
+        char root[DART_RUN_PATH + 32];
+        bool kept;
+        snprintf(root, sizeof root, "%s/checkpoints", run->dir);
+        if (dart_checkpoint_exists(root, &kept) != DART_OK || !kept) return status;
+        return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
+    }
+    dart_run_gate_observe(run, stage, &scalars, &r);
+    double seconds = dart_seconds() - begin;
+    run->step++;
+    run->stage_step++;
+    run->adam_step++;
+    run->tokens += r.tokens;
+    run->last_loss = r.loss;
+    run->phase_tokens += r.tokens;
+    DART_TRY(dart_run_prox(run, scalars.penalty));
+    run->seconds += seconds;
+    run->phase_seconds += seconds;
+    if (run->step % (uint64_t)run->bundle.set.logging_steps == 0) {
+        dart_metrics_step(&run->metrics, run->step, stage->name, r.loss, lr, r.grad_norm, r.penalty,
+            lambda, run->tokens);
+        dart_run_gate_log(run, stage, &scalars);
+        dart_metrics_timing(&run->metrics, run->step, (double)r.tokens / seconds, run->seconds);
+    }
+    double valid = NAN;
+    if (run->bundle.set.eval_steps && run->step % (uint64_t)run->bundle.set.eval_steps == 0)
+        DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
+    if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
+    uint64_t rank_steps = dart_stage_rank_steps(stage);
+    if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
+    tell(run, &r, lr, valid);
+    return DART_OK;
+}
+
+/* The row of a selection, numbered where the run has several. Without eval_selections only of the
+ * last one of a run that ends with it, because every run has a row of its final model. */
+static dart_status pick_row(dart_run *run, const char *name, bool after)
+{
+    uint32_t number = 1, all = 0;
+    bool last = after;
+    char text[48];
+    for (uint32_t s = 0; s < run->stages; s++) {
+        all += run->stage[s].pick;
+        number += run->stage[s].pick && s < run->at_stage;
+        last &= s < run->at_stage ||
+                (!run->stage[s].steps && (s == run->at_stage || !run->stage[s].pick));
+    }
+    if (!run->bundle.set.eval_selections && !last) return DART_OK;
+    if (all == 1) return dart_run_row(run, name);
+    snprintf(text, sizeof text, "%s %u", name, number);
+    return dart_run_row(run, text);
+}
+
+/* The selection and all that has to be made anew after it; says what that took. */
+static dart_status pick(dart_run *run, const dart_settings *set)
+{
+    double begin = dart_seconds(), svd;
+    DART_TRY(dart_run_pick(run, set, &svd));
+    DART_TRY(dart_run_bind(run));
+    double all = dart_seconds() - begin;
+    const dart_program_times *t = &run->session->times;
+    const double programs = t->graph + t->optimize + t->plan + t->build;
+    dart_run_note(run,
+        "selection took %.0f ms: spectra and cut %.0f, graphs %.0f, paths %.0f, plan %.0f, program "
+        "%.0f, copies %.0f (%" PRIu64 " kernels compiled, %" PRIu64 " launches found theirs)",
+        1e3 * all, 1e3 * svd, 1e3 * t->graph, 1e3 * t->optimize, 1e3 * t->plan, 1e3 * t->build,
+        1e3 * (all - svd - programs), t->kernels_made, t->kernels_found);
+    dart_metrics_pick_timing(&run->metrics, run->step, svd, t->graph + t->optimize + t->plan,
+        t->build, t->kernels_made, t->kernels_found);
+    return DART_OK;
+}
+
+/* Passes over finished stages and does the selections on the way; leaves a bound session if steps
+ * remain. */
+static dart_status advance(dart_run *run)
+{
+    while (run->at_stage < run->stages) {
+        const dart_stage *stage = &run->stage[run->at_stage];
+        if (stage->pick && run->last_pick <= run->at_stage) {
+            if (!run->last_pick || run->phase_tokens)
+                DART_TRY(pick_row(
+                    run, run->last_pick ? "before selection" : "TT before selection", false));
+            DART_TRY(pick(run, &stage->set));
+            DART_TRY(pick_row(run, "after selection", true));
+            run->last_pick = run->at_stage + 1;
+        }
+        if (run->stage_step < stage->steps) return dart_run_bind(run);
+        run->at_stage++;
+        run->stage_step = 0;
+        run->rest = (dart_rest){0};
+    }
+    return DART_OK;
+}
+
+/* A run that only shrank: what its ranks would be worth if they were cut where that is free. */
+static dart_status rounded_row(dart_run *run)
+{
+    double epsilon = run->bundle.set.round_epsilon;
+    bool shrank = false;
+    for (uint32_t s = 0; s < run->stages; s++)
+        shrank |= run->stage[s].steps && dart_stage_lambda(&run->stage[s], run->stage[s].steps) > 0;
+    if (!shrank || epsilon <= 0 || !run->table[run->rows - 1].rank_max) return DART_OK;
+    dart_table_row row = run->table[run->rows - 1];
+    snprintf(row.name, sizeof row.name, "%s rounded, not trained", run->row);
+    DART_TRY(dart_run_rounded(run, epsilon, &row));
+    dart_run_row_add(run, &row);
+    return DART_OK;
+}
+
+static dart_status finish(dart_run *run)
+{
+    if (!run->last_pick) {
+        DART_TRY(dart_run_row(run, run->row));
+        DART_TRY(rounded_row(run));
+    } else if (run->phase_tokens) {
+        DART_TRY(dart_run_row(run, "after tuning"));
+    }
+    DART_TRY(dart_run_spectra(run));
+    dart_metrics_end(&run->metrics, run->step, run->stage[run->stages - 1].name);
+    run->finished = true;
+    return DART_OK;
+}
+
+static dart_status stopped(const dart_run *run, int signal_number)
+{
+    return dart_fail(signal_number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED,
+        "stopped at step %" PRIu64 " of %" PRIu64 "; go on with --resume --out %s", run->step,
+        dart_run_steps(run), run->home);
+}
+
+dart_status dart_run_train(dart_run *run)
+{
+    if (run->finished) return DART_OK;
+    DART_TRY(dart_run_bind(run));
+    DART_TRY(advance(run));
+    while (!run->finished) {
+        DART_TRY(one_step(run));
+        bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
+        if (stage_done) DART_TRY(advance(run));
+        if (run->at_stage == run->stages) DART_TRY(finish(run));
+        int stop = run->hooks.stop ? *run->hooks.stop : 0;
+        bool due =
+            run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
+        if (run->finished || stop || due) DART_TRY(dart_run_save(run));
+        if (stop && !run->finished) return stopped(run, stop);
+    }
+    return DART_OK;
+}

@@ -119,22 +119,22 @@ bool dart_option_among(const dart_option_row *const *rows, const dart_option_row
     return place(rows, row) >= 0;
 }
 
-dart_values dart_values_default(const dart_option_row *const *rows)
+dart_options dart_options_default(const dart_option_row *const *rows)
 {
-    dart_values values = {.row = rows};
+    dart_options values = {.row = rows};
     for (int i = 0; rows && rows[i] && i < DART_MAX_OPTIONS; i++)
         if (dart_option_read(rows[i], rows[i]->fallback, &values.of[i]) != DART_OK)
             values.of[i] = 0; /* a default is a value of its row: tests see to that */
     return values;
 }
 
-double dart_value(const dart_values *values, const dart_option_row *row)
+double dart_options_get(const dart_options *values, const dart_option_row *row)
 {
     int i = place(values->row, row);
     return i < 0 ? 0 : values->of[i];
 }
 
-void dart_value_set(dart_values *values, const dart_option_row *row, double value)
+void dart_options_set(dart_options *values, const dart_option_row *row, double value)
 {
     int i = place(values->row, row);
     if (i >= 0) values->of[i] = value;

@@ -44,16 +44,16 @@ DART_NODISCARD dart_status dart_option_read(
     const dart_option_row *row, const char *text, double *out);
 
 /* Values beside their rows. All zero: of a plug-in without options. */
-typedef struct dart_values {
+typedef struct dart_options {
     const dart_option_row *const *row; /* ends with NULL; NULL: no rows; borrowed */
     double of[DART_MAX_OPTIONS];
-} dart_values;
+} dart_options;
 
 /* The defaults of `rows`, which may be NULL. */
-dart_values dart_values_default(const dart_option_row *const *rows);
+dart_options dart_options_default(const dart_option_row *const *rows);
 /* The value of a row; 0 where the plug-in has none such. */
-double dart_value(const dart_values *values, const dart_option_row *row);
+double dart_options_get(const dart_options *values, const dart_option_row *row);
 /* Nothing where the plug-in has no such row. */
-void dart_value_set(dart_values *values, const dart_option_row *row, double value);
+void dart_options_set(dart_options *values, const dart_option_row *row, double value);
 
 #endif

@@ -1,10 +1,9 @@
 /* Selection: spectra into the log, the stage's rule, and the smaller model instead of the run's. */
 #include "clock.h"
-#include "names.h"
+#include "rank_options.h"
 #include "run.h"
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void log_spectra(dart_run *run, const dart_spectra *s)
 {
@@ -36,16 +35,17 @@ done:
 /* Effective rank of one bond by the stage's measure; 0 where all singular values are. */
 static double effective(const dart_bond *bond, const dart_settings *set)
 {
+    const double threshold = dart_settings_option(set, &dart_row_threshold);
     double first = bond->rank ? bond->sigma[0] : 0, sum = 0, entropy = 0;
     uint32_t count = 0;
     if (!(first > 0)) return 0;
     for (uint32_t i = 0; i < bond->rank; i++) {
         double s = bond->sigma[i] / first;
         sum += s * s;
-        count += s > set->threshold;
+        count += s > threshold;
     }
-    if (!strcmp(set->rank_measure, "count")) return count;
-    if (!strcmp(set->rank_measure, "stable")) return sum;
+    if (set->rank_measure == DART_MEASURE_COUNT) return count;
+    if (set->rank_measure == DART_MEASURE_STABLE) return sum;
     for (uint32_t i = 0; i < bond->rank; i++) {
         double s = bond->sigma[i] / first, p = s * s / sum;
         if (p > 0) entropy -= p * log(p);
@@ -68,46 +68,18 @@ done:
     return status;
 }
 
-/* "none" stands before the table. */
-static const char *rule_name(const void *context, uint32_t index)
-{
-    (void)context;
-    if (!index) return "none";
-    return dart_select_at(index - 1) ? dart_select_at(index - 1)->name : NULL;
-}
-
-static dart_status find_rule(const char *name, const dart_select **out)
-{
-    *out = dart_select_find(name);
-    return *out ? DART_OK : dart_name_unknown(DART_INPUT, "selection", name, rule_name, NULL, "");
-}
-
-static dart_select_options options_of(const dart_run *run, const dart_settings *set)
-{
-    return (dart_select_options){.delta = set->threshold,
-        .absolute = set->threshold_absolute,
-        .energy = set->energy,
-        .epsilon = set->tail_epsilon,
-        .budget = set->budget,
-        .scale = !strcmp(set->budget_scale, "log")        ? DART_SCALE_LOG
-                 : !strcmp(set->budget_scale, "relative") ? DART_SCALE_RELATIVE
-                                                          : DART_SCALE_ABSOLUTE,
-        .seed = (uint64_t)run->bundle.set.seed,
-        .min_rank = (uint32_t)set->min_rank};
-}
-
 dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_svd)
 {
     dart_status status = DART_OK;
     dart_bundle *b = &run->bundle;
-    const dart_select *rule;
-    const dart_select_options options = options_of(run, set);
+    const dart_select *rule = set->select;
+    const dart_select_options options = {
+        .values = dart_settings_options(set, rule->options), .seed = (uint64_t)b->set.seed};
     dart_spectra s = {0};
     dart_cut cut = {0};
     dart_model_copy smaller;
     uint32_t *counts = NULL;
     *out_svd = 0;
-    DART_TRY(find_rule(set->select, &rule));
     /* without the moments: the smaller model starts with zeros */
     DART_TRY(dart_run_read(run));
     const char *gate = b->gate.reg ? b->gate.reg->name : NULL;
@@ -141,14 +113,15 @@ dart_status dart_run_pick_check(const dart_run *run)
     const double now = dart_cut_words(run->bundle.model, UINT32_MAX);
     for (uint32_t s = run->at_stage; s < run->stages && now > 0; s++) {
         const dart_settings *set = &run->stage[s].set;
-        const dart_reg *reg = dart_reg_find(set->reg);
-        const dart_select *rule = dart_select_find(set->select);
-        const bool pick = run->stage[s].pick && run->last_pick <= s && rule && rule->sized;
-        const bool gate = reg && reg->gate && set->budget > 1;
-        if (!(set->budget > 0) || (!pick && !gate)) continue;
+        const double budget = dart_settings_option(set, &dart_row_budget);
+        const bool pick = run->stage[s].pick && run->last_pick <= s &&
+                          dart_option_among(set->select->options, &dart_row_budget);
+        const bool gate = set->reg && set->reg->gate && budget > 1;
+        if (!(budget > 0) || (!pick && !gate)) continue;
         /* A part is one of what selections until then leave: no more than the present. */
-        const double size = set->budget <= 1 ? floor(set->budget * now) : set->budget;
-        const double least = dart_cut_words(run->bundle.model, (uint32_t)set->min_rank);
+        const double size = budget <= 1 ? floor(budget * now) : budget;
+        const uint32_t min_rank = (uint32_t)dart_settings_option(set, &dart_row_min_rank);
+        const double least = dart_cut_words(run->bundle.model, min_rank);
         if (size < least)
             return dart_fail(DART_INPUT,
                 "stage '%s': a size of %.0f parameters is below the minimum of %.0f that the "

@@ -28,6 +28,7 @@ typedef struct dart_run {
     dart_corpus *corpus;   /* borrowed */
     char fingerprint[33];  /* of tokens and vocabulary */
     dart_session *session; /* of the bundle's model */
+    dart_settings bound;   /* what the session was made for */
     dart_stream train, valid, test;
     dart_metrics metrics;
     float *moment; /* owned host copy, as the bundle's values filled when needed */

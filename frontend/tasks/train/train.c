@@ -40,13 +40,15 @@ static dart_status measure(dart_run *run)
     const dart_stage *stage = &run->stage[run->at_stage];
     double rank;
     DART_TRY(dart_run_effective_rank(run, &stage->set, &rank));
-    if (rank <= 0 && !strcmp(stage->set.until, "plateau"))
+    if (rank <= 0 && stage->set.until == DART_UNTIL_PLATEAU)
         return dart_fail(DART_INPUT,
             "stage '%s' waits for the ranks to stand still, and the model has none; choose a "
             "tensor-train method, or until: steps",
             stage->name);
     if (rank <= 0) return DART_OK;
-    dart_metrics_rank(&run->metrics, run->step, stage->name, stage->set.rank_measure, rank);
+    char by[32];
+    dart_settings_name(&stage->set, "rank_measure", by);
+    dart_metrics_rank(&run->metrics, run->step, stage->name, by, rank);
     if (!dart_plateau(stage, run->stage_step, rank, &run->rest)) return DART_OK;
     if (run->stage_step == stage->steps) return DART_OK;
     dart_run_note(run,
@@ -73,8 +75,8 @@ static dart_status one_step(dart_run *run)
     dart_run_gate_scalars(run, stage, &scalars);
     /* Here, not where the stage is entered: a checkpoint may lie between the two. */
     if (run->stage_step == 0)
-        dart_metrics_stage(
-            &run->metrics, run->step, stage->name, stage->steps, set->reg, set->lambda_reg);
+        dart_metrics_stage(&run->metrics, run->step, stage->name, stage->steps,
+            set->reg ? set->reg->name : "none", set->lambda_reg);
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     const uint32_t vocab = run->bundle.model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
@@ -251,7 +253,7 @@ static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH])
         known   ? known
         : slash ? slash + 1
                 : data,
-        set->linear, set->seed);
+        set->linear->name, set->seed);
     snprintf(out, DART_RUN_PATH, "%s", base);
     for (unsigned n = 2; dart_file_exists(out); n++) {
         char next[DART_RUN_PATH];
@@ -463,8 +465,7 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     DART_GOTO(dart_recipe_save(recipe, path));
     snprintf(out->run_dir, sizeof out->run_dir, "%s", dir);
     dart_device_id(device, out->device);
-    bool compressed =
-        strcmp(set.linear, "dense") || strcmp(set.embedding, "dense") || strcmp(set.head, "dense");
+    const bool compressed = dart_settings_compress(&set);
     if (set.dense_twin && compressed) {
         DART_GOTO(dart_recipe_copy(recipe, &twin));
         DART_GOTO(dart_recipe_twin(twin));

@@ -81,15 +81,16 @@ static void texts_to_values(void **state)
 static void values_by_row(void **state)
 {
     (void)state;
-    dart_values values = dart_values_default(rows), none = {0};
-    assert_true(dart_value(&values, &depth) == 3 && dart_value(&values, &share) == 0.25);
-    assert_true(dart_value(&values, &scale) == 2 && dart_value(&values, &strict) == 1);
-    assert_true(dart_value(&values, &other) == 0 && dart_value(&none, &depth) == 0);
-    dart_value_set(&values, &share, 0.5);
-    dart_value_set(&values, &other, 5);
-    dart_value_set(&none, &depth, 5);
-    assert_true(dart_value(&values, &share) == 0.5 && dart_value(&values, &depth) == 3);
-    assert_true(dart_value(&values, &other) == 0 && dart_value(&none, &depth) == 0);
+    dart_options values = dart_options_default(rows), none = {0};
+    assert_true(
+        dart_options_get(&values, &depth) == 3 && dart_options_get(&values, &share) == 0.25);
+    assert_true(dart_options_get(&values, &scale) == 2 && dart_options_get(&values, &strict) == 1);
+    assert_true(dart_options_get(&values, &other) == 0 && dart_options_get(&none, &depth) == 0);
+    dart_options_set(&values, &share, 0.5);
+    dart_options_set(&values, &other, 5);
+    dart_options_set(&none, &depth, 5);
+    assert_true(dart_options_get(&values, &share) == 0.5 && dart_options_get(&values, &depth) == 3);
+    assert_true(dart_options_get(&values, &other) == 0 && dart_options_get(&none, &depth) == 0);
     assert_true(dart_option_among(rows, &strict) && !dart_option_among(rows, &other));
     assert_false(dart_option_among(NULL, &strict));
 }

@@ -23,7 +23,8 @@ dart_room(nn frontend/model/nn MAY methods)
 dart_room(ranks frontend/model/ranks MAY nn reg select)
 
 # core/: what every task needs
-dart_room(recipe frontend/core/recipe MAY public reg LINK PkgConfig::YAML)
+# The option rows of plug-ins stand with them; the recipe reads them all.
+dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data)
 dart_room(setup frontend/core/setup MAY engine recipe io suite)

@@ -24,10 +24,13 @@ static inline double *reference_dense(
                 continue;
             }
             if (strcmp(method, "lora") == 0) {
+                const dart_option_row *alpha =
+                    dart_option_named(weight->method->options, "lora_alpha");
                 uint32_t r = weight->ranks[1];
                 for (uint32_t k = 0; k < r; k++)
                     *to += tensor[1][(size_t)i * r + k] * tensor[2][(size_t)k * columns + j];
-                *to = *to * weight->alpha / weight->rank + tensor[0][(size_t)i * columns + j];
+                *to = *to * dart_options_get(&weight->options, alpha) / weight->rank +
+                      tensor[0][(size_t)i * columns + j];
                 continue;
             }
             uint32_t row[DART_MAX_MODES], col[DART_MAX_MODES], a = i, b = j;

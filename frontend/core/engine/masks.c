@@ -39,7 +39,7 @@ static dart_node gate_mask(const dart_session *session, dart_graph *graph,
         .norms = gate->scaled ? dart_gates_norms(model, graph, g) : 0,
         .iscal = leaves->iscal,
         .tau = scalar_of(graph, "tau", DART_REGION_FSCAL, DART_FSCAL_TAU),
-        .straight = session->options.straight};
+        .options = &session->options.reg_options};
     gate->build(graph, &in, &made);
     out->loss = objective(graph, made.penalty, dart_gates_size(model, graph, g, made.rank));
     return made.mask;
@@ -82,11 +82,12 @@ dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph
         dart_node push = scalar_of(graph, "push", DART_REGION_FSCAL, DART_FSCAL_PUSH);
         grad = dart_gate_push(graph, grad, dart_reshape(graph, g.valid, span), push);
     }
-    dart_adamw(graph, param, grad,
-        dart_leaf(graph, "moment", DART_F32, DART_SHAPE(2, all), DART_REGION_MOMENT, 0),
+    o->optim->entries(graph, param, grad,
+        dart_leaf(
+            graph, "moment", DART_F32, DART_SHAPE(o->optim->states, all), DART_REGION_MOMENT, 0),
         dart_leaf(graph, "gate_block", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL,
             DART_FSCAL_GATES),
-        o->beta1, o->beta2, o->adam_eps, 0);
+        &o->optim_options);
     if (gate->least < gate->most)
         dart_store(graph, param, dart_map1(graph, DART_OP_clamp, param, gate->most, gate->least));
     return dart_graph_check(graph);

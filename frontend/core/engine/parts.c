@@ -1,7 +1,6 @@
 /* The graphs of a session: training step, accumulation, update, evaluation, logits. */
 #include "parts.h"
 #include "clock.h"
-#include "optim.h"
 #include <stdlib.h>
 
 const char *dart_part_name(int part)
@@ -102,8 +101,8 @@ static void chain_span(const dart_model *model, uint64_t *begin, uint64_t *end)
     }
 }
 
-/* Penalty (at the parameters before the update), clipping and AdamW, then the decoupled penalty
- * step. */
+/* Penalty (at the parameters before the update), clipping and the optimizer, then the decoupled
+ * penalty step. */
 static dart_status append_update(const dart_session *session, dart_graph *graph)
 {
     const dart_model *model = session->model;
@@ -124,23 +123,22 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     dart_graph_scope(graph, "metrics");
     dart_node all = dart_leaf(graph, "grad", DART_F32, DART_SHAPE(words), DART_REGION_GRAD, 0);
     dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), dart_bad_count(graph, all));
-    const dart_adamw_options adamw = {.beta1 = o->beta1,
-        .beta2 = o->beta2,
-        .eps = o->adam_eps,
-        .decay = o->weight_decay,
-        .max_norm = o->max_grad_norm,
-        .others = model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0};
-    DART_GOTO(
-        dart_adamw_append(graph, model->param_words - adamw.others, model->decay_words, &adamw));
-    if (adamw.others) DART_GOTO(dart_part_gate_update(session, graph));
+    const uint64_t gates =
+        model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0;
+    const dart_optim_span span = {.param_words = model->param_words - gates,
+        .decay_words = model->decay_words,
+        .others = gates,
+        .max_norm = o->max_grad_norm};
+    DART_GOTO(o->optim->append(graph, &span, &o->optim_options));
+    if (gates) DART_GOTO(dart_part_gate_update(session, graph));
     if (o->reg && o->reg->penalty) {
         uint64_t begin, end;
         chain_span(model, &begin, &end);
-        dart_shape span = DART_SHAPE((uint32_t)(end - begin));
+        dart_shape shape = DART_SHAPE((uint32_t)(end - begin));
         dart_graph_scope(graph, "penalty");
         dart_axpy_scalar(graph,
-            dart_leaf(graph, "chains", DART_F32, span, DART_REGION_PARAM, begin),
-            dart_leaf(graph, "penalty", DART_F32, span, DART_REGION_PENALTY, begin),
+            dart_leaf(graph, "chains", DART_F32, shape, DART_REGION_PARAM, begin),
+            dart_leaf(graph, "penalty", DART_F32, shape, DART_REGION_PENALTY, begin),
             dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0),
             DART_FSCAL_PENALTY, -1.0);
     }

@@ -9,7 +9,8 @@
 /* The penalty takes weights of unequal ranks in padded stacks; prices are those of one weight. */
 static inline bool dart_part_pads(const dart_session_options *o)
 {
-    return o->train && o->reg && o->reg->penalty && !o->reg_options.price;
+    return o->train && o->reg && o->reg->penalty &&
+           dart_options_get(&o->reg_options, &dart_row_reg_weighting) != DART_WEIGHTING_PRICE;
 }
 
 /* masks.c */

@@ -40,7 +40,7 @@ static dart_status allocate(dart_session *session)
     }
     words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
     words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
-    words[DART_REGION_MOMENT] = o->train ? 2 * model->param_words : 0;
+    words[DART_REGION_MOMENT] = o->train ? o->optim->states * model->param_words : 0;
     words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
     words[DART_REGION_ISCAL] = DART_ISCAL_WORDS;
     words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
@@ -159,8 +159,8 @@ dart_status dart_session_write(
         DART_TRY(dart_device_write_f32(
             device, m->buffer[DART_REGION_FROZEN], 0, session->model->frozen_words, frozen));
     if (moment && session->options.train)
-        DART_TRY(
-            dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment));
+        DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0,
+            session->options.optim->states * words, moment));
     return DART_OK;
 }
 
@@ -170,8 +170,8 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
     const uint64_t words = session->model->param_words;
     DART_TRY(dart_device_read_f32(session->device, m->buffer[DART_REGION_PARAM], 0, words, param));
     if (!moment) return DART_OK;
-    return dart_device_read_f32(
-        session->device, m->buffer[DART_REGION_MOMENT], 0, 2 * words, moment);
+    return dart_device_read_f32(session->device, m->buffer[DART_REGION_MOMENT], 0,
+        session->options.optim->states * words, moment);
 }
 
 dart_status dart_session_step(
@@ -180,10 +180,8 @@ dart_status dart_session_step(
     const dart_session_options *o = &session->options;
     const dart_memory *m = &session->memory;
     float fscal[DART_FSCAL_WORDS] = {0}, metric[DART_METRIC_WORDS];
-    double t = (double)s->adam_step;
     fscal[DART_FSCAL_RATE] = (float)s->lr;
-    fscal[DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(o->beta1, t)));
-    fscal[DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(o->beta2, t)));
+    o->optim->block(&o->optim_options, (double)s->adam_step, fscal + DART_FSCAL_CORRECT1);
     fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
     fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
     /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
@@ -200,8 +198,7 @@ dart_status dart_session_step(
     fscal[DART_FSCAL_PUSH] = (float)s->gate.push;
     double gate_t = s->gate_step ? (double)s->gate_step : 1;
     fscal[DART_FSCAL_GATES + DART_FSCAL_RATE] = (float)s->gate_lr;
-    fscal[DART_FSCAL_GATES + DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(o->beta1, gate_t)));
-    fscal[DART_FSCAL_GATES + DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(o->beta2, gate_t)));
+    o->optim->block(&o->optim_options, gate_t, fscal + DART_FSCAL_GATES + DART_FSCAL_CORRECT1);
     fscal[DART_FSCAL_GATES + DART_FSCAL_MULTIPLIER] = (float)(1.0 / o->accumulation);
     DART_TRY(dart_device_write_f32(
         session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));

@@ -5,6 +5,7 @@
 
 #include "data.h"
 #include "model.h"
+#include "optim.h"
 #include "program.h"
 #include "reg.h"
 
@@ -12,13 +13,14 @@ typedef struct dart_session_options {
     uint32_t batch, time, accumulation, chunk_rows;
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
-    double beta1, beta2, adam_eps, weight_decay, max_grad_norm;
+    const dart_optim *optim; /* train */
+    dart_options optim_options;
+    double max_grad_norm;
     uint32_t shapes; /* encoder-decoder: training programs by length of the sentences; 0, 1: one */
     const dart_reg *reg; /* NULL: no penalty */
-    dart_reg_options reg_options;
-    double ordered; /* ordered dropout */
-    bool straight;  /* gumbel: straight-through */
-    uint32_t candidates;
+    dart_options reg_options;
+    double ordered;      /* ordered dropout */
+    uint32_t candidates; /* of gates by candidate; as the model's */
 } dart_session_options;
 
 /* The programs of a session; empty where one was not asked for. */
@@ -53,8 +55,8 @@ DART_NODISCARD dart_status dart_session_new(dart_device *device, const dart_caps
     const dart_model *model, const dart_session_options *options, dart_session **out);
 void dart_session_free(dart_session *session);
 
-/* Host f32 arrays as dart_model_init lays them out; moment is (2, param_words) or NULL for zeros.
- */
+/* Host f32 arrays as dart_model_init lays them out; moment is (states of the optimizer,
+ * param_words) or NULL for zeros. */
 DART_NODISCARD dart_status dart_session_write(
     dart_session *session, const float *param, const float *frozen, const float *moment);
 /* moment may be NULL. */

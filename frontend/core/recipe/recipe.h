@@ -1,25 +1,41 @@
-/* Recipes inside the training room: typed settings, stages, fingerprints. */
+/* Recipes inside the library: typed settings, stages. */
 #ifndef DART_RECIPE_H
 #define DART_RECIPE_H
 
 #include "dart.h"
 #include "mem.h"
+#include "option.h"
 
-enum { DART_MAX_STAGES = 32 };
+enum { DART_MAX_STAGES = 32, DART_PLUGIN_OPTIONS = 64 /* rows of all plug-ins together */ };
 
-/* One field for each row of options.def; texts are borrowed from the recipe. */
+/* enum dart_arch_choice {DART_ARCH_GPT, ...} and the like, one for each CHOICE of options.def, in
+ * the order of its names. */
+#define NAMES2(p, a, ta, b, tb) DART_##p##_##a, DART_##p##_##b
+#define NAMES3(p, a, ta, b, tb, c, tc) DART_##p##_##a, DART_##p##_##b, DART_##p##_##c
+#define NAMES4(p, a, ta, b, tb, c, tc, d, td)                                                      \
+    DART_##p##_##a, DART_##p##_##b, DART_##p##_##c, DART_##p##_##d
+#define NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te)                                               \
+    DART_##p##_##a, DART_##p##_##b, DART_##p##_##c, DART_##p##_##d, DART_##p##_##e
+#define CHOICE(section, key, aliases, fallback, names, help)                                       \
+    typedef enum dart_##key##_choice{names} dart_##key##_choice;
+#define INT(section, key, aliases, fallback, least, most, help)
+#define FLOAT(section, key, aliases, fallback, least, most, help)
+#define BOOL(section, key, aliases, fallback, help)
+#define TEXT(section, key, aliases, fallback, help)
+#define PLUGIN(section, key, aliases, fallback, kind, help)
+#include "options.def"
+
+/* One field for each row of options.def; texts are borrowed from the recipe. A penalty or a rule is
+ * NULL where there is none. */
 typedef struct dart_settings {
 #define INT(section, key, aliases, fallback, least, most, help) int64_t key;
 #define FLOAT(section, key, aliases, fallback, least, most, help) double key;
 #define BOOL(section, key, aliases, fallback, help) bool key;
 #define TEXT(section, key, aliases, fallback, help) const char *key;
-#define CHOICE(section, key, aliases, fallback, choices, help) const char *key;
+#define CHOICE(section, key, aliases, fallback, names, help) dart_##key##_choice key;
+#define PLUGIN(section, key, aliases, fallback, kind, help) const struct dart_##kind *key;
 #include "options.def"
-#undef INT
-#undef FLOAT
-#undef BOOL
-#undef TEXT
-#undef CHOICE
+    double option[DART_PLUGIN_OPTIONS]; /* of plug-ins: dart_settings_option */
 } dart_settings;
 
 typedef struct dart_stage {
@@ -31,6 +47,24 @@ typedef struct dart_stage {
 
 /* Settings that hold for the whole run. */
 void dart_recipe_settings(const dart_recipe *recipe, dart_settings *out);
+/* The value of one row of a plug-in, whether that plug-in was chosen or not. */
+double dart_settings_option(const dart_settings *set, const dart_option_row *row);
+void dart_settings_set_option(dart_settings *set, const dart_option_row *row, double value);
+/* The values of a plug-in's rows, as it takes them. */
+dart_options dart_settings_options(const dart_settings *set, const dart_option_row *const *rows);
+/* Whether any weight has another method than dense. */
+bool dart_settings_compress(const dart_settings *set);
+/* The penalty or the gates that act: NULL also where a penalty has no strength. */
+const struct dart_reg *dart_settings_reg(const dart_settings *set);
+
+/* The name of the value of a CHOICE. */
+void dart_settings_name(const dart_settings *set, const char *key, char out[32]);
+/* Whether a plug-in that was chosen has the row, so that its value has an effect. */
+bool dart_settings_reads(const dart_settings *set, const dart_option_row *row);
+/* Whether programs that were made for the one serve the other: all options agree that are baked
+ * into them. */
+bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b);
+
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */

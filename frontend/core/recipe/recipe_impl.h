@@ -1,30 +1,41 @@
-/* What recipe.c and recipe_yaml.c share. */
+/* What the files about recipes share: the table of all options, and recipes as texts. */
 #ifndef DART_RECIPE_IMPL_H
 #define DART_RECIPE_IMPL_H
 
 #include "recipe.h"
 
-enum {
-#define INT(section, key, aliases, fallback, least, most, help) +1
-#define FLOAT(section, key, aliases, fallback, least, most, help) +1
-#define BOOL(section, key, aliases, fallback, help) +1
-#define TEXT(section, key, aliases, fallback, help) +1
-#define CHOICE(section, key, aliases, fallback, choices, help) +1
-    DART_RECIPE_OPTIONS = 0
-#include "options.def"
-#undef INT
-#undef FLOAT
-#undef BOOL
-#undef TEXT
-#undef CHOICE
-};
+enum { DART_RECIPE_OPTIONS = 192 /* rows of the table, at most */ };
+
+/* Kinds of plug-in that a value may name. */
+typedef enum dart_plugin_kind {
+    DART_PLUGIN_NONE,
+    DART_PLUGIN_method,
+    DART_PLUGIN_optim,
+    DART_PLUGIN_reg,
+    DART_PLUGIN_select,
+    DART_PLUGIN_KINDS
+} dart_plugin_kind;
 
 typedef struct dart_recipe_row {
-    dart_option option;
-    double least, most; /* of numbers */
-    size_t offset;      /* in dart_settings */
+    dart_option option;         /* as users see it */
+    const dart_option_row *row; /* kind, range, whether it is baked into programs */
+    dart_plugin_kind names;     /* the value is a plug-in's name */
+    bool of_plugin;             /* the row is a plug-in's */
+    size_t offset;              /* in dart_settings */
 } dart_recipe_row;
-extern const dart_recipe_row dart_recipe_rows[];
+
+/* The table, made once: by section, of each first the rows of options.def, then those of plug-ins.
+ */
+int dart_recipe_rows(void); /* how many */
+const dart_recipe_row *dart_recipe_row_at(int index);
+
+int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
+/* Fails with `code`: unknown `what`, and the key that may have been meant. */
+dart_status dart_recipe_unknown(dart_status code, const char *what, const char *key);
+/* USAGE: `value` does not fit the row. */
+DART_NODISCARD dart_status dart_recipe_value(int key, const char *value);
+/* A value that was checked, into its field. */
+void dart_recipe_parse(int key, const char *value, dart_settings *out);
 
 typedef struct dart_recipe_stage {
     const char *name;
@@ -39,11 +50,9 @@ struct dart_recipe {
     dart_recipe_stage stage[DART_MAX_STAGES];
 };
 
-int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
-const char *dart_recipe_nearest(const char *key);
-/* Whether `value` fits the row; if not, a sentence without a full stop in `why`. */
-bool dart_recipe_check(int key, const char *value, char why[256]);
 DART_NODISCARD dart_status dart_recipe_stage_set(
     dart_recipe *recipe, dart_recipe_stage *stage, const char *key, const char *value);
+DART_NODISCARD dart_status dart_recipe_stage_number(
+    dart_recipe *recipe, dart_recipe_stage *stage, const char *key, double value);
 
 #endif

@@ -66,16 +66,17 @@ static dart_status read_option(reader *r, yaml_node_t *key_node, yaml_node_t *va
     bool seen[DART_RECIPE_OPTIONS], int *out_key, char out_value[512])
 {
     const char *key;
-    char why[256];
     DART_TRY(read_key(r, key_node, &key));
     *out_key = dart_recipe_key(key);
-    if (*out_key < 0)
-        return REFUSE(
-            r, key_node, "unknown key '%.60s'; the nearest is '%s'", key, dart_recipe_nearest(key));
+    if (*out_key < 0) {
+        (void)dart_recipe_unknown(DART_INPUT, "key", key);
+        return REFUSE(r, key_node, "%s", dart_error_text());
+    }
     if (seen[*out_key]) return REFUSE(r, key_node, "the key '%.60s' is there twice", key);
     seen[*out_key] = true;
     DART_TRY(read_value(r, value_node, out_value));
-    if (!dart_recipe_check(*out_key, out_value, why)) return REFUSE(r, value_node, "%s", why);
+    if (dart_recipe_value(*out_key, out_value) != DART_OK)
+        return REFUSE(r, value_node, "%s", dart_error_text());
     return DART_OK;
 }
 
@@ -104,10 +105,10 @@ static dart_status read_stage(reader *r, yaml_node_t *node)
             continue;
         }
         DART_TRY(read_option(r, key_node, value_node, seen, &at, value));
-        if (strcmp(dart_recipe_rows[at].option.section, "stage"))
+        if (strcmp(dart_recipe_row_at(at)->option.section, "stage"))
             return REFUSE(
                 r, key_node, "'%s' holds for the whole run; move it out of the stage", key);
-        DART_TRY(dart_recipe_stage_set(recipe, stage, dart_recipe_rows[at].option.key, value));
+        DART_TRY(dart_recipe_stage_set(recipe, stage, dart_recipe_row_at(at)->option.key, value));
     }
     if (!stage->name) {
         stage->name = dart_arena_printf(&recipe->arena, "stage%u", recipe->stages + 1);
@@ -148,7 +149,7 @@ static dart_status read_mapping(
                 DART_TRY(read_stage(r, node_at(r, *item)));
         } else {
             DART_TRY(read_option(r, key_node, value_node, seen, &at, value));
-            DART_TRY(dart_recipe_set(r->recipe, dart_recipe_rows[at].option.key, value));
+            DART_TRY(dart_recipe_set(r->recipe, dart_recipe_row_at(at)->option.key, value));
         }
     }
     return DART_OK;
@@ -204,7 +205,7 @@ done:
 /* Texts are always quoted: a single-quoted scalar needs nothing but doubled quotes. */
 static void print_value(FILE *out, int key, const char *value)
 {
-    if (strcmp(dart_recipe_rows[key].option.type, "string")) {
+    if (dart_recipe_row_at(key)->row->kind != DART_OPTION_TEXT) {
         fputs(value, out);
         return;
     }
@@ -223,8 +224,8 @@ dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out)
     FILE *text = open_memstream(out, &size);
     if (!text) return dart_fail(DART_MEMORY, "out of memory: writing a recipe");
     const char *section = "";
-    for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
-        const dart_option *o = &dart_recipe_rows[i].option;
+    for (int i = 0; i < dart_recipe_rows(); i++) {
+        const dart_option *o = &dart_recipe_row_at(i)->option;
         if (!whole && !strcmp(o->section, "run")) continue;
         /* These two are about one call, not about the run. */
         if (!strcmp(o->key, "resume") || !strcmp(o->key, "force")) continue;
@@ -241,9 +242,9 @@ dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out)
             fputc(*c, text);
         }
         fputc('\'', text);
-        for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
+        for (int i = 0; i < dart_recipe_rows(); i++) {
             if (!recipe->stage[s].value[i]) continue;
-            fprintf(text, ", %s: ", dart_recipe_rows[i].option.key);
+            fprintf(text, ", %s: ", dart_recipe_row_at(i)->option.key);
             print_value(text, i, recipe->stage[s].value[i]);
         }
         fputs("}\n", text);

@@ -1,37 +1,7 @@
 /* From settings to a model configuration and session options. */
-#include "names.h"
 #include "setup.h"
-#include <inttypes.h>
-#include <string.h>
 
 enum { CHUNK_WORDS = 1 << 22 };
-
-static const char *method_name(const void *context, uint32_t index)
-{
-    (void)context;
-    return dart_method_at(index) ? dart_method_at(index)->name : NULL;
-}
-
-/* "none" stands before the table. */
-static const char *penalty_name(const void *context, uint32_t index)
-{
-    (void)context;
-    if (!index) return "none";
-    return dart_reg_at(index - 1) ? dart_reg_at(index - 1)->name : NULL;
-}
-
-static dart_status find_method(const char *what, const char *name, const dart_method **out)
-{
-    *out = dart_method_find(name);
-    if (*out) return DART_OK;
-    return dart_name_unknown(DART_INPUT, what, name, method_name, NULL, "");
-}
-
-/* 1 true, 0 false, -1 auto. */
-static int tristate(const char *value)
-{
-    return !strcmp(value, "true") ? 1 : !strcmp(value, "false") ? 0 : -1;
-}
 
 static uint32_t or_else(int64_t value, int64_t fallback)
 {
@@ -40,24 +10,27 @@ static uint32_t or_else(int64_t value, int64_t fallback)
 
 dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_model_config *out)
 {
-    bool llama = !strcmp(set->arch, "llama"), pairs = !strcmp(set->arch, "encoder-decoder");
-    int tied = tristate(set->tied_head), bias = tristate(set->bias);
+    static const int acts[] = {[DART_ACTIVATION_GELU] = DART_ACT_GELU,
+        [DART_ACTIVATION_SILU] = DART_ACT_SILU,
+        [DART_ACTIVATION_SWIGLU] = DART_ACT_SWIGLU,
+        [DART_ACTIVATION_RELU] = DART_ACT_RELU};
+    const bool llama = set->arch == DART_ARCH_LLAMA, pairs = set->arch == DART_ARCH_ENCODER_DECODER;
     *out = (dart_model_config){
         .layers = pairs ? or_else(set->dec_layers, set->layers) : (uint32_t)set->layers,
         .enc_layers = pairs ? or_else(set->enc_layers, set->layers) : 0,
         .source_context = pairs ? or_else(set->src_context, set->context) : 0,
         .source_vocab = pairs ? vocab : 0,
         .shared_vocab = pairs && set->shared_vocab,
-        .post_norm = !strcmp(set->norm_position, "post"),
-        .sinusoidal = !strcmp(set->pos, "sinusoidal"),
+        .post_norm = set->norm_position == DART_NORM_POSITION_POST,
+        .sinusoidal = set->pos == DART_POSITION_SINUSOIDAL,
         .d_model = (uint32_t)set->d_model,
         .heads = (uint32_t)set->heads,
         .kv_heads = or_else(set->kv_heads, set->heads),
         .context = (uint32_t)set->context,
         .vocab = vocab,
-        .rmsnorm = !strcmp(set->norm, "auto") ? llama : !strcmp(set->norm, "rmsnorm"),
-        .rope = !strcmp(set->pos, "auto") ? llama : !strcmp(set->pos, "rope"),
-        .bias = bias < 0 ? !llama : bias,
+        .rmsnorm = set->norm == DART_NORM_AUTO ? llama : set->norm == DART_NORM_RMSNORM,
+        .rope = set->pos == DART_POSITION_AUTO ? llama : set->pos == DART_POSITION_ROPE,
+        .bias = set->bias == DART_BIAS_AUTO ? !llama : set->bias == DART_BIAS_TRUE,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
         .norm_eps = 1e-5,
@@ -67,24 +40,25 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .linear_modes = or_else(set->linear_modes, set->modes),
         .embedding_modes = or_else(set->embedding_modes, set->modes),
         .head_modes = or_else(set->head_modes, set->modes),
-        .lora_alpha = set->lora_alpha,
+        .linear = set->linear,
+        .embedding = set->embedding,
+        .head = set->head,
+        .linear_options = dart_settings_options(set, set->linear->options),
+        .embedding_options = dart_settings_options(set, set->embedding->options),
+        .head_options = dart_settings_options(set, set->head->options),
         .strict_rank = set->strict_rank};
-    static const char *const acts[] = {"gelu", "silu", "swiglu", "relu"};
     out->act = llama ? DART_ACT_SWIGLU : pairs ? DART_ACT_RELU : DART_ACT_GELU;
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(set->act, acts[i])) out->act = i;
+    if (set->act != DART_ACTIVATION_AUTO) out->act = acts[set->act];
     out->d_ff = or_else(set->d_ff, (out->act == DART_ACT_SWIGLU ? 3 : 4) * set->d_model);
-    DART_TRY(find_method("method for the linear layers", set->linear, &out->linear));
-    DART_TRY(find_method("method for the embedding", set->embedding, &out->embedding));
-    DART_TRY(find_method("method for the head", set->head, &out->head));
     /* A head with a method of its own cannot be the embedding; else GPT ties them and Llama does
      * not. */
-    bool own_head = strcmp(set->head, "dense") != 0;
-    out->tied = tied < 0 ? !llama && !own_head : tied;
+    const bool own_head = set->head != dart_method_find("dense");
+    out->tied = set->tied_head == DART_TIED_HEAD_AUTO ? !llama && !own_head
+                                                      : set->tied_head == DART_TIED_HEAD_TRUE;
     if (out->tied && own_head)
         return dart_fail(DART_INPUT,
             "head: %s needs tied_head: false; a tied head is the embedding and has no method",
-            set->head);
+            set->head->name);
     return DART_OK;
 }
 
@@ -114,24 +88,19 @@ dart_status dart_session_options_from(
         .shapes = (uint32_t)set->length_shapes,
         .train = true,
         .eval = true,
-        .beta1 = set->beta1,
-        .beta2 = set->beta2,
-        .adam_eps = set->adam_eps,
-        .weight_decay = set->weight_decay,
+        .optim = set->optimizer,
+        .optim_options = dart_settings_options(set, set->optimizer->options),
         .max_grad_norm = set->max_grad_norm,
         .ordered = set->ordered_dropout,
-        .straight = set->straight_through,
-        .reg_options = {
-            .mu = set->reg_mu, .p = set->reg_p, .price = !strcmp(set->reg_weighting, "price")}};
-    if (!set->reg[0] || !strcmp(set->reg, "none")) return DART_OK;
-    const dart_reg *reg = dart_reg_find(set->reg);
-    if (!reg) return dart_name_unknown(DART_INPUT, "penalty", set->reg, penalty_name, NULL, "");
-    if (reg->gate && reg->gate->by_candidate) out->candidates = (uint32_t)set->gate_candidates;
-    if (reg->gate && out->ordered > 0)
+        .reg = dart_settings_reg(set)};
+    if (!out->reg) return DART_OK;
+    out->reg_options = dart_settings_options(set, out->reg->options);
+    if (!out->reg->gate) return DART_OK;
+    if (out->ordered > 0)
         return dart_fail(DART_INPUT,
             "ordered_dropout and the gates of reg %s both mask ranks: choose one of them in a "
             "stage",
-            reg->name);
-    if (set->lambda_reg > 0 || reg->gate) out->reg = reg;
+            out->reg->name);
+    out->candidates = (uint32_t)dart_options_get(&out->reg_options, &dart_row_gate_candidates);
     return DART_OK;
 }

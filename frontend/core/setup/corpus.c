@@ -149,15 +149,17 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
         .text = set->text,
         .vocab_limit = (uint32_t)set->vocab_size,
         .vocab = vocab};
-    static const char *const levels[] = {"auto", "word", "char", "byte"};
-    if (!strcmp(set->arch, "encoder-decoder")) return dart_corpus_pairs(set, vocab, out);
+    static const dart_level levels[] = {[DART_TEXT_LEVEL_AUTO] = DART_LEVEL_AUTO,
+        [DART_TEXT_LEVEL_WORD] = DART_LEVEL_WORD,
+        [DART_TEXT_LEVEL_CHAR] = DART_LEVEL_CHAR,
+        [DART_TEXT_LEVEL_BYTE] = DART_LEVEL_BYTE};
+    options.level = levels[set->level];
+    if (set->arch == DART_ARCH_ENCODER_DECODER) return dart_corpus_pairs(set, vocab, out);
     if (set->dataset[0] && dart_parallel_name(set->dataset))
         return dart_fail(DART_INPUT,
             "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(set->level, levels[i])) options.level = (dart_level)i;
-    if (!strcmp(set->token_file, "true")) options.token_file = DART_TOKEN_FILE_ALWAYS;
-    if (!strcmp(set->token_file, "false")) options.token_file = DART_TOKEN_FILE_NEVER;
+    if (set->token_file == DART_TOKEN_CACHE_TRUE) options.token_file = DART_TOKEN_FILE_ALWAYS;
+    if (set->token_file == DART_TOKEN_CACHE_FALSE) options.token_file = DART_TOKEN_FILE_NEVER;
     return dart_corpus_open(&options, out);
 }
 

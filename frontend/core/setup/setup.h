@@ -13,7 +13,7 @@ static inline dart_note dart_note_of(const dart_hooks *hooks)
     return hooks ? (dart_note){hooks->note, hooks->user} : (dart_note){0};
 }
 
-/* The model that settings ask for. INPUT: unknown method names, impossible sizes. */
+/* The model that settings ask for. INPUT: impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);
 /* The same for both vocabularies of a corpus; a text has no source. */
@@ -26,7 +26,7 @@ uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t voca
  */
 DART_NODISCARD dart_status dart_device_for(const dart_settings *set, dart_device **out);
 
-/* Training and evaluation. INPUT: an unknown penalty. */
+/* Training and evaluation. INPUT: gates and ordered dropout at once. */
 DART_NODISCARD dart_status dart_session_options_from(
     const dart_settings *set, uint32_t vocab, dart_session_options *out);
 

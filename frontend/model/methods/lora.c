@@ -6,6 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+static const dart_option_row alpha = {.key = "lora_alpha",
+    .aliases = "alpha",
+    .section = "method",
+    .kind = DART_OPTION_FLOAT,
+    .fallback = "16",
+    .most = 1e6,
+    .help = "lora: the update is scaled by alpha / rank"};
+static const dart_option_row *const options[] = {&alpha, NULL};
+
 static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 {
     memset(out, 0, sizeof *out);
@@ -30,7 +39,8 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
     (void)plan;
     /* the scale belongs to the requested rank and stays when the bond is cut */
     uint32_t rank = weight->rank ? weight->rank : weight->ranks[1];
-    double scale = weight->alpha > 0.0 ? weight->alpha / rank : 1.0;
+    double given = dart_options_get(&weight->options, &alpha);
+    double scale = given > 0.0 ? given / rank : 1.0;
     *out = (dart_network){.terms = 2,
         .term = {{.operands = 2, .tensor = {1, 2}, .labels = {"ac", "cb"}, .scale = scale},
             {.operands = 1, .tensor = {0}, .labels = {"ab"}, .scale = 1.0}},
@@ -41,4 +51,4 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
 }
 
 const dart_method dart_methods_lora = {
-    "lora", "a frozen matrix plus a trained product of two thin ones", layout, network};
+    "lora", "a frozen matrix plus a trained product of two thin ones", layout, network, options};

@@ -6,6 +6,7 @@
 
 #include "bond.h"
 #include "ir.h"
+#include "option.h"
 
 enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12, DART_MAX_TERMS = 4 };
 
@@ -20,7 +21,7 @@ typedef struct dart_weight {
     uint32_t modes; /* modes a side; 0: the method's default (3) */
     uint32_t out_modes[DART_MAX_MODES],
         in_modes[DART_MAX_MODES]; /* filled by layout unless given */
-    double alpha;                 /* lora: scale = alpha / rank */
+    dart_options options;         /* of the method */
     uint32_t ranks[DART_MAX_CORES +
                    1]; /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
 } dart_weight;
@@ -64,6 +65,7 @@ typedef struct dart_method {
      * that does not factor, a rank above the cap (strict), with the sentence. */
     dart_status (*layout)(dart_weight *weight, bool strict, dart_layout *out);
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
+    const dart_option_row *const *options; /* ends with NULL; NULL: none */
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not

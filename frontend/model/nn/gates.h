@@ -6,8 +6,7 @@
 #define DART_NN_GATES_H
 
 #include "model.h"
-
-enum { DART_GATE_CANDIDATES = 64 };
+#include "rank_options.h"
 
 /* Ascending ranks to choose from, `rank` the last: all, or `most` of them about evenly spaced in
  * their logarithm. Returns how many. */

@@ -81,7 +81,6 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
         return -1;
     }
     from.pad_out = may_pad;
-    from.alpha = model->config.lora_alpha;
     if (b->ranks) memcpy(from.ranks, b->ranks[model->weights], sizeof from.ranks);
     w->weight = from;
     b->status = from.method->layout(&w->weight, model->config.strict_rank, &w->layout);
@@ -115,7 +114,8 @@ static int add_linear(builder *b, const block_place *at, const char *name, uint3
         .target_std = std,
         .method = c->linear,
         .rank = c->linear_rank,
-        .modes = c->linear_modes};
+        .modes = c->linear_modes,
+        .options = c->linear_options};
     int weight = add_weight(b, from, false, "%s.%u.%s", at->side, at->layer, name);
     if (b->status == DART_OK && c->bias)
         *out_bias = add_vector(b, out, false, "%s.%u.%s.bias", at->side, at->layer, name);
@@ -183,7 +183,8 @@ static int add_table(builder *b, uint32_t vocab, const char *name)
         .target_std = BASE_STD,
         .method = c->embedding,
         .rank = c->embedding_rank,
-        .modes = c->embedding_modes};
+        .modes = c->embedding_modes,
+        .options = c->embedding_options};
     return add_weight(b, from, true, "%s", name);
 }
 
@@ -364,7 +365,8 @@ dart_status dart_model_new(const dart_model_config *config,
                 .target_std = BASE_STD,
                 .method = c->head,
                 .rank = c->head_rank,
-                .modes = c->head_modes},
+                .modes = c->head_modes,
+                .options = c->head_options},
             true, "head");
     if (b.status == DART_OK) b.status = place_all(model);
     model->table_words = table_words(c);

@@ -35,7 +35,7 @@ typedef struct dart_model_config {
     /* method by role; rank and modes by role */
     const dart_method *linear, *embedding, *head;
     uint32_t linear_rank, embedding_rank, head_rank, linear_modes, embedding_modes, head_modes;
-    double lora_alpha;
+    dart_options linear_options, embedding_options, head_options;
     bool strict_rank; /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;

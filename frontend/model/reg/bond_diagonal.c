@@ -8,6 +8,9 @@
 #include "table.h"
 #include <math.h>
 
+static const dart_option_row *const option_rows[] = {
+    &dart_row_gate_rate, &dart_row_target_loss, &dart_row_budget, &dart_row_min_rank, NULL};
+
 static const double PRUNED = 1e-2;
 
 static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
@@ -64,4 +67,5 @@ static const dart_gate gate = {.scaled = true,
 
 const dart_reg dart_regs_bond_diagonal = {.name = "bond-diagonal",
     .help = "a diagonal on each bond under a thresholded l1; a budget steers how strong it is",
-    .gate = &gate};
+    .gate = &gate,
+    .options = option_rows};

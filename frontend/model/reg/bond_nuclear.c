@@ -3,10 +3,13 @@
 #include "table.h"
 
 static dart_node penalty(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     return dart_bond_spectral(graph, stack, options, 1.0);
 }
 
-const dart_reg dart_regs_bond_nuclear = {"bond-nuclear",
-    "nuclear norm of W at every bond; depends on W only, not on the gauge", 1e-3, penalty};
+const dart_reg dart_regs_bond_nuclear = {.name = "bond-nuclear",
+    .help = "nuclear norm of W at every bond; depends on W only, not on the gauge",
+    .mu = 1e-3,
+    .penalty = penalty,
+    .options = dart_bond_options};

@@ -15,11 +15,12 @@ double dart_bond_price(const dart_graph *graph, const dart_chain_stack *stack, u
 }
 
 void dart_bond_shares(const dart_graph *graph, const dart_chain_stack *stack,
-    const dart_reg_options *options, double out[DART_MAX_CORES])
+    const dart_options *options, double out[DART_MAX_CORES])
 {
     double sum = 0;
+    const bool price = dart_options_get(options, &dart_row_reg_weighting) == DART_WEIGHTING_PRICE;
     for (uint32_t k = 0; k + 1 < stack->cores; k++)
-        sum += out[k] = options->price ? dart_bond_price(graph, stack, k) : 1;
+        sum += out[k] = price ? dart_bond_price(graph, stack, k) : 1;
     for (uint32_t k = 0; k + 1 < stack->cores; k++) out[k] *= (stack->cores - 1) / sum;
 }
 
@@ -66,7 +67,7 @@ void dart_bond_norms_of(dart_graph *graph, const dart_chain_stack *stack, dart_b
 }
 
 dart_node dart_bond_spectral(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options, double p)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options, double p)
 {
     dart_bond_grams gram;
     double share[DART_MAX_CORES];
@@ -74,7 +75,8 @@ dart_node dart_bond_spectral(
     dart_bond_grams_of(graph, stack, &gram);
     dart_bond_shares(graph, stack, options, share);
     for (uint32_t k = 0; k + 1 < stack->cores; k++) {
-        dart_node bond = dart_gram_spectral(graph, gram.left[k], gram.right[k], options->mu, p);
+        dart_node bond = dart_gram_spectral(
+            graph, gram.left[k], gram.right[k], dart_options_get(options, &dart_row_reg_mu), p);
         total = dart_bond_join(graph, total, bond, share[k]);
     }
     return dart_affine(graph, total, 1.0 / (stack->cores - 1), 0.0);

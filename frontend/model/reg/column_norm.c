@@ -11,10 +11,11 @@
 #include "table.h"
 
 static dart_node penalty(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     dart_bond_grams norm;
     double share[DART_MAX_CORES];
+    const double mu = dart_options_get(options, &dart_row_reg_mu);
     dart_node total = 0;
     dart_bond_norms_of(graph, stack, &norm);
     dart_bond_shares(graph, stack, options, share);
@@ -23,7 +24,7 @@ static dart_node penalty(
         const dart_node_info *info = square ? dart_node_get(graph, square) : NULL;
         if (!info) return 0;
         uint32_t r = info->shape.dim[1];
-        double part = options->mu * options->mu / (stack->live[k] ? 1 : r);
+        double part = mu * mu / (stack->live[k] ? 1 : r);
         dart_node floor =
             dart_contract2(graph, "za,ab->zb", square, dart_fill(graph, DART_SHAPE(r, r), part));
         if (stack->live[k]) {
@@ -40,6 +41,9 @@ static dart_node penalty(
     return dart_affine(graph, total, 1.0 / (stack->cores - 1), 0.0);
 }
 
-const dart_reg dart_regs_column_norm = {"column-norm",
-    "column norms at every bond, an upper bound of the nuclear norm without singular values", 1e-3,
-    penalty};
+const dart_reg dart_regs_column_norm = {.name = "column-norm",
+    .help = "column norms at every bond, an upper bound of the nuclear norm without singular "
+            "values",
+    .mu = 1e-3,
+    .penalty = penalty,
+    .options = dart_bond_options};

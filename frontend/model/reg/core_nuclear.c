@@ -4,7 +4,7 @@
 #include "table.h"
 
 static dart_node penalty(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     dart_node total = 0;
     double share[DART_MAX_CORES];
@@ -16,11 +16,15 @@ static dart_node penalty(
         dart_node gram =
             dart_contract2(graph, last ? "zanb,zcnb->zac" : "zanb,zanc->zbc", core, core);
         /* singular values of A from A^T A */
-        dart_node norm = dart_spd_sum(graph, gram, options->mu, 1.0);
+        dart_node norm =
+            dart_spd_sum(graph, gram, dart_options_get(options, &dart_row_reg_mu), 1.0);
         total = dart_bond_join(graph, total, norm, share[last ? k - 1 : k]);
     }
     return dart_affine(graph, total, 1.0 / cores, 0.0);
 }
 
-const dart_reg dart_regs_core_nuclear = {
-    "core-nuclear", "nuclear norm of the unfolded cores; depends on the gauge", 1e-3, penalty};
+const dart_reg dart_regs_core_nuclear = {.name = "core-nuclear",
+    .help = "nuclear norm of the unfolded cores; depends on the gauge",
+    .mu = 1e-3,
+    .penalty = penalty,
+    .options = dart_bond_options};

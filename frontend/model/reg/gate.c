@@ -39,7 +39,9 @@ void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *o,
     double at = whole ? (double)state->steps / (double)whole : 1;
     double fall = at < 0.5 ? at / 0.5 : 1, cool = at < 0.8 ? at / 0.8 : 1;
     *out = (dart_gate_scalars){.weight = o->weight, .target = 1};
-    out->tau = o->tau_min < o->tau ? o->tau * pow(o->tau_min / o->tau, cool) : o->tau;
+    double tau = dart_options_get(&o->values, &dart_row_tau);
+    double tau_min = dart_options_get(&o->values, &dart_row_tau_min);
+    out->tau = tau_min < tau ? tau * pow(tau_min / tau, cool) : tau;
     if (o->target <= 0) return;
     double first = state->steps ? state->first : 1;
     out->weight = 0;
@@ -52,9 +54,10 @@ void dart_gate_schedule(const dart_gate *gate, const dart_gate_options *o,
     double gap = state->steps ? (state->size - out->target) / out->target : 0;
     out->push =
         fmin(fmax(PUSH_GAIN * gap, -PUSH_BACK), PUSH_MOST + PUSH_LATE * fmax(0, at / 0.5 - 1));
-    if (o->target_loss <= 0 || !state->steps) return;
+    double target_loss = dart_options_get(&o->values, &dart_row_target_loss);
+    if (target_loss <= 0 || !state->steps) return;
     /* CoMERA's switch: each step works on the larger relative gap */
-    double loss_gap = (state->loss - o->target_loss) / state->loss;
+    double loss_gap = (state->loss - target_loss) / state->loss;
     double size_gap = (state->size - o->target) / state->size;
     if (loss_gap >= size_gap && out->push > 0) out->push = 0;
 }

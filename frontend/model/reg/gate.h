@@ -7,18 +7,19 @@
 #define DART_GATE_H
 
 #include "method.h"
+#include "rank_options.h"
 
 typedef struct dart_gate_in { /* all (bonds, stride) unless said */
     uint32_t bonds, stride;
     dart_node param;
-    dart_node valid;     /* 1 where there is an entry, else 0 */
-    dart_node candidate; /* ranks */
-    dart_node triangle;  /* (stride, stride), 1 from the diagonal on */
-    dart_node scale;     /* frozen; 0: the bond is not normalised */
-    dart_node norms;     /* squared norms of the slices on both sides, multiplied */
-    dart_node iscal;     /* step block */
-    dart_node tau;       /* scalar */
-    bool straight;       /* one-hot forward, soft backward */
+    dart_node valid;             /* 1 where there is an entry, else 0 */
+    dart_node candidate;         /* ranks */
+    dart_node triangle;          /* (stride, stride), 1 from the diagonal on */
+    dart_node scale;             /* frozen; 0: the bond is not normalised */
+    dart_node norms;             /* squared norms of the slices on both sides, multiplied */
+    dart_node iscal;             /* step block */
+    dart_node tau;               /* scalar */
+    const dart_options *options; /* of the gate's row of reg.def */
 } dart_gate_in;
 
 typedef struct dart_gate_out {
@@ -54,11 +55,16 @@ dart_node dart_ordered_mask(dart_graph *graph, uint32_t bonds, uint32_t stride, 
     dart_node iscal, double p);
 
 /* ---- the host's side, between steps ---- */
+/* Rows of all gates (dart_row_budget and dart_row_min_rank too): learning rate relative to the
+ * model's, 0: the gate's own. Of driven ones: the loss that the target gives way to, 0: none. Of
+ * those by candidate: how many, temperature at first and at last. */
+extern const dart_option_row dart_row_gate_rate, dart_row_target_loss, dart_row_gate_candidates,
+    dart_row_tau, dart_row_tau_min;
+
 typedef struct dart_gate_options {
-    double weight;      /* of penalty or expected size, without a target */
-    double target;      /* part of the size when the gates appeared; 0: none */
-    double target_loss; /* driven: the loss that the target gives way to; 0: none */
-    double tau, tau_min;
+    double weight;       /* of penalty or expected size, without a target */
+    double target;       /* part of the size when the gates appeared; 0: none */
+    dart_options values; /* of the gate's rows */
 } dart_gate_options;
 
 typedef struct dart_gate_state { /* belongs into checkpoints */

@@ -30,7 +30,7 @@ static dart_node side(dart_graph *graph, dart_node squares, dart_node weights, d
 }
 
 static dart_node penalty(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     dart_bond_grams norm;
     double share[DART_MAX_CORES];
@@ -40,7 +40,8 @@ static dart_node penalty(
     for (uint32_t k = 0; k + 1 < stack->cores; k++) {
         const dart_node_info *info = norm.left[k] ? dart_node_get(graph, norm.left[k]) : NULL;
         if (!info) return 0;
-        dart_node weights = groups(graph, info->shape.dim[1], options->mu);
+        dart_node weights =
+            groups(graph, info->shape.dim[1], dart_options_get(options, &dart_row_reg_mu));
         dart_node both = dart_add(graph, side(graph, norm.left[k], weights, stack->live[k]),
             side(graph, norm.right[k], weights, stack->live[k]));
         total = dart_bond_join(graph, total, both, share[k]);
@@ -48,6 +49,8 @@ static dart_node penalty(
     return dart_affine(graph, total, 0.5 / (stack->cores - 1), 0.0);
 }
 
-const dart_reg dart_regs_group_lasso = {"group-lasso",
-    "hierarchical group lasso on both sides of every bond: ranks die from the last on", 1e-3,
-    penalty};
+const dart_reg dart_regs_group_lasso = {.name = "group-lasso",
+    .help = "hierarchical group lasso on both sides of every bond: ranks die from the last on",
+    .mu = 1e-3,
+    .penalty = penalty,
+    .options = dart_bond_options};

@@ -5,6 +5,15 @@
 #include "table.h"
 #include <math.h>
 
+static const dart_option_row straight = {.key = "straight_through",
+    .section = "stage",
+    .kind = DART_OPTION_BOOL,
+    .fallback = "false",
+    .help = "gumbel: one candidate in the forward pass, all in the backward pass",
+    .baked = true};
+static const dart_option_row *const option_rows[] = {&dart_row_gate_rate, &dart_row_gate_candidates,
+    &dart_row_tau, &dart_row_tau_min, &straight, &dart_row_budget, &dart_row_min_rank, NULL};
+
 /* 0 where there is a candidate, else low enough that its share is exactly 0. */
 static dart_node absent(dart_graph *graph, const dart_gate_in *in)
 {
@@ -29,7 +38,8 @@ static void build(dart_graph *graph, const dart_gate_in *in, dart_gate_out *out)
     dart_node g = dart_map1(graph, DART_OP_log, dart_map1(graph, DART_OP_log, u, -1, 0), -1, 0);
     dart_node logit = dart_map2(graph, DART_OP_div, dart_add(graph, in->param, g), in->tau, 0, 0);
     dart_node y = dart_softmax(graph, dart_add(graph, logit, absent(graph, in)), 1, false);
-    if (in->straight) y = dart_map2(graph, DART_OP_straight, y, one_hot(graph, in, y), 0, 0);
+    if (dart_options_get(in->options, &straight) != 0)
+        y = dart_map2(graph, DART_OP_straight, y, one_hot(graph, in, y), 0, 0);
     dart_node p = dart_softmax(graph, dart_add(graph, in->param, absent(graph, in)), 1, false);
     *out = (dart_gate_out){.mask = dart_contract2(graph, "bj,ij->bi", y, in->triangle),
         .rank = dart_reduce_sum(graph, dart_mul(graph, p, in->candidate), 1, 1)};
@@ -75,4 +85,5 @@ static const dart_gate gate = {.by_candidate = true,
 
 const dart_reg dart_regs_gumbel = {.name = "gumbel",
     .help = "Gumbel-Softmax over candidate ranks; with a budget a Lagrangian holds the size",
-    .gate = &gate};
+    .gate = &gate,
+    .options = option_rows};

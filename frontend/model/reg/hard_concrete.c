@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+static const dart_option_row *const option_rows[] = {
+    &dart_row_gate_rate, &dart_row_budget, &dart_row_min_rank, NULL};
+
 static const double BETA = 2.0 / 3.0, GAMMA = -0.1, ZETA = 1.1;
 
 static double shift(void)
@@ -66,4 +69,5 @@ static const dart_gate gate = {.start = 2.5,
 
 const dart_reg dart_regs_hard_concrete = {.name = "hard-concrete",
     .help = "L0 gates on rank indices; with a budget a Lagrangian holds the size",
-    .gate = &gate};
+    .gate = &gate,
+    .options = option_rows};

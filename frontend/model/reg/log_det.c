@@ -7,11 +7,14 @@
 #include "table.h"
 
 static dart_node penalty(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     return dart_bond_spectral(graph, stack, options, 0.0);
 }
 
-const dart_reg dart_regs_log_det = {"log-det",
-    "log determinant of W W^T at every bond: pushes small singular values, spares large ones", 3e-2,
-    penalty};
+const dart_reg dart_regs_log_det = {.name = "log-det",
+    .help = "log determinant of W W^T at every bond: pushes small singular values, spares large "
+            "ones",
+    .mu = 3e-2,
+    .penalty = penalty,
+    .options = dart_bond_options};

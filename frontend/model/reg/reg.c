@@ -86,16 +86,17 @@ static double core_price(const dart_graph *graph, const dart_chain_stack *stack,
 }
 
 /* Appends one stack; *out_sum: sum of its weights' penalties. */
-static dart_status append_stack(dart_graph *graph, const dart_reg *reg,
-    const dart_reg_options *options, double mean, const dart_chain_stack *stack, dart_node *out_sum)
+static dart_status append_stack(dart_graph *graph, const dart_reg *reg, const dart_options *options,
+    double mean, const dart_chain_stack *stack, dart_node *out_sum)
 {
+    const bool price = dart_options_get(options, &dart_row_reg_weighting) == DART_WEIGHTING_PRICE;
     dart_node grads[DART_MAX_CORES];
     uint32_t count = stack->count;
     dart_node value = reg->penalty(graph, stack, options);
     dart_node sum = dart_sum_all(graph, value);
     DART_TRY(dart_grad(graph, sum, stack->cores, stack->core, grads));
     for (uint32_t k = 0; k < stack->cores; k++) {
-        double part = options->price ? core_price(graph, stack, k) / mean : 1;
+        double part = price ? core_price(graph, stack, k) / mean : 1;
         dart_node scale = push_scale(graph, stack, k, grads[k], DART_PENALTY_PUSH * part);
         dart_node scaled = count == 1 ? dart_mul(graph, grads[k], scale)
                                       : dart_contract2(graph, "zanb,z->zanb", grads[k], scale);
@@ -105,12 +106,12 @@ static dart_status append_stack(dart_graph *graph, const dart_reg *reg,
     return dart_graph_check(graph);
 }
 
-dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg,
-    const dart_reg_options *given, uint32_t stacks, const dart_chain_stack *stack,
-    dart_node *out_value)
+dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg, const dart_options *given,
+    uint32_t stacks, const dart_chain_stack *stack, dart_node *out_value)
 {
-    dart_reg_options options = *given;
-    if (options.mu <= 0) options.mu = reg->mu;
+    dart_options options = *given;
+    if (dart_options_get(&options, &dart_row_reg_mu) <= 0)
+        dart_options_set(&options, &dart_row_reg_mu, reg->mu);
     dart_node total = 0;
     uint32_t weights = 0;
     if (stacks == 0)

@@ -10,6 +10,17 @@
 #include "table.h"
 #include <math.h>
 
+static const dart_option_row steps = {.key = "svt_steps",
+    .section = "stage",
+    .kind = DART_OPTION_INT,
+    .fallback = "10",
+    .least = 1,
+    .most = 1e9,
+    .help = "svt: steps from one thresholding to the next; the last step of the stage has one too"};
+static const dart_option_row *const option_rows[] = {&steps, NULL};
+static const dart_option_row *const between_rows[] = {
+    &dart_row_reg_mu, &steps, &dart_row_reg_weighting, NULL};
+
 static dart_status prox(dart_chain *chain, double strength)
 {
     double part = 0;
@@ -28,16 +39,20 @@ static dart_status prox(dart_chain *chain, double strength)
 /* What TRP adds in between: the subgradient of the nuclear norm on the directions that the last
  * thresholding left, which is what the smoothed norm is where all others are zero. */
 static dart_node between(
-    dart_graph *graph, const dart_chain_stack *stack, const dart_reg_options *options)
+    dart_graph *graph, const dart_chain_stack *stack, const dart_options *options)
 {
     return dart_bond_spectral(graph, stack, options, 1.0);
 }
 
 const dart_reg dart_regs_svt = {.name = "svt",
     .help = "soft-thresholding of every bond's singular values, each svt_steps steps",
-    .prox = prox};
+    .prox = prox,
+    .prox_steps = &steps,
+    .options = option_rows};
 const dart_reg dart_regs_svt_nuclear = {.name = "svt-nuclear",
     .help = "svt, with the push of bond-nuclear in between (lambda acts twice)",
     .mu = 1e-3,
     .penalty = between,
-    .prox = prox};
+    .prox = prox,
+    .prox_steps = &steps,
+    .options = between_rows};

@@ -7,6 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const dart_option_row scale_row = {.key = "budget_scale",
+    .section = "stage",
+    .kind = DART_OPTION_CHOICE,
+    .fallback = "relative",
+    .choices = "absolute|relative|log",
+    .help = "budget: count what is discarded as it is, as a part of its weight, or as the "
+            "logarithm of the part kept"};
+static const dart_option_row *const option_rows[] = {
+    &dart_row_budget, &scale_row, &dart_row_min_rank, NULL};
+
 typedef struct state {
     const dart_bond *bonds;
     const dart_select_options *options;
@@ -249,6 +259,8 @@ static dart_status choose(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks)
 {
     state s = {.bonds = bonds, .options = options, .count = count, .ranks = ranks};
+    const dart_select_scale scale =
+        (dart_select_scale)dart_options_get(&options->values, &scale_row);
     size_t directions = 0;
     DART_TRY(dart_select_target(bonds, count, options, "budget", &s.target));
     for (uint32_t k = 0; k < count; k++) directions += bonds[k].rank;
@@ -259,7 +271,7 @@ static dart_status choose(
     if (own && values && s.value) {
         for (uint32_t k = 0; k < count; k++) {
             s.value[k] = at;
-            set_values(&bonds[k], options->scale, at);
+            set_values(&bonds[k], scale, at);
             at += bonds[k].rank;
             s.least[k] = dart_select_clamp(&bonds[k], options, 1);
             ranks[k] = bonds[k].rank;
@@ -277,5 +289,7 @@ static dart_status choose(
     return status;
 }
 
-const dart_select dart_selects_budget = {
-    "budget", "best ranks with at most the given number of words in all chains", choose, true};
+const dart_select dart_selects_budget = {.name = "budget",
+    .help = "best ranks with at most the given number of words in all chains",
+    .choose = choose,
+    .options = option_rows};

@@ -85,5 +85,7 @@ static dart_status choose(
     return DART_OK;
 }
 
-const dart_select dart_selects_random = {
-    "random", "control: seeded random ranks of the budget's size", choose, true};
+const dart_select dart_selects_random = {.name = "random",
+    .help = "control: seeded random ranks of the budget's size",
+    .choose = choose,
+    .options = dart_size_options};

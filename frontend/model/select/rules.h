@@ -2,11 +2,15 @@
 #ifndef DART_SELECT_RULES_H
 #define DART_SELECT_RULES_H
 
+#include "rank_options.h"
 #include "select.h"
 
 #define SELECT(name) extern const dart_select dart_selects_##name;
 #include "select.def"
 #undef SELECT
+
+/* The options of a rule that takes a size and has no others: budget, min_rank. */
+extern const dart_option_row *const dart_size_options[];
 
 /* Within [min_rank, current rank]; a bond smaller than min_rank keeps its rank. */
 uint32_t dart_select_clamp(
@@ -20,7 +24,7 @@ DART_NODISCARD dart_status dart_select_counts(const dart_bond *bonds, uint32_t c
 void dart_select_admissible(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks);
 
-/* options->budget in words. INPUT: none given, or below what the smallest ranks need. */
+/* The budget in words. INPUT: none given, or below what the smallest ranks need. */
 DART_NODISCARD dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     const dart_select_options *options, const char *rule, uint64_t *out_words);
 /* Whether ranks[k] is no more than the neighbours' ranks can carry. */

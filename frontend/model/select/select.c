@@ -10,6 +10,8 @@ static const dart_select *const rules[] = {
 #undef SELECT
 };
 
+const dart_option_row *const dart_size_options[] = {&dart_row_budget, &dart_row_min_rank, NULL};
+
 const dart_select *dart_select_at(uint32_t index)
 {
     return index < sizeof rules / sizeof *rules ? rules[index] : NULL;
@@ -24,7 +26,8 @@ const dart_select *dart_select_find(const char *name)
 
 uint32_t dart_select_clamp(const dart_bond *bond, const dart_select_options *options, uint32_t rank)
 {
-    uint32_t least = options->min_rank ? options->min_rank : 1;
+    uint32_t least = (uint32_t)dart_options_get(&options->values, &dart_row_min_rank);
+    if (least < 1) least = 1;
     if (least > bond->rank) least = bond->rank;
     if (rank < least) return least;
     return rank > bond->rank ? bond->rank : rank;
@@ -53,7 +56,8 @@ void dart_select_admissible(
 dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     const dart_select_options *options, const char *rule, uint64_t *out_words)
 {
-    if (!(options->budget > 0))
+    const double budget = dart_options_get(&options->values, &dart_row_budget);
+    if (!(budget > 0))
         return dart_fail(DART_INPUT,
             "%s: no budget given, expected a number of parameters or a part of the present ones "
             "(0 to 1)",
@@ -62,7 +66,7 @@ dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     if (!ranks) return DART_MEMORY;
     for (uint32_t k = 0; k < count; k++) ranks[k] = bonds[k].rank;
     double now = (double)dart_bond_words(bonds, count, ranks);
-    double words = options->budget <= 1 ? floor(options->budget * now) : options->budget;
+    double words = budget <= 1 ? floor(budget * now) : budget;
     for (uint32_t k = 0; k < count; k++) ranks[k] = dart_select_clamp(&bonds[k], options, 1);
     double least = (double)dart_bond_words(bonds, count, ranks);
     free(ranks);

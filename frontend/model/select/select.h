@@ -5,7 +5,8 @@
 
 #include "bond.h"
 
-/* What discarding costs at a bond that keeps the part 1 - e of ||W||^2 (the sum of its sigma^2). */
+/* What discarding costs at a bond that keeps the part 1 - e of ||W||^2 (the sum of its sigma^2):
+ * the values of budget_scale. */
 typedef enum dart_select_scale {
     DART_SCALE_ABSOLUTE, /* e ||W||^2 */
     DART_SCALE_RELATIVE, /* e: all weights count alike */
@@ -13,16 +14,12 @@ typedef enum dart_select_scale {
 } dart_select_scale;
 
 typedef struct dart_select_options {
-    double delta; /* threshold: keep sigma > delta * sigma_1 (or > delta if absolute) */
-    bool absolute;
-    double energy;  /* energy: keep the smallest r with sum_{<=r} sigma^2 >= energy * sum sigma^2 */
-    double epsilon; /* tail-norm: ||W - cut W|| <= epsilon ||W|| */
-    double budget;  /* budget, uniform, random: words of all chains after the cut; up to 1: part of
-                       the words they have */
-    dart_select_scale scale; /* budget */
-    uint64_t seed;           /* random */
-    uint32_t min_rank;       /* at least this (default 1) */
+    dart_options values; /* of the rule's rows */
+    uint64_t seed;       /* random */
 } dart_select_options;
+
+/* threshold: keep sigma > threshold * sigma_1; also what counts as a rank in a measure of ranks */
+extern const dart_option_row dart_row_threshold;
 
 typedef struct dart_select {
     const char *name, *help;
@@ -30,7 +27,13 @@ typedef struct dart_select {
      * out of its range; a budget below the minimum. */
     dart_status (*choose)(const dart_bond *bonds, uint32_t count,
         const dart_select_options *options, uint32_t *ranks);
-    bool sized; /* takes a budget: one below the minimum is refused before training */
+    /* It reads the ranks that gates kept: the penalty (reg.h) that derived stages train for it;
+     * NULL: it reads spectra. */
+    const char *gate;
+    bool gate_only; /* and no other gates will do */
+    /* min_rank is one of all rules; budget of those that take a size: one below the minimum is
+     * refused before training. Ends with NULL. */
+    const dart_option_row *const *options;
 } dart_select;
 
 const dart_select *dart_select_find(const char *name);

@@ -26,5 +26,7 @@ static dart_status choose(
     return DART_OK;
 }
 
-const dart_select dart_selects_uniform = {
-    "uniform", "control: one rank for all bonds, the largest that the budget allows", choose, true};
+const dart_select dart_selects_uniform = {.name = "uniform",
+    .help = "control: one rank for all bonds, the largest that the budget allows",
+    .choose = choose,
+    .options = dart_size_options};

@@ -286,9 +286,8 @@ dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *opt
     t.subject = &subject;
     t.model = c->linear->name;
     for (int i = 0; i < 4; i++) {
-        if (strcmp(subject.set.infer_weights, "auto") != 0 &&
-            strcmp(subject.set.infer_weights, forms[i]) != 0)
-            continue;
+        const dart_infer_weights asked = dart_infer_weights_from(subject.set.infer_weights);
+        if (asked != DART_INFER_AUTO && asked != how[i]) continue;
         t.weights = forms[i];
         t.how = how[i];
         t.index = 2 * (uint32_t)(1 + i);

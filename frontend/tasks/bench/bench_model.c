@@ -142,7 +142,7 @@ dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *opt
     dart_status status = DART_OK;
     DART_GOTO(subject_open(recipe, options, device, eval, &s));
     snprintf(what, sizeof what, "%s, %" PRId64 " layers, d %" PRId64 ", rank %" PRId64,
-        s.of.set.linear, s.of.set.layers, s.of.set.d_model, s.of.set.rank);
+        s.of.set.linear->name, s.of.set.layers, s.of.set.d_model, s.of.set.rank);
     snprintf(row->what, sizeof row->what, "%s", what);
     plan_figures(s.session, row, &flops);
     row->actual_bytes = device->bytes_allocated - before;

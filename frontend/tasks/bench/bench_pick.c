@@ -1,7 +1,9 @@
 /* The pick test of dart_bench: what a selection costs beyond spectra and cut, with the programs of
  * the stage after it made anew, as in a run. */
 #include "bench.h"
+#include "rank_options.h"
 #include "run.h"
+#include "select.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -17,7 +19,7 @@ typedef struct trial {
     bench_subject of;
     dart_corpus corpus;                    /* only sizes of vocabularies */
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* before the selection */
-    const char *trained, *after;           /* penalties before and after it */
+    const dart_reg *trained, *after;       /* penalties before and after it; NULL: none */
     double *beyond;                        /* [repeats] */
     dart_device *device;                   /* owned: no kernel of it is older than the trial */
     dart_run run;
@@ -59,12 +61,14 @@ static dart_status trial_open(
     for (uint32_t w = 0; w < model->weights; w++) bonds += model->weight[w].layout.bonds;
     if (!bonds)
         return dart_fail(DART_INPUT,
-            "the model has no ranks to select: its layers are %s, not tensor trains", set->linear);
+            "the model has no ranks to select: its layers are %s, not tensor trains",
+            set->linear->name);
     DART_TRY(dart_session_options_from(set, model->config.vocab, &how));
-    t->trained = how.reg && how.reg->penalty ? set->reg : "none";
+    t->trained = how.reg && how.reg->penalty ? set->reg : NULL;
     set->ordered_dropout = 0;
-    set->select = rule;
-    if (!(set->budget > 0)) set->budget = part;
+    set->select = dart_select_find(rule);
+    if (!(dart_settings_option(set, &dart_row_budget) > 0))
+        dart_settings_set_option(set, &dart_row_budget, part);
     t->corpus.vocab.size = model->config.vocab;
     t->corpus.source_vocab.size = model->config.source_vocab;
     t->ranks = dart_calloc(model->weights, sizeof *t->ranks);
@@ -146,7 +150,7 @@ static bench_pick_row *new_row(
     *row = (bench_pick_row){
         .kind = kind, .layers = model->config.layers + model->config.enc_layers, .sd = NAN};
     snprintf(row->device, sizeof row->device, "%s", device);
-    snprintf(row->penalty, sizeof row->penalty, "%s", t->after);
+    snprintf(row->penalty, sizeof row->penalty, "%s", t->after ? t->after->name : "none");
     for (uint32_t w = 0; w < model->weights; w++) row->bonds += model->weight[w].layout.bonds;
     return row;
 }
@@ -196,8 +200,8 @@ dart_status bench_pick(const dart_recipe *recipe, const dart_bench_options *opti
     dart_device_id(device, id);
     DART_GOTO(trial_open(recipe, options, &t));
     const uint64_t seed = (uint64_t)t.of.set.seed;
-    const char *const after[] = {"none", t.trained};
-    for (int i = 0; i < (strcmp(t.trained, "none") ? 2 : 1); i++) {
+    const dart_reg *const after[] = {NULL, t.trained};
+    for (int i = 0; i < (t.trained ? 2 : 1); i++) {
         t.after = after[i];
         DART_GOTO(selections(&t, id, options->repeats, seed, rows));
     }

@@ -6,12 +6,13 @@
 
 enum { CHUNK = 64 };
 
-dart_infer_weights dart_infer_weights_from(const char *name)
+dart_infer_weights dart_infer_weights_from(dart_infer_weights_choice choice)
 {
-    return !strcmp(name, "cores")    ? DART_INFER_CORES
-           : !strcmp(name, "halves") ? DART_INFER_HALVES
-           : !strcmp(name, "dense")  ? DART_INFER_DENSE
-                                     : DART_INFER_AUTO;
+    static const dart_infer_weights of[] = {[DART_INFER_WEIGHTS_AUTO] = DART_INFER_AUTO,
+        [DART_INFER_WEIGHTS_CORES] = DART_INFER_CORES,
+        [DART_INFER_WEIGHTS_HALVES] = DART_INFER_HALVES,
+        [DART_INFER_WEIGHTS_DENSE] = DART_INFER_DENSE};
+    return of[choice];
 }
 
 static dart_status make_part(dart_infer *infer, int index, uint32_t time)

@@ -12,8 +12,7 @@ typedef struct dart_infer_options {
     uint32_t chunk;   /* tokens of a sequence that the longest program reads; 0: 64 or less */
     dart_infer_weights weights;
 } dart_infer_options;
-/* "auto", "cores", "halves", "dense". */
-dart_infer_weights dart_infer_weights_from(const char *name);
+dart_infer_weights dart_infer_weights_from(dart_infer_weights_choice choice);
 
 /* One token; a quarter of a chunk, so that a rest is not mostly padding; a chunk. */
 enum { DART_INFER_STEP, DART_INFER_SHORT, DART_INFER_PREFILL, DART_INFER_PARTS };

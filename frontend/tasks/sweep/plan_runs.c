@@ -27,8 +27,8 @@ static dart_recipe_stage *stage_named(dart_recipe *recipe, const char *name, siz
 
 static bool is_section(const char *name, size_t length)
 {
-    for (int i = 0; i < DART_RECIPE_OPTIONS; i++) {
-        const char *section = dart_recipe_rows[i].option.section;
+    for (int i = 0; i < dart_recipe_rows(); i++) {
+        const char *section = dart_recipe_row_at(i)->option.section;
         if (strlen(section) == length && !memcmp(section, name, length)) return true;
     }
     return false;
@@ -64,27 +64,29 @@ static dart_status unknown_stage(
 
 static dart_status check(const sweep *s, const sweep_set *set, const char *key, int *out)
 {
-    char why[256];
+    char why[600];
     *out = dart_recipe_key(key);
-    if (*out < 0)
-        return dart_fail(DART_INPUT, "%s:%zu: unknown key '%.60s'; the nearest is '%s'", s->path,
-            set->line, key, dart_recipe_nearest(key));
-    const char *name = dart_recipe_rows[*out].option.key;
+    if (*out < 0) {
+        (void)dart_recipe_unknown(DART_INPUT, "key", key);
+        snprintf(why, sizeof why, "%s", dart_error_text());
+        return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
+    }
+    const char *name = dart_recipe_row_at(*out)->option.key;
     if (!strcmp(name, "out") || !strcmp(name, "resume") || !strcmp(name, "force"))
         return dart_fail(DART_INPUT,
             "%s:%zu: the sweep itself decides about %s; give it to the command or as the sweep's "
             "out",
             s->path, set->line, name);
-    if (!dart_recipe_check(*out, set->value, why))
-        return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
-    return DART_OK;
+    if (dart_recipe_value(*out, set->value) == DART_OK) return DART_OK;
+    snprintf(why, sizeof why, "%s", dart_error_text());
+    return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
 }
 
 /* A key of the recipe does nothing where the stages have their own: better refused than not heard.
  * max_steps of the recipe bounds them all. */
 static dart_status shadowed(const sweep *s, const char *where, const dart_recipe *recipe, int key)
 {
-    const char *name = dart_recipe_rows[key].option.key;
+    const char *name = dart_recipe_row_at(key)->option.key;
     if (!strcmp(name, "max_steps")) return DART_OK;
     for (uint32_t i = 0; i < recipe->stages; i++)
         if (recipe->stage[i].value[key])
@@ -108,17 +110,17 @@ static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, da
             DART_TRY(check(s, set, dot ? dot + 1 : set->key, &key));
             snprintf(where, sizeof where, "%s:%zu", s->path, set->line);
             DART_TRY(shadowed(s, where, recipe, key));
-            DART_TRY(dart_recipe_set(recipe, dart_recipe_rows[key].option.key, set->value));
+            DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(key)->option.key, set->value));
             continue;
         }
         dart_recipe_stage *stage = stage_named(recipe, set->key, length);
         if (!stage) return unknown_stage(s, set, recipe, length);
         DART_TRY(check(s, set, inner, &key));
-        if (strcmp(dart_recipe_rows[key].option.section, "stage"))
+        if (strcmp(dart_recipe_row_at(key)->option.section, "stage"))
             return dart_fail(DART_INPUT, "%s:%zu: '%s' holds for the whole run, not for a stage",
                 s->path, set->line, inner);
         DART_TRY(
-            dart_recipe_stage_set(recipe, stage, dart_recipe_rows[key].option.key, set->value));
+            dart_recipe_stage_set(recipe, stage, dart_recipe_row_at(key)->option.key, set->value));
     }
     return DART_OK;
 }
@@ -127,7 +129,7 @@ static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, da
 static dart_status apply_flags(const sweep *s, dart_recipe *recipe)
 {
     if (!s->flags) return DART_OK;
-    for (int i = 0; i < DART_RECIPE_OPTIONS; i++)
+    for (int i = 0; i < dart_recipe_rows(); i++)
         if (s->flags->given[i]) DART_TRY(shadowed(s, s->path, recipe, i));
     return dart_recipe_overlay(recipe, s->flags);
 }

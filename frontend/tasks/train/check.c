@@ -1,36 +1,14 @@
 /* What would refuse a stage that is still to come, found before the first step. */
-#include "names.h"
+#include "rank_options.h"
 #include "run.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* "none" stands before the table. */
-static const char *rule_name(const void *context, uint32_t index)
-{
-    (void)context;
-    if (!index) return "none";
-    return dart_select_at(index - 1) ? dart_select_at(index - 1)->name : NULL;
-}
-
-dart_status dart_rule_find(const char *name, const dart_select **out)
-{
-    *out = dart_select_find(name);
-    return *out ? DART_OK : dart_name_unknown(DART_INPUT, "selection", name, rule_name, NULL, "");
-}
-
 dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed)
 {
-    return (dart_select_options){.delta = set->threshold,
-        .absolute = set->threshold_absolute,
-        .energy = set->energy,
-        .epsilon = set->tail_epsilon,
-        .budget = set->budget,
-        .scale = !strcmp(set->budget_scale, "log")        ? DART_SCALE_LOG
-                 : !strcmp(set->budget_scale, "relative") ? DART_SCALE_RELATIVE
-                                                          : DART_SCALE_ABSOLUTE,
-        .seed = seed,
-        .min_rank = (uint32_t)set->min_rank};
+    return (dart_select_options){
+        .values = dart_settings_options(set, set->select->options), .seed = seed};
 }
 
 /* Bonds of the model with made-up spectra, as a rule sees them; all ranks kept by `gate`, if any.
@@ -85,9 +63,11 @@ done:
 static dart_status check_size(const dart_run *run, const dart_stage *stage, const char *key)
 {
     const dart_model *model = run->bundle.model;
-    const double now = dart_cut_words(model, UINT32_MAX), budget = stage->set.budget;
+    const double now = dart_cut_words(model, UINT32_MAX),
+                 budget = dart_settings_option(&stage->set, &dart_row_budget);
     const double size = budget <= 1 ? floor(budget * now) : budget;
-    const double least = dart_cut_words(model, (uint32_t)stage->set.min_rank);
+    const double min_rank = dart_settings_option(&stage->set, &dart_row_min_rank);
+    const double least = dart_cut_words(model, (uint32_t)min_rank);
     if (!(now > 0) || size >= least) return DART_OK;
     return dart_fail(DART_INPUT,
         "stage '%s': a size of %.0f parameters is below the minimum of %.0f that the smallest "
@@ -98,9 +78,10 @@ static dart_status check_size(const dart_run *run, const dart_stage *stage, cons
 /* The selection of a stage; gate: of the stage before it. */
 static dart_status check_pick(const dart_run *run, const dart_stage *stage, const char *gate)
 {
-    const dart_select *rule;
-    DART_TRY(dart_rule_find(stage->set.select, &rule));
-    if (rule->sized && stage->set.budget > 0) return check_size(run, stage, "budget");
+    const dart_select *rule = stage->set.select;
+    const double budget = dart_settings_option(&stage->set, &dart_row_budget);
+    if (dart_option_among(rule->options, &dart_row_budget) && budget > 0)
+        return check_size(run, stage, "budget");
     const dart_select_options options =
         dart_rule_options(&stage->set, (uint64_t)run->bundle.set.seed);
     return rehearse(run->bundle.model, rule, &options, gate);
@@ -119,9 +100,9 @@ dart_status dart_run_check(const dart_run *run)
         }
         DART_TRY(dart_session_options_from(&stage->set, run->bundle.vocab->size, &options));
         const bool gated = options.reg && options.reg->gate;
-        if (gated && stage->set.budget > 1)
+        if (gated && dart_settings_option(&stage->set, &dart_row_budget) > 1)
             DART_TRY(check_size(run, stage, "budget (target_size)"));
-        if (!strcmp(stage->set.until, "plateau") && !(dart_cut_words(run->bundle.model, 1) > 0))
+        if (stage->set.until == DART_UNTIL_PLATEAU && !(dart_cut_words(run->bundle.model, 1) > 0))
             return dart_fail(DART_INPUT,
                 "stage '%s' waits for the ranks to stand still, and the model has none; choose a "
                 "tensor-train method, or until: steps",

@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "data.h"
 #include "file.h"
+#include "method.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +33,7 @@ static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH])
         known   ? known
         : slash ? slash + 1
                 : data,
-        set->linear, set->seed);
+        set->linear->name, set->seed);
     snprintf(out, DART_RUN_PATH, "%s", base);
     for (unsigned n = 2; dart_file_exists(out); n++) {
         char next[DART_RUN_PATH];

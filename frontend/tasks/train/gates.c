@@ -35,9 +35,10 @@ done:
 static dart_status move_moments(dart_run *run, uint64_t was)
 {
     const uint64_t now = run->bundle.model->param_words, both = was < now ? was : now;
-    float *moment = dart_calloc(2 * now, sizeof *moment);
+    const uint32_t states = run->bundle.set.optimizer->states;
+    float *moment = dart_calloc(states * now, sizeof *moment);
     if (!moment) return DART_MEMORY;
-    for (int k = 0; k < 2; k++)
+    for (uint32_t k = 0; k < states; k++)
         memcpy(moment + k * now, run->moment + k * was, both * sizeof *moment);
     free(run->moment);
     run->moment = moment;
@@ -73,9 +74,8 @@ static void put_core(const dart_run *run, uint32_t w, uint32_t k, const dart_cha
     const dart_param *param = &model->param[weight->first_param + weight->layout.chain_first + k];
     const uint32_t *rank = weight->weight.ranks;
     const uint64_t words = dart_shape_words(&param->shape);
-    float *to = run->bundle.param + param->offset, *first = run->moment + param->offset;
-    float *second = first + model->param_words;
-    double mean = 0;
+    const dart_optim *optim = run->bundle.set.optimizer;
+    float *to = run->bundle.param + param->offset;
     memset(to, 0, words * sizeof *to);
     for (uint32_t a = 0; a < chain->rank[k]; a++)
         for (uint32_t n = 0; n < chain->n[k]; n++)
@@ -83,10 +83,11 @@ static void put_core(const dart_run *run, uint32_t w, uint32_t k, const dart_cha
                 to[((uint64_t)a * chain->n[k] + n) * rank[k + 1] + c] =
                     (float)chain->core[k][((uint64_t)a * chain->n[k] + n) * chain->rank[k + 1] + c];
     /* Other entries, other gradients: no direction is known, their size about stays. */
-    for (uint64_t i = 0; i < words; i++) mean += second[i];
-    for (uint64_t i = 0; i < words; i++) {
-        first[i] = 0;
-        second[i] = (float)(mean / (double)words);
+    for (uint32_t m = 0; m < optim->states; m++) {
+        float *state = run->moment + m * model->param_words + param->offset;
+        double mean = 0;
+        for (uint64_t i = 0; optim->state[m].size && i < words; i++) mean += state[i];
+        for (uint64_t i = 0; i < words; i++) state[i] = (float)(mean / (double)words);
     }
 }
 
@@ -141,8 +142,8 @@ static dart_status set_target(dart_run *run, const dart_settings *set)
 {
     const dart_model *model = run->bundle.model;
     dart_model_gate *gate = &run->bundle.gate;
-    double size = set->budget;
-    gate->min_rank = (uint32_t)set->min_rank;
+    const double size = dart_settings_option(set, &dart_row_budget);
+    gate->min_rank = (uint32_t)dart_settings_option(set, &dart_row_min_rank);
     gate->target = (uint64_t)(size <= 1 ? size * (double)gate->full : size);
     if (!gate->target) return DART_OK;
     dart_status status = DART_OK;
@@ -192,9 +193,7 @@ static dart_gate_options options_of(const dart_run *run, const dart_settings *se
         .target = run->bundle.gate.full
                       ? (double)run->bundle.gate.target / (double)run->bundle.gate.full
                       : 0,
-        .target_loss = set->target_loss,
-        .tau = set->tau,
-        .tau_min = set->tau_min};
+        .values = dart_settings_options(set, run->bundle.gate.reg->options)};
 }
 
 void dart_run_gate_scalars(const dart_run *run, const dart_stage *stage, dart_step_scalars *out)
@@ -203,7 +202,8 @@ void dart_run_gate_scalars(const dart_run *run, const dart_stage *stage, dart_st
     if (!gate) return;
     const dart_gate_options options = options_of(run, &stage->set);
     dart_gate_schedule(gate, &options, &run->bundle.gate.state, stage->steps, &out->gate);
-    out->gate_lr = out->lr * (stage->set.gate_rate > 0 ? stage->set.gate_rate : gate->rate);
+    const double rate = dart_options_get(&options.values, &dart_row_gate_rate);
+    out->gate_lr = out->lr * (rate > 0 ? rate : gate->rate);
     out->gate_step = run->bundle.gate.state.steps + 1;
 }
 

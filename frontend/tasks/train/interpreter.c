@@ -36,7 +36,9 @@ static dart_status measure(dart_run *run)
     double rank;
     DART_TRY(dart_run_effective_rank(run, &stage->set, &rank));
     if (rank <= 0) return DART_OK;
-    dart_metrics_rank(&run->metrics, run->step, stage->name, stage->set.rank_measure, rank);
+    char by[32];
+    dart_settings_name(&stage->set, "rank_measure", by);
+    dart_metrics_rank(&run->metrics, run->step, stage->name, by, rank);
     if (!dart_plateau(stage, run->stage_step, rank, &run->rest)) return DART_OK;
     if (run->stage_step == stage->steps) return DART_OK;
     dart_run_note(run,
@@ -63,8 +65,8 @@ static dart_status one_step(dart_run *run)
     dart_run_gate_scalars(run, stage, &scalars);
     /* Here, not where the stage is entered: a checkpoint may lie between the two. */
     if (run->stage_step == 0)
-        dart_metrics_stage(
-            &run->metrics, run->step, stage->name, stage->steps, set->reg, set->lambda_reg);
+        dart_metrics_stage(&run->metrics, run->step, stage->name, stage->steps,
+            set->reg ? set->reg->name : "none", set->lambda_reg);
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     const uint32_t vocab = run->bundle.model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");

@@ -3,7 +3,6 @@
 #include "run.h"
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void log_spectra(dart_run *run, const dart_spectra *s)
 {
@@ -35,16 +34,17 @@ done:
 /* Effective rank of one bond by the stage's measure; 0 where all singular values are. */
 static double effective(const dart_bond *bond, const dart_settings *set)
 {
+    const double threshold = dart_settings_option(set, &dart_row_threshold);
     double first = bond->rank ? bond->sigma[0] : 0, sum = 0, entropy = 0;
     uint32_t count = 0;
     if (!(first > 0)) return 0;
     for (uint32_t i = 0; i < bond->rank; i++) {
         double s = bond->sigma[i] / first;
         sum += s * s;
-        count += s > set->threshold;
+        count += s > threshold;
     }
-    if (!strcmp(set->rank_measure, "count")) return count;
-    if (!strcmp(set->rank_measure, "stable")) return sum;
+    if (set->rank_measure == DART_MEASURE_COUNT) return count;
+    if (set->rank_measure == DART_MEASURE_STABLE) return sum;
     for (uint32_t i = 0; i < bond->rank; i++) {
         double s = bond->sigma[i] / first, p = s * s / sum;
         if (p > 0) entropy -= p * log(p);
@@ -71,14 +71,13 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
 {
     dart_status status = DART_OK;
     dart_bundle *b = &run->bundle;
-    const dart_select *rule;
-    const dart_select_options options = dart_rule_options(set, (uint64_t)run->bundle.set.seed);
+    const dart_select *rule = set->select;
+    const dart_select_options options = dart_rule_options(set, (uint64_t)b->set.seed);
     dart_spectra s = {0};
     dart_cut cut = {0};
     dart_model_copy smaller;
     uint32_t *counts = NULL;
     *out_svd = 0;
-    DART_TRY(dart_rule_find(set->select, &rule));
     /* without the moments: the smaller model starts with zeros */
     DART_TRY(dart_run_read(run));
     const char *gate = b->gate.reg ? b->gate.reg->name : NULL;

@@ -36,8 +36,8 @@ dart_status dart_run_prox(dart_run *run, double penalty)
 {
     const dart_reg *reg = run->session->options.reg;
     const dart_stage *stage = &run->stage[run->at_stage];
-    const uint64_t every = (uint64_t)stage->set.svt_steps;
     if (!reg || !reg->prox) return DART_OK;
+    const uint64_t every = (uint64_t)dart_settings_option(&stage->set, reg->prox_steps);
     uint64_t since = run->stage_step % every;
     if (since && run->stage_step != stage->steps) return DART_OK;
     DART_TRY(dart_run_read(run));

@@ -42,7 +42,8 @@ void dart_run_unbind(dart_run *run)
 static dart_status no_moments(dart_run *run)
 {
     free(run->moment);
-    run->moment = dart_calloc(2 * run->bundle.model->param_words, sizeof *run->moment);
+    const uint32_t states = run->bundle.set.optimizer->states;
+    run->moment = dart_calloc(states * run->bundle.model->param_words, sizeof *run->moment);
     return run->moment ? DART_OK : DART_MEMORY;
 }
 

@@ -28,6 +28,7 @@ typedef struct dart_run {
     dart_corpus *corpus;   /* borrowed */
     char fingerprint[33];  /* of tokens and vocabulary */
     dart_session *session; /* of the bundle's model */
+    dart_settings bound;   /* what the session was made for */
     dart_stream train, valid, test;
     dart_metrics metrics;
     float *moment; /* owned host copy, as the bundle's values filled when needed */
@@ -70,8 +71,7 @@ DART_NODISCARD dart_status dart_step_check(
  * penalties and rules, their options, sizes that not even the smallest ranks have. INPUT: the
  * sentence names the stage. */
 DART_NODISCARD dart_status dart_run_check(const dart_run *run);
-/* INPUT: there is none of this name. */
-DART_NODISCARD dart_status dart_rule_find(const char *name, const dart_select **out);
+/* Those of the stage's rule, which it must have. */
 dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed);
 
 /* interpreter.c */

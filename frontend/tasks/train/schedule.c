@@ -2,7 +2,6 @@
  * its time. */
 #include "run.h"
 #include <math.h>
-#include <string.h>
 
 double dart_stage_lr(const dart_stage *stage, uint64_t at)
 {
@@ -12,10 +11,11 @@ double dart_stage_lr(const dart_stage *stage, uint64_t at)
     if (at < warmup) return set->learning_rate * (double)(at + 1) / (double)warmup;
     double rest = stage->steps > warmup + 1 ? (double)(stage->steps - warmup - 1) : 1;
     double p = (double)(at - warmup) / rest, low = set->min_lr_ratio, part = 1;
-    if (!strcmp(set->lr_scheduler, "linear")) part = 1 - (1 - low) * p;
-    if (!strcmp(set->lr_scheduler, "cosine")) part = low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
+    if (set->lr_scheduler == DART_SCHEDULER_LINEAR) part = 1 - (1 - low) * p;
+    if (set->lr_scheduler == DART_SCHEDULER_COSINE)
+        part = low + (1 - low) * 0.5 * (1 + cos(M_PI * p));
     /* Vaswani et al. 2017, 5.3, with its peak named by learning_rate. */
-    if (!strcmp(set->lr_scheduler, "inverse-sqrt"))
+    if (set->lr_scheduler == DART_SCHEDULER_INVERSE_SQRT)
         part = sqrt((double)(warmup ? warmup : 1) / (double)(at + 1));
     return set->learning_rate * part;
 }
@@ -23,7 +23,7 @@ double dart_stage_lr(const dart_stage *stage, uint64_t at)
 uint64_t dart_stage_lambda_steps(const dart_stage *stage)
 {
     const dart_settings *set = &stage->set;
-    if (!strcmp(set->lambda_schedule, "constant")) return 0;
+    if (set->lambda_schedule == DART_LAMBDA_CONSTANT) return 0;
     double steps =
         set->lambda_warmup > 1 ? set->lambda_warmup : set->lambda_warmup * (double)stage->steps;
     return (uint64_t)llround(steps);
@@ -35,10 +35,11 @@ double dart_stage_lambda(const dart_stage *stage, uint64_t at)
     const double start = 1e-3;
     const dart_settings *set = &stage->set;
     uint64_t rise = dart_stage_lambda_steps(stage);
-    if (!strcmp(set->reg, "none")) return 0;
+    if (!set->reg) return 0;
     if (at >= rise) return set->lambda_reg;
     double part = (double)(at + 1) / (double)rise;
-    if (!strcmp(set->lambda_schedule, "exponential")) return set->lambda_reg * pow(start, 1 - part);
+    if (set->lambda_schedule == DART_LAMBDA_EXPONENTIAL)
+        return set->lambda_reg * pow(start, 1 - part);
     return set->lambda_reg * part;
 }
 
@@ -46,7 +47,7 @@ uint64_t dart_stage_rank_steps(const dart_stage *stage)
 {
     const dart_settings *set = &stage->set;
     if (set->rank_steps) return (uint64_t)set->rank_steps;
-    if (strcmp(set->until, "plateau")) return 0;
+    if (set->until != DART_UNTIL_PLATEAU) return 0;
     return set->plateau_steps >= 10 ? (uint64_t)set->plateau_steps / 10 : 1;
 }
 
@@ -54,7 +55,7 @@ bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *
 {
     const dart_settings *set = &stage->set;
     /* While lambda rises, ranks that do not move yet mean nothing. */
-    if (strcmp(set->until, "plateau") || at < dart_stage_lambda_steps(stage)) return false;
+    if (set->until != DART_UNTIL_PLATEAU || at < dart_stage_lambda_steps(stage)) return false;
     if (rest->rank <= 0 || fabs(rank - rest->rank) > set->plateau_tolerance * rest->rank) {
         *rest = (dart_rest){rank, at};
         return false;

@@ -52,11 +52,14 @@ static dart_status state_text(const dart_run *run, char **out)
         body, status, JSON_INDENT(1) | JSON_PRESERVE_ORDER, "trainer_state.json", out);
 }
 
-/* Both moments, as sets of tensors. */
-static void moments_of(const dart_run *run, dart_values out[2])
+/* What the optimizer keeps, as sets of tensors; returns how many. */
+static uint32_t moments_of(const dart_run *run, dart_values out[DART_OPTIM_STATES])
 {
-    out[0] = (dart_values){"first.", run->moment, NULL};
-    out[1] = (dart_values){"second.", run->moment + run->bundle.model->param_words, NULL};
+    const dart_optim *optim = run->bundle.set.optimizer;
+    for (uint32_t k = 0; k < optim->states; k++)
+        out[k] = (dart_values){
+            optim->state[k].prefix, run->moment + k * run->bundle.model->param_words, NULL};
+    return optim->states;
 }
 
 /* A checkpoint is what one goes on from: values that are no numbers must not replace good ones. */
@@ -92,10 +95,11 @@ dart_status dart_run_save(dart_run *run)
     DART_TRY(dart_run_pull(run));
     DART_TRY(check_finite(run));
     const dart_values model = {"", b->param, b->frozen};
-    dart_values moments[2];
-    moments_of(run, moments);
+    dart_values moments[DART_OPTIM_STATES];
+    const uint32_t states = moments_of(run, moments);
     DART_GOTO(dart_values_pack(b->model, &model, 1, &file[MODEL].data, &file[MODEL].size));
-    DART_GOTO(dart_values_pack(b->model, moments, 2, &file[MOMENTS].data, &file[MOMENTS].size));
+    DART_GOTO(
+        dart_values_pack(b->model, moments, states, &file[MOMENTS].data, &file[MOMENTS].size));
     DART_GOTO(state_text(run, &file[STATE].data));
     DART_GOTO(dart_recipe_text(b->recipe, true, &file[RECIPE].data));
     DART_GOTO(dart_vocab_text(b->vocab, &file[VOCAB].data));
@@ -152,7 +156,7 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     loading *l = user;
     dart_run *run = l->run;
     json_t *state;
-    dart_values moments[2];
+    dart_values moments[DART_OPTIM_STATES];
     DART_TRY(dart_state_parse(checkpoint, &state));
     dart_status status = DART_OK;
     const char *data = json_string_value(json_object_get(state, "data"));
@@ -165,14 +169,15 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     }
     DART_GOTO(dart_bundle_read(&run->bundle, checkpoint, state));
     free(run->moment);
-    run->moment = dart_calloc(2 * run->bundle.model->param_words, sizeof *run->moment);
+    run->moment = dart_calloc(
+        run->bundle.set.optimizer->states * run->bundle.model->param_words, sizeof *run->moment);
     if (!run->moment) {
         status = DART_MEMORY;
         goto done;
     }
-    moments_of(run, moments);
-    DART_GOTO(
-        dart_values_unpack(run->bundle.model, checkpoint, "optimizer.safetensors", moments, 2));
+    const uint32_t states = moments_of(run, moments);
+    DART_GOTO(dart_values_unpack(
+        run->bundle.model, checkpoint, "optimizer.safetensors", moments, states));
     status = read_position(run, state, checkpoint->path);
 done:
     json_decref(state);

@@ -166,8 +166,7 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     DART_GOTO(dart_device_for(&set, &t.device));
     snprintf(out->run_dir, sizeof out->run_dir, "%s", folder.dir);
     dart_device_id(t.device, out->device);
-    const bool compressed =
-        strcmp(set.linear, "dense") || strcmp(set.embedding, "dense") || strcmp(set.head, "dense");
+    const bool compressed = dart_settings_compress(&set);
     const bool twin = set.dense_twin && compressed;
     if (twin) {
         DART_GOTO(train_twin(&t, &folder, recipe, &run));

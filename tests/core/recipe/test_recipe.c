@@ -1,6 +1,10 @@
 /* Recipes: the option table, YAML in and out, derived stages, refusals with file and line. */
 #include "file.h"
-#include "recipe.h"
+#include "method.h"
+#include "optim.h"
+#include "recipe_impl.h"
+#include "reg.h"
+#include "select.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,6 +70,68 @@ static void test_table(void **state)
     dart_recipe_free(recipe);
 }
 
+/* Rows of one kind of plug-in: each is in the table, once, and an option that several have is one
+ * row. */
+static uint32_t check_rows(const char *plugin, const dart_option_row *const *rows,
+    const dart_option_row **seen, uint32_t count)
+{
+    for (uint32_t n = 0; rows && rows[n]; n++) {
+        assert_true(n < DART_MAX_OPTIONS);
+        const dart_option_row *row = rows[n];
+        int at = dart_recipe_key(row->key);
+        if (at < 0 || dart_recipe_row_at(at)->row != row)
+            fail_msg("%s: option %s is not in the table, or in another row", plugin, row->key);
+        double value;
+        assert_int_equal(dart_option_read(row, row->fallback, &value), DART_OK);
+        uint32_t k = 0;
+        while (k < count && seen[k] != row) k++;
+        if (k == count) seen[count++] = row;
+        assert_true(count < DART_PLUGIN_OPTIONS);
+    }
+    return count;
+}
+
+static void test_rows_of_plugins(void **state)
+{
+    (void)state;
+    const dart_option_row *seen[DART_PLUGIN_OPTIONS];
+    uint32_t count = 0, rows = 0;
+    for (uint32_t i = 0; dart_method_at(i); i++)
+        count = check_rows(dart_method_at(i)->name, dart_method_at(i)->options, seen, count);
+    for (uint32_t i = 0; dart_optim_at(i); i++)
+        count = check_rows(dart_optim_at(i)->name, dart_optim_at(i)->options, seen, count);
+    for (uint32_t i = 0; dart_reg_at(i); i++) {
+        const dart_reg *reg = dart_reg_at(i);
+        count = check_rows(reg->name, reg->options, seen, count);
+        /* what shared code reads of them */
+        assert_true(!reg->mu || dart_option_among(reg->options, &dart_row_reg_mu));
+        assert_true(!reg->penalty || dart_option_among(reg->options, &dart_row_reg_weighting));
+        assert_true(!reg->prox || dart_option_among(reg->options, reg->prox_steps));
+        if (!reg->gate) continue;
+        assert_true(dart_option_among(reg->options, &dart_row_gate_rate));
+        assert_true(dart_option_among(reg->options, &dart_row_budget));
+        assert_true(dart_option_among(reg->options, &dart_row_min_rank));
+        assert_true(dart_option_among(reg->options, &dart_row_target_loss) == reg->gate->driven);
+        assert_true(
+            dart_option_among(reg->options, &dart_row_gate_candidates) == reg->gate->by_candidate);
+        assert_true(dart_option_among(reg->options, &dart_row_tau) == reg->gate->by_candidate);
+    }
+    for (uint32_t i = 0; dart_select_at(i); i++) {
+        const dart_select *rule = dart_select_at(i);
+        count = check_rows(rule->name, rule->options, seen, count);
+        assert_true(dart_option_among(rule->options, &dart_row_min_rank));
+        assert_true(!rule->gate || dart_reg_find(rule->gate)->gate);
+    }
+    for (int i = 0; i < dart_recipe_rows(); i++) rows += dart_recipe_row_at(i)->of_plugin;
+    assert_int_equal(rows, count);
+    assert_true(count > 15 && dart_recipe_rows() < DART_RECIPE_OPTIONS);
+    const dart_option *last = NULL;
+    for (uint32_t i = 0; dart_option_at(i); last = dart_option_at(i++)) /* sections hang together */
+        for (uint32_t k = 0; last && strcmp(last->section, dart_option_at(i)->section) && k < i;
+             k++)
+            assert_string_not_equal(dart_option_at(k)->section, dart_option_at(i)->section);
+}
+
 static void test_set(void **state)
 {
     (void)state;
@@ -80,10 +146,10 @@ static void test_set(void **state)
         {"num-epochs", "50", DART_OK, ""},
         {"tied-head", "true", DART_OK, ""},
         {"strict_rank", "yes", DART_OK, ""},
-        {"learning_rat", "1", DART_USAGE, "nearest is 'learning_rate'"},
-        {"batchsize", "1", DART_USAGE, "nearest is 'batch_size'"},
-        {"lamda", "1", DART_USAGE, "nearest is 'lambda_reg'"},
-        {"treshold", "1", DART_USAGE, "nearest is 'threshold'"},
+        {"learning_rat", "1", DART_USAGE, "did you mean 'learning_rate'?"},
+        {"batchsize", "1", DART_USAGE, "did you mean 'batch_size'?"},
+        {"lamda", "1", DART_USAGE, "did you mean 'lambda_reg'?"},
+        {"treshold", "1", DART_USAGE, "did you mean 'threshold'?"},
         {"", "1", DART_USAGE, "unknown option"},
         {"layers", "two", DART_USAGE, "whole number"},
         {"layers", "2.5", DART_USAGE, "whole number"},
@@ -97,6 +163,20 @@ static void test_set(void **state)
         {"dropout", "1", DART_USAGE, "between"},
         {"arch", "bert", DART_USAGE, "one of gpt|llama"},
         {"arch", "gp", DART_USAGE, "one of gpt|llama"},
+        {"select", "budget", DART_OK, ""},
+        {"select", "none", DART_OK, ""},
+        {"reg", "", DART_OK, ""},
+        {"select", "treshold", DART_USAGE,
+            "unknown selection 'treshold'; known are threshold, energy, tail-norm, budget, "
+            "uniform, random, gates, gumbel, none; did you mean 'threshold'?"},
+        {"reg", "nuclear", DART_USAGE, "unknown penalty 'nuclear'; known are bond-nuclear, "},
+        {"linear", "none", DART_USAGE, "unknown method for linear 'none'; known are dense, lora, "},
+        {"head", "", DART_USAGE, "unknown method for head ''"},
+        {"optimizer", "adam", DART_USAGE,
+            "unknown optimizer 'adam'; known are adamw; did you mean 'adamw'?"},
+        {"lora-alpha", "8", DART_OK, ""},
+        {"mu", "2", DART_USAGE, "reg_mu must be between 0 and 1"},
+        {"budget_scale", "logs", DART_USAGE, "one of absolute|relative|log"},
         {"resume", "maybe", DART_USAGE, "true or false"},
         {"text", "a\nb", DART_USAGE, "control character"},
     };
@@ -111,7 +191,7 @@ static void test_set(void **state)
     dart_recipe_settings(recipe, &set);
     assert_true(
         set.learning_rate == 1e10 && set.epochs == 50 && set.strict_rank && set.layers == 4);
-    assert_string_equal(set.tied_head, "true");
+    assert_int_equal(set.tied_head, DART_TIED_HEAD_TRUE);
     dart_recipe_free(recipe);
 }
 
@@ -140,9 +220,10 @@ static void test_yaml(void **state)
     assert_int_equal(stage[2].steps, 0);
     assert_int_equal(stage[3].steps, 40);
     assert_true(!stage[0].pick && !stage[1].pick && stage[2].pick && !stage[3].pick);
-    assert_string_equal(stage[0].set.reg, "none");
-    assert_string_equal(stage[1].set.reg, "bond-nuclear");
-    assert_true(stage[1].set.lambda_reg == 0.02 && stage[2].set.threshold == 0.2);
+    assert_null(stage[0].set.reg);
+    assert_string_equal(stage[1].set.reg->name, "bond-nuclear");
+    assert_true(stage[1].set.lambda_reg == 0.02);
+    assert_true(dart_settings_option(&stage[2].set, &dart_row_threshold) == 0.2);
     assert_true(stage[0].set.learning_rate == 3e-4 && stage[3].set.learning_rate == 1e-4);
     assert_true(stage[1].set.learning_rate == 2e-3);
     assert_int_equal(stage[3].set.seed, 7);
@@ -175,8 +256,8 @@ static void test_yaml(void **state)
     assert_int_equal(stages, 3);
     assert_int_equal(stage[0].steps + stage[1].steps + stage[2].steps, 1040);
     for (uint32_t i = 0; i < stages; i++) {
-        assert_string_equal(stage[i].set.reg, "none");
-        assert_string_equal(stage[i].set.linear, "dense");
+        assert_null(stage[i].set.reg);
+        assert_string_equal(stage[i].set.linear->name, "dense");
         assert_false(stage[i].pick);
     }
     dart_recipe_free(recipe);
@@ -203,10 +284,11 @@ static void test_derived_stages(void **state)
     assert_int_equal(stage[0].steps, 4538); /* round(5 * 7261 / 8) */
     assert_int_equal(stage[1].steps, 27229);
     assert_int_equal(stage[3].steps, 13614);
-    assert_string_equal(stage[1].set.reg, "bond-nuclear");
-    assert_string_equal(stage[0].set.reg, "none");
-    assert_string_equal(stage[3].set.reg, "none");
-    assert_true(stage[2].pick && stage[2].set.threshold == 0.1);
+    assert_string_equal(stage[1].set.reg->name, "bond-nuclear");
+    assert_null(stage[0].set.reg);
+    assert_null(stage[3].set.reg);
+    assert_true(stage[2].pick);
+    assert_true(dart_settings_option(&stage[2].set, &dart_row_threshold) == 0.1);
     assert_true(stage[1].set.lambda_reg == 0.01);
     char *text;
     assert_int_equal(dart_recipe_text(recipe, true, &text), DART_OK);
@@ -237,9 +319,9 @@ static void test_refused(void **state)
         {"", "empty"},
         {"just words\n", "key: value"},
         {"- a\n- b\n", "key: value"},
-        {"seed: 1\nlamda_reg: 0.1\n", ":2: unknown key 'lamda_reg'; the nearest is 'lambda_reg'"},
-        {"model:\n  layer: 3\n", ":2: unknown key 'layer'; the nearest is 'layers'"},
-        {"stages:\n  - {name: a, epoch: 1}\n", ":2: unknown key 'epoch'; the nearest is 'epochs'"},
+        {"seed: 1\nlamda_reg: 0.1\n", ":2: unknown key 'lamda_reg'; did you mean 'lambda_reg'?"},
+        {"model:\n  layer: 3\n", ":2: unknown key 'layer'; did you mean 'layers'?"},
+        {"stages:\n  - {name: a, epoch: 1}\n", ":2: unknown key 'epoch'; did you mean 'epochs'?"},
         {"stages:\n  - {name: a, epochs: 1, heads: 2}\n", "holds for the whole run"},
         {"stages: 3\n", "stages is a list"},
         {"stages: [3]\n", "a stage is written"},
@@ -280,7 +362,8 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_set),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
+        cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
         cmocka_unit_test(test_yaml), cmocka_unit_test(test_derived_stages),
         cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "file.h"
+#include "options.h"
 #include "session.h"
 
 #define OK(expr)                                                                                   \
@@ -65,8 +66,7 @@ static const golden cases[] = {
             .vocab = 100,
             .act = 1,
             .norm_eps = 1e-5,
-            .linear_rank = 4,
-            .lora_alpha = 8}},
+            .linear_rank = 4}},
     {"seq2seq-tt", "tt", "dense", "dense", NULL,
         {.layers = 1,
             .enc_layers = 1,
@@ -104,19 +104,20 @@ static dart_session *session_of(
     config.linear = dart_method_find(g->linear);
     config.embedding = dart_method_find(g->embedding);
     config.head = dart_method_find(g->head);
+    config.linear_options = (dart_options){.row = config.linear->options};
+    options_put(&config.linear_options, "lora_alpha", 8);
     OK(dart_model_new(&config, NULL, out_model));
+    const dart_reg *reg = g->reg ? dart_reg_find(g->reg) : NULL;
     dart_session_options options = {.batch = batch,
         .time = config.context,
         .accumulation = 1,
         .chunk_rows = batch * config.context / 4,
         .train = true,
-        .beta1 = 0.9,
-        .beta2 = 0.99,
-        .adam_eps = 1e-8,
-        .weight_decay = 0.1,
+        .optim = dart_optim_find("adamw"),
+        .optim_options = adamw_values(0.9, 0.99, 1e-8, 0.1),
         .max_grad_norm = 1,
-        .reg = g->reg ? dart_reg_find(g->reg) : NULL,
-        .reg_options = {.mu = 1e-3}};
+        .reg = reg};
+    if (reg) options.reg_options = penalty_values(reg, &(penalty_options){.mu = 1e-3});
     OK(dart_session_new(NULL, caps, *out_model, &options, &session));
     return session;
 }

@@ -5,6 +5,7 @@
 
 #include "ir_run.h"
 #include "method.h"
+#include "options.h"
 #include "rng.h"
 #include <math.h>
 #include <stdio.h>
@@ -34,9 +35,11 @@ static inline dart_weight make_weight(
         .target_std = 1,
         .rank = rank,
         .modes = modes,
-        .alpha = 2.0 * rank, /* alpha / rank is exact: launches take f32 scales */
         .method = dart_method_find(method)};
     assert_non_null(w.method);
+    w.options = (dart_options){.row = w.method->options};
+    /* alpha / rank is exact: launches take f32 scales */
+    options_put(&w.options, "lora_alpha", 2.0 * rank);
     snprintf(w.name, sizeof w.name, "w");
     return w;
 }

@@ -327,7 +327,7 @@ static void lora_export_is_exact(void **state)
     double *left, *right, want[BATCH * 24], got[BATCH * 24];
     ok(dart_chain_halves(&chain, 1, &left, &right));
     dart_weight w = make_weight("lora", 24, 36, 0, 5);
-    w.alpha = 5.0; /* scale 1 */
+    options_put(&w.options, "lora_alpha", 5); /* scale 1 */
     lab_open(&lora, w, 121);
     memset(lora.tensor[0], 0, lora.words[0] * sizeof(double));
     memcpy(lora.tensor[1], left, lora.words[1] * sizeof(double));

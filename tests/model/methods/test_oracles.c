@@ -250,8 +250,9 @@ static void spectra_are_those_of_the_unfoldings(void **state)
         }
         free(sigma[bond]);
     }
-    dart_node value =
-        dart_reg_find("bond-nuclear")->penalty(l.graph, &stack, &(dart_reg_options){.mu = 1e-9});
+    const dart_reg *reg = dart_reg_find("bond-nuclear");
+    const dart_options options = penalty_values(reg, &(penalty_options){.mu = 1e-9});
+    dart_node value = reg->penalty(l.graph, &stack, &options);
     double got;
     lab_run(oracle, &l, 1, &value, (double *[]){&got});
     assert_true(fabs(got - nuclear) <= 1e-7 * nuclear);
@@ -295,7 +296,7 @@ static double export_error(
     double *b, *a;
     ok(dart_chain_halves(&chain, d - 1, &b, &a));
     dart_weight pair = make_weight("lora", out, in, 0, of->weight.ranks[d]);
-    pair.alpha = pair.rank; /* scale 1 */
+    options_put(&pair.options, "lora_alpha", pair.rank); /* scale 1 */
     lab_open(&lora, pair, 4);
     memset(lora.tensor[0], 0, lora.words[0] * sizeof(double));
     memcpy(lora.tensor[1], b, lora.words[1] * sizeof(double));

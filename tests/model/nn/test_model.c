@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "ir_run.h"
+#include "options.h"
 #include "model.h"
 #include "optim.h"
 #include "reference.h"
@@ -47,7 +48,8 @@ static dart_model_config base_config(void)
         .linear_modes = 2,
         .embedding_modes = 2,
         .head_modes = 2,
-        .lora_alpha = 6};
+        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
+        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
 }
 
 enum { CONFIGS = 6 };
@@ -666,7 +668,8 @@ static double *penalty_of(lab *l, const dart_reg *reg, bool single, bool pad, ui
     *out_largest = 0;
     for (uint32_t s = 0; s < count; s++)
         if (stack[s].count > *out_largest) *out_largest = stack[s].count;
-    ok(dart_penalty_append(b.graph, reg, &(dart_reg_options){.p = 0.5}, count, stack, &value));
+    const dart_options options = penalty_values(reg, &(penalty_options){.p = 0.5});
+    ok(dart_penalty_append(b.graph, reg, &options, count, stack, &value));
     if (pad) l->data.words[DART_REGION_TABLE] = at + floats + ints;
     ok(dart_graph_check(b.graph));
     ok(ir_prepare(&b.run, device, b.graph, &l->data, 1, &value));
@@ -767,7 +770,8 @@ static void adamw_equals_the_formula(void **state)
 {
     (void)state;
     enum { N = 192, DECAYED = 64 };
-    const dart_adamw_options o = {0.9, 0.99, 1e-8, 0.1, 1.0};
+    const dart_optim *adamw = dart_optim_find("adamw");
+    const dart_options o = adamw_values(0.9, 0.99, 1e-8, 0.1);
     ir_data data = {0};
     const int regions[] = {DART_REGION_PARAM, DART_REGION_GRAD, DART_REGION_MOMENT};
     for (int r = 0; r < 3; r++) {
@@ -784,7 +788,8 @@ static void adamw_equals_the_formula(void **state)
     ir_run run;
     double param[N], moment[2 * N], after[16], square = 0;
     ok(dart_graph_new(&graph));
-    ok(dart_adamw_append(graph, N, DECAYED, &o));
+    ok(adamw->append(
+        graph, &(dart_optim_span){.param_words = N, .decay_words = DECAYED, .max_norm = 1}, &o));
     ok(ir_prepare(&run, device, graph, &data, 0, NULL));
     ok(dart_exec_run(run.exec, NULL));
     ok(ir_read_region(&run, DART_REGION_PARAM, param));

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "ir_run.h"
+#include "options.h"
 #include "model.h"
 #include "reference.h"
 #include "rng.h"
@@ -49,7 +50,8 @@ static dart_model_config base_config(void)
         .linear_modes = 2,
         .embedding_modes = 2,
         .head_modes = 2,
-        .lora_alpha = 6};
+        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
+        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
 }
 
 enum { CONFIGS = 6 };

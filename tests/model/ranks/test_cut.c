@@ -1,6 +1,7 @@
 /* Cutting a whole model: what is cut has the error that its spectra say, what is not cut keeps its
  * bits, the model at hand stays as it was, and sizes are those that rules count. */
 #include "absorb.h"
+#include "options.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static dart_model_copy model_of(const char *linear)
         .head = dart_method_find("dense"),
         .linear_rank = 6,
         .linear_modes = 2,
-        .lora_alpha = 16};
+        .linear_options = dart_options_default(dart_method_find(linear)->options)};
     dart_model_copy made;
     assert_int_equal(dart_model_copy_new(&config, NULL, &made), DART_OK);
     dart_model_init(made.model, 7, made.param, made.frozen);
@@ -66,8 +67,10 @@ static void test_rule(void **state)
     double tail[64] = {0};
     assert_int_equal(dart_spectra_compute(m, from.param, from.frozen, &s), DART_OK);
     assert_true(s.bonds > 10 && m->weights < 64);
-    const dart_select_options options = {.budget = 0.7, .min_rank = 1, .seed = 3};
-    assert_int_equal(dart_cut_choose(m, dart_select_find("random"), &options, &s, &cut), DART_OK);
+    const dart_select *random = dart_select_find("random");
+    const dart_select_options options =
+        rule_values(random, &(rule_options){.budget = 0.7, .min_rank = 1, .seed = 3});
+    assert_int_equal(dart_cut_choose(m, random, &options, &s, &cut), DART_OK);
     assert_true(cut.after < cut.before);
     assert_int_equal(dart_cut_apply(m, from.param, from.frozen, &s, &cut, &to), DART_OK);
     unsigned cuts = 0;
@@ -146,9 +149,10 @@ static void test_refused(void **state)
     dart_spectra s;
     dart_cut cut;
     assert_int_equal(dart_spectra_compute(from.model, from.param, from.frozen, &s), DART_OK);
-    const dart_select_options options = {.budget = 1e-6, .min_rank = 1};
-    assert_int_equal(
-        dart_cut_choose(from.model, dart_select_find("budget"), &options, &s, &cut), DART_INPUT);
+    const dart_select *rule = dart_select_find("budget");
+    const dart_select_options options =
+        rule_values(rule, &(rule_options){.budget = 1e-6, .min_rank = 1});
+    assert_int_equal(dart_cut_choose(from.model, rule, &options, &s, &cut), DART_INPUT);
     dart_cut_free(&cut);
     dart_spectra_free(&s);
     from.param[0] = NAN;

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include "gates.h"
 #include "ir_run.h"
+#include "options.h"
 #include "reg.h"
 #include "rng.h"
 
@@ -40,6 +41,7 @@ typedef struct bench {
     ir_data data;
     double param[WORDS], frozen[WORDS], norms[WORDS], table[3 * WORDS + STRIDE * STRIDE];
     double weights[WORDS], iscal[16], fscal[64];
+    dart_options options;
     dart_gate_in in;
     dart_gate_out out;
     ir_run run;
@@ -70,6 +72,7 @@ static void bench_new(bench *b, const dart_gate *gate, bool straight)
     for (uint32_t i = 0; i < STRIDE; i++)
         for (uint32_t j = i; j < STRIDE; j++) b->table[3 * WORDS + i * STRIDE + j] = 1;
     b->iscal[1] = 77;
+    b->options = options_of(dart_reg_find("gumbel")->options, "straight_through", straight);
     b->fscal[0] = 0.7;
     b->data.region[DART_REGION_PARAM] = b->param;
     b->data.region[DART_REGION_FROZEN] = b->frozen;
@@ -93,7 +96,7 @@ static void bench_new(bench *b, const dart_gate *gate, bool straight)
         .norms = leaf(b, DART_REGION_GRAD, rows, 0),
         .iscal = dart_leaf(b->g, "i", DART_I32, DART_SHAPE(16), DART_REGION_ISCAL, 0),
         .tau = leaf(b, DART_REGION_FSCAL, (dart_shape){0}, 0),
-        .straight = straight};
+        .options = &b->options};
     if (gate) gate->build(b->g, &b->in, &b->out);
 }
 
@@ -615,8 +618,10 @@ static void test_driven(void **state)
     (void)state;
     const dart_gate *gate = gate_named("bond-diagonal");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const dart_gate_options o = {
-            .weight = 0.01, .target = 0.5, .target_loss = cases[i].target_loss};
+        const dart_gate_options o = {.weight = 0.01,
+            .target = 0.5,
+            .values = options_of(
+                dart_reg_find("bond-diagonal")->options, "target_loss", cases[i].target_loss)};
         const dart_gate_state s = {
             .steps = cases[i].steps, .first = 1, .size = cases[i].size, .loss = cases[i].loss};
         dart_gate_scalars use;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include "chain.h"
 #include "ir_run.h"
+#include "options.h"
 #include "reg.h"
 #include "rng.h"
 
@@ -126,7 +127,7 @@ static double spectral_sum(
 
 /* by the bonds' spectra: QR and SVD of the chain, no Gram matrix */
 static double bond_oracle(
-    lab *l, uint32_t s, uint32_t z, const dart_reg_options *o, double p, held *h)
+    lab *l, uint32_t s, uint32_t z, const penalty_options *o, double p, held *h)
 {
     dart_chain chain = chain_of(l, s, z);
     double *sigma[DART_CHAIN_MAX], share[4], sum = 0;
@@ -142,7 +143,7 @@ static double bond_oracle(
 
 /* mean over cores of sum sigma of the unfoldings: a two-core chain's spectrum is that of a matrix
  * times identity */
-static double core_oracle(lab *l, uint32_t s, uint32_t z, const dart_reg_options *o, held *h)
+static double core_oracle(lab *l, uint32_t s, uint32_t z, const penalty_options *o, held *h)
 {
     double sum = 0, share[4];
     uint32_t cores = l->stack[s].cores;
@@ -166,7 +167,7 @@ static double core_oracle(lab *l, uint32_t s, uint32_t z, const dart_reg_options
 }
 
 /* column-norm and group-lasso from the dense halves of every bond */
-static double halves_oracle(lab *l, uint32_t s, uint32_t z, const dart_reg_options *o, bool grouped)
+static double halves_oracle(lab *l, uint32_t s, uint32_t z, const penalty_options *o, bool grouped)
 {
     dart_chain chain = chain_of(l, s, z);
     double share[4], sum = 0;
@@ -204,7 +205,7 @@ static double halves_oracle(lab *l, uint32_t s, uint32_t z, const dart_reg_optio
 }
 
 static double oracle(
-    lab *l, const dart_reg *reg, const dart_reg_options *o, uint32_t s, uint32_t z, held *h)
+    lab *l, const dart_reg *reg, const penalty_options *o, uint32_t s, uint32_t z, held *h)
 {
     held own = {0};
     if (!h) h = &own;
@@ -231,20 +232,22 @@ static const dart_reg *reg_at(uint32_t index)
     return reg;
 }
 
-static dart_reg_options options_of(const dart_reg *reg, uint32_t variant)
+static penalty_options variant_of(const dart_reg *reg, uint32_t variant)
 {
-    dart_reg_options o = {
+    penalty_options o = {
         .mu = variant ? reg->mu : 0.2, .p = variant ? 0.5 : 0.8, .price = variant == 2};
     return o;
 }
 
 /* Values of all weights: stack by stack, weight by weight. */
-static uint32_t values(lab *l, const dart_reg *reg, const dart_reg_options *o, double *out)
+static uint32_t values(lab *l, const dart_reg *reg, const penalty_options *o, double *out)
 {
     dart_node keep[MAX_STACKS];
     ir_run run;
     uint32_t count = 0;
-    for (uint32_t s = 0; s < l->stacks; s++) keep[s] = reg->penalty(l->graph, &l->stack[s], o);
+    const dart_options options = penalty_values(reg, o);
+    for (uint32_t s = 0; s < l->stacks; s++)
+        keep[s] = reg->penalty(l->graph, &l->stack[s], &options);
     ok(dart_graph_check(l->graph));
     ok(ir_prepare(&run, device, l->graph, &l->data, l->stacks, keep));
     ok(dart_exec_run(run.exec, NULL));
@@ -273,7 +276,7 @@ static void values_match_the_definition(void **state)
             lab l;
             lab_open(&l);
             const dart_reg *reg = reg_at(index);
-            dart_reg_options o = options_of(reg, v);
+            penalty_options o = variant_of(reg, v);
             assert_int_equal(values(&l, reg, &o, got), 4);
             uint32_t i = 0;
             for (uint32_t s = 0; s < l.stacks; s++)
@@ -321,7 +324,7 @@ static void gauge(void **state)
     for (uint32_t index = 0; reg_at(index); index++)
         for (int shear = 0; shear < 2; shear++) {
             const dart_reg *reg = reg_at(index);
-            dart_reg_options o = options_of(reg, 1);
+            penalty_options o = variant_of(reg, 1);
             lab l, other;
             lab_open(&l);
             lab_open(&other);
@@ -351,7 +354,7 @@ static void scale(void **state)
     double before[8], after[8];
     for (uint32_t index = 0; reg_at(index); index++) {
         const dart_reg *reg = reg_at(index);
-        dart_reg_options o = options_of(reg, 1);
+        penalty_options o = variant_of(reg, 1);
         lab l;
         lab_open(&l);
         uint32_t count = values(&l, reg, &o, before), i = 0;
@@ -384,7 +387,7 @@ static void a_zero_index_weighs_nothing(void **state)
     const uint32_t n[3] = {4, 6, 4}, with[4] = {1, 3, 3, 1}, without[4] = {1, 2, 3, 1};
     for (uint32_t index = 0; reg_at(index); index++) {
         const dart_reg *reg = reg_at(index);
-        dart_reg_options o = options_of(reg, 1);
+        penalty_options o = variant_of(reg, 1);
         lab l = {0};
         double value[2];
         ok(dart_graph_new(&l.graph));
@@ -416,7 +419,7 @@ static void column_norm_bounds_the_nuclear_norm(void **state)
     (void)state;
     lab l;
     double nuclear[8], columns[8];
-    const dart_reg_options o = {.mu = 1e-9};
+    const penalty_options o = {.mu = 1e-9};
     lab_open(&l);
     uint32_t count = values(&l, dart_reg_find("bond-nuclear"), &o, nuclear);
     lab_close(&l);
@@ -448,11 +451,13 @@ static void gradients_match_differences(void **state)
             lab l;
             lab_open(&l);
             const dart_reg *reg = reg_at(index);
-            dart_reg_options o = options_of(reg, v);
+            const penalty_options o = variant_of(reg, v);
+            const dart_options options = penalty_values(reg, &o);
             dart_node keep[16], grads[4], total = 0;
             uint32_t keeps = 0;
             for (uint32_t s = 0; s < l.stacks; s++) {
-                dart_node value = dart_sum_all(l.graph, reg->penalty(l.graph, &l.stack[s], &o));
+                dart_node value =
+                    dart_sum_all(l.graph, reg->penalty(l.graph, &l.stack[s], &options));
                 total = total ? dart_add(l.graph, total, value) : value;
             }
             ok(dart_graph_check(l.graph));
@@ -508,8 +513,9 @@ static void every_core_is_pushed_alike(void **state)
             dart_node value;
             ir_run run;
             double mean, sum = 0, prices = 0, bonds = 0, push[MAX_STACKS][4];
-            dart_reg_options o = {.mu = 0, .p = 0.5, .price = price};
-            ok(dart_penalty_append(l.graph, reg, &o, l.stacks, l.stack, &value));
+            penalty_options o = {.mu = 0, .p = 0.5, .price = price};
+            const dart_options options = penalty_values(reg, &o);
+            ok(dart_penalty_append(l.graph, reg, &options, l.stacks, l.stack, &value));
             ok(ir_prepare(&run, device, l.graph, &l.data, 1, &value));
             ok(dart_exec_run(run.exec, NULL));
             ok(ir_read(&run, 0, &mean));
@@ -568,8 +574,9 @@ static void svt_pulls_as_the_nuclear_norm(void **state)
     ok(dart_chain_cut(&pair, pair.rank + 1)); /* balanced */
     for (uint32_t k = 0; k < 2; k++)
         memcpy(core_of(&l, 2, 0, k), pair.core[k], l.words[2][k] * sizeof(double));
-    const dart_reg_options o = {.mu = 1e-9};
-    ok(dart_penalty_append(l.graph, dart_reg_find("bond-nuclear"), &o, l.stacks, l.stack, &value));
+    const dart_reg *nuclear = dart_reg_find("bond-nuclear");
+    const dart_options options = penalty_values(nuclear, &(penalty_options){.mu = 1e-9});
+    ok(dart_penalty_append(l.graph, nuclear, &options, l.stacks, l.stack, &value));
     ok(ir_prepare(&run, device, l.graph, &l.data, 1, &value));
     ok(dart_exec_run(run.exec, NULL));
     ok(ir_read_region(&run, DART_REGION_PENALTY, l.data.region[DART_REGION_PENALTY]));

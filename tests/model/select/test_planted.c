@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include "chain.h"
 #include "ir_run.h"
+#include "options.h"
 #include "optim.h"
 #include "reg.h"
 #include "rng.h"
@@ -28,7 +29,7 @@ typedef struct penalty_row {
     double lambda;
     int steps;
     bool recommended; /* every rule has to find the ranks */
-    dart_reg_options options;
+    penalty_options options;
     int fit; /* gates appear after so many of the steps; lambda then weighs their penalty or size */
     bool sized; /* instead of lambda, gates are told how large all teachers together are */
 } penalty_row;
@@ -46,7 +47,7 @@ enum { PENALTIES = sizeof penalties / sizeof *penalties };
 
 typedef struct rule_row {
     const char *name;
-    dart_select_options options;
+    rule_options options;
     bool size; /* is told the teacher's size, and needs no penalty to find the ranks */
 } rule_row;
 
@@ -167,6 +168,7 @@ static dart_node slice_norms(dart_graph *graph, const dart_node *core)
  * that is not the loss's matter. */
 static dart_node add_gates(students *s, double lambda, dart_node *core)
 {
+    static const dart_options none = {0};
     dart_gate_out out;
     dart_graph *graph = s->graph;
     const uint32_t rows = BONDS * SLOT;
@@ -181,7 +183,8 @@ static dart_node add_gates(students *s, double lambda, dart_node *core)
         .norms = s->gate->scaled ? slice_norms(graph, core) : 0,
         .iscal =
             dart_leaf(graph, "i", DART_I32, DART_SHAPE(DART_ISCAL_WORDS), DART_REGION_ISCAL, 0),
-        .tau = scalar_leaf(s, "tau", DART_FSCAL_TAU)};
+        .tau = scalar_leaf(s, "tau", DART_FSCAL_TAU),
+        .options = &none};
     s->gate->build(graph, &in, &out);
     dart_node size = 0, before = dart_fill(graph, DART_SHAPE(SEEDS), 1);
     for (uint32_t k = 0; k < CORES; k++) {
@@ -313,10 +316,14 @@ static void open_students(
             dart_leaf(s->graph, "grad", DART_F32, dart_node_get(s->graph, leaf[k])->shape,
                 DART_REGION_GRAD, k < CORES ? s->offset[k] : s->total),
             grads[k]);
-    if (reg && reg->penalty)
-        ok(dart_penalty_append(s->graph, reg, &how->options, 1, &stack, &value));
-    ok(dart_adamw_append(
-        s->graph, s->total, s->total, &(dart_adamw_options){0.9, 0.95, 1e-8, 0.0, 0.0, gates}));
+    if (reg && reg->penalty) {
+        const dart_options options = penalty_values(reg, &how->options);
+        ok(dart_penalty_append(s->graph, reg, &options, 1, &stack, &value));
+    }
+    const dart_options adamw = adamw_values(0.9, 0.95, 1e-8, 0.0);
+    const dart_optim_span span = {
+        .param_words = s->total, .decay_words = s->total, .others = gates};
+    ok(dart_optim_find("adamw")->append(s->graph, &span, &adamw));
     if (s->gate) {
         dart_shape flat = DART_SHAPE(GATE_WORDS), two = DART_SHAPE(2, (uint32_t)all_words);
         dart_node param = dart_leaf(s->graph, "g", DART_F32, flat, DART_REGION_PARAM, s->total);
@@ -324,11 +331,11 @@ static void open_students(
         dart_node valid = dart_leaf(s->graph, "valid", DART_F32, flat, DART_REGION_TABLE, 0);
         if (s->gate->driven)
             grad = dart_gate_push(s->graph, grad, valid, scalar_leaf(s, "push", DART_FSCAL_PUSH));
-        dart_adamw(s->graph, param, grad,
+        dart_optim_find("adamw")->entries(s->graph, param, grad,
             dart_leaf(s->graph, "moment", DART_F32, two, DART_REGION_MOMENT, 0),
             dart_leaf(s->graph, "block", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL,
                 DART_FSCAL_GATES),
-            0.9, 0.95, 1e-8, 0);
+            &adamw);
         double least = s->gate->least, most = s->gate->most;
         if (least < most)
             dart_store(s->graph, param, dart_map1(s->graph, DART_OP_clamp, param, most, least));
@@ -378,7 +385,8 @@ static void train(students *s, const penalty_row *how, int first, int last)
         double left = (double)(how->steps - t + 1) / how->steps, lr = rate * left;
         double push = how->lambda * left * lr, n = t - first;
         dart_gate_scalars use = {.tau = fmax(0.2, 1 - 0.8 * (t - first) / (0.8 * (last - first)))};
-        const dart_gate_options options = {.target = s->target, .tau = 1, .tau_min = 0.2};
+        const dart_gate_options options = {
+            .target = s->target, .values = dart_options_default(reg ? reg->options : NULL)};
         float fscal[DART_FSCAL_WORDS] = {[DART_FSCAL_RATE] = (float)lr,
             [DART_FSCAL_CORRECT1] = (float)(1 / (1 - pow(0.9, n))),
             [DART_FSCAL_CORRECT2] = (float)(1 / (1 - pow(0.95, n))),
@@ -482,13 +490,13 @@ static void choose(
 {
     double *sigma[DART_CHAIN_MAX];
     dart_bond bond[CORES - 1];
-    dart_select_options options = rule->options;
+    rule_options options = rule->options;
     if (rule->size) options.budget = (double)dart_chain_words(&t->chain);
     ok(dart_chain_spectra(chain, sigma));
     for (uint32_t k = 0; k < CORES - 1; k++)
         bond[k] =
             (dart_bond){0, k, RANK, sigma[k], N, N, (int)k - 1, k + 2 < CORES ? (int)k + 1 : -1};
-    ok(dart_select_find(rule->name)->choose(bond, CORES - 1, &options, chosen));
+    ok(rule_choose(dart_select_find(rule->name), bond, CORES - 1, &options, chosen));
     for (uint32_t k = 0; k < CORES - 1; k++) free(sigma[k]);
 }
 

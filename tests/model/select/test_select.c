@@ -11,6 +11,7 @@
 #include <string.h>
 #include "chain.h"
 #include "rng.h"
+#include "options.h"
 #include "select.h"
 
 enum { MAX_BONDS = 12, MAX_RANK = 24 };
@@ -106,8 +107,8 @@ static void threshold_keeps_exactly_what_is_above(void **state)
     for (int round = 0; round < 200; round++) {
         toy t = random_toy(1 + below(3), 1 + below(4), 10);
         attach(&t);
-        dart_select_options o = {.delta = 0.01 + 0.5 * below(100) / 100.0, .absolute = round & 1};
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+        rule_options o = {.delta = 0.01 + 0.5 * below(100) / 100.0, .absolute = round & 1};
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
         for (uint32_t k = 0; k < t.count; k++) {
             double limit = o.absolute ? o.delta : o.delta * t.sigma[k][0];
             uint32_t want = 0;
@@ -115,7 +116,7 @@ static void threshold_keeps_exactly_what_is_above(void **state)
             assert_int_equal(r[k], want ? want : 1);
         }
         o.min_rank = 3;
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
         for (uint32_t k = 0; k < t.count; k++)
             assert_true(r[k] >= (t.bond[k].rank < 3 ? t.bond[k].rank : 3));
     }
@@ -126,12 +127,12 @@ static void threshold_keeps_exactly_what_is_above(void **state)
         for (uint32_t j = 0; j < MAX_RANK; j++) b.sigma[k][j] *= 1e-6;
     attach(&a);
     attach(&b);
-    dart_select_options o = {.delta = 0.1};
-    assert_int_equal(rule->choose(a.bond, a.count, &o, ra), DART_OK);
-    assert_int_equal(rule->choose(b.bond, b.count, &o, rb), DART_OK);
+    rule_options o = {.delta = 0.1};
+    assert_int_equal(rule_choose(rule, a.bond, a.count, &o, ra), DART_OK);
+    assert_int_equal(rule_choose(rule, b.bond, b.count, &o, rb), DART_OK);
     assert_memory_equal(ra, rb, a.count * sizeof *ra);
     o.delta = NAN;
-    assert_int_equal(rule->choose(a.bond, a.count, &o, ra), DART_INPUT);
+    assert_int_equal(rule_choose(rule, a.bond, a.count, &o, ra), DART_INPUT);
 }
 
 static void energy_is_the_smallest_rank_with_the_share(void **state)
@@ -142,8 +143,8 @@ static void energy_is_the_smallest_rank_with_the_share(void **state)
     for (int round = 0; round < 200; round++) {
         toy t = random_toy(1 + below(3), 1 + below(4), 10);
         attach(&t);
-        dart_select_options o = {.energy = 0.5 + 0.005 * below(99)};
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+        rule_options o = {.energy = 0.5 + 0.005 * below(99)};
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
         for (uint32_t k = 0; k < t.count; k++) {
             double total = 0, head = 0, shorter = 0;
             for (uint32_t j = 0; j < t.bond[k].rank; j++) {
@@ -160,9 +161,9 @@ static void energy_is_the_smallest_rank_with_the_share(void **state)
         .bond = {{.rank = 4, .left_n = 8, .right_n = 8, .left_bond = -1, .right_bond = -1}},
         .sigma = {{1, 1e-9, 0, 0}}};
     attach(&t);
-    assert_int_equal(rule->choose(t.bond, 1, &(dart_select_options){.energy = 1.0}, r), DART_OK);
+    assert_int_equal(rule_choose(rule, t.bond, 1, &(rule_options){.energy = 1.0}, r), DART_OK);
     assert_int_equal(r[0], 2); /* exact zeros go, tiny values stay */
-    assert_int_equal(rule->choose(t.bond, 1, &(dart_select_options){.energy = 1.5}, r), DART_INPUT);
+    assert_int_equal(rule_choose(rule, t.bond, 1, &(rule_options){.energy = 1.5}, r), DART_INPUT);
 }
 
 /* A bond cannot be wider than a neighbour's core carries: the rules never return such ranks. */
@@ -175,14 +176,14 @@ static void ranks_are_carried_by_the_neighbours(void **state)
         .sigma = {{1, 0.01}, {1, 0.9, 0.8, 0.7, 0.6, 0.5}}};
     uint32_t r[2];
     attach(&t);
-    dart_select_options o = {.delta = 0.1};
-    assert_int_equal(dart_select_find("threshold")->choose(t.bond, 2, &o, r), DART_OK);
+    rule_options o = {.delta = 0.1};
+    assert_int_equal(rule_choose(dart_select_find("threshold"), t.bond, 2, &o, r), DART_OK);
     assert_int_equal(r[0], 1);
     assert_int_equal(r[1], 3);
 }
 
 /* A random target between the smallest and the full size. */
-static uint64_t random_target(const toy *t, const dart_select_options *o)
+static uint64_t random_target(const toy *t, const rule_options *o)
 {
     uint32_t full[MAX_BONDS], least[MAX_BONDS];
     for (uint32_t k = 0; k < t->count; k++) {
@@ -204,14 +205,14 @@ static void sizes_are_kept(void **state)
         for (int round = 0; round < 100; round++) {
             toy t = random_toy(1 + below(3), 1 + below(4), 12);
             attach(&t);
-            dart_select_options o = {.min_rank = 1 + below(2), .seed = (uint64_t)round};
+            rule_options o = {.min_rank = 1 + below(2), .seed = (uint64_t)round};
             for (uint32_t k = 0; k < t.count; k++) {
                 full[k] = t.bond[k].rank;
                 least[k] = o.min_rank;
             }
             uint64_t low = words(&t, least), high = words(&t, full);
             o.budget = (double)random_target(&t, &o);
-            assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
             assert_int_equal(dart_bond_words(t.bond, t.count, r), words(&t, r));
             assert_true((double)words(&t, r) <= o.budget);
             uint32_t widest = 0;
@@ -233,23 +234,23 @@ static void sizes_are_kept(void **state)
                     r[k]--;
                 }
             }
-            assert_int_equal(rule->choose(t.bond, t.count, &o, again), DART_OK);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, again), DART_OK);
             assert_memory_equal(again, r, t.count * sizeof *r);
             o.budget /= (double)high; /* the same as a part of the present size, but for rounding */
             o.budget = fmin(1, o.budget * (1 + 1e-12));
-            assert_int_equal(rule->choose(t.bond, t.count, &o, again), DART_OK);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, again), DART_OK);
             assert_memory_equal(again, r, t.count * sizeof *r);
             if (low > 2) {
                 o.budget = (double)low - 1;
-                assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_INPUT);
+                assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_INPUT);
                 char minimum[32];
                 snprintf(minimum, sizeof minimum, "%llu", (unsigned long long)low);
                 assert_non_null(strstr(dart_error_text(), minimum));
             }
             o.budget = 0;
-            assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_INPUT);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_INPUT);
             o.budget = (double)high;
-            assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
             assert_memory_equal(r, full, t.count * sizeof *r);
         }
     }
@@ -266,8 +267,9 @@ static void sizes_are_monotone(void **state)
         attach(&t);
         memset(before, 0, sizeof before);
         for (int part = 3; part <= 10; part++) {
-            dart_select_options o = {.budget = part / 10.0};
-            if (dart_select_find("uniform")->choose(t.bond, t.count, &o, r) != DART_OK) continue;
+            rule_options o = {.budget = part / 10.0};
+            if (rule_choose(dart_select_find("uniform"), t.bond, t.count, &o, r) != DART_OK)
+                continue;
             for (uint32_t k = 0; k < t.count; k++) assert_true(r[k] >= before[k]);
             memcpy(before, r, sizeof r);
             compared++;
@@ -287,7 +289,7 @@ static bool beats(goal a, goal b)
     return a.near != b.near ? a.near : a.lost < b.lost;
 }
 
-static goal goal_of(const toy *t, const uint32_t *r, const dart_select_options *o)
+static goal goal_of(const toy *t, const uint32_t *r, const rule_options *o)
 {
     const double budget = o->budget;
     uint32_t full[MAX_BONDS];
@@ -309,9 +311,9 @@ static void budget_is_the_optimum_of_small_cases(void **state)
         attach(&t);
         uint32_t full[MAX_BONDS] = {0}, r[MAX_BONDS];
         for (uint32_t k = 0; k < t.count; k++) full[k] = t.bond[k].rank;
-        dart_select_options o = {.scale = (dart_select_scale)(round % 3)};
+        rule_options o = {.scale = (dart_select_scale)(round % 3)};
         o.budget = (double)random_target(&t, &o);
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
         goal best = {false, INFINITY};
         uint32_t i[3] = {1, 1, 1};
         for (i[0] = 1; i[0] <= full[0]; i[0]++)
@@ -338,10 +340,10 @@ static void budget_of_large_cases(void **state)
     for (int round = 0; round < 40; round++, cases++) {
         toy t = random_toy(2 + below(2), 3 + below(2), 20);
         attach(&t);
-        dart_select_options o = {.seed = (uint64_t)round, .scale = (dart_select_scale)(round % 3)};
+        rule_options o = {.seed = (uint64_t)round, .scale = (dart_select_scale)(round % 3)};
         uint32_t r[MAX_BONDS], trial[MAX_BONDS];
         o.budget = (double)random_target(&t, &o);
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
         goal mine = goal_of(&t, r, &o), found = {false, INFINITY};
         for (int n = 0; n < 3000; n++) {
             for (uint32_t k = 0; k < t.count; k++) trial[k] = 1 + below(t.bond[k].rank);
@@ -351,7 +353,8 @@ static void budget_of_large_cases(void **state)
         assert_true(mine.near || !found.near);
         assert_true(!beats(found, mine));
         possible += mine.near;
-        assert_int_equal(dart_select_find("random")->choose(t.bond, t.count, &o, trial), DART_OK);
+        assert_int_equal(
+            rule_choose(dart_select_find("random"), t.bond, t.count, &o, trial), DART_OK);
         random_hits += (double)words(&t, trial) >= 0.99 * o.budget;
     }
     print_message(
@@ -372,11 +375,11 @@ static void relative_values_weigh_weights_alike(void **state)
         for (uint32_t j = 0; j < 8; j++) t.sigma[k][j] = (k ? 1e-3 : 1) * pow(0.8, j);
     }
     attach(&t);
-    dart_select_options o = {.budget = 0.5};
-    assert_int_equal(rule->choose(t.bond, 2, &o, r), DART_OK);
+    rule_options o = {.budget = 0.5};
+    assert_int_equal(rule_choose(rule, t.bond, 2, &o, r), DART_OK);
     assert_true(r[0] == 7 && r[1] == 1);
     o.scale = DART_SCALE_RELATIVE;
-    assert_int_equal(rule->choose(t.bond, 2, &o, r), DART_OK);
+    assert_int_equal(rule_choose(rule, t.bond, 2, &o, r), DART_OK);
     assert_true(r[0] == 4 && r[1] == 4);
 }
 
@@ -393,10 +396,10 @@ static void logarithms_leave_something_of_every_weight(void **state)
         for (uint32_t j = 0; j < 8; j++) t.sigma[k][j] = pow(k ? 0.9 : 0.99, j);
     }
     attach(&t);
-    dart_select_options o = {.budget = 0.6, .scale = DART_SCALE_RELATIVE};
-    assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
+    rule_options o = {.budget = 0.6, .scale = DART_SCALE_RELATIVE};
+    assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
     o.scale = DART_SCALE_LOG;
-    assert_int_equal(rule->choose(t.bond, t.count, &o, few), DART_OK);
+    assert_int_equal(rule_choose(rule, t.bond, t.count, &o, few), DART_OK);
     print_message("flat and dear: rank %u as a part, %u by the logarithm\n", r[0], few[0]);
     assert_true(r[0] == 1 && few[0] >= 3);
 }
@@ -412,9 +415,9 @@ static void random_ranks_follow_the_seed(void **state)
     attach(&t);
     attach(&other);
     for (uint64_t seed = 0; seed < 8; seed++) {
-        dart_select_options o = {.budget = 0.4, .seed = seed};
-        assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
-        assert_int_equal(rule->choose(other.bond, t.count, &o, again), DART_OK);
+        rule_options o = {.budget = 0.4, .seed = seed};
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
+        assert_int_equal(rule_choose(rule, other.bond, t.count, &o, again), DART_OK);
         assert_memory_equal(r, again, t.count * sizeof *r); /* spectra are not looked at */
         if (!seed) memcpy(first, r, sizeof r);
         different += memcmp(first, r, t.count * sizeof *r) != 0;
@@ -450,9 +453,9 @@ static void tail_norm_bounds_the_error(void **state)
         for (uint32_t k = 0; k + 1 < cores; k++)
             bond[k] = (dart_bond){5, k, rank[k + 1], sigma[k], n[k], n[k + 1], (int)k - 1,
                 k + 2 < cores ? (int)k + 1 : -1};
-        dart_select_options o = {.epsilon = 0.02 + 0.4 * below(100) / 100.0};
+        rule_options o = {.epsilon = 0.02 + 0.4 * below(100) / 100.0};
         uint32_t r[6], looser[6];
-        assert_int_equal(rule->choose(bond, cores - 1, &o, r), DART_OK);
+        assert_int_equal(rule_choose(rule, bond, cores - 1, &o, r), DART_OK);
         for (uint32_t k = 0; k + 1 < cores; k++) cut += r[k] < rank[k + 1];
         assert_int_equal(dart_chain_cut(&chain, r), DART_OK);
         assert_int_equal(dart_chain_dense(&chain, &after), DART_OK);
@@ -465,7 +468,7 @@ static void tail_norm_bounds_the_error(void **state)
         closest = fmax(closest, relative / o.epsilon);
         o.epsilon *= 2;
         if (o.epsilon >= 1) o.epsilon = 0.99;
-        assert_int_equal(rule->choose(bond, cores - 1, &o, looser), DART_OK);
+        assert_int_equal(rule_choose(rule, bond, cores - 1, &o, looser), DART_OK);
         for (uint32_t k = 0; k + 1 < cores; k++) assert_true(looser[k] <= r[k]);
         for (uint32_t k = 0; k + 1 < cores; k++) free(sigma[k]);
         free(before);
@@ -479,7 +482,7 @@ static void tail_norm_bounds_the_error(void **state)
     uint32_t r[MAX_BONDS];
     attach(&t);
     assert_int_equal(
-        rule->choose(t.bond, t.count, &(dart_select_options){.epsilon = 1.5}, r), DART_INPUT);
+        rule_choose(rule, t.bond, t.count, &(rule_options){.epsilon = 1.5}, r), DART_INPUT);
 }
 
 /* Properties of every rule that looks at spectra: c W gets the ranks of W, and a bond that has
@@ -491,7 +494,7 @@ static void scale_and_zeros_change_nothing(void **state)
     for (int which = 0; which < 4; which++)
         for (int round = 0; round < 40; round++) {
             toy t = random_toy(1 + below(2), 1 + below(3), 9), c = t, z = t;
-            dart_select_options o = {.delta = 0.2, .energy = 0.9, .epsilon = 0.2};
+            rule_options o = {.delta = 0.2, .energy = 0.9, .epsilon = 0.2};
             uint32_t r[MAX_BONDS], rc[MAX_BONDS], rz[MAX_BONDS];
             for (uint32_t k = 0; k < t.count; k++) {
                 for (uint32_t j = 0; j < MAX_RANK; j++) c.sigma[k][j] *= 1024;
@@ -506,11 +509,11 @@ static void scale_and_zeros_change_nothing(void **state)
             attach(&z);
             o.budget = (double)random_target(&t, &o);
             const dart_select *rule = dart_select_find(names[which]);
-            assert_int_equal(rule->choose(t.bond, t.count, &o, r), DART_OK);
-            assert_int_equal(rule->choose(c.bond, t.count, &o, rc), DART_OK);
+            assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
+            assert_int_equal(rule_choose(rule, c.bond, t.count, &o, rc), DART_OK);
             assert_memory_equal(r, rc, t.count * sizeof *r);
             if (which == 3) continue; /* may spend what is left of its size on zeros */
-            assert_int_equal(rule->choose(z.bond, t.count, &o, rz), DART_OK);
+            assert_int_equal(rule_choose(rule, z.bond, t.count, &o, rz), DART_OK);
             assert_memory_equal(r, rz, t.count * sizeof *r);
         }
 }
@@ -553,14 +556,14 @@ static void gauges_change_no_choice(void **state)
             "threshold", "energy", "tail-norm", "budget", "uniform", "random"};
         for (int which = 0; which < 6; which++, compared++) {
             const dart_select *rule = dart_select_find(names[which]);
-            const dart_select_options o = {.delta = 0.2,
+            const rule_options o = {.delta = 0.2,
                 .energy = 0.9,
                 .epsilon = 0.3,
                 .budget = 0.5,
                 .scale = (dart_select_scale)(round % 3)};
             uint32_t a[3], b[3];
-            assert_int_equal(rule->choose(t[0].bond, 3, &o, a), DART_OK);
-            assert_int_equal(rule->choose(t[1].bond, 3, &o, b), DART_OK);
+            assert_int_equal(rule_choose(rule, t[0].bond, 3, &o, a), DART_OK);
+            assert_int_equal(rule_choose(rule, t[1].bond, 3, &o, b), DART_OK);
             assert_memory_equal(a, b, sizeof a);
             for (uint32_t k = 0; k < 3; k++) cut += a[k] < rank[k + 1];
         }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "infer.h"
+#include "options.h"
 #include "rng.h"
 #include "sample.h"
 #include "session.h"
@@ -45,7 +46,8 @@ static dart_model_config base_config(void)
         .linear_rank = 5,
         .embedding_rank = 4,
         .head_rank = 3,
-        .lora_alpha = 6};
+        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
+        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
 }
 
 /* From 7 on weights are wide enough to be multiplied together. */

@@ -319,9 +319,9 @@ static void test_refused(void **state)
         {"grid: {rank: [1]}\n", "base is missing"},
         {"base: base.yaml\ngird: {rank: [1]}\n", ":2: unknown key 'gird'; the nearest is 'grid'"},
         {"base: base.yaml\ngrid: {lamda: [1]}\n",
-            ":2: unknown key 'lamda'; the nearest is 'lambda_reg'"},
+            ":2: unknown key 'lamda'; did you mean 'lambda_reg'?"},
         {"base: base.yaml\ngrid:\n  shrink.lamda: [1]\n",
-            ":3: unknown key 'lamda'; the nearest is 'lambda_reg'"},
+            ":3: unknown key 'lamda'; did you mean 'lambda_reg'?"},
         {"base: base.yaml\ngrid: {shrnk.lambda: [1]}\n",
             "no stage 'shrnk'; the nearest is 'shrink'"},
         {"base: base.yaml\ngrid: {shrink.layers: [1]}\n", "holds for the whole run"},
@@ -427,7 +427,7 @@ static void test_command(void **state)
     snprintf(line, sizeof line, "sweep %s/unknown.yaml", tiny_folder);
     assert_int_equal(command(line, NULL), 3);
     char *said = tiny_read(".", "said");
-    assert_non_null(strstr(said, "unknown key 'rnak'; the nearest is 'rank'"));
+    assert_non_null(strstr(said, "unknown key 'rnak'; did you mean 'rank'?"));
     free(said);
     snprintf(line, sizeof line, "sweep %s/missing.yaml", tiny_folder);
     assert_int_equal(command(line, NULL), 3);

@@ -1,6 +1,7 @@
 /* Whole runs with gates: sizes met on every method, cuts that change nothing, resume bit for bit on
  * every device,
  * launches that do not grow with the model, ordered dropout, refusals. */
+#include "options.h"
 #include "run.h"
 #include "tiny_run.h"
 #include <math.h>
@@ -271,11 +272,11 @@ static dart_plan_stats stats_of(const char *reg, double ordered, uint32_t layers
         .accumulation = 1,
         .chunk_rows = 64,
         .train = true,
-        .beta1 = 0.9,
-        .beta2 = 0.99,
-        .adam_eps = 1e-8,
+        .optim = dart_optim_find("adamw"),
+        .optim_options = adamw_values(0.9, 0.99, 1e-8, 0),
         .max_grad_norm = 1,
         .reg = gate ? found : NULL,
+        .reg_options = dart_options_default(gate ? found->options : NULL),
         .ordered = ordered};
     if (dart_model_new(&config, NULL, &model) != DART_OK ||
         dart_session_new(NULL, &caps, model, &options, &session) != DART_OK)

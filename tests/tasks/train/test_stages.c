@@ -6,14 +6,15 @@
 #include <jansson.h>
 #include <math.h>
 
-static dart_stage stage_of(double lambda, double warmup, const char *schedule, uint64_t steps)
+static dart_stage stage_of(
+    double lambda, double warmup, dart_lambda_schedule_choice schedule, uint64_t steps)
 {
     return (dart_stage){.steps = steps,
-        .set = {.reg = "bond-nuclear",
+        .set = {.reg = dart_reg_find("bond-nuclear"),
             .lambda_reg = lambda,
             .lambda_warmup = warmup,
             .lambda_schedule = schedule,
-            .until = "steps"}};
+            .until = DART_UNTIL_STEPS}};
 }
 
 static void near(double got, double wanted)
@@ -24,22 +25,22 @@ static void near(double got, double wanted)
 static void test_lambda(void **state)
 {
     (void)state;
-    dart_stage s = stage_of(0.5, 0.2, "linear", 100);
+    dart_stage s = stage_of(0.5, 0.2, DART_LAMBDA_LINEAR, 100);
     assert_int_equal(dart_stage_lambda_steps(&s), 20);
     near(dart_stage_lambda(&s, 0), 0.5 / 20);
     near(dart_stage_lambda(&s, 9), 0.25);
     near(dart_stage_lambda(&s, 19), 0.5);
     near(dart_stage_lambda(&s, 99), 0.5);
-    s = stage_of(0.5, 40, "exponential", 100); /* above 1: steps */
+    s = stage_of(0.5, 40, DART_LAMBDA_EXPONENTIAL, 100); /* above 1: steps */
     near(dart_stage_lambda(&s, 19), 0.5 * pow(10, -1.5));
     near(dart_stage_lambda(&s, 39), 0.5);
     for (uint64_t k = 1; k < 40; k++) /* equal factors */
         near(dart_stage_lambda(&s, k) / dart_stage_lambda(&s, k - 1), pow(10, 3.0 / 40));
-    s = stage_of(0.5, 0.2, "constant", 100);
+    s = stage_of(0.5, 0.2, DART_LAMBDA_CONSTANT, 100);
     near(dart_stage_lambda(&s, 0), 0.5);
-    s = stage_of(0.5, 0, "linear", 100);
+    s = stage_of(0.5, 0, DART_LAMBDA_LINEAR, 100);
     near(dart_stage_lambda(&s, 0), 0.5);
-    s.set.reg = "none";
+    s.set.reg = NULL;
     assert_true(dart_stage_lambda(&s, 0) == 0);
 }
 
@@ -47,8 +48,8 @@ static void test_lambda(void **state)
 static void test_plateau(void **state)
 {
     (void)state;
-    dart_stage s = stage_of(1, 0, "linear", 1000);
-    s.set.until = "plateau";
+    dart_stage s = stage_of(1, 0, DART_LAMBDA_LINEAR, 1000);
+    s.set.until = DART_UNTIL_PLATEAU;
     s.set.plateau_steps = 30;
     s.set.plateau_tolerance = 0.01;
     assert_int_equal(dart_stage_rank_steps(&s), 3);

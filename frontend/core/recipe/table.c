@@ -1,0 +1,334 @@
+/* The one table of options: rows of options.def and those that plug-ins carry; look-up, values. */
+#include "method.h"
+#include "names.h"
+#include "optim.h"
+#include "recipe_impl.h"
+#include "reg.h"
+#include "select.h"
+#include <pthread.h>
+#include <string.h>
+
+/* ---- kinds of plug-ins ---- */
+
+typedef struct plugin_kind {
+    const char *what;                                         /* in sentences */
+    bool none;                                                /* "none" is a value */
+    const char *(*name)(const void *context, uint32_t index); /* "none" is the last one */
+    const dart_option_row *const *(*rows)(uint32_t index);    /* NULL: it has none */
+    const void *(*find)(const char *name);
+    char type[256]; /* "a|b|c" */
+} plugin_kind;
+
+#define KIND(kind, may_be_none)                                                                    \
+    static const char *kind##_name(const void *context, uint32_t index)                            \
+    {                                                                                              \
+        (void)context;                                                                             \
+        if (dart_##kind##_at(index)) return dart_##kind##_at(index)->name;                         \
+        return may_be_none && (!index || dart_##kind##_at(index - 1)) ? "none" : NULL;             \
+    }                                                                                              \
+    static const dart_option_row *const *kind##_rows(uint32_t index)                               \
+    {                                                                                              \
+        return dart_##kind##_at(index) ? dart_##kind##_at(index)->options : NULL;                  \
+    }                                                                                              \
+    static const void *kind##_find(const char *name)                                               \
+    {                                                                                              \
+        return dart_##kind##_find(name);                                                           \
+    }
+KIND(method, false)
+KIND(optim, false)
+KIND(reg, true)
+KIND(select, true)
+#undef KIND
+
+static plugin_kind kinds[DART_PLUGIN_KINDS] = {
+    [DART_PLUGIN_method] = {"method", false, method_name, method_rows, method_find},
+    [DART_PLUGIN_optim] = {"optimizer", false, optim_name, optim_rows, optim_find},
+    [DART_PLUGIN_reg] = {"penalty", true, reg_name, reg_rows, reg_find},
+    [DART_PLUGIN_select] = {"selection", true, select_name, select_rows, select_find}};
+
+/* ---- the table ---- */
+
+#define SECTION_model "model"
+#define SECTION_method "method"
+#define SECTION_data "data"
+#define SECTION_train "train"
+#define SECTION_stage "stage"
+#define SECTION_baked "stage"
+#define SECTION_run "run"
+#define BAKED(section) (sizeof #section == sizeof "baked" && #section[0] == 'b')
+
+static const struct {
+    dart_option_row row;
+    size_t offset;
+    dart_plugin_kind names;
+} own[] = {
+#define ROW(section, key, aliases, fallback, kind, least, most, choices, help, names)              \
+    {{#key, aliases, SECTION_##section, DART_OPTION_##kind, fallback, least, most, choices, help,  \
+         BAKED(section)},                                                                          \
+        offsetof(dart_settings, key), DART_PLUGIN_##names},
+#define INT(section, key, aliases, fallback, least, most, help)                                    \
+    ROW(section, key, aliases, fallback, INT, least, most, NULL, help, NONE)
+#define FLOAT(section, key, aliases, fallback, least, most, help)                                  \
+    ROW(section, key, aliases, fallback, FLOAT, least, most, NULL, help, NONE)
+#define BOOL(section, key, aliases, fallback, help)                                                \
+    ROW(section, key, aliases, fallback, BOOL, 0, 0, NULL, help, NONE)
+#define TEXT(section, key, aliases, fallback, help)                                                \
+    ROW(section, key, aliases, fallback, TEXT, 0, 0, NULL, help, NONE)
+#define CHOICE(section, key, aliases, fallback, names, help)                                       \
+    ROW(section, key, aliases, fallback, CHOICE, 0, 0, names, help, NONE)
+#define PLUGIN(section, key, aliases, fallback, kind, help)                                        \
+    ROW(section, key, aliases, fallback, TEXT, 0, 0, NULL, help, kind)
+#define NAMES2(p, a, ta, b, tb) ta "|" tb
+#define NAMES3(p, a, ta, b, tb, c, tc) ta "|" tb "|" tc
+#define NAMES4(p, a, ta, b, tb, c, tc, d, td) ta "|" tb "|" tc "|" td
+#define NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te) ta "|" tb "|" tc "|" td "|" te
+#include "options.def"
+};
+enum { OWN = sizeof own / sizeof *own, SPELLINGS = 2 * DART_RECIPE_OPTIONS };
+
+static struct {
+    int rows, plugin_rows, words;
+    dart_recipe_row row[DART_RECIPE_OPTIONS];
+    const dart_option_row
+        *plugin_row[DART_PLUGIN_OPTIONS]; /* in the order of dart_settings.option */
+    /* every key and alias, and the row that it names */
+    struct {
+        char text[48];
+        int row;
+    } word[SPELLINGS];
+} table;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static const char *type_of(const dart_option_row *row, dart_plugin_kind names)
+{
+    static const char *const types[] = {[DART_OPTION_INT] = "int",
+        [DART_OPTION_FLOAT] = "float",
+        [DART_OPTION_BOOL] = "bool",
+        [DART_OPTION_TEXT] = "string"};
+    if (names) return kinds[names].type;
+    return row->kind == DART_OPTION_CHOICE ? row->choices : types[row->kind];
+}
+
+static void add_word(const char *text, size_t length)
+{
+    if (table.words == SPELLINGS) return;
+    snprintf(table.word[table.words].text, sizeof table.word->text, "%.*s", (int)length, text);
+    table.word[table.words++].row = table.rows;
+}
+
+static void add(const dart_option_row *row, dart_plugin_kind names, bool of_plugin, size_t offset)
+{
+    if (table.rows == DART_RECIPE_OPTIONS) return;
+    const char *aliases = row->aliases ? row->aliases : "";
+    add_word(row->key, strlen(row->key));
+    for (const char *at = aliases; *at;) {
+        size_t n = strcspn(at, ",");
+        add_word(at, n);
+        at += n + (at[n] == ',');
+    }
+    table.row[table.rows++] = (dart_recipe_row){
+        {row->key, aliases, type_of(row, names), row->fallback, row->section, row->help}, row,
+        names, of_plugin, offset};
+}
+
+/* A row that several plug-ins share stands once. */
+static void add_of_plugin(const dart_option_row *row)
+{
+    for (int i = 0; i < table.plugin_rows; i++)
+        if (table.plugin_row[i] == row) return;
+    if (table.plugin_rows == DART_PLUGIN_OPTIONS) return;
+    size_t at = (size_t)table.plugin_rows;
+    table.plugin_row[table.plugin_rows++] = row;
+    add(row, DART_PLUGIN_NONE, true, offsetof(dart_settings, option) + at * sizeof(double));
+}
+
+static void make_table(void)
+{
+    static const char *const sections[] = {"model", "method", "data", "train", "stage", "run"};
+    for (int k = DART_PLUGIN_method; k < DART_PLUGIN_KINDS; k++) {
+        size_t used = 0, size = sizeof kinds[k].type;
+        for (uint32_t i = 0; kinds[k].name(NULL, i) && used < size; i++)
+            used += (size_t)snprintf(
+                kinds[k].type + used, size - used, "%s%s", i ? "|" : "", kinds[k].name(NULL, i));
+    }
+    for (size_t s = 0; s < sizeof sections / sizeof *sections; s++) {
+        for (int i = 0; i < OWN; i++)
+            if (!strcmp(own[i].row.section, sections[s]))
+                add(&own[i].row, own[i].names, false, own[i].offset);
+        for (int k = DART_PLUGIN_method; k < DART_PLUGIN_KINDS; k++)
+            for (uint32_t i = 0; kinds[k].name(NULL, i); i++)
+                for (const dart_option_row *const *row = kinds[k].rows(i); row && *row; row++)
+                    if (!strcmp((*row)->section, sections[s])) add_of_plugin(*row);
+    }
+}
+
+int dart_recipe_rows(void)
+{
+    pthread_once(&once, make_table);
+    return table.rows;
+}
+
+const dart_recipe_row *dart_recipe_row_at(int index)
+{
+    return index >= 0 && index < dart_recipe_rows() ? &table.row[index] : NULL;
+}
+
+const dart_option *dart_option_at(uint32_t index)
+{
+    return index < (uint32_t)dart_recipe_rows() ? &table.row[index].option : NULL;
+}
+
+/* ---- keys ---- */
+
+int dart_recipe_key(const char *key)
+{
+    for (int i = 0; i < dart_recipe_rows(); i++)
+        if (dart_option_is(table.row[i].option.key, table.row[i].option.aliases, key, strlen(key)))
+            return i;
+    return -1;
+}
+
+static const char *word_at(const void *context, uint32_t index)
+{
+    (void)context;
+    return index < (uint32_t)table.words ? table.word[index].text : NULL;
+}
+
+dart_status dart_recipe_unknown(dart_status code, const char *what, const char *key)
+{
+    pthread_once(&once, make_table);
+    const char *near = dart_name_nearest(key, word_at, NULL);
+    for (int i = 0; near && i < table.words; i++)
+        if (near == table.word[i].text)
+            return dart_fail(code, "unknown %s '%.60s'; did you mean '%s'?", what, key,
+                table.row[table.word[i].row].option.key);
+    return dart_fail(code, "unknown %s '%.60s'", what, key);
+}
+
+/* ---- values ---- */
+
+static bool is_none(const char *value)
+{
+    return !value[0] || !strcmp(value, "none");
+}
+
+dart_status dart_recipe_value(int key, const char *value)
+{
+    const dart_recipe_row *row = dart_recipe_row_at(key);
+    const plugin_kind *kind = &kinds[row->names];
+    double unused;
+    if (!row->names) return dart_option_read(row->row, value, &unused);
+    if ((kind->none && is_none(value)) || kind->find(value)) return DART_OK;
+    char what[96];
+    snprintf(what, sizeof what, row->names == DART_PLUGIN_method ? "%s for %s" : "%s", kind->what,
+        row->option.key);
+    return dart_name_unknown(DART_USAGE, what, value, kind->name, NULL, "");
+}
+
+void dart_recipe_parse(int key, const char *value, dart_settings *out)
+{
+    const dart_recipe_row *row = dart_recipe_row_at(key);
+    char *field = (char *)out + row->offset;
+    double number = 0;
+    if (row->names) {
+        *(const void **)(void *)field = kinds[row->names].find(value);
+        return;
+    }
+    if (row->row->kind == DART_OPTION_TEXT) {
+        *(const char **)(void *)field = value;
+        return;
+    }
+    if (dart_option_read(row->row, value, &number) != DART_OK) return; /* it was checked before */
+    if (row->of_plugin || row->row->kind == DART_OPTION_FLOAT)
+        *(double *)(void *)field = number;
+    else if (row->row->kind == DART_OPTION_INT)
+        *(int64_t *)(void *)field = (int64_t)number;
+    else if (row->row->kind == DART_OPTION_BOOL)
+        *(bool *)field = number != 0;
+    else
+        *(unsigned *)(void *)field = (unsigned)number;
+}
+
+/* ---- settings ---- */
+
+static int plugin_row(const dart_option_row *row)
+{
+    pthread_once(&once, make_table);
+    for (int i = 0; i < table.plugin_rows; i++)
+        if (table.plugin_row[i] == row) return i;
+    return -1;
+}
+
+double dart_settings_option(const dart_settings *set, const dart_option_row *row)
+{
+    int i = plugin_row(row);
+    return i < 0 ? 0 : set->option[i];
+}
+
+void dart_settings_set_option(dart_settings *set, const dart_option_row *row, double value)
+{
+    int i = plugin_row(row);
+    if (i >= 0) set->option[i] = value;
+}
+
+dart_options dart_settings_options(const dart_settings *set, const dart_option_row *const *rows)
+{
+    dart_options values = {.row = rows};
+    for (int i = 0; rows && rows[i] && i < DART_MAX_OPTIONS; i++)
+        values.of[i] = dart_settings_option(set, rows[i]);
+    return values;
+}
+
+void dart_settings_name(const dart_settings *set, const char *key, char out[32])
+{
+    const dart_recipe_row *row = dart_recipe_row_at(dart_recipe_key(key));
+    const char *at = row->row->choices;
+    for (unsigned n = *(const unsigned *)(const void *)((const char *)set + row->offset); n; n--)
+        at += strcspn(at, "|") + 1;
+    snprintf(out, 32, "%.*s", (int)strcspn(at, "|"), at);
+}
+
+bool dart_settings_compress(const dart_settings *set)
+{
+    const dart_method *dense = dart_method_find("dense");
+    return set->linear != dense || set->embedding != dense || set->head != dense;
+}
+
+const dart_reg *dart_settings_reg(const dart_settings *set)
+{
+    return set->reg && (set->lambda_reg > 0 || set->reg->gate) ? set->reg : NULL;
+}
+
+bool dart_settings_reads(const dart_settings *set, const dart_option_row *row)
+{
+    const dart_reg *reg = dart_settings_reg(set);
+    return dart_option_among(set->linear->options, row) ||
+           dart_option_among(set->embedding->options, row) ||
+           dart_option_among(set->head->options, row) ||
+           dart_option_among(set->optimizer->options, row) ||
+           (reg && dart_option_among(reg->options, row)) ||
+           (set->select && dart_option_among(set->select->options, row));
+}
+
+static size_t size_of(const dart_recipe_row *row)
+{
+    static const size_t sizes[] = {[DART_OPTION_INT] = sizeof(int64_t),
+        [DART_OPTION_FLOAT] = sizeof(double),
+        [DART_OPTION_BOOL] = sizeof(bool),
+        [DART_OPTION_CHOICE] = sizeof(unsigned),
+        [DART_OPTION_TEXT] = sizeof(void *)};
+    return row->of_plugin ? sizeof(double) : sizes[row->row->kind];
+}
+
+bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b)
+{
+    if (dart_settings_reg(a) != dart_settings_reg(b)) return false;
+    for (int i = 0; i < dart_recipe_rows(); i++) {
+        const dart_recipe_row *row = &table.row[i];
+        if (!row->row->baked || row->names == DART_PLUGIN_reg) continue;
+        if (row->of_plugin && !dart_settings_reads(a, row->row)) continue;
+        if (memcmp((const char *)a + row->offset, (const char *)b + row->offset, size_of(row)))
+            return false;
+    }
+    return true;
+}

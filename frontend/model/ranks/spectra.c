@@ -15,6 +15,12 @@ void dart_spectra_free(dart_spectra *s)
     *s = (dart_spectra){0};
 }
 
+/* The core's own index, between ranks rank[0] and rank[1]. */
+static uint32_t mode_of(const dart_param *core, const uint32_t *rank)
+{
+    return (uint32_t)(dart_shape_words(&core->shape) / ((uint64_t)rank[0] * rank[1]));
+}
+
 dart_status dart_spectra_chain(
     const dart_model *model, uint32_t w, const float *param, const float *frozen, dart_chain *out)
 {
@@ -22,8 +28,7 @@ dart_status dart_spectra_chain(
     const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];
     uint32_t cores = weight->layout.chain_cores, n[DART_CHAIN_MAX] = {0};
     const uint32_t *rank = weight->weight.ranks;
-    for (uint32_t k = 0; k < cores; k++)
-        n[k] = (uint32_t)(dart_shape_words(&core[k].shape) / ((uint64_t)rank[k] * rank[k + 1]));
+    for (uint32_t k = 0; k < cores; k++) n[k] = mode_of(&core[k], rank + k);
     DART_TRY(dart_chain_new(cores, n, rank, out));
     for (uint32_t k = 0; k < cores; k++) {
         const float *from =
@@ -42,33 +47,44 @@ dart_status dart_spectra_chain(
     return DART_OK;
 }
 
+dart_status dart_bonds_of(const dart_model *model, dart_bond **out, uint32_t *out_count)
+{
+    uint32_t total = 0, at = 0;
+    for (uint32_t w = 0; w < model->weights; w++) total += model->weight[w].layout.bonds;
+    *out_count = total;
+    *out = dart_calloc(total, sizeof **out);
+    if (!*out) return DART_MEMORY;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        const uint32_t bonds = weight->layout.bonds, *rank = weight->weight.ranks;
+        const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];
+        for (uint32_t k = 0; k < bonds; k++, at++)
+            (*out)[at] = (dart_bond){.weight = w,
+                .index = k,
+                .rank = rank[k + 1],
+                .left_n = mode_of(&core[k], rank + k),
+                .right_n = mode_of(&core[k + 1], rank + k + 1),
+                .left_bond = k ? (int)at - 1 : -1,
+                .right_bond = k + 1 < bonds ? (int)at + 1 : -1};
+    }
+    return DART_OK;
+}
+
 dart_status dart_spectra_compute(
     const dart_model *model, const float *param, const float *frozen, dart_spectra *s)
 {
-    uint32_t total = 0;
     *s = (dart_spectra){.weights = model->weights};
-    for (uint32_t w = 0; w < model->weights; w++) total += model->weight[w].layout.bonds;
+    DART_TRY(dart_bonds_of(model, &s->bond, &s->bonds));
     s->chain = dart_calloc(model->weights, sizeof *s->chain);
     s->sigma = dart_calloc(model->weights, sizeof *s->sigma);
-    s->bond = dart_calloc(total, sizeof *s->bond);
-    if (!s->chain || !s->sigma || !s->bond) return DART_MEMORY;
-    for (uint32_t w = 0; w < model->weights; w++) {
-        uint32_t bonds = model->weight[w].layout.bonds;
-        if (!bonds) continue;
-        dart_chain *chain = &s->chain[w];
-        DART_TRY(dart_spectra_chain(model, w, param, frozen, chain));
-        DART_TRY(dart_chain_spectra(chain, s->sigma[w]));
-        for (uint32_t k = 0; k < bonds; k++) {
-            int at = (int)s->bonds;
-            s->bond[s->bonds++] = (dart_bond){.weight = w,
-                .index = k,
-                .rank = chain->rank[k + 1],
-                .sigma = s->sigma[w][k],
-                .left_n = chain->n[k],
-                .right_n = chain->n[k + 1],
-                .left_bond = k ? at - 1 : -1,
-                .right_bond = k + 1 < bonds ? at + 1 : -1};
+    if (!s->chain || !s->sigma) return DART_MEMORY;
+    for (uint32_t i = 0; i < s->bonds; i++) {
+        const uint32_t w = s->bond[i].weight;
+        if (!s->bond[i].index) {
+            DART_TRY(dart_spectra_chain(model, w, param, frozen, &s->chain[w]));
+            DART_TRY(dart_chain_spectra(&s->chain[w], s->sigma[w]));
         }
+        s->bond[i].sigma = s->sigma[w][s->bond[i].index];
     }
     return DART_OK;
 }

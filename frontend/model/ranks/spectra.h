@@ -13,6 +13,9 @@ typedef struct dart_spectra {
     uint32_t bonds, weights;
 } dart_spectra;
 
+/* All bonds of a model, weight by weight, without singular values; malloc'ed. */
+DART_NODISCARD dart_status dart_bonds_of(
+    const dart_model *model, dart_bond **out, uint32_t *out_count);
 /* The chain of weight w in f64; param, frozen: host f32 as dart_model_init lays them out. DIVERGED:
  * a value is not finite. */
 DART_NODISCARD dart_status dart_spectra_chain(

@@ -2,6 +2,7 @@
  * repeated, what was interrupted goes on, what fails is recorded and the sweep goes on. */
 #include "sweep.h"
 #include "file.h"
+#include "folder.h"
 #include "results.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -44,7 +45,7 @@ static bool read_result(const sweep *s, sweep_run *run)
 }
 
 /* Writes the run's recipe; one that a former call wrote differently is refused or, with `force`,
- * its run thrown away. */
+ * its run moved aside. */
 static dart_status write_recipe(const sweep *s, const sweep_run *run, bool force)
 {
     dart_status status = DART_OK;
@@ -65,7 +66,7 @@ static dart_status write_recipe(const sweep *s, const sweep_run *run, bool force
                     dir);
                 goto done;
             }
-            DART_GOTO(dart_remove_tree(dir));
+            DART_GOTO(dart_folder_set_aside(dir, (dart_note){0}));
         }
     }
     DART_GOTO(dart_file_write_atomic(path, now, strlen(now)));

@@ -24,16 +24,6 @@ dart_status dart_run_bind(dart_run *run)
         run->session, b->param, b->frozen, run->adam_step ? run->moment : NULL);
 }
 
-dart_status dart_run_pull(dart_run *run)
-{
-    return dart_session_read(run->session, run->bundle.param, run->moment);
-}
-
-dart_status dart_run_read(dart_run *run)
-{
-    return dart_session_read(run->session, run->bundle.param, NULL);
-}
-
 dart_status dart_run_evaluate(
     dart_run *run, dart_stream *stream, const char *split, double *out_perplexity)
 {

@@ -11,46 +11,30 @@ dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed)
         .values = dart_settings_options(set, set->select->options), .seed = seed};
 }
 
-/* Bonds of the model with made-up spectra, as a rule sees them; all ranks kept by `gate`, if any.
- */
+/* Lets the rule choose from made-up spectra: what it refuses of its options, it would refuse then.
+ * gate: whose counts it will find, all ranks. */
 static dart_status rehearse(const dart_model *model, const dart_select *rule,
     const dart_select_options *options, const char *gate)
 {
     dart_status status = DART_OK;
-    uint32_t bonds = 0, at = 0, most = 1;
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const dart_model_weight *weight = &model->weight[w];
-        bonds += weight->layout.bonds;
-        for (uint32_t k = 1; k <= weight->layout.bonds; k++)
-            if (weight->weight.ranks[k] > most) most = weight->weight.ranks[k];
-    }
-    if (!bonds) return DART_OK;
-    dart_bond *bond = dart_calloc(bonds, sizeof *bond);
+    uint32_t bonds, most = 1;
+    dart_bond *bond;
+    DART_TRY(dart_bonds_of(model, &bond, &bonds));
+    for (uint32_t i = 0; i < bonds; i++)
+        if (bond[i].rank > most) most = bond[i].rank;
     double *sigma = dart_calloc(most, sizeof *sigma);
     uint32_t *ranks = dart_calloc(bonds, sizeof *ranks);
-    if (!bond || !sigma || !ranks) {
+    if (!sigma || !ranks) {
         status = DART_MEMORY;
         goto done;
     }
     for (uint32_t i = 0; i < most; i++) sigma[i] = 1.0 / (i + 1);
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const dart_model_weight *weight = &model->weight[w];
-        const uint32_t own = weight->layout.bonds, *rank = weight->weight.ranks;
-        const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];
-        for (uint32_t k = 0; k < own; k++, at++)
-            bond[at] = (dart_bond){.weight = w,
-                .index = k,
-                .rank = rank[k + 1],
-                .sigma = sigma,
-                .left_n = (uint32_t)(dart_shape_words(&core[k].shape) / rank[k] / rank[k + 1]),
-                .right_n =
-                    (uint32_t)(dart_shape_words(&core[k + 1].shape) / rank[k + 1] / rank[k + 2]),
-                .left_bond = k ? (int)at - 1 : -1,
-                .right_bond = k + 1 < own ? (int)at + 1 : -1,
-                .count = gate ? rank[k + 1] : 0,
-                .gate = gate};
+    for (uint32_t i = 0; i < bonds; i++) {
+        bond[i].sigma = sigma;
+        bond[i].count = gate ? bond[i].rank : 0;
+        bond[i].gate = gate;
     }
-    status = rule->choose(bond, bonds, options, ranks);
+    if (bonds) status = rule->choose(bond, bonds, options, ranks);
 done:
     free(bond);
     free(sigma);

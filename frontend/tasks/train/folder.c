@@ -137,7 +137,7 @@ static dart_status move(const char *from, const char *to)
 }
 
 /* All that a run makes in its folder; other people's files stay. */
-static dart_status move_aside(const char *dir, dart_note note)
+dart_status dart_folder_set_aside(const char *dir, dart_note note)
 {
     static const char *const ours[] = {"checkpoints", "dense-twin", "metrics.jsonl", "timing.jsonl",
         "spectra.jsonl", "table.json", "recipe.yaml"};
@@ -180,7 +180,7 @@ dart_status dart_folder_prepare(
     if (!folder->resume) {
         /* A twin without a checkpoint is no work, but it would be taken for this run's. */
         DART_TRY(dart_folder_path(path, folder->dir, "dense-twin"));
-        if (folder->aside || dart_file_exists(path)) DART_TRY(move_aside(folder->dir, note));
+        if (folder->aside || dart_file_exists(path)) DART_TRY(dart_folder_set_aside(folder->dir, note));
     }
     DART_TRY(dart_folder_path(path, folder->dir, "recipe.yaml"));
     if (!folder->resume) DART_TRY(keep_other_recipe(path, recipe, note));

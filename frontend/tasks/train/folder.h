@@ -21,6 +21,8 @@ DART_NODISCARD dart_status dart_folder_path(
  * recipe that is not the stored one. */
 DART_NODISCARD dart_status dart_folder_choose(
     const dart_recipe *given, dart_folder *out, dart_recipe **out_recipe);
+/* Moves all that a run made in `dir` to "<dir>.bak-1", or the next number that is free. */
+DART_NODISCARD dart_status dart_folder_set_aside(const char *dir, dart_note note);
 /* Moves the work of an earlier run, or another recipe, aside ("<dir>.bak-1", "recipe.yaml.bak-1"),
  * and writes the recipe. Nothing is deleted. */
 DART_NODISCARD dart_status dart_folder_prepare(

@@ -61,6 +61,16 @@ dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy)
     return no_moments(run);
 }
 
+dart_status dart_run_pull(dart_run *run)
+{
+    return dart_session_read(run->session, run->bundle.param, run->moment);
+}
+
+dart_status dart_run_read(dart_run *run)
+{
+    return dart_session_read(run->session, run->bundle.param, NULL);
+}
+
 void dart_run_free(dart_run *run)
 {
     dart_metrics_close(&run->metrics);

@@ -58,6 +58,8 @@ DART_NODISCARD dart_status dart_run_model(
 /* Instead of the run's model, session and moments: a model made from it, with moments zero. */
 DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
 void dart_run_unbind(dart_run *run); /* frees the session */
+DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies, moments too */
+DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
 /* The stage at hand, or the last one after the end. */
 const dart_stage *dart_run_stage(const dart_run *run);
 uint64_t dart_run_steps(const dart_run *run); /* of all stages */
@@ -81,8 +83,6 @@ DART_NODISCARD dart_status dart_run_train(dart_run *run);
 /* bind.c */
 DART_NODISCARD dart_status dart_run_bind(
     dart_run *run); /* session for the stage at hand, from the host copies */
-DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies, moments too */
-DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
 /* split: "valid" or "test". DIVERGED: not finite. */
 DART_NODISCARD dart_status dart_run_evaluate(
     dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);

@@ -216,6 +216,29 @@ static void test_training(void **state)
     free(result);
 }
 
+/* Values that are no numbers, as a checkpoint of an earlier version may have them, are said to be
+ * that: never a perplexity. */
+static void test_not_finite(void **state)
+{
+    (void)state;
+    char path[160], from[160];
+    dart_checkpoint c;
+    dart_eval_result r;
+    snprintf(path, sizeof path, "%s/poisoned", folder);
+    assert_int_equal(dart_mkdirs(path), DART_OK);
+    snprintf(from, sizeof from, "%s/checkpoints", run_path);
+    assert_int_equal(dart_checkpoint_newest(from, (dart_note){0}, NULL, NULL, &c), DART_OK);
+    for (uint32_t i = 0; i < c.files; i++)
+        if (!strcmp(c.file[i].name, "model.safetensors"))
+            memset(c.file[i].data + c.file[i].size - 400, 0xff, 400);
+    assert_int_equal(dart_checkpoint_write(path, 1, c.file, c.files, 2), DART_OK);
+    dart_checkpoint_close(&c);
+    strcat(path, "/step-00000001");
+    assert_int_equal(dart_eval(path, NULL, NULL, &r), DART_DIVERGED);
+    assert_non_null(strstr(dart_error_text(), "valid split is not a finite number"));
+    assert_true(r.valid_ppl == 0 && r.valid_tokens == 0);
+}
+
 static char *file_of(const char *run, const char *name, size_t *size)
 {
     char path[160], *data;
@@ -271,6 +294,7 @@ static void test_token_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_direct),
-        cmocka_unit_test(test_training), cmocka_unit_test(test_token_file)};
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_training),
+        cmocka_unit_test(test_token_file)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

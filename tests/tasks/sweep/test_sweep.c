@@ -219,6 +219,9 @@ static void test_runs(void **state)
         .user = &changed, .note = spy_note, .start = spy_start, .wait = spy_wait};
     assert_int_equal(dart_sweep(file, &force, &hooks, &result), DART_OK);
     assert_int_equal(changed.trained, 8);
+    /* what was there before is beside it, not gone */
+    assert_true(
+        dart_file_exists(tiny_path("claim/control-rank3-threshold0.3-s1.bak-1/table.json")));
 }
 
 static const char table[] = "base: base.yaml\nseeds: [1, 2, 3]\ngrid: {shrink.lambda: [0.1, 0.2]}\n"

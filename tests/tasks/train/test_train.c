@@ -1,24 +1,9 @@
-/* Whole runs of a tiny model: it learns, resumes bit for bit, allocates nothing in a step, and
+/* Whole runs of a tiny model: it learns, repeats bit for bit, allocates nothing in a step, and
  * fails with sentences. */
-#include "backend.h"
-#include "checkpoint.h"
-#include "dart.h"
-#include "file.h"
-#include "rng.h"
-#include <dirent.h>
+#include "small_run.h"
 #include <dlfcn.h>
 #include <math.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-#include <cmocka.h>
 
 /* Counts the heap allocations of the process while `counting`, except OpenBLAS's own (its small
  * products take scratch from malloc, freed at once). A sanitizer brings its own malloc; there only
@@ -55,154 +40,9 @@ void *realloc(void *memory, size_t size)
 }
 #endif
 
-static char folder[] = "/tmp/dart-train-XXXXXX";
-static char text_path[64];
-static unsigned resumes;
-
-/* A text of our own: sentences of a small grammar, so that there is something to learn. */
-static void write_text(const char *path, uint64_t seed, unsigned lines)
+static unsigned long counted(void)
 {
-    static const char *const who[] = {"the cat", "a dog", "the old man", "one bird", "my friend"};
-    static const char *const does[] = {"sees", "likes", "finds", "follows"};
-    static const char *const what[] = {
-        "the river", "a stone", "some bread", "the long road", "a house"};
-    char *text = malloc(lines * 64);
-    size_t n = 0;
-    for (unsigned i = 0; i < lines; i++) {
-        uint32_t w[4];
-        dart_philox(seed, DART_STREAM_TEST, i, w);
-        n += (size_t)sprintf(
-            text + n, "%s %s %s .\n", who[w[0] % 5], does[w[1] % 4], what[w[2] % 5]);
-    }
-    assert_int_equal(dart_file_write_sync(path, text, n), DART_OK);
-    free(text);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    if (!mkdtemp(folder)) return 1;
-    snprintf(text_path, sizeof text_path, "%s/text.txt", folder);
-    write_text(text_path, 1, 600);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    return dart_remove_tree(folder) != DART_OK;
-}
-
-static const char *in(const char *name)
-{
-    static char path[8][256];
-    static unsigned turn;
-    char *out = path[turn++ % 8];
-    snprintf(out, 256, "%s/%s", folder, name);
-    return out;
-}
-
-static dart_recipe *tiny(const char *device, const char *out)
-{
-    static const char *const set[][2] = {{"layers", "1"}, {"d_model", "16"}, {"heads", "2"},
-        {"context", "8"}, {"batch_size", "4"}, {"linear", "tt"}, {"rank", "4"},
-        {"linear_modes", "2"}, {"max_steps", "24"}, {"warmup_fraction", "0.2"},
-        {"tune_fraction", "0.4"}, {"lr", "1e-2"}, {"warmup_steps", "3"}, {"eval_steps", "7"},
-        {"spectra_steps", "5"}, {"save_steps", "10"}, {"dropout", "0.1"}};
-    dart_recipe *recipe;
-    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
-    for (size_t i = 0; i < sizeof set / sizeof *set; i++)
-        assert_int_equal(dart_recipe_set(recipe, set[i][0], set[i][1]), DART_OK);
-    assert_int_equal(dart_recipe_set(recipe, "text", text_path), DART_OK);
-    assert_int_equal(dart_recipe_set(recipe, "device", device), DART_OK);
-    assert_int_equal(dart_recipe_set(recipe, "out", out), DART_OK);
-    return recipe;
-}
-
-static void set(dart_recipe *recipe, const char *key, const char *value)
-{
-    assert_int_equal(dart_recipe_set(recipe, key, value), DART_OK);
-}
-
-typedef struct watch {
-    uint64_t stop_at;
-    volatile int stop;
-    double first, last;
-    uint64_t steps;
-    unsigned long count, ours, in_steps, ours_in_steps; /* allocations */
-    unsigned notes;
-    char text[4096];
-} watch;
-
-static void on_progress(void *user, const dart_progress *p)
-{
-    watch *w = user;
-    unsigned long count = atomic_load(&mallocs), ours = dart_alloc_count();
-    if (!w->steps) w->first = p->loss;
-    /* Steps 2..6 lie inside the first stage, without evaluation, spectra or checkpoint between
-     * them. */
-    if (p->step >= 2 && p->step <= 4) {
-        w->in_steps += count - w->count;
-        w->ours_in_steps += ours - w->ours;
-    }
-    w->last = p->loss;
-    w->steps = p->step;
-    if (p->step == w->stop_at) w->stop = SIGINT;
-    w->count = atomic_load(&mallocs);
-    w->ours = dart_alloc_count();
-}
-
-static void on_note(void *user, const char *line)
-{
-    watch *w = user;
-    size_t used = strlen(w->text);
-    w->notes++;
-    snprintf(w->text + used, sizeof w->text - used, "%s\n", line);
-}
-
-static dart_status train(dart_recipe *recipe, watch *w, dart_result *out)
-{
-    dart_result unused;
-    const dart_hooks hooks = {
-        .user = w, .progress = on_progress, .note = on_note, .stop = &w->stop};
-    return dart_train(recipe, &hooks, out ? out : &unused);
-}
-
-static void expect(dart_status got, dart_status wanted, const char *says)
-{
-    if (got != wanted || !strstr(dart_error_text(), says))
-        fail_msg(
-            "status %d, wanted %d with '%s': %s", (int)got, (int)wanted, says, dart_error_text());
-}
-
-static bool present(const char *device)
-{
-    dart_device *d;
-    if (dart_device_open(device, NULL, &d) != DART_OK) return false;
-    dart_device_close(d);
-    return true;
-}
-
-static void assert_same_file(const char *a, const char *b, const char *name)
-{
-    char path[400], *x, *y;
-    size_t n, m;
-    snprintf(path, sizeof path, "%s/%s", a, name);
-    assert_int_equal(dart_file_read(path, &x, &n), DART_OK);
-    snprintf(path, sizeof path, "%s/%s", b, name);
-    assert_int_equal(dart_file_read(path, &y, &m), DART_OK);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s differs between %s and %s", name, a, b);
-    assert_true(n > 0);
-    free(x);
-    free(y);
-}
-
-static void assert_same_run(const char *a, const char *b)
-{
-    static const char *const names[] = {"metrics.jsonl", "spectra.jsonl",
-        "checkpoints/step-00000024/model.safetensors",
-        "checkpoints/step-00000024/optimizer.safetensors", "checkpoints/step-00000024/vocab.json"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_same_file(a, b, names[i]);
+    return atomic_load(&mallocs);
 }
 
 static void test_learns(void **state)
@@ -267,83 +107,6 @@ static void test_learns(void **state)
     dart_recipe_free(recipe);
 }
 
-/* Stopped after step k and resumed: weights, moments, metrics and spectra equal the undisturbed
- * run's bytes. */
-static void resume_everywhere(const char *device, const char *accumulation, unsigned stride)
-{
-    char whole[64], part[64];
-    snprintf(whole, sizeof whole, "whole-%c%s", device[0], accumulation);
-    watch w = {0};
-    dart_recipe *recipe = tiny(device, in(whole));
-    set(recipe, "gradient_accumulation_steps", accumulation);
-    assert_int_equal(train(recipe, &w, NULL), DART_OK);
-    dart_recipe_free(recipe);
-    for (uint64_t k = 1; k < 24; k += stride) {
-        snprintf(
-            part, sizeof part, "part-%c%s-%llu", device[0], accumulation, (unsigned long long)k);
-        recipe = tiny(device, in(part));
-        set(recipe, "gradient_accumulation_steps", accumulation);
-        w = (watch){.stop_at = k};
-        assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-        assert_int_equal(w.steps, k);
-        set(recipe, "resume", "true");
-        w = (watch){.stop_at = k + 5};
-        dart_status status =
-            train(recipe, &w, NULL); /* and once more, in the middle of what is left */
-        assert_int_equal(status, k + 5 < 24 ? DART_INTERRUPTED : DART_OK);
-        w = (watch){0};
-        assert_int_equal(train(recipe, &w, NULL), DART_OK);
-        assert_same_run(in(whole), in(part));
-        assert_int_equal(dart_remove_tree(in(part)), DART_OK);
-        dart_recipe_free(recipe);
-        resumes++;
-    }
-}
-
-static void test_resume(void **state)
-{
-    (void)state;
-    resume_everywhere("cpu", "1", 1);
-    resume_everywhere("cpu", "2", 6);
-    static const char *const others[] = {"opencl:0", "vulkan:0"};
-    for (int i = 0; i < 2; i++)
-        if (present(others[i]))
-            resume_everywhere(others[i], "1", 1);
-        else
-            printf("%s is not on this machine: %s\n", others[i], dart_error_text());
-    printf("%u runs stopped and resumed bit for bit\n", resumes);
-    assert_true(resumes >= 27); /* the cpu alone; every step of every device that is there */
-}
-
-/* A run with a dense twin, stopped inside the twin and again inside the run itself. */
-static void test_resume_twin(void **state)
-{
-    (void)state;
-    dart_result whole, part;
-    watch w = {0};
-    dart_recipe *recipe = tiny("cpu", in("twin-whole"));
-    set(recipe, "dense_twin", "true");
-    assert_int_equal(train(recipe, &w, &whole), DART_OK);
-    set(recipe, "out", in("twin-part"));
-    w = (watch){.stop_at = 9};
-    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-    dart_recipe_free(recipe);
-    /* --resume and --out are enough: the rest is known. */
-    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
-    set(recipe, "out", in("twin-part"));
-    set(recipe, "resume", "true");
-    w = (watch){.stop_at = 13}; /* of the twin, which is what comes next */
-    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-    w = (watch){.stop_at = 5}; /* of the run */
-    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, &part), DART_OK);
-    assert_same_run(in("twin-whole"), in("twin-part"));
-    assert_int_equal(part.rows, 4);
-    for (int i = 0; i < 4; i++) assert_true(whole.row[i].test_ppl == part.row[i].test_ppl);
-    dart_recipe_free(recipe);
-}
-
 /* Two runs with the same seed are the same bits; another seed is another run. */
 static void test_repeatable(void **state)
 {
@@ -371,6 +134,7 @@ static void test_no_allocation_in_a_step(void **state)
 {
     (void)state;
     static const char *const accumulation[] = {"1", "2"};
+    allocations = counted;
     for (int i = 0; i < 2; i++) {
         dart_recipe *recipe = tiny("cpu", in(i ? "alloc2" : "alloc1"));
         set(recipe, "gradient_accumulation_steps", accumulation[i]);
@@ -402,73 +166,6 @@ static void test_divergence(void **state)
         assert_true(w.steps < 5);
         dart_recipe_free(recipe);
     }
-}
-
-/* What was good stays when a later save fails; the run goes on from there when there is room again.
- */
-static void test_disk_full(void **state)
-{
-    (void)state;
-    dart_recipe *recipe = tiny("cpu", in("full"));
-    watch w = {.stop_at = 8};
-    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-    struct rlimit old, low;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, SIG_IGN);
-    low = (struct rlimit){12000, old.rlim_max}; /* room for the logs, not for the weights */
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
-    set(recipe, "resume", "true");
-    w = (watch){0};
-    dart_status status = train(recipe, &w, NULL);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-    expect(status, DART_IO, "disk is full");
-    dart_checkpoint c;
-    assert_int_equal(
-        dart_checkpoint_newest(in("full/checkpoints"), (dart_note){0}, NULL, NULL, &c), DART_OK);
-    assert_int_equal(c.step, 8);
-    dart_checkpoint_close(&c);
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, NULL), DART_OK);
-    dart_recipe_free(recipe);
-    recipe = tiny("cpu", in("not-full"));
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, NULL), DART_OK);
-    assert_same_run(in("full"), in("not-full"));
-    dart_recipe_free(recipe);
-}
-
-static void flip(const char *path, size_t at)
-{
-    FILE *f = fopen(path, "r+b");
-    assert_non_null(f);
-    fseek(f, (long)at, SEEK_SET);
-    int c = fgetc(f);
-    fseek(f, (long)at, SEEK_SET);
-    fputc(c ^ 4, f);
-    fclose(f);
-}
-
-static void test_damaged_checkpoint(void **state)
-{
-    (void)state;
-    dart_recipe *recipe = tiny("cpu", in("damaged"));
-    watch w = {.stop_at = 22};
-    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED); /* steps 20 and 22 are kept */
-    flip(in("damaged/checkpoints/step-00000022/model.safetensors"), 3000);
-    dart_eval_result e;
-    expect(dart_eval(in("damaged/checkpoints/step-00000022"), NULL, NULL, &e), DART_INPUT,
-        "model.safetensors");
-    set(recipe, "resume", "true");
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, NULL), DART_OK);
-    assert_non_null(strstr(w.text, "do not have the checksum"));
-    assert_non_null(strstr(w.text, "resumed at step 20"));
-    dart_recipe_free(recipe);
-    recipe = tiny("cpu", in("sound"));
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, NULL), DART_OK);
-    assert_same_run(in("damaged"), in("sound"));
-    dart_recipe_free(recipe);
 }
 
 static void test_refused(void **state)
@@ -525,33 +222,6 @@ static void test_refused(void **state)
     dart_recipe_free(recipe);
 }
 
-/* SIGTERM has its own code; a run that finished stays finished. */
-static void on_progress_term(void *user, const dart_progress *p)
-{
-    watch *w = user;
-    w->steps = p->step;
-    if (p->step == 4) w->stop = SIGTERM;
-}
-
-static void test_signals(void **state)
-{
-    (void)state;
-    watch w = {0};
-    dart_recipe *recipe = tiny("cpu", in("signals"));
-    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .stop = &w.stop};
-    dart_result result, again;
-    assert_int_equal(dart_train(recipe, &hooks, &result), DART_TERMINATED);
-    set(recipe, "resume", "true");
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, &result), DART_OK);
-    w = (watch){0};
-    assert_int_equal(train(recipe, &w, &again), DART_OK);
-    assert_int_equal(w.steps, 0); /* nothing left to do */
-    assert_int_equal(result.rows, again.rows);
-    assert_memory_equal(result.row, again.row, sizeof result.row);
-    dart_recipe_free(recipe);
-}
-
 static void test_compare(void **state)
 {
     (void)state;
@@ -580,10 +250,8 @@ static void test_compare(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_no_allocation_in_a_step), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_resume_twin), cmocka_unit_test(test_repeatable),
-        cmocka_unit_test(test_divergence), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_signals), cmocka_unit_test(test_compare)};
+        cmocka_unit_test(test_no_allocation_in_a_step), cmocka_unit_test(test_repeatable),
+        cmocka_unit_test(test_divergence), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_compare)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

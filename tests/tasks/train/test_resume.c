@@ -1,0 +1,217 @@
+/* Runs that stop and go on: bit for bit the undisturbed run, after signals, a full disk and a
+ * damaged checkpoint. */
+#include "small_run.h"
+#include <sys/resource.h>
+
+static unsigned resumes;
+
+/* Stopped after step k and resumed: weights, moments, metrics and spectra equal the undisturbed
+ * run's bytes. */
+static void resume_everywhere(const char *device, const char *accumulation, unsigned stride)
+{
+    char whole[64], part[64];
+    snprintf(whole, sizeof whole, "whole-%c%s", device[0], accumulation);
+    watch w = {0};
+    dart_recipe *recipe = tiny(device, in(whole));
+    set(recipe, "gradient_accumulation_steps", accumulation);
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    dart_recipe_free(recipe);
+    for (uint64_t k = 1; k < 24; k += stride) {
+        snprintf(
+            part, sizeof part, "part-%c%s-%llu", device[0], accumulation, (unsigned long long)k);
+        recipe = tiny(device, in(part));
+        set(recipe, "gradient_accumulation_steps", accumulation);
+        w = (watch){.stop_at = k};
+        assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+        assert_int_equal(w.steps, k);
+        set(recipe, "resume", "true");
+        w = (watch){.stop_at = k + 5};
+        dart_status status =
+            train(recipe, &w, NULL); /* and once more, in the middle of what is left */
+        assert_int_equal(status, k + 5 < 24 ? DART_INTERRUPTED : DART_OK);
+        w = (watch){0};
+        assert_int_equal(train(recipe, &w, NULL), DART_OK);
+        assert_same_run(in(whole), in(part));
+        assert_int_equal(dart_remove_tree(in(part)), DART_OK);
+        dart_recipe_free(recipe);
+        resumes++;
+    }
+}
+
+static void test_resume(void **state)
+{
+    (void)state;
+    resume_everywhere("cpu", "1", 1);
+    resume_everywhere("cpu", "2", 6);
+    static const char *const others[] = {"opencl:0", "vulkan:0"};
+    for (int i = 0; i < 2; i++)
+        if (present(others[i]))
+            resume_everywhere(others[i], "1", 1);
+        else
+            printf("%s is not on this machine: %s\n", others[i], dart_error_text());
+    printf("%u runs stopped and resumed bit for bit\n", resumes);
+    assert_true(resumes >= 27); /* the cpu alone; every step of every device that is there */
+}
+
+/* A run with a dense twin, stopped inside the twin and again inside the run itself. */
+static void test_resume_twin(void **state)
+{
+    (void)state;
+    dart_result whole, part;
+    watch w = {0};
+    dart_recipe *recipe = tiny("cpu", in("twin-whole"));
+    set(recipe, "dense_twin", "true");
+    assert_int_equal(train(recipe, &w, &whole), DART_OK);
+    set(recipe, "out", in("twin-part"));
+    w = (watch){.stop_at = 9};
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    dart_recipe_free(recipe);
+    /* --resume and --out are enough: the rest is known. */
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    set(recipe, "out", in("twin-part"));
+    set(recipe, "resume", "true");
+    w = (watch){.stop_at = 13}; /* of the twin, which is what comes next */
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    w = (watch){.stop_at = 5}; /* of the run */
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, &part), DART_OK);
+    assert_same_run(in("twin-whole"), in("twin-part"));
+    assert_int_equal(part.rows, 4);
+    for (int i = 0; i < 4; i++) assert_true(whole.row[i].test_ppl == part.row[i].test_ppl);
+    dart_recipe_free(recipe);
+}
+
+/* What was good stays when a later save fails; the run goes on from there when there is room again.
+ */
+static void test_disk_full(void **state)
+{
+    (void)state;
+    dart_recipe *recipe = tiny("cpu", in("full"));
+    watch w = {.stop_at = 8};
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    struct rlimit old, low;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    low = (struct rlimit){12000, old.rlim_max}; /* room for the logs, not for the weights */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    set(recipe, "resume", "true");
+    w = (watch){0};
+    dart_status status = train(recipe, &w, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    expect(status, DART_IO, "disk is full");
+    dart_checkpoint c;
+    assert_int_equal(
+        dart_checkpoint_newest(in("full/checkpoints"), (dart_note){0}, NULL, NULL, &c), DART_OK);
+    assert_int_equal(c.step, 8);
+    dart_checkpoint_close(&c);
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    dart_recipe_free(recipe);
+    recipe = tiny("cpu", in("not-full"));
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    assert_same_run(in("full"), in("not-full"));
+    dart_recipe_free(recipe);
+}
+
+static void flip(const char *path, size_t at)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, (long)at, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, (long)at, SEEK_SET);
+    fputc(c ^ 4, f);
+    fclose(f);
+}
+
+static void test_damaged_checkpoint(void **state)
+{
+    (void)state;
+    dart_recipe *recipe = tiny("cpu", in("damaged"));
+    watch w = {.stop_at = 22};
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED); /* steps 20 and 22 are kept */
+    flip(in("damaged/checkpoints/step-00000022/model.safetensors"), 3000);
+    dart_eval_result e;
+    expect(dart_eval(in("damaged/checkpoints/step-00000022"), NULL, NULL, &e), DART_INPUT,
+        "model.safetensors");
+    set(recipe, "resume", "true");
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    assert_non_null(strstr(w.text, "do not have the checksum"));
+    assert_non_null(strstr(w.text, "resumed at step 20"));
+    dart_recipe_free(recipe);
+    recipe = tiny("cpu", in("sound"));
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    assert_same_run(in("damaged"), in("sound"));
+    dart_recipe_free(recipe);
+}
+
+/* The newest step verifies but says too little: the one before it is taken, and that is told. */
+static void test_step_that_does_not_load(void **state)
+{
+    (void)state;
+    dart_checkpoint c;
+    dart_recipe *recipe = tiny("cpu", in("wordless"));
+    watch w = {.stop_at = 22};
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    assert_int_equal(dart_checkpoint_open(in("wordless/checkpoints/step-00000022"), &c), DART_OK);
+    for (uint32_t i = 0; i < c.files; i++) {
+        if (strcmp(c.file[i].name, "trainer_state.json")) continue;
+        char *ranks = strstr(c.file[i].data, "\"ranks\"");
+        assert_non_null(ranks);
+        memcpy(ranks, "\"rungs\"", 7);
+    }
+    assert_int_equal(
+        dart_checkpoint_write(in("wordless/checkpoints"), 22, c.file, c.files, 2), DART_OK);
+    dart_checkpoint_close(&c);
+    set(recipe, "resume", "true");
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    assert_non_null(strstr(w.text, "it has no ranks for"));
+    assert_non_null(strstr(w.text, "resumed at step 20"));
+    dart_recipe_free(recipe);
+    recipe = tiny("cpu", in("wordy"));
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    assert_same_run(in("wordless"), in("wordy"));
+    dart_recipe_free(recipe);
+}
+
+/* SIGTERM has its own code; a run that finished stays finished. */
+static void on_progress_term(void *user, const dart_progress *p)
+{
+    watch *w = user;
+    w->steps = p->step;
+    if (p->step == 4) w->stop = SIGTERM;
+}
+
+static void test_signals(void **state)
+{
+    (void)state;
+    watch w = {0};
+    dart_recipe *recipe = tiny("cpu", in("signals"));
+    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .stop = &w.stop};
+    dart_result result, again;
+    assert_int_equal(dart_train(recipe, &hooks, &result), DART_TERMINATED);
+    set(recipe, "resume", "true");
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, &result), DART_OK);
+    w = (watch){0};
+    assert_int_equal(train(recipe, &w, &again), DART_OK);
+    assert_int_equal(w.steps, 0); /* nothing left to do */
+    assert_int_equal(result.rows, again.rows);
+    assert_memory_equal(result.row, again.row, sizeof result.row);
+    dart_recipe_free(recipe);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_resume_twin), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_step_that_does_not_load),
+        cmocka_unit_test(test_signals)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

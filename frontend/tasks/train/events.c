@@ -19,12 +19,13 @@ static uint64_t words_of(const dart_model_weight *w)
     return dart_layout_words(&w->layout, false) + dart_layout_words(&w->layout, true);
 }
 
-/* Parameters that belong to no weight: norms, biases, positions. */
+/* Parameters that belong to no weight: norms, biases, positions. Gates are none of the model. */
 static uint64_t other_words(const dart_model *model)
 {
     uint64_t words = 0;
     for (uint32_t p = 0; p < model->params; p++)
-        if (model->param[p].weight < 0) words += dart_shape_words(&model->param[p].shape);
+        if (model->param[p].weight < 0 && !model->param[p].gate)
+            words += dart_shape_words(&model->param[p].shape);
     return words;
 }
 

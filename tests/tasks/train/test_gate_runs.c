@@ -203,10 +203,10 @@ static void test_expand(void **state)
         assert_int_equal(count, 5);
         static const char *const names[] = {"warmup", "shrink", "choose", "pick", "tune"};
         for (uint32_t s = 0; s < 5; s++) assert_string_equal(stage[s].name, names[s]);
-        assert_string_equal(stage[1].set.reg, "bond-nuclear");
-        assert_string_equal(stage[2].set.reg, rules[i][1]);
-        assert_string_equal(stage[3].set.select, rules[i][0]);
-        assert_string_equal(stage[4].set.reg, "none");
+        assert_string_equal(stage[1].set.reg->name, "bond-nuclear");
+        assert_string_equal(stage[2].set.reg->name, rules[i][1]);
+        assert_string_equal(stage[3].set.select->name, rules[i][0]);
+        assert_null(stage[4].set.reg);
         assert_true(stage[2].steps > 0 && stage[1].steps > 0);
         dart_recipe_free(recipe);
     }

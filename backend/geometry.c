@@ -292,19 +292,19 @@ static void shape_reduce(shaper *s)
  * and one for each product; its vectors are the x axis of a work-group. Few shapes, as each is a
  * compilation; the first that is within a fifth of the best is taken. */
 static void tile_gemm_mesa(
-    const shaper *s, uint64_t batches, uint32_t lanes, uint32_t *tm, uint32_t *tn, uint32_t *mode)
+    const shaper *s, uint64_t batches, uint32_t lanes, uint32_t *tm, uint32_t *tn, uint32_t *down)
 {
     static const struct {
-        uint32_t tm, tn, mode;
-    } tiles[] = {{16, 8, 0}, {8, 16, 3}, {8, 8, 0}, {8, 8, 3}, {4, 4, 0}, {4, 4, 3}, {1, 8, 0},
-        {8, 1, 3}, {1, 1, 0}, {1, 1, 3}};
+        uint32_t tm, tn, down;
+    } tiles[] = {{16, 8, 0}, {8, 16, 1}, {8, 8, 0}, {8, 8, 1}, {4, 4, 0}, {4, 4, 1}, {1, 8, 0},
+        {8, 1, 1}, {1, 1, 0}, {1, 1, 1}};
     enum { TILES = sizeof tiles / sizeof *tiles };
     const gemm_params *p = (const gemm_params *)s->launch->param;
     uint64_t cost[TILES], least = UINT64_MAX;
     for (uint32_t i = 0; i < TILES; i++) {
         uint32_t high = tiles[i].tm, wide = tiles[i].tn;
-        uint64_t rows = (uint64_t)high * (tiles[i].mode ? lanes : 1);
-        uint64_t columns = (uint64_t)wide * (tiles[i].mode ? 1 : lanes);
+        uint64_t rows = (uint64_t)high * (tiles[i].down ? lanes : 1);
+        uint64_t columns = (uint64_t)wide * (tiles[i].down ? 1 : lanes);
         uint64_t groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, columns);
         cost[i] = ceil_div(groups, threads_of(s)) * (10 * (high + wide) + high * wide);
         if (cost[i] < least) least = cost[i];
@@ -313,7 +313,7 @@ static void tile_gemm_mesa(
     while (cost[best] > least + least / 5) best++;
     *tm = tiles[best].tm;
     *tn = tiles[best].tn;
-    *mode = tiles[best].mode;
+    *down = tiles[best].down;
 }
 
 /* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
@@ -351,41 +351,56 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     return true;
 }
 
-/* Tiles of gemm. On a processor: 8 rows x 2 vectors fill the registers of AVX-512 and NEON, 4 x 2
- * those of AVX2; elsewhere 4 x 4 an invocation, less where that would leave most of the device
- * without work. */
+/* gemm on a processor whose vectors are spelled out: 8 rows x 2 vectors fill the registers of
+ * AVX-512 and NEON, 4 x 2 those of AVX2. One row, or few columns of a transposed B, as dot
+ * products; what is high enough to pay for it reads op(B) from a panel. */
+static void shape_gemm_vectors(shaper *s, uint64_t batches)
+{
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    const uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
+    const uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
+    const bool dot = ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
+    const uint32_t vw = dot || p->n >= simd ? simd : p->n >= 4 ? 4 : 1, columns = dot ? 1 : vw;
+    uint32_t tm = p->m == 1 ? 1 : p->m <= 4 || dot || simd == 8 ? 4 : 8, down = 0;
+    const uint32_t tn = p->n <= columns ? 1 : dot ? 4 : 2;
+    const uint64_t others = batches * ceil_div(p->n, tn * columns);
+    const char *form = dot ? "dot" : "";
+    if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
+    if (!dot && p->m > tm && (tb == 1 || p->k >= 64)) {
+        const uint32_t enough = 4 * threads;
+        form = "panel";
+        down = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
+               : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
+                                                                     : 2;
+    }
+    s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_gemm, form);
+    tune_set(s, "WGX", 1);
+    tune_set(s, "WGY", 1);
+    tune_set(s, "TM", tm);
+    tune_set(s, "TN", tn);
+    tune_set(s, "VW", vw);
+    tune_set(s, "DOWN", down);
+    s->groups = others * ceil_div(p->m, (uint64_t)tm * (down ? down : 1));
+}
+
+/* Tiles of gemm: on a GPU without enough work for shared memory 4 x 4 an invocation, less where
+ * that would leave most of the device without work. */
 static void shape_gemm(shaper *s)
 {
     const gemm_params *p = (const gemm_params *)s->launch->param;
-    uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
-    uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
-    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, vw = 1, mode = 0, columns;
+    const uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
+    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, down = 0;
     if (has_vectors(s)) {
-        uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
-        bool dot = ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
-        vw = dot || p->n >= simd ? simd : p->n >= 4 ? 4 : 1;
-        columns = dot ? 1 : vw;
-        tm = p->m == 1 ? 1 : p->m <= 4 || dot || simd == 8 ? 4 : 8;
-        tn = p->n <= columns ? 1 : dot ? 4 : 2;
-        uint64_t others = batches * ceil_div(p->n, tn * columns);
-        if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
-        if (dot) {
-            mode = 1;
-        } else if (p->m > tm && (tb == 1 || p->k >= 64)) {
-            uint32_t enough = 4 * threads;
-            mode = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
-                   : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
-                                                                         : 2;
-        }
-    } else if (s->caps->on_cpu) {
+        shape_gemm_vectors(s, batches);
+        return;
+    }
+    if (s->caps->on_cpu) {
         wgx = group_limit(s, 8);
-        tile_gemm_mesa(s, batches, wgx, &tm, &tn, &mode);
-        columns = 1;
+        tile_gemm_mesa(s, batches, wgx, &tm, &tn, &down);
     } else {
         if (shape_gemm_shared(s, batches)) return;
-        columns = 1;
         uint32_t lanes = group_limit(s, 64);
-        uint64_t fill = (uint64_t)threads * 128;
+        uint64_t fill = (uint64_t)threads_of(s) * 128;
         while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||
                              (p->m < tm && p->n < tn)))
             tm = tn = tm / 2;
@@ -400,10 +415,9 @@ static void shape_gemm(shaper *s)
     tune_set(s, "WGY", wgy);
     tune_set(s, "TM", tm);
     tune_set(s, "TN", tn);
-    tune_set(s, "VW", vw);
-    tune_set(s, "MODE", mode);
-    uint64_t rows = (uint64_t)tm * (mode == 3 ? wgx : mode > 1 ? mode : wgy);
-    uint64_t across = (uint64_t)tn * columns * (mode == 3 ? wgy : wgx);
+    tune_set(s, "DOWN", down);
+    uint64_t rows = (uint64_t)tm * (down ? wgx : wgy);
+    uint64_t across = (uint64_t)tn * (down ? wgy : wgx);
     s->groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, across);
 }
 
@@ -464,8 +478,9 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
         dart_kernel_shared(launch->kernel, launch->variant, launch->tune), caps->max_shared));
     if (launch->kernel == DART_K_gemm) {
         const gemm_params *p = (const gemm_params *)launch->param;
+        const bool shared = launch->variant == dart_kernel_variant(DART_K_gemm, "shared");
         DART_TRY(check_limit(&s, "loop iterations along k",
-            (uint64_t)p->k + (launch->variant ? p->k / 16 : 0), caps->max_loop));
+            (uint64_t)p->k + (shared ? p->k / 16 : 0), caps->max_loop));
     }
     if (launch->kernel == DART_K_attend && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this context",

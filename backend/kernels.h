@@ -53,7 +53,7 @@ dart_kernel dart_kernel_find(const char *name); /* DART_KERNELS if there is none
 
 /* Variants: other texts of a kernel, shaders/<name>.<feature>.k, with the same buffers, parameters
  * and TUNE names. Number 0 is the portable form, its feature is "". */
-enum { DART_MAX_VARIANTS = 4 }; /* of a kernel, with number 0 */
+enum { DART_MAX_VARIANTS = 8 }; /* of a kernel, with number 0 */
 const char *dart_kernel_feature(dart_kernel kernel, uint32_t variant); /* NULL: there is none */
 uint32_t dart_kernel_variant(dart_kernel kernel, const char *feature); /* 0: there is none */
 uint32_t dart_kernel_shared(dart_kernel kernel, uint32_t variant, const uint32_t *tune);

@@ -118,7 +118,7 @@ static void judge(suite *s, const test_case *c, uint64_t from)
     dart_suite_kernel *kernel = &s->result->kernel[c->launch.kernel];
     s->result->executed++;
     kernel->executed++;
-    if (c->launch.variant) kernel->variants++;
+    kernel->by_variant[c->launch.variant]++;
     char what[160];
     if (is_damaged(s, c, from, what)) {
         fail_case(s, c, what);

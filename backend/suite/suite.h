@@ -13,7 +13,7 @@ typedef struct dart_suite_options {
 
 typedef struct dart_suite_kernel {
     uint32_t executed, failed, skipped;
-    uint32_t variants; /* of the executed: by a variant of the kernel, not by its portable form */
+    uint32_t by_variant[DART_MAX_VARIANTS]; /* the executed ones by form of the kernel */
     double
         worst; /* NMSE: sum (a-b)^2 / sum a^2, a from the oracle; of the passed and failed cases */
     double tolerance;     /* of the worst case */

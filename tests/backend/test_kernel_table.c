@@ -24,10 +24,13 @@ static void every_kernel_is_complete(void **state)
 static void variants_are_complete(void **state)
 {
     (void)state;
-    uint32_t shared = dart_kernel_variant(DART_K_gemm, "shared");
-    assert_int_equal(shared, 1);
-    assert_string_equal(dart_kernel_feature(DART_K_gemm, shared), "shared");
-    assert_string_equal(dart_kernel_feature(DART_K_gemm, 0), "");
+    static const char *const forms[] = {"", "dot", "panel", "shared"};
+    for (uint32_t v = 0; v < 4; v++) {
+        assert_int_equal(dart_kernel_variant(DART_K_gemm, forms[v]), v);
+        assert_string_equal(dart_kernel_feature(DART_K_gemm, v), forms[v]);
+    }
+    assert_null(dart_kernel_feature(DART_K_gemm, 4));
+    const uint32_t shared = dart_kernel_variant(DART_K_gemm, "shared");
     assert_int_equal(dart_kernel_variant(DART_K_map, "shared"), 0);
     assert_null(dart_kernel_feature(DART_K_map, 1));
     assert_null(dart_kernel_feature(DART_K_gemm, 255));

@@ -9,7 +9,7 @@
 #include <string.h>
 #include "suite.h"
 
-enum { LEAST_CASES = 1500, LEAST_VARIANTS = 100, SHOWN = 20 };
+enum { LEAST_CASES = 1500, LEAST_VARIANTS = 100, LEAST_DOTS = 50, SHOWN = 20 };
 
 static const char *device_id = "cpu";
 static const char *limits_name;
@@ -47,16 +47,25 @@ static void every_kernel_agrees_with_the_oracle(void **state)
         print_message("  %-18s %4u cases, worst NMSE %8.2g (bound %.0e): %s\n",
             dart_kernel_info_of((dart_kernel)k)->name, kernel->executed, kernel->worst,
             kernel->tolerance, kernel->worst_case);
-        if (kernel->variants)
-            print_message("  %-18s %4u of these cases by a variant\n", "", kernel->variants);
+        for (uint32_t v = 1; v < DART_MAX_VARIANTS; v++)
+            if (kernel->by_variant[v])
+                print_message("  %-18s %4u of these cases by %s.%s.k\n", "", kernel->by_variant[v],
+                    dart_kernel_info_of((dart_kernel)k)->name,
+                    dart_kernel_feature((dart_kernel)k, v));
         assert_true(kernel->executed > 0);
     }
-    /* GPUs, and what a profile makes one, take the shared-memory form for products of some size */
-    bool gpu = !device->caps.on_cpu;
+    /* GPUs, and what a profile makes one, take the shared-memory form for products of some size;
+     * processors with vectors that are spelled out take dot products and panels */
+    const bool gpu = !device->caps.on_cpu, vectors = device->caps.simd > 1;
     dart_device_close(device);
     assert_true(result.executed >= LEAST_CASES);
-    uint32_t variants = result.kernel[DART_K_gemm].variants;
-    assert_true(gpu ? variants >= LEAST_VARIANTS : variants == 0);
+    const uint32_t *by = result.kernel[DART_K_gemm].by_variant;
+    const uint32_t shared = by[dart_kernel_variant(DART_K_gemm, "shared")];
+    const uint32_t dot = by[dart_kernel_variant(DART_K_gemm, "dot")];
+    const uint32_t panel = by[dart_kernel_variant(DART_K_gemm, "panel")];
+    assert_true(gpu && !vectors ? shared >= LEAST_VARIANTS : shared == 0);
+    assert_true(vectors ? dot >= LEAST_DOTS && panel >= LEAST_VARIANTS : dot + panel == 0);
+    assert_true(by[0] >= LEAST_VARIANTS);
     assert_int_equal(result.failed, 0);
 }
 

@@ -1,7 +1,7 @@
 /* What a sweep found: a line a run as CSV, means over the seeds as Markdown, size against
  * perplexity as a picture. */
 #include "file.h"
-#include "report.h"
+#include "chart.h"
 #include "results.h"
 #include "stats.h"
 #include "sweep.h"

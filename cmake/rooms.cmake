@@ -38,13 +38,3 @@ dart_room(infer frontend/tasks/infer MAY score)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
-
-# Not yet as they shall be: these still reach up into the run.
-foreach(room record)
-  target_include_directories(${room} PRIVATE ${CMAKE_SOURCE_DIR}/frontend/tasks/train ${CMAKE_SOURCE_DIR}/frontend/tasks/report
-    ${CMAKE_SOURCE_DIR}/frontend/core/store ${CMAKE_SOURCE_DIR}/frontend/core/record ${CMAKE_SOURCE_DIR}/frontend/core/setup
-    ${CMAKE_SOURCE_DIR}/frontend/core/engine ${CMAKE_SOURCE_DIR}/frontend/core/recipe ${CMAKE_SOURCE_DIR}/frontend/data
-    ${CMAKE_SOURCE_DIR}/frontend/model/reg ${CMAKE_SOURCE_DIR}/frontend/model/optim ${CMAKE_SOURCE_DIR}/frontend/model/nn
-    ${CMAKE_SOURCE_DIR}/frontend/model/ranks ${CMAKE_SOURCE_DIR}/frontend/model/select ${CMAKE_SOURCE_DIR}/frontend/model/methods
-    ${CMAKE_SOURCE_DIR}/frontend/ir ${CMAKE_SOURCE_DIR}/frontend ${CMAKE_SOURCE_DIR}/backend ${CMAKE_SOURCE_DIR}/shaders)
-endforeach()

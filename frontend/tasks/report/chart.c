@@ -1,5 +1,5 @@
 /* Line charts and scatter plots as SVG. */
-#include "report.h"
+#include "chart.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -17,6 +17,7 @@ enum {
     BOTTOM = 40,
     LEGEND_LINE = 17,
     COLOURS = 7,
+    MOST_LINES = 40,                  /* of the grid, in one direction */
     THIN = 4 * (WIDTH - LEFT - RIGHT) /* more points than this are thinned */
 };
 
@@ -85,9 +86,10 @@ static double place(const scale *s, double value)
     return (value - s->low) / (s->high - s->low);
 }
 
+/* Differences of larger figures would not be finite. */
 static bool fits(bool log, double value)
 {
-    return isfinite(value) && (!log || value > 0);
+    return fabs(value) < 1e300 && (!log || value > 0);
 }
 
 static bool drawable(const report_chart *c, const report_series *s, size_t k)
@@ -124,6 +126,7 @@ static scale fit(const report_chart *chart, bool y)
                     : s.log                     ? 0.1
                     : s.high != 0               ? 0.1 * fabs(s.high)
                                                 : 0.5;
+    if (!(span + margin > 1e-290)) margin = 0.5; /* too narrow to be divided by */
     s.low -= margin;
     s.high += margin;
     return s;
@@ -174,8 +177,9 @@ static void axis(const frame *f, bool y, FILE *out)
     }
     double low = s->log ? pow(10, s->low) : s->low, high = s->log ? pow(10, s->high) : s->high;
     double step = round_step(high - low, y ? 5 : 6);
-    int first = (int)ceil(low / step - 1e-9), last = (int)floor(high / step + 1e-9);
-    for (int i = first; i <= last; i++) grid_line(f, y, i * step, out);
+    double first = ceil(low / step - 1e-9), last = floor(high / step + 1e-9);
+    for (int i = 0; first + i <= last && i < MOST_LINES; i++)
+        grid_line(f, y, (first + i) * step, out);
 }
 
 static size_t colour_of(const report_chart *c, size_t i)

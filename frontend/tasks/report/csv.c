@@ -1,5 +1,6 @@
 /* Logs as CSV (RFC 4180): metrics.csv, spectra.csv, ranks.csv, table.csv of one or several runs. */
-#include "report_run.h"
+#include "report.h"
+#include "c_locale.h"
 #include "file.h"
 #include "mem.h"
 #include <math.h>
@@ -71,7 +72,7 @@ static dart_status take_line(void *context, const json_t *line)
     return DART_OK;
 }
 
-static dart_status read_metrics(const report_run *runs, size_t count, lines *l)
+static dart_status read_metrics(const dart_record_run *runs, size_t count, lines *l)
 {
     for (size_t i = 0; i < count; i++)
         for (int twin = 0; twin <= runs[i].has_twin; twin++) {
@@ -79,13 +80,14 @@ static dart_status read_metrics(const report_run *runs, size_t count, lines *l)
             size_t good = 0, damaged = 0;
             l->run = runs[i].name;
             l->row = twin ? "dense twin" : "run";
-            DART_TRY(report_path(path, runs[i].dir, twin ? "/dense-twin" : "", "metrics.jsonl"));
-            DART_TRY(report_lines(path, take_line, l, &good, &damaged));
+            DART_TRY(
+                dart_record_path(path, runs[i].dir, twin ? "/dense-twin" : "", "metrics.jsonl"));
+            DART_TRY(dart_record_lines(path, take_line, l, &good, &damaged));
         }
     return DART_OK;
 }
 
-static dart_status write_metrics(const report_run *runs, size_t count, FILE *out)
+static dart_status write_metrics(const dart_record_run *runs, size_t count, FILE *out)
 {
     lines l = {.collecting = true, .out = out};
     DART_TRY(read_metrics(runs, count, &l));
@@ -96,12 +98,12 @@ static dart_status write_metrics(const report_run *runs, size_t count, FILE *out
     return read_metrics(runs, count, &l);
 }
 
-static dart_status write_spectra(const report_run *runs, size_t count, FILE *out)
+static dart_status write_spectra(const dart_record_run *runs, size_t count, FILE *out)
 {
     fputs("run,weight,bond,step,index,sigma\r\n", out);
     for (size_t i = 0; i < count; i++)
         for (size_t b = 0; b < runs[i].bonds; b++) {
-            const report_bond *bond = &runs[i].bond[b];
+            const dart_record_bond *bond = &runs[i].bond[b];
             for (size_t k = 0; k < bond->columns; k++)
                 for (uint32_t s = 0; s < bond->column[k].count; s++) {
                     dart_csv_text(runs[i].name, out);
@@ -115,12 +117,12 @@ static dart_status write_spectra(const report_run *runs, size_t count, FILE *out
     return DART_OK;
 }
 
-static dart_status write_ranks(const report_run *runs, size_t count, FILE *out)
+static dart_status write_ranks(const dart_record_run *runs, size_t count, FILE *out)
 {
     fputs("run,step,stage,rule,weight,method,bond,rank_before,rank\r\n", out);
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < runs[i].weights; k++) {
-            const report_weight *w = &runs[i].weight[k];
+            const dart_record_weight *w = &runs[i].weight[k];
             for (uint32_t b = 0; b < w->bonds; b++) {
                 dart_csv_text(runs[i].name, out);
                 fprintf(out, ",%.0f,", w->step);
@@ -133,7 +135,7 @@ static dart_status write_ranks(const report_run *runs, size_t count, FILE *out)
     return DART_OK;
 }
 
-static dart_status write_table(const report_run *runs, size_t count, FILE *out)
+static dart_status write_table(const dart_record_run *runs, size_t count, FILE *out)
 {
     const dart_columns columns = dart_table_columns;
     fputs("run", out);
@@ -151,14 +153,14 @@ static dart_status write_table(const report_run *runs, size_t count, FILE *out)
     return DART_OK;
 }
 
-typedef dart_status (*writer)(const report_run *runs, size_t count, FILE *out);
+typedef dart_status (*writer)(const dart_record_run *runs, size_t count, FILE *out);
 
 static dart_status write_csv(
-    const report_run *runs, size_t count, const char *dir, const char *name, writer write)
+    const dart_record_run *runs, size_t count, const char *dir, const char *name, writer write)
 {
     char path[4096], *data = NULL;
     size_t size = 0;
-    DART_TRY(report_path(path, dir, "", name));
+    DART_TRY(dart_record_path(path, dir, "", name));
     FILE *out = open_memstream(&data, &size);
     if (!out) return dart_fail(DART_MEMORY, "out of memory");
     dart_status status = write(runs, count, out);
@@ -168,20 +170,28 @@ static dart_status write_csv(
     return status;
 }
 
-dart_status dart_report_csv(const char *const *dirs, size_t count, const char *dir)
+static dart_status write_all(const char *const *dirs, size_t count, const char *dir)
 {
     static const struct {
         const char *name;
         writer write;
     } files[] = {{"metrics.csv", write_metrics}, {"spectra.csv", write_spectra},
         {"ranks.csv", write_ranks}, {"table.csv", write_table}};
-    report_run *runs;
-    DART_TRY(report_read_all(dirs, count, &runs));
+    dart_record_run *runs;
+    DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     DART_GOTO(dart_mkdirs(dir));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         DART_GOTO(write_csv(runs, count, dir, files[i].name, files[i].write));
 done:
-    report_free_all(runs, count);
+    dart_record_free(runs, count);
+    return status;
+}
+
+dart_status dart_report_csv(const char *const *dirs, size_t count, const char *dir)
+{
+    locale_t before = dart_locale_enter();
+    dart_status status = write_all(dirs, count, dir);
+    dart_locale_leave(before);
     return status;
 }

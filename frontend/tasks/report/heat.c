@@ -1,6 +1,6 @@
 /* Bond spectra over the steps as heat maps: x step, y index, colour log10(sigma / sigma_1). Each
  * is a small indexed PNG inside an SVG: a picture of paths would be twenty times its size. */
-#include "report_run.h"
+#include "report.h"
 #include "mem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -107,12 +107,12 @@ static void write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FIL
 /* ---- one bond ---- */
 
 /* log10 of the smallest ratio that has a colour of its own, for all pictures of a run. */
-static double floor_of(const report_run *run)
+static double floor_of(const dart_record_run *run)
 {
     double least = -1;
     for (size_t i = 0; i < run->bonds; i++)
         for (size_t k = 0; k < run->bond[i].columns; k++) {
-            const report_column *c = &run->bond[i].column[k];
+            const dart_record_column *c = &run->bond[i].column[k];
             double ratio = c->sigma[c->count - 1] / c->sigma[0];
             if (ratio > 0 && isfinite(ratio)) least = fmin(least, log10(ratio));
         }
@@ -127,14 +127,15 @@ static uint8_t shade(double ratio, double low)
 }
 
 /* The column that is nearest to `step`; of two at the same step the earlier one to the left. */
-static size_t nearest(const report_bond *b, size_t from, double step)
+static size_t nearest(const dart_record_bond *b, size_t from, double step)
 {
     while (from + 1 < b->columns && step > 0.5 * (b->column[from].step + b->column[from + 1].step))
         from++;
     return from;
 }
 
-static void heat(const report_run *run, const report_bond *b, double low, int x_at, FILE *out)
+static void heat(
+    const dart_record_run *run, const dart_record_bond *b, double low, int x_at, FILE *out)
 {
     uint8_t pixel[ROWS * PIXELS];
     uint32_t most = 1;
@@ -147,7 +148,7 @@ static void heat(const report_run *run, const report_bond *b, double low, int x_
     if (!(span > 0)) span = 1;
     for (size_t x = 0, k = 0; x < PIXELS; x++) {
         k = nearest(b, k, begin + span * ((double)x + 0.5) / PIXELS);
-        const report_column *c = &b->column[k];
+        const dart_record_column *c = &b->column[k];
         for (uint32_t y = 0; y < rows; y++)
             pixel[y * PIXELS + x] =
                 y * each < c->count ? shade(c->sigma[y * each] / c->sigma[0], low) : 0;
@@ -173,7 +174,7 @@ static void heat(const report_run *run, const report_bond *b, double low, int x_
     fprintf(out, "\"/><rect class=\"g\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>", HEAT_LEFT,
         HEAT_TOP, PLOT_W, PLOT_H);
     for (size_t i = 0; i < run->weights; i++) {
-        const report_weight *w = &run->weight[i];
+        const dart_record_weight *w = &run->weight[i];
         if (w->state == 0 || b->bond >= w->bonds || strcmp(w->name, b->weight)) continue;
         double x = HEAT_LEFT + PLOT_W * (w->step - begin) / span, until = HEAT_LEFT + PLOT_W;
         for (size_t k = i + 1; k < run->weights; k++) /* the next selection's line takes over */
@@ -206,14 +207,14 @@ static void heat(const report_run *run, const report_bond *b, double low, int x_
 /* ---- all bonds ---- */
 
 /* Bonds of one weight stand side by side in the log. Returns the first that is not of it. */
-static size_t end_of_weight(const report_run *run, size_t from)
+static size_t end_of_weight(const dart_record_run *run, size_t from)
 {
     size_t end = from + 1;
     while (end < run->bonds && !strcmp(run->bond[end].weight, run->bond[from].weight)) end++;
     return end;
 }
 
-static void weight_row(const report_run *run, size_t from, double low, FILE *out)
+static void weight_row(const dart_record_run *run, size_t from, double low, FILE *out)
 {
     fputs("<div class=\"wt\"><h4>", out);
     report_escape(run->bond[from].weight, out);
@@ -223,18 +224,18 @@ static void weight_row(const report_run *run, size_t from, double low, FILE *out
     fputs("</div></div>\n", out);
 }
 
-static double lost(const report_run *run, size_t from)
+static double lost(const dart_record_run *run, size_t from)
 {
     double sum = 0;
     for (size_t i = from, end = end_of_weight(run, from); i < end; i++) {
-        const report_bond *b = &run->bond[i];
+        const dart_record_bond *b = &run->bond[i];
         sum += (double)b->column[0].count - (double)b->column[b->columns - 1].count;
     }
     return sum;
 }
 
 /* The weights that lost most ranks, as their first bonds. Returns how many. */
-static size_t most_cut(const report_run *run, size_t best[FEATURED])
+static size_t most_cut(const dart_record_run *run, size_t best[FEATURED])
 {
     size_t featured = 0;
     double limit = INFINITY;
@@ -274,7 +275,7 @@ static void legend(double low, FILE *out)
         low, low / 2);
 }
 
-void report_heat_write(const report_run *run, size_t most_bonds, FILE *out)
+void report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
 {
     if (!run->bonds) return;
     double low = floor_of(run);
@@ -306,7 +307,7 @@ const char report_heat_style[] =
     ".pr{stroke-width:2;stroke-dasharray:none}";
 
 /* One weight: its bonds side by side, the key of the colours below. */
-static void weight_svg(const report_run *run, size_t from, FILE *out)
+static void weight_svg(const dart_record_run *run, size_t from, FILE *out)
 {
     size_t end = end_of_weight(run, from);
     int width = (int)(end - from) * HEAT_W > 340 ? (int)(end - from) * HEAT_W : 340;
@@ -324,7 +325,7 @@ static void weight_svg(const report_run *run, size_t from, FILE *out)
     fputs("</svg>\n", out);
 }
 
-dart_status report_heat_svg(const report_run *run, const char *dir)
+dart_status report_heat_svg(const dart_record_run *run, const char *dir)
 {
     size_t best[FEATURED], featured = run->bonds ? most_cut(run, best) : 0;
     for (size_t i = 0; i < featured; i++) {

@@ -1,5 +1,5 @@
 /* Ranks of layers x bonds before and after each selection, and parameters by module. */
-#include "report_run.h"
+#include "report.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -29,16 +29,16 @@ static place place_of(const char *name)
 
 enum { MAX_MODULES = 64, BAR_LEFT = 8, BAR_W = 310, BAR_ROW = 66 };
 
-static bool has_bonds(const report_weight *w)
+static bool has_bonds(const dart_record_weight *w)
 {
     return w->bonds > 0;
 }
 
-static const report_weight *find(
-    const report_run *run, uint32_t state, const char *stem, const char *module, long layer)
+static const dart_record_weight *find(
+    const dart_record_run *run, uint32_t state, const char *stem, const char *module, long layer)
 {
     for (size_t i = 0; i < run->weights; i++) {
-        const report_weight *w = &run->weight[i];
+        const dart_record_weight *w = &run->weight[i];
         place p = place_of(w->name);
         if (w->state == state && has_bonds(w) && !strcmp(p.stem, stem) &&
             !strcmp(p.module, module) && p.layer == layer)
@@ -48,11 +48,11 @@ static const report_weight *find(
 }
 
 /* Whether weight i is the first of its state that satisfies what `same` compares. */
-static bool first_of(const report_run *run, size_t i, bool by_module, bool by_layer)
+static bool first_of(const dart_record_run *run, size_t i, bool by_module, bool by_layer)
 {
     place p = place_of(run->weight[i].name);
     for (size_t k = 0; k < i; k++) {
-        const report_weight *w = &run->weight[k];
+        const dart_record_weight *w = &run->weight[k];
         if (w->state != run->weight[i].state || has_bonds(w) != has_bonds(&run->weight[i]))
             continue;
         place q = place_of(w->name);
@@ -63,7 +63,7 @@ static bool first_of(const report_run *run, size_t i, bool by_module, bool by_la
     return true;
 }
 
-static void cells(const report_weight *w, uint32_t bonds, uint32_t most, FILE *out)
+static void cells(const dart_record_weight *w, uint32_t bonds, uint32_t most, FILE *out)
 {
     for (uint32_t k = 0; k < bonds; k++) {
         if (!w || k >= w->bonds) {
@@ -77,7 +77,7 @@ static void cells(const report_weight *w, uint32_t bonds, uint32_t most, FILE *o
             rgb[0], rgb[1], rgb[2], at > 0.55 ? "#000" : "#fff");
         report_escape(w->name, out);
         fprintf(out, ", bond %u", k + 1);
-        if (w->n[k] && k + 1 < REPORT_BONDS)
+        if (w->n[k] && k + 1 < DART_RECORD_BONDS)
             fprintf(out, ": core sizes %u and %u", w->n[k], w->n[k + 1]);
         fprintf(out, "\">%u</td>", w->ranks[k]);
     }
@@ -85,15 +85,15 @@ static void cells(const report_weight *w, uint32_t bonds, uint32_t most, FILE *o
 
 /* One table: the layers of one stem, or the weights outside of layers. */
 static void map_table(
-    const report_run *run, uint32_t state, const char *stem, uint32_t most, FILE *out)
+    const dart_record_run *run, uint32_t state, const char *stem, uint32_t most, FILE *out)
 {
     bool layers = *stem;
     uint32_t widest = 0;
-    const report_weight *column[MAX_MODULES]; /* the first weight of each module */
+    const dart_record_weight *column[MAX_MODULES]; /* the first weight of each module */
     size_t columns = 0;
     fputs("<div class=\"sc\"><table class=\"map\"><tr><th></th>", out);
     for (size_t i = 0; i < run->weights; i++) {
-        const report_weight *w = &run->weight[i];
+        const dart_record_weight *w = &run->weight[i];
         place p = place_of(w->name);
         if (w->state != state || !has_bonds(w) || strcmp(p.stem, stem)) continue;
         if (w->bonds > widest) widest = w->bonds;
@@ -106,7 +106,7 @@ static void map_table(
     if (!layers) fprintf(out, "<th colspan=\"%u\">bonds</th>", widest);
     fputs("</tr>\n", out);
     for (size_t i = 0; i < run->weights; i++) {
-        const report_weight *w = &run->weight[i];
+        const dart_record_weight *w = &run->weight[i];
         place p = place_of(w->name);
         if (w->state != state || !has_bonds(w) || strcmp(p.stem, stem)) continue;
         if (layers && !first_of(run, i, false, true)) continue;
@@ -123,7 +123,7 @@ static void map_table(
     fputs("</table></div>\n", out);
 }
 
-void report_map_write(const report_run *run, FILE *out)
+void report_map_write(const dart_record_run *run, FILE *out)
 {
     uint32_t most = 0;
     for (size_t i = 0; i < run->weights; i++)
@@ -134,7 +134,7 @@ void report_map_write(const report_run *run, FILE *out)
     for (uint32_t state = 0; state < run->states; state++) {
         bool headed = false;
         for (size_t i = 0; i < run->weights; i++) {
-            const report_weight *w = &run->weight[i];
+            const dart_record_weight *w = &run->weight[i];
             if (w->state != state || !has_bonds(w)) continue;
             if (!headed) {
                 fprintf(out, "<h4>%s", state ? "After " : "Before, step ");
@@ -185,12 +185,12 @@ static void module_bars(const module *m, double y, bool picked, FILE *out)
 }
 
 /* The modules of all layers added up. Returns how many there are. */
-static size_t modules(const report_run *run, module out[MAX_MODULES], module *all)
+static size_t modules(const dart_record_run *run, module out[MAX_MODULES], module *all)
 {
     size_t count = 0;
     *all = (module){.name = "all compressed modules", .compressed = true};
     for (size_t i = 0; i < run->weights; i++) {
-        const report_weight *w = &run->weight[i];
+        const dart_record_weight *w = &run->weight[i];
         if (isnan(w->params) || (w->state && w->state != run->states - 1)) continue;
         place p = place_of(w->name);
         char name[170];
@@ -217,7 +217,7 @@ static size_t modules(const report_run *run, module out[MAX_MODULES], module *al
     return count;
 }
 
-void report_modules_write(const report_run *run, FILE *out)
+void report_modules_write(const dart_record_run *run, FILE *out)
 {
     module m[MAX_MODULES], all;
     size_t count = modules(run, m, &all);

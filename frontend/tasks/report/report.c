@@ -1,6 +1,7 @@
 /* dart_report: a self-contained HTML page for one or several runs. Readable without script, light
  * and dark, on paper and on a phone; nothing is fetched from anywhere. */
-#include "report_run.h"
+#include "report.h"
+#include "c_locale.h"
 #include "file.h"
 #include "mem.h"
 #include <math.h>
@@ -9,13 +10,13 @@
 
 /* ---- tables and texts ---- */
 
-static const char *protocol_of(const report_run *run)
+static const char *protocol_of(const dart_record_run *run)
 {
     return run->protocol ? run->protocol : "";
 }
 
 /* How perplexity was measured: once where all runs agree, else by name. */
-static void write_protocol(const report_run *run, size_t count, FILE *out)
+static void write_protocol(const dart_record_run *run, size_t count, FILE *out)
 {
     bool same = true;
     for (size_t r = 1; r < count; r++) same &= !strcmp(protocol_of(&run[r]), protocol_of(run));
@@ -31,7 +32,7 @@ static void write_protocol(const report_run *run, size_t count, FILE *out)
 }
 
 /* Whether any row has something in this cell. */
-static bool has_cell(const report_run *run, size_t count, size_t cell)
+static bool has_cell(const dart_record_run *run, size_t count, size_t cell)
 {
     for (size_t r = 0; r < count; r++)
         for (uint32_t i = 0; i < run[r].rows; i++) {
@@ -44,7 +45,7 @@ static bool has_cell(const report_run *run, size_t count, size_t cell)
 
 /* The result tables that training left in table.json; the rows of a run that has not finished are
  * missing. */
-static void write_table(const report_run *run, size_t count, FILE *out)
+static void write_table(const dart_record_run *run, size_t count, FILE *out)
 {
     const size_t cells = dart_columns_shown(dart_table_columns);
     bool any = false;
@@ -81,7 +82,7 @@ static void write_table(const report_run *run, size_t count, FILE *out)
     write_protocol(run, count, out);
 }
 
-static void write_notes(const report_run *run, size_t count, FILE *out)
+static void write_notes(const dart_record_run *run, size_t count, FILE *out)
 {
     size_t notes = 0;
     for (size_t i = 0; i < count; i++) notes += run[i].notes;
@@ -98,7 +99,7 @@ static void write_notes(const report_run *run, size_t count, FILE *out)
 }
 
 /* What was trained, on what. */
-static void write_state(const report_run *run, FILE *out)
+static void write_state(const dart_record_run *run, FILE *out)
 {
     static const struct {
         const char *before, *key;
@@ -132,7 +133,7 @@ static void write_state(const report_run *run, FILE *out)
     fputs("</p>\n", out);
 }
 
-static void write_recipe(const report_run *run, FILE *out)
+static void write_recipe(const dart_record_run *run, FILE *out)
 {
     fputs("<h3>Reproduce</h3>\n<pre>", out);
     static const char *const commands[] = {"dart-llm train --config %s/recipe.yaml --out %s-again",
@@ -183,7 +184,7 @@ static const char style[] =
 /* A bond's picture has up to 3 kB: the pictures of all runs stay below 5 MB. */
 enum { PAGE_BONDS = 1400 };
 
-static void write_details(const report_run *run, size_t count, FILE *out)
+static void write_details(const dart_record_run *run, size_t count, FILE *out)
 {
     report_map_write(run, out);
     report_modules_write(run, out);
@@ -204,7 +205,7 @@ static void open_page(const char *title, FILE *out)
     fputs("</h1>\n", out);
 }
 
-static dart_status write_page(const report_run *run, size_t count, FILE *out)
+static dart_status write_page(const dart_record_run *run, size_t count, FILE *out)
 {
     char title[160];
     snprintf(title, sizeof title, count > 1 ? "%zu runs" : "Run ", count);
@@ -243,9 +244,9 @@ static dart_status write_page(const report_run *run, size_t count, FILE *out)
 /* Whether `dir` is a sweep: results.csv, and no run of its own. */
 static bool is_sweep(const char *dir, char path[4096])
 {
-    if (report_path(path, dir, "", "metrics.jsonl") != DART_OK || dart_file_exists(path))
+    if (dart_record_path(path, dir, "", "metrics.jsonl") != DART_OK || dart_file_exists(path))
         return false;
-    return report_path(path, dir, "", "results.csv") == DART_OK && dart_file_exists(path);
+    return dart_record_path(path, dir, "", "results.csv") == DART_OK && dart_file_exists(path);
 }
 
 static dart_status write_sweep(const char *dir, const char *table, FILE *out)
@@ -258,15 +259,15 @@ static dart_status write_sweep(const char *dir, const char *table, FILE *out)
     return DART_OK;
 }
 
-dart_status dart_report(const char *const *dirs, size_t count, const char *out_path)
+static dart_status write_report(const char *const *dirs, size_t count, const char *out_path)
 {
-    report_run *runs = NULL;
+    dart_record_run *runs = NULL;
     char *page = NULL, table[4096];
     size_t size = 0;
     FILE *out = NULL;
     dart_status status = DART_OK;
     const bool sweep = count == 1 && is_sweep(dirs[0], table);
-    if (!sweep) DART_TRY(report_read_all(dirs, count, &runs));
+    if (!sweep) DART_TRY(dart_record_read(dirs, count, &runs));
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
@@ -277,20 +278,36 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
 done:
     if (out) fclose(out);
     free(page);
-    if (runs) report_free_all(runs, count);
+    if (runs) dart_record_free(runs, count);
     return status;
 }
 
-dart_status dart_report_pictures(const char *const *dirs, size_t count, const char *dir)
+dart_status dart_report(const char *const *dirs, size_t count, const char *out_path)
 {
-    report_run *runs;
-    DART_TRY(report_read_all(dirs, count, &runs));
+    locale_t before = dart_locale_enter();
+    dart_status status = write_report(dirs, count, out_path);
+    dart_locale_leave(before);
+    return status;
+}
+
+static dart_status write_pictures(const char *const *dirs, size_t count, const char *dir)
+{
+    dart_record_run *runs;
+    DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     DART_GOTO(dart_mkdirs(dir));
     DART_GOTO(report_charts_write(runs, count, dir, NULL));
     if (count > 1) DART_GOTO(report_front_write(runs, count, dir, NULL));
     if (count == 1) DART_GOTO(report_heat_svg(runs, dir));
 done:
-    report_free_all(runs, count);
+    dart_record_free(runs, count);
+    return status;
+}
+
+dart_status dart_report_pictures(const char *const *dirs, size_t count, const char *dir)
+{
+    locale_t before = dart_locale_enter();
+    dart_status status = write_pictures(dirs, count, dir);
+    dart_locale_leave(before);
     return status;
 }

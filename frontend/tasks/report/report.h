@@ -1,55 +1,33 @@
-/* Pictures of runs: charts as SVG, and the parts of dart_report. The charts know nothing of runs.
- */
+/* The parts of the page, the pictures and the exports of runs. */
 #ifndef DART_REPORT_H
 #define DART_REPORT_H
 
-#include "dart.h"
+#include "chart.h"
 
-/* ---- charts (report_chart.c): stand-alone SVG, or figures of a page ---- */
+/* training.c: what the logs have over the steps; overlays for several runs. This and
+ * report_front_write: figures into `out`, or files into `dir`; the other one is NULL. */
+DART_NODISCARD dart_status report_charts_write(
+    const dart_record_run *run, size_t count, const char *dir, FILE *out);
+/* heat.c: spectra over the steps, one picture a bond, of most_bonds bonds at most. */
+void report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out);
+/* The weights that lost most ranks, a file each. */
+DART_NODISCARD dart_status report_heat_svg(const dart_record_run *run, const char *dir);
+extern const char report_heat_style[]; /* CSS */
+/* map.c: ranks of layers x bonds before and after each selection; sizes by module. */
+void report_map_write(const dart_record_run *run, FILE *out);
+void report_modules_write(const dart_record_run *run, FILE *out);
+/* A colour of the heat maps; at: 0 (dark) .. 1 (bright). */
+void report_colour(double at, uint8_t out_rgb[3]);
+/* several.c: several runs, or the results of a sweep. */
+DART_NODISCARD dart_status report_front_write(
+    const dart_record_run *run, size_t count, const char *dir, FILE *out);
+void report_differences_write(const dart_record_run *run, size_t count, FILE *out);
+/* sweeps.c: the body of the page of a sweep. path: its results.csv. INPUT: it is no table. */
+DART_NODISCARD dart_status report_sweep_write(const char *path, FILE *out);
 
-/* One line or one group of points; x, y, low and high are owned by the caller. NaN in y breaks the
- * line. */
-typedef struct report_series {
-    char name[96];
-    const double *x, *y; /* [count] */
-    size_t count;
-    const double *low, *high; /* [count] ends of the error bars in y; NULL: none */
-    bool points;              /* a mark at each point and no line */
-    bool faint;               /* thin and pale: what another line is the mean of */
-    uint8_t colour;           /* 1 ..: a colour shared with another series; 0: by position */
-    bool joined;              /* with points: the line too */
-} report_series;
-
-typedef struct report_mark { /* a vertical line: a stage boundary */
-    double x;
-    const char *text;
-} report_mark;
-
-typedef struct report_chart {
-    const char *title, *x_name, *y_name;
-    bool log_y;
-    const report_series *series;
-    size_t series_count;
-    const report_mark *marks;
-    size_t mark_count;
-    bool log_x;
-} report_chart;
-
-/* A complete SVG file with axes, grid, legend and a <title> a line; light and dark. Many points are
- * thinned to the lowest and highest of each pixel column. */
-void report_chart_svg(const report_chart *chart, FILE *out);
-/* The same as a <figure> of a page that has report_chart_style. */
-void report_chart_figure(const report_chart *chart, FILE *out);
-/* The figure into `out`; where `dir` is not NULL instead a file of its own in it, named after the
- * title: "Learning rate" is learning-rate.svg. */
-DART_NODISCARD dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out);
-extern const char report_chart_style[]; /* CSS of what the charts draw */
-
-void report_escape(const char *text, FILE *out); /* HTML and XML text */
-/* Opens `dir`/<name>.svg, the name in small letters and hyphens. IO: it cannot be written. */
-DART_NODISCARD dart_status report_svg_open(const char *dir, const char *name, FILE **out);
-DART_NODISCARD dart_status report_svg_close(FILE *file);
-/* "12.5k", "3.1M": a number for an axis. */
-void report_tick(double value, char out[32]);
+/* tensorboard.c: the records that a test compares with known ones */
+DART_NODISCARD dart_status report_event_version(FILE *out, double wall);
+DART_NODISCARD dart_status report_event_scalar(
+    FILE *out, double wall, double step, const char *tag, double value);
 
 #endif

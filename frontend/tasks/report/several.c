@@ -1,5 +1,5 @@
 /* Several runs beside each other: size against perplexity, and what their recipes differ in. */
-#include "report_run.h"
+#include "report.h"
 #include "mem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -28,9 +28,9 @@ static dart_status front(const result *found, size_t count, const char *title, c
     result_goal goal, const char *dir, FILE *out)
 {
     const double sign = goal == GOAL_BLEU ? -1 : 1;
-    result sorted[REPORT_MAX_RUNS];
-    report_series series[REPORT_MAX_RUNS + 1];
-    double x[REPORT_MAX_RUNS], y[REPORT_MAX_RUNS], best = INFINITY;
+    result sorted[DART_RECORD_MAX_RUNS];
+    report_series series[DART_RECORD_MAX_RUNS + 1];
+    double x[DART_RECORD_MAX_RUNS], y[DART_RECORD_MAX_RUNS], best = INFINITY;
     memcpy(sorted, found, count * sizeof *found);
     qsort(sorted, count, sizeof *sorted, by_size);
     size_t on = 0;
@@ -58,8 +58,8 @@ static dart_status front(const result *found, size_t count, const char *title, c
 
 /* The last row of each table that has both figures. Returns how many of them; `runs` counts the
  * tables. */
-static size_t last_rows(const report_run *run, size_t count, const char *size, const char *key,
-    result found[REPORT_MAX_RUNS], size_t *runs)
+static size_t last_rows(const dart_record_run *run, size_t count, const char *size, const char *key,
+    result found[DART_RECORD_MAX_RUNS], size_t *runs)
 {
     size_t n = 0;
     *runs = 0;
@@ -75,14 +75,14 @@ static size_t last_rows(const report_run *run, size_t count, const char *size, c
     return n;
 }
 
-dart_status report_front_write(const report_run *run, size_t count, const char *dir, FILE *out)
+dart_status report_front_write(const dart_record_run *run, size_t count, const char *dir, FILE *out)
 {
     static const char *const keys[2] = {"compressed_params", "params"};
     static const char *const titles[2] = {"Size of the compressed layers", "Size of the model"};
     static const char *const names[2] = {"parameters of the compressed layers", "parameters"};
     for (int which = 0; which < 2; which++)
         for (int bleu = 0; bleu < 2; bleu++) {
-            result found[REPORT_MAX_RUNS], test[REPORT_MAX_RUNS];
+            result found[DART_RECORD_MAX_RUNS], test[DART_RECORD_MAX_RUNS];
             size_t runs, tables;
             result_goal goal = bleu ? GOAL_BLEU : GOAL_TEST;
             size_t n = last_rows(run, count, keys[which], goals[goal].key, found, &runs);
@@ -128,10 +128,10 @@ static void difference_row(const char *key, size_t count, char *const *value, FI
     fputs("</tr>\n", out);
 }
 
-void report_differences_write(const report_run *run, size_t count, FILE *out)
+void report_differences_write(const dart_record_run *run, size_t count, FILE *out)
 {
-    char text[REPORT_MAX_RUNS][512], *value[REPORT_MAX_RUNS] = {NULL};
-    const report_run *with[REPORT_MAX_RUNS];
+    char text[DART_RECORD_MAX_RUNS][512], *value[DART_RECORD_MAX_RUNS] = {NULL};
+    const dart_record_run *with[DART_RECORD_MAX_RUNS];
     size_t n = 0;
     for (size_t i = 0; i < count; i++)
         if (run[i].recipe) with[n++] = &run[i];

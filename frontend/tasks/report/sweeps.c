@@ -1,7 +1,7 @@
 /* The page of a sweep: results.csv (a heading, then a line a run) as a table, and size against
  * perplexity: a point is a group of runs that differ in nothing but their seed, a line the groups
  * that share every setting that is a word ("found", "uniform"). */
-#include "report_run.h"
+#include "report.h"
 #include "file.h"
 #include "mem.h"
 #include "stats.h"

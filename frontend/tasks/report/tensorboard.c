@@ -1,7 +1,8 @@
 /* Event files for TensorBoard: TFRecords with masked CRC-32C around Event messages. Encoded by
  * hand: three small protobuf messages that have not changed in ten years are less than a code
  * generator. */
-#include "report_run.h"
+#include "report.h"
+#include "c_locale.h"
 #include "file.h"
 #include "mem.h"
 #include <inttypes.h>
@@ -139,7 +140,8 @@ dart_status report_event_scalar(FILE *out, double wall, double step, const char 
 }
 
 /* A spectrum as a histogram with buckets of even width in log sigma, four decades. */
-static dart_status write_histogram(FILE *out, double wall, const char *tag, const report_column *c)
+static dart_status write_histogram(
+    FILE *out, double wall, const char *tag, const dart_record_column *c)
 {
     enum { BUCKETS = 32 };
     double limit[BUCKETS], bucket[BUCKETS] = {0}, sum = 0, squares = 0, least = INFINITY, most = 0;
@@ -201,7 +203,7 @@ static void tag_of(const char *key, char out[96])
 }
 
 /* Seconds into the run at a step; `at` remembers where the last search ended. */
-static double seconds_at(const report_track *seconds, double step, size_t *at)
+static double seconds_at(const dart_record_track *seconds, double step, size_t *at)
 {
     if (!seconds) return 0;
     if (*at >= seconds->count || seconds->x[*at] > step) *at = 0;
@@ -209,11 +211,11 @@ static double seconds_at(const report_track *seconds, double step, size_t *at)
     return seconds->x[*at] <= step && isfinite(seconds->y[*at]) ? seconds->y[*at] : 0;
 }
 
-static dart_status write_log(const report_log *log, double began, FILE *out)
+static dart_status write_log(const dart_record_log *log, double began, FILE *out)
 {
-    const report_track *seconds = report_find(log, "seconds");
+    const dart_record_track *seconds = dart_record_find(log, "seconds");
     for (size_t t = 0; t < log->tracks; t++) {
-        const report_track *track = &log->track[t];
+        const dart_record_track *track = &log->track[t];
         char tag[96];
         size_t at = 0;
         if (track == seconds) continue;
@@ -225,11 +227,11 @@ static dart_status write_log(const report_log *log, double began, FILE *out)
     return DART_OK;
 }
 
-static dart_status write_spectra(const report_run *run, double began, FILE *out)
+static dart_status write_spectra(const dart_record_run *run, double began, FILE *out)
 {
-    const report_track *seconds = report_find(&run->own, "seconds");
+    const dart_record_track *seconds = dart_record_find(&run->own, "seconds");
     for (size_t b = 0; b < run->bonds; b++) {
-        const report_bond *bond = &run->bond[b];
+        const dart_record_bond *bond = &run->bond[b];
         char tag[160];
         size_t at = 0;
         snprintf(tag, sizeof tag, "spectra/%s/bond_%u", bond->weight, bond->bond + 1);
@@ -241,15 +243,16 @@ static dart_status write_spectra(const report_run *run, double began, FILE *out)
 }
 
 /* A run began when its recipe was written. */
-static double began_at(const report_run *run)
+static double began_at(const dart_record_run *run)
 {
     char path[4096];
     struct stat info;
-    if (report_path(path, run->dir, "", "recipe.yaml") != DART_OK || stat(path, &info)) return 0;
+    if (dart_record_path(path, run->dir, "", "recipe.yaml") != DART_OK || stat(path, &info))
+        return 0;
     return (double)info.st_mtime;
 }
 
-static dart_status write_file(const report_run *run, bool twin, const char *dir)
+static dart_status write_file(const dart_record_run *run, bool twin, const char *dir)
 {
     char folder[4096], path[4400], *data = NULL, *text = NULL;
     size_t size = 0;
@@ -284,16 +287,24 @@ done:
     return status;
 }
 
-dart_status dart_report_tensorboard(const char *const *dirs, size_t count, const char *dir)
+static dart_status write_all(const char *const *dirs, size_t count, const char *dir)
 {
-    report_run *runs;
-    DART_TRY(report_read_all(dirs, count, &runs));
+    dart_record_run *runs;
+    DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     for (size_t i = 0; i < count; i++) {
         DART_GOTO(write_file(&runs[i], false, dir));
         if (runs[i].has_twin) DART_GOTO(write_file(&runs[i], true, dir));
     }
 done:
-    report_free_all(runs, count);
+    dart_record_free(runs, count);
+    return status;
+}
+
+dart_status dart_report_tensorboard(const char *const *dirs, size_t count, const char *dir)
+{
+    locale_t before = dart_locale_enter();
+    dart_status status = write_all(dirs, count, dir);
+    dart_locale_leave(before);
     return status;
 }

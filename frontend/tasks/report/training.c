@@ -1,12 +1,12 @@
 /* The charts of training: loss, perplexity, ranks and whatever else the logs have over the steps.
  */
-#include "report_run.h"
+#include "report.h"
 #include "mem.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SERIES = 3 * REPORT_MAX_RUNS, MEANS = 60 };
+enum { MAX_SERIES = 3 * DART_RECORD_MAX_RUNS, MEANS = 60 };
 
 /* Series of one chart, with the memory of those that are computed. */
 typedef struct picture {
@@ -41,10 +41,10 @@ static report_series *more(picture *p, const char *run, const char *name)
 }
 
 /* The values themselves. */
-static void plain(picture *p, const report_log *log, const char *key, const char *run,
+static void plain(picture *p, const dart_record_log *log, const char *key, const char *run,
     const char *name, bool points, size_t colour)
 {
-    const report_track *t = report_find(log, key);
+    const dart_record_track *t = dart_record_find(log, key);
     bool any = false;
     for (size_t i = 0; t && i < t->count && !any; i++) any = isfinite(t->y[i]) && t->y[i] != 0;
     report_series *s = any ? more(p, run, name) : NULL;
@@ -59,10 +59,10 @@ static void plain(picture *p, const report_log *log, const char *key, const char
 }
 
 /* Means over a sixtieth of the log around each step; exponentiated for a perplexity. */
-static dart_status means(picture *p, const report_log *log, const char *key, const char *run,
+static dart_status means(picture *p, const dart_record_log *log, const char *key, const char *run,
     const char *name, bool exponential, size_t colour)
 {
-    const report_track *t = report_find(log, key);
+    const dart_record_track *t = dart_record_find(log, key);
     if (!t) return DART_OK;
     double *y = own(p, t->count);
     if (!y) return DART_MEMORY;
@@ -81,7 +81,7 @@ static dart_status means(picture *p, const report_log *log, const char *key, con
     return DART_OK;
 }
 
-static dart_status show(const report_run *run, size_t count, picture *p, report_chart chart)
+static dart_status show(const dart_record_run *run, size_t count, picture *p, report_chart chart)
 {
     chart.x_name = "step";
     chart.series = p->series;
@@ -95,7 +95,7 @@ static dart_status show(const report_run *run, size_t count, picture *p, report_
 
 /* ---- the charts ---- */
 
-static const char *label(const report_run *run, size_t count)
+static const char *label(const dart_record_run *run, size_t count)
 {
     return count > 1 ? run->name : "";
 }
@@ -106,7 +106,7 @@ static size_t colour_of(size_t i, size_t count)
     return count > 1 ? i + 1 : 0;
 }
 
-static dart_status loss_chart(const report_run *run, size_t count, picture *p)
+static dart_status loss_chart(const dart_record_run *run, size_t count, picture *p)
 {
     report_chart chart = {.title = "Training loss (running mean)", .y_name = "nats a token"};
     for (size_t i = 0; count > 1 && i < count; i++)
@@ -123,7 +123,7 @@ static dart_status loss_chart(const report_run *run, size_t count, picture *p)
     return show(run, count, p, chart);
 }
 
-static dart_status perplexity_chart(const report_run *run, size_t count, picture *p)
+static dart_status perplexity_chart(const dart_record_run *run, size_t count, picture *p)
 {
     report_chart chart = {.title = "Validation perplexity", .y_name = "perplexity", .log_y = true};
     for (size_t i = 0; count > 1 && i < count; i++)
@@ -139,10 +139,10 @@ static dart_status perplexity_chart(const report_run *run, size_t count, picture
 }
 
 /* Mean over all bonds of the rank and of exp(entropy of sigma^2), at each step that has spectra. */
-static dart_status rank_chart(const report_run *run, size_t count, picture *p)
+static dart_status rank_chart(const dart_record_run *run, size_t count, picture *p)
 {
     for (size_t i = 0; i < count; i++) {
-        const report_bond *b = run[i].bond;
+        const dart_record_bond *b = run[i].bond;
         if (!run[i].bonds) continue;
         double *x = own(p, b->columns), *rank = own(p, b->columns), *effective = own(p, b->columns);
         if (!x || !rank || !effective) return DART_MEMORY;
@@ -151,7 +151,7 @@ static dart_status rank_chart(const report_run *run, size_t count, picture *p)
             double bonds = 0, ranks = 0, entropies = 0;
             for (size_t j = 0; j < run[i].bonds; j++) {
                 if (k >= b[j].columns || b[j].column[k].step != b->column[k].step) continue;
-                const report_column *c = &b[j].column[k];
+                const dart_record_column *c = &b[j].column[k];
                 double total = 0, entropy = 0;
                 for (uint32_t s = 0; s < c->count; s++) total += c->sigma[s] * c->sigma[s];
                 for (uint32_t s = 0; s < c->count; s++) {
@@ -209,7 +209,7 @@ static bool special(const char *key)
     return false;
 }
 
-static dart_status signal_charts(const report_run *run, size_t count, picture *p)
+static dart_status signal_charts(const dart_record_run *run, size_t count, picture *p)
 {
     for (size_t k = 0; k < SIGNALS; k++) {
         const char *second = signals[k].second;
@@ -233,7 +233,7 @@ static dart_status signal_charts(const report_run *run, size_t count, picture *p
         for (size_t t = 0; t < run[i].own.tracks; t++) {
             const char *key = run[i].own.track[t].key;
             bool seen = special(key);
-            for (size_t k = 0; k < i; k++) seen |= report_find(&run[k].own, key) != NULL;
+            for (size_t k = 0; k < i; k++) seen |= dart_record_find(&run[k].own, key) != NULL;
             if (seen) continue;
             for (size_t k = i; k < count; k++)
                 plain(p, &run[k].own, key, label(&run[k], count), "", false, colour_of(k, count));
@@ -242,7 +242,8 @@ static dart_status signal_charts(const report_run *run, size_t count, picture *p
     return DART_OK;
 }
 
-dart_status report_charts_write(const report_run *run, size_t count, const char *dir, FILE *out)
+dart_status report_charts_write(
+    const dart_record_run *run, size_t count, const char *dir, FILE *out)
 {
     picture *p = dart_calloc(1, sizeof *p);
     if (!p) return DART_MEMORY;

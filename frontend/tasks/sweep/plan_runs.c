@@ -1,4 +1,5 @@
 /* The runs of a sweep: names, recipes, which run gives another its budget. */
+#include "c_locale.h"
 #include "hash.h"
 #include "recipe_impl.h"
 #include "sweep.h"
@@ -212,8 +213,10 @@ static void name_run(const sweep *s, sweep_run *run)
         }
     }
     if (!*text) snprintf(text, sizeof text, "run");
+    const locale_t before = dart_locale_enter();
     for (char *c = text; *c; c++)
         if (!isalnum((unsigned char)*c) && !strchr("._+-=", *c)) *c = '_';
+    dart_locale_leave(before);
     if (*text == '.' || *text == '-') *text = '_';
     int n = snprintf(to, sizeof run->name, "%s", text);
     if (n >= (int)sizeof run->name - 16)

@@ -1,11 +1,13 @@
 /* dart_sweep: the runs of a sweep, one after another or several at a time. What is finished is not
  * repeated, what was interrupted goes on, what fails is recorded and the sweep goes on. */
 #include "sweep.h"
+#include "c_locale.h"
+#include "checkpoint.h"
 #include "file.h"
-#include "folder.h"
 #include "results.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +18,11 @@ __attribute__((format(printf, 2, 3))) static void note(
     char line[1300];
     va_list args;
     if (!hooks->note) return;
+    locale_t before = dart_locale_enter();
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    dart_locale_leave(before);
     hooks->note(hooks->user, line);
 }
 
@@ -27,54 +31,93 @@ static void path_of(const sweep *s, const sweep_run *run, const char *tail, char
     snprintf(out, 1024, "%s/%s%s", s->folder, run->name, tail);
 }
 
-/* The last row of a run's table that was trained; false: the run is not finished. */
-static bool read_result(const sweep *s, sweep_run *run)
+/* The last row of a run's table that was trained. *out false: the run is not finished, or what it
+ * left is no table; it is trained, or goes on, and writes another. */
+static dart_status read_result(const sweep *s, sweep_run *run, bool *out)
 {
     char path[1024], *protocol;
     dart_table_row *rows;
     uint32_t count;
+    *out = false;
     path_of(s, run, "/table.json", path);
-    if (!dart_file_exists(path) || dart_table_load(path, &rows, &count, &protocol) != DART_OK)
-        return false;
+    if (!dart_file_exists(path)) return DART_OK;
+    dart_status status = dart_table_load(path, &rows, &count, &protocol);
+    if (status == DART_INPUT) return DART_OK;
+    DART_TRY(status);
     const dart_table_row *last = dart_table_last(rows, count);
     if (last) run->row = *last;
+    *out = last != NULL;
     snprintf(run->protocol, sizeof run->protocol, "%s", protocol);
     free(rows);
     free(protocol);
-    return last != NULL;
+    return DART_OK;
 }
 
-/* Writes the run's recipe; one that a former call wrote differently is refused or, with `force`,
- * its run moved aside. */
-static dart_status write_recipe(const sweep *s, const sweep_run *run, bool force)
+/* Whether a file can be gone on from, or says that the run is finished. */
+static dart_status has_work(const sweep *s, const sweep_run *run, bool *resume, bool *any)
 {
-    dart_status status = DART_OK;
-    dart_recipe *recipe;
-    char path[1024], dir[1024], *was = NULL, *now = NULL;
-    size_t size;
-    path_of(s, run, ".yaml", path);
-    path_of(s, run, "", dir);
-    DART_TRY(sweep_recipe(s, run, &recipe));
-    DART_GOTO(dart_recipe_text(recipe, true, &now));
-    if (dart_file_exists(path)) {
-        DART_GOTO(dart_file_read(path, &was, &size));
-        if (strcmp(was, now) && dart_file_exists(dir)) {
-            if (!force) {
-                status = dart_fail(DART_INPUT,
-                    "%s was made by another version of the sweep; put it back, choose another "
-                    "--out, or begin this run anew with --force",
-                    dir);
-                goto done;
-            }
-            DART_GOTO(dart_folder_set_aside(dir, (dart_note){0}));
-        }
+    static const char *const roots[] = {"/checkpoints", "/dense-twin/checkpoints"};
+    char path[1024];
+    bool saved = false;
+    for (int i = 0; i < 2 && !saved; i++) {
+        path_of(s, run, roots[i], path);
+        DART_TRY(dart_checkpoint_exists(path, &saved));
     }
-    DART_GOTO(dart_file_write_atomic(path, now, strlen(now)));
-done:
-    free(was);
-    free(now);
+    path_of(s, run, "/recipe.yaml", path);
+    *resume = saved && dart_file_exists(path);
+    path_of(s, run, "/table.json", path);
+    *any = saved || dart_file_exists(path);
+    return DART_OK;
+}
+
+/* Whether what lies in the run's folder was made by another recipe than this sweep's, or by
+ * something else altogether. *out_text: the recipe; malloc'ed, to be freed also after a failure. */
+static dart_status find_other(
+    const sweep *s, const sweep_run *run, char **out_text, bool *out_resume, bool *out_other)
+{
+    dart_recipe *recipe;
+    char path[1024], *was = NULL;
+    size_t size;
+    bool work;
+    *out_text = NULL;
+    const locale_t before = dart_locale_enter();
+    dart_status status = sweep_recipe(s, run, &recipe);
+    if (status == DART_OK) status = dart_recipe_text(recipe, true, out_text);
+    dart_locale_leave(before);
     dart_recipe_free(recipe);
-    return status;
+    DART_TRY(status);
+    DART_TRY(has_work(s, run, out_resume, &work));
+    path_of(s, run, ".yaml", path);
+    *out_other = work;
+    if (!work || !dart_file_exists(path)) return DART_OK;
+    DART_TRY(dart_file_read(path, &was, &size));
+    *out_other = strcmp(was, *out_text) != 0;
+    free(was);
+    return DART_OK;
+}
+
+static dart_status refuse_other(const sweep *s, const sweep_run *run)
+{
+    return dart_fail(DART_INPUT,
+        "%s/%s was made by another version of the sweep, or not by this sweep; put it back, choose "
+        "another --out, or begin this run anew with --force (it is then moved aside)",
+        s->folder, run->name);
+}
+
+/* Before anything is started: no folder holds somebody else's work. Recipes that take a budget are
+ * only known later, and what is damaged is that run's own failure. */
+static dart_status check_folders(const sweep *s)
+{
+    for (uint32_t i = 0; i < s->runs; i++) {
+        char *text;
+        bool resume, other;
+        if (s->run[i].source >= 0) continue;
+        dart_status status = find_other(s, &s->run[i], &text, &resume, &other);
+        free(text);
+        if (status == DART_MEMORY) return status;
+        if (status == DART_OK && other) return refuse_other(s, &s->run[i]);
+    }
+    return DART_OK;
 }
 
 static dart_status train_here(
@@ -130,13 +173,24 @@ static void heed_stop(jobs *j)
         j->end = *stop == 15 ? DART_TERMINATED : DART_INTERRUPTED;
 }
 
+/* Reads what a run that has ended left. */
+static dart_status result_of(const sweep *s, sweep_run *run)
+{
+    bool finished;
+    DART_TRY(read_result(s, run, &finished));
+    if (!finished) return dart_fail(DART_FAILED, "%s/%s has no table.json", s->folder, run->name);
+    if (isfinite(run->row.valid_ppl) && isfinite(run->row.test_ppl)) return DART_OK;
+    return dart_fail(DART_DIVERGED, "the perplexity of %s/%s is not finite", s->folder, run->name);
+}
+
 /* What a run came to. Only a stop, or a folder that cannot be used, ends the sweep. */
 static dart_status record(jobs *j, sweep_run *run, dart_status status, bool before)
 {
     if (stops(status)) return status;
-    if (status == DART_OK && !read_result(j->s, run))
-        status = dart_fail(DART_FAILED, "%s/%s has no table.json", j->s->folder, run->name);
-    run->state = status == DART_OK ? SWEEP_DONE : SWEEP_FAILED;
+    if (status == DART_OK) status = result_of(j->s, run);
+    run->state = status == DART_OK         ? SWEEP_DONE
+                 : status == DART_DIVERGED ? SWEEP_DIVERGED
+                                           : SWEEP_FAILED;
     j->finished++;
     if (status == DART_OK) {
         note(j->hooks,
@@ -147,9 +201,32 @@ static dart_status record(jobs *j, sweep_run *run, dart_status status, bool befo
     } else {
         snprintf(run->why, sizeof run->why, "%s",
             *dart_error_text() ? dart_error_text() : dart_status_text(status));
-        note(j->hooks, "[%u/%u] %s: failed: %s", j->finished, j->s->runs, run->name, run->why);
+        note(j->hooks, "[%u/%u] %s: %s: %s", j->finished, j->s->runs, run->name,
+            sweep_state_name(run->state), run->why);
     }
     return sweep_write(j->s);
+}
+
+/* What has to be known of a run's folder before it is started; writes its recipe. *out_finished: it
+ * was trained before. *out_refused: the status ends the sweep. */
+static dart_status prepare(
+    jobs *j, sweep_run *run, bool *out_resume, bool *out_finished, bool *out_refused)
+{
+    sweep *s = j->s;
+    char path[1024], *text;
+    bool other;
+    *out_finished = *out_refused = false;
+    dart_status status = find_other(s, run, &text, out_resume, &other);
+    if (status == DART_OK && other && !j->force) {
+        *out_refused = true;
+        status = refuse_other(s, run);
+    }
+    path_of(s, run, ".yaml", path);
+    if (status == DART_OK) status = dart_file_write_atomic(path, text, strlen(text));
+    free(text);
+    if (status != DART_OK) return status;
+    if (other) *out_resume = false; /* training moves aside what is there */
+    return other ? DART_OK : read_result(s, run, out_finished);
 }
 
 /* Starts a run unless it was trained before. */
@@ -157,19 +234,19 @@ static dart_status begin(jobs *j, sweep_run *run)
 {
     sweep *s = j->s;
     const sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
-    char recipe[1024], dir[1024], checkpoints[1024];
+    char recipe[1024], dir[1024];
+    bool resume, finished, refused;
     dart_status status;
     run->started = true;
     if (source && source->state != SWEEP_DONE)
         return record(j, run,
             dart_fail(DART_FAILED, "needs the size of %s, which failed", source->name), false);
     if (source) run->budget = source->row.chain_params;
-    DART_TRY(write_recipe(s, run, j->force));
-    if (read_result(s, run)) return record(j, run, DART_OK, true);
+    status = prepare(j, run, &resume, &finished, &refused);
+    if (refused) return status;
+    if (status != DART_OK || finished) return record(j, run, status, true);
     path_of(s, run, ".yaml", recipe);
     path_of(s, run, "", dir);
-    path_of(s, run, "/checkpoints", checkpoints);
-    const bool resume = dart_file_exists(checkpoints);
     if (!j->hooks->start) return record(j, run, train_here(j->hooks, recipe, dir, resume), false);
     status = j->hooks->start(j->hooks->user, (uint32_t)(run - s->run), recipe, dir, resume);
     if (status != DART_OK) return record(j, run, status, false);
@@ -199,6 +276,7 @@ static dart_status run_all(sweep *s, const dart_sweep_hooks *hooks, const dart_s
 {
     jobs j = {.s = s, .hooks = hooks, .force = o->force, .most = 1};
     if (hooks->start && o->jobs > 1) j.most = o->jobs;
+    if (!o->force) DART_TRY(check_folders(s));
     DART_TRY(dart_mkdirs(s->folder));
     for (;;) {
         sweep_run *run = NULL;
@@ -233,6 +311,15 @@ static dart_status choose_folder(sweep *s, const char *out)
     return DART_OK;
 }
 
+/* The runs of the file; nothing is written. To be closed also after a failure. */
+static dart_status open_sweep(const char *path, const dart_sweep_options *options, sweep *s)
+{
+    DART_TRY(sweep_read(path, s));
+    s->flags = options->flags;
+    DART_TRY(choose_folder(s, options->out));
+    return sweep_plan(s);
+}
+
 dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     const dart_sweep_hooks *given, dart_sweep_result *out)
 {
@@ -241,14 +328,15 @@ dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     dart_status status = DART_OK;
     sweep s = {0};
     *out = (dart_sweep_result){0};
-    DART_GOTO(sweep_read(path, &s));
-    s.flags = options->flags;
-    DART_GOTO(choose_folder(&s, options->out));
-    DART_GOTO(sweep_plan(&s));
+    const locale_t before = dart_locale_enter();
+    status = open_sweep(path, options, &s);
+    dart_locale_leave(before);
+    if (status != DART_OK) goto done;
     snprintf(out->dir, sizeof out->dir, "%s", s.folder);
     out->runs = s.runs;
     for (uint32_t i = 0; options->list && i < s.runs; i++) {
-        bool done = read_result(&s, &s.run[i]);
+        bool done;
+        DART_GOTO(read_result(&s, &s.run[i], &done));
         note(hooks, "%s%s%s%s", s.run[i].name, done ? "  finished" : "",
             s.run[i].source >= 0 ? "  budget from " : "",
             s.run[i].source >= 0 ? s.run[s.run[i].source].name : "");
@@ -256,7 +344,7 @@ dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     if (!options->list) DART_GOTO(run_all(&s, hooks, options));
     for (uint32_t i = 0; i < s.runs; i++) {
         out->done += s.run[i].state == SWEEP_DONE;
-        out->failed += s.run[i].state == SWEEP_FAILED;
+        out->failed += s.run[i].state == SWEEP_FAILED || s.run[i].state == SWEEP_DIVERGED;
     }
     if (out->failed)
         status = dart_fail(DART_FAILED, "%u of %u runs failed; %s/results.md says why", out->failed,

@@ -1,4 +1,4 @@
-/* Sweeps inside the training room: axes read from a file, the runs that they span, what the runs
+/* Sweeps inside their room: axes read from a file, the runs that they span, what the runs
  * came to. */
 #ifndef DART_SWEEP_H
 #define DART_SWEEP_H
@@ -36,7 +36,8 @@ typedef struct sweep_axis {
     sweep_point *point;  /* [count] */
 } sweep_axis;
 
-typedef enum sweep_state { SWEEP_PENDING, SWEEP_DONE, SWEEP_FAILED } sweep_state;
+/* DIVERGED: training ended so, or its result is not finite. */
+typedef enum sweep_state { SWEEP_PENDING, SWEEP_DONE, SWEEP_FAILED, SWEEP_DIVERGED } sweep_state;
 
 typedef struct sweep_run {
     char name[160];
@@ -63,12 +64,12 @@ typedef struct sweep {
     const dart_recipe *flags; /* borrowed, may be NULL */
 } sweep;
 
-/* sweep_yaml.c. INPUT with file and line for whatever is wrong. To be closed also after a failure.
+/* file_yaml.c. INPUT with file and line for whatever is wrong. To be closed also after a failure.
  */
 DART_NODISCARD dart_status sweep_read(const char *path, sweep *out);
 void sweep_close(sweep *s);
 
-/* sweep_plan.c */
+/* plan_runs.c */
 /* The runs of all positions, checked: every recipe can be made. */
 DART_NODISCARD dart_status sweep_plan(sweep *s);
 /* The recipe of a run; its budget must be known where it takes one. */
@@ -76,7 +77,9 @@ DART_NODISCARD dart_status sweep_recipe(const sweep *s, const sweep_run *run, da
 /* Index of the variants' axis, -1: none. */
 int sweep_variants(const sweep *s);
 
-/* sweep_table.c: results.csv, results.md, results.svg in the folder. */
+/* tables.c */
+const char *sweep_state_name(sweep_state state); /* "done" */
+/* results.csv, results.md, results.svg in the folder. */
 DART_NODISCARD dart_status sweep_write(const sweep *s);
 
 #endif

@@ -1,7 +1,8 @@
 /* What a sweep found: a line a run as CSV, means over the seeds as Markdown, size against
  * perplexity as a picture. */
+#include "c_locale.h"
 #include "file.h"
-#include "report.h"
+#include "chart.h"
 #include "results.h"
 #include "stats.h"
 #include "sweep.h"
@@ -12,9 +13,9 @@
 
 /* ---- CSV ---- */
 
-static const char *state_name(sweep_state state)
+const char *sweep_state_name(sweep_state state)
 {
-    static const char *const names[] = {"pending", "done", "failed"};
+    static const char *const names[] = {"pending", "done", "failed", "diverged"};
     return names[state];
 }
 
@@ -38,7 +39,7 @@ static void write_csv(const sweep *s, FILE *out)
                 fputc(',', out);
                 dart_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
             }
-        fprintf(out, ",%s,", state_name(run->state));
+        fprintf(out, ",%s,", sweep_state_name(run->state));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
         const bool done = run->state == SWEEP_DONE;
         for (size_t k = 1; k < dart_table_columns.count; k++) {
@@ -120,10 +121,21 @@ static void md_text(const char *text, FILE *out)
     }
 }
 
-static void md_figure(dart_spread m, int digits, FILE *out)
+/* Whether no run of a group is done and one diverged. */
+static bool all_diverged(const sweep *s, uint32_t group)
+{
+    bool diverged = false;
+    for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
+        if (s->run[i].state == SWEEP_DONE) return false;
+        diverged |= s->run[i].state == SWEEP_DIVERGED;
+    }
+    return diverged;
+}
+
+static void md_figure(dart_spread m, int digits, bool diverged, FILE *out)
 {
     if (!m.count)
-        fputs(" - |", out);
+        fputs(diverged ? " diverged |" : " - |", out);
     else if (isnan(m.sd))
         fprintf(out, " %.*f |", digits, m.mean);
     else
@@ -195,8 +207,8 @@ static void md_groups(const sweep *s, FILE *out)
         for (uint32_t i = g; i < s->runs; i += groups_of(s)) done += s->run[i].state == SWEEP_DONE;
         fprintf(out, " %u of %u |", done, s->runs / groups_of(s));
         for (uint32_t k = 0; k < columns; k++)
-            md_figure(
-                over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]), out);
+            md_figure(over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]),
+                strstr(column[k]->field.key, "_ppl") && all_diverged(s, g), out);
         fputc('\n', out);
     }
 }
@@ -230,9 +242,9 @@ static void md_pivot(const sweep *s, FILE *out)
         fputs("|", out);
         md_cells(s, g, first, last, out);
         for (uint32_t i = 0; i < across->count; i++)
-            md_figure(over_seeds(s, g + i, "test_ppl"), 2, out);
+            md_figure(over_seeds(s, g + i, "test_ppl"), 2, all_diverged(s, g + i), out);
         for (uint32_t i = 1; variants && i < across->count; i++)
-            md_figure(paired(s, g + i, g), 2, out);
+            md_figure(paired(s, g + i, g), 2, false, out);
         fputc('\n', out);
     }
 }
@@ -288,10 +300,11 @@ static void write_md(const sweep *s, FILE *out)
     md_protocol(s, out);
     bool any = false;
     for (uint32_t i = 0; i < s->runs; i++) {
-        if (s->run[i].state != SWEEP_FAILED) continue;
+        const sweep_state state = s->run[i].state;
+        if (state != SWEEP_FAILED && state != SWEEP_DIVERGED) continue;
         if (!any) fputs("\nFailed:\n\n", out);
         any = true;
-        fprintf(out, "- %s: ", s->run[i].name);
+        fprintf(out, "- %s: %s", s->run[i].name, state == SWEEP_DIVERGED ? "diverged: " : "");
         md_text(s->run[i].why, out);
         fputc('\n', out);
     }
@@ -401,7 +414,10 @@ static dart_status save(const sweep *s, const char *name, int which)
 
 dart_status sweep_write(const sweep *s)
 {
-    DART_TRY(save(s, "results.csv", 0));
-    DART_TRY(save(s, "results.md", 1));
-    return save(s, "results.svg", 2);
+    static const char *const names[] = {"results.csv", "results.md", "results.svg"};
+    dart_status status = DART_OK;
+    locale_t before = dart_locale_enter();
+    for (int i = 0; i < 3 && status == DART_OK; i++) status = save(s, names[i], i);
+    dart_locale_leave(before);
+    return status;
 }

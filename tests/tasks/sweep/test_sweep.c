@@ -254,11 +254,11 @@ static void test_tables(void **state)
     assert_int_equal(result.done, 9);
     assert_int_equal(result.failed, 3);
     md = tiny_read("failing", "results.md");
-    assert_non_null(strstr(md, "| 0.2 | 170.00 ± 10.00 | - | - |"));
-    assert_non_null(strstr(md, "- b-lambda0.2-s3: it went, as \"meant\""));
+    assert_non_null(strstr(md, "| 0.2 | 170.00 ± 10.00 | diverged | - |"));
+    assert_non_null(strstr(md, "- b-lambda0.2-s3: diverged: it went, as \"meant\""));
     free(md);
     char *csv = tiny_read("failing", "results.csv");
-    assert_string_equal(cell(csv, "b-lambda0.2-s1", "status"), "failed");
+    assert_string_equal(cell(csv, "b-lambda0.2-s1", "status"), "diverged");
     assert_string_equal(cell(csv, "b-lambda0.2-s1", "test_bleu"), "");
     assert_string_equal(cell(csv, "b-lambda0.1-s1", "test_bleu"), "12.5");
     assert_non_null(strstr(csv, ",12.5,7,3,\"each once, by \"\"words\"\"\",\r\n"));
@@ -423,7 +423,7 @@ static void test_command(void **state)
     assert_int_equal(command(line, NULL), 1);
     csv = tiny_read("fails", "results.csv");
     assert_string_equal(cell(csv, "good", "status"), "done");
-    assert_string_equal(cell(csv, "bad", "status"), "failed");
+    assert_string_equal(cell(csv, "bad", "status"), "diverged");
     assert_non_null(strstr(csv, "training diverged"));
     free(csv);
 

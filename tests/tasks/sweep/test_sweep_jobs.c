@@ -226,15 +226,16 @@ static void test_ends(void **state)
     assert_non_null(strstr(c.notes, "no further run is started, 2 go on: stopped at step 3"));
     assert_non_null(strstr(dart_error_text(), "stopped after 3 of 18 runs"));
     assert_true(dart_file_exists(tiny_path("out/found-rank4-s1/table.json")));
-    /* a folder that is refused, while others run */
+    /* a folder that is refused, before anything is started */
     char *text = tiny_read("out", "other-rank4-s1.yaml");
     text[0] = '#';
     assert_int_equal(
         dart_file_write_sync(tiny_path("out/other-rank4-s1.yaml"), text, strlen(text)), DART_OK);
     free(text);
-    assert_int_equal(dart_mkdirs(tiny_path("out/other-rank4-s1")), DART_OK);
+    make_up(tiny_path("out/other-rank4-s1"));
     c = (crew){.turn = 0};
     assert_int_equal(sweep(&c, file, 3, &result), DART_INPUT);
+    assert_int_equal(c.started, 0);
     assert_non_null(strstr(dart_error_text(), "another version of the sweep"));
 }
 

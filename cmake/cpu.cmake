@@ -1,7 +1,6 @@
-# The CPU backend. Its driver is compiled once, its kernels once in double precision (the oracle of the tests) and in
-# single precision once per instruction set, of which the driver takes one when it opens.
+# The kernels of the CPU backend, compiled once in double precision (the oracle of the tests) and in single precision once
+# per instruction set, of which the driver takes one when it opens.
 include(CheckCSourceCompiles)
-dart_room(cpu backend/cpu MAY backend LINK PkgConfig::BLAS)
 set(DART_CPU_ISAS "")
 set(isa_rows "")
 
@@ -20,8 +19,7 @@ macro(dart_cpu_isa name)
   check_c_source_compiles("#include <stdbool.h>\nint main(void) { return ${condition}; }" DART_CPU_HAS_${name})
   unset(CMAKE_REQUIRED_FLAGS)
   if(DART_CPU_HAS_${name})
-    dart_room(cpu_${name} backend/cpu/kernels MAY cpu LINK PkgConfig::BLAS
-      DEFINES DART_ISA=${name})
+    dart_room(cpu_${name} backend/cpu/kernels MAY cpu DEFINES DART_ISA=${name})
     get_target_property(options cpu_${name} COMPILE_OPTIONS)
     list(REMOVE_ITEM options -march=native)
     # Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
@@ -41,6 +39,5 @@ if(DART_NATIVE)
 endif()
 file(CONFIGURE OUTPUT ${GENERATED}/cpu_isas.inc CONTENT "${isa_rows}" @ONLY)
 
-dart_room(cpu64 backend/cpu/kernels MAY cpu LINK PkgConfig::BLAS
-  DEFINES DART_ISA=f64 DART_F64=1)
-target_compile_options(cpu64 PRIVATE -O3 -fopenmp-simd)
+dart_room(cpu_f64 backend/cpu/kernels MAY cpu DEFINES DART_ISA=f64 DART_F64=1)
+target_compile_options(cpu_f64 PRIVATE -O3 -fopenmp-simd)

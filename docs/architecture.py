@@ -31,7 +31,6 @@ def read_rooms():
         may = words[words.index("MAY") + 1:] if "MAY" in words else []
         may = may[:next((i for i, word in enumerate(may) if word in ("LINK", "DEFINES")), len(may))]
         rooms[words[0]] = (words[1], may)
-    rooms.pop("cpu64", None)  # the cpu room once more, in double precision
     # Everyone may include these: they are declarations and nothing else.
     rooms.pop("public", None)
     for name, (folder, may) in rooms.items():

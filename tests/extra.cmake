@@ -12,10 +12,9 @@ foreach(device cpu opencl:0 vulkan:0)
   endforeach()
 endforeach()
 # And once for each set of kernels that the cpu device may take; those that the processor lacks are skipped.
-target_include_directories(test_isa PRIVATE ${CMAKE_SOURCE_DIR}/backend/cpu)
 foreach(isa ${DART_CPU_ISAS})
-  add_test(NAME backends/suite-cpu-${isa} COMMAND test_suite cpu WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(backends/suite-cpu-${isa} PROPERTIES ENVIRONMENT DART_CPU_ISA=${isa})
+  add_test(NAME backend/suite-cpu-${isa} COMMAND test_suite cpu WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(backend/suite-cpu-${isa} PROPERTIES ENVIRONMENT DART_CPU_ISA=${isa})
 endforeach()
 # Once more with the validation layers (core and synchronization) watching, where they are installed.
 if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "cpu/isa.h"
+#include "isa.h"
 
 static void tables_are_whole(void **state)
 {

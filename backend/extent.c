@@ -36,7 +36,7 @@ static uint64_t matrices(const gemm_params *p, uint32_t rows, uint32_t cols, uin
 static void extent_gemm(const dart_launch *l, uint64_t *words)
 {
     PARAM(gemm);
-    bool ta = l->tune[2], tb = l->tune[3];
+    bool ta = l->tune[DART_GEMM_TA], tb = l->tune[DART_GEMM_TB];
     words[0] = matrices(p, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->a0, p->a1, p->a2);
     words[1] = matrices(p, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->b0, p->b1, p->b2);
     words[2] = matrices(p, p->m, p->n, p->ldc, p->c0, p->c1, p->c2);
@@ -51,8 +51,9 @@ static void extent_map(const dart_launch *l, uint64_t *words)
     };
     PARAM(map);
     words[0] = words[2] = p->n;
-    bool two = l->tune[2] < sizeof arity && arity[l->tune[2]] == 2;
-    words[1] = !two ? 0 : l->tune[3] == 0 ? p->n : p->bmod;
+    const uint32_t op = l->tune[DART_MAP_OP];
+    bool two = op < sizeof arity && arity[op] == 2;
+    words[1] = !two ? 0 : l->tune[DART_MAP_BC] == 0 ? p->n : p->bmod;
 }
 
 static void extent_permute(const dart_launch *l, uint64_t *words)
@@ -112,7 +113,7 @@ static void extent_norm(const dart_launch *l, uint64_t *words)
     PARAM(norm);
     words[0] = words[3] = times(p->rows, p->cols);
     words[1] = p->cols;
-    words[2] = l->tune[2] ? 0 : p->cols;
+    words[2] = l->tune[DART_NORM_KIND] ? 0 : p->cols;
 }
 
 static void extent_norm_dx(const dart_launch *l, uint64_t *words)

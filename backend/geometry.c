@@ -427,14 +427,6 @@ static void (*const shape_of[DART_KERNELS])(shaper *) = {
 #undef K
 };
 
-static bool is_mode(const char *tune)
-{
-    static const char *const modes[] = {"TA", "TB", "OP", "BC", "KIND", "CAUSAL"};
-    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
-        if (strcmp(tune, modes[i]) == 0) return true;
-    return false;
-}
-
 static dart_status check_limit(const shaper *s, const char *what, uint64_t needed, uint64_t limit)
 {
     if (!limit || needed <= limit) return DART_OK;
@@ -452,7 +444,7 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
     launch->param_bytes = info->param_bytes;
     launch->variant = 0;
     for (uint32_t i = 0; i < info->tunes; i++)
-        if (!is_mode(info->tune_name[i])) launch->tune[i] = info->tune_default[i];
+        if (!(info->modes >> i & 1)) launch->tune[i] = info->tune_default[i];
     shape_of[launch->kernel](&s);
 
     if (s.groups == 0)

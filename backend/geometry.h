@@ -1,6 +1,6 @@
 /* Work-group sizes, tile sizes and group counts of each kernel for a device: the shipped tune
- * table. The mode constants (TA, OP, KIND, CAUSAL, BC) are set by the caller; this fills the rest
- * from kernel, params and caps. */
+ * table. The MODE constants are set by the caller; this fills the rest from kernel, params and
+ * caps. */
 #ifndef DART_GEOMETRY_H
 #define DART_GEOMETRY_H
 

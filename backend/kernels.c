@@ -1,5 +1,6 @@
 /* The kernel table, read from the heads of shaders/<name>.k. */
 #include "kernels.h"
+#include <stdbool.h>
 #include <string.h>
 
 /* Each kernel file is read three times: tune rows, work-group memory, buffers. */
@@ -9,15 +10,18 @@
 typedef struct tune_row {
     const char *name;
     uint32_t value;
+    bool mode;
 } tune_row;
 
-#define TUNE(slot, name, value) {#name, value},
+#define TUNE(slot, name, value) [slot] = {#name, value, false},
+#define MODE(slot, name, value) [slot] = {#name, value, true},
 #define KERNEL1(name, locals, a)
 #define KERNEL2(name, locals, a, b)
 #define KERNEL3(name, locals, a, b, c)
 #define KERNEL4(name, locals, a, b, c, d)
-#include "kernels_tunes.inc" /* static const tune_row <name>_tunes[] = { #include "<name>.k" {0, 0}}; */
+#include "kernels_tunes.inc" /* static const tune_row <name>_tunes[] = { #include "<name>.k" {0, 0, 0}}; */
 #undef TUNE
+#undef MODE
 #undef KERNEL1
 #undef KERNEL2
 #undef KERNEL3
@@ -26,6 +30,7 @@ typedef struct tune_row {
 #define TUNE(slot, name, value)                                                                    \
     const uint32_t name = tune[slot];                                                              \
     (void)name;
+#define MODE(slot, name, value) TUNE(slot, name, value)
 #define LOCAL(type, name, count) +(uint32_t)(sizeof(type) * (count))
 #define KERNEL1(name, locals, a) return 0 locals;
 #define KERNEL2(name, locals, a, b) return 0 locals;
@@ -33,6 +38,7 @@ typedef struct tune_row {
 #define KERNEL4(name, locals, a, b, c, d) return 0 locals;
 #include "kernels_shared.inc" /* static uint32_t <name>_shared(const uint32_t *tune) { #include ... } */
 #undef TUNE
+#undef MODE
 #undef LOCAL
 #undef KERNEL1
 #undef KERNEL2
@@ -40,6 +46,7 @@ typedef struct tune_row {
 #undef KERNEL4
 
 #define TUNE(slot, name, value)
+#define MODE(slot, name, value)
 #define ACCESS_(acc, type, name) DART_##acc
 #define NAME_(acc, type, name) #name
 #define KERNEL1(kernel, locals, a)                                                                 \
@@ -82,6 +89,7 @@ const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel)
         for (; row[count].name; count++) {
             info->tune_name[count] = row[count].name;
             info->tune_default[count] = row[count].value;
+            if (row[count].mode) info->modes |= (uint8_t)(1u << count);
         }
         info->tunes = count;
     }

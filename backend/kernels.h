@@ -9,20 +9,23 @@ typedef uint32_t u32;
 typedef int32_t i32;
 typedef float f32;
 
-/* Parameter structs. */
+/* Parameter structs, and a name for the slot of each TUNE and MODE constant in dart_launch.tune:
+ * DART_SOFTMAX_CAUSAL, DART_GEMM_TM ... */
 #define PARAMS(name, fields)                                                                       \
     typedef struct name##_params {                                                                 \
         fields                                                                                     \
     } name##_params;                                                                               \
     _Static_assert(sizeof(name##_params) <= 128, #name ": parameters exceed 128 bytes");
-#define TUNE(slot, name, value)
+#define TUNE(slot, name, value) enum { SLOT(name) = slot };
+#define MODE(slot, name, value) enum { SLOT(name) = slot };
 #define KERNEL1(name, locals, a)
 #define KERNEL2(name, locals, a, b)
 #define KERNEL3(name, locals, a, b, c)
 #define KERNEL4(name, locals, a, b, c, d)
-#include "kernels_include.inc" /* made by CMake: #include "<name>.k" for every kernel */
+#include "kernels_include.inc" /* made by CMake: SLOT, #include "<name>.k" for every kernel */
 #undef PARAMS
 #undef TUNE
+#undef MODE
 #undef KERNEL1
 #undef KERNEL2
 #undef KERNEL3
@@ -41,6 +44,8 @@ typedef struct dart_kernel_info {
     const char *name;
     uint16_t param_bytes;
     uint8_t buffers, tunes;
+    uint8_t
+        modes; /* bit t: constant t is a MODE: what is computed, not how fast; the launch says */
     dart_access access[4];
     const char *buffer_name[4];
     const char *tune_name[8];
@@ -52,7 +57,7 @@ const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel);
 dart_kernel dart_kernel_find(const char *name); /* DART_KERNELS if there is none */
 
 /* Variants: other texts of a kernel, shaders/<name>.<feature>.k, with the same buffers, parameters
- * and TUNE names. Number 0 is the portable form, its feature is "". */
+ * and TUNE and MODE names. Number 0 is the portable form, its feature is "". */
 enum { DART_MAX_VARIANTS = 8 }; /* of a kernel, with number 0 */
 const char *dart_kernel_feature(dart_kernel kernel, uint32_t variant); /* NULL: there is none */
 uint32_t dart_kernel_variant(dart_kernel kernel, const char *feature); /* 0: there is none */

@@ -34,12 +34,18 @@ dart_launch *dart_emit(dart_lowering *low, dart_kernel kernel, dart_node label, 
     return launch;
 }
 
-dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node node, uint32_t mode,
-    uint32_t bufs, const dart_value *values, const void *params)
+dart_status dart_emit_launch(dart_lowering *low, dart_kernel kernel, dart_node label, uint32_t bufs,
+    const dart_value *values, const void *params)
 {
-    dart_launch *launch = dart_emit(low, kernel, node, bufs, values, params);
+    return dart_emit(low, kernel, label, bufs, values, params) ? DART_OK : DART_MEMORY;
+}
+
+dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node label, uint32_t slot,
+    uint32_t mode, uint32_t bufs, const dart_value *values, const void *params)
+{
+    dart_launch *launch = dart_emit(low, kernel, label, bufs, values, params);
     if (!launch) return DART_MEMORY;
-    if (dart_kernel_info_of(kernel)->tunes > 2) launch->tune[2] = mode;
+    launch->tune[slot] = mode;
     return DART_OK;
 }
 
@@ -113,8 +119,7 @@ dart_status dart_emit_walk(dart_lowering *low, dart_node label, const dart_walk 
         *dim[i] = i < lead ? 1 : w->dim[i - lead];
         *step[i] = i < lead ? 0 : (uint32_t)w->step[i - lead];
     }
-    return dart_emit(low, DART_K_permute, label, 2, (dart_value[]){x, y}, &p) ? DART_OK
-                                                                              : DART_MEMORY;
+    return dart_emit_launch(low, DART_K_permute, label, 2, (dart_value[]){x, y}, &p);
 }
 
 dart_status dart_emit_copy(
@@ -185,14 +190,16 @@ dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op, da
         p.per = (uint32_t)per;
         p.chunks = (uint32_t)((mid + per - 1) / per);
         DART_TRY(dart_emit_new(low, node, outer * p.chunks * inner, &part));
-        DART_TRY(dart_emit_mode(low, DART_K_reduce, node, op, 2, (dart_value[]){x, part}, &p));
+        DART_TRY(dart_emit_mode(
+            low, DART_K_reduce, node, DART_REDUCE_OP, op, 2, (dart_value[]){x, part}, &p));
         mid = p.chunks;
         x = part;
         op = op == 3 ? 3 : 0;
     }
     p.mid = p.per = (uint32_t)mid;
     p.chunks = 1;
-    return dart_emit_mode(low, DART_K_reduce, node, op, 2, (dart_value[]){x, y}, &p);
+    return dart_emit_mode(
+        low, DART_K_reduce, node, DART_REDUCE_OP, op, 2, (dart_value[]){x, y}, &p);
 }
 
 const char *dart_node_describe(const dart_graph *graph, dart_node node, char out[160])

@@ -11,9 +11,12 @@ DART_NODISCARD dart_status dart_emit_new(
 /* One launch with the kernel's default constants; NULL: out of memory. */
 dart_launch *dart_emit(dart_lowering *low, dart_kernel kernel, dart_node label, uint32_t bufs,
     const dart_value *values, const void *params);
-/* One launch whose third tune value is `mode` (where the kernel has one). */
-DART_NODISCARD dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node node,
-    uint32_t mode, uint32_t bufs, const dart_value *values, const void *params);
+/* The same, with a status. */
+DART_NODISCARD dart_status dart_emit_launch(dart_lowering *low, dart_kernel kernel, dart_node label,
+    uint32_t bufs, const dart_value *values, const void *params);
+/* With a MODE constant of the kernel: slot is its name (kernels.h), DART_REDUCE_OP for example. */
+DART_NODISCARD dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node label,
+    uint32_t slot, uint32_t mode, uint32_t bufs, const dart_value *values, const void *params);
 
 /* Sets low->value[node], the words that the node makes: where the folds want them, else new ones.
  */

@@ -65,8 +65,8 @@ dart_status dart_lower_slice(dart_lowering *low, dart_node node, const dart_node
 static dart_status fill(dart_lowering *low, dart_node node, dart_value y, double value)
 {
     map_params p = {.n = (uint32_t)y.words, .bdiv = 1, .bmod = 1, .s = (float)value};
-    return dart_emit_mode(
-        low, DART_K_map, node, DART_OP_fill - DART_OP_copy, 3, (dart_value[]){y, y, y}, &p);
+    return dart_emit_mode(low, DART_K_map, node, DART_MAP_OP, DART_OP_fill - DART_OP_copy, 3,
+        (dart_value[]){y, y, y}, &p);
 }
 
 static dart_status lower_map(dart_lowering *low, dart_node node, const dart_node_info *info)
@@ -89,8 +89,8 @@ static dart_status lower_map(dart_lowering *low, dart_node node, const dart_node
     dart_launch *launch =
         dart_emit(low, DART_K_map, node, 3, (dart_value[]){a, b, low->value[node]}, &p);
     if (!launch) return DART_MEMORY;
-    launch->tune[2] = (uint32_t)(info->op - DART_OP_copy);
-    launch->tune[3] = spread;
+    launch->tune[DART_MAP_OP] = (uint32_t)(info->op - DART_OP_copy);
+    launch->tune[DART_MAP_BC] = spread;
     return DART_OK;
 }
 
@@ -102,7 +102,7 @@ dart_status dart_lower_dropout(dart_lowering *low, dart_node node, const dart_no
         .threshold = (uint32_t)(info->f[0] * 4294967296.0),
         .keep_scale = (float)(1 / (1 - info->f[0]))};
     DART_TRY(dart_value_over(low, node, info->in[0]));
-    return dart_emit_mode(low, DART_K_dropout, node, 0, 3,
+    return dart_emit_launch(low, DART_K_dropout, node, 3,
         (dart_value[]){x, dart_in(low, info, 1), low->value[node]}, &p);
 }
 
@@ -110,8 +110,8 @@ dart_status dart_lower_uniform(dart_lowering *low, dart_node node, const dart_no
 {
     uniform_params p = {.n = (uint32_t)info->i[1], .stream = (uint32_t)info->i[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_uniform, node, 0, 2,
-        (dart_value[]){dart_in(low, info, 0), low->value[node]}, &p);
+    return dart_emit_launch(
+        low, DART_K_uniform, node, 2, (dart_value[]){dart_in(low, info, 0), low->value[node]}, &p);
 }
 
 /* ---- sums ---- */
@@ -139,8 +139,8 @@ dart_status dart_lower_unslice(dart_lowering *low, dart_node node, const dart_no
         sum = (dart_value){sum.storage, sum.offset + low->into_at[node], x.words};
         map_params p = {.n = (uint32_t)x.words, .bdiv = 1, .bmod = (uint32_t)x.words};
         low->value[node] = low->value[low->into[node]];
-        return dart_emit_mode(
-            low, DART_K_map, node, DART_OP_add - DART_OP_copy, 3, (dart_value[]){sum, x, sum}, &p);
+        return dart_emit_mode(low, DART_K_map, node, DART_MAP_OP, DART_OP_add - DART_OP_copy, 3,
+            (dart_value[]){sum, x, sum}, &p);
     }
     uint64_t start = (uint64_t)info->i[0] * (x.words / shape->dim[0]);
     DART_TRY(dart_value_output(low, node));

@@ -40,8 +40,8 @@ static dart_status emit_gemm(
         part[1].offset += skip_b, part[1].words -= skip_b;
         dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3, part, &p);
         if (!launch) return DART_MEMORY;
-        launch->tune[2] = plan->ta;
-        launch->tune[3] = plan->tb;
+        launch->tune[DART_GEMM_TA] = plan->ta;
+        launch->tune[DART_GEMM_TB] = plan->tb;
         p.beta = 1;
         start += p.k;
     } while (start < k);

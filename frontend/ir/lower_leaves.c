@@ -47,7 +47,7 @@ dart_status dart_lower_adamw(dart_lowering *low, dart_node node, const dart_node
         uint64_t n = w.words - start < piece ? w.words - start : piece;
         adamw_params p = {(uint32_t)n, (uint32_t)stride, (float)info->f[0], (float)info->f[1],
             (float)info->f[2], (float)info->f[3]};
-        DART_TRY(dart_emit_mode(low, DART_K_adamw, node, 0, 4,
+        DART_TRY(dart_emit_launch(low, DART_K_adamw, node, 4,
             (dart_value[]){piece_of(w, start, n), piece_of(g, start, n),
                 piece_of(mv, first + start, stride + n), dart_in(low, info, 3)},
             &p));
@@ -63,7 +63,7 @@ dart_status dart_lower_axpy_scalar(dart_lowering *low, dart_node node, const dar
     for (uint64_t start = 0; start < y.words; start += piece) {
         uint64_t n = y.words - start < piece ? y.words - start : piece;
         axpy_scalar_params p = {(uint32_t)n, (uint32_t)info->i[0], (float)info->f[0]};
-        DART_TRY(dart_emit_mode(low, DART_K_axpy_scalar, node, 0, 3,
+        DART_TRY(dart_emit_launch(low, DART_K_axpy_scalar, node, 3,
             (dart_value[]){piece_of(x, start, n), dart_in(low, info, 2), piece_of(y, start, n)},
             &p));
     }
@@ -76,7 +76,7 @@ dart_status dart_lower_cache_write(dart_lowering *low, dart_node node, const dar
     dart_value cache = dart_in(low, info, 0), k = dart_in(low, info, 1);
     uint64_t cols = cache.words / 2 / dim[1] / dim[2];
     cache_write_params p = {dim[1], (uint32_t)(k.words / dim[1] / cols), (uint32_t)cols, dim[2]};
-    DART_TRY(dart_emit_mode(low, DART_K_cache_write, node, 0, 4,
+    DART_TRY(dart_emit_launch(low, DART_K_cache_write, node, 4,
         (dart_value[]){k, dart_in(low, info, 2), dart_in(low, info, 3), cache}, &p));
     return dart_lower_view(low, node, info->in[0]);
 }
@@ -84,7 +84,7 @@ dart_status dart_lower_cache_write(dart_lowering *low, dart_node node, const dar
 dart_status dart_lower_clip(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     clip_params p = {(float)info->f[0]};
-    DART_TRY(dart_emit_mode(low, DART_K_clip, node, 0, 2,
+    DART_TRY(dart_emit_launch(low, DART_K_clip, node, 2,
         (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1)}, &p));
     return dart_lower_view(low, node, info->in[1]);
 }

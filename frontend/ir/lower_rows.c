@@ -8,7 +8,7 @@ dart_status dart_lower_norm(dart_lowering *low, dart_node node, const dart_node_
     uint32_t cols = dart_last_dim(&info->shape);
     norm_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_norm, node, (uint32_t)info->i[0], 4,
+    return dart_emit_mode(low, DART_K_norm, node, DART_NORM_KIND, (uint32_t)info->i[0], 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
 }
 
@@ -18,7 +18,7 @@ dart_status dart_lower_norm_dx(dart_lowering *low, dart_node node, const dart_no
     uint32_t cols = dart_last_dim(&info->shape);
     norm_dx_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_norm_dx, node, (uint32_t)info->i[0], 4,
+    return dart_emit_mode(low, DART_K_norm_dx, node, DART_NORM_DX_KIND, (uint32_t)info->i[0], 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
 }
 
@@ -33,7 +33,7 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
     DART_TRY(dart_value_output(low, node));
     dart_value part = low->value[node];
     if (p.chunks > 1) DART_TRY(dart_emit_new(low, node, 2ull * cols * p.chunks, &part));
-    DART_TRY(dart_emit_mode(low, DART_K_norm_dw, node, (uint32_t)info->i[0], 3,
+    DART_TRY(dart_emit_mode(low, DART_K_norm_dw, node, DART_NORM_DW_KIND, (uint32_t)info->i[0], 3,
         (dart_value[]){x, dart_in(low, info, 1), part}, &p));
     if (p.chunks == 1) return DART_OK;
     return dart_emit_reduce(low, node, 0, part, 1, p.chunks, 2ull * cols, low->value[node]);
@@ -45,7 +45,7 @@ dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_nod
     dart_value ids = dart_in(low, info, 1);
     gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_gather, node, 0, 3,
+    return dart_emit_launch(low, DART_K_gather, node, 3,
         (dart_value[]){ids, dart_in(low, info, 0), low->value[node]}, &p);
 }
 
@@ -55,7 +55,7 @@ dart_status dart_lower_scatter(dart_lowering *low, dart_node node, const dart_no
     uint32_t cols = info->shape.dim[1];
     scatter_params p = {(uint32_t)(dy.words / cols), cols, info->shape.dim[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_scatter, node, 0, 3,
+    return dart_emit_launch(low, DART_K_scatter, node, 3,
         (dart_value[]){dart_in(low, info, 1), dy, low->value[node]}, &p);
 }
 
@@ -64,7 +64,7 @@ dart_status dart_lower_rope(dart_lowering *low, dart_node node, const dart_node_
     const uint32_t *dim = info->shape.dim;
     rope_params p = {dim[0], dim[1], dim[2], dim[3], (float)info->i[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_rope, node, 0, 3,
+    return dart_emit_launch(low, DART_K_rope, node, 3,
         (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1), low->value[node]}, &p);
 }
 
@@ -73,11 +73,10 @@ dart_status dart_lower_attend(dart_lowering *low, dart_node node, const dart_nod
     const uint32_t *q = info->shape.dim, *cache = dart_in_shape(low, info, 1)->dim;
     attend_params p = {q[0], q[1], q[2], cache[3], q[3], cache[2], (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    dart_launch *launch = dart_emit(low, DART_K_attend, node, 4,
+    return dart_emit_launch(low, DART_K_attend, node, 4,
         (dart_value[]){
             dart_in(low, info, 0), dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]},
         &p);
-    return launch ? DART_OK : DART_MEMORY;
 }
 
 dart_status dart_lower_softmax(dart_lowering *low, dart_node node, const dart_node_info *info)
@@ -91,10 +90,10 @@ dart_status dart_lower_softmax(dart_lowering *low, dart_node node, const dart_no
         dart_value lengths = dart_in(low, info, 1);
         softmax_lengths_params q = {
             p.rows, p.cols, p.time, (uint32_t)(p.rows / lengths.words), p.scale};
-        return dart_emit_mode(low, DART_K_softmax_lengths, node, (uint32_t)info->i[0], 3,
-            (dart_value[]){x, lengths, low->value[node]}, &q);
+        return dart_emit_mode(low, DART_K_softmax_lengths, node, DART_SOFTMAX_LENGTHS_CAUSAL,
+            (uint32_t)info->i[0], 3, (dart_value[]){x, lengths, low->value[node]}, &q);
     }
-    return dart_emit_mode(low, DART_K_softmax, node, (uint32_t)info->i[0], 2,
+    return dart_emit_mode(low, DART_K_softmax, node, DART_SOFTMAX_CAUSAL, (uint32_t)info->i[0], 2,
         (dart_value[]){x, low->value[node]}, &p);
 }
 
@@ -104,8 +103,8 @@ dart_status dart_lower_softmax_dx(dart_lowering *low, dart_node node, const dart
     uint32_t cols = dart_last_dim(&info->shape);
     softmax_dx_params p = {(uint32_t)(y.words / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_over(low, node, y.storage == dy.storage ? 0 : info->in[1]));
-    return dart_emit_mode(
-        low, DART_K_softmax_dx, node, 0, 3, (dart_value[]){y, dy, low->value[node]}, &p);
+    return dart_emit_launch(
+        low, DART_K_softmax_dx, node, 3, (dart_value[]){y, dy, low->value[node]}, &p);
 }
 
 dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const dart_node_info *info)
@@ -113,7 +112,7 @@ dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const d
     const dart_shape *x = dart_in_shape(low, info, 0);
     cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0], (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_cross_entropy, node, 0, 3,
+    return dart_emit_launch(low, DART_K_cross_entropy, node, 3,
         (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1), low->value[node]}, &p);
 }
 
@@ -124,9 +123,8 @@ dart_status dart_lower_cross_entropy_dx(
     cross_entropy_dx_params p = {info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0],
         (float)info->f[0], (float)info->f[1]};
     DART_TRY(dart_value_over(low, node, info->in[0]));
-    dart_launch *launch = dart_emit(low, DART_K_cross_entropy_dx, node, 4,
+    return dart_emit_launch(low, DART_K_cross_entropy_dx, node, 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
-    return launch ? DART_OK : DART_MEMORY;
 }
 
 dart_status dart_lower_spd_fn(dart_lowering *low, dart_node node, const dart_node_info *info)
@@ -139,8 +137,8 @@ dart_status dart_lower_spd_fn(dart_lowering *low, dart_node node, const dart_nod
     DART_TRY(dart_value_output(low, node));
     y = low->value[node];
     if (info->i[0] == 2) DART_TRY(dart_emit_new(low, node, x.words, &y));
-    DART_TRY(dart_emit_mode(
-        low, DART_K_spd_fn, node, (uint32_t)info->i[0], 3, (dart_value[]){x, work, y}, &p));
+    DART_TRY(dart_emit_mode(low, DART_K_spd_fn, node, DART_SPD_FN_OP, (uint32_t)info->i[0], 3,
+        (dart_value[]){x, work, y}, &p));
     if (info->i[0] != 2) return DART_OK;
     return dart_emit_spread(low, node, batch, n * n, y, low->value[node]);
 }

@@ -241,15 +241,6 @@ const dart_launch *dart_plan_launches(const dart_plan *plan, uint32_t *out_count
     return plan->list;
 }
 
-/* Constants that the graph sets, not the device's tune table. */
-static bool is_mode(const char *name)
-{
-    static const char *const modes[] = {"TA", "TB", "OP", "KIND", "CAUSAL", "BC"};
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-        if (strcmp(name, modes[i]) == 0) return true;
-    return false;
-}
-
 /* Parameters are words; sizes are small as integers, so a large one is a float (but dropout's
  * threshold). */
 static void print_params(const dart_launch *launch, const dart_kernel_info *info, FILE *out)
@@ -292,8 +283,7 @@ void dart_plan_print(const dart_plan *plan, FILE *out)
         fputs(")", out);
         print_params(launch, info, out);
         for (uint32_t t = 2; t < launch->tunes; t++)
-            if (is_mode(info->tune_name[t]))
-                fprintf(out, " %s=%u", info->tune_name[t], launch->tune[t]);
+            if (info->modes >> t & 1) fprintf(out, " %s=%u", info->tune_name[t], launch->tune[t]);
         fprintf(out, " ; %s\n", plan->what[i]);
     }
 }

@@ -1,4 +1,4 @@
-/* The dialect as OpenCL C 1.2. TUNE values come as -D<name>=<value>; a buffer travels as (base, offset). */
+/* The dialect as OpenCL C 1.2. TUNE and MODE values come as -D<name>=<value>; a buffer travels as (base, offset). */
 #define DEVICE 1
 #define IS_CL 1
 typedef uint u32;
@@ -16,6 +16,7 @@ typedef float f32;
 #include "step_block.def"
 
 #define TUNE(slot, name, value)
+#define MODE(slot, name, value)
 #define PARAMS(name, fields)                                                                       \
     typedef struct {                                                                               \
         fields                                                                                     \

@@ -17,6 +17,7 @@
 #include "step_block.def"
 
 #define TUNE(slot, name, value) layout(constant_id = slot) const uint name = value;
+#define MODE(slot, name, value) TUNE(slot, name, value)
 #define PARAMS(name, fields)                                                                       \
     layout(push_constant) uniform name##_params { fields } p;
 #define ACC_IN readonly

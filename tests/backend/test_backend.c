@@ -39,7 +39,7 @@ static dart_launch right_launch(const fixture *f)
         .param_bytes = info->param_bytes,
         .groups = {1, 1, 1}};
     memcpy(launch.tune, info->tune_default, sizeof launch.tune);
-    launch.tune[2] = 3; /* add */
+    launch.tune[DART_MAP_OP] = 3; /* add */
     map_params p = {.n = 64, .bdiv = 1, .bmod = 64};
     memcpy(launch.param, &p, sizeof p);
     launch.buf[0] = launch.buf[1] = (dart_slice){f->a, 0, 64};
@@ -94,7 +94,7 @@ static void wrong_launches_are_refused(void **state)
     REFUSE("past the end", l.buf[0].words = UINT64_MAX);
     REFUSE("multiple of 256", l.buf[2].offset = 100);
     REFUSE("reach 65 words", l.param[0] = 65);
-    REFUSE("b: its parameters", (l.tune[3] = 2, l.param[2] = 65)); /* bmod */
+    REFUSE("b: its parameters", (l.tune[DART_MAP_BC] = 2, l.param[2] = 65)); /* bmod */
     REFUSE("overlap", l.buf[2] = ((dart_slice){f.a, 0, 128}));
     REFUSE("overlap", (l.buf[0].words = 256, l.buf[2] = (dart_slice){f.a, 128, 64}));
 

@@ -21,6 +21,21 @@ static void every_kernel_is_complete(void **state)
     }
 }
 
+static void modes_are_told_from_tuning(void **state)
+{
+    (void)state;
+    const dart_kernel_info *gemm = dart_kernel_info_of(DART_K_gemm);
+    assert_int_equal(gemm->modes, 1 << DART_GEMM_TA | 1 << DART_GEMM_TB);
+    assert_string_equal(gemm->tune_name[DART_GEMM_DOWN], "DOWN");
+    const dart_kernel_info *map = dart_kernel_info_of(DART_K_map);
+    assert_int_equal(map->modes, 1 << DART_MAP_OP | 1 << DART_MAP_BC);
+    const dart_kernel_info *softmax = dart_kernel_info_of(DART_K_softmax);
+    assert_int_equal(softmax->modes, 1 << DART_SOFTMAX_CAUSAL);
+    assert_string_equal(softmax->tune_name[DART_SOFTMAX_CAUSAL], "CAUSAL");
+    assert_int_equal(softmax->tune_default[DART_SOFTMAX_CAUSAL], 1);
+    assert_int_equal(dart_kernel_info_of(DART_K_adamw)->modes, 0);
+}
+
 static void variants_are_complete(void **state)
 {
     (void)state;
@@ -41,7 +56,7 @@ static void variants_are_complete(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_kernel_is_complete), cmocka_unit_test(variants_are_complete)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_kernel_is_complete),
+        cmocka_unit_test(modes_are_told_from_tuning), cmocka_unit_test(variants_are_complete)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

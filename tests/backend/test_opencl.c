@@ -43,7 +43,7 @@ static dart_launch map_launch(
     dart_launch launch = {.kernel = DART_K_map, .wait = true};
     map_params params = {.n = N, .bdiv = 1, .bmod = N, .s = 2, .t = 1};
     memcpy(launch.param, &params, sizeof params);
-    launch.tune[2] = op;
+    launch.tune[DART_MAP_OP] = op;
     launch.buf[0] = (dart_slice){a, 0, N};
     launch.buf[1] = (dart_slice){b, 0, N};
     launch.buf[2] = (dart_slice){y, 0, N};

@@ -123,8 +123,8 @@ static part matrix(const cpu_work *work, uint64_t z)
         .lda = p->lda,
         .ldb = p->ldb,
         .ldc = p->ldc,
-        .ta = work->tune[2] != 0,
-        .tb = work->tune[3] != 0,
+        .ta = work->tune[DART_GEMM_TA] != 0,
+        .tb = work->tune[DART_GEMM_TB] != 0,
         .alpha = p->alpha,
         .beta = p->beta,
     };

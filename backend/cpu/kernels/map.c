@@ -62,12 +62,12 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 {
     (void)phase, (void)slot;
     PARAM(map);
-    loop *run = loops[work->tune[2]];
+    loop *run = loops[work->tune[DART_MAP_OP]];
     uint64_t i = (uint64_t)index * PER_TASK, end = cpu_least(p->n, i + PER_TASK);
     const real *a = REALS(0), *b = REALS(1);
     real *y = REALS(2);
-    uint32_t kind = work->tune[3];
-    if (kind == 0 || !two_operands[work->tune[2]]) {
+    uint32_t kind = work->tune[DART_MAP_BC];
+    if (kind == 0 || !two_operands[work->tune[DART_MAP_OP]]) {
         run(end - i, a + i, b + i, 1, y + i, p->s, p->t);
         return;
     }

@@ -25,7 +25,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 {
     (void)phase, (void)slot;
     PARAM(norm);
-    bool rms = work->tune[2] != 0;
+    bool rms = work->tune[DART_NORM_KIND] != 0;
     const real *w = REALS(1), *b = REALS(2);
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
@@ -52,7 +52,7 @@ static void task_dx(const cpu_work *work, uint32_t phase, uint32_t index, uint32
 {
     (void)phase, (void)slot;
     PARAM(norm_dx);
-    bool rms = work->tune[2] != 0;
+    bool rms = work->tune[DART_NORM_DX_KIND] != 0;
     const real *w = REALS(1);
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
@@ -83,7 +83,7 @@ static void task_dw(const cpu_work *work, uint32_t phase, uint32_t index, uint32
 {
     (void)phase, (void)slot;
     PARAM(norm_dw);
-    bool rms = work->tune[2] != 0;
+    bool rms = work->tune[DART_NORM_DW_KIND] != 0;
     uint64_t n = p->cols, row = cpu_least((uint64_t)index * p->per, p->rows);
     uint64_t end = cpu_least(p->rows, row + p->per);
     real *dw = REALS(2) + (uint64_t)index * 2 * n, *db = dw + n;

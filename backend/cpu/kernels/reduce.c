@@ -69,7 +69,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 {
     (void)phase, (void)slot;
     PARAM(reduce);
-    uint32_t op = work->tune[2];
+    uint32_t op = work->tune[DART_REDUCE_OP];
     uint64_t columns = cpu_parts(p->inner, work->split[0]), rows = (uint64_t)p->outer * p->chunks;
     uint64_t i0 = index % columns * work->split[0];
     uint64_t n = cpu_least(work->split[0], p->inner - i0);

@@ -35,7 +35,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 {
     (void)phase, (void)slot;
     PARAM(softmax);
-    bool causal = work->tune[2] != 0;
+    bool causal = work->tune[DART_SOFTMAX_CAUSAL] != 0;
     uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
         uint64_t seen = causal ? r % p->time + 1 + p->cols - p->time : p->cols;
@@ -55,7 +55,7 @@ static void task_lengths(const cpu_work *work, uint32_t phase, uint32_t index, u
 {
     (void)phase, (void)slot;
     PARAM(softmax_lengths);
-    bool causal = work->tune[2] != 0;
+    bool causal = work->tune[DART_SOFTMAX_LENGTHS_CAUSAL] != 0;
     uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
         integer length = INTEGERS(1)[r / p->per];

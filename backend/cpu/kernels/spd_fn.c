@@ -43,7 +43,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     double *scaled = vectors + words, *result = scaled + words, *values = result + words;
     const real *s = REALS(0) + index * words;
     real *y = REALS(2) + index * words;
-    uint32_t op = work->tune[2];
+    uint32_t op = work->tune[DART_SPD_FN_OP];
     for (uint64_t i = 0; i < n; i++)
         for (uint64_t j = 0; j < n; j++)
             vectors[i * n + j] = 0.5 * ((double)s[i * n + j] + (double)s[j * n + i]);

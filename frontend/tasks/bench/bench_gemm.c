@@ -46,8 +46,8 @@ static dart_launch gemm_launch(uint32_t s, const dart_buffer buffer[3])
         .b0 = k * n,
         .c0 = m * n,
         .alpha = 1.0f};
-    launch.tune[2] = shapes[s].ta;
-    launch.tune[3] = shapes[s].tb;
+    launch.tune[DART_GEMM_TA] = shapes[s].ta;
+    launch.tune[DART_GEMM_TB] = shapes[s].tb;
     uint64_t words[3] = {(uint64_t)m * k * batch, (uint64_t)k * n * batch, (uint64_t)m * n * batch};
     for (int i = 0; i < 3; i++) launch.buf[i] = (dart_slice){buffer[i], 0, words[i]};
     return launch;

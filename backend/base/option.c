@@ -71,15 +71,37 @@ static int choice(const char *choices, const char *text)
     return -1;
 }
 
+/* Passes one letter of UTF-8; what is wrong with it, or NULL. Allowed is what YAML can hold on one
+ * line. */
+static const char *next_letter(const char **at)
+{
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
+    const unsigned char *c = (const unsigned char *)*at;
+    const int more = *c < 0x80 ? 0 : *c >> 5 == 6 ? 1 : *c >> 4 == 14 ? 2 : *c >> 3 == 30 ? 3 : -1;
+    if (more < 0) return "bytes that are not UTF-8";
+    uint32_t code = more ? *c & (0x3fu >> more) : *c;
+    for (int i = 1; i <= more; i++) {
+        if (c[i] >> 6 != 2) return "bytes that are not UTF-8";
+        code = code << 6 | (c[i] & 0x3f);
+    }
+    *at += more + 1;
+    if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+        return "bytes that are not UTF-8";
+    if (code < 32 || (code >= 127 && code < 160)) return "a control character";
+    if (code == 0x2028 || code == 0x2029) return "a line break";
+    return code == 0xfeff || code == 0xfffe || code == 0xffff ? "a letter that is none" : NULL;
+}
+
 static dart_status read_value(const dart_option_row *row, const char *text, double *out)
 {
     const bool whole = row->kind == DART_OPTION_INT;
     *out = 0;
     switch (row->kind) {
     case DART_OPTION_TEXT:
-        for (const char *c = text; *c; c++)
-            if ((unsigned char)*c < 32)
-                return dart_fail(DART_USAGE, "%s has a control character in it", row->key);
+        for (const char *c = text; *c;) {
+            const char *why = next_letter(&c);
+            if (why) return dart_fail(DART_USAGE, "%s has %s in it", row->key, why);
+        }
         return DART_OK;
     case DART_OPTION_BOOL:
         if (read_bool(text, out)) return DART_OK;

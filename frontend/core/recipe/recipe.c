@@ -239,13 +239,13 @@ const char *dart_recipe_difference(const dart_recipe *a, const dart_recipe *b)
 {
     for (int i = 0; i < dart_recipe_rows(); i++)
         if (strcmp(dart_recipe_row_at(i)->option.section, "run") &&
-            strcmp(a->value[i], b->value[i]))
+            !dart_recipe_same_value(i, a->value[i], b->value[i]))
             return dart_recipe_row_at(i)->option.key;
     if (a->stages != b->stages) return "stages";
     for (uint32_t s = 0; s < a->stages; s++)
         for (int i = 0; i < dart_recipe_rows(); i++) {
             const char *x = a->stage[s].value[i], *y = b->stage[s].value[i];
-            if (!x != !y || (x && strcmp(x, y))) return "stages";
+            if (!x != !y || (x && !dart_recipe_same_value(i, x, y))) return "stages";
         }
     return NULL;
 }

@@ -142,16 +142,18 @@ static void add_of_plugin(const dart_option_row *row)
     add(row, DART_PLUGIN_NONE, true, offsetof(dart_settings, option) + at * sizeof(double));
 }
 
+static const char *const sections[] = {"model", "method", "data", "train", "stage", "run"};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
 static void make_table(void)
 {
-    static const char *const sections[] = {"model", "method", "data", "train", "stage", "run"};
     for (int k = DART_PLUGIN_method; k < DART_PLUGIN_KINDS; k++) {
         size_t used = 0, size = sizeof kinds[k].type;
         for (uint32_t i = 0; kinds[k].name(NULL, i) && used < size; i++)
             used += (size_t)snprintf(
                 kinds[k].type + used, size - used, "%s%s", i ? "|" : "", kinds[k].name(NULL, i));
     }
-    for (size_t s = 0; s < sizeof sections / sizeof *sections; s++) {
+    for (size_t s = 0; s < SECTIONS; s++) {
         for (int i = 0; i < OWN; i++)
             if (!strcmp(own[i].row.section, sections[s]))
                 add(&own[i].row, own[i].names, false, own[i].offset);
@@ -179,6 +181,13 @@ const dart_option *dart_option_at(uint32_t index)
 }
 
 /* ---- keys ---- */
+
+bool dart_recipe_is_section(const char *name)
+{
+    for (size_t s = 0; s < SECTIONS; s++)
+        if (!strcmp(name, sections[s])) return true;
+    return false;
+}
 
 int dart_recipe_key(const char *key)
 {
@@ -217,12 +226,25 @@ dart_status dart_recipe_value(int key, const char *value)
     const dart_recipe_row *row = dart_recipe_row_at(key);
     const plugin_kind *kind = &kinds[row->names];
     double unused;
+    if (strlen(value) >= DART_RECIPE_TEXT)
+        return dart_fail(DART_USAGE, "the value of %s is longer than %d bytes", row->option.key,
+            DART_RECIPE_TEXT - 1);
     if (!row->names) return dart_option_read(row->row, value, &unused);
     if ((kind->none && is_none(value)) || kind->find(value)) return DART_OK;
     char what[96];
     snprintf(what, sizeof what, row->names == DART_PLUGIN_method ? "%s for %s" : "%s", kind->what,
         row->option.key);
     return dart_name_unknown(DART_USAGE, what, value, kind->name, NULL, "");
+}
+
+bool dart_recipe_same_value(int key, const char *a, const char *b)
+{
+    const dart_recipe_row *row = dart_recipe_row_at(key);
+    double x, y;
+    if (!strcmp(a, b)) return true;
+    if (row->names) return kinds[row->names].find(a) == kinds[row->names].find(b);
+    return row->row->kind != DART_OPTION_TEXT && dart_option_read(row->row, a, &x) == DART_OK &&
+           dart_option_read(row->row, b, &y) == DART_OK && x == y;
 }
 
 void dart_recipe_parse(int key, const char *value, dart_settings *out)

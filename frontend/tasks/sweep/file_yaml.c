@@ -1,243 +1,197 @@
 /* Sweep files: base recipe, settings, seeds, lists to be crossed or zipped, variants. */
-#include "file.h"
+#include "names.h"
 #include "sweep.h"
-#include "words.h"
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
-typedef struct reader {
-    yaml_document_t document;
-    sweep *s;
-} reader;
+enum { MOST_TEXT = 399 };
 
-#define REFUSE(r, node, ...) refuse(r, (node)->start_mark.line + 1, __VA_ARGS__)
-
-__attribute__((format(printf, 3, 4))) static dart_status refuse(
-    const reader *r, size_t line, const char *format, ...)
+static dart_status read_text(
+    const sweep *s, const dart_yaml_node *node, const char *what, const char **out)
 {
-    char text[600];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return dart_fail(DART_INPUT, "%s:%zu: %s", r->s->path, line, text);
+    return dart_yaml_text(&s->yaml, node, what, MOST_TEXT, out);
 }
 
-static yaml_node_t *node_at(reader *r, int index)
-{
-    return yaml_document_get_node(&r->document, index);
-}
-
-static dart_status read_text(reader *r, yaml_node_t *node, const char *what, const char **out)
-{
-    *out = "";
-    if (node->type != YAML_SCALAR_NODE)
-        return REFUSE(r, node, "%s needs a single value here", what);
-    const char *text = (const char *)node->data.scalar.value;
-    if (strlen(text) != node->data.scalar.length || node->data.scalar.length >= 400)
-        return REFUSE(r, node, "%s is longer than 399 bytes or has a zero byte in it", what);
-    *out = dart_arena_strdup(&r->s->arena, text);
-    return *out ? DART_OK : DART_MEMORY;
-}
-
-static dart_status sets_add(sweep_sets *sets, const char *key, const char *value, size_t line)
+static dart_status sets_add(
+    sweep_sets *sets, const char *key, const char *value, const dart_yaml_node *at)
 {
     void *array = sets->set;
     DART_TRY(dart_grow(&array, &sets->capacity, sets->count + 1, sizeof *sets->set));
     sets->set = array;
-    sets->set[sets->count++] = (sweep_set){key, value, line};
+    sets->set[sets->count++] = (sweep_set){key, value, at};
     return DART_OK;
 }
 
-static dart_status new_axis(
-    reader *r, yaml_node_t *node, sweep_kind kind, uint32_t columns, size_t count, sweep_axis **out)
+/* An axis for the values of `list`, which `key` needs. */
+static dart_status new_axis(sweep *s, const dart_yaml_node *list, const char *key, sweep_kind kind,
+    uint32_t columns, sweep_axis **out)
 {
-    sweep *s = r->s;
-    if (!count)
-        return REFUSE(r, node, "the list is empty; a sweep needs at least one value of each");
-    if (count > SWEEP_MOST_RUNS)
-        return REFUSE(
-            r, node, "a list of %zu values; a sweep has at most %d runs", count, SWEEP_MOST_RUNS);
-    if (s->axes == SWEEP_AXES) return REFUSE(r, node, "more than %d axes", SWEEP_AXES);
+    *out = NULL;
+    if (list->kind != DART_YAML_LIST)
+        return dart_yaml_refuse(&s->yaml, list, "%s needs a list, like [1, 2]", key);
+    if (!list->count)
+        return dart_yaml_refuse(
+            &s->yaml, list, "the list is empty; a sweep needs at least one value of each");
+    if (list->count > SWEEP_MOST_RUNS)
+        return dart_yaml_refuse(&s->yaml, list, "a list of %u values; a sweep has at most %d runs",
+            list->count, SWEEP_MOST_RUNS);
+    if (s->axes == SWEEP_AXES)
+        return dart_yaml_refuse(&s->yaml, list, "more than %d axes", SWEEP_AXES);
     sweep_axis *axis = &s->axis[s->axes++];
-    *axis = (sweep_axis){.kind = kind, .columns = columns, .count = (uint32_t)count};
+    *axis = (sweep_axis){.kind = kind, .columns = columns, .count = list->count};
     axis->column = DART_NEW(&s->arena, const char *, columns);
-    axis->cell = DART_NEW(&s->arena, const char *, columns *count);
-    axis->point = DART_NEW(&s->arena, sweep_point, count);
+    axis->cell = DART_NEW(&s->arena, const char *, (size_t)columns * list->count);
+    axis->point = DART_NEW(&s->arena, sweep_point, list->count);
     *out = axis;
     return axis->column && axis->cell && axis->point ? DART_OK : DART_MEMORY;
 }
 
-static size_t length_of(const yaml_node_t *list)
-{
-    return (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
-}
-
 /* The values of one key into column `c` of an axis. */
 static dart_status read_column(
-    reader *r, sweep_axis *axis, uint32_t c, const char *key, yaml_node_t *list)
+    sweep *s, sweep_axis *axis, uint32_t c, const char *key, const dart_yaml_node *list)
 {
+    uint32_t i = 0;
     axis->column[c] = key;
-    for (uint32_t i = 0; i < axis->count; i++) {
-        yaml_node_t *item = node_at(r, list->data.sequence.items.start[i]);
+    DART_YAML_ITEMS(item, list)
+    {
         const char *value;
-        DART_TRY(read_text(r, item, key, &value));
+        DART_TRY(read_text(s, item, key, &value));
         axis->cell[i * axis->columns + c] = value;
-        axis->point[i].line = item->start_mark.line + 1;
-        DART_TRY(sets_add(&axis->point[i].sets, key, value, item->start_mark.line + 1));
+        axis->point[i].at = item;
+        DART_TRY(sets_add(&axis->point[i++].sets, key, value, item));
     }
     return DART_OK;
 }
 
-static dart_status need_list(reader *r, yaml_node_t *node, const char *key)
-{
-    if (node->type == YAML_SEQUENCE_NODE) return DART_OK;
-    return REFUSE(r, node, "%s needs a list, like [1, 2]", key);
-}
-
-static dart_status read_seeds(reader *r, yaml_node_t *node)
+static dart_status read_seeds(sweep *s, const dart_yaml_node *list)
 {
     sweep_axis *axis;
-    DART_TRY(need_list(r, node, "seeds"));
-    DART_TRY(new_axis(r, node, SWEEP_SEEDS, 1, length_of(node), &axis));
-    return read_column(r, axis, 0, "seed", node);
+    DART_TRY(new_axis(s, list, "seeds", SWEEP_SEEDS, 1, &axis));
+    return read_column(s, axis, 0, "seed", list);
 }
 
-static dart_status read_grid(reader *r, yaml_node_t *node)
+static dart_status read_grid(sweep *s, const dart_yaml_node *map)
 {
-    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-         pair < node->data.mapping.pairs.top; pair++) {
-        yaml_node_t *list = node_at(r, pair->value);
-        const char *key;
+    DART_YAML_PAIRS(key, map)
+    {
         sweep_axis *axis;
-        DART_TRY(read_text(r, node_at(r, pair->key), "a key", &key));
-        DART_TRY(need_list(r, list, key));
-        DART_TRY(new_axis(r, list, SWEEP_GRID, 1, length_of(list), &axis));
-        DART_TRY(read_column(r, axis, 0, key, list));
+        DART_TRY(new_axis(s, key->next, key->text, SWEEP_GRID, 1, &axis));
+        DART_TRY(read_column(s, axis, 0, key->text, key->next));
     }
     return DART_OK;
 }
 
-static dart_status read_zip(reader *r, yaml_node_t *node)
+static dart_status read_zip(sweep *s, const dart_yaml_node *map)
 {
-    yaml_node_pair_t *first = node->data.mapping.pairs.start, *end = node->data.mapping.pairs.top;
     sweep_axis *axis = NULL;
-    if (first == end) return REFUSE(r, node, "zip is empty; give it keys with lists");
-    if (end - first > SWEEP_COLUMNS) return REFUSE(r, node, "zip has too many keys");
-    for (yaml_node_pair_t *pair = first; pair < end; pair++) {
-        yaml_node_t *list = node_at(r, pair->value);
-        const char *key;
-        DART_TRY(read_text(r, node_at(r, pair->key), "a key", &key));
-        DART_TRY(need_list(r, list, key));
-        if (!axis)
-            DART_TRY(new_axis(r, list, SWEEP_ZIP, (uint32_t)(end - first), length_of(list), &axis));
-        if (length_of(list) != axis->count)
-            return REFUSE(r, list,
-                "the lists of zip go together, and %s has %zu values where %s has %u", key,
-                length_of(list), axis->column[0], axis->count);
-        DART_TRY(read_column(r, axis, (uint32_t)(pair - first), key, list));
+    uint32_t c = 0;
+    if (!map->count)
+        return dart_yaml_refuse(&s->yaml, map, "zip is empty; give it keys with lists");
+    if (map->count > SWEEP_COLUMNS)
+        return dart_yaml_refuse(&s->yaml, map, "zip has more than %d keys", SWEEP_COLUMNS);
+    DART_YAML_PAIRS(key, map)
+    {
+        const dart_yaml_node *list = key->next;
+        if (!axis) DART_TRY(new_axis(s, list, key->text, SWEEP_ZIP, map->count, &axis));
+        if (list->kind != DART_YAML_LIST)
+            return dart_yaml_refuse(&s->yaml, list, "%s needs a list, like [1, 2]", key->text);
+        if (list->count != axis->count)
+            return dart_yaml_refuse(&s->yaml, list,
+                "the lists of zip go together, and %s has %u values where %s has %u", key->text,
+                list->count, axis->column[0], axis->count);
+        DART_TRY(read_column(s, axis, c++, key->text, list));
     }
     return DART_OK;
 }
 
-static dart_status read_variants(reader *r, yaml_node_t *node)
+static dart_status read_variant(
+    sweep *s, const dart_yaml_node *item, sweep_point *point, const char **label)
+{
+    point->at = item;
+    if (item->kind != DART_YAML_MAP)
+        return dart_yaml_refuse(
+            &s->yaml, item, "a variant is written {label: ..., key: value, ...}");
+    DART_YAML_PAIRS(key, item)
+    {
+        const char *value;
+        DART_TRY(read_text(s, key->next, key->text, &value));
+        if (!strcmp(key->text, "label"))
+            *label = value;
+        else if (!strcmp(key->text, "base"))
+            point->base = value;
+        else if (!strcmp(key->text, "budget_from"))
+            point->budget_from = value;
+        else
+            DART_TRY(sets_add(&point->sets, key->text, value, key));
+    }
+    if (!*label || !**label) return dart_yaml_refuse(&s->yaml, item, "a variant needs a label");
+    return DART_OK;
+}
+
+static dart_status read_variants(sweep *s, const dart_yaml_node *list)
 {
     sweep_axis *axis;
-    DART_TRY(need_list(r, node, "variants"));
-    DART_TRY(new_axis(r, node, SWEEP_VARIANTS, 1, length_of(node), &axis));
+    uint32_t i = 0;
+    DART_TRY(new_axis(s, list, "variants", SWEEP_VARIANTS, 1, &axis));
     axis->column[0] = "variant";
-    for (uint32_t i = 0; i < axis->count; i++) {
-        yaml_node_t *item = node_at(r, node->data.sequence.items.start[i]);
-        sweep_point *point = &axis->point[i];
-        point->line = item->start_mark.line + 1;
-        if (item->type != YAML_MAPPING_NODE)
-            return REFUSE(r, item, "a variant is written {label: ..., key: value, ...}");
-        for (yaml_node_pair_t *pair = item->data.mapping.pairs.start;
-             pair < item->data.mapping.pairs.top; pair++) {
-            yaml_node_t *key_node = node_at(r, pair->key);
-            const char *key, *value;
-            DART_TRY(read_text(r, key_node, "a key", &key));
-            DART_TRY(read_text(r, node_at(r, pair->value), key, &value));
-            if (!strcmp(key, "label"))
-                axis->cell[i] = value;
-            else if (!strcmp(key, "base"))
-                point->base = value;
-            else if (!strcmp(key, "budget_from"))
-                point->budget_from = value;
-            else
-                DART_TRY(sets_add(&point->sets, key, value, key_node->start_mark.line + 1));
-        }
-        if (!axis->cell[i] || !*axis->cell[i]) return REFUSE(r, item, "a variant needs a label");
+    DART_YAML_ITEMS(item, list)
+    {
+        DART_TRY(read_variant(s, item, &axis->point[i], &axis->cell[i]));
+        i++;
     }
     return DART_OK;
 }
 
-static dart_status read_sets(reader *r, yaml_node_t *node)
+static dart_status read_sets(sweep *s, const dart_yaml_node *map)
 {
-    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
-         pair < node->data.mapping.pairs.top; pair++) {
-        yaml_node_t *key_node = node_at(r, pair->key);
-        const char *key, *value;
-        DART_TRY(read_text(r, key_node, "a key", &key));
-        DART_TRY(read_text(r, node_at(r, pair->value), key, &value));
-        DART_TRY(sets_add(&r->s->sets, key, value, key_node->start_mark.line + 1));
+    DART_YAML_PAIRS(key, map)
+    {
+        const char *value;
+        DART_TRY(read_text(s, key->next, key->text, &value));
+        DART_TRY(sets_add(&s->sets, key->text, value, key));
     }
     return DART_OK;
 }
-
-enum { BASE, OUT, SET, SEEDS, GRID, ZIP, VARIANTS, PARTS };
 
 /* The parts in the order of the axes, whatever their order in the file. */
-static dart_status read_parts(reader *r, yaml_node_t *root)
+static dart_status read_parts(sweep *s)
 {
-    static const char *const names[PARTS] = {
-        "base", "out", "set", "seeds", "grid", "zip", "variants"};
-    yaml_node_t *part[PARTS] = {0};
-    if (root->type != YAML_MAPPING_NODE)
-        return REFUSE(r, root, "a sweep has lines of the form 'base: recipe.yaml'");
-    for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
-         pair < root->data.mapping.pairs.top; pair++) {
-        yaml_node_t *key_node = node_at(r, pair->key);
-        const char *key;
-        int nearest = 0, found = -1;
-        DART_TRY(read_text(r, key_node, "a key", &key));
-        for (int i = 0; i < PARTS; i++) {
-            if (!strcmp(key, names[i])) found = i;
-            if (dart_edit_distance(key, names[i], strlen(names[i])) <
-                dart_edit_distance(key, names[nearest], strlen(names[nearest])))
-                nearest = i;
-        }
-        if (found < 0)
-            return REFUSE(r, key_node,
-                "unknown key '%.60s'; the nearest is '%s' (keys of a recipe stand below set, grid, "
-                "zip or variants)",
-                key, names[nearest]);
-        if (part[found]) return REFUSE(r, key_node, "the key '%s' is there twice", key);
-        part[found] = node_at(r, pair->value);
-        bool mapping = found == SET || found == GRID || found == ZIP;
-        if (mapping && part[found]->type != YAML_MAPPING_NODE)
-            return REFUSE(r, part[found], "%s needs lines of the form 'key: value'", key);
+    enum { BASE, OUT, SET, SEEDS, GRID, ZIP, VARIANTS, PARTS };
+    static const char *const names[PARTS + 1] = {
+        "base", "out", "set", "seeds", "grid", "zip", "variants", NULL};
+    const dart_yaml_node *root = s->yaml.root, *part[PARTS] = {0};
+    if (root->kind != DART_YAML_MAP)
+        return dart_yaml_refuse(
+            &s->yaml, root, "a sweep has lines of the form 'base: recipe.yaml'");
+    DART_YAML_PAIRS(key, root)
+    {
+        int found = 0;
+        while (found < PARTS && strcmp(key->text, names[found])) found++;
+        if (found == PARTS)
+            return dart_yaml_at(&s->yaml, key,
+                dart_name_unknown(DART_INPUT, "key", key->text, dart_name_of_list, names,
+                    "; keys of a recipe stand below set, grid, zip or variants"));
+        part[found] = key->next;
+        const bool map = found == SET || found == GRID || found == ZIP;
+        if (map && part[found]->kind != DART_YAML_MAP)
+            return dart_yaml_refuse(
+                &s->yaml, part[found], "%s needs lines of the form 'key: value'", key->text);
     }
-    if (!part[BASE]) return REFUSE(r, root, "base is missing: the recipe that all runs start from");
-    DART_TRY(read_text(r, part[BASE], "base", &r->s->base));
-    if (part[OUT]) DART_TRY(read_text(r, part[OUT], "out", &r->s->out));
-    if (part[SET]) DART_TRY(read_sets(r, part[SET]));
-    if (part[SEEDS]) DART_TRY(read_seeds(r, part[SEEDS]));
-    if (part[GRID]) DART_TRY(read_grid(r, part[GRID]));
-    if (part[ZIP]) DART_TRY(read_zip(r, part[ZIP]));
-    if (part[VARIANTS]) DART_TRY(read_variants(r, part[VARIANTS]));
+    if (!part[BASE])
+        return dart_yaml_refuse(
+            &s->yaml, root, "base is missing: the recipe that all runs start from");
+    DART_TRY(read_text(s, part[BASE], "base", &s->base));
+    if (part[OUT]) DART_TRY(read_text(s, part[OUT], "out", &s->out));
+    if (part[SET]) DART_TRY(read_sets(s, part[SET]));
+    if (part[SEEDS]) DART_TRY(read_seeds(s, part[SEEDS]));
+    if (part[GRID]) DART_TRY(read_grid(s, part[GRID]));
+    if (part[ZIP]) DART_TRY(read_zip(s, part[ZIP]));
+    if (part[VARIANTS]) DART_TRY(read_variants(s, part[VARIANTS]));
     return DART_OK;
 }
 
 dart_status sweep_read(const char *path, sweep *s)
 {
-    dart_status status = DART_OK;
-    char *text = NULL;
-    size_t size;
-    yaml_parser_t parser;
-    reader r = {.s = s};
     *s = (sweep){0};
     if (snprintf(s->path, sizeof s->path, "%s", path) >= (int)sizeof s->path)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
@@ -247,25 +201,8 @@ dart_status sweep_read(const char *path, sweep *s)
         *slash = 0;
     else
         snprintf(s->dir, sizeof s->dir, ".");
-    DART_TRY(dart_file_read(path, &text, &size));
-    if (!yaml_parser_initialize(&parser)) {
-        free(text);
-        return dart_fail(DART_MEMORY, "out of memory: reading %s", path);
-    }
-    yaml_parser_set_input_string(&parser, (unsigned char *)text, size);
-    if (!yaml_parser_load(&parser, &r.document)) {
-        status = dart_fail(DART_INPUT, "%s:%zu: not YAML: %s", path, parser.problem_mark.line + 1,
-            parser.problem ? parser.problem : "damaged text");
-        goto done;
-    }
-    yaml_node_t *root = yaml_document_get_root_node(&r.document);
-    status = root ? read_parts(&r, root)
-                  : dart_fail(DART_INPUT, "%s: the sweep is empty; give base and grid", path);
-    yaml_document_delete(&r.document);
-done:
-    yaml_parser_delete(&parser);
-    free(text);
-    return status;
+    DART_TRY(dart_yaml_read(s->path, "sweep", &s->yaml));
+    return read_parts(s);
 }
 
 void sweep_close(sweep *s)
@@ -275,6 +212,7 @@ void sweep_close(sweep *s)
             free(s->axis[a].point[i].sets.set);
     free(s->sets.set);
     free(s->run);
+    dart_yaml_free(&s->yaml);
     dart_arena_free(&s->arena);
     *s = (sweep){0};
 }

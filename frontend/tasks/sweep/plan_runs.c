@@ -1,9 +1,9 @@
 /* The runs of a sweep: names, recipes, which run gives another its budget. */
 #include "c_locale.h"
 #include "hash.h"
+#include "names.h"
 #include "recipe_impl.h"
 #include "sweep.h"
-#include "words.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,75 +26,76 @@ static dart_recipe_stage *stage_named(dart_recipe *recipe, const char *name, siz
     return NULL;
 }
 
-static bool is_section(const char *name, size_t length)
-{
-    for (int i = 0; i < dart_recipe_rows(); i++) {
-        const char *section = dart_recipe_row_at(i)->option.section;
-        if (strlen(section) == length && !memcmp(section, name, length)) return true;
-    }
-    return false;
-}
-
 /* "shrink.lambda_reg" names a key of a stage, "model.layers" and "layers" one of the recipe. */
 static const char *stage_key(const sweep_set *set, size_t *length)
 {
     const char *dot = strchr(set->key, '.');
-    if (!dot || is_section(set->key, (size_t)(dot - set->key))) return NULL;
+    char section[16];
+    if (!dot) return NULL;
     *length = (size_t)(dot - set->key);
+    snprintf(section, sizeof section, "%.*s", (int)*length, set->key);
+    if (dart_recipe_is_section(section)) return NULL;
     return dot + 1;
 }
 
-static dart_status unknown_stage(
-    const sweep *s, const sweep_set *set, const dart_recipe *recipe, size_t length)
+static const char *stage_name_at(const void *recipe, uint32_t index)
 {
-    const char *nearest = NULL;
-    size_t least = SIZE_MAX;
-    char word[64];
-    snprintf(word, sizeof word, "%.*s", (int)length, set->key);
-    for (uint32_t i = 0; i < recipe->stages; i++) {
-        const char *name = recipe->stage[i].name;
-        size_t d = dart_edit_distance(word, name, strlen(name));
-        if (d < least) {
-            least = d;
-            nearest = name;
-        }
-    }
-    return dart_fail(DART_INPUT, "%s:%zu: %s: the recipe has no stage '%s'; the nearest is '%s'",
-        s->path, set->line, set->key, word, nearest ? nearest : "none");
+    const dart_recipe *r = recipe;
+    return index < r->stages ? r->stage[index].name : NULL;
 }
 
 static dart_status check(const sweep *s, const sweep_set *set, const char *key, int *out)
 {
-    char why[600];
     *out = dart_recipe_key(key);
-    if (*out < 0) {
-        (void)dart_recipe_unknown(DART_INPUT, "key", key);
-        snprintf(why, sizeof why, "%s", dart_error_text());
-        return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
-    }
+    if (*out < 0)
+        return dart_yaml_at(&s->yaml, set->at, dart_recipe_unknown(DART_INPUT, "key", key));
     const char *name = dart_recipe_row_at(*out)->option.key;
     if (!strcmp(name, "out") || !strcmp(name, "resume") || !strcmp(name, "force"))
-        return dart_fail(DART_INPUT,
-            "%s:%zu: the sweep itself decides about %s; give it to the command or as the sweep's "
-            "out",
-            s->path, set->line, name);
-    if (dart_recipe_value(*out, set->value) == DART_OK) return DART_OK;
-    snprintf(why, sizeof why, "%s", dart_error_text());
-    return dart_fail(DART_INPUT, "%s:%zu: %s", s->path, set->line, why);
+        return dart_yaml_refuse(&s->yaml, set->at,
+            "the sweep itself decides about %s; give it to the command or as the sweep's out",
+            name);
+    return dart_yaml_at(&s->yaml, set->at, dart_recipe_value(*out, set->value));
 }
 
 /* A key of the recipe does nothing where the stages have their own: better refused than not heard.
  * max_steps of the recipe bounds them all. */
-static dart_status shadowed(const sweep *s, const char *where, const dart_recipe *recipe, int key)
+static dart_status shadowed(const dart_recipe *recipe, int key)
 {
     const char *name = dart_recipe_row_at(key)->option.key;
     if (!strcmp(name, "max_steps")) return DART_OK;
     for (uint32_t i = 0; i < recipe->stages; i++)
         if (recipe->stage[i].value[key])
-            return dart_fail(DART_INPUT, "%s: stage '%s' has its own %s; write %s.%s", where,
+            return dart_fail(DART_INPUT, "stage '%s' has its own %s; write %s.%s",
                 recipe->stage[i].name, name, recipe->stage[i].name, name);
-    (void)s;
     return DART_OK;
+}
+
+static dart_status apply_one(const sweep *s, const sweep_set *set, dart_recipe *recipe)
+{
+    int key;
+    const char *dot = strchr(set->key, '.');
+    DART_TRY(check(s, set, dot ? dot + 1 : set->key, &key));
+    DART_TRY(dart_yaml_at(&s->yaml, set->at, shadowed(recipe, key)));
+    return dart_recipe_set(recipe, dart_recipe_row_at(key)->option.key, set->value);
+}
+
+/* `inner` of the stage whose name is the first `length` letters of the key. */
+static dart_status apply_to_stage(
+    const sweep *s, const sweep_set *set, size_t length, const char *inner, dart_recipe *recipe)
+{
+    int key;
+    dart_recipe_stage *stage = stage_named(recipe, set->key, length);
+    if (!stage) {
+        char word[64];
+        snprintf(word, sizeof word, "%.*s", (int)length, set->key);
+        return dart_yaml_at(&s->yaml, set->at,
+            dart_name_unknown(DART_INPUT, "stage", word, stage_name_at, recipe, ""));
+    }
+    DART_TRY(check(s, set, inner, &key));
+    if (strcmp(dart_recipe_row_at(key)->option.section, "stage"))
+        return dart_yaml_refuse(
+            &s->yaml, set->at, "'%s' holds for the whole run, not for a stage", inner);
+    return dart_recipe_stage_set(recipe, stage, dart_recipe_row_at(key)->option.key, set->value);
 }
 
 static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, dart_recipe *recipe)
@@ -102,26 +103,12 @@ static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, da
     for (size_t i = 0; i < sets->count; i++) {
         const sweep_set *set = &sets->set[i];
         size_t length = 0;
-        int key;
         const char *inner = stage_key(set, &length);
         if ((inner != NULL) != stages) continue;
-        if (!inner) {
-            char where[SWEEP_PATH + 32];
-            const char *dot = strchr(set->key, '.');
-            DART_TRY(check(s, set, dot ? dot + 1 : set->key, &key));
-            snprintf(where, sizeof where, "%s:%zu", s->path, set->line);
-            DART_TRY(shadowed(s, where, recipe, key));
-            DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(key)->option.key, set->value));
-            continue;
-        }
-        dart_recipe_stage *stage = stage_named(recipe, set->key, length);
-        if (!stage) return unknown_stage(s, set, recipe, length);
-        DART_TRY(check(s, set, inner, &key));
-        if (strcmp(dart_recipe_row_at(key)->option.section, "stage"))
-            return dart_fail(DART_INPUT, "%s:%zu: '%s' holds for the whole run, not for a stage",
-                s->path, set->line, inner);
-        DART_TRY(
-            dart_recipe_stage_set(recipe, stage, dart_recipe_row_at(key)->option.key, set->value));
+        if (inner)
+            DART_TRY(apply_to_stage(s, set, length, inner, recipe));
+        else
+            DART_TRY(apply_one(s, set, recipe));
     }
     return DART_OK;
 }
@@ -131,7 +118,7 @@ static dart_status apply_flags(const sweep *s, dart_recipe *recipe)
 {
     if (!s->flags) return DART_OK;
     for (int i = 0; i < dart_recipe_rows(); i++)
-        if (s->flags->given[i]) DART_TRY(shadowed(s, s->path, recipe, i));
+        if (s->flags->given[i]) DART_TRY(shadowed(recipe, i));
     return dart_recipe_overlay(recipe, s->flags);
 }
 
@@ -233,16 +220,16 @@ static dart_status find_source(const sweep *s, sweep_run *run, int v)
     for (uint32_t i = 0; i < axis->count; i++) {
         if (strcmp(axis->cell[i], point->budget_from)) continue;
         if (axis->point[i].budget_from)
-            return dart_fail(DART_INPUT,
-                "%s:%zu: budget_from: '%s' takes its budget from another run itself; name the "
-                "variant that finds its ranks",
-                s->path, point->line, point->budget_from);
+            return dart_yaml_refuse(&s->yaml, point->at,
+                "budget_from: '%s' takes its budget from another run itself; name the variant "
+                "that finds its ranks",
+                point->budget_from);
         /* The last axis is fastest, and variants are the last. */
         run->source = (int)((uint32_t)(run - s->run) - run->at[v] + i);
         return DART_OK;
     }
-    return dart_fail(DART_INPUT, "%s:%zu: budget_from: there is no variant '%s'", s->path,
-        point->line, point->budget_from);
+    return dart_yaml_refuse(
+        &s->yaml, point->at, "budget_from: there is no variant '%s'", point->budget_from);
 }
 
 static dart_status check_distinct(const sweep *s)

@@ -4,14 +4,15 @@
 #define DART_SWEEP_H
 
 #include "recipe.h"
+#include "yaml_file.h"
 #include <stdio.h>
 
 enum { SWEEP_AXES = 16, SWEEP_COLUMNS = 24, SWEEP_MOST_RUNS = 1000, SWEEP_PATH = 512 };
 
-/* One key with its value, and the line of the file it stands in. */
+/* One key with its value, and where it stands in the file. */
 typedef struct sweep_set {
     const char *key, *value;
-    size_t line;
+    const dart_yaml_node *at;
 } sweep_set;
 
 typedef struct sweep_sets {
@@ -23,7 +24,7 @@ typedef struct sweep_sets {
 typedef struct sweep_point {
     sweep_sets sets;
     const char *base, *budget_from; /* NULL: not given */
-    size_t line;
+    const dart_yaml_node *at;
 } sweep_point;
 
 typedef enum sweep_kind { SWEEP_SEEDS, SWEEP_GRID, SWEEP_ZIP, SWEEP_VARIANTS } sweep_kind;
@@ -53,6 +54,7 @@ typedef struct sweep_run {
 
 /* Seeds are the first axis, variants the last; runs are numbered with the last axis fastest. */
 typedef struct sweep {
+    dart_yaml yaml; /* all texts of the file */
     dart_arena arena;
     char path[SWEEP_PATH], dir[SWEEP_PATH], folder[SWEEP_PATH]; /* file, its folder, results */
     const char *base, *out;

@@ -59,7 +59,12 @@ static void texts_to_values(void **state)
         {&scale, "lo", NAN, "scale must be one of absolute|relative|log, got 'lo'"},
         {&scale, "", NAN, "one of"}, {&strict, "true", 1, ""}, {&strict, "OFF", 0, ""},
         {&strict, "2", NAN, "strict needs true or false, got '2'"}, {&path, "a b", 0, ""},
-        {&path, "a\nb", NAN, "path has a control character"}};
+        {&path, "a\nb", NAN, "path has a control character"}, {&path, "\x7f", NAN, "a control"},
+        {&path, "\xc2\x85", NAN, "a control"}, {&path, "\xc3", NAN, "not UTF-8"},
+        {&path, "\xff", NAN, "not UTF-8"}, {&path, "\xc0\x80", NAN, "not UTF-8"},
+        {&path, "\xed\xa0\x80", NAN, "not UTF-8"}, {&path, "\xf4\x90\x80\x80", NAN, "not UTF-8"},
+        {&path, "\xe2\x80\xa8", NAN, "a line break"}, {&path, "\xef\xbf\xbe", NAN, "that is none"},
+        {&path, "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80", 0, ""}};
     int locales = 0;
     for (int comma = 0; comma < 2; comma++) {
         if (comma && !comma_locale()) break;

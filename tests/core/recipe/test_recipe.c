@@ -241,6 +241,9 @@ static void test_yaml(void **state)
     assert_string_equal(out, "it's here: #1");
     assert_int_equal(dart_recipe_set(again, "device", "null"), DART_OK);
     assert_null(dart_recipe_difference(recipe, again)); /* the run section changes no results */
+    assert_int_equal(dart_recipe_set(again, "beta2", "950e-3"), DART_OK);
+    assert_int_equal(dart_recipe_set(again, "strict_rank", "no"), DART_OK);
+    assert_null(dart_recipe_difference(recipe, again)); /* the same number in other words */
     assert_int_equal(dart_recipe_set(again, "beta2", "0.9"), DART_OK);
     assert_string_equal(dart_recipe_difference(recipe, again), "beta2");
     free(first);
@@ -262,6 +265,56 @@ static void test_yaml(void **state)
     }
     dart_recipe_free(recipe);
     dart_recipe_free(again);
+}
+
+/* Every value that is taken comes back from the file as it was. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"a", " ", "'", "\"", "#", ":", ": ", "- ", "-", "{", "}",
+        "[", "]", ",", "&x", "*x", "!t", "|", ">", "%", "@", "`", "\t", "\n", "\r", "\x01", "\x7f",
+        "\xc2\x85", "\xc2\xa0", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xef\xbf\xbe", "\xff", "\xc3",
+        "\xc3\xbc", "\xf0\x9f\x98\x80", "~", "null", "true", "1", "?", "? ", "---", "...", "\\",
+        "$"};
+    enum { PIECES = sizeof pieces / sizeof *pieces, TRIALS = 3000 };
+    static const char *const numbers[] = {
+        "1", "+1", " 1", "01", "1.", ".5", "0.50", "5e-1", "0x1p-1", "1 ", "1_0", "1e0"};
+    uint32_t taken = 0, seed = 12345;
+    for (int trial = 0; trial < TRIALS + (int)(sizeof numbers / sizeof *numbers); trial++) {
+        dart_recipe *recipe;
+        char value[600] = "", again[600], *text;
+        const char *key = trial < TRIALS ? "text" : "learning_rate";
+        if (trial >= TRIALS) strcpy(value, numbers[trial - TRIALS]);
+        for (uint32_t n = 0; trial < TRIALS && n < 1 + seed % 6; n++) {
+            seed = seed * 1664525 + 1013904223;
+            strcat(value, pieces[(seed >> 8) % PIECES]);
+        }
+        assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+        if (dart_recipe_set(recipe, key, value) == DART_OK) {
+            taken++;
+            assert_int_equal(dart_recipe_text(recipe, true, &text), DART_OK);
+            dart_recipe *loaded = load(text);
+            if (!loaded) fail_msg("'%s' does not come back: %s", value, dart_error_text());
+            assert_int_equal(dart_recipe_get(loaded, key, again, sizeof again), DART_OK);
+            if (trial < TRIALS) assert_string_equal(again, value);
+            assert_null(dart_recipe_difference(recipe, loaded));
+            dart_recipe_free(loaded);
+            free(text);
+        }
+        dart_recipe_free(recipe);
+    }
+    print_message("%u of %d values were taken\n", taken, TRIALS);
+    assert_true(taken > TRIALS / 4);
+
+    dart_recipe *recipe;
+    char longest[DART_RECIPE_TEXT + 1];
+    memset(longest, '1', sizeof longest);
+    longest[DART_RECIPE_TEXT] = 0;
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "text", longest), DART_USAGE);
+    assert_non_null(strstr(dart_error_text(), "the value of text is longer than 511 bytes"));
+    assert_int_equal(dart_recipe_set(recipe, "text", longest + 1), DART_OK);
+    dart_recipe_free(recipe);
 }
 
 /* `train --dataset PTB --epochs 50 --lambda_reg 0.01 --threshold 0.1` as written. */
@@ -319,25 +372,30 @@ static void test_refused(void **state)
         {"", "empty"},
         {"just words\n", "key: value"},
         {"- a\n- b\n", "key: value"},
-        {"seed: 1\nlamda_reg: 0.1\n", ":2: unknown key 'lamda_reg'; did you mean 'lambda_reg'?"},
-        {"model:\n  layer: 3\n", ":2: unknown key 'layer'; did you mean 'layers'?"},
-        {"stages:\n  - {name: a, epoch: 1}\n", ":2: unknown key 'epoch'; did you mean 'epochs'?"},
+        {"seed: 1\nlamda_reg: 0.1\n", ":2:1: unknown key 'lamda_reg'; did you mean 'lambda_reg'?"},
+        {"model:\n  layer: 3\n", ":2:3: unknown key 'layer'; did you mean 'layers'?"},
+        {"stages:\n  - {name: a, epoch: 1}\n",
+            ":2:15: unknown key 'epoch'; did you mean 'epochs'?"},
         {"stages:\n  - {name: a, epochs: 1, heads: 2}\n", "holds for the whole run"},
         {"stages: 3\n", "stages is a list"},
         {"stages: [3]\n", "a stage is written"},
         {"stages:\n  - {name: '', epochs: 1}\n", "1 to 47 letters"},
-        {"seed: 1\nseed: 2\n", ":2: the key 'seed' is there twice"},
+        {"seed: 1\nseed: 2\n", ":2:1: the key 'seed' is there twice"},
         {"train: {seed: 1}\nseed: 2\n", "there twice"},
-        {"layers: many\n", ":1: layers needs a whole number, got 'many'"},
+        {"layers: many\n", ":1:9: layers needs a whole number, got 'many'"},
         {"layers: 100000\n", "between 1 and 512"},
-        {"layers: {a: 1}\n", "single value"},
-        {"text: [[1]]\n", "list of single values"},
+        {"layers: {a: 1}\n", "layers needs a single value here"},
+        {"text: [[1]]\n", "text needs a single value here"},
         {"[1]: 2\n", "a key must be a word"},
         {"a: [1\n", "not YAML"},
         {"a: 'x\n", "not YAML"},
         {"\t- x: 1\n", "not YAML"},
         {"seed: 1\n---\nseed: 2\n", "second document"},
-        {"seed: *nowhere\n", "not YAML"},
+        {"seed: *nowhere\n", ":1:7: there is no anchor &nowhere before *nowhere"},
+        {"lr: 1\nlearning-rate: 2\n", ":2:1: the key 'learning-rate' is there twice"},
+        {"stages: []\nstages: []\n", ":2:1: the key 'stages' is there twice"},
+        {"stages:\n  - {name: a, name: b}\n", ":2:15: the key 'name' is there twice"},
+        {"reg: nuclear\n", ":1:6: unknown penalty 'nuclear'; known are "},
         {"resume: 7\n", "true or false"},
     };
     unsigned n = sizeof cases / sizeof *cases;
@@ -364,7 +422,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
         cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
-        cmocka_unit_test(test_yaml), cmocka_unit_test(test_derived_stages),
-        cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_derived_stages), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

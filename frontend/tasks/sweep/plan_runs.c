@@ -1,6 +1,7 @@
 /* The runs of a sweep: names, recipes, which run gives another its budget. */
 #include "hash.h"
 #include "recipe_impl.h"
+#include "stages.h"
 #include "sweep.h"
 #include "words.h"
 #include <ctype.h>

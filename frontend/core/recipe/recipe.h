@@ -69,9 +69,6 @@ bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b)
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */
 DART_NODISCARD dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over);
-/* A recipe without stages gets warm-up, shrink, pick and tune (or one stage, when nothing is
- * compressed or select is none), so that what is saved says all. */
-DART_NODISCARD dart_status dart_recipe_expand(dart_recipe *recipe);
 /* The stages with their steps, for `windows` training windows an epoch. INPUT: no steps at all. */
 DART_NODISCARD dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
     dart_stage out[DART_MAX_STAGES], uint32_t *out_count);

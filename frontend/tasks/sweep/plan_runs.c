@@ -3,6 +3,7 @@
 #include "hash.h"
 #include "names.h"
 #include "recipe_impl.h"
+#include "stages.h"
 #include "sweep.h"
 #include <ctype.h>
 #include <inttypes.h>

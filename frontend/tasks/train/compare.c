@@ -1,6 +1,7 @@
 /* dart_compare: the same training steps on several devices in lockstep, and how far they drift
  * apart. */
 #include "run.h"
+#include "stages.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>

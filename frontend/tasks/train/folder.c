@@ -3,6 +3,7 @@
 #include "checkpoint.h"
 #include "data.h"
 #include "file.h"
+#include "stages.h"
 #include "method.h"
 #include <errno.h>
 #include <inttypes.h>

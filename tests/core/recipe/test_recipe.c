@@ -317,52 +317,6 @@ static void test_round_trip(void **state)
     dart_recipe_free(recipe);
 }
 
-/* `train --dataset PTB --epochs 50 --lambda_reg 0.01 --threshold 0.1` as written. */
-static void test_derived_stages(void **state)
-{
-    (void)state;
-    static const char *const flags[][2] = {
-        {"dataset", "PTB"}, {"epochs", "50"}, {"lambda_reg", "0.01"}, {"threshold", "0.1"}};
-    dart_recipe *recipe;
-    dart_stage stage[DART_MAX_STAGES];
-    uint32_t stages;
-    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
-    for (int i = 0; i < 4; i++)
-        assert_int_equal(dart_recipe_set(recipe, flags[i][0], flags[i][1]), DART_OK);
-    assert_int_equal(dart_recipe_expand(recipe), DART_OK);
-    assert_int_equal(dart_recipe_stages(recipe, 7261, stage, &stages), DART_OK);
-    assert_int_equal(stages, 4);
-    const char *names[] = {"warmup", "shrink", "pick", "tune"};
-    for (int i = 0; i < 4; i++) assert_string_equal(stage[i].name, names[i]);
-    assert_int_equal(stage[0].steps, 4538); /* round(5 * 7261 / 8) */
-    assert_int_equal(stage[1].steps, 27229);
-    assert_int_equal(stage[3].steps, 13614);
-    assert_string_equal(stage[1].set.reg->name, "bond-nuclear");
-    assert_null(stage[0].set.reg);
-    assert_null(stage[3].set.reg);
-    assert_true(stage[2].pick);
-    assert_true(dart_settings_option(&stage[2].set, &dart_row_threshold) == 0.1);
-    assert_true(stage[1].set.lambda_reg == 0.01);
-    char *text;
-    assert_int_equal(dart_recipe_text(recipe, true, &text), DART_OK);
-    dart_recipe *again = load(text);
-    assert_non_null(again);
-    assert_null(dart_recipe_difference(recipe, again));
-    free(text);
-    dart_recipe_free(again);
-    dart_recipe_free(recipe);
-
-    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
-    assert_int_equal(dart_recipe_set(recipe, "linear", "dense"), DART_OK);
-    assert_int_equal(dart_recipe_set(recipe, "max_steps", "12"), DART_OK);
-    assert_int_equal(dart_recipe_expand(recipe), DART_OK);
-    assert_int_equal(dart_recipe_stages(recipe, 100, stage, &stages), DART_OK);
-    assert_int_equal(stages, 1);
-    assert_int_equal(stage[0].steps, 12);
-    assert_false(stage[0].pick);
-    dart_recipe_free(recipe);
-}
-
 static void test_refused(void **state)
 {
     (void)state;
@@ -423,6 +377,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
         cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
         cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_derived_stages), cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

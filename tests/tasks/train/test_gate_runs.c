@@ -187,31 +187,6 @@ static void test_stages(void **state)
     dart_recipe_free(recipe);
 }
 
-/* Without stages, the rules make their own. */
-static void test_expand(void **state)
-{
-    static const char *const rules[][2] = {{"gates", "hard-concrete"}, {"gumbel", "gumbel"}};
-    (void)state;
-    for (int i = 0; i < 2; i++) {
-        dart_stage stage[DART_MAX_STAGES];
-        uint32_t count;
-        dart_recipe *recipe = tiny_recipe(tiny_path("expand"), "");
-        tiny_set(recipe, "select", rules[i][0]);
-        tiny_set(recipe, "max_steps", "100");
-        assert_int_equal(dart_recipe_expand(recipe), DART_OK);
-        assert_int_equal(dart_recipe_stages(recipe, 1000, stage, &count), DART_OK);
-        assert_int_equal(count, 5);
-        static const char *const names[] = {"warmup", "shrink", "choose", "pick", "tune"};
-        for (uint32_t s = 0; s < 5; s++) assert_string_equal(stage[s].name, names[s]);
-        assert_string_equal(stage[1].set.reg->name, "bond-nuclear");
-        assert_string_equal(stage[2].set.reg->name, rules[i][1]);
-        assert_string_equal(stage[3].set.select->name, rules[i][0]);
-        assert_null(stage[4].set.reg);
-        assert_true(stage[2].steps > 0 && stage[1].steps > 0);
-        dart_recipe_free(recipe);
-    }
-}
-
 /* A model trained with ordered dropout loses less when its bonds are cut to prefixes. */
 static void test_ordered(void **state)
 {
@@ -356,8 +331,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_targets),
         cmocka_unit_test(test_resume), cmocka_unit_test(test_resume_devices),
-        cmocka_unit_test(test_stages), cmocka_unit_test(test_expand),
-        cmocka_unit_test(test_ordered), cmocka_unit_test(test_launches),
-        cmocka_unit_test(test_compare), cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_stages), cmocka_unit_test(test_ordered),
+        cmocka_unit_test(test_launches), cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -56,6 +56,25 @@ static void write_file(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+/* Names that nothing has never come into a recipe, whatever the stage. */
+static void test_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"select", "reg", "linear"};
+    dart_recipe *recipe = tiny_recipe(tiny_path("new"), two), *other;
+    for (int i = 0; i < 3; i++) {
+        expect(dart_recipe_set(recipe, names[i], "treshold"), DART_USAGE, "known are");
+        char text[200];
+        snprintf(text, sizeof text, "stages:\n  - {name: a, max_steps: 5}\n  - {name: b, %s: xx}\n",
+            names[i]);
+        write_file(tiny_path("names.yaml"), text);
+        assert_int_equal(dart_recipe_new(&other), DART_OK);
+        assert_int_equal(dart_recipe_load(other, tiny_path("names.yaml")), DART_INPUT);
+        dart_recipe_free(other);
+    }
+    dart_recipe_free(recipe);
+}
+
 /* Refused before the first step, whatever the stage, and with nothing made, moved or removed: in a
  * new folder, over an old run with --force, and where the user's recipe lies. */
 static void test_refused(void **state)
@@ -69,15 +88,7 @@ static void test_refused(void **state)
         {"device", "vulkan:77", two, DART_USAGE, "vulkan:77"},
         {"limits", "emu-none", two, DART_USAGE, "emu-floor"},
         {"text", "/nonesuch.txt", two, DART_INPUT, "no such file"},
-        {"linear", "ttx", two, DART_INPUT, "known are"},
         {"context", "5000", two, DART_INPUT, "fewer than one window"},
-        {"select", "treshold", "", DART_INPUT, "known are none, threshold"},
-        {"reg", "nuclear", "", DART_INPUT, "known are none"},
-        {"rank", "4", "stages:\n  - {name: a, max_steps: 5}\n  - {name: b, select: treshold}\n",
-            DART_INPUT, "known are"},
-        {"rank", "4",
-            "stages:\n  - {name: a, max_steps: 5}\n  - {name: b, max_steps: 5, reg: bnd}\n",
-            DART_INPUT, "known are"},
         {"rank", "4",
             "stages:\n  - {name: a, max_steps: 5}\n  - {name: b, select: budget, budget: 10}\n",
             DART_INPUT, "stage 'b': a size of 10"},
@@ -228,8 +239,8 @@ static void test_diverged(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused), cmocka_unit_test(test_force),
-        cmocka_unit_test(test_own_recipe), cmocka_unit_test(test_no_checkpoint_yet),
-        cmocka_unit_test(test_diverged)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_force), cmocka_unit_test(test_own_recipe),
+        cmocka_unit_test(test_no_checkpoint_yet), cmocka_unit_test(test_diverged)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

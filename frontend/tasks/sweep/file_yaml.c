@@ -9,7 +9,7 @@
 
 typedef struct reader {
     yaml_document_t document;
-    sweep *s;
+    dart_sweep_grid *s;
 } reader;
 
 #define REFUSE(r, node, ...) refuse(r, (node)->start_mark.line + 1, __VA_ARGS__)
@@ -42,30 +42,30 @@ static dart_status read_text(reader *r, yaml_node_t *node, const char *what, con
     return *out ? DART_OK : DART_MEMORY;
 }
 
-static dart_status sets_add(sweep_sets *sets, const char *key, const char *value, size_t line)
+static dart_status sets_add(dart_sweep_sets *sets, const char *key, const char *value, size_t line)
 {
     void *array = sets->set;
     DART_TRY(dart_grow(&array, &sets->capacity, sets->count + 1, sizeof *sets->set));
     sets->set = array;
-    sets->set[sets->count++] = (sweep_set){key, value, line};
+    sets->set[sets->count++] = (dart_sweep_set){key, value, line};
     return DART_OK;
 }
 
-static dart_status new_axis(
-    reader *r, yaml_node_t *node, sweep_kind kind, uint32_t columns, size_t count, sweep_axis **out)
+static dart_status new_axis(reader *r, yaml_node_t *node, dart_sweep_kind kind, uint32_t columns,
+    size_t count, dart_sweep_axis **out)
 {
-    sweep *s = r->s;
+    dart_sweep_grid *s = r->s;
     if (!count)
         return REFUSE(r, node, "the list is empty; a sweep needs at least one value of each");
-    if (count > SWEEP_MOST_RUNS)
-        return REFUSE(
-            r, node, "a list of %zu values; a sweep has at most %d runs", count, SWEEP_MOST_RUNS);
-    if (s->axes == SWEEP_AXES) return REFUSE(r, node, "more than %d axes", SWEEP_AXES);
-    sweep_axis *axis = &s->axis[s->axes++];
-    *axis = (sweep_axis){.kind = kind, .columns = columns, .count = (uint32_t)count};
+    if (count > DART_SWEEP_MOST_RUNS)
+        return REFUSE(r, node, "a list of %zu values; a sweep has at most %d runs", count,
+            DART_SWEEP_MOST_RUNS);
+    if (s->axes == DART_SWEEP_AXES) return REFUSE(r, node, "more than %d axes", DART_SWEEP_AXES);
+    dart_sweep_axis *axis = &s->axis[s->axes++];
+    *axis = (dart_sweep_axis){.kind = kind, .columns = columns, .count = (uint32_t)count};
     axis->column = DART_NEW(&s->arena, const char *, columns);
     axis->cell = DART_NEW(&s->arena, const char *, columns *count);
-    axis->point = DART_NEW(&s->arena, sweep_point, count);
+    axis->point = DART_NEW(&s->arena, dart_sweep_point, count);
     *out = axis;
     return axis->column && axis->cell && axis->point ? DART_OK : DART_MEMORY;
 }
@@ -77,7 +77,7 @@ static size_t length_of(const yaml_node_t *list)
 
 /* The values of one key into column `c` of an axis. */
 static dart_status read_column(
-    reader *r, sweep_axis *axis, uint32_t c, const char *key, yaml_node_t *list)
+    reader *r, dart_sweep_axis *axis, uint32_t c, const char *key, yaml_node_t *list)
 {
     axis->column[c] = key;
     for (uint32_t i = 0; i < axis->count; i++) {
@@ -99,9 +99,9 @@ static dart_status need_list(reader *r, yaml_node_t *node, const char *key)
 
 static dart_status read_seeds(reader *r, yaml_node_t *node)
 {
-    sweep_axis *axis;
+    dart_sweep_axis *axis;
     DART_TRY(need_list(r, node, "seeds"));
-    DART_TRY(new_axis(r, node, SWEEP_SEEDS, 1, length_of(node), &axis));
+    DART_TRY(new_axis(r, node, DART_SWEEP_SEEDS, 1, length_of(node), &axis));
     return read_column(r, axis, 0, "seed", node);
 }
 
@@ -111,10 +111,10 @@ static dart_status read_grid(reader *r, yaml_node_t *node)
          pair < node->data.mapping.pairs.top; pair++) {
         yaml_node_t *list = node_at(r, pair->value);
         const char *key;
-        sweep_axis *axis;
+        dart_sweep_axis *axis;
         DART_TRY(read_text(r, node_at(r, pair->key), "a key", &key));
         DART_TRY(need_list(r, list, key));
-        DART_TRY(new_axis(r, list, SWEEP_GRID, 1, length_of(list), &axis));
+        DART_TRY(new_axis(r, list, DART_SWEEP_GRID, 1, length_of(list), &axis));
         DART_TRY(read_column(r, axis, 0, key, list));
     }
     return DART_OK;
@@ -123,16 +123,17 @@ static dart_status read_grid(reader *r, yaml_node_t *node)
 static dart_status read_zip(reader *r, yaml_node_t *node)
 {
     yaml_node_pair_t *first = node->data.mapping.pairs.start, *end = node->data.mapping.pairs.top;
-    sweep_axis *axis = NULL;
+    dart_sweep_axis *axis = NULL;
     if (first == end) return REFUSE(r, node, "zip is empty; give it keys with lists");
-    if (end - first > SWEEP_COLUMNS) return REFUSE(r, node, "zip has too many keys");
+    if (end - first > DART_SWEEP_COLUMNS) return REFUSE(r, node, "zip has too many keys");
     for (yaml_node_pair_t *pair = first; pair < end; pair++) {
         yaml_node_t *list = node_at(r, pair->value);
         const char *key;
         DART_TRY(read_text(r, node_at(r, pair->key), "a key", &key));
         DART_TRY(need_list(r, list, key));
         if (!axis)
-            DART_TRY(new_axis(r, list, SWEEP_ZIP, (uint32_t)(end - first), length_of(list), &axis));
+            DART_TRY(
+                new_axis(r, list, DART_SWEEP_ZIP, (uint32_t)(end - first), length_of(list), &axis));
         if (length_of(list) != axis->count)
             return REFUSE(r, list,
                 "the lists of zip go together, and %s has %zu values where %s has %u", key,
@@ -144,13 +145,13 @@ static dart_status read_zip(reader *r, yaml_node_t *node)
 
 static dart_status read_variants(reader *r, yaml_node_t *node)
 {
-    sweep_axis *axis;
+    dart_sweep_axis *axis;
     DART_TRY(need_list(r, node, "variants"));
-    DART_TRY(new_axis(r, node, SWEEP_VARIANTS, 1, length_of(node), &axis));
+    DART_TRY(new_axis(r, node, DART_SWEEP_VARIANTS, 1, length_of(node), &axis));
     axis->column[0] = "variant";
     for (uint32_t i = 0; i < axis->count; i++) {
         yaml_node_t *item = node_at(r, node->data.sequence.items.start[i]);
-        sweep_point *point = &axis->point[i];
+        dart_sweep_point *point = &axis->point[i];
         point->line = item->start_mark.line + 1;
         if (item->type != YAML_MAPPING_NODE)
             return REFUSE(r, item, "a variant is written {label: ..., key: value, ...}");
@@ -231,14 +232,14 @@ static dart_status read_parts(reader *r, yaml_node_t *root)
     return DART_OK;
 }
 
-dart_status sweep_read(const char *path, sweep *s)
+dart_status dart_sweep_read(const char *path, dart_sweep_grid *s)
 {
     dart_status status = DART_OK;
     char *text = NULL;
     size_t size;
     yaml_parser_t parser;
     reader r = {.s = s};
-    *s = (sweep){0};
+    *s = (dart_sweep_grid){0};
     if (snprintf(s->path, sizeof s->path, "%s", path) >= (int)sizeof s->path)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
     snprintf(s->dir, sizeof s->dir, "%s", path);
@@ -268,7 +269,7 @@ done:
     return status;
 }
 
-void sweep_close(sweep *s)
+void dart_sweep_close(dart_sweep_grid *s)
 {
     for (uint32_t a = 0; a < s->axes; a++)
         for (uint32_t i = 0; s->axis[a].point && i < s->axis[a].count; i++)
@@ -276,5 +277,5 @@ void sweep_close(sweep *s)
     free(s->sets.set);
     free(s->run);
     dart_arena_free(&s->arena);
-    *s = (sweep){0};
+    *s = (dart_sweep_grid){0};
 }

@@ -116,8 +116,8 @@ typedef struct dart_sweep_options {
         *out; /* folder of the runs and results; NULL or "": the file's own, or runs/<name> */
     const dart_recipe *flags; /* values given for all runs, below those of the grid; may be NULL */
     bool list;                /* only notes the names of the runs */
-    bool force;               /* begins runs anew whose recipe is not what it was */
-    uint32_t jobs;            /* runs at a time, with the hooks below; 0: one */
+    bool force;    /* begins runs anew whose folder holds other work; it is moved aside */
+    uint32_t jobs; /* runs at a time, with the hooks below; 0: one */
 } dart_sweep_options;
 typedef struct dart_sweep_hooks {
     void *user;
@@ -133,7 +133,7 @@ typedef struct dart_sweep_hooks {
 } dart_sweep_hooks;
 typedef struct dart_sweep_result {
     char dir[512];
-    uint32_t runs, done, failed;
+    uint32_t runs, done, failed; /* failed: those that diverged too */
 } dart_sweep_result;
 /* INPUT: whatever is wrong with the file, with its line, before anything runs. FAILED: some runs
  * failed; the others are done, and results.csv, results.md and results.svg hold them all. */

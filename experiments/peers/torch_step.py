@@ -130,7 +130,7 @@ def measure(method, args):
             seconds.append(time.perf_counter() - start)
     speeds = [args.batch * args.context / s for s in seconds]
     print(json.dumps({
-        "method": method, "tokens_per_second": args.batch * args.context / statistics.median(seconds),
+        "method": method, "tokens_per_s": args.batch * args.context / statistics.median(seconds),
         "sd": statistics.pstdev(speeds), "ms": 1e3 * statistics.median(seconds), "loss": loss.item(),
         "parameters": sum(p.numel() for p in model.parameters()), "steps": args.steps,
         "torch": torch.__version__}), flush=True)

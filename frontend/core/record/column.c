@@ -38,6 +38,15 @@ const dart_column *dart_columns_find(dart_columns columns, const char *key)
     return NULL;
 }
 
+bool dart_columns_have(dart_columns columns, const dart_column *column)
+{
+    const size_t n = strlen(column->field.key);
+    if (!columns.only) return true;
+    for (const char *key = columns.only; *key; key += strcspn(key, " "), key += *key == ' ')
+        if (strcspn(key, " ") == n && !memcmp(key, column->field.key, n)) return true;
+    return false;
+}
+
 bool dart_column_applies(dart_columns columns, const dart_column *column, const void *row)
 {
     if (is_text(column)) return *text_of(column, row) != 0;
@@ -85,7 +94,7 @@ static bool same_cell(const dart_column *a, const dart_column *b)
 static bool begins_cell(dart_columns columns, size_t i)
 {
     const dart_column *c = &columns.column[i];
-    return c->name && (!i || !same_cell(c - 1, c));
+    return c->name && dart_columns_have(columns, c) && (!i || !same_cell(c - 1, c));
 }
 
 size_t dart_columns_shown(dart_columns columns)
@@ -183,15 +192,16 @@ void dart_columns_csv_field(
 
 void dart_columns_csv(dart_columns columns, dart_rows rows, FILE *out)
 {
-    for (size_t i = 0; i < columns.count; i++) {
-        if (i) fputc(',', out);
-        dart_csv_text(columns.column[i].field.key, out);
-    }
-    fputs("\r\n", out);
-    for (size_t r = 0; r < rows.count; r++) {
-        for (size_t i = 0; i < columns.count; i++) {
-            if (i) fputc(',', out);
-            dart_columns_csv_field(columns, &columns.column[i], row_at(rows, r), 9, out);
+    for (size_t r = 0; r <= rows.count; r++) {
+        bool first = true;
+        for (const dart_column *c = columns.column; c < columns.column + columns.count; c++) {
+            if (!dart_columns_have(columns, c)) continue;
+            if (!first) fputc(',', out);
+            first = false;
+            if (r)
+                dart_columns_csv_field(columns, c, row_at(rows, r - 1), 9, out);
+            else
+                dart_csv_text(c->field.key, out);
         }
         fputs("\r\n", out);
     }
@@ -201,6 +211,7 @@ json_t *dart_columns_json(dart_columns columns, const void *row, dart_status *st
 {
     json_t *object = json_object();
     for (const dart_column *c = columns.column; c < columns.column + columns.count; c++)
-        if (!absent(columns, c, row)) dart_field_json(&c->field, 1, row, object, status);
+        if (dart_columns_have(columns, c) && !absent(columns, c, row))
+            dart_field_json(&c->field, 1, row, object, status);
     return object;
 }

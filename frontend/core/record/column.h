@@ -19,6 +19,8 @@ typedef struct dart_column {
 typedef struct dart_columns {
     const dart_column *column;
     size_t count;
+    const char
+        *only; /* keys with a space between them: no others are shown or written; NULL: all */
 } dart_columns;
 
 /* Rows of `stride` bytes in memory. */
@@ -35,6 +37,8 @@ const dart_column *dart_columns_at(dart_columns columns, size_t index);
 void dart_columns_cell(dart_columns columns, size_t index, const void *row, char out[128]);
 /* "12,345.6", "-" for what is not finite; digits as in dart_column. */
 void dart_figure_text(double value, int digits, char out[64]);
+/* Whether it is one of `only`. */
+bool dart_columns_have(dart_columns columns, const dart_column *column);
 /* Whether the figure means anything: finite, and what it needs is not 0. */
 bool dart_column_applies(dart_columns columns, const dart_column *column, const void *row);
 /* The figure; NaN for a text, and for an optional column that does not apply. */

@@ -23,7 +23,7 @@ static const dart_column columns[] = {
 #undef COLUMN
 #undef OPTIONAL
 enum { COLUMNS = sizeof columns / sizeof *columns };
-const dart_columns dart_table_columns = {columns, COLUMNS};
+const dart_columns dart_table_columns = {columns, COLUMNS, NULL};
 
 /* What only result tables have, in the same order. */
 #define COLUMN(key, name, cell, digits, mean_digits, needs, former, help) {mean_digits, former},

@@ -1,107 +1,99 @@
-/* The parts of dart_bench: each test measures one device and fills rows; bench.c compares and
- * prints. */
+/* The parts of dart_bench: each test measures one device and fills rows; bench.c runs tests on
+ * devices, columns.c prints all rows through one table of columns. */
 #ifndef DART_BENCH_H
 #define DART_BENCH_H
 
 #include "backend.h"
+#include "bundle.h"
 #include "clock.h"
 #include "dart.h"
-#include "infer.h"
-#include <jansson.h>
 
-enum { BENCH_MAX_ROWS = 256, BENCH_MAX_REPEATS = 1000 };
+enum { DART_BENCH_ROWS = 256, DART_BENCH_REPEATS = 1000, DART_BENCH_CASES = 16 };
 
-typedef struct bench_row {
+/* One measurement. A test fills what its columns name; figures that it does not measure are NaN,
+ * and counts 0. */
+typedef struct dart_bench_row {
     char test[16], what[64], device[32];
-    double ms, tokens_per_s, sd,
-        gflops; /* medians; sd of tokens/s, or of GFLOP/s where there are no tokens */
-    uint64_t planned_bytes, actual_bytes;
-    uint32_t launches, submits; /* of one step */
-    double difference; /* largest against cpu, relative to the largest value; NaN: not comparable */
-    double kernel_ms[DART_KERNELS]; /* with options->profile: one step's, by kernel; else 0 */
-    uint32_t kernel_launches[DART_KERNELS];
-    char note[160]; /* why there are no figures, else "" */
-} bench_row;
-
-typedef struct bench_infer_row {
-    char device[32], model[64], weights[16], test[16];
-    uint32_t tokens, launches, barriers;
+    char model[64], weights[16]; /* weights: the form they are in */
     uint64_t params;
-    double tps, sd, best, ms, floor_ms; /* best: the fastest run's tokens/s; ms: a token */
-    double mflop, bytes;                /* a token */
-    dart_infer_memory memory;
-    double difference;
-    char note[160];
-} bench_infer_row;
+    double tokens_per_s, sd; /* medians; sd: of tokens/s, or of GFLOP/s where there are no tokens */
+    double best;             /* the fastest run's tokens/s */
+    double ms, ms_per_token, floor_ms, gflops, mflop; /* mflop, bytes_read: a token */
+    double bytes_read;
+    uint64_t planned_bytes, actual_bytes, weight_bytes, cache_bytes, arena_bytes, resident_bytes;
+    uint32_t launches, submits, barriers; /* of one step, or one program */
+    double difference;                    /* largest against cpu, relative to the largest value */
+    /* a selection: milliseconds of the fastest run, and what the runs spread over */
+    const char *selection; /* which ranks it comes to; static */
+    char penalty[32];      /* of the stage after it */
+    uint32_t layers, bonds, runs, launches_before;
+    double svd_ms, graphs_ms, paths_ms, plan_ms, program_ms, copies_ms, beyond_svd_ms, median_ms;
+    double sd_ms;                         /* of beyond_svd_ms */
+    uint64_t kernels_made, kernels_found; /* of a run; made: the most of all runs */
+    char note[160];                       /* why there are no figures, else "" */
+    double kernel_ms[DART_KERNELS];       /* with options->profile: one step's, by kernel; else 0 */
+    uint32_t kernel_launches[DART_KERNELS];
+} dart_bench_row;
 
-/* One kind of selection: milliseconds of the fastest run, and what the runs spread over. */
-typedef struct bench_pick_row {
-    char device[32], penalty[32]; /* penalty: of the stage after the selection, "none" */
-    const char *kind;             /* "first", "same ranks", "other ranks"; static */
-    uint32_t layers, bonds, runs;
-    double svd, graph, paths, plan, build, copies, beyond;
-    double median, sd;                  /* of `beyond`; sd NaN: one run */
-    uint64_t made, found;               /* kernels of a run; made: the most of all runs */
-    uint32_t launches_before, launches; /* of a training step */
-} bench_pick_row;
-
-typedef struct bench_rows {
-    bench_row row[BENCH_MAX_ROWS];
+typedef struct dart_bench_rows {
+    dart_bench_row row[DART_BENCH_ROWS];
     uint32_t count;
-    bench_infer_row infer[BENCH_MAX_ROWS];
-    uint32_t infers;
-    bench_pick_row pick[BENCH_MAX_ROWS];
-    uint32_t picks;
-} bench_rows;
-
-/* A new row with NaN figures, NULL if there are too many. */
-bench_row *bench_row_new(bench_rows *rows, const char *test, const char *what, const char *device);
-
-/* Median of seconds[0..n) (sorted in place); *out_sd: standard deviation of work / seconds. */
-double bench_median(double *seconds, uint32_t n, double work, double *out_sd);
+} dart_bench_rows;
 
 /* Results of the reference device, kept so that others can be compared with it. Opened zeroed. */
-typedef struct bench_reference {
-    float *value[16]; /* owned, one a case of a test; free with bench_reference_free */
-    uint64_t count[16];
-} bench_reference;
-void bench_reference_free(bench_reference *reference);
+typedef struct dart_bench_reference {
+    float *value[DART_BENCH_CASES]; /* owned, one a case of a test */
+    uint64_t count[DART_BENCH_CASES];
+} dart_bench_reference;
+
+typedef struct dart_bench_call {
+    const dart_recipe *recipe;
+    const dart_bench_options *options;
+    dart_device *device;
+    dart_bench_reference *reference;
+    dart_bench_rows *rows;
+} dart_bench_call;
+
+/* A row of bench.def. */
+typedef struct dart_bench_test {
+    const char *name, *help;
+    const char *columns;  /* keys of its columns, with a space between them */
+    const char *footnote; /* below its table */
+    bool compares;        /* its results are compared with those of cpu */
+    dart_status (*run)(const dart_bench_call *call);
+} dart_bench_test;
+#define BENCH(name) extern const dart_bench_test dart_bench_##name;
+#include "bench.def"
+#undef BENCH
+extern const dart_bench_test *const dart_bench_tests[]; /* ends with NULL */
+
+/* ---- measure.c ---- */
+
+/* A new row of the test on the call's device, "" and NaN; NULL if there are too many. */
+dart_bench_row *dart_bench_row_new(
+    const dart_bench_call *call, const dart_bench_test *test, const char *what);
+/* The median of seconds[0..n), which are sorted; *out_sd: deviation of work / seconds. */
+double dart_bench_median(double *seconds, uint32_t n, double work, double *out_sd);
+void dart_bench_reference_free(dart_bench_reference *reference);
 /* Keeps value[0..count) as case `index` if there is none yet, else returns the largest difference
  * from it relative to its largest magnitude. NaN if the sizes differ or memory is short. */
-double bench_reference_compare(
-    bench_reference *reference, uint32_t index, const float *value, uint64_t count);
+double dart_bench_reference_compare(
+    dart_bench_reference *reference, uint32_t index, const float *value, uint64_t count);
 
-DART_NODISCARD dart_status bench_gemm(
-    dart_device *device, uint32_t repeats, bench_reference *reference, bench_rows *rows);
+/* ---- subject.c: the model that is measured ---- */
 
-/* A model with its parameters (host), from a run directory or fresh from a recipe. */
-typedef struct bench_subject {
-    dart_recipe *recipe; /* owned: set borrows its texts; NULL for a twin */
-    dart_settings set;
-    dart_model *model;
-    float *param, *frozen;
-} bench_subject;
-DART_NODISCARD dart_status bench_subject_open(
-    const dart_recipe *recipe, const char *model_path, bench_subject *out);
-void bench_subject_close(bench_subject *subject);
+/* A trained model, or a fresh one of the recipe with random weights, where the path is NULL or "".
+ * Free with dart_bundle_free, also after a failure. */
+DART_NODISCARD dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out);
+/* The same model with dense weights, random: speed does not depend on their values. It borrows the
+ * texts of the other's settings. */
+DART_NODISCARD dart_status dart_bench_twin(const dart_bundle *of, dart_bundle *out);
 
-/* Prompt and single tokens, in every form of the weights, and the dense twin. */
-DART_NODISCARD dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *options,
-    dart_device *device, bench_reference *reference, bench_rows *rows);
-void bench_infer_markdown(const bench_rows *rows, uint32_t repeats, FILE *out);
-void bench_infer_csv(const bench_rows *rows, FILE *out);
-void bench_infer_json(const bench_rows *rows, json_t *list);
+/* ---- columns.c ---- */
 
-/* Selections to ranks that differ from bond to bond, each with all that has to be made anew. On a
- * device of its own, where no kernel was made before: `device` only says which. */
-DART_NODISCARD dart_status bench_pick(const dart_recipe *recipe, const dart_bench_options *options,
-    const dart_device *device, bench_rows *rows);
-void bench_pick_markdown(const bench_rows *rows, FILE *out);
-void bench_pick_csv(const bench_rows *rows, FILE *out);
-void bench_pick_json(const bench_rows *rows, json_t *list);
-
-/* A training step (or, `eval`, the forward pass alone) of the model on random tokens. */
-DART_NODISCARD dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
-    dart_device *device, bool eval, bench_reference *reference, bench_rows *rows);
+void dart_bench_markdown(const dart_bench_rows *rows, uint32_t repeats, FILE *out);
+void dart_bench_csv(const dart_bench_rows *rows, FILE *out);
+DART_NODISCARD dart_status dart_bench_json(
+    const dart_bench_rows *rows, uint32_t repeats, FILE *out);
 
 #endif

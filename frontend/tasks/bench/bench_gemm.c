@@ -18,7 +18,7 @@ static const struct {
     {"attention NT 32 x 128x128x64", false, true, 128, 128, 64, 32},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes, COPIES = 8 };
-_Static_assert(SHAPES <= 16, "bench_reference has 16 cases");
+_Static_assert(SHAPES <= (int)DART_BENCH_CASES, "one case of the reference a shape");
 
 static float *random_words(uint64_t count, uint64_t seed)
 {
@@ -53,9 +53,10 @@ static dart_launch gemm_launch(uint32_t s, const dart_buffer buffer[3])
     return launch;
 }
 
-static dart_status run_shape(
-    dart_device *device, uint32_t s, uint32_t repeats, bench_reference *reference, bench_row *row)
+static dart_status run_shape(const dart_bench_call *call, uint32_t s, dart_bench_row *row)
 {
+    dart_device *device = call->device;
+    const uint32_t repeats = call->options->repeats;
     dart_status status = DART_OK;
     dart_buffer buffer[3] = {0};
     dart_program *program = NULL;
@@ -84,13 +85,13 @@ static dart_status run_shape(
         seconds[r] = (dart_seconds() - start) / COPIES;
     }
     double work = 2e-9 * shapes[s].m * shapes[s].n * shapes[s].k * shapes[s].batch;
-    double median = bench_median(seconds, repeats, work, &row->sd);
+    double median = dart_bench_median(seconds, repeats, work, &row->sd);
     row->ms = 1e3 * median;
     row->gflops = work / median;
     row->launches = COPIES;
     row->submits = (uint32_t)((device->submits - submits) / repeats);
     DART_GOTO(dart_device_read_f32(device, buffer[2], 0, launch.buf[2].words, c));
-    row->difference = bench_reference_compare(reference, s, c, launch.buf[2].words);
+    row->difference = dart_bench_reference_compare(call->reference, s, c, launch.buf[2].words);
 done:
     dart_device_drop(device, program);
     for (int i = 0; i < 3; i++) dart_device_free(device, buffer[i]);
@@ -101,15 +102,20 @@ done:
     return status;
 }
 
-dart_status bench_gemm(
-    dart_device *device, uint32_t repeats, bench_reference *reference, bench_rows *rows)
+static dart_status run(const dart_bench_call *call)
 {
-    char id[32];
-    dart_device_id(device, id);
     for (uint32_t s = 0; s < SHAPES; s++) {
-        bench_row *row = bench_row_new(rows, "gemm", shapes[s].what, id);
+        dart_bench_row *row = dart_bench_row_new(call, &dart_bench_gemm, shapes[s].what);
         if (!row) break;
-        DART_TRY(run_shape(device, s, repeats, reference, row));
+        DART_TRY(run_shape(call, s, row));
     }
     return DART_OK;
 }
+
+const dart_bench_test dart_bench_gemm = {.name = "gemm",
+    .help = "matrix products that a tensor-train GPT is made of",
+    .columns = "test what device gflops sd ms actual_bytes launches submits difference",
+    .footnote = "medians, after a warm-up; ± is the standard deviation of GFLOP/s.\nDifference: of "
+                "each element, relative to the largest.",
+    .compares = true,
+    .run = run};

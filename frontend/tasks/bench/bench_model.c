@@ -11,7 +11,7 @@ enum { WARM_UP = 2 };
 
 /* What a measurement needs, opened and closed together. */
 typedef struct subject {
-    bench_subject of;
+    dart_bundle of;
     dart_session *session;
     dart_stream stream;
     int32_t *tokens;
@@ -24,27 +24,28 @@ static void subject_close(subject *s)
 {
     dart_session_free(s->session);
     dart_stream_free(&s->stream);
-    bench_subject_close(&s->of);
+    dart_bundle_free(&s->of);
     dart_corpus_free(&s->pairs);
     free(s->tokens);
     free(s->seconds);
     free(s->losses);
 }
 
-static dart_status subject_open(const dart_recipe *recipe, const dart_bench_options *how,
-    dart_device *device, bool eval, subject *s)
+static dart_status subject_open(const dart_bench_call *call, bool eval, subject *s)
 {
-    const uint32_t repeats = how->repeats;
-    DART_TRY(bench_subject_open(recipe, how->model_path, &s->of));
+    const uint32_t repeats = call->options->repeats;
+    DART_TRY(dart_bench_subject(call, &s->of));
     const uint32_t vocab = s->of.model->config.vocab;
     dart_session_options options;
     DART_TRY(dart_session_options_from(&s->of.set, vocab, &options));
     options.train = !eval;
     options.eval = eval;
     options.logits = false;
-    DART_TRY(dart_session_new(device, &device->caps, s->of.model, &options, &s->session));
+    DART_TRY(
+        dart_session_new(call->device, &call->device->caps, s->of.model, &options, &s->session));
     s->seconds = dart_calloc(repeats, sizeof *s->seconds);
     s->losses = dart_calloc(repeats + WARM_UP, sizeof *s->losses);
+    if (!s->seconds || !s->losses) return DART_MEMORY;
     if (s->of.model->config.enc_layers) {
         DART_TRY(
             dart_corpus_random(&s->of.model->config, options.batch * (eval ? 1 : 4), &s->pairs));
@@ -55,7 +56,7 @@ static dart_status subject_open(const dart_recipe *recipe, const dart_bench_opti
     /* A few windows are enough: speed does not depend on what the tokens are. */
     uint64_t count = (uint64_t)options.batch * options.time * (eval ? 1 : 4);
     s->tokens = dart_calloc(count + 1, sizeof *s->tokens);
-    if (!s->seconds || !s->losses || !s->tokens) return DART_MEMORY;
+    if (!s->tokens) return DART_MEMORY;
     for (uint64_t i = 0; i <= count; i++) {
         uint32_t word[4];
         dart_philox((uint64_t)s->of.set.seed, DART_STREAM_TEST, i, word);
@@ -67,7 +68,7 @@ static dart_status subject_open(const dart_recipe *recipe, const dart_bench_opti
 }
 
 /* Launches, FLOPs and planned bytes of one step (or one forward pass). */
-static void plan_figures(const dart_session *session, bench_row *row, double *out_flops)
+static void plan_figures(const dart_session *session, dart_bench_row *row, double *out_flops)
 {
     uint32_t times[DART_PARTS] = {[DART_PART_STEP] = 1,
         [DART_PART_MORE] = session->options.accumulation - 1,
@@ -110,7 +111,7 @@ static dart_status one(subject *s, bool eval, uint32_t i, double *out_tokens)
 }
 
 /* Replays each program of a step once more with a clock around every launch. */
-static dart_status profile(const dart_session *session, bench_row *row)
+static dart_status profile(const dart_session *session, dart_bench_row *row)
 {
     for (int p = 0; p < DART_PARTS; p++) {
         if (!session->part[p].exec) continue;
@@ -129,21 +130,19 @@ static dart_status profile(const dart_session *session, bench_row *row)
     return DART_OK;
 }
 
-dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *options,
-    dart_device *device, bool eval, bench_reference *reference, bench_rows *rows)
+static dart_status run(const dart_bench_call *call, const dart_bench_test *test, bool eval)
 {
-    uint32_t repeats = options->repeats;
+    const uint32_t repeats = call->options->repeats;
+    dart_device *device = call->device;
     subject s = {0};
     double tokens = 0, flops = 0;
-    char id[32], what[64];
     uint64_t before = device->bytes_allocated;
-    bench_row *row = bench_row_new(rows, eval ? "eval" : "step", "", dart_device_id(device, id));
+    dart_bench_row *row = dart_bench_row_new(call, test, "");
     if (!row) return DART_OK;
     dart_status status = DART_OK;
-    DART_GOTO(subject_open(recipe, options, device, eval, &s));
-    snprintf(what, sizeof what, "%s, %" PRId64 " layers, d %" PRId64 ", rank %" PRId64,
+    DART_GOTO(subject_open(call, eval, &s));
+    snprintf(row->what, sizeof row->what, "%s, %" PRId64 " layers, d %" PRId64 ", rank %" PRId64,
         s.of.set.linear->name, s.of.set.layers, s.of.set.d_model, s.of.set.rank);
-    snprintf(row->what, sizeof row->what, "%s", what);
     plan_figures(s.session, row, &flops);
     row->actual_bytes = device->bytes_allocated - before;
     for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
@@ -154,15 +153,48 @@ dart_status bench_model(const dart_recipe *recipe, const dart_bench_options *opt
         s.seconds[r] = dart_seconds() - start;
     }
     row->submits = (uint32_t)((device->submits - submits) / repeats);
-    double median = bench_median(s.seconds, repeats, tokens, &row->sd);
+    double median = dart_bench_median(s.seconds, repeats, tokens, &row->sd);
     row->ms = 1e3 * median;
     row->tokens_per_s = tokens / median;
     row->gflops = 1e-9 * flops / median;
-    row->difference = eval ? bench_reference_compare(reference, 0, s.session->rows,
-                                 (uint64_t)s.session->options.batch * s.session->options.time)
-                           : bench_reference_compare(reference, 0, s.losses, WARM_UP + repeats);
-    if (options->profile) status = profile(s.session, row);
+    row->difference =
+        eval ? dart_bench_reference_compare(call->reference, 0, s.session->rows,
+                   (uint64_t)s.session->options.batch * s.session->options.time)
+             : dart_bench_reference_compare(call->reference, 0, s.losses, WARM_UP + repeats);
+    if (call->options->profile) status = profile(s.session, row);
 done:
     subject_close(&s);
     return status;
 }
+
+static dart_status run_step(const dart_bench_call *call)
+{
+    return run(call, &dart_bench_step, false);
+}
+
+static dart_status run_eval(const dart_bench_call *call)
+{
+    return run(call, &dart_bench_eval, true);
+}
+
+#define COLUMNS                                                                                    \
+    "test what device tokens_per_s sd ms gflops planned_bytes actual_bytes launches submits "      \
+    "difference"
+
+const dart_bench_test dart_bench_step = {.name = "step",
+    .help = "a training step",
+    .columns = COLUMNS,
+    .footnote =
+        "medians, after a warm-up; ± is the standard deviation of tokens/s.\nDifference: of "
+        "the losses of all steps, relative to the largest.",
+    .compares = true,
+    .run = run_step};
+
+const dart_bench_test dart_bench_eval = {.name = "eval",
+    .help = "the forward pass alone",
+    .columns = COLUMNS,
+    .footnote =
+        "medians, after a warm-up; ± is the standard deviation of tokens/s.\nDifference: of "
+        "each token's loss, relative to the largest.",
+    .compares = true,
+    .run = run_eval};

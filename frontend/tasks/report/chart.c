@@ -23,7 +23,7 @@ enum {
 
 /* Okabe and Ito's colours, told apart with every common colour vision; brighter ones on black. No
  * CSS variables: not every SVG viewer knows them. */
-const char report_chart_style[] =
+const char dart_report_chart_style[] =
     ".t{font:12px system-ui,sans-serif;fill:#333}.tt{font-size:14px;font-weight:600}"
     ".tm{font-size:11px;fill:#666}.g{stroke:#ddd;fill:none}.m{stroke:#888;stroke-dasharray:3 "
     "3;fill:none}.l{fill:none;stroke-width:1.6;stroke-linejoin:round}.d{stroke-dasharray:5 "
@@ -36,7 +36,7 @@ const char report_chart_style[] =
     ".s4{stroke:#E9C04B}.s5{stroke:#9ADCFF}.s6{stroke:#fff}.f0{fill:#4FA3F7}.f1{fill:#F58C42}"
     ".f2{fill:#2CC79C}.f3{fill:#E6A3C8}.f4{fill:#E9C04B}.f5{fill:#9ADCFF}.f6{fill:#fff}}";
 
-void report_escape(const char *text, FILE *out)
+void dart_report_escape(const char *text, FILE *out)
 {
     for (; *text; text++) {
         switch (*text) {
@@ -58,7 +58,7 @@ void report_escape(const char *text, FILE *out)
     }
 }
 
-void report_tick(double value, char out[32])
+void dart_report_tick(double value, char out[32])
 {
     double size = fabs(value);
     if (size >= 1e6)
@@ -92,7 +92,7 @@ static bool fits(bool log, double value)
     return fabs(value) < 1e300 && (!log || value > 0);
 }
 
-static bool drawable(const report_chart *c, const report_series *s, size_t k)
+static bool drawable(const dart_report_chart *c, const dart_report_series *s, size_t k)
 {
     return fits(c->log_x, s->x[k]) && fits(c->log_y, s->y[k]);
 }
@@ -105,12 +105,12 @@ static void widen(scale *s, double value)
     s->high = fmax(s->high, value);
 }
 
-static scale fit(const report_chart *chart, bool y)
+static scale fit(const dart_report_chart *chart, bool y)
 {
     scale s = {INFINITY, -INFINITY, y ? chart->log_y : chart->log_x};
     bool points = false;
     for (size_t i = 0; i < chart->series_count; i++) {
-        const report_series *line = &chart->series[i];
+        const dart_report_series *line = &chart->series[i];
         points |= line->points;
         for (size_t k = 0; k < line->count; k++) {
             if (!drawable(chart, line, k)) continue;
@@ -143,7 +143,7 @@ static void grid_line(const frame *f, bool y, double value, FILE *out)
 {
     char label[32];
     double inner = WIDTH - LEFT - RIGHT;
-    report_tick(value, label);
+    dart_report_tick(value, label);
     if (y) {
         double p = f->top + f->height * (1 - place(&f->y, value));
         fprintf(out,
@@ -182,7 +182,7 @@ static void axis(const frame *f, bool y, FILE *out)
         grid_line(f, y, (first + i) * step, out);
 }
 
-static size_t colour_of(const report_chart *c, size_t i)
+static size_t colour_of(const dart_report_chart *c, size_t i)
 {
     return c->series[i].colour ? c->series[i].colour - 1u : i;
 }
@@ -207,7 +207,7 @@ static void draw_to(pen *p, double x, double y)
 
 /* Of the points [first, end) that share a pixel column: the first, the extremes in their order, the
  * last. */
-static void draw_column(pen *p, const report_series *s, size_t first, size_t end)
+static void draw_column(pen *p, const dart_report_series *s, size_t first, size_t end)
 {
     size_t least = first, most = first;
     for (size_t k = first; k < end; k++) {
@@ -220,8 +220,8 @@ static void draw_column(pen *p, const report_series *s, size_t first, size_t end
         if (i == 0 || keep[i] != keep[i - 1]) draw_to(p, s->x[keep[i]], s->y[keep[i]]);
 }
 
-static void line_path(
-    const report_chart *c, const frame *f, const report_series *s, const char *css, FILE *out)
+static void line_path(const dart_report_chart *c, const frame *f, const dart_report_series *s,
+    const char *css, FILE *out)
 {
     pen p = {.out = out, .frame = f};
     fprintf(out, "<path class=\"l %s\" d=\"", css);
@@ -240,12 +240,12 @@ static void line_path(
         k = end;
     }
     fprintf(out, "\" data-points=\"%zu\"><title>", p.points);
-    report_escape(s->name, out);
+    dart_report_escape(s->name, out);
     fputs("</title></path>\n", out);
 }
 
-static void points(const report_chart *c, const frame *f, const report_series *s, size_t colour,
-    const char *css, FILE *out)
+static void points(const dart_report_chart *c, const frame *f, const dart_report_series *s,
+    size_t colour, const char *css, FILE *out)
 {
     for (size_t k = 0; k < s->count; k++) {
         if (!drawable(c, s, k)) continue;
@@ -260,14 +260,14 @@ static void points(const report_chart *c, const frame *f, const report_series *s
         }
         fprintf(out, "<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"><title>",
             colour % COLOURS, x, y);
-        report_escape(s->name, out);
+        dart_report_escape(s->name, out);
         fprintf(out, ": %.6g, %.6g</title></circle>\n", s->x[k], s->y[k]);
     }
 }
 
 /* Where mark i stands, 0 .. 1; NaN outside of the plot. The stage in force at the left edge is
  * named there, wherever it began. */
-static double mark_at(const report_chart *c, const frame *f, size_t i)
+static double mark_at(const dart_report_chart *c, const frame *f, size_t i)
 {
     double at = place(&f->x, c->marks[i].x);
     if (at < 0 && (i + 1 == c->mark_count || place(&f->x, c->marks[i + 1].x) > 0)) at = 0;
@@ -276,7 +276,7 @@ static double mark_at(const report_chart *c, const frame *f, size_t i)
 
 /* Gives each mark a line above the plot on which its text meets no other; -1: there is none.
  * Returns the number of lines. */
-static int mark_lines(const report_chart *c, frame *f, int line[64])
+static int mark_lines(const dart_report_chart *c, frame *f, int line[64])
 {
     double end[MARK_LINES] = {0};
     int used = 0;
@@ -294,7 +294,7 @@ static int mark_lines(const report_chart *c, frame *f, int line[64])
     return used;
 }
 
-static void marks(const report_chart *c, const frame *f, const int line[64], FILE *out)
+static void marks(const dart_report_chart *c, const frame *f, const int line[64], FILE *out)
 {
     for (size_t i = 0; i < c->mark_count && i < 64; i++) {
         double at = mark_at(c, f, i);
@@ -307,13 +307,13 @@ static void marks(const report_chart *c, const frame *f, const int line[64], FIL
             bool left = x + 6.5 * (double)strlen(c->marks[i].text) > WIDTH;
             fprintf(out, "<text class=\"t tm\" x=\"%.1f\" y=\"%.1f\"%s>", left ? x - 3 : x + 3,
                 TITLE + MARK_LINE * (line[i] + 0.85), left ? " text-anchor=\"end\"" : "");
-            report_escape(c->marks[i].text, out);
+            dart_report_escape(c->marks[i].text, out);
             fputs("</text>\n", out);
         }
     }
 }
 
-static const char *css_of(const report_chart *c, size_t i, char out[16])
+static const char *css_of(const dart_report_chart *c, size_t i, char out[16])
 {
     size_t colour = colour_of(c, i);
     snprintf(out, 16, "s%zu%s%s", colour % COLOURS, colour / COLOURS % 2 ? " d" : "",
@@ -322,14 +322,14 @@ static const char *css_of(const report_chart *c, size_t i, char out[16])
 }
 
 /* Two columns below the axis; long names get a line of their own. */
-static double legend(const report_chart *c, double top, FILE *out)
+static double legend(const dart_report_chart *c, double top, FILE *out)
 {
     if (c->series_count < 2) return top;
     const double half = (WIDTH - LEFT) / 2.0;
     double y = top;
     bool right = false;
     for (size_t i = 0; i < c->series_count; i++) {
-        const report_series *s = &c->series[i];
+        const dart_report_series *s = &c->series[i];
         char css[16];
         bool wide = strlen(s->name) * 6.5 + 24 > half;
         if (wide && right) right = false, y += LEGEND_LINE;
@@ -341,7 +341,7 @@ static double legend(const report_chart *c, double top, FILE *out)
             fprintf(out, "<path class=\"l %s\" d=\"M%.1f %.1fh16\"/>", css_of(c, i, css), x, y + 8);
         if (out) {
             fprintf(out, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\">", x + 21, y + 12);
-            report_escape(s->name, out);
+            dart_report_escape(s->name, out);
             fputs("</text>\n", out);
         }
         if (right || wide) y += LEGEND_LINE;
@@ -350,7 +350,7 @@ static double legend(const report_chart *c, double top, FILE *out)
     return y + (right ? LEGEND_LINE : 0);
 }
 
-static void draw(const report_chart *c, bool alone, FILE *out)
+static void draw(const dart_report_chart *c, bool alone, FILE *out)
 {
     frame f = {.x = fit(c, false), .y = fit(c, true), .height = PLOT};
     int line[64];
@@ -361,13 +361,13 @@ static void draw(const report_chart *c, bool alone, FILE *out)
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
         "aria-label=\"",
         WIDTH, height);
-    report_escape(c->title, out);
+    dart_report_escape(c->title, out);
     fputs("\">\n", out);
     if (alone)
         fprintf(out, "<style>%s</style>\n<rect class=\"pp\" width=\"100%%\" height=\"100%%\"/>\n",
-            report_chart_style);
+            dart_report_chart_style);
     fputs("<text class=\"t tt\" x=\"4\" y=\"16\">", out);
-    report_escape(c->title, out);
+    dart_report_escape(c->title, out);
     fputs("</text>\n", out);
     axis(&f, false, out);
     axis(&f, true, out);
@@ -380,30 +380,30 @@ static void draw(const report_chart *c, bool alone, FILE *out)
     }
     fprintf(out, "<text class=\"t\" x=\"%d\" y=\"%.1f\" text-anchor=\"middle\">",
         (WIDTH + LEFT - RIGHT) / 2, bottom - 8);
-    report_escape(c->x_name, out);
+    dart_report_escape(c->x_name, out);
     fprintf(out,
         "</text><text class=\"t\" transform=\"translate(11 %.1f) rotate(-90)\" "
         "text-anchor=\"middle\">",
         f.top + PLOT / 2.0);
-    report_escape(c->y_name, out);
+    dart_report_escape(c->y_name, out);
     fputs("</text>\n", out);
     legend(c, bottom, out);
     fputs("</svg>\n", out);
 }
 
-void report_chart_svg(const report_chart *chart, FILE *out)
+void dart_report_chart_svg(const dart_report_chart *chart, FILE *out)
 {
     draw(chart, true, out);
 }
 
-void report_chart_figure(const report_chart *chart, FILE *out)
+void dart_report_chart_figure(const dart_report_chart *chart, FILE *out)
 {
     fputs("<figure>\n", out);
     draw(chart, false, out);
     fputs("</figure>\n", out);
 }
 
-dart_status report_svg_open(const char *dir, const char *name, FILE **out)
+dart_status dart_report_svg_open(const char *dir, const char *name, FILE **out)
 {
     char path[4096];
     int n = snprintf(path, sizeof path - 130, "%s/", dir);
@@ -422,7 +422,7 @@ dart_status report_svg_open(const char *dir, const char *name, FILE **out)
     return *out ? DART_OK : dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
 }
 
-dart_status report_svg_close(FILE *file)
+dart_status dart_report_svg_close(FILE *file)
 {
     bool bad = ferror(file);
     if (fclose(file) != 0 || bad)
@@ -430,14 +430,14 @@ dart_status report_svg_close(FILE *file)
     return DART_OK;
 }
 
-dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out)
+dart_status dart_report_chart_put(const dart_report_chart *chart, const char *dir, FILE *out)
 {
     if (!dir) {
-        report_chart_figure(chart, out);
+        dart_report_chart_figure(chart, out);
         return DART_OK;
     }
     FILE *file;
-    DART_TRY(report_svg_open(dir, chart->title, &file));
-    report_chart_svg(chart, file);
-    return report_svg_close(file);
+    DART_TRY(dart_report_svg_open(dir, chart->title, &file));
+    dart_report_chart_svg(chart, file);
+    return dart_report_svg_close(file);
 }

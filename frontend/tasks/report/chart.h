@@ -6,7 +6,7 @@
 
 /* One line or one group of points; x, y, low and high are owned by the caller. NaN in y breaks the
  * line. */
-typedef struct report_series {
+typedef struct dart_report_series {
     char name[96];
     const double *x, *y; /* [count] */
     size_t count;
@@ -15,33 +15,34 @@ typedef struct report_series {
     bool faint;               /* thin and pale: what another line is the mean of */
     uint8_t colour;           /* 1 ..: a colour shared with another series; 0: by position */
     bool joined;              /* with points: the line too */
-} report_series;
+} dart_report_series;
 
-typedef struct report_chart {
+typedef struct dart_report_chart {
     const char *title, *x_name, *y_name;
     bool log_y;
-    const report_series *series;
+    const dart_report_series *series;
     size_t series_count;
     const dart_record_mark *marks;
     size_t mark_count;
     bool log_x;
-} report_chart;
+} dart_report_chart;
 
 /* A complete SVG file with axes, grid, legend and a <title> a line; light and dark. Many points are
  * thinned to the lowest and highest of each pixel column. */
-void report_chart_svg(const report_chart *chart, FILE *out);
-/* The same as a <figure> of a page that has report_chart_style. */
-void report_chart_figure(const report_chart *chart, FILE *out);
+void dart_report_chart_svg(const dart_report_chart *chart, FILE *out);
+/* The same as a <figure> of a page that has dart_report_chart_style. */
+void dart_report_chart_figure(const dart_report_chart *chart, FILE *out);
 /* The figure into `out`; where `dir` is not NULL instead a file of its own in it, named after the
  * title: "Learning rate" is learning-rate.svg. */
-DART_NODISCARD dart_status report_chart_put(const report_chart *chart, const char *dir, FILE *out);
-extern const char report_chart_style[]; /* CSS of what the charts draw */
+DART_NODISCARD dart_status dart_report_chart_put(
+    const dart_report_chart *chart, const char *dir, FILE *out);
+extern const char dart_report_chart_style[]; /* CSS of what the charts draw */
 
-void report_escape(const char *text, FILE *out); /* HTML and XML text */
+void dart_report_escape(const char *text, FILE *out); /* HTML and XML text */
 /* Opens `dir`/<name>.svg, the name in small letters and hyphens. IO: it cannot be written. */
-DART_NODISCARD dart_status report_svg_open(const char *dir, const char *name, FILE **out);
-DART_NODISCARD dart_status report_svg_close(FILE *file);
+DART_NODISCARD dart_status dart_report_svg_open(const char *dir, const char *name, FILE **out);
+DART_NODISCARD dart_status dart_report_svg_close(FILE *file);
 /* "12.5k", "3.1M": a number for an axis. */
-void report_tick(double value, char out[32]);
+void dart_report_tick(double value, char out[32]);
 
 #endif

@@ -24,7 +24,7 @@ enum {
 
 /* Lightness rises evenly from dark violet to pale yellow, so that order is seen in grey and with
  * every colour vision: a path through OKLab (Ottosson 2020), which is perceptually uniform. */
-void report_colour(double at, uint8_t out_rgb[3])
+void dart_report_colour(double at, uint8_t out_rgb[3])
 {
     at = at > 0 ? fmin(at, 1) : 0;
     double light = 0.24 + 0.72 * at, hue = (295 - 190 * at) * M_PI / 180;
@@ -95,7 +95,7 @@ static void write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FIL
     put32(header + 4, height);
     used += put_chunk(file + used, "IHDR", header, sizeof header);
     memset(palette, 0x80, 3);
-    for (int i = 0; i < SHADES; i++) report_colour(i / (SHADES - 1.0), palette + 3 * (i + 1));
+    for (int i = 0; i < SHADES; i++) dart_report_colour(i / (SHADES - 1.0), palette + 3 * (i + 1));
     used += put_chunk(file + used, "PLTE", palette, sizeof palette);
     used += put_chunk(file + used, "tRNS", (const uint8_t[]){60}, 1); /* entry 0 */
     used += put_chunk(file + used, "IDAT", packed, size);
@@ -159,7 +159,7 @@ static void heat(
         "role=\"img\" "
         "data-columns=\"%zu\" data-rows=\"%u\"><title>",
         x_at, HEAT_W, HEAT_H, HEAT_W, HEAT_H, b->columns, most);
-    report_escape(b->weight, out);
+    dart_report_escape(b->weight, out);
     fprintf(out,
         ", bond %u: rank %u at step %.0f, %u at step %.0f</title><text class=\"t th\" x=\"%d\" "
         "y=\"12\">bond %u: rank %u",
@@ -188,7 +188,7 @@ static void heat(
             "<path class=\"pk\" d=\"M%.1f %dv%d\"/><path class=\"pk pr\" d=\"M%.1f "
             "%.1fH%.1f\"><title>",
             x, HEAT_TOP, PLOT_H, x, y, until);
-        report_escape(w->rule, out);
+        dart_report_escape(w->rule, out);
         fprintf(out, " chose rank %u at step %.0f</title></path>", w->ranks[b->bond], w->step);
     }
     fprintf(out,
@@ -196,8 +196,8 @@ static void heat(
         "x=\"%d\" y=\"%d\" text-anchor=\"end\">%u</text>",
         HEAT_LEFT - 4, HEAT_TOP + 9, HEAT_LEFT - 4, HEAT_TOP + PLOT_H, most);
     char a[32], z[32];
-    report_tick(first, a);
-    report_tick(last, z);
+    dart_report_tick(first, a);
+    dart_report_tick(last, z);
     fprintf(out,
         "<text class=\"t th\" x=\"%d\" y=\"%d\">%s</text><text class=\"t th\" x=\"%d\" y=\"%d\" "
         "text-anchor=\"end\">%s</text></svg>\n",
@@ -217,7 +217,7 @@ static size_t end_of_weight(const dart_record_run *run, size_t from)
 static void weight_row(const dart_record_run *run, size_t from, double low, FILE *out)
 {
     fputs("<div class=\"wt\"><h4>", out);
-    report_escape(run->bond[from].weight, out);
+    dart_report_escape(run->bond[from].weight, out);
     fputs("</h4><div class=\"hs\">\n", out);
     for (size_t i = from, end = end_of_weight(run, from); i < end; i++)
         heat(run, &run->bond[i], low, 0, out);
@@ -275,7 +275,7 @@ static void legend(double low, FILE *out)
         low, low / 2);
 }
 
-void report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
+void dart_report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
 {
     if (!run->bonds) return;
     double low = floor_of(run);
@@ -301,7 +301,7 @@ void report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
     fputs("</details>\n", out);
 }
 
-const char report_heat_style[] =
+const char dart_report_heat_style[] =
     "image{image-rendering:pixelated}.th{font-size:11px}"
     ".pk{stroke:#E65100;stroke-width:1.2;stroke-dasharray:2 2;fill:none}"
     ".pr{stroke-width:2;stroke-dasharray:none}";
@@ -316,8 +316,8 @@ static void weight_svg(const dart_record_run *run, size_t from, FILE *out)
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" "
         "aria-label=\"Bond spectra over time\">\n<style>%s%s</style>\n<rect class=\"pp\" "
         "width=\"100%%\" height=\"100%%\"/>\n<text class=\"t tt\" x=\"4\" y=\"16\">",
-        width, 22 + HEAT_H + 52, report_chart_style, report_heat_style);
-    report_escape(run->bond[from].weight, out);
+        width, 22 + HEAT_H + 52, dart_report_chart_style, dart_report_heat_style);
+    dart_report_escape(run->bond[from].weight, out);
     fputs(": singular values of the bonds over the steps</text>\n", out);
     for (size_t i = from; i < end; i++)
         heat(run, &run->bond[i], low, (int)(i - from) * HEAT_W, out);
@@ -325,16 +325,16 @@ static void weight_svg(const dart_record_run *run, size_t from, FILE *out)
     fputs("</svg>\n", out);
 }
 
-dart_status report_heat_svg(const dart_record_run *run, const char *dir)
+dart_status dart_report_heat_svg(const dart_record_run *run, const char *dir)
 {
     size_t best[FEATURED], featured = run->bonds ? most_cut(run, best) : 0;
     for (size_t i = 0; i < featured; i++) {
         FILE *file;
         char name[128];
         snprintf(name, sizeof name, "spectra %s", run->bond[best[i]].weight);
-        DART_TRY(report_svg_open(dir, name, &file));
+        DART_TRY(dart_report_svg_open(dir, name, &file));
         weight_svg(run, best[i], file);
-        DART_TRY(report_svg_close(file));
+        DART_TRY(dart_report_svg_close(file));
     }
     return DART_OK;
 }

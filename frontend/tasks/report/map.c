@@ -72,10 +72,10 @@ static void cells(const dart_record_weight *w, uint32_t bonds, uint32_t most, FI
         }
         uint8_t rgb[3];
         double at = most > 1 ? log(w->ranks[k]) / log(most) : 1;
-        report_colour(at, rgb);
+        dart_report_colour(at, rgb);
         fprintf(out, "<td class=\"rk\" style=\"background:#%02x%02x%02x;color:%s\" title=\"",
             rgb[0], rgb[1], rgb[2], at > 0.55 ? "#000" : "#fff");
-        report_escape(w->name, out);
+        dart_report_escape(w->name, out);
         fprintf(out, ", bond %u", k + 1);
         if (w->n[k] && k + 1 < DART_RECORD_BONDS)
             fprintf(out, ": core sizes %u and %u", w->n[k], w->n[k + 1]);
@@ -100,7 +100,7 @@ static void map_table(
         if (!layers || columns == MAX_MODULES || !first_of(run, i, true, false)) continue;
         column[columns++] = w;
         fprintf(out, "<th colspan=\"%u\">", w->bonds);
-        report_escape(p.module, out);
+        dart_report_escape(p.module, out);
         fputs("</th>", out);
     }
     if (!layers) fprintf(out, "<th colspan=\"%u\">bonds</th>", widest);
@@ -111,7 +111,7 @@ static void map_table(
         if (w->state != state || !has_bonds(w) || strcmp(p.stem, stem)) continue;
         if (layers && !first_of(run, i, false, true)) continue;
         fputs("<tr><th>", out);
-        report_escape(layers ? stem : w->name, out);
+        dart_report_escape(layers ? stem : w->name, out);
         if (layers) fprintf(out, ".%ld", p.layer);
         fputs("</th>", out);
         if (!layers) cells(w, widest, most, out);
@@ -123,7 +123,7 @@ static void map_table(
     fputs("</table></div>\n", out);
 }
 
-void report_map_write(const dart_record_run *run, FILE *out)
+void dart_report_map_write(const dart_record_run *run, FILE *out)
 {
     uint32_t most = 0;
     for (size_t i = 0; i < run->weights; i++)
@@ -139,8 +139,8 @@ void report_map_write(const dart_record_run *run, FILE *out)
             if (!headed) {
                 fprintf(out, "<h4>%s", state ? "After " : "Before, step ");
                 if (state) {
-                    if (*w->stage) report_escape(w->stage, out), fputs(" (", out);
-                    report_escape(w->rule, out);
+                    if (*w->stage) dart_report_escape(w->stage, out), fputs(" (", out);
+                    dart_report_escape(w->rule, out);
                     fputs(*w->stage ? "), step " : ", step ", out);
                 }
                 fprintf(out, "%.0f</h4>\n", w->step);
@@ -163,7 +163,7 @@ typedef struct module {
 static void bar(FILE *out, double y, double part, const char *css, const char *label, double value)
 {
     char text[32];
-    report_tick(value, text);
+    dart_report_tick(value, text);
     fprintf(out,
         "<rect class=\"%s\" x=\"%d\" y=\"%.0f\" width=\"%.1f\" height=\"10\"/><text class=\"t "
         "th\" x=\"%.1f\" y=\"%.0f\">%s %s</text>\n",
@@ -174,7 +174,7 @@ static void bar(FILE *out, double y, double part, const char *css, const char *l
 static void module_bars(const module *m, double y, bool picked, FILE *out)
 {
     fprintf(out, "<text class=\"t\" x=\"%d\" y=\"%.0f\">", BAR_LEFT, y + 12);
-    report_escape(m->name, out);
+    dart_report_escape(m->name, out);
     if (m->compressed)
         fprintf(out, ": %.1f times smaller than dense", m->dense / (picked ? m->after : m->before));
     fputs("</text>\n", out);
@@ -217,7 +217,7 @@ static size_t modules(const dart_record_run *run, module out[MAX_MODULES], modul
     return count;
 }
 
-void report_modules_write(const dart_record_run *run, FILE *out)
+void dart_report_modules_write(const dart_record_run *run, FILE *out)
 {
     module m[MAX_MODULES], all;
     size_t count = modules(run, m, &all);

@@ -24,9 +24,9 @@ static void write_protocol(const dart_record_run *run, size_t count, FILE *out)
         const char *text = protocol_of(&run[r]);
         if (!*text) continue; /* a table of an older version does not say it */
         fputs("<p>", out);
-        if (!same) report_escape(run[r].name, out);
+        if (!same) dart_report_escape(run[r].name, out);
         fputs(same ? "How it was measured: " : ": ", out);
-        report_escape(text, out);
+        dart_report_escape(text, out);
         fputs(".</p>\n", out);
     }
 }
@@ -60,7 +60,7 @@ static void write_table(const dart_record_run *run, size_t count, FILE *out)
     for (size_t c = 0; c < cells; c++) {
         if (!has_cell(run, count, c)) continue;
         fputs("<th title=\"", out);
-        report_escape(dart_columns_at(dart_table_columns, c)->help, out);
+        dart_report_escape(dart_columns_at(dart_table_columns, c)->help, out);
         fprintf(out, "\">%s</th>", dart_columns_heading(dart_table_columns, c));
     }
     fputs("</tr>\n", out);
@@ -72,8 +72,8 @@ static void write_table(const dart_record_run *run, size_t count, FILE *out)
                 if (!has_cell(run, count, c)) continue;
                 dart_columns_cell(dart_table_columns, c, &run[r].row[i], text);
                 fputs("<td>", out);
-                if (!c && count > 1) report_escape(run[r].name, out), fputs(": ", out);
-                report_escape(strcmp(text, "-") ? text : "–", out);
+                if (!c && count > 1) dart_report_escape(run[r].name, out), fputs(": ", out);
+                dart_report_escape(strcmp(text, "-") ? text : "–", out);
                 fputs("</td>", out);
             }
             fputs("</tr>\n", out);
@@ -91,8 +91,8 @@ static void write_notes(const dart_record_run *run, size_t count, FILE *out)
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < run[i].notes; k++) {
             fputs("<li>", out);
-            if (count > 1) report_escape(run[i].name, out), fputs(": ", out);
-            report_escape(run[i].note[k], out);
+            if (count > 1) dart_report_escape(run[i].name, out), fputs(": ", out);
+            dart_report_escape(run[i].note[k], out);
             fputs("</li>", out);
         }
     fputs("</ul>\n", out);
@@ -115,19 +115,19 @@ static void write_state(const dart_record_run *run, FILE *out)
             dart_recipe_get(run->recipe, "text", value, sizeof value) != DART_OK)
             continue;
         fputs(words[i].before, out);
-        report_escape(value, out);
+        dart_report_escape(value, out);
     }
     if (run->recipe) fputs(". ", out);
     fprintf(out, "%.0f steps", run->own.last_step);
     if (run->marks) fputs(" in the stages ", out);
     for (size_t i = 0; i < run->marks; i++) {
         fputs(i ? ", " : "", out);
-        report_escape(run->mark_text[i], out);
+        dart_report_escape(run->mark_text[i], out);
     }
     fputs(".", out);
     if (*run->device) {
         fputs(" Device: ", out);
-        report_escape(run->device, out);
+        dart_report_escape(run->device, out);
         fputs(".", out);
     }
     fputs("</p>\n", out);
@@ -141,13 +141,13 @@ static void write_recipe(const dart_record_run *run, FILE *out)
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         char line[1200];
         snprintf(line, sizeof line, commands[i], run->dir, run->dir);
-        report_escape(line, out);
+        dart_report_escape(line, out);
         fputc('\n', out);
     }
     fputs("</pre>\n", out);
     if (!run->recipe_text) return;
     fputs("<details><summary>Recipe</summary><pre>", out);
-    report_escape(run->recipe_text, out);
+    dart_report_escape(run->recipe_text, out);
     fputs("</pre></details>\n", out);
 }
 
@@ -186,9 +186,9 @@ enum { PAGE_BONDS = 1400 };
 
 static void write_details(const dart_record_run *run, size_t count, FILE *out)
 {
-    report_map_write(run, out);
-    report_modules_write(run, out);
-    report_heat_write(run, PAGE_BONDS / count, out);
+    dart_report_map_write(run, out);
+    dart_report_modules_write(run, out);
+    dart_report_heat_write(run, PAGE_BONDS / count, out);
     write_recipe(run, out);
 }
 
@@ -198,10 +198,10 @@ static void open_page(const char *title, FILE *out)
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
         "content=\"width=device-width,initial-scale=1\">\n<title>DART-LLM: ",
         out);
-    report_escape(title, out);
-    fprintf(out, "</title>\n<style>%s%s%s</style></head><body>\n<h1>", style, report_chart_style,
-        report_heat_style);
-    report_escape(title, out);
+    dart_report_escape(title, out);
+    fprintf(out, "</title>\n<style>%s%s%s</style></head><body>\n<h1>", style,
+        dart_report_chart_style, dart_report_heat_style);
+    dart_report_escape(title, out);
     fputs("</h1>\n", out);
 }
 
@@ -217,12 +217,12 @@ static dart_status write_page(const dart_record_run *run, size_t count, FILE *ou
     write_table(run, count, out);
     if (count > 1) {
         fputs("<h2>Size and perplexity</h2>\n<div class=\"cs\">\n", out);
-        DART_TRY(report_front_write(run, count, NULL, out));
+        DART_TRY(dart_report_front_write(run, count, NULL, out));
         fputs("</div>\n", out);
-        report_differences_write(run, count, out);
+        dart_report_differences_write(run, count, out);
     }
     fputs("<h2>Training</h2>\n", out);
-    DART_TRY(report_charts_write(run, count, NULL, out));
+    DART_TRY(dart_report_charts_write(run, count, NULL, out));
     if (count == 1) {
         fputs("<h2>Tensor trains</h2>\n", out);
         write_details(run, count, out);
@@ -230,10 +230,10 @@ static dart_status write_page(const dart_record_run *run, size_t count, FILE *ou
     if (count > 1) fputs("<h2>Each run</h2>\n", out);
     for (size_t i = 0; count > 1 && i < count; i++) {
         fputs("<details><summary>", out);
-        report_escape(run[i].name, out);
+        dart_report_escape(run[i].name, out);
         fputs("</summary>\n", out);
         write_state(&run[i], out);
-        DART_TRY(report_charts_write(&run[i], 1, NULL, out));
+        DART_TRY(dart_report_charts_write(&run[i], 1, NULL, out));
         write_details(&run[i], count, out);
         fputs("</details>\n", out);
     }
@@ -254,7 +254,7 @@ static dart_status write_sweep(const char *dir, const char *table, FILE *out)
     char title[200];
     snprintf(title, sizeof title, "Sweep %.180s", dir);
     open_page(title, out);
-    DART_TRY(report_sweep_write(table, out));
+    DART_TRY(dart_report_sweep_write(table, out));
     fputs("</body></html>\n", out);
     return DART_OK;
 }
@@ -296,9 +296,9 @@ static dart_status write_pictures(const char *const *dirs, size_t count, const c
     DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     DART_GOTO(dart_mkdirs(dir));
-    DART_GOTO(report_charts_write(runs, count, dir, NULL));
-    if (count > 1) DART_GOTO(report_front_write(runs, count, dir, NULL));
-    if (count == 1) DART_GOTO(report_heat_svg(runs, dir));
+    DART_GOTO(dart_report_charts_write(runs, count, dir, NULL));
+    if (count > 1) DART_GOTO(dart_report_front_write(runs, count, dir, NULL));
+    if (count == 1) DART_GOTO(dart_report_heat_svg(runs, dir));
 done:
     dart_record_free(runs, count);
     return status;

@@ -29,7 +29,7 @@ static dart_status front(const result *found, size_t count, const char *title, c
 {
     const double sign = goal == GOAL_BLEU ? -1 : 1;
     result sorted[DART_RECORD_MAX_RUNS];
-    report_series series[DART_RECORD_MAX_RUNS + 1];
+    dart_report_series series[DART_RECORD_MAX_RUNS + 1];
     double x[DART_RECORD_MAX_RUNS], y[DART_RECORD_MAX_RUNS], best = INFINITY;
     memcpy(sorted, found, count * sizeof *found);
     qsort(sorted, count, sizeof *sorted, by_size);
@@ -41,19 +41,19 @@ static dart_status front(const result *found, size_t count, const char *title, c
         y[on++] = sorted[i].figure;
     }
     for (size_t i = 0; i < count; i++) {
-        series[i] =
-            (report_series){.x = &found[i].size, .y = &found[i].figure, .count = 1, .points = true};
+        series[i] = (dart_report_series){
+            .x = &found[i].size, .y = &found[i].figure, .count = 1, .points = true};
         snprintf(series[i].name, sizeof series->name, "%.90s", found[i].name);
     }
-    series[count] = (report_series){.name = "front", .x = x, .y = y, .count = on, .colour = 7};
-    const report_chart c = {.title = title,
+    series[count] = (dart_report_series){.name = "front", .x = x, .y = y, .count = on, .colour = 7};
+    const dart_report_chart c = {.title = title,
         .x_name = x_name,
         .y_name = goals[goal].name,
         .log_x = true,
         .log_y = goal != GOAL_BLEU,
         .series = series,
         .series_count = count + 1};
-    return report_chart_put(&c, dir, out);
+    return dart_report_chart_put(&c, dir, out);
 }
 
 /* The last row of each table that has both figures. Returns how many of them; `runs` counts the
@@ -75,7 +75,8 @@ static size_t last_rows(const dart_record_run *run, size_t count, const char *si
     return n;
 }
 
-dart_status report_front_write(const dart_record_run *run, size_t count, const char *dir, FILE *out)
+dart_status dart_report_front_write(
+    const dart_record_run *run, size_t count, const char *dir, FILE *out)
 {
     static const char *const keys[2] = {"compressed_params", "params"};
     static const char *const titles[2] = {"Size of the compressed layers", "Size of the model"};
@@ -122,13 +123,13 @@ static void difference_row(const char *key, size_t count, char *const *value, FI
     fprintf(out, "<tr><td class=\"tx\">%s</td>", key);
     for (size_t i = 0; i < count; i++) {
         fputs("<td class=\"tx\">", out);
-        report_escape(value[i], out);
+        dart_report_escape(value[i], out);
         fputs("</td>", out);
     }
     fputs("</tr>\n", out);
 }
 
-void report_differences_write(const dart_record_run *run, size_t count, FILE *out)
+void dart_report_differences_write(const dart_record_run *run, size_t count, FILE *out)
 {
     char text[DART_RECORD_MAX_RUNS][512], *value[DART_RECORD_MAX_RUNS] = {NULL};
     const dart_record_run *with[DART_RECORD_MAX_RUNS];
@@ -139,7 +140,7 @@ void report_differences_write(const dart_record_run *run, size_t count, FILE *ou
     fputs("<h2>Differences of the recipes</h2>\n<div class=\"sc\"><table><tr><th>key</th>", out);
     for (size_t i = 0; i < n; i++) {
         fputs("<th class=\"tx\">", out);
-        report_escape(with[i]->name, out);
+        dart_report_escape(with[i]->name, out);
         fputs("</th>", out);
     }
     fputs("</tr>\n", out);

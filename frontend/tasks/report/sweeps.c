@@ -206,7 +206,7 @@ static int by_series(const void *a, const void *b)
 /* x, y, low and high of a group stand in four arrays, as charts want them. */
 typedef struct points {
     double x[MAX_GROUPS], y[MAX_GROUPS], low[MAX_GROUPS], high[MAX_GROUPS];
-    report_series series[MAX_GROUPS];
+    dart_report_series series[MAX_GROUPS];
     group group[MAX_GROUPS];
     size_t count;
 } points;
@@ -222,7 +222,7 @@ static size_t series_of(points *p)
         p->low[k] = g->low;
         p->high[k] = g->high;
         if (k == 0 || strcmp(g->series, g[-1].series)) {
-            p->series[n] = (report_series){.x = &p->x[k],
+            p->series[n] = (dart_report_series){.x = &p->x[k],
                 .y = &p->y[k],
                 .low = &p->low[k],
                 .high = &p->high[k],
@@ -244,13 +244,13 @@ static dart_status write_picture(const sheet *s, FILE *out)
     points *p = dart_calloc(1, sizeof *p);
     if (!p) return DART_MEMORY;
     dart_status status = groups(s, size, quality, p->group, &p->count);
-    const report_chart c = {.title = "Size against perplexity (mean and standard deviation)",
+    const dart_report_chart c = {.title = "Size against perplexity (mean and standard deviation)",
         .x_name = at(s, 0, size),
         .y_name = at(s, 0, quality),
         .log_x = true,
         .series = p->series,
         .series_count = series_of(p)};
-    if (p->count) report_chart_figure(&c, out);
+    if (p->count) dart_report_chart_figure(&c, out);
     free(p);
     return status;
 }
@@ -267,9 +267,9 @@ static void write_protocol(const sheet *s, size_t column, FILE *out)
     for (size_t r = 1; r < s->rows; r++) {
         if (!*at(s, r, column)) continue; /* failed, or not done yet */
         fputs("<p>", out);
-        if (!same) report_escape(at(s, r, 0), out);
+        if (!same) dart_report_escape(at(s, r, 0), out);
         fputs(same ? "How it was measured: " : ": ", out);
-        report_escape(at(s, r, column), out);
+        dart_report_escape(at(s, r, column), out);
         fputs(".</p>\n", out);
         if (same) return;
     }
@@ -286,7 +286,7 @@ static dart_status write_sheet(const sheet *s, FILE *out)
         for (size_t c = 0; c < s->columns; c++) {
             if (c == protocol) continue;
             fputs(r ? "<td>" : "<th>", out);
-            report_escape(at(s, r, c), out);
+            dart_report_escape(at(s, r, c), out);
             fputs(r ? "</td>" : "</th>", out);
         }
         fputs("</tr>\n", out);
@@ -296,7 +296,7 @@ static dart_status write_sheet(const sheet *s, FILE *out)
     return DART_OK;
 }
 
-dart_status report_sweep_write(const char *path, FILE *out)
+dart_status dart_report_sweep_write(const char *path, FILE *out)
 {
     sheet s = {0};
     dart_status status = read_sheet(path, &s);

@@ -104,7 +104,7 @@ static dart_status write_record(message *event, FILE *out)
     return status;
 }
 
-dart_status report_event_version(FILE *out, double wall)
+dart_status dart_report_event_version(FILE *out, double wall)
 {
     static const char version[] = "brain.Event:2";
     message event = {0};
@@ -130,7 +130,8 @@ static dart_status write_summary(
     return write_record(&event, out);
 }
 
-dart_status report_event_scalar(FILE *out, double wall, double step, const char *tag, double value)
+dart_status dart_report_event_scalar(
+    FILE *out, double wall, double step, const char *tag, double value)
 {
     message content = {0};
     float single = (float)value;
@@ -221,7 +222,7 @@ static dart_status write_log(const dart_record_log *log, double began, FILE *out
         if (track == seconds) continue;
         tag_of(track->key, tag);
         for (size_t i = 0; i < track->count; i++)
-            DART_TRY(report_event_scalar(
+            DART_TRY(dart_report_event_scalar(
                 out, began + seconds_at(seconds, track->x[i], &at), track->x[i], tag, track->y[i]));
     }
     return DART_OK;
@@ -267,7 +268,7 @@ static dart_status write_file(const dart_record_run *run, bool twin, const char 
     snprintf(path, sizeof path, "%s/events.out.tfevents.%010.0f.dart-llm.0.0", folder, began);
     out = open_memstream(&data, &size);
     if (!out) return dart_fail(DART_MEMORY, "out of memory");
-    DART_GOTO(report_event_version(out, began));
+    DART_GOTO(dart_report_event_version(out, began));
     if (!twin && run->recipe_text) {
         text = dart_calloc(strlen(run->recipe_text) + 16, 1);
         if (!text) DART_GOTO(DART_MEMORY);

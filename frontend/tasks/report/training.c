@@ -10,7 +10,7 @@ enum { MAX_SERIES = 3 * DART_RECORD_MAX_RUNS, MEANS = 60 };
 
 /* Series of one chart, with the memory of those that are computed. */
 typedef struct picture {
-    report_series series[MAX_SERIES];
+    dart_report_series series[MAX_SERIES];
     size_t count;
     double *owned[2 * MAX_SERIES];
     size_t owned_count;
@@ -31,11 +31,11 @@ static double *own(picture *p, size_t count)
     return memory;
 }
 
-static report_series *more(picture *p, const char *run, const char *name)
+static dart_report_series *more(picture *p, const char *run, const char *name)
 {
     if (p->count == MAX_SERIES) return NULL;
-    report_series *s = &p->series[p->count++];
-    *s = (report_series){0};
+    dart_report_series *s = &p->series[p->count++];
+    *s = (dart_report_series){0};
     snprintf(s->name, sizeof s->name, "%.60s%s%.32s", run, *run && *name ? ": " : "", name);
     return s;
 }
@@ -47,7 +47,7 @@ static void plain(picture *p, const dart_record_log *log, const char *key, const
     const dart_record_track *t = dart_record_find(log, key);
     bool any = false;
     for (size_t i = 0; t && i < t->count && !any; i++) any = isfinite(t->y[i]) && t->y[i] != 0;
-    report_series *s = any ? more(p, run, name) : NULL;
+    dart_report_series *s = any ? more(p, run, name) : NULL;
     if (!s) return;
     s->colour = (uint8_t)colour;
     s->x = t->x;
@@ -76,19 +76,20 @@ static dart_status means(picture *p, const dart_record_log *log, const char *key
         double mean = n && isfinite(t->y[i]) ? sum / (double)n : NAN;
         y[i] = exponential ? exp(mean) : mean;
     }
-    report_series *s = more(p, run, name);
+    dart_report_series *s = more(p, run, name);
     if (s) s->x = t->x, s->y = y, s->count = t->count, s->colour = (uint8_t)colour;
     return DART_OK;
 }
 
-static dart_status show(const dart_record_run *run, size_t count, picture *p, report_chart chart)
+static dart_status show(
+    const dart_record_run *run, size_t count, picture *p, dart_report_chart chart)
 {
     chart.x_name = "step";
     chart.series = p->series;
     chart.series_count = p->count;
     chart.marks = run->mark;
     chart.mark_count = count == 1 ? run->marks : 0;
-    dart_status status = p->count ? report_chart_put(&chart, p->dir, p->out) : DART_OK;
+    dart_status status = p->count ? dart_report_chart_put(&chart, p->dir, p->out) : DART_OK;
     picture_clear(p);
     return status;
 }
@@ -108,7 +109,7 @@ static size_t colour_of(size_t i, size_t count)
 
 static dart_status loss_chart(const dart_record_run *run, size_t count, picture *p)
 {
-    report_chart chart = {.title = "Training loss (running mean)", .y_name = "nats a token"};
+    dart_report_chart chart = {.title = "Training loss (running mean)", .y_name = "nats a token"};
     for (size_t i = 0; count > 1 && i < count; i++)
         DART_TRY(means(p, &run[i].own, "loss", run[i].name, "", false, i + 1));
     if (count == 1) {
@@ -125,7 +126,8 @@ static dart_status loss_chart(const dart_record_run *run, size_t count, picture 
 
 static dart_status perplexity_chart(const dart_record_run *run, size_t count, picture *p)
 {
-    report_chart chart = {.title = "Validation perplexity", .y_name = "perplexity", .log_y = true};
+    dart_report_chart chart = {
+        .title = "Validation perplexity", .y_name = "perplexity", .log_y = true};
     for (size_t i = 0; count > 1 && i < count; i++)
         plain(p, &run[i].own, "valid_ppl", run[i].name, "", true, i + 1);
     if (count == 1) {
@@ -166,14 +168,15 @@ static dart_status rank_chart(const dart_record_run *run, size_t count, picture 
             rank[n] = ranks / bonds;
             effective[n++] = entropies / bonds;
         }
-        report_series *s = more(p, label(&run[i], count), "rank");
+        dart_report_series *s = more(p, label(&run[i], count), "rank");
         if (s) s->x = x, s->y = rank, s->count = n, s->colour = (uint8_t)colour_of(i, count);
         if (count > 1) continue; /* two lines a run would be too many */
         s = more(p, "", "effective rank");
         if (s) s->x = x, s->y = effective, s->count = n;
         plain(p, &run->own, "effective_rank", "", "as the trigger measures it", false, 0);
     }
-    return show(run, count, p, (report_chart){.title = "Mean rank of the bonds", .y_name = "rank"});
+    return show(
+        run, count, p, (dart_report_chart){.title = "Mean rank of the bonds", .y_name = "rank"});
 }
 
 /* Charts of one key each, or of a value and what it is to reach. */
@@ -224,7 +227,7 @@ static dart_status signal_charts(const dart_record_run *run, size_t count, pictu
             if (second && count == 1) plain(p, &run->own, second, "", second, false, 0);
         }
         DART_TRY(show(run, count, p,
-            (report_chart){.title = signals[k].title,
+            (dart_report_chart){.title = signals[k].title,
                 .y_name = signals[k].y_name,
                 .log_y = signals[k].log_y}));
     }
@@ -237,12 +240,12 @@ static dart_status signal_charts(const dart_record_run *run, size_t count, pictu
             if (seen) continue;
             for (size_t k = i; k < count; k++)
                 plain(p, &run[k].own, key, label(&run[k], count), "", false, colour_of(k, count));
-            DART_TRY(show(run, count, p, (report_chart){.title = key, .y_name = key}));
+            DART_TRY(show(run, count, p, (dart_report_chart){.title = key, .y_name = key}));
         }
     return DART_OK;
 }
 
-dart_status report_charts_write(
+dart_status dart_report_charts_write(
     const dart_record_run *run, size_t count, const char *dir, FILE *out)
 {
     picture *p = dart_calloc(1, sizeof *p);

@@ -7,24 +7,24 @@
 enum { MOST_TEXT = 399 };
 
 static dart_status read_text(
-    const sweep *s, const dart_yaml_node *node, const char *what, const char **out)
+    const dart_sweep_grid *s, const dart_yaml_node *node, const char *what, const char **out)
 {
     return dart_yaml_text(&s->yaml, node, what, MOST_TEXT, out);
 }
 
 static dart_status sets_add(
-    sweep_sets *sets, const char *key, const char *value, const dart_yaml_node *at)
+    dart_sweep_sets *sets, const char *key, const char *value, const dart_yaml_node *at)
 {
     void *array = sets->set;
     DART_TRY(dart_grow(&array, &sets->capacity, sets->count + 1, sizeof *sets->set));
     sets->set = array;
-    sets->set[sets->count++] = (sweep_set){key, value, at};
+    sets->set[sets->count++] = (dart_sweep_set){key, value, at};
     return DART_OK;
 }
 
 /* An axis for the values of `list`, which `key` needs. */
-static dart_status new_axis(sweep *s, const dart_yaml_node *list, const char *key, sweep_kind kind,
-    uint32_t columns, sweep_axis **out)
+static dart_status new_axis(dart_sweep_grid *s, const dart_yaml_node *list, const char *key,
+    dart_sweep_kind kind, uint32_t columns, dart_sweep_axis **out)
 {
     *out = NULL;
     if (list->kind != DART_YAML_LIST)
@@ -32,23 +32,23 @@ static dart_status new_axis(sweep *s, const dart_yaml_node *list, const char *ke
     if (!list->count)
         return dart_yaml_refuse(
             &s->yaml, list, "the list is empty; a sweep needs at least one value of each");
-    if (list->count > SWEEP_MOST_RUNS)
+    if (list->count > DART_SWEEP_MOST_RUNS)
         return dart_yaml_refuse(&s->yaml, list, "a list of %u values; a sweep has at most %d runs",
-            list->count, SWEEP_MOST_RUNS);
-    if (s->axes == SWEEP_AXES)
-        return dart_yaml_refuse(&s->yaml, list, "more than %d axes", SWEEP_AXES);
-    sweep_axis *axis = &s->axis[s->axes++];
-    *axis = (sweep_axis){.kind = kind, .columns = columns, .count = list->count};
+            list->count, DART_SWEEP_MOST_RUNS);
+    if (s->axes == DART_SWEEP_AXES)
+        return dart_yaml_refuse(&s->yaml, list, "more than %d axes", DART_SWEEP_AXES);
+    dart_sweep_axis *axis = &s->axis[s->axes++];
+    *axis = (dart_sweep_axis){.kind = kind, .columns = columns, .count = list->count};
     axis->column = DART_NEW(&s->arena, const char *, columns);
     axis->cell = DART_NEW(&s->arena, const char *, (size_t)columns * list->count);
-    axis->point = DART_NEW(&s->arena, sweep_point, list->count);
+    axis->point = DART_NEW(&s->arena, dart_sweep_point, list->count);
     *out = axis;
     return axis->column && axis->cell && axis->point ? DART_OK : DART_MEMORY;
 }
 
 /* The values of one key into column `c` of an axis. */
-static dart_status read_column(
-    sweep *s, sweep_axis *axis, uint32_t c, const char *key, const dart_yaml_node *list)
+static dart_status read_column(dart_sweep_grid *s, dart_sweep_axis *axis, uint32_t c,
+    const char *key, const dart_yaml_node *list)
 {
     uint32_t i = 0;
     axis->column[c] = key;
@@ -63,36 +63,36 @@ static dart_status read_column(
     return DART_OK;
 }
 
-static dart_status read_seeds(sweep *s, const dart_yaml_node *list)
+static dart_status read_seeds(dart_sweep_grid *s, const dart_yaml_node *list)
 {
-    sweep_axis *axis;
-    DART_TRY(new_axis(s, list, "seeds", SWEEP_SEEDS, 1, &axis));
+    dart_sweep_axis *axis;
+    DART_TRY(new_axis(s, list, "seeds", DART_SWEEP_SEEDS, 1, &axis));
     return read_column(s, axis, 0, "seed", list);
 }
 
-static dart_status read_grid(sweep *s, const dart_yaml_node *map)
+static dart_status read_grid(dart_sweep_grid *s, const dart_yaml_node *map)
 {
     DART_YAML_PAIRS(key, map)
     {
-        sweep_axis *axis;
-        DART_TRY(new_axis(s, key->next, key->text, SWEEP_GRID, 1, &axis));
+        dart_sweep_axis *axis;
+        DART_TRY(new_axis(s, key->next, key->text, DART_SWEEP_GRID, 1, &axis));
         DART_TRY(read_column(s, axis, 0, key->text, key->next));
     }
     return DART_OK;
 }
 
-static dart_status read_zip(sweep *s, const dart_yaml_node *map)
+static dart_status read_zip(dart_sweep_grid *s, const dart_yaml_node *map)
 {
-    sweep_axis *axis = NULL;
+    dart_sweep_axis *axis = NULL;
     uint32_t c = 0;
     if (!map->count)
         return dart_yaml_refuse(&s->yaml, map, "zip is empty; give it keys with lists");
-    if (map->count > SWEEP_COLUMNS)
-        return dart_yaml_refuse(&s->yaml, map, "zip has more than %d keys", SWEEP_COLUMNS);
+    if (map->count > DART_SWEEP_COLUMNS)
+        return dart_yaml_refuse(&s->yaml, map, "zip has more than %d keys", DART_SWEEP_COLUMNS);
     DART_YAML_PAIRS(key, map)
     {
         const dart_yaml_node *list = key->next;
-        if (!axis) DART_TRY(new_axis(s, list, key->text, SWEEP_ZIP, map->count, &axis));
+        if (!axis) DART_TRY(new_axis(s, list, key->text, DART_SWEEP_ZIP, map->count, &axis));
         if (list->kind != DART_YAML_LIST)
             return dart_yaml_refuse(&s->yaml, list, "%s needs a list, like [1, 2]", key->text);
         if (list->count != axis->count)
@@ -105,7 +105,7 @@ static dart_status read_zip(sweep *s, const dart_yaml_node *map)
 }
 
 static dart_status read_variant(
-    sweep *s, const dart_yaml_node *item, sweep_point *point, const char **label)
+    dart_sweep_grid *s, const dart_yaml_node *item, dart_sweep_point *point, const char **label)
 {
     point->at = item;
     if (item->kind != DART_YAML_MAP)
@@ -128,11 +128,11 @@ static dart_status read_variant(
     return DART_OK;
 }
 
-static dart_status read_variants(sweep *s, const dart_yaml_node *list)
+static dart_status read_variants(dart_sweep_grid *s, const dart_yaml_node *list)
 {
-    sweep_axis *axis;
+    dart_sweep_axis *axis;
     uint32_t i = 0;
-    DART_TRY(new_axis(s, list, "variants", SWEEP_VARIANTS, 1, &axis));
+    DART_TRY(new_axis(s, list, "variants", DART_SWEEP_VARIANTS, 1, &axis));
     axis->column[0] = "variant";
     DART_YAML_ITEMS(item, list)
     {
@@ -142,7 +142,7 @@ static dart_status read_variants(sweep *s, const dart_yaml_node *list)
     return DART_OK;
 }
 
-static dart_status read_sets(sweep *s, const dart_yaml_node *map)
+static dart_status read_sets(dart_sweep_grid *s, const dart_yaml_node *map)
 {
     DART_YAML_PAIRS(key, map)
     {
@@ -154,7 +154,7 @@ static dart_status read_sets(sweep *s, const dart_yaml_node *map)
 }
 
 /* The parts in the order of the axes, whatever their order in the file. */
-static dart_status read_parts(sweep *s)
+static dart_status read_parts(dart_sweep_grid *s)
 {
     enum { BASE, OUT, SET, SEEDS, GRID, ZIP, VARIANTS, PARTS };
     static const char *const names[PARTS + 1] = {
@@ -190,9 +190,9 @@ static dart_status read_parts(sweep *s)
     return DART_OK;
 }
 
-dart_status sweep_read(const char *path, sweep *s)
+dart_status dart_sweep_read(const char *path, dart_sweep_grid *s)
 {
-    *s = (sweep){0};
+    *s = (dart_sweep_grid){0};
     if (snprintf(s->path, sizeof s->path, "%s", path) >= (int)sizeof s->path)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
     snprintf(s->dir, sizeof s->dir, "%s", path);
@@ -205,7 +205,7 @@ dart_status sweep_read(const char *path, sweep *s)
     return read_parts(s);
 }
 
-void sweep_close(sweep *s)
+void dart_sweep_close(dart_sweep_grid *s)
 {
     for (uint32_t a = 0; a < s->axes; a++)
         for (uint32_t i = 0; s->axis[a].point && i < s->axis[a].count; i++)
@@ -214,5 +214,5 @@ void sweep_close(sweep *s)
     free(s->run);
     dart_yaml_free(&s->yaml);
     dart_arena_free(&s->arena);
-    *s = (sweep){0};
+    *s = (dart_sweep_grid){0};
 }

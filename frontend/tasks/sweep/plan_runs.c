@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int sweep_variants(const sweep *s)
+int dart_sweep_variants(const dart_sweep_grid *s)
 {
     for (uint32_t a = 0; a < s->axes; a++)
-        if (s->axis[a].kind == SWEEP_VARIANTS) return (int)a;
+        if (s->axis[a].kind == DART_SWEEP_VARIANTS) return (int)a;
     return -1;
 }
 
@@ -28,7 +28,7 @@ static dart_recipe_stage *stage_named(dart_recipe *recipe, const char *name, siz
 }
 
 /* "shrink.lambda_reg" names a key of a stage, "model.layers" and "layers" one of the recipe. */
-static const char *stage_key(const sweep_set *set, size_t *length)
+static const char *stage_key(const dart_sweep_set *set, size_t *length)
 {
     const char *dot = strchr(set->key, '.');
     char section[16];
@@ -45,7 +45,8 @@ static const char *stage_name_at(const void *recipe, uint32_t index)
     return index < r->stages ? r->stage[index].name : NULL;
 }
 
-static dart_status check(const sweep *s, const sweep_set *set, const char *key, int *out)
+static dart_status check(
+    const dart_sweep_grid *s, const dart_sweep_set *set, const char *key, int *out)
 {
     *out = dart_recipe_key(key);
     if (*out < 0)
@@ -71,7 +72,8 @@ static dart_status shadowed(const dart_recipe *recipe, int key)
     return DART_OK;
 }
 
-static dart_status apply_one(const sweep *s, const sweep_set *set, dart_recipe *recipe)
+static dart_status apply_one(
+    const dart_sweep_grid *s, const dart_sweep_set *set, dart_recipe *recipe)
 {
     int key;
     const char *dot = strchr(set->key, '.');
@@ -81,8 +83,8 @@ static dart_status apply_one(const sweep *s, const sweep_set *set, dart_recipe *
 }
 
 /* `inner` of the stage whose name is the first `length` letters of the key. */
-static dart_status apply_to_stage(
-    const sweep *s, const sweep_set *set, size_t length, const char *inner, dart_recipe *recipe)
+static dart_status apply_to_stage(const dart_sweep_grid *s, const dart_sweep_set *set,
+    size_t length, const char *inner, dart_recipe *recipe)
 {
     int key;
     dart_recipe_stage *stage = stage_named(recipe, set->key, length);
@@ -99,10 +101,11 @@ static dart_status apply_to_stage(
     return dart_recipe_stage_set(recipe, stage, dart_recipe_row_at(key)->option.key, set->value);
 }
 
-static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, dart_recipe *recipe)
+static dart_status apply(
+    const dart_sweep_grid *s, const dart_sweep_sets *sets, bool stages, dart_recipe *recipe)
 {
     for (size_t i = 0; i < sets->count; i++) {
-        const sweep_set *set = &sets->set[i];
+        const dart_sweep_set *set = &sets->set[i];
         size_t length = 0;
         const char *inner = stage_key(set, &length);
         if ((inner != NULL) != stages) continue;
@@ -115,7 +118,7 @@ static dart_status apply(const sweep *s, const sweep_sets *sets, bool stages, da
 }
 
 /* Flags stand between the file's settings and its axes. */
-static dart_status apply_flags(const sweep *s, dart_recipe *recipe)
+static dart_status apply_flags(const dart_sweep_grid *s, dart_recipe *recipe)
 {
     if (!s->flags) return DART_OK;
     for (int i = 0; i < dart_recipe_rows(); i++)
@@ -123,7 +126,7 @@ static dart_status apply_flags(const sweep *s, dart_recipe *recipe)
     return dart_recipe_overlay(recipe, s->flags);
 }
 
-static dart_status apply_budget(const sweep_run *run, dart_recipe *recipe)
+static dart_status apply_budget(const dart_sweep_run *run, dart_recipe *recipe)
 {
     char text[32];
     int select = dart_recipe_key("select");
@@ -141,19 +144,21 @@ static dart_status apply_budget(const sweep_run *run, dart_recipe *recipe)
         DART_INPUT, "%s: it takes a budget from another run and selects no ranks", run->name);
 }
 
-static dart_status base_path(const sweep *s, const char *base, char out[SWEEP_PATH])
+static dart_status base_path(const dart_sweep_grid *s, const char *base, char out[DART_SWEEP_PATH])
 {
-    int n = *base == '/' ? snprintf(out, SWEEP_PATH, "%s", base)
-                         : snprintf(out, SWEEP_PATH, "%s/%s", s->dir, base);
-    return n < SWEEP_PATH ? DART_OK : dart_fail(DART_INPUT, "the path %.200s... is too long", base);
+    int n = *base == '/' ? snprintf(out, DART_SWEEP_PATH, "%s", base)
+                         : snprintf(out, DART_SWEEP_PATH, "%s/%s", s->dir, base);
+    return n < DART_SWEEP_PATH ? DART_OK
+                               : dart_fail(DART_INPUT, "the path %.200s... is too long", base);
 }
 
-dart_status sweep_recipe(const sweep *s, const sweep_run *run, dart_recipe **out)
+dart_status dart_sweep_recipe(
+    const dart_sweep_grid *s, const dart_sweep_run *run, dart_recipe **out)
 {
     dart_status status = DART_OK;
-    char path[SWEEP_PATH], dir[2 * SWEEP_PATH];
-    const sweep_point *variant = NULL;
-    int v = sweep_variants(s);
+    char path[DART_SWEEP_PATH], dir[2 * DART_SWEEP_PATH];
+    const dart_sweep_point *variant = NULL;
+    int v = dart_sweep_variants(s);
     *out = NULL;
     if (v >= 0) variant = &s->axis[v].point[run->at[v]];
     DART_TRY(base_path(s, variant && variant->base ? variant->base : s->base, path));
@@ -183,19 +188,19 @@ done:
 /* ---- runs ---- */
 
 /* "found-rank16-lambda_reg0.01-s1": variant, then keys without their stage, then the seed. */
-static void name_run(const sweep *s, sweep_run *run)
+static void name_run(const dart_sweep_grid *s, dart_sweep_run *run)
 {
     char text[2048] = "", *to = run->name;
     size_t used = 0;
     for (uint32_t n = 0; n < s->axes; n++) {
         uint32_t a = s->axes - 1 - n; /* variants are the last axis, seeds the first */
-        const sweep_axis *axis = &s->axis[a];
+        const dart_sweep_axis *axis = &s->axis[a];
         for (uint32_t c = 0; c < axis->columns && used < sizeof text; c++) {
             const char *dot = strrchr(axis->column[c], '.');
-            const char *key = axis->kind == SWEEP_VARIANTS ? ""
-                              : axis->kind == SWEEP_SEEDS  ? "s"
-                              : dot                        ? dot + 1
-                                                           : axis->column[c];
+            const char *key = axis->kind == DART_SWEEP_VARIANTS ? ""
+                              : axis->kind == DART_SWEEP_SEEDS  ? "s"
+                              : dot                             ? dot + 1
+                                                                : axis->column[c];
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", used ? "-" : "",
                 key, axis->cell[run->at[a] * axis->columns + c]);
         }
@@ -212,10 +217,10 @@ static void name_run(const sweep *s, sweep_run *run)
             to, sizeof run->name, "%.100s-%.16s", text, dart_hash_bytes(text, strlen(text)).text);
 }
 
-static dart_status find_source(const sweep *s, sweep_run *run, int v)
+static dart_status find_source(const dart_sweep_grid *s, dart_sweep_run *run, int v)
 {
-    const sweep_axis *axis = &s->axis[v];
-    const sweep_point *point = &axis->point[run->at[v]];
+    const dart_sweep_axis *axis = &s->axis[v];
+    const dart_sweep_point *point = &axis->point[run->at[v]];
     run->source = -1;
     if (!point->budget_from) return DART_OK;
     for (uint32_t i = 0; i < axis->count; i++) {
@@ -233,7 +238,7 @@ static dart_status find_source(const sweep *s, sweep_run *run, int v)
         &s->yaml, point->at, "budget_from: there is no variant '%s'", point->budget_from);
 }
 
-static dart_status check_distinct(const sweep *s)
+static dart_status check_distinct(const dart_sweep_grid *s)
 {
     for (uint32_t i = 0; i < s->runs; i++)
         for (uint32_t j = 0; j < i; j++)
@@ -244,22 +249,22 @@ static dart_status check_distinct(const sweep *s)
     return DART_OK;
 }
 
-dart_status sweep_plan(sweep *s)
+dart_status dart_sweep_plan(dart_sweep_grid *s)
 {
     uint64_t count = 1;
-    int v = sweep_variants(s);
+    int v = dart_sweep_variants(s);
     for (uint32_t a = 0; a < s->axes; a++) {
         count *= s->axis[a].count;
-        if (count > SWEEP_MOST_RUNS)
+        if (count > DART_SWEEP_MOST_RUNS)
             return dart_fail(DART_INPUT,
                 "%s: the grid has more than %d runs; shorten a list, or split the sweep", s->path,
-                SWEEP_MOST_RUNS);
+                DART_SWEEP_MOST_RUNS);
     }
     s->runs = (uint32_t)count;
     s->run = dart_calloc(count, sizeof *s->run);
     if (!s->run) return DART_MEMORY;
     for (uint32_t i = 0; i < s->runs; i++) {
-        sweep_run *run = &s->run[i];
+        dart_sweep_run *run = &s->run[i];
         uint32_t rest = i;
         for (uint32_t a = s->axes; a-- > 0; rest /= s->axis[a].count)
             run->at[a] = rest % s->axis[a].count;
@@ -270,7 +275,7 @@ dart_status sweep_plan(sweep *s)
     DART_TRY(check_distinct(s));
     for (uint32_t i = 0; i < s->runs; i++) {
         dart_recipe *recipe;
-        DART_TRY(sweep_recipe(s, &s->run[i], &recipe));
+        DART_TRY(dart_sweep_recipe(s, &s->run[i], &recipe));
         dart_recipe_free(recipe);
     }
     return DART_OK;

@@ -26,14 +26,15 @@ __attribute__((format(printf, 2, 3))) static void note(
     hooks->note(hooks->user, line);
 }
 
-static void path_of(const sweep *s, const sweep_run *run, const char *tail, char out[1024])
+static void path_of(
+    const dart_sweep_grid *s, const dart_sweep_run *run, const char *tail, char out[1024])
 {
     snprintf(out, 1024, "%s/%s%s", s->folder, run->name, tail);
 }
 
 /* The last row of a run's table that was trained. *out false: the run is not finished, or what it
  * left is no table; it is trained, or goes on, and writes another. */
-static dart_status read_result(const sweep *s, sweep_run *run, bool *out)
+static dart_status read_result(const dart_sweep_grid *s, dart_sweep_run *run, bool *out)
 {
     char path[1024], *protocol;
     dart_table_row *rows;
@@ -54,7 +55,8 @@ static dart_status read_result(const sweep *s, sweep_run *run, bool *out)
 }
 
 /* Whether a file can be gone on from, or says that the run is finished. */
-static dart_status has_work(const sweep *s, const sweep_run *run, bool *resume, bool *any)
+static dart_status has_work(
+    const dart_sweep_grid *s, const dart_sweep_run *run, bool *resume, bool *any)
 {
     static const char *const roots[] = {"/checkpoints", "/dense-twin/checkpoints"};
     char path[1024];
@@ -72,8 +74,8 @@ static dart_status has_work(const sweep *s, const sweep_run *run, bool *resume, 
 
 /* Whether what lies in the run's folder was made by another recipe than this sweep's, or by
  * something else altogether. *out_text: the recipe; malloc'ed, to be freed also after a failure. */
-static dart_status find_other(
-    const sweep *s, const sweep_run *run, char **out_text, bool *out_resume, bool *out_other)
+static dart_status find_other(const dart_sweep_grid *s, const dart_sweep_run *run, char **out_text,
+    bool *out_resume, bool *out_other)
 {
     dart_recipe *recipe;
     char path[1024], *was = NULL;
@@ -81,7 +83,7 @@ static dart_status find_other(
     bool work;
     *out_text = NULL;
     const locale_t before = dart_locale_enter();
-    dart_status status = sweep_recipe(s, run, &recipe);
+    dart_status status = dart_sweep_recipe(s, run, &recipe);
     if (status == DART_OK) status = dart_recipe_text(recipe, true, out_text);
     dart_locale_leave(before);
     dart_recipe_free(recipe);
@@ -96,7 +98,7 @@ static dart_status find_other(
     return DART_OK;
 }
 
-static dart_status refuse_other(const sweep *s, const sweep_run *run)
+static dart_status refuse_other(const dart_sweep_grid *s, const dart_sweep_run *run)
 {
     return dart_fail(DART_INPUT,
         "%s/%s was made by another version of the sweep, or not by this sweep; put it back, choose "
@@ -106,7 +108,7 @@ static dart_status refuse_other(const sweep *s, const sweep_run *run)
 
 /* Before anything is started: no folder holds somebody else's work. Recipes that take a budget are
  * only known later, and what is damaged is that run's own failure. */
-static dart_status check_folders(const sweep *s)
+static dart_status check_folders(const dart_sweep_grid *s)
 {
     for (uint32_t i = 0; i < s->runs; i++) {
         char *text;
@@ -148,7 +150,7 @@ static bool stops(dart_status status)
 
 /* `end`: the first thing after which no further run is started, and its sentence. */
 typedef struct jobs {
-    sweep *s;
+    dart_sweep_grid *s;
     const dart_sweep_hooks *hooks;
     bool force;
     uint32_t most, running, finished;
@@ -174,7 +176,7 @@ static void heed_stop(jobs *j)
 }
 
 /* Reads what a run that has ended left. */
-static dart_status result_of(const sweep *s, sweep_run *run)
+static dart_status result_of(const dart_sweep_grid *s, dart_sweep_run *run)
 {
     bool finished;
     DART_TRY(read_result(s, run, &finished));
@@ -184,13 +186,13 @@ static dart_status result_of(const sweep *s, sweep_run *run)
 }
 
 /* What a run came to. Only a stop, or a folder that cannot be used, ends the sweep. */
-static dart_status record(jobs *j, sweep_run *run, dart_status status, bool before)
+static dart_status record(jobs *j, dart_sweep_run *run, dart_status status, bool before)
 {
     if (stops(status)) return status;
     if (status == DART_OK) status = result_of(j->s, run);
-    run->state = status == DART_OK         ? SWEEP_DONE
-                 : status == DART_DIVERGED ? SWEEP_DIVERGED
-                                           : SWEEP_FAILED;
+    run->state = status == DART_OK         ? DART_SWEEP_DONE
+                 : status == DART_DIVERGED ? DART_SWEEP_DIVERGED
+                                           : DART_SWEEP_FAILED;
     j->finished++;
     if (status == DART_OK) {
         note(j->hooks,
@@ -202,17 +204,17 @@ static dart_status record(jobs *j, sweep_run *run, dart_status status, bool befo
         snprintf(run->why, sizeof run->why, "%s",
             *dart_error_text() ? dart_error_text() : dart_status_text(status));
         note(j->hooks, "[%u/%u] %s: %s: %s", j->finished, j->s->runs, run->name,
-            sweep_state_name(run->state), run->why);
+            dart_sweep_state_name(run->state), run->why);
     }
-    return sweep_write(j->s);
+    return dart_sweep_write(j->s);
 }
 
 /* What has to be known of a run's folder before it is started; writes its recipe. *out_finished: it
  * was trained before. *out_refused: the status ends the sweep. */
 static dart_status prepare(
-    jobs *j, sweep_run *run, bool *out_resume, bool *out_finished, bool *out_refused)
+    jobs *j, dart_sweep_run *run, bool *out_resume, bool *out_finished, bool *out_refused)
 {
-    sweep *s = j->s;
+    dart_sweep_grid *s = j->s;
     char path[1024], *text;
     bool other;
     *out_finished = *out_refused = false;
@@ -230,15 +232,15 @@ static dart_status prepare(
 }
 
 /* Starts a run unless it was trained before. */
-static dart_status begin(jobs *j, sweep_run *run)
+static dart_status begin(jobs *j, dart_sweep_run *run)
 {
-    sweep *s = j->s;
-    const sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
+    dart_sweep_grid *s = j->s;
+    const dart_sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
     char recipe[1024], dir[1024];
     bool resume, finished, refused;
     dart_status status;
     run->started = true;
-    if (source && source->state != SWEEP_DONE)
+    if (source && source->state != DART_SWEEP_DONE)
         return record(j, run,
             dart_fail(DART_FAILED, "needs the size of %s, which failed", source->name), false);
     if (source) run->budget = source->row.chain_params;
@@ -256,30 +258,31 @@ static dart_status begin(jobs *j, sweep_run *run)
 
 /* The next run that need not wait for another: seed by seed, and those that give a budget before
  * those that take it. NULL: none. */
-static sweep_run *next_ready(const jobs *j)
+static dart_sweep_run *next_ready(const jobs *j)
 {
-    sweep *s = j->s;
-    const bool seeds = s->axes && s->axis[0].kind == SWEEP_SEEDS;
+    dart_sweep_grid *s = j->s;
+    const bool seeds = s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
     const uint32_t block = seeds ? s->runs / s->axis[0].count : s->runs;
     for (uint32_t first = 0; first < s->runs; first += block)
         for (int takes = 0; takes < 2; takes++)
             for (uint32_t i = first; i < first + block; i++) {
-                sweep_run *run = &s->run[i];
+                dart_sweep_run *run = &s->run[i];
                 if ((run->source >= 0) != takes || run->started) continue;
-                if (takes && s->run[run->source].state == SWEEP_PENDING) continue;
+                if (takes && s->run[run->source].state == DART_SWEEP_PENDING) continue;
                 return run;
             }
     return NULL;
 }
 
-static dart_status run_all(sweep *s, const dart_sweep_hooks *hooks, const dart_sweep_options *o)
+static dart_status run_all(
+    dart_sweep_grid *s, const dart_sweep_hooks *hooks, const dart_sweep_options *o)
 {
     jobs j = {.s = s, .hooks = hooks, .force = o->force, .most = 1};
     if (hooks->start && o->jobs > 1) j.most = o->jobs;
     if (!o->force) DART_TRY(check_folders(s));
     DART_TRY(dart_mkdirs(s->folder));
     for (;;) {
-        sweep_run *run = NULL;
+        dart_sweep_run *run = NULL;
         heed_stop(&j);
         if (j.end == DART_OK && j.running < j.most && (run = next_ready(&j))) {
             end_with(&j, begin(&j, run));
@@ -298,7 +301,7 @@ static dart_status run_all(sweep *s, const dart_sweep_hooks *hooks, const dart_s
     return j.end == DART_OK ? DART_OK : dart_fail(j.end, "%s", j.why);
 }
 
-static dart_status choose_folder(sweep *s, const char *out)
+static dart_status choose_folder(dart_sweep_grid *s, const char *out)
 {
     const char *name = strrchr(s->path, '/');
     const char *given = out && *out ? out : s->out;
@@ -312,12 +315,13 @@ static dart_status choose_folder(sweep *s, const char *out)
 }
 
 /* The runs of the file; nothing is written. To be closed also after a failure. */
-static dart_status open_sweep(const char *path, const dart_sweep_options *options, sweep *s)
+static dart_status open_sweep(
+    const char *path, const dart_sweep_options *options, dart_sweep_grid *s)
 {
-    DART_TRY(sweep_read(path, s));
+    DART_TRY(dart_sweep_read(path, s));
     s->flags = options->flags;
     DART_TRY(choose_folder(s, options->out));
-    return sweep_plan(s);
+    return dart_sweep_plan(s);
 }
 
 dart_status dart_sweep(const char *path, const dart_sweep_options *options,
@@ -326,7 +330,7 @@ dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     static const dart_sweep_hooks none;
     const dart_sweep_hooks *hooks = given ? given : &none;
     dart_status status = DART_OK;
-    sweep s = {0};
+    dart_sweep_grid s = {0};
     *out = (dart_sweep_result){0};
     const locale_t before = dart_locale_enter();
     status = open_sweep(path, options, &s);
@@ -343,13 +347,13 @@ dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     }
     if (!options->list) DART_GOTO(run_all(&s, hooks, options));
     for (uint32_t i = 0; i < s.runs; i++) {
-        out->done += s.run[i].state == SWEEP_DONE;
-        out->failed += s.run[i].state == SWEEP_FAILED || s.run[i].state == SWEEP_DIVERGED;
+        out->done += s.run[i].state == DART_SWEEP_DONE;
+        out->failed += s.run[i].state == DART_SWEEP_FAILED || s.run[i].state == DART_SWEEP_DIVERGED;
     }
     if (out->failed)
         status = dart_fail(DART_FAILED, "%u of %u runs failed; %s/results.md says why", out->failed,
             out->runs, s.folder);
 done:
-    sweep_close(&s);
+    dart_sweep_close(&s);
     return status;
 }

@@ -13,13 +13,13 @@
 
 /* ---- CSV ---- */
 
-const char *sweep_state_name(sweep_state state)
+const char *dart_sweep_state_name(dart_sweep_state state)
 {
     static const char *const names[] = {"pending", "done", "failed", "diverged"};
     return names[state];
 }
 
-static void write_csv(const sweep *s, FILE *out)
+static void write_csv(const dart_sweep_grid *s, FILE *out)
 {
     fputs("run", out);
     for (uint32_t a = 0; a < s->axes; a++)
@@ -32,16 +32,16 @@ static void write_csv(const sweep *s, FILE *out)
         fprintf(out, ",%s", dart_table_columns.column[k].field.key);
     fputs(",protocol,error\r\n", out);
     for (uint32_t i = 0; i < s->runs; i++) {
-        const sweep_run *run = &s->run[i];
+        const dart_sweep_run *run = &s->run[i];
         dart_csv_text(run->name, out);
         for (uint32_t a = 0; a < s->axes; a++)
             for (uint32_t c = 0; c < s->axis[a].columns; c++) {
                 fputc(',', out);
                 dart_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
             }
-        fprintf(out, ",%s,", sweep_state_name(run->state));
+        fprintf(out, ",%s,", dart_sweep_state_name(run->state));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
-        const bool done = run->state == SWEEP_DONE;
+        const bool done = run->state == DART_SWEEP_DONE;
         for (size_t k = 1; k < dart_table_columns.count; k++) {
             fputc(',', out);
             if (done)
@@ -58,25 +58,25 @@ static void write_csv(const sweep *s, FILE *out)
 
 /* ---- means over the seeds ---- */
 
-static bool has_seeds(const sweep *s)
+static bool has_seeds(const dart_sweep_grid *s)
 {
-    return s->axes && s->axis[0].kind == SWEEP_SEEDS;
+    return s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
 }
 
 /* Runs with the same place on every axis but the seeds': groups are numbered 0 .. groups - 1. */
-static uint32_t groups_of(const sweep *s)
+static uint32_t groups_of(const dart_sweep_grid *s)
 {
     return has_seeds(s) ? s->runs / s->axis[0].count : s->runs;
 }
 
 /* What a picture has on its axis: the compressed layers, or all there is. */
-static double size_of(const sweep_run *run)
+static double size_of(const dart_sweep_run *run)
 {
     return (double)(run->row.compressed_params ? run->row.compressed_params : run->row.params);
 }
 
 /* NaN where the figure means nothing. */
-static double figure_of(const sweep_run *run, const dart_column *column)
+static double figure_of(const dart_sweep_run *run, const dart_column *column)
 {
     if (!strcmp(column->field.key, "compressed_params")) return size_of(run);
     return dart_column_applies(dart_table_columns, column, &run->row)
@@ -84,13 +84,13 @@ static double figure_of(const sweep_run *run, const dart_column *column)
                : NAN;
 }
 
-static dart_spread over_seeds(const sweep *s, uint32_t group, const char *key)
+static dart_spread over_seeds(const dart_sweep_grid *s, uint32_t group, const char *key)
 {
     const dart_column *column = dart_table_find(key);
-    double value[SWEEP_MOST_RUNS];
+    double value[DART_SWEEP_MOST_RUNS];
     size_t n = 0;
     for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
-        if (s->run[i].state != SWEEP_DONE) continue;
+        if (s->run[i].state != DART_SWEEP_DONE) continue;
         value[n] = figure_of(&s->run[i], column);
         n += isfinite(value[n]);
     }
@@ -98,14 +98,14 @@ static dart_spread over_seeds(const sweep *s, uint32_t group, const char *key)
 }
 
 /* Test perplexity of a group against another, seed by seed, in percent. */
-static dart_spread paired(const sweep *s, uint32_t group, uint32_t against)
+static dart_spread paired(const dart_sweep_grid *s, uint32_t group, uint32_t against)
 {
-    double value[SWEEP_MOST_RUNS];
+    double value[DART_SWEEP_MOST_RUNS];
     size_t n = 0;
     const uint32_t groups = groups_of(s);
     for (uint32_t i = 0; i + groups <= s->runs; i += groups) {
-        const sweep_run *a = &s->run[i + group], *b = &s->run[i + against];
-        if (a->state != SWEEP_DONE || b->state != SWEEP_DONE) continue;
+        const dart_sweep_run *a = &s->run[i + group], *b = &s->run[i + against];
+        if (a->state != DART_SWEEP_DONE || b->state != DART_SWEEP_DONE) continue;
         value[n++] = 100 * (a->row.test_ppl / b->row.test_ppl - 1);
     }
     return dart_spread_of(value, n);
@@ -122,12 +122,12 @@ static void md_text(const char *text, FILE *out)
 }
 
 /* Whether no run of a group is done and one diverged. */
-static bool all_diverged(const sweep *s, uint32_t group)
+static bool all_diverged(const dart_sweep_grid *s, uint32_t group)
 {
     bool diverged = false;
     for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
-        if (s->run[i].state == SWEEP_DONE) return false;
-        diverged |= s->run[i].state == SWEEP_DIVERGED;
+        if (s->run[i].state == DART_SWEEP_DONE) return false;
+        diverged |= s->run[i].state == DART_SWEEP_DIVERGED;
     }
     return diverged;
 }
@@ -142,7 +142,8 @@ static void md_figure(dart_spread m, int digits, bool diverged, FILE *out)
         fprintf(out, " %.*f ± %.*f |", digits, m.mean, digits, m.sd);
 }
 
-static void md_cells(const sweep *s, uint32_t group, uint32_t from, uint32_t until, FILE *out)
+static void md_cells(
+    const dart_sweep_grid *s, uint32_t group, uint32_t from, uint32_t until, FILE *out)
 {
     for (uint32_t a = from; a < until; a++)
         for (uint32_t c = 0; c < s->axis[a].columns; c++) {
@@ -152,7 +153,7 @@ static void md_cells(const sweep *s, uint32_t group, uint32_t from, uint32_t unt
         }
 }
 
-static void md_headings(const sweep *s, uint32_t from, uint32_t until, FILE *out)
+static void md_headings(const dart_sweep_grid *s, uint32_t from, uint32_t until, FILE *out)
 {
     for (uint32_t a = from; a < until; a++)
         for (uint32_t c = 0; c < s->axis[a].columns; c++) {
@@ -170,7 +171,7 @@ static void md_rule(uint32_t texts, uint32_t figures, FILE *out)
     fputc('\n', out);
 }
 
-static uint32_t columns_between(const sweep *s, uint32_t from, uint32_t until)
+static uint32_t columns_between(const dart_sweep_grid *s, uint32_t from, uint32_t until)
 {
     uint32_t n = 0;
     for (uint32_t a = from; a < until; a++) n += s->axis[a].columns;
@@ -178,16 +179,17 @@ static uint32_t columns_between(const sweep *s, uint32_t from, uint32_t until)
 }
 
 /* Whether a column stands in the table of means: where a run that is done has such a figure. */
-static bool has_column(const sweep *s, const dart_column *column)
+static bool has_column(const dart_sweep_grid *s, const dart_column *column)
 {
     if (dart_table_mean_digits(column) < 0) return false;
     for (uint32_t i = 0; i < s->runs; i++)
-        if (s->run[i].state == SWEEP_DONE && isfinite(figure_of(&s->run[i], column))) return true;
+        if (s->run[i].state == DART_SWEEP_DONE && isfinite(figure_of(&s->run[i], column)))
+            return true;
     return false;
 }
 
 /* Every group with all its figures. */
-static void md_groups(const sweep *s, FILE *out)
+static void md_groups(const dart_sweep_grid *s, FILE *out)
 {
     const dart_column *column[64];
     const uint32_t first = has_seeds(s);
@@ -204,7 +206,8 @@ static void md_groups(const sweep *s, FILE *out)
         fputs("|", out);
         md_cells(s, g, first, s->axes, out);
         uint32_t done = 0;
-        for (uint32_t i = g; i < s->runs; i += groups_of(s)) done += s->run[i].state == SWEEP_DONE;
+        for (uint32_t i = g; i < s->runs; i += groups_of(s))
+            done += s->run[i].state == DART_SWEEP_DONE;
         fprintf(out, " %u of %u |", done, s->runs / groups_of(s));
         for (uint32_t k = 0; k < columns; k++)
             md_figure(over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]),
@@ -214,11 +217,11 @@ static void md_groups(const sweep *s, FILE *out)
 }
 
 /* Test perplexity with the last axis across; variants with their distance to the first one. */
-static void md_pivot(const sweep *s, FILE *out)
+static void md_pivot(const dart_sweep_grid *s, FILE *out)
 {
     uint32_t first = has_seeds(s), last = s->axes - 1;
-    const sweep_axis *across = &s->axis[last];
-    bool variants = across->kind == SWEEP_VARIANTS;
+    const dart_sweep_axis *across = &s->axis[last];
+    bool variants = across->kind == DART_SWEEP_VARIANTS;
     fputs("|", out);
     md_headings(s, first, last, out);
     for (uint32_t i = 0; i < across->count; i++) {
@@ -250,13 +253,13 @@ static void md_pivot(const sweep *s, FILE *out)
 }
 
 /* How the figures were measured: once where all runs that are done agree, else by name. */
-static void md_protocol(const sweep *s, FILE *out)
+static void md_protocol(const dart_sweep_grid *s, FILE *out)
 {
-    const sweep_run *first = NULL;
+    const dart_sweep_run *first = NULL;
     bool same = true;
     for (uint32_t i = 0; i < s->runs; i++) {
-        const sweep_run *run = &s->run[i];
-        if (run->state != SWEEP_DONE || !*run->protocol) continue;
+        const dart_sweep_run *run = &s->run[i];
+        if (run->state != DART_SWEEP_DONE || !*run->protocol) continue;
         if (!first) first = run;
         same &= !strcmp(run->protocol, first->protocol);
     }
@@ -269,17 +272,17 @@ static void md_protocol(const sweep *s, FILE *out)
     }
     fputs("\n\n", out);
     for (uint32_t i = 0; i < s->runs; i++) {
-        if (s->run[i].state != SWEEP_DONE || !*s->run[i].protocol) continue;
+        if (s->run[i].state != DART_SWEEP_DONE || !*s->run[i].protocol) continue;
         fprintf(out, "- %s: ", s->run[i].name);
         md_text(s->run[i].protocol, out);
         fputs(".\n", out);
     }
 }
 
-static void write_md(const sweep *s, FILE *out)
+static void write_md(const dart_sweep_grid *s, FILE *out)
 {
     uint32_t done = 0, first = has_seeds(s);
-    for (uint32_t i = 0; i < s->runs; i++) done += s->run[i].state == SWEEP_DONE;
+    for (uint32_t i = 0; i < s->runs; i++) done += s->run[i].state == DART_SWEEP_DONE;
     fprintf(out,
         "# Results of %s\n\n%u of %u runs are done. Made by\n`dart-llm sweep %s --out %s`.\n",
         s->path, done, s->runs, s->path, s->folder);
@@ -289,7 +292,7 @@ static void write_md(const sweep *s, FILE *out)
         out);
     if (s->axes >= first + 2) {
         fputs("Test perplexity", out);
-        if (s->axis[s->axes - 1].kind == SWEEP_VARIANTS)
+        if (s->axis[s->axes - 1].kind == DART_SWEEP_VARIANTS)
             fputs(", and how far each variant is above the first, seed by seed", out);
         fputs(":\n\n", out);
         md_pivot(s, out);
@@ -300,11 +303,11 @@ static void write_md(const sweep *s, FILE *out)
     md_protocol(s, out);
     bool any = false;
     for (uint32_t i = 0; i < s->runs; i++) {
-        const sweep_state state = s->run[i].state;
-        if (state != SWEEP_FAILED && state != SWEEP_DIVERGED) continue;
+        const dart_sweep_state state = s->run[i].state;
+        if (state != DART_SWEEP_FAILED && state != DART_SWEEP_DIVERGED) continue;
         if (!any) fputs("\nFailed:\n\n", out);
         any = true;
-        fprintf(out, "- %s: %s", s->run[i].name, state == SWEEP_DIVERGED ? "diverged: " : "");
+        fprintf(out, "- %s: %s", s->run[i].name, state == DART_SWEEP_DIVERGED ? "diverged: " : "");
         md_text(s->run[i].why, out);
         fputc('\n', out);
     }
@@ -336,13 +339,13 @@ static void sort_points(chart_points *p, size_t n)
 }
 
 /* One series for each value of the last axis (the variants, where there are any). */
-static dart_status write_svg(const sweep *s, FILE *out)
+static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
 {
     dart_status status = DART_OK;
     const bool grouped = s->axes > (has_seeds(s) ? 1u : 0u);
-    const sweep_axis *last = grouped ? &s->axis[s->axes - 1] : NULL;
+    const dart_sweep_axis *last = grouped ? &s->axis[s->axes - 1] : NULL;
     uint32_t count = last && s->axes > has_seeds(s) + 1u ? last->count : 1, groups = groups_of(s);
-    report_series *series = dart_calloc(count, sizeof *series);
+    dart_report_series *series = dart_calloc(count, sizeof *series);
     double *words = dart_calloc(4 * ((size_t)groups + 1), sizeof *words), *at = words;
     if (!series || !words) {
         status = DART_MEMORY;
@@ -363,14 +366,14 @@ static dart_status write_svg(const sweep *s, FILE *out)
             p.high[n++] = test.mean + spread;
         }
         sort_points(&p, n);
-        series[k] = (report_series){.x = p.x,
+        series[k] = (dart_report_series){.x = p.x,
             .y = p.y,
             .low = p.low,
             .high = p.high,
             .count = n,
             .points = true,
             .joined = true};
-        bool variants = last && last->kind == SWEEP_VARIANTS;
+        bool variants = last && last->kind == DART_SWEEP_VARIANTS;
         if (count > 1)
             snprintf(series[k].name, sizeof series[k].name, "%s%s%s",
                 variants ? "" : last->column[0], variants ? "" : " ",
@@ -378,12 +381,13 @@ static dart_status write_svg(const sweep *s, FILE *out)
         else
             snprintf(series[k].name, sizeof series[k].name, "test perplexity");
     }
-    const report_chart chart = {.title = "Test perplexity over size (mean and deviation of seeds)",
+    const dart_report_chart chart = {
+        .title = "Test perplexity over size (mean and deviation of seeds)",
         .x_name = "parameters of the compressed layers",
         .y_name = "test perplexity",
         .series = series,
         .series_count = count};
-    report_chart_svg(&chart, out);
+    dart_report_chart_svg(&chart, out);
 done:
     free(series);
     free(words);
@@ -392,9 +396,9 @@ done:
 
 /* ---- files ---- */
 
-static dart_status save(const sweep *s, const char *name, int which)
+static dart_status save(const dart_sweep_grid *s, const char *name, int which)
 {
-    char path[SWEEP_PATH + 32], *text = NULL;
+    char path[DART_SWEEP_PATH + 32], *text = NULL;
     size_t size = 0;
     dart_status status = DART_OK;
     FILE *out = open_memstream(&text, &size);
@@ -412,7 +416,7 @@ static dart_status save(const sweep *s, const char *name, int which)
     return status;
 }
 
-dart_status sweep_write(const sweep *s)
+dart_status dart_sweep_write(const dart_sweep_grid *s)
 {
     static const char *const names[] = {"results.csv", "results.md", "results.svg"};
     dart_status status = DART_OK;

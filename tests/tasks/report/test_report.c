@@ -137,7 +137,7 @@ static void test_colours(void **state)
     double last = -1;
     for (int i = 0; i <= 63; i++) {
         uint8_t rgb[3];
-        report_colour(i / 63.0, rgb);
+        dart_report_colour(i / 63.0, rgb);
         double luma = 0.2126 * pow(rgb[0] / 255.0, 2.2) + 0.7152 * pow(rgb[1] / 255.0, 2.2) +
                       0.0722 * pow(rgb[2] / 255.0, 2.2);
         assert_true(luma > last);
@@ -286,15 +286,15 @@ static void test_scatter(void **state)
     (void)state;
     const double x[3] = {1e3, 1e4, 1e5}, y[3] = {90, NAN, 80}, low[3] = {88, 0, 79},
                  high[3] = {93, 0, 82};
-    const report_series s[2] = {{.name = "found & <uniform>",
-                                    .x = x,
-                                    .y = y,
-                                    .count = 3,
-                                    .low = low,
-                                    .high = high,
-                                    .points = true},
+    const dart_report_series s[2] = {{.name = "found & <uniform>",
+                                         .x = x,
+                                         .y = y,
+                                         .count = 3,
+                                         .low = low,
+                                         .high = high,
+                                         .points = true},
         {.name = "line", .x = x, .y = high, .count = 3}};
-    const report_chart c = {.title = "Size",
+    const dart_report_chart c = {.title = "Size",
         .x_name = "parameters",
         .y_name = "perplexity",
         .log_x = true,
@@ -303,7 +303,7 @@ static void test_scatter(void **state)
     char *text;
     size_t size;
     FILE *f = open_memstream(&text, &size);
-    report_chart_svg(&c, f);
+    dart_report_chart_svg(&c, f);
     fclose(f);
     assert_int_equal(strncmp(text, "<svg xmlns=", 11), 0);
     assert_non_null(strstr(text, "<style>"));

@@ -140,9 +140,9 @@ static void test_records(void **state)
         size_t size;
         FILE *f = open_memstream(&data, &size);
         if (i == 0)
-            assert_int_equal(report_event_version(f, 1), DART_OK);
+            assert_int_equal(dart_report_event_version(f, 1), DART_OK);
         else
-            assert_int_equal(report_event_scalar(f, 1, 300, "loss", 2.5), DART_OK);
+            assert_int_equal(dart_report_event_scalar(f, 1, 300, "loss", 2.5), DART_OK);
         fclose(f);
         hex(known[i], expected);
         assert_int_equal(size, strlen(known[i]) / 2);

@@ -1,0 +1,37 @@
+/* The model that is measured: trained, or fresh from a recipe with random weights. */
+#include "bench.h"
+#include "setup.h"
+
+enum { DEFAULT_VOCAB = 10000 };
+
+static dart_status random_weights(dart_bundle *b)
+{
+    b->param = dart_calloc(b->model->param_words + 1, sizeof *b->param);
+    b->frozen = dart_calloc(b->model->frozen_words + 1, sizeof *b->frozen);
+    if (!b->param || !b->frozen) return DART_MEMORY;
+    dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
+    return DART_OK;
+}
+
+dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
+{
+    const char *path = call->options->model_path;
+    dart_model_config config;
+    *out = (dart_bundle){0};
+    if (path && *path) return dart_bundle_open(path, call->recipe, (dart_note){0}, out);
+    DART_TRY(dart_recipe_copy(call->recipe, &out->recipe));
+    dart_recipe_settings(out->recipe, &out->set);
+    uint32_t vocab = out->set.vocab_size ? (uint32_t)out->set.vocab_size : DEFAULT_VOCAB;
+    DART_TRY(dart_config_from(&out->set, vocab, &config));
+    DART_TRY(dart_model_new(&config, NULL, &out->model));
+    return random_weights(out);
+}
+
+dart_status dart_bench_twin(const dart_bundle *of, dart_bundle *out)
+{
+    dart_model_config config = of->model->config;
+    *out = (dart_bundle){.set = of->set};
+    config.linear = config.embedding = config.head = dart_method_find("dense");
+    DART_TRY(dart_model_new(&config, NULL, &out->model));
+    return random_weights(out);
+}

@@ -43,28 +43,28 @@ static dart_status run(cli_call *cli)
     const char *path = cli_text(cli, "model_path"), *prompt = cli_text(cli, "prompt");
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
-        return dart_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
+        return cli_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
     dart_generate_options o = {.prompt = prompt ? prompt : ""};
     uint64_t tokens, top_k;
-    DART_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
-    DART_TRY(cli_uint(cli, "top_k", 0, 1000000, &top_k));
-    DART_TRY(cli_uint(cli, "seed", 0, UINT64_MAX, &o.seed));
-    DART_TRY(cli_real(cli, "temperature", 0, 100, &o.temperature));
-    DART_TRY(cli_real(cli, "top_p", 0, 1, &o.top_p));
+    CLI_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
+    CLI_TRY(cli_uint(cli, "top_k", 0, 1000000, &top_k));
+    CLI_TRY(cli_uint(cli, "seed", 0, UINT64_MAX, &o.seed));
+    CLI_TRY(cli_real(cli, "temperature", 0, 100, &o.temperature));
+    CLI_TRY(cli_real(cli, "top_p", 0, 1, &o.top_p));
     o.tokens = (uint32_t)tokens;
     o.top_k = (uint32_t)top_k;
     dart_generate_speed speed = {0};
     o.overflow = cli_text(cli, "overflow");
     o.speed = &speed;
     if (!cli_flag(cli, "json")) {
-        DART_TRY(dart_generate(path, cli->recipe, &o, stdout));
+        CLI_TRY(dart_generate(path, cli->recipe, &o, stdout));
         if (!cli->quiet) print_speed(&speed);
         return DART_OK;
     }
     char *text = NULL;
     size_t size = 0;
     FILE *memory = open_memstream(&text, &size);
-    if (!memory) return dart_fail(DART_MEMORY, "out of memory while making JSON");
+    if (!memory) return cli_fail(DART_MEMORY, "out of memory while making JSON");
     dart_status status = dart_generate(path, cli->recipe, &o, memory);
     fclose(memory);
     if (status == DART_OK)

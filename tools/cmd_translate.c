@@ -20,10 +20,10 @@ static dart_status run(cli_call *cli)
     const char *split = cli_text(cli, "split");
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
-        return dart_fail(DART_USAGE, "translate needs --model-path, a run or checkpoint directory");
+        return cli_fail(DART_USAGE, "translate needs --model-path, a run or checkpoint directory");
     dart_translate_options o = {.words = cli_flag(cli, "words")};
     uint64_t best;
-    DART_TRY(cli_uint(cli, "best", 1, 64, &best));
+    CLI_TRY(cli_uint(cli, "best", 1, 64, &best));
     o.best = (uint32_t)best;
     if (split && split[0] == 'v') o.split = DART_TRANSLATE_VALID;
     if (split && split[0] == 't') o.split = DART_TRANSLATE_TEST;
@@ -31,8 +31,8 @@ static dart_status run(cli_call *cli)
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     FILE *in = stdin;
     if (input && strcmp(input, "-") != 0) in = fopen(input, "r");
-    if (!in) return dart_fail(DART_INPUT, "cannot open %s: %s", input, strerror(errno));
-    dart_bleu bleu;
+    if (!in) return cli_fail(DART_INPUT, "cannot open %s: %s", input, strerror(errno));
+    dart_bleu bleu = {.size = sizeof bleu};
     dart_status status = dart_translate(path, cli->recipe, &hooks, &o, in, stdout, &bleu);
     if (in != stdin) fclose(in);
     cli_progress_end(&progress);

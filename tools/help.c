@@ -192,7 +192,7 @@ static dart_status run_help(cli_call *cli)
         return DART_OK;
     }
     const cli_command *command = cli_command_find(cli->arg[0]);
-    if (!command) return dart_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
+    if (!command) return cli_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
     cli_help_command(command, stdout);
     return DART_OK;
 }
@@ -207,7 +207,7 @@ static dart_status run_completion(cli_call *cli)
 static dart_status run_version(cli_call *cli)
 {
     (void)cli;
-    printf("dart-llm %s (%s, %s)\n", DART_VERSION, DART_BUILD_TYPE, __VERSION__);
+    printf("dart-llm %s (%s, %s)\n", dart_version(), DART_BUILD_TYPE, __VERSION__);
     return DART_OK;
 }
 

@@ -1,7 +1,8 @@
-/* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends
+/* Runs the chosen tests on the chosen devices and prints one table with the backends
  * side by side. */
 #include "bench.h"
 #include "names.h"
+#include "setup.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -91,7 +92,7 @@ static dart_status list_devices(const char *devices, const char *limits, name_li
     if (strcmp(devices, "all") != 0) return split(devices, "devices", out);
     dart_device_info *info = NULL;
     size_t count = 0;
-    DART_TRY(dart_devices(limits, &info, &count));
+    DART_TRY(dart_device_infos(limits, &info, &count));
     out->count = 0;
     for (size_t i = 0; i < count && out->count < 16; i++) {
         if (info[i].usable)
@@ -286,7 +287,8 @@ static dart_status print_json(const bench_rows *rows, uint32_t repeats, FILE *ou
 static const char *const formats[] = {"md", "json", "csv", NULL};
 static const char *const all_tests[] = {"step", "gemm", "eval", "infer", "pick", NULL};
 
-dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
+dart_status dart_bench_print(
+    const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
 {
     uint32_t repeats = options->repeats;
     bool json = strcmp(options->format, "json") == 0, csv = strcmp(options->format, "csv") == 0;

@@ -1,5 +1,4 @@
-/* The parts of dart_bench: each test measures one device and fills rows; bench.c compares and
- * prints. */
+/* Each test measures one device and fills rows; bench.c compares and prints. */
 #ifndef DART_BENCH_H
 #define DART_BENCH_H
 
@@ -8,6 +7,11 @@
 #include "dart.h"
 #include "infer.h"
 #include <jansson.h>
+#include <stdio.h>
+
+/* What dart_bench does. */
+DART_NODISCARD dart_status dart_bench_print(
+    const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 
 enum { BENCH_MAX_ROWS = 256, BENCH_MAX_REPEATS = 1000 };
 

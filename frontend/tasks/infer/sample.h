@@ -3,6 +3,7 @@
 #define DART_SAMPLE_H
 
 #include "dart.h"
+#include "status.h"
 
 typedef struct dart_candidate { /* scratch */
     uint32_t id;

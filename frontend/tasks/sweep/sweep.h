@@ -7,6 +7,10 @@
 #include "yaml_file.h"
 #include <stdio.h>
 
+/* What dart_sweep does. */
+DART_NODISCARD dart_status dart_sweep_run(const char *path, const dart_sweep_options *options,
+    const dart_sweep_hooks *hooks, dart_sweep_result *out);
+
 enum { SWEEP_AXES = 16, SWEEP_COLUMNS = 24, SWEEP_MOST_RUNS = 1000, SWEEP_PATH = 512 };
 
 /* One key with its value, and where it stands in the file. */

@@ -4,7 +4,6 @@
 #include "run.h"
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 
 static void tell(const dart_run *run, const dart_step_result *r, double lr, double valid)
@@ -193,9 +192,9 @@ static dart_status finish(dart_run *run)
     return DART_OK;
 }
 
-static dart_status stopped(const dart_run *run, int signal_number)
+static dart_status stopped(const dart_run *run, dart_status how)
 {
-    return dart_fail(signal_number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED,
+    return dart_fail(how,
         "stopped at step %" PRIu64 " of %" PRIu64 "; go on with --resume --out %s", run->step,
         dart_run_steps(run), run->home);
 }
@@ -210,11 +209,11 @@ dart_status dart_run_train(dart_run *run)
         bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
         if (stage_done) DART_TRY(advance(run));
         if (run->at_stage == run->stages) DART_TRY(finish(run));
-        int stop = run->hooks.stop ? *run->hooks.stop : 0;
+        dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
         bool due =
             run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
-        if (run->finished || stop || due) DART_TRY(dart_run_save(run));
-        if (stop && !run->finished) return stopped(run, stop);
+        if (run->finished || stop != DART_OK || due) DART_TRY(dart_run_save(run));
+        if (stop != DART_OK && !run->finished) return stopped(run, stop);
     }
     return DART_OK;
 }

@@ -7,6 +7,7 @@
 #include "folder.h"
 #include "metrics.h"
 #include "setup.h"
+#include "train.h"
 
 /* A mean effective rank that has not moved since a step of the stage. */
 typedef struct dart_rest {

@@ -1,4 +1,4 @@
-/* dart_train: a run of a recipe, and before it that of its dense twin where the recipe asks. All
+/* A run of a recipe, and before it that of its dense twin where the recipe asks. All
  * that can be known before the first step is checked before anything is created or moved. */
 #include "file.h"
 #include "folder.h"
@@ -149,7 +149,7 @@ static dart_status train_twin(
     return finish_run(t, run);
 }
 
-dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_result *out)
+dart_status dart_train_run(const dart_recipe *given, const dart_hooks *hooks, dart_result *out)
 {
     dart_status status = DART_OK;
     training t = {.hooks = hooks ? *hooks : (dart_hooks){0}, .out = out};

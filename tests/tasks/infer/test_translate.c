@@ -82,7 +82,7 @@ static dart_status translate(const char *run, const char *key, const char *value
     if (!size) fgetc(in);
     assert_int_equal(dart_recipe_new(&over), DART_OK);
     if (key) tiny_set(over, key, value);
-    const dart_hooks hooks = {.user = watch, .note = tiny_note, .stop = &watch->stop};
+    const dart_hooks hooks = {.user = watch, .note = tiny_note, .abort = tiny_abort};
     dart_status status = dart_translate(tiny_path(run), over, &hooks, o, in, to, bleu);
     dart_recipe_free(over);
     fclose(in);
@@ -135,8 +135,8 @@ static void test_split_and_table(void **state)
     snprintf(hypothesis, sizeof hypothesis, "%s/hypothesis", tiny_folder);
     snprintf(target, sizeof target, "%s/test.target", tiny_folder);
     assert_int_equal(dart_file_write_sync(hypothesis, out, strlen(out)), DART_OK);
-    assert_int_equal(
-        dart_bleu_files(hypothesis, &reference, 1, &(dart_bleu_options){.lowercase = true}, &own),
+    assert_int_equal(dart_bleu_of_files(
+                         hypothesis, &reference, 1, &(dart_bleu_options){.lowercase = true}, &own),
         DART_OK);
     assert_true(own.score == bleu.score);
     free(out);

@@ -2,6 +2,7 @@
  * context, for windows side by side and for overlapping ones; and what the result says of itself.
  */
 #include "dart.h"
+#include "train.h"
 #include "file.h"
 #include "rng.h"
 #include "bundle.h"
@@ -62,7 +63,7 @@ static int set_up(void **state)
         {"out", run_path}};
     dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
     dart_result *result = calloc(1, sizeof *result);
-    if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+    if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
     assert_string_equal(result->protocol.unit, "word");
     assert_int_equal(result->protocol.stride, CONTEXT);
     free(result);
@@ -200,7 +201,7 @@ static void test_training(void **state)
     dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
     dart_result *result = calloc(1, sizeof *result);
     dart_eval_result r;
-    assert_int_equal(dart_train(recipe, NULL, result), DART_OK);
+    assert_int_equal(dart_train_run(recipe, NULL, result), DART_OK);
     assert_string_equal(result->protocol.unit, "character");
     assert_int_equal(result->protocol.stride, 4);
     dart_recipe *none;
@@ -266,14 +267,14 @@ static void test_token_file(void **state)
             {"token_file", mapped ? "true" : "false"}};
         dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
         dart_result *result = calloc(1, sizeof *result);
-        if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+        if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
         if (mapped) {
             char newest[160];
             snprintf(newest, sizeof newest, "%s/checkpoints/step-00000012", out[mapped]);
             assert_int_equal(dart_remove_tree(newest), DART_OK);
             assert_int_equal(dart_recipe_set(recipe, "resume", "true"), DART_OK);
             assert_int_equal(dart_recipe_set(recipe, "token_file", "false"), DART_OK);
-            if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+            if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
         }
         free(result);
         dart_recipe_free(recipe);

@@ -185,7 +185,7 @@ static void on_progress_term(void *user, const dart_progress *p)
 {
     watch *w = user;
     w->steps = p->step;
-    if (p->step == 4) w->stop = SIGTERM;
+    if (p->step == 4) w->stop = DART_TERMINATED;
 }
 
 static void test_signals(void **state)
@@ -193,9 +193,9 @@ static void test_signals(void **state)
     (void)state;
     watch w = {0};
     dart_recipe *recipe = tiny("cpu", in("signals"));
-    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .stop = &w.stop};
+    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .abort = on_abort};
     dart_result result, again;
-    assert_int_equal(dart_train(recipe, &hooks, &result), DART_TERMINATED);
+    assert_int_equal(dart_train_run(recipe, &hooks, &result), DART_TERMINATED);
     set(recipe, "resume", "true");
     w = (watch){0};
     assert_int_equal(train(recipe, &w, &result), DART_OK);

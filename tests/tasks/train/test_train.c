@@ -232,16 +232,16 @@ static void test_compare(void **state)
     dart_recipe *recipe = tiny("cpu", "");
     set(recipe, "max_steps", "12");
     FILE *f = open_memstream(&text, &size);
-    assert_int_equal(dart_compare(recipe, devices, 1e-3, NULL, false, f), DART_OK);
+    assert_int_equal(dart_compare_print(recipe, devices, 1e-3, NULL, false, f), DART_OK);
     fclose(f);
     assert_non_null(strstr(text, "| 12 |"));
     assert_non_null(strstr(text, "cpu against cpu: final losses differ by 0.00e+00"));
     printf("%s\n", strstr(text, "| 12 |"));
     free(text);
     f = open_memstream(&text, &size);
-    expect(dart_compare(recipe, "cpu", 1e-3, NULL, false, f), DART_USAGE, "two devices");
+    expect(dart_compare_print(recipe, "cpu", 1e-3, NULL, false, f), DART_USAGE, "two devices");
     /* A run without any result cannot agree: the null device computes nothing. */
-    expect(dart_compare(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED, "above the bound");
+    expect(dart_compare_print(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED, "above the bound");
     fclose(f);
     free(text);
     dart_recipe_free(recipe);

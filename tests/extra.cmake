@@ -50,6 +50,8 @@ add_test(NAME dart/headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/dart/headers.s
   "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_SOURCE_DIR}/frontend)
 # The program on the shared library: it needs no symbol that this does not export.
 add_test(NAME tools/shared COMMAND dart-llm-shared version)
+# Completion as the shells use it.
+add_test(NAME tools/completion COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/completion.sh $<TARGET_FILE:dart-llm>)
 # Event files and CSV read by programs that are not ours.
 add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports.sh $<TARGET_FILE:dart-llm> ${CMAKE_BINARY_DIR})
 set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)

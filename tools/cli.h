@@ -80,7 +80,6 @@ extern const dart_option cli_common[]; /* options of every command; ends with a 
 void cli_help(FILE *out);
 void cli_help_command(const cli_command *command, FILE *out);
 void cli_man(FILE *out);
-void cli_completion(FILE *out);
 
 /* ---- progress.c ---- */
 typedef struct cli_progress {

@@ -6,6 +6,7 @@
 #include "dart/base.h"
 #include "dart/device.h"
 #include "dart/infer.h"
+#include "dart/model.h"
 #include "dart/recipe.h"
 #include "dart/tools.h"
 #include "dart/train.h"

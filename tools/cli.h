@@ -95,6 +95,10 @@ int cli_signal(void);
 dart_hooks cli_hooks(cli_progress *progress, bool quiet);
 void cli_progress_end(cli_progress *progress);
 
+/* dart_llm_open with news to the hooks (may be NULL); *out is NULL after a failure. */
+DART_NODISCARD dart_status cli_open(
+    const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out);
+
 /* ---- table.c ---- */
 /* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
 typedef struct cli_table {

@@ -25,7 +25,10 @@ static dart_status run(cli_call *cli)
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     dart_eval_result r = {.size = sizeof r};
-    dart_status status = dart_eval(path, cli->recipe, &hooks, &r);
+    dart_llm *llm = NULL;
+    dart_status status = cli_open(path, cli->recipe, &hooks, &llm);
+    if (status == DART_OK) status = dart_llm_evaluate(llm, &hooks, &r);
+    dart_llm_close(llm);
     cli_progress_end(&progress);
     CLI_TRY(status);
     const bool bits = cli_per_symbol(&r.protocol);

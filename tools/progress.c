@@ -130,6 +130,16 @@ dart_hooks cli_hooks(cli_progress *p, bool quiet)
         .abort = cli_abort};
 }
 
+dart_status cli_open(
+    const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out)
+{
+    const dart_llm_options o = {.size = sizeof o,
+        .overrides = overrides,
+        .user = hooks ? hooks->user : NULL,
+        .note = hooks ? hooks->note : NULL};
+    return dart_llm_open(path, &o, out);
+}
+
 void cli_progress_end(cli_progress *p)
 {
     if (p->drawn) fputc('\n', stderr);

@@ -7,6 +7,7 @@
 #include "checkpoint.h"
 #include "dart.h"
 #include "file.h"
+#include "handles.h"
 #include "rng.h"
 #include "train.h"
 #include <setjmp.h>

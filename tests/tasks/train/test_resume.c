@@ -134,7 +134,7 @@ static void test_damaged_checkpoint(void **state)
     assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED); /* steps 20 and 22 are kept */
     flip(in("damaged/checkpoints/step-00000022/model.safetensors"), 3000);
     dart_eval_result e;
-    expect(dart_eval(in("damaged/checkpoints/step-00000022"), NULL, NULL, &e), DART_INPUT,
+    expect(handle_eval(in("damaged/checkpoints/step-00000022"), NULL, &e), DART_INPUT,
         "model.safetensors");
     set(recipe, "resume", "true");
     w = (watch){0};

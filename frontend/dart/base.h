@@ -120,6 +120,8 @@ typedef struct dart_progress {
     double perplexity; /* NaN where the loss has label smoothing in it */
     double lr, grad_norm, penalty, tokens_per_s, eta_s;
     double valid_perplexity; /* NaN if it was not measured at this step */
+    double lambda;           /* strength of the penalty at this step */
+    double seconds;          /* of the step, without evaluation */
 } dart_progress;
 
 /* All may be NULL. They are called on the thread that called the library, between steps. */

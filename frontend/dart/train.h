@@ -1,4 +1,4 @@
-/* Training: a recipe's stages, its table of results, devices compared. */
+/* Training: a recipe's stages whole or step by step, its table of results, devices compared. */
 #ifndef DART_PUBLIC_TRAIN_H
 #define DART_PUBLIC_TRAIN_H
 
@@ -55,6 +55,65 @@ DART_API void dart_result_free(dart_result *result); /* NULL: nothing to do */
  * Free the result. */
 DART_API DART_NODISCARD dart_status dart_train(
     const dart_recipe *recipe, const dart_hooks *hooks, dart_result **out);
+
+/* ---- step by step ---- */
+
+/* One run in the middle of its training. */
+typedef struct dart_trainer dart_trainer;
+
+/* A text as tokens in memory, instead of the recipe's data. */
+typedef struct dart_tokens {
+    size_t size;
+    uint32_t vocab; /* ids are 0 .. vocab - 1; 256 where the recipe's key `level` is byte */
+    /* (vocab) texts of the tokens, NULL: they are called "<0>", "<1>" ... All different, none
+     * empty; "<eos>" and "<unk>" are special. Decoding writes a space between two words, and none
+     * where the recipe's key `level` is char. */
+    const char *const *text;
+    /* Training, validation, test: at least a window of context + 1 tokens for training and two for
+     * each of the others. Borrowed until the trainer is freed. */
+    const int32_t *tokens[3];
+    uint64_t count[3];
+} dart_tokens;
+
+typedef struct dart_step {
+    size_t size;
+    uint64_t step, steps; /* done, in all */
+    uint64_t tokens;      /* labels seen so far */
+    double loss;          /* mean over the tokens of the step, in nats */
+    double lr, grad_norm, penalty, lambda;
+    double seconds;   /* of the step, without evaluation */
+    double valid_ppl; /* NaN if it was not measured after this step */
+    char stage[48];   /* of the step */
+    bool selected;    /* ranks were selected after it: the model is another one now */
+    bool done;        /* it was the last one; the final checkpoint is written */
+} dart_step;
+
+/* Opens data, device and run directory and goes to the first step, or with the key `resume` to the
+ * one after the newest checkpoint. tokens: NULL, or the data in memory: of a text, and the recipe
+ * names the run directory (key `out`). hooks: progress and note are told as in dart_train, abort is
+ * not asked; may be NULL. No dense twin. Errors: as dart_train; USAGE (tokens without `out`, tokens
+ * for a recipe that translates). Free it. */
+DART_API DART_NODISCARD dart_status dart_trainer_new(const dart_recipe *recipe,
+    const dart_tokens *tokens, const dart_hooks *hooks, dart_trainer **out);
+/* Frees without saving. NULL: nothing to do. */
+DART_API void dart_trainer_free(dart_trainer *trainer);
+/* One optimizer step and what the recipe says comes after it: evaluation, selection, checkpoint,
+ * rows of the table. out may be NULL. Errors: USAGE (it is done, or failed before), DIVERGED,
+ * DEVICE, MEMORY, IO. */
+DART_API DART_NODISCARD dart_status dart_trainer_step(dart_trainer *trainer, dart_step *out);
+/* Whether the last step was made; also of a resumed run that had been finished. */
+DART_API bool dart_trainer_done(const dart_trainer *trainer);
+/* Perplexity of the model as it is now on validation and test tokens. It does not change the
+ * training and is not logged. Errors: USAGE (a resumed run that had been finished: open its model
+ * instead), DIVERGED, DEVICE, MEMORY. */
+DART_API DART_NODISCARD dart_status dart_trainer_evaluate(
+    dart_trainer *trainer, dart_eval_result *out);
+/* A checkpoint of the model as it is now in the run directory, for dart_llm_open and for the key
+ * `resume`. out_path (may be NULL): its path, valid until the next call. Errors: USAGE (before the
+ * first step), IO, MEMORY, DEVICE. */
+DART_API DART_NODISCARD dart_status dart_trainer_save(dart_trainer *trainer, const char **out_path);
+/* Rows so far; all of them once it is done. Borrowed; valid until the next step. */
+DART_API const dart_result *dart_trainer_result(dart_trainer *trainer);
 
 /* ---- devices compared ---- */
 

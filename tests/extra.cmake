@@ -39,13 +39,25 @@ if(CLANG_FORMAT AND EXISTS ${CMAKE_SOURCE_DIR}/.git)
     "git ls-files '*.c' '*.h' | grep -v '^shaders/' | xargs '${CLANG_FORMAT}' --dry-run -Werror"
     WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endif()
+# Symbols of the libraries, and headers on their own.
+find_program(PYTHON3 python3)
+find_program(DART_CXX NAMES c++ g++ clang++)
+if(PYTHON3)
+  add_test(NAME dart/symbols COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/dart/symbols.py ${CMAKE_NM}
+    ${CMAKE_SOURCE_DIR}/frontend $<TARGET_FILE:dart>)
+endif()
+add_test(NAME dart/headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/dart/headers.sh ${CMAKE_C_COMPILER}
+  "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_SOURCE_DIR}/frontend)
+# The program on the shared library: it needs no symbol that this does not export.
+add_test(NAME tools/shared COMMAND dart-llm-shared version)
+# Completion as the shells use it.
+add_test(NAME tools/completion COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/completion.sh $<TARGET_FILE:dart-llm>)
 # Event files and CSV read by programs that are not ours.
 add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports.sh $<TARGET_FILE:dart-llm> ${CMAKE_BINARY_DIR})
 set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)
 # The script that gets data sets, on files of our own.
 add_test(NAME tools/fetch COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/fetch.sh ${CMAKE_SOURCE_DIR})
 # The experiments' tables at a reduced size, against the bands they are expected in.
-find_program(PYTHON3 python3)
 if(PYTHON3)
   # The picture of the rooms is what the build enforces.
   add_test(NAME docs/architecture COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/docs/architecture.py --check)

@@ -6,8 +6,8 @@
 #include "dart.h"
 #include "file.h"
 #include "rng.h"
+#include "train.h"
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -80,7 +80,7 @@ static inline void tiny_set(dart_recipe *recipe, const char *key, const char *va
 
 typedef struct tiny_watch {
     uint64_t stop_at; /* 0: never */
-    volatile int stop;
+    dart_status stop;
     uint64_t steps, total;
     char notes[16384];
 } tiny_watch;
@@ -90,7 +90,12 @@ static inline void tiny_progress(void *user, const dart_progress *p)
     tiny_watch *w = user;
     w->steps = p->step;
     w->total = p->steps;
-    if (p->step == w->stop_at) w->stop = SIGINT;
+    if (p->step == w->stop_at) w->stop = DART_INTERRUPTED;
+}
+
+static inline dart_status tiny_abort(void *user)
+{
+    return ((tiny_watch *)user)->stop;
 }
 
 static inline void tiny_note(void *user, const char *line)
@@ -103,8 +108,8 @@ static inline void tiny_note(void *user, const char *line)
 static inline dart_status tiny_train(dart_recipe *recipe, tiny_watch *w, dart_result *out)
 {
     const dart_hooks hooks = {
-        .user = w, .progress = tiny_progress, .note = tiny_note, .stop = &w->stop};
-    return dart_train(recipe, &hooks, out);
+        .user = w, .progress = tiny_progress, .note = tiny_note, .abort = tiny_abort};
+    return dart_train_run(recipe, &hooks, out);
 }
 
 /* The whole text of a file below the folder; the caller frees it. */

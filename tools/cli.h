@@ -5,6 +5,7 @@
 #include "dart.h"
 #include <jansson.h>
 #include <signal.h>
+#include <stdio.h>
 
 enum { CLI_MAX_OWN = 16, CLI_MAX_ARGS = 32 };
 
@@ -28,6 +29,30 @@ struct cli_call {
     const char *config; /* --config FILE */
     bool quiet, verbose, help;
 };
+
+/* ---- main.c ---- */
+/* Keeps the sentence of a failure of this program itself (printf style) and returns `code`; that of
+ * the library is dart_last_error(). */
+dart_status cli_fail(dart_status code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Forward a failure: CLI_TRY returns it, CLI_GOTO jumps to `done` with `status` set. */
+#define CLI_TRY(expr)                                                                              \
+    do {                                                                                           \
+        dart_status cli_try_ = (expr);                                                             \
+        if (cli_try_ != DART_OK) return cli_try_;                                                  \
+    } while (0)
+#define CLI_GOTO(expr)                                                                             \
+    do {                                                                                           \
+        status = (expr);                                                                           \
+        if (status != DART_OK) goto done;                                                          \
+    } while (0)
+/* Sinks for the library: text to the stream `user`, at once; and into the cli_kept `user`. */
+int cli_write(void *user, const char *text, size_t size);
+typedef struct cli_kept {
+    char *text; /* owned, ends with a zero byte; NULL: nothing came */
+    size_t size;
+} cli_kept;
+int cli_keep(void *user, const char *text, size_t size);
 
 /* The commands, in the order of the help text; NULL past the end. */
 const cli_command *cli_command_at(uint32_t index);
@@ -55,7 +80,6 @@ extern const dart_option cli_common[]; /* options of every command; ends with a 
 void cli_help(FILE *out);
 void cli_help_command(const cli_command *command, FILE *out);
 void cli_man(FILE *out);
-void cli_completion(FILE *out);
 
 /* ---- progress.c ---- */
 typedef struct cli_progress {
@@ -63,15 +87,23 @@ typedef struct cli_progress {
     double last;                         /* seconds, when something was last printed */
     char stage[128];
 } cli_progress;
+/* INTERRUPTED or TERMINATED once SIGINT or SIGTERM has come; as in dart_hooks. */
+dart_status cli_abort(void *user);
+/* The same as the signal's number, 0: none. */
+int cli_signal(void);
 /* Hooks that draw on stderr and stop on SIGINT or SIGTERM; a second SIGINT exits at once. */
 dart_hooks cli_hooks(cli_progress *progress, bool quiet);
 void cli_progress_end(cli_progress *progress);
 
+/* dart_llm_open with news to the hooks (may be NULL); *out is NULL after a failure. */
+DART_NODISCARD dart_status cli_open(
+    const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out);
+
 /* ---- table.c ---- */
 /* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
 typedef struct cli_table {
-    uint32_t columns, rows, capacity;
-    char (*cell)[64]; /* rows * columns, owned */
+    uint32_t columns, rows, capacity; /* capacity: of rows */
+    char (*cell)[64];                 /* capacity * columns, owned */
 } cli_table;
 DART_NODISCARD dart_status cli_table_row(
     cli_table *table, uint32_t columns, const char *const *cells);

@@ -22,10 +22,11 @@ static const dart_option options[] = {
 static dart_status run(cli_call *cli)
 {
     uint64_t repeats, prompt, tokens;
-    DART_TRY(cli_uint(cli, "repeats", 1, 1000, &repeats));
-    DART_TRY(cli_uint(cli, "prompt", 1, 1000000, &prompt));
-    DART_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
-    dart_bench_options how = {.devices = cli_text(cli, "device"),
+    CLI_TRY(cli_uint(cli, "repeats", 1, 1000, &repeats));
+    CLI_TRY(cli_uint(cli, "prompt", 1, 1000000, &prompt));
+    CLI_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
+    dart_bench_options how = {.size = sizeof how,
+        .devices = cli_text(cli, "device"),
         .tests = cli_text(cli, "test"),
         .format = cli_text(cli, "format"),
         .model_path = cli_text(cli, "model_path"),
@@ -34,7 +35,7 @@ static dart_status run(cli_call *cli)
         .repeats = (uint32_t)repeats,
         .reference = cli_flag(cli, "reference"),
         .profile = cli_flag(cli, "profile")};
-    return dart_bench(cli->recipe, &how, stdout);
+    return dart_bench(cli->recipe, &how, cli_write, stdout);
 }
 
 const cli_command cmd_bench = {.name = "bench",

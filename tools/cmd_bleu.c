@@ -37,14 +37,15 @@ static dart_status print_json(const dart_bleu *b)
 static dart_status run(cli_call *cli)
 {
     if (cli->args < 2)
-        return dart_fail(DART_USAGE, "bleu needs a reference file and a file to score, in this "
-                                     "order; several references come before the scored file");
+        return cli_fail(DART_USAGE, "bleu needs a reference file and a file to score, in this "
+                                    "order; several references come before the scored file");
     const char *tokenize = cli_text(cli, "tokenize");
-    const dart_bleu_options o = {
-        .lowercase = cli_flag(cli, "lowercase"), .raw = tokenize && tokenize[0] == 'n'};
+    const dart_bleu_options o = {.size = sizeof o,
+        .lowercase = cli_flag(cli, "lowercase"),
+        .raw = tokenize && tokenize[0] == 'n'};
     uint32_t references = cli->args - 1;
-    dart_bleu b;
-    DART_TRY(dart_bleu_files(cli->arg[references], cli->arg, references, &o, &b));
+    dart_bleu b = {.size = sizeof b};
+    CLI_TRY(dart_bleu_files(cli->arg[references], cli->arg, references, &o, &b));
     if (cli_flag(cli, "json")) return print_json(&b);
     cli_bleu(&b, stdout);
     return DART_OK;

@@ -1,7 +1,5 @@
 /* devices: what this machine offers, and why the rest is not usable. */
 #include "cli.h"
-#include <stdlib.h>
-#include <string.h>
 
 static const dart_option options[] = {
     {"limits", "", "string", "", "",
@@ -30,15 +28,16 @@ static void uint_text(char out[64], uint32_t value)
         snprintf(out, 64, "-");
 }
 
-static dart_status print_text(const dart_device_info *info, size_t count)
+static dart_status print_text(const dart_device_list *list)
 {
     cli_table table = {0};
     dart_status status = DART_OK;
+    const size_t count = dart_device_list_count(list);
     static const char *const heading[] = {"id", "usable", "kind", "memory", "binding", "work-group",
         "shared", "buffers", "subgroup", "16-bit", "threads", "API", "name"};
-    DART_GOTO(cli_table_row(&table, 13, heading));
+    CLI_GOTO(cli_table_row(&table, 13, heading));
     for (size_t i = 0; i < count; i++) {
-        const dart_device_info *d = &info[i];
+        const dart_device_info *d = dart_device_list_at(list, i);
         char memory[64], binding[64], group[64], shared[64], buffers[64], subgroup[64], threads[64];
         cli_bytes(memory, d->memory);
         cli_bytes(binding, d->max_binding);
@@ -54,11 +53,11 @@ static dart_status print_text(const dart_device_info *info, size_t count)
                         : "GPU",
             memory, binding, group, shared, buffers, subgroup, bits, threads,
             *d->api ? d->api : "-", *d->name ? d->name : "-"};
-        DART_GOTO(cli_table_row(&table, 13, cells));
+        CLI_GOTO(cli_table_row(&table, 13, cells));
     }
     cli_table_print(&table, stdout);
     for (size_t i = 0; i < count; i++) {
-        const dart_device_info *d = &info[i];
+        const dart_device_info *d = dart_device_list_at(list, i);
         if (*d->driver) printf("%s: driver %s\n", d->id, d->driver);
         if (!d->usable) printf("%s: not usable: %s\n", d->id, d->reason);
     }
@@ -69,24 +68,24 @@ done:
 
 static dart_status run(cli_call *cli)
 {
-    dart_device_info *info = NULL;
-    size_t count = 0;
-    DART_TRY(dart_devices(cli_text(cli, "limits"), &info, &count));
+    dart_device_list *list;
+    CLI_TRY(dart_devices(cli_text(cli, "limits"), &list));
     dart_status status = DART_OK;
     if (cli_flag(cli, "json")) {
-        json_t *list = json_array();
-        for (size_t i = 0; i < count && status == DART_OK; i++) {
-            if (json_array_append_new(list, device_json(&info[i])) != 0)
-                status = dart_fail(DART_FAILED, "cannot write %s as JSON", info[i].id);
+        json_t *all = json_array();
+        for (size_t i = 0; i < dart_device_list_count(list) && status == DART_OK; i++) {
+            const dart_device_info *d = dart_device_list_at(list, i);
+            if (json_array_append_new(all, device_json(d)) != 0)
+                status = cli_fail(DART_FAILED, "cannot write %s as JSON", d->id);
         }
         if (status == DART_OK)
-            status = cli_json(list, stdout);
+            status = cli_json(all, stdout);
         else
-            json_decref(list);
+            json_decref(all);
     } else {
-        status = print_text(info, count);
+        status = print_text(list);
     }
-    free(info);
+    dart_device_list_free(list);
     return status;
 }
 

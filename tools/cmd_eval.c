@@ -21,13 +21,16 @@ static dart_status run(cli_call *cli)
     const char *path = cli_text(cli, "model_path");
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
-        return dart_fail(DART_USAGE, "eval needs --model-path, a run or checkpoint directory");
+        return cli_fail(DART_USAGE, "eval needs --model-path, a run or checkpoint directory");
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    dart_eval_result r = {0};
-    dart_status status = dart_eval(path, cli->recipe, &hooks, &r);
+    dart_eval_result r = {.size = sizeof r};
+    dart_llm *llm = NULL;
+    dart_status status = cli_open(path, cli->recipe, &hooks, &llm);
+    if (status == DART_OK) status = dart_llm_evaluate(llm, &hooks, &r);
+    dart_llm_close(llm);
     cli_progress_end(&progress);
-    DART_TRY(status);
+    CLI_TRY(status);
     const bool bits = cli_per_symbol(&r.protocol);
     if (cli_flag(cli, "json"))
         return cli_json(json_pack("{s:s, s:o, s:o, s:o, s:o}", "model", path, "valid",
@@ -40,7 +43,7 @@ static dart_status run(cli_call *cli)
     const char *heading[] = {
         "", "tokens", "nll", "perplexity", bytes ? "bits per byte" : "bits per character"};
     const uint32_t columns = bits ? 5 : 4;
-    DART_GOTO(cli_table_row(&table, columns, heading));
+    CLI_GOTO(cli_table_row(&table, columns, heading));
     for (int test = 0; test < 2; test++) {
         char tokens[64], nll[64], ppl[64], each[64];
         dart_count_text(tokens, test ? r.test_tokens : r.valid_tokens);
@@ -48,7 +51,7 @@ static dart_status run(cli_call *cli)
         cli_number(ppl, test ? r.test_ppl : r.valid_ppl, 2);
         cli_number(each, cli_bits(test ? r.test_ppl : r.valid_ppl), 3);
         const char *cells[] = {test ? "test" : "valid", tokens, nll, ppl, each};
-        DART_GOTO(cli_table_row(&table, columns, cells));
+        CLI_GOTO(cli_table_row(&table, columns, cells));
     }
     cli_table_print(&table, stdout);
     cli_protocol(&r.protocol, stdout);

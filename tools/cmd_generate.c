@@ -25,17 +25,29 @@ static double rate(uint64_t tokens, double seconds)
 }
 
 /* To stderr: the text alone is the output. */
-static void print_speed(const dart_generate_speed *s)
+static void print_speed(const dart_generate_speed *s, uint64_t resident)
 {
     char prompt[64], made[64], bytes[64];
     if (!s->tokens) return;
     cli_number(prompt, rate(s->prompt_tokens, s->prompt_seconds), 0);
     cli_number(made, rate(s->tokens - 1, s->seconds), 0);
-    cli_bytes(bytes, s->bytes);
+    cli_bytes(bytes, resident);
     fprintf(stderr,
         "prompt: %" PRIu64 " tokens, %s tokens/s; made: %" PRIu64
         " tokens, %s tokens/s; %s on the device\n",
         s->prompt_tokens, prompt, s->tokens, made, bytes);
+}
+
+static dart_status print_json(const char *path, const char *prompt, const char *text,
+    const dart_generate_speed *s, uint64_t resident)
+{
+    return cli_json(
+        json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:I}", "model", path, "prompt", prompt,
+            "text", text, "prompt_tokens", (json_int_t)s->prompt_tokens, "prompt_tokens_per_second",
+            cli_json_real(rate(s->prompt_tokens, s->prompt_seconds)), "tokens",
+            (json_int_t)s->tokens, "tokens_per_second",
+            cli_json_real(rate(s->tokens - 1, s->seconds)), "resident_bytes", (json_int_t)resident),
+        stdout);
 }
 
 static dart_status run(cli_call *cli)
@@ -43,40 +55,43 @@ static dart_status run(cli_call *cli)
     const char *path = cli_text(cli, "model_path"), *prompt = cli_text(cli, "prompt");
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
-        return dart_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
-    dart_generate_options o = {.prompt = prompt ? prompt : ""};
+        return cli_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
+    dart_sampling sampling = {.size = sizeof sampling};
     uint64_t tokens, top_k;
-    DART_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
-    DART_TRY(cli_uint(cli, "top_k", 0, 1000000, &top_k));
-    DART_TRY(cli_uint(cli, "seed", 0, UINT64_MAX, &o.seed));
-    DART_TRY(cli_real(cli, "temperature", 0, 100, &o.temperature));
-    DART_TRY(cli_real(cli, "top_p", 0, 1, &o.top_p));
-    o.tokens = (uint32_t)tokens;
-    o.top_k = (uint32_t)top_k;
-    dart_generate_speed speed = {0};
-    o.overflow = cli_text(cli, "overflow");
-    o.speed = &speed;
-    if (!cli_flag(cli, "json")) {
-        DART_TRY(dart_generate(path, cli->recipe, &o, stdout));
-        if (!cli->quiet) print_speed(&speed);
-        return DART_OK;
-    }
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
-    if (!memory) return dart_fail(DART_MEMORY, "out of memory while making JSON");
-    dart_status status = dart_generate(path, cli->recipe, &o, memory);
-    fclose(memory);
-    if (status == DART_OK)
-        status = cli_json(json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:I}", "model", path,
-                              "prompt", o.prompt, "text", text, "prompt_tokens",
-                              (json_int_t)speed.prompt_tokens, "prompt_tokens_per_second",
-                              cli_json_real(rate(speed.prompt_tokens, speed.prompt_seconds)),
-                              "tokens", (json_int_t)speed.tokens, "tokens_per_second",
-                              cli_json_real(rate(speed.tokens - 1, speed.seconds)),
-                              "resident_bytes", (json_int_t)speed.bytes),
-            stdout);
-    free(text);
+    CLI_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
+    CLI_TRY(cli_uint(cli, "top_k", 0, 1000000, &top_k));
+    CLI_TRY(cli_uint(cli, "seed", 0, UINT64_MAX, &sampling.seed));
+    CLI_TRY(cli_real(cli, "temperature", 0, 100, &sampling.temperature));
+    CLI_TRY(cli_real(cli, "top_p", 0, 1, &sampling.top_p));
+    sampling.top_k = (uint32_t)top_k;
+    const dart_generate_options o = {.size = sizeof o,
+        .prompt = prompt ? prompt : "",
+        .tokens = (uint32_t)tokens,
+        .echo = true,
+        .sampling = &sampling,
+        .overflow = cli_text(cli, "overflow")};
+    const bool json = cli_flag(cli, "json");
+    dart_status status = DART_OK;
+    dart_llm *llm = NULL;
+    dart_context *context = NULL;
+    dart_generate_speed speed = {.size = sizeof speed};
+    cli_kept kept = {0};
+    CLI_GOTO(cli_open(path, cli->recipe, NULL, &llm));
+    CLI_GOTO(dart_context_new(llm, NULL, &context));
+    if (json)
+        CLI_GOTO(dart_context_generate(context, &o, cli_keep, &kept, &speed));
+    else
+        CLI_GOTO(dart_context_generate(context, &o, cli_write, stdout, &speed));
+    if (!json) putchar('\n');
+    if (!json && !cli->quiet) print_speed(&speed, dart_context_bytes(context));
+    if (json && cli_keep(&kept, "\n", 1))
+        status = cli_fail(DART_MEMORY, "out of memory for a text");
+    if (json && status == DART_OK)
+        status = print_json(path, o.prompt, kept.text, &speed, dart_context_bytes(context));
+done:
+    free(kept.text);
+    dart_context_free(context);
+    dart_llm_close(llm);
     return status;
 }
 

@@ -26,10 +26,10 @@ static dart_status run(cli_call *cli)
     bool json = cli_flag(cli, "json");
     if (strcmp(what, "summary") != 0 || json)
         return dart_inspect(
-            cli->recipe, path, strcmp(what, "summary") ? what : "memory", json, stdout);
+            cli->recipe, path, strcmp(what, "summary") ? what : "memory", json, cli_write, stdout);
     for (uint32_t i = 0; i < 3; i++) {
         if (i) putchar('\n');
-        DART_TRY(dart_inspect(cli->recipe, path, summary[i], false, stdout));
+        CLI_TRY(dart_inspect(cli->recipe, path, summary[i], false, cli_write, stdout));
     }
     return DART_OK;
 }

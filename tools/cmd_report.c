@@ -18,24 +18,24 @@ static dart_status run(cli_call *cli)
         dart_status (*write)(const char *const *runs, size_t count, const char *dir);
     } exports[] = {{"tensorboard", dart_report_tensorboard}, {"csv", dart_report_csv},
         {"svg", dart_report_pictures}};
-    if (cli->args == 0) return dart_fail(DART_USAGE, "report needs a run directory");
+    if (cli->args == 0) return cli_fail(DART_USAGE, "report needs a run directory");
     char path[1024];
     const char *out = cli_text(cli, "out");
     bool exported = false;
     for (size_t i = 0; i < sizeof exports / sizeof *exports; i++) {
         const char *dir = cli_text(cli, exports[i].key);
         if (!dir) continue;
-        DART_TRY(exports[i].write(cli->arg, cli->args, dir));
+        CLI_TRY(exports[i].write(cli->arg, cli->args, dir));
         printf("%s\n", dir);
         exported = true;
     }
     if (exported && !out) return DART_OK;
     if (!out) {
         if (snprintf(path, sizeof path, "%s/report.html", cli->arg[0]) >= (int)sizeof path)
-            return dart_fail(DART_USAGE, "the path of the run directory is too long");
+            return cli_fail(DART_USAGE, "the path of the run directory is too long");
         out = path;
     }
-    DART_TRY(dart_report(cli->arg, cli->args, out));
+    CLI_TRY(dart_report(cli->arg, cli->args, out));
     printf("%s\n", out);
     return DART_OK;
 }

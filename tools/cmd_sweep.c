@@ -30,13 +30,12 @@ typedef struct job {
 } job;
 
 typedef struct pool {
-    volatile int *stop;
     uint32_t jobs;
     job *job; /* [jobs] */
 } pool;
 
 /* The last line of the run's log is the sentence that it failed with. */
-static dart_status failure(const char *log, dart_status status)
+static void failure(const char *log, dart_status status, char why[DART_WHY])
 {
     char text[4096] = "", line[1024];
     FILE *file = fopen(log, "r");
@@ -45,20 +44,22 @@ static dart_status failure(const char *log, dart_status status)
     if (file) fclose(file);
     text[strcspn(text, "\n")] = 0;
     const char *sentence = strstr(text, "dart-llm: ") == text ? text + 10 : text;
-    return dart_fail(status, "%.400s", *sentence ? sentence : dart_status_text(status));
+    snprintf(why, DART_WHY, "%.400s", *sentence ? sentence : dart_status_text(status));
 }
 
-static dart_status status_of(const job *j, int state, int stop)
+static dart_status status_of(const job *j, int state, int stop, char why[DART_WHY])
 {
     if (WIFSIGNALED(state)) {
         /* stopped so early that it did not listen yet */
         if (stop && WTERMSIG(state) == j->told)
             return stop == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED;
-        return dart_fail(DART_FAILED, "the run was killed by signal %d (%s); see %s",
-            WTERMSIG(state), strsignal(WTERMSIG(state)), j->log);
+        snprintf(why, DART_WHY, "the run was killed by signal %d (%s); see %.400s", WTERMSIG(state),
+            strsignal(WTERMSIG(state)), j->log);
+        return DART_FAILED;
     }
     dart_status status = (dart_status)WEXITSTATUS(state);
-    return status == DART_OK ? DART_OK : failure(j->log, status);
+    if (status != DART_OK) failure(j->log, status, why);
+    return status;
 }
 
 static void on_child(int number)
@@ -67,7 +68,7 @@ static void on_child(int number)
 }
 
 /* Signals arrive only within sigsuspend: none is lost between looking and waiting. */
-static dart_status wait_one(void *user, uint32_t *out_run)
+static dart_status wait_one(void *user, uint32_t *out_run, char why[DART_WHY])
 {
     pool *p = user;
     sigset_t held, before;
@@ -80,7 +81,7 @@ static dart_status wait_one(void *user, uint32_t *out_run)
     sigaddset(&held, SIGTERM);
     sigprocmask(SIG_BLOCK, &held, &before);
     while (!found) {
-        const int stop = *p->stop;
+        const int stop = cli_signal();
         for (uint32_t i = 0; i < p->jobs && !found; i++) {
             job *j = &p->job[i];
             int state;
@@ -90,8 +91,8 @@ static dart_status wait_one(void *user, uint32_t *out_run)
             if (ended == 0) continue;
             found = true;
             *out_run = j->run;
-            status = ended > 0 ? status_of(j, state, stop)
-                               : dart_fail(DART_FAILED, "lost the run: %s", strerror(errno));
+            status = ended > 0 ? status_of(j, state, stop, why) : DART_FAILED;
+            if (ended < 0) snprintf(why, DART_WHY, "lost the run: %s", strerror(errno));
             j->pid = 0;
         }
         if (!found) sigsuspend(&before);
@@ -126,14 +127,18 @@ static _Noreturn void become(char *const argv[], const char *log, pid_t parent)
     _exit(written > 0 ? DART_FAILED : DART_IO);
 }
 
-static dart_status start(void *user, uint32_t run, const char *recipe, const char *dir, bool resume)
+static dart_status start(
+    void *user, uint32_t run, const char *recipe, const char *dir, bool resume, char why[DART_WHY])
 {
     pool *p = user;
     job *j = p->job;
     char self[1024];
     const pid_t parent = getpid();
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return dart_fail(DART_FAILED, "cannot find this program: %s", strerror(errno));
+    if (n <= 0) {
+        snprintf(why, DART_WHY, "cannot find this program: %s", strerror(errno));
+        return DART_FAILED;
+    }
     self[n] = 0;
     while (j->pid) j++; /* no more than `jobs` run */
     *j = (job){.run = run};
@@ -143,7 +148,10 @@ static dart_status start(void *user, uint32_t run, const char *recipe, const cha
         resume ? (char[]){"--resume"} : (char[]){"--force"}, NULL};
     pid_t child = fork();
     if (child == 0) become(argv, j->log, parent);
-    if (child < 0) return dart_fail(DART_FAILED, "cannot start a run: %s", strerror(errno));
+    if (child < 0) {
+        snprintf(why, DART_WHY, "cannot start a run: %s", strerror(errno));
+        return DART_FAILED;
+    }
     j->pid = child;
     return DART_OK;
 }
@@ -160,7 +168,7 @@ static dart_status share_cores(uint32_t jobs, bool quiet)
 #endif
     const bool share = !(given && *given);
     snprintf(text, sizeof text, "%ld", cores > (long)jobs ? cores / (long)jobs : 1);
-    if (share && setenv("DART_THREADS", text, 1)) return dart_fail(DART_MEMORY, "out of memory");
+    if (share && setenv("DART_THREADS", text, 1)) return cli_fail(DART_MEMORY, "out of memory");
     if (!quiet)
         fprintf(stderr, "%u runs at a time, threads of each: %s\n", jobs, share ? text : given);
     return DART_OK;
@@ -182,12 +190,12 @@ static dart_status run(cli_call *cli)
 {
     char out[512], force[16];
     uint64_t jobs;
-    if (cli->args != 1) return dart_fail(DART_USAGE, "sweep needs one file; see --help");
+    if (cli->args != 1) return cli_fail(DART_USAGE, "sweep needs one file; see --help");
     if (cli->config)
-        return dart_fail(DART_USAGE, "a sweep names its recipe itself (base); leave --config out");
-    DART_TRY(cli_uint(cli, "jobs", 1, MOST_JOBS, &jobs));
-    DART_TRY(dart_recipe_get(cli->recipe, "out", out, sizeof out));
-    DART_TRY(dart_recipe_get(cli->recipe, "force", force, sizeof force));
+        return cli_fail(DART_USAGE, "a sweep names its recipe itself (base); leave --config out");
+    CLI_TRY(cli_uint(cli, "jobs", 1, MOST_JOBS, &jobs));
+    CLI_TRY(dart_recipe_get(cli->recipe, "out", out, sizeof out));
+    CLI_TRY(dart_recipe_get(cli->recipe, "force", force, sizeof force));
     /* Read already, for all runs; a run itself is to see its recipe and nothing else. */
     for (uint32_t i = 0; dart_option_at(i); i++) {
         char name[96];
@@ -197,24 +205,27 @@ static dart_status run(cli_call *cli)
     }
     cli_progress progress;
     const bool list = cli_flag(cli, "list");
-    const dart_sweep_options sweep = {.out = out,
+    const dart_sweep_options sweep = {.size = sizeof sweep,
+        .out = out,
         .flags = cli->recipe,
         .list = list,
         .force = strcmp(force, "false") != 0,
         .jobs = (uint32_t)jobs};
     const struct sigaction action = {.sa_handler = on_child};
-    pool p = {.stop = cli_hooks(&progress, cli->quiet).stop, .jobs = (uint32_t)jobs};
-    const dart_sweep_hooks hooks = {.user = &p,
+    pool p = {.jobs = (uint32_t)jobs};
+    (void)cli_hooks(&progress, cli->quiet); /* listens for signals */
+    const dart_sweep_hooks hooks = {.size = sizeof hooks,
+        .user = &p,
         .note = list         ? print
                 : cli->quiet ? NULL
                              : say,
         .start = start,
         .wait = wait_one,
-        .stop = p.stop};
+        .abort = cli_abort};
     p.job = calloc(jobs, sizeof *p.job);
-    if (!p.job) return dart_fail(DART_MEMORY, "out of memory");
+    if (!p.job) return cli_fail(DART_MEMORY, "out of memory");
     sigaction(SIGCHLD, &action, NULL);
-    dart_sweep_result result = {0};
+    dart_sweep_result result = {.size = sizeof result};
     dart_status status = jobs > 1 && !list ? share_cores(p.jobs, cli->quiet) : DART_OK;
     if (status == DART_OK) status = dart_sweep(cli->arg[0], &sweep, &hooks, &result);
     free(p.job);

@@ -1,6 +1,5 @@
 /* train: runs a recipe's stages, or the same steps on several devices (--compare). */
 #include "cli.h"
-#include <stdlib.h>
 
 static const dart_option options[] = {
     {"json", "", "bool", "false", "", "print the result as JSON"},
@@ -15,21 +14,20 @@ static dart_status run(cli_call *cli)
 {
     const char *devices = cli_text(cli, "compare");
     double bound;
-    DART_TRY(cli_real(cli, "bound", 0, 1e9, &bound));
+    CLI_TRY(cli_real(cli, "bound", 0, 1e9, &bound));
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     if (devices) {
-        dart_status status =
-            dart_compare(cli->recipe, devices, bound, &hooks, cli_flag(cli, "json"), stdout);
+        dart_status status = dart_compare(
+            cli->recipe, devices, bound, &hooks, cli_flag(cli, "json"), cli_write, stdout);
         cli_progress_end(&progress);
         return status;
     }
-    dart_result *result = calloc(1, sizeof *result);
-    if (!result) return dart_fail(DART_MEMORY, "out of memory");
-    dart_status status = dart_train(cli->recipe, &hooks, result);
+    dart_result *result;
+    dart_status status = dart_train(cli->recipe, &hooks, &result);
     cli_progress_end(&progress);
     if (status == DART_OK) status = cli_result(result, cli_flag(cli, "json"), stdout);
-    free(result);
+    dart_result_free(result);
     return status;
 }
 

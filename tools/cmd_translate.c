@@ -1,7 +1,10 @@
 /* translate: sentences through a trained encoder-decoder, or a split of its data with BLEU. */
 #include "cli.h"
 #include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
@@ -14,29 +17,109 @@ static const dart_option options[] = {
     {NULL},
 };
 
+typedef struct printer {
+    bool numbered;  /* n ||| text ||| score */
+    uint64_t first; /* line of the call's first sentence */
+} printer;
+
+static int print_translation(
+    void *user, size_t index, uint32_t rank, const char *text, double score)
+{
+    const printer *p = user;
+    (void)rank;
+    if (p->numbered)
+        printf("%" PRIu64 " ||| %s ||| %.6f\n", p->first + index, text, score);
+    else
+        printf("%s\n", text);
+    return ferror(stdout);
+}
+
+/* Translates the lines at hand and frees them. */
+static dart_status flush(
+    dart_context *context, printer *p, bool words, char **line, uint32_t *count, uint64_t *cut)
+{
+    uint64_t more = 0;
+    const dart_translate_options o = {.size = sizeof o, .words = words, .first = p->first};
+    dart_status status = dart_context_translate(
+        context, (const char *const *)line, *count, &o, print_translation, p, &more);
+    for (uint32_t i = 0; i < *count; i++) free(line[i]);
+    p->first += *count;
+    *count = 0;
+    *cut += more;
+    fflush(stdout);
+    return status;
+}
+
+/* Line by line: a batch is translated when it is full or the input ends. */
+static dart_status translate_lines(
+    dart_context *context, FILE *in, bool words, bool numbered, uint64_t *cut)
+{
+    dart_status status = DART_OK;
+    const uint32_t batch = dart_context_batch(context);
+    printer p = {.numbered = numbered, .first = 1};
+    char **line = calloc(batch, sizeof *line), *read = NULL;
+    size_t room = 0;
+    uint32_t count = 0;
+    if (!line) return cli_fail(DART_MEMORY, "out of memory for lines");
+    for (ssize_t size; (size = getline(&read, &room, in)) >= 0;) {
+        if (memchr(read, 0, (size_t)size))
+            CLI_GOTO(cli_fail(DART_INPUT,
+                "line %" PRIu64 " of the input has a zero byte; it is not text", p.first + count));
+        read[strcspn(read, "\r\n")] = 0;
+        line[count++] = read;
+        read = NULL;
+        room = 0;
+        if (count == batch) CLI_GOTO(flush(context, &p, words, line, &count, cut));
+    }
+    if (ferror(in)) CLI_GOTO(cli_fail(DART_IO, "cannot read the input"));
+    if (count) status = flush(context, &p, words, line, &count, cut);
+done:
+    for (uint32_t i = 0; i < count; i++) free(line[i]);
+    free(line);
+    free(read);
+    return status;
+}
+
 static dart_status run(cli_call *cli)
 {
     const char *path = cli_text(cli, "model_path"), *input = cli_text(cli, "input");
     const char *split = cli_text(cli, "split");
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
-        return dart_fail(DART_USAGE, "translate needs --model-path, a run or checkpoint directory");
-    dart_translate_options o = {.words = cli_flag(cli, "words")};
-    uint64_t best;
-    DART_TRY(cli_uint(cli, "best", 1, 64, &best));
-    o.best = (uint32_t)best;
-    if (split && split[0] == 'v') o.split = DART_TRANSLATE_VALID;
-    if (split && split[0] == 't') o.split = DART_TRANSLATE_TEST;
+        return cli_fail(DART_USAGE, "translate needs --model-path, a run or checkpoint directory");
+    uint64_t best, cut = 0;
+    char words[32];
+    CLI_TRY(cli_uint(cli, "best", 1, 64, &best));
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     FILE *in = stdin;
     if (input && strcmp(input, "-") != 0) in = fopen(input, "r");
-    if (!in) return dart_fail(DART_INPUT, "cannot open %s: %s", input, strerror(errno));
-    dart_bleu bleu;
-    dart_status status = dart_translate(path, cli->recipe, &hooks, &o, in, stdout, &bleu);
+    if (!in) return cli_fail(DART_INPUT, "cannot open %s: %s", input, strerror(errno));
+    const dart_context_options o = {.size = sizeof o, .best = (uint32_t)best};
+    dart_status status = DART_OK;
+    dart_llm *llm = NULL;
+    dart_context *context = NULL;
+    CLI_GOTO(cli_open(path, cli->recipe, &hooks, &llm));
+    CLI_GOTO(dart_context_new(llm, &o, &context));
+    if (split && strcmp(split, "none") != 0) {
+        dart_bleu bleu = {.size = sizeof bleu};
+        CLI_GOTO(dart_context_bleu(context, split, &hooks, cli_write, stdout, &bleu));
+        cli_bleu(&bleu, stderr);
+        goto done;
+    }
+    if (!dart_context_batch(context))
+        CLI_GOTO(cli_fail(
+            DART_INPUT, "%s is no translation model; train one with --arch encoder-decoder", path));
+    CLI_GOTO(translate_lines(context, in, cli_flag(cli, "words"), best > 1, &cut));
+    CLI_GOTO(dart_llm_config_value(llm, "src_context", words, sizeof words));
+    if (cut && !cli->quiet)
+        fprintf(stderr, "%" PRIu64 " sentences were longer than %lu words and were cut there\n",
+            cut, strtoul(words, NULL, 10) - 1);
+done:
+    dart_context_free(context);
+    dart_llm_close(llm);
     if (in != stdin) fclose(in);
     cli_progress_end(&progress);
-    if (status == DART_OK && bleu.sentences) cli_bleu(&bleu, stderr);
     return status;
 }
 

@@ -1,5 +1,4 @@
-/* Help, the man page and bash completion: all printed from the option tables, so that they cannot
- * drift. */
+/* Help and the man page: printed from the option tables, so that they cannot drift. */
 #include "cli.h"
 #include <ctype.h>
 #include <string.h>
@@ -141,41 +140,6 @@ void cli_man(FILE *out)
 #undef X
 }
 
-void cli_completion(FILE *out)
-{
-    char name[64];
-    fputs("# bash completion for dart-llm; load it with: source <(dart-llm "
-          "completion)\n_dart_llm()\n{\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} words common recipe\n    common=\"",
-        out);
-    for (const dart_option *o = cli_common; o->key; o++) {
-        cli_spell(o->key, name);
-        fprintf(out, "%s ", name);
-    }
-    fputs("\"\n    recipe=\"", out);
-    for (uint32_t i = 0; dart_option_at(i); i++) {
-        cli_spell(dart_option_at(i)->key, name);
-        fprintf(out, "%s ", name);
-    }
-    fputs("\"\n    if [ \"$COMP_CWORD\" = 1 ]; then\n        words=\"", out);
-    for (uint32_t i = 0; cli_command_at(i); i++) fprintf(out, "%s ", cli_command_at(i)->name);
-    fputs("\"\n    else\n        case ${COMP_WORDS[1]} in\n", out);
-    for (uint32_t i = 0; cli_command_at(i); i++) {
-        const cli_command *c = cli_command_at(i);
-        fprintf(out, "        %s%s%s) words=\"$common %s", c->name, c->alias ? "|" : "",
-            c->alias ? c->alias : "", c->recipe ? "$recipe " : "");
-        for (const dart_option *o = c->own; o && o->key; o++) {
-            cli_spell(o->key, name);
-            fprintf(out, "%s ", name);
-        }
-        fputs("\" ;;\n", out);
-    }
-    fputs("        esac\n    fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
-          "    [ \"${#COMPREPLY[@]}\" = 0 ] && COMPREPLY=($(compgen -f -- \"$word\"))\n}\n"
-          "complete -F _dart_llm dart-llm\n",
-        out);
-}
-
 static const dart_option help_options[] = {
     {"man", "", "bool", "false", "", "print the manual page (roff)"},
     {NULL},
@@ -192,22 +156,15 @@ static dart_status run_help(cli_call *cli)
         return DART_OK;
     }
     const cli_command *command = cli_command_find(cli->arg[0]);
-    if (!command) return dart_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
+    if (!command) return cli_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
     cli_help_command(command, stdout);
-    return DART_OK;
-}
-
-static dart_status run_completion(cli_call *cli)
-{
-    (void)cli;
-    cli_completion(stdout);
     return DART_OK;
 }
 
 static dart_status run_version(cli_call *cli)
 {
     (void)cli;
-    printf("dart-llm %s (%s, %s)\n", DART_VERSION, DART_BUILD_TYPE, __VERSION__);
+    printf("dart-llm %s (%s, %s)\n", dart_version(), DART_BUILD_TYPE, __VERSION__);
     return DART_OK;
 }
 
@@ -216,7 +173,5 @@ const cli_command cmd_help = {.name = "help",
     .arguments = "[COMMAND]",
     .own = help_options,
     .run = run_help};
-const cli_command cmd_completion = {
-    .name = "completion", .summary = "print bash completion", .run = run_completion};
 const cli_command cmd_version = {
     .name = "version", .summary = "print the version", .run = run_version};

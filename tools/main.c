@@ -1,9 +1,25 @@
 /* dart-llm: finds the sub-command, parses its options, runs it, and turns a failure into one line
  * on stderr and the exit code of its status. */
 #include "cli.h"
-#include "names.h"
 #include <locale.h>
+#include <stdarg.h>
 #include <string.h>
+
+static char sentence[1024]; /* of a failure of this program itself */
+
+dart_status cli_fail(dart_status code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    return code;
+}
+
+int cli_write(void *user, const char *text, size_t size)
+{
+    return fwrite(text, 1, size, user) != size || fflush(user) != 0;
+}
 
 static const cli_command *const commands[] = {&cmd_train, &cmd_eval, &cmd_generate, &cmd_translate,
     &cmd_inspect, &cmd_report, &cmd_sweep, &cmd_devices, &cmd_bench, &cmd_bleu, &cmd_selftest,
@@ -34,24 +50,24 @@ static dart_status run(int argc, char **argv)
 {
     if (argc < 2) {
         cli_help(stderr);
-        return dart_fail(DART_USAGE, "a command is missing; dart-llm help lists them");
+        return cli_fail(DART_USAGE, "a command is missing; dart-llm help lists them");
     }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
     cli_call cli = {.command = cli_command_find(name)};
     if (!cli.command) {
-        const char *near = dart_name_nearest(name, command_name_at, NULL);
-        return near ? dart_fail(DART_USAGE, "unknown command '%s'; did you mean '%s'?", name, near)
-                    : dart_fail(DART_USAGE, "unknown command '%s'; dart-llm help lists them", name);
+        const char *near = dart_nearest_name(name, command_name_at, NULL);
+        return near ? cli_fail(DART_USAGE, "unknown command '%s'; did you mean '%s'?", name, near)
+                    : cli_fail(DART_USAGE, "unknown command '%s'; dart-llm help lists them", name);
     }
     dart_status status = DART_OK;
-    DART_GOTO(cli_parse(&cli, argc - 2, argv + 2));
+    CLI_GOTO(cli_parse(&cli, argc - 2, argv + 2));
     if (cli.help) {
         cli_help_command(cli.command, stdout);
         goto done;
     }
-    DART_GOTO(cli.command->run(&cli));
+    CLI_GOTO(cli.command->run(&cli));
 done:
     dart_recipe_free(cli.recipe);
     return status;
@@ -63,10 +79,10 @@ int main(int argc, char **argv)
         ""); /* numbers keep the C locale: files and --json must not depend on the user's */
     dart_status status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (status == DART_OK) status = dart_fail(DART_IO, "cannot write to standard output");
+        if (status == DART_OK) status = cli_fail(DART_IO, "cannot write to standard output");
     }
     if (status != DART_OK) {
-        const char *text = dart_error_text();
+        const char *text = *sentence ? sentence : dart_last_error();
         fprintf(stderr, "dart-llm: %s\n", *text ? text : dart_status_text(status));
     }
     return (int)status;

@@ -1,8 +1,6 @@
 /* Option parsing over two tables: the command's own options and, for commands that take a recipe,
  * the one option table of dart.h. */
 #include "cli.h"
-#include "log.h"
-#include "names.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -98,7 +96,7 @@ static dart_status read_flag(
 {
     const char *text = argv[*at];
     const char *name = text[1] == '-' ? text + 2 : long_name(text);
-    if (!name) return dart_fail(DART_USAGE, "unknown option %s; options begin with --", text);
+    if (!name) return cli_fail(DART_USAGE, "unknown option %s; options begin with --", text);
     size_t length = strcspn(name, "=");
     const char *value = name[length] ? name + length + 1 : NULL;
     bool negated = false;
@@ -120,14 +118,14 @@ again:
     if (!option) {
         char word[64];
         snprintf(word, sizeof word, "%.*s", (int)strcspn(text + 2, "="), text + 2);
-        const char *near = dart_name_nearest(word, option_name_at, command);
+        const char *near = dart_nearest_name(word, option_name_at, command);
         if (near) {
             char hint[64];
             cli_spell(near, hint);
-            return dart_fail(DART_USAGE, "unknown option --%s of %s; did you mean %s?", word,
+            return cli_fail(DART_USAGE, "unknown option --%s of %s; did you mean %s?", word,
                 command->name, hint);
         }
-        return dart_fail(
+        return cli_fail(
             DART_USAGE, "unknown option --%s; dart-llm %s --help lists them", word, command->name);
     }
     out->option = option;
@@ -139,7 +137,7 @@ again:
     }
     if (!value) {
         if (*at >= argc)
-            return dart_fail(
+            return cli_fail(
                 DART_USAGE, "option --%s needs a value (%s)", option->key, option->type);
         value = argv[(*at)++];
     }
@@ -155,7 +153,7 @@ static dart_status read_environment(dart_recipe *recipe)
         char name[96] = "DART_";
         for (size_t k = 0; key[k] && k + 6 < sizeof name; k++) name[5 + k] = (char)toupper(key[k]);
         const char *value = getenv(name);
-        if (value && *value) DART_TRY(dart_recipe_set(recipe, key, value));
+        if (value && *value) CLI_TRY(dart_recipe_set(recipe, key, value));
     }
     return DART_OK;
 }
@@ -164,14 +162,14 @@ static dart_status read_environment(dart_recipe *recipe)
 static dart_status check_value(const dart_option *option, const char *value)
 {
     if (strcmp(option->type, "bool") == 0 && !is_bool_word(value))
-        return dart_fail(DART_USAGE, "--%s is true or false, not '%s'", option->key, value);
+        return cli_fail(DART_USAGE, "--%s is true or false, not '%s'", option->key, value);
     if (!strchr(option->type, '|')) return DART_OK;
     for (const char *t = option->type; *t;) {
         size_t n = strcspn(t, "|");
         if (strlen(value) == n && strncmp(t, value, n) == 0) return DART_OK;
         t += n + (t[n] == '|');
     }
-    return dart_fail(DART_USAGE, "--%s is one of %s, not '%s'", option->key, option->type, value);
+    return cli_fail(DART_USAGE, "--%s is one of %s, not '%s'", option->key, option->type, value);
 }
 
 static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config_pass)
@@ -189,7 +187,7 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
         if (strcmp(key, "help") == 0) cli->help = on;
         if (strcmp(key, "config") == 0) {
             if (!cli->command->recipe)
-                return dart_fail(
+                return cli_fail(
                     DART_USAGE, "%s takes no recipe, so no --config", cli->command->name);
             cli->config = flag->value;
         }
@@ -198,11 +196,18 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
     return config_pass ? DART_OK : dart_recipe_set(cli->recipe, key, flag->value);
 }
 
+static void print_log(void *user, int level, const char *line)
+{
+    (void)user;
+    (void)level;
+    fprintf(stderr, "%s\n", line);
+}
+
 /* The file has to be read before the flags that override it, wherever --config stands: two passes.
  */
 dart_status cli_parse(cli_call *cli, int argc, char **argv)
 {
-    if (cli->command->recipe) DART_TRY(dart_recipe_new(&cli->recipe));
+    if (cli->command->recipe) CLI_TRY(dart_recipe_new(&cli->recipe));
     for (int pass = 0; pass < 2; pass++) {
         bool flags = true;
         cli->args = 0;
@@ -212,22 +217,22 @@ dart_status cli_parse(cli_call *cli, int argc, char **argv)
                 at++;
             } else if (flags && argv[at][0] == '-' && argv[at][1]) {
                 parsed_flag flag = {.own = -1};
-                DART_TRY(read_flag(cli->command, argc, argv, &at, &flag));
-                DART_TRY(take_flag(cli, &flag, pass == 0));
+                CLI_TRY(read_flag(cli->command, argc, argv, &at, &flag));
+                CLI_TRY(take_flag(cli, &flag, pass == 0));
             } else if (!cli->command->arguments) {
-                return dart_fail(DART_USAGE, "%s takes no argument '%s'; options begin with --",
+                return cli_fail(DART_USAGE, "%s takes no argument '%s'; options begin with --",
                     cli->command->name, argv[at]);
             } else if (cli->args == CLI_MAX_ARGS) {
-                return dart_fail(DART_USAGE, "more than %d arguments", CLI_MAX_ARGS);
+                return cli_fail(DART_USAGE, "more than %d arguments", CLI_MAX_ARGS);
             } else {
                 cli->arg[cli->args++] = argv[at++];
             }
         }
         if (cli->help) return DART_OK;
-        if (pass == 0 && cli->config) DART_TRY(dart_recipe_load(cli->recipe, cli->config));
-        if (pass == 0 && cli->recipe) DART_TRY(read_environment(cli->recipe));
+        if (pass == 0 && cli->config) CLI_TRY(dart_recipe_load(cli->recipe, cli->config));
+        if (pass == 0 && cli->recipe) CLI_TRY(read_environment(cli->recipe));
     }
-    dart_log_level(cli->verbose ? 2 : 0);
+    if (cli->verbose) dart_set_log(print_log, NULL, 2);
     return DART_OK;
 }
 
@@ -259,7 +264,7 @@ dart_status cli_real(const cli_call *cli, const char *key, double low, double hi
     char *end = NULL;
     *out = text ? strtod(text, &end) : 0;
     if (!text || end == text || *end || !(*out >= low && *out <= high))
-        return dart_fail(DART_USAGE, "--%s is a number from %g to %g, not '%s'", key, low, high,
+        return cli_fail(DART_USAGE, "--%s is a number from %g to %g, not '%s'", key, low, high,
             text ? text : "");
     return DART_OK;
 }
@@ -272,7 +277,7 @@ dart_status cli_uint(
     errno = 0;
     *out = text ? strtoull(text, &end, 10) : 0;
     if (!text || end == text || *end || errno || *text == '-' || *out < low || *out > high)
-        return dart_fail(DART_USAGE, "--%s is a whole number from %llu to %llu, not '%s'", key,
+        return cli_fail(DART_USAGE, "--%s is a whole number from %llu to %llu, not '%s'", key,
             (unsigned long long)low, (unsigned long long)high, text ? text : "");
     return DART_OK;
 }

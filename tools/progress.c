@@ -1,10 +1,10 @@
 /* Progress on stderr: one line redrawn at most ten times a second on a terminal, plain lines
  * otherwise. */
 #include "cli.h"
-#include "clock.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile int stop_signal;
@@ -13,6 +13,13 @@ static void on_signal(int number)
 {
     if (stop_signal == SIGINT && number == SIGINT) _exit(DART_INTERRUPTED);
     stop_signal = number;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static void clock_text(double seconds, char out[24])
@@ -69,7 +76,7 @@ static void on_progress(void *user, const dart_progress *at)
     bool fresh = strcmp(stage, p->stage) != 0, last = at->step >= at->steps;
     bool valid = !isnan(at->valid_perplexity);
     memcpy(p->stage, stage, sizeof stage);
-    double t = dart_seconds();
+    double t = now();
     if (!fresh && !last && !valid && t - p->last < (p->terminal ? 0.1 : 5.0)) return;
     p->last = t;
     if (p->terminal) draw(p, at);
@@ -95,6 +102,18 @@ static void on_note(void *user, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+int cli_signal(void)
+{
+    return stop_signal;
+}
+
+dart_status cli_abort(void *user)
+{
+    (void)user;
+    const int number = stop_signal;
+    return !number ? DART_OK : number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED;
+}
+
 dart_hooks cli_hooks(cli_progress *p, bool quiet)
 {
     const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -104,7 +123,21 @@ dart_hooks cli_hooks(cli_progress *p, bool quiet)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    return (dart_hooks){.user = p, .progress = on_progress, .note = on_note, .stop = &stop_signal};
+    return (dart_hooks){.size = sizeof(dart_hooks),
+        .user = p,
+        .progress = on_progress,
+        .note = on_note,
+        .abort = cli_abort};
+}
+
+dart_status cli_open(
+    const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out)
+{
+    const dart_llm_options o = {.size = sizeof o,
+        .overrides = overrides,
+        .user = hooks ? hooks->user : NULL,
+        .note = hooks ? hooks->note : NULL};
+    return dart_llm_open(path, &o, out);
 }
 
 void cli_progress_end(cli_progress *p)

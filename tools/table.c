@@ -1,6 +1,5 @@
 /* Aligned text tables, human numbers, JSON output. */
 #include "cli.h"
-#include "mem.h"
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -11,10 +10,14 @@ enum { CLI_MAX_COLUMNS = 24 };
 dart_status cli_table_row(cli_table *t, uint32_t columns, const char *const *cells)
 {
     if (t->rows == 0) t->columns = columns;
-    if (columns != t->columns) return dart_fail(DART_FAILED, "table row with %u columns", columns);
-    size_t capacity = t->capacity, need = (size_t)(t->rows + 1) * columns;
-    DART_TRY(dart_grow((void **)&t->cell, &capacity, need, sizeof *t->cell));
-    t->capacity = (uint32_t)capacity;
+    if (columns != t->columns) return cli_fail(DART_FAILED, "table row with %u columns", columns);
+    if (t->rows == t->capacity) {
+        const uint32_t capacity = t->capacity ? 2 * t->capacity : 16;
+        void *grown = realloc(t->cell, (size_t)capacity * columns * sizeof *t->cell);
+        if (!grown) return cli_fail(DART_MEMORY, "out of memory for a table");
+        t->cell = grown;
+        t->capacity = capacity;
+    }
     for (uint32_t i = 0; i < columns; i++)
         snprintf(t->cell[t->rows * columns + i], sizeof *t->cell, "%s", cells[i]);
     t->rows++;
@@ -86,11 +89,11 @@ json_t *cli_json_real(double value)
 
 dart_status cli_json(json_t *json, FILE *out)
 {
-    if (!json) return dart_fail(DART_MEMORY, "out of memory while making JSON");
+    if (!json) return cli_fail(DART_MEMORY, "out of memory while making JSON");
     int failed = json_dumpf(json, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     json_decref(json);
     fputc('\n', out);
-    return failed ? dart_fail(DART_IO, "cannot write JSON") : DART_OK;
+    return failed ? cli_fail(DART_IO, "cannot write JSON") : DART_OK;
 }
 
 double cli_bits(double perplexity)
@@ -117,16 +120,29 @@ json_t *cli_protocol_json(const dart_protocol *p)
         (json_int_t)p->valid_tokens, "test_tokens", (json_int_t)p->test_tokens);
 }
 
+int cli_keep(void *user, const char *text, size_t size)
+{
+    cli_kept *kept = user;
+    char *grown = realloc(kept->text, kept->size + size + 1);
+    if (!grown) return 1;
+    memcpy(grown + kept->size, text, size);
+    kept->text = grown;
+    kept->size += size;
+    grown[kept->size] = 0;
+    return 0;
+}
+
 static dart_status result_json(const dart_result *r, FILE *out)
 {
-    char *text;
-    DART_TRY(dart_table_json(r->row, r->rows, &text));
-    json_t *rows = json_loads(text, 0, NULL);
-    free(text);
-    return cli_json(
-        json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", r->run_dir, "device", r->device, "steps",
-            (json_int_t)r->steps, "final_loss", cli_json_real(r->final_loss), "protocol",
-            cli_protocol_json(&r->protocol), "rows", rows),
+    cli_kept kept = {0};
+    dart_status status = dart_result_json(r, cli_keep, &kept);
+    json_t *rows = status == DART_OK ? json_loads(kept.text, 0, NULL) : NULL;
+    free(kept.text);
+    CLI_TRY(status);
+    return cli_json(json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", dart_result_dir(r), "device",
+                        dart_result_device(r), "steps", (json_int_t)dart_result_steps(r),
+                        "final_loss", cli_json_real(dart_result_loss(r)), "protocol",
+                        cli_protocol_json(dart_result_protocol(r)), "rows", rows),
         out);
 }
 
@@ -155,8 +171,8 @@ static dart_status result_row(const dart_result *r, const dart_table_row *row, c
     uint32_t n = 0;
     for (uint32_t c = 0; dart_table_heading(c) && n + 2 < CLI_MAX_COLUMNS; c++) {
         bool said = false;
-        for (uint32_t i = 0; i < r->rows; i++) {
-            dart_table_cell(&r->row[i], c, text[n]);
+        for (uint32_t i = 0; i < dart_result_rows(r); i++) {
+            dart_table_cell(dart_result_row(r, i), c, text[n]);
             said |= strcmp(text[n], "-") != 0;
         }
         if (!said) continue;
@@ -164,7 +180,7 @@ static dart_status result_row(const dart_result *r, const dart_table_row *row, c
         cell[n] = row ? text[n] : dart_table_heading(c);
         n++;
     }
-    n += bits_cells(&r->protocol, row, &text[n], &cell[n]);
+    n += bits_cells(dart_result_protocol(r), row, &text[n], &cell[n]);
     return cli_table_row(table, n, cell);
 }
 
@@ -173,13 +189,16 @@ dart_status cli_result(const dart_result *r, bool json, FILE *out)
     if (json) return result_json(r, out);
     cli_table table = {0};
     dart_status status = DART_OK;
-    DART_GOTO(result_row(r, NULL, &table));
-    for (uint32_t i = 0; i < r->rows; i++) DART_GOTO(result_row(r, &r->row[i], &table));
+    const dart_protocol *protocol = dart_result_protocol(r);
+    CLI_GOTO(result_row(r, NULL, &table));
+    for (uint32_t i = 0; i < dart_result_rows(r); i++)
+        CLI_GOTO(result_row(r, dart_result_row(r, i), &table));
     cli_table_print(&table, out);
     fputc('\n', out);
-    cli_protocol(&r->protocol, out);
-    fprintf(out, "device %s, %llu steps, final loss %.4f\nrun directory: %s\n", r->device,
-        (unsigned long long)r->steps, r->final_loss, r->run_dir);
+    cli_protocol(protocol, out);
+    fprintf(out, "device %s, %llu steps, final loss %.4f\nrun directory: %s\n",
+        dart_result_device(r), (unsigned long long)dart_result_steps(r), dart_result_loss(r),
+        dart_result_dir(r));
 done:
     cli_table_free(&table);
     return status;

@@ -1,6 +1,7 @@
 /* Status sentences, arenas, heap, log. */
 #include "log.h"
 #include "mem.h"
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,7 +11,10 @@
 
 static _Thread_local char error_text[1024];
 static _Thread_local char error_place[160];
+static dart_log_fn log_to;
+static void *log_user;
 static int log_level;
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint_fast64_t allocations;
 
 dart_status dart_fail_at(const char *file, int line, dart_status code, const char *format, ...)
@@ -25,7 +29,7 @@ dart_status dart_fail_at(const char *file, int line, dart_status code, const cha
     return code;
 }
 
-const char *dart_error_text(void)
+const char *dart_last_error(void)
 {
     return error_text;
 }
@@ -47,19 +51,39 @@ const char *dart_status_text(dart_status code)
     return "unknown status";
 }
 
-void dart_log_level(int level)
+const char *dart_version(void)
 {
-    log_level = level;
+    return DART_VERSION;
+}
+
+uint32_t dart_version_number(void)
+{
+    return DART_VERSION_NUMBER;
+}
+
+void dart_set_log(dart_log_fn log, void *user, int level)
+{
+    pthread_mutex_lock(&log_lock);
+    log_to = log;
+    log_user = user;
+    log_level = log ? level : 0;
+    pthread_mutex_unlock(&log_lock);
 }
 
 void dart_log(int level, const char *format, ...)
 {
-    if (level > log_level) return;
+    char line[2048];
     va_list args;
+    if (level > log_level) return;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    fputc('\n', stderr);
+    pthread_mutex_lock(&log_lock);
+    if (log_to)
+        log_to(log_user, level, line);
+    else
+        fprintf(stderr, "%s\n", line);
+    pthread_mutex_unlock(&log_lock);
 }
 
 typedef struct dart_arena_block {

@@ -80,6 +80,12 @@ typedef struct dart_corpus_options {
  * working directory. INPUT: not found (the sentence says how to get it), truncated, not the
  * original, empty, binary, not UTF-8 at word and character level (byte, line). */
 DART_NODISCARD dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *out);
+/* Tokens that the caller has in memory and keeps there. level: AUTO is WORD. text: [vocab], NULL:
+ * made-up names. INPUT: ids outside the vocabulary, texts that are empty or there twice, fewer than
+ * two tokens in a split. */
+DART_NODISCARD dart_status dart_corpus_from(dart_level level, uint32_t vocab,
+    const char *const *text, const int32_t *const tokens[DART_SPLITS],
+    const uint64_t count[DART_SPLITS], dart_corpus *out);
 void dart_corpus_free(dart_corpus *corpus);
 /* The canonical name of a data set ("PTB" -> "ptb"), NULL if it is not a known one. */
 const char *dart_dataset_name(const char *name);

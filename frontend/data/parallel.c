@@ -1,5 +1,6 @@
 /* Opening parallel corpora: finding and checking the two texts, counting vocabularies, encoding. */
 #include "parallel.h"
+#include "data_path.h"
 #include "file.h"
 #include "names.h"
 #include "vocab.h"
@@ -251,7 +252,7 @@ static const char *name_at(const void *context, uint32_t index)
 
 static dart_status read_known(const dart_parallel_options *o, reader *r)
 {
-    char folder[PATH_MAX];
+    char folder[PATH_MAX], fetch[512];
     const known *set = find_known(o->dataset);
     if (!set)
         return dart_name_unknown(DART_INPUT, "parallel data set", o->dataset, name_at, NULL,
@@ -259,9 +260,10 @@ static dart_status read_known(const dart_parallel_options *o, reader *r)
             "two files (--source, --target)");
     if (!find_folder(set, folder))
         return dart_fail(DART_INPUT,
-            "the data set %s is not on this machine; run `datasets/fetch %s`, or put its file %s "
-            "into $DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
-            set->name, set->folder, set->file[DART_SOURCE][DART_TRAIN], set->folder, set->folder);
+            "the data set %s is not on this machine; run `%s %s`, or put its file %s into "
+            "$DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
+            set->name, dart_fetch_command(fetch), set->folder, set->file[DART_SOURCE][DART_TRAIN],
+            set->folder, set->folder);
     for (int side = 0; side < DART_SIDES; side++)
         DART_TRY(read_folder(folder, set->file[side], side, o->lowercase, r));
     const side_text *train = &r->text[DART_SOURCE][DART_TRAIN];

@@ -1,5 +1,6 @@
 /* Finding a data set or a text, checking that it is the original, cutting it into splits. */
 #include "text.h"
+#include "data_path.h"
 #include "file.h"
 #include "names.h"
 #include <ctype.h>
@@ -261,12 +262,13 @@ static dart_status unknown_dataset(const char *name)
 
 static dart_status find_dataset(const dataset *set, dart_level level, dart_splits *s)
 {
-    char folder[PATH_MAX];
+    char folder[PATH_MAX], fetch[512];
     if (!find_folder(set, folder))
         return dart_fail(DART_INPUT,
-            "the data set %s is not on this machine; run `datasets/fetch %s`, or put its file %s "
-            "into $DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
-            set->name, set->name, set->file[0], set->folder, set->folder);
+            "the data set %s is not on this machine; run `%s %s`, or put its file %s into "
+            "$DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",
+            set->name, dart_fetch_command(fetch), set->name, set->file[0], set->folder,
+            set->folder);
     snprintf(s->source, sizeof s->source, "%s (%.480s)", set->name, folder);
     snprintf(s->name, sizeof s->name, "%s", set->name);
     for (int i = 0; i < DART_SPLITS; i++)

@@ -3,6 +3,7 @@
 #include "recipe_impl.h"
 #include "yaml_file.h"
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct reader {

@@ -6,6 +6,8 @@
 #include "column.h"
 #include "dart.h"
 
+enum { DART_TABLE_ROWS = 80 }; /* two a selection, stages are at most 32 */
+
 /* The columns of a dart_table_row: the row's name first, then those of columns.def. */
 extern const dart_columns dart_table_columns;
 /* The column with this key, or that had it in files of earlier versions; NULL: none. */
@@ -19,6 +21,8 @@ json_t *dart_table_row_json(const dart_table_row *row, dart_status *status);
 /* Figures that are missing or null are NaN, counts 0. */
 void dart_table_row_read(const json_t *object, dart_table_row *out);
 
+/* The rows as a JSON array with the keys of table.json, malloc'ed. MEMORY. */
+DART_NODISCARD dart_status dart_table_json(const dart_table_row *row, uint32_t rows, char **out);
 /* Writes table.json; protocol: how the figures were measured, in each row. IO, MEMORY. */
 DART_NODISCARD dart_status dart_table_save(
     const char *path, const dart_table_row *row, uint32_t rows, const char *protocol);

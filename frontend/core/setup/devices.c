@@ -1,7 +1,6 @@
-/* dart_devices: every device of every backend, the unusable ones with the reason. */
-#include "dart.h"
-#include "backend.h"
+/* Every device of every backend, the unusable ones with the reason. */
 #include "selftest.h"
+#include "setup.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,7 +90,7 @@ static dart_status list_backend(
     return DART_OK;
 }
 
-dart_status dart_devices(const char *limits_name, dart_device_info **out, size_t *out_count)
+dart_status dart_device_infos(const char *limits_name, dart_device_info **out, size_t *out_count)
 {
     const dart_limits *limits;
     DART_TRY(dart_limits_get(limits_name, &limits));

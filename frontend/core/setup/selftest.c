@@ -1,6 +1,5 @@
-/* dart_selftest: the kernel suite on a device, and the cached verdict that training asks for. */
+/* The kernel suite on a device, and the cached verdict that training asks for. */
 #include "selftest.h"
-#include "dart.h"
 #include "file.h"
 #include "suite.h"
 #include <inttypes.h>
@@ -73,7 +72,7 @@ static void print_kernels(const dart_suite_result *suite, FILE *out)
     fprintf(out, "%.1f seconds\n", suite->seconds);
 }
 
-dart_status dart_selftest(
+dart_status dart_selftest_print(
     const char *device_id, const char *limits_name, FILE *out, dart_selftest_result *result)
 {
     const dart_limits *limits;

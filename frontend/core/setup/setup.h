@@ -25,6 +25,9 @@ uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t voca
 /* Opens set->device under set->limits and refuses one that failed its self-test unless set->force.
  */
 DART_NODISCARD dart_status dart_device_for(const dart_settings *set, dart_device **out);
+/* What dart_devices lists; *out is malloc'ed. */
+DART_NODISCARD dart_status dart_device_infos(
+    const char *limits, dart_device_info **out, size_t *out_count);
 
 /* Training and evaluation. INPUT: gates and ordered dropout at once. */
 DART_NODISCARD dart_status dart_session_options_from(

@@ -1,8 +1,9 @@
-/* dart_bench: runs the chosen tests on the chosen devices and prints one table with the backends
+/* Runs the chosen tests on the chosen devices and prints one table with the backends
  * side by side. */
 #include "bench.h"
 #include "c_locale.h"
 #include "names.h"
+#include "setup.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,7 +54,7 @@ static dart_status list_devices(const char *devices, const char *limits, name_li
     if (strcmp(devices, "all") != 0) return split(devices, "devices", out);
     dart_device_info *info = NULL;
     size_t count = 0;
-    DART_TRY(dart_devices(limits, &info, &count));
+    DART_TRY(dart_device_infos(limits, &info, &count));
     out->count = 0;
     for (size_t i = 0; i < count && out->count < 16; i++) {
         if (info[i].usable)
@@ -151,7 +152,8 @@ done:
     return status;
 }
 
-dart_status dart_bench(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
+dart_status dart_bench_print(
+    const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
 {
     locale_t before = dart_locale_enter();
     dart_status status = run(recipe, options, out);

@@ -7,6 +7,11 @@
 #include "bundle.h"
 #include "clock.h"
 #include "dart.h"
+#include <stdio.h>
+
+/* What dart_bench does. */
+DART_NODISCARD dart_status dart_bench_print(
+    const dart_recipe *recipe, const dart_bench_options *options, FILE *out);
 
 enum { DART_BENCH_ROWS = 256, DART_BENCH_REPEATS = 1000, DART_BENCH_CASES = 16 };
 

@@ -1,35 +1,23 @@
-/* dart_generate: text from a trained model. The prompt is read in chunks, then one token at a time
- * with kept keys and values. */
-#include "bundle.h"
+/* The prompt is read in chunks, then one token at a time with kept keys and values. */
+#include "generate.h"
 #include "clock.h"
-#include "infer.h"
 #include "sample.h"
-#include "setup.h"
 #include <stdlib.h>
 #include <string.h>
 
-static void print_token(const dart_vocab *vocab, int32_t before, int32_t id, FILE *out)
+typedef struct text_sink {
+    const dart_vocab *vocab;
+    dart_write write;
+    void *user;
+} text_sink;
+
+static dart_status write_token(const text_sink *sink, int32_t before, int32_t id)
 {
     char text[256];
     size_t n;
-    dart_vocab_decode(vocab, before, id, text, &n);
-    fwrite(text, 1, n, out);
-}
-
-/* The prompt's ids without the <eos> that word level puts at its end; at least the start token. */
-static dart_status encode_prompt(
-    const dart_vocab *vocab, const char *prompt, int32_t **out, uint64_t *out_count)
-{
-    DART_TRY(dart_vocab_encode(vocab, prompt, strlen(prompt), "the prompt", out, out_count));
-    if (vocab->level == DART_LEVEL_WORD && *out_count && prompt[strlen(prompt) - 1] != '\n')
-        --*out_count;
-    if (*out_count) return DART_OK;
-    free(*out);
-    *out = dart_calloc(1, sizeof **out);
-    if (!*out) return DART_MEMORY;
-    **out = (int32_t)vocab->start;
-    *out_count = 1;
-    return DART_OK;
+    dart_vocab_decode(sink->vocab, before, id, text, &n);
+    if (!n || !sink->write || sink->write(sink->user, text, n) == 0) return DART_OK;
+    return dart_fail(DART_IO, "cannot write the generated text");
 }
 
 /* How many of the newest tokens are read again when the cache is full; 0: the text ends there. */
@@ -39,11 +27,16 @@ static uint32_t kept_tokens(const char *overflow, uint32_t context)
     return overflow && !strcmp(overflow, "shift") ? (context + 1) / 2 : context;
 }
 
-static dart_status run_tokens(dart_infer *infer, const dart_vocab *vocab,
-    const dart_generate_options *o, const int32_t *prompt, uint64_t given, FILE *out)
+dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
+    const dart_generate_options *o, const int32_t *prompt, uint64_t given, dart_write write,
+    void *user, dart_generate_speed *out)
 {
     dart_status status = DART_OK;
     dart_generate_speed speed = {0};
+    const text_sink sink = {vocab, write, user};
+    const char *full = o->overflow;
+    if (full && strcmp(full, "slide") && strcmp(full, "shift") && strcmp(full, "stop"))
+        return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
     const uint32_t context = infer->context, kept = kept_tokens(o->overflow, context);
     uint64_t fed = given > context ? given - context : 0; /* tokens before it are forgotten */
     int32_t *history = dart_calloc(given + o->tokens, sizeof *history);
@@ -53,8 +46,8 @@ static dart_status run_tokens(dart_infer *infer, const dart_vocab *vocab,
         goto done;
     }
     memcpy(history, prompt, given * sizeof *history);
-    for (uint64_t i = 0; i < given; i++)
-        print_token(vocab, i ? history[i - 1] : -1, history[i], out);
+    for (uint64_t i = 0; o->echo && i < given; i++)
+        DART_GOTO(write_token(&sink, i ? history[i - 1] : -1, history[i]));
     for (uint64_t n = given; n < given + o->tokens; n++) {
         double begin = dart_seconds();
         if (n - fed > context - infer->at) {
@@ -68,51 +61,15 @@ static dart_status run_tokens(dart_infer *infer, const dart_vocab *vocab,
             speed.prompt_seconds = dart_seconds() - begin;
         }
         fed = n;
-        DART_GOTO(dart_sample(infer->logits, vocab->size, o, n, list, &history[n]));
+        DART_GOTO(dart_sample(infer->logits, vocab->size, o->sampling, n, list, &history[n]));
         if (n > given) speed.seconds += dart_seconds() - begin;
         speed.tokens++;
-        print_token(vocab, history[n - 1], history[n], out);
-        fflush(out);
+        DART_GOTO(write_token(&sink, history[n - 1], history[n]));
+        if (o->abort && o->abort(o->user) != DART_OK) break;
     }
-    fputc('\n', out);
-    if (ferror(out)) status = dart_fail(DART_IO, "cannot write the generated text");
-    speed.bytes = dart_infer_memory_of(infer).total;
-    if (o->speed) *o->speed = speed;
+    *out = speed;
 done:
     free(history);
     free(list);
-    return status;
-}
-
-dart_status dart_generate(const char *model_path, const dart_recipe *overrides,
-    const dart_generate_options *options, FILE *out)
-{
-    dart_status status = DART_OK;
-    dart_bundle bundle;
-    dart_device *device = NULL;
-    dart_infer *infer = NULL;
-    int32_t *prompt = NULL;
-    uint64_t given;
-    const char *full = options->overflow;
-    if (full && strcmp(full, "slide") && strcmp(full, "shift") && strcmp(full, "stop"))
-        return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
-    DART_GOTO(dart_bundle_open(model_path, overrides, (dart_note){0}, &bundle));
-    if (bundle.model->config.enc_layers) {
-        status = dart_fail(DART_INPUT,
-            "%s is a translation model, which continues no text; use dart-llm translate --model %s",
-            model_path, model_path);
-        goto done;
-    }
-    DART_GOTO(encode_prompt(bundle.vocab, options->prompt ? options->prompt : "", &prompt, &given));
-    DART_GOTO(dart_device_for(&bundle.set, &device));
-    const dart_infer_options how = {
-        .batch = 1, .weights = dart_infer_weights_from(bundle.set.infer_weights)};
-    DART_GOTO(dart_infer_new(device, bundle.model, &how, bundle.param, bundle.frozen, &infer));
-    DART_GOTO(run_tokens(infer, bundle.vocab, options, prompt, given, out));
-done:
-    free(prompt);
-    dart_infer_free(infer);
-    dart_device_close(device);
-    dart_bundle_free(&bundle);
     return status;
 }

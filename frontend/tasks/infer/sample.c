@@ -26,10 +26,12 @@ static void front(dart_candidate *list, uint32_t count, uint32_t kept)
     }
 }
 
-dart_status dart_sample(const float *logits, uint32_t count, const dart_generate_options *o,
+dart_status dart_sample(const float *logits, uint32_t count, const dart_sampling *how,
     uint64_t index, dart_candidate *list, int32_t *out)
 {
     enum { FEW = 256 };
+    static const dart_sampling likeliest;
+    const dart_sampling *o = how ? how : &likeliest;
     for (uint32_t i = 0; i < count; i++) {
         if (!isfinite(logits[i]))
             return dart_fail(DART_DIVERGED,

@@ -3,15 +3,16 @@
 #define DART_SAMPLE_H
 
 #include "dart.h"
+#include "status.h"
 
 typedef struct dart_candidate { /* scratch */
     uint32_t id;
     double weight; /* logit, then probability */
 } dart_candidate;
 
-/* By temperature (0: the likeliest), top_k, top_p; the random number is that of `index`, so a text
+/* how: NULL, the likeliest; the random number is that of `index`, so a text
  * does not depend on how it was computed. list: [count]. DIVERGED: a logit is not finite. */
 DART_NODISCARD dart_status dart_sample(const float *logits, uint32_t count,
-    const dart_generate_options *options, uint64_t index, dart_candidate *list, int32_t *out);
+    const dart_sampling *how, uint64_t index, dart_candidate *list, int32_t *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* dart_inspect: what a recipe (or a trained model's) becomes before anything runs: graph, plan,
+/* What a recipe (or a trained model's) becomes before anything runs: graph, plan,
  * memory, ranks, paths.
  */
 #include "inspect.h"
@@ -176,7 +176,7 @@ done:
     return status;
 }
 
-dart_status dart_inspect(
+dart_status dart_inspect_print(
     const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out)
 {
     static const char *const known[] = {"graph", "plan", "memory", "ranks", "paths"};
@@ -197,13 +197,13 @@ dart_status dart_inspect(
     uint32_t rows = (uint32_t)(v.bundle.set.batch_size * v.bundle.set.context);
     if (k == 2 && !json) memory_text(&v, out);
     if (k == 2 && json) result = memory_json(&v);
-    if (k == 3) DART_GOTO(inspect_ranks(v.bundle.model, &result));
-    if (k == 4) DART_GOTO(inspect_paths(v.bundle.model, rows, &cost, &result));
+    if (k == 3) DART_GOTO(dart_inspect_ranks(v.bundle.model, &result));
+    if (k == 4) DART_GOTO(dart_inspect_paths(v.bundle.model, rows, &cost, &result));
     if (json) {
         json_dumpf(result, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
         fputc('\n', out);
     } else if (k > 2) {
-        (k == 3 ? inspect_ranks_text : inspect_paths_text)(result, out);
+        (k == 3 ? dart_inspect_ranks_text : dart_inspect_paths_text)(result, out);
     }
 done:
     json_decref(result);

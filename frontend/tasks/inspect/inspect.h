@@ -1,25 +1,30 @@
-/* The parts of dart_inspect: each prints one view of a model, as text or as JSON. */
+/* Views of a model, as text or as JSON. */
 #ifndef DART_INSPECT_H
 #define DART_INSPECT_H
 
 #include "backend.h"
+#include "dart.h"
 #include "ir.h"
 #include "model.h"
 #include <jansson.h>
 #include <stdio.h>
 
+/* What dart_inspect does. */
+DART_NODISCARD dart_status dart_inspect_print(
+    const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
+
 /* The contraction path of every distinct compressed layer for `rows` tokens: its order, its FLOPs
  * forward and in a training step, against the dense layer's. */
-DART_NODISCARD dart_status inspect_paths(
+DART_NODISCARD dart_status dart_inspect_paths(
     const dart_model *model, uint32_t rows, const dart_cost *cost, json_t **out);
-void inspect_paths_text(const json_t *paths, FILE *out);
+void dart_inspect_paths_text(const json_t *paths, FILE *out);
 
 /* Modes, bond ranks and parameters of every weight. */
-DART_NODISCARD dart_status inspect_ranks(const dart_model *model, json_t **out);
-void inspect_ranks_text(const json_t *ranks, FILE *out);
+DART_NODISCARD dart_status dart_inspect_ranks(const dart_model *model, json_t **out);
+void dart_inspect_ranks_text(const json_t *ranks, FILE *out);
 
 /* Borrowed text of a JSON object's key, "" if absent; and a number, 0 if absent. */
-const char *inspect_text(const json_t *object, const char *key);
-double inspect_number(const json_t *object, const char *key);
+const char *dart_inspect_text(const json_t *object, const char *key);
+double dart_inspect_number(const json_t *object, const char *key);
 
 #endif

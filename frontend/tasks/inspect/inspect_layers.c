@@ -107,7 +107,7 @@ done:
     return status;
 }
 
-dart_status inspect_paths(
+dart_status dart_inspect_paths(
     const dart_model *model, uint32_t rows, const dart_cost *cost, json_t **out)
 {
     json_t *list = json_array();
@@ -143,13 +143,13 @@ dart_status inspect_paths(
     return DART_OK;
 }
 
-const char *inspect_text(const json_t *object, const char *key)
+const char *dart_inspect_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
 }
 
-double inspect_number(const json_t *object, const char *key)
+double dart_inspect_number(const json_t *object, const char *key)
 {
     return json_number_value(json_object_get(object, key));
 }
@@ -162,16 +162,16 @@ static void print_dims(const json_t *object, const char *key, const char *betwee
         fprintf(out, "%s%" JSON_INTEGER_FORMAT, i ? between : "", json_integer_value(value));
 }
 
-void inspect_paths_text(const json_t *paths, FILE *out)
+void dart_inspect_paths_text(const json_t *paths, FILE *out)
 {
     size_t i;
     json_t *p;
     if (json_array_size(paths) == 0) fprintf(out, "paths: no compressed layer\n");
     json_array_foreach(paths, i, p)
     {
-        fprintf(out, "%s (%.0f alike): %s %.0f x %.0f, modes ", inspect_text(p, "layer"),
-            inspect_number(p, "alike"), inspect_text(p, "method"), inspect_number(p, "out"),
-            inspect_number(p, "in"));
+        fprintf(out, "%s (%.0f alike): %s %.0f x %.0f, modes ", dart_inspect_text(p, "layer"),
+            dart_inspect_number(p, "alike"), dart_inspect_text(p, "method"),
+            dart_inspect_number(p, "out"), dart_inspect_number(p, "in"));
         print_dims(p, "out_modes", "*", out);
         fputs(" / ", out);
         print_dims(p, "in_modes", "*", out);
@@ -180,12 +180,13 @@ void inspect_paths_text(const json_t *paths, FILE *out)
         fprintf(out,
             "\n  path %s\n  %.3g MFLOP forward for %.0f tokens, %.1f %% of dense; training step "
             "%.1f %% of dense\n",
-            inspect_text(p, "path"), 1e-6 * inspect_number(p, "flops"), inspect_number(p, "tokens"),
-            100 * inspect_number(p, "ratio"), 100 * inspect_number(p, "step_ratio"));
+            dart_inspect_text(p, "path"), 1e-6 * dart_inspect_number(p, "flops"),
+            dart_inspect_number(p, "tokens"), 100 * dart_inspect_number(p, "ratio"),
+            100 * dart_inspect_number(p, "step_ratio"));
     }
 }
 
-dart_status inspect_ranks(const dart_model *model, json_t **out)
+dart_status dart_inspect_ranks(const dart_model *model, json_t **out)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < model->weights; i++) {
@@ -205,7 +206,7 @@ dart_status inspect_ranks(const dart_model *model, json_t **out)
     return DART_OK;
 }
 
-void inspect_ranks_text(const json_t *ranks, FILE *out)
+void dart_inspect_ranks_text(const json_t *ranks, FILE *out)
 {
     size_t i;
     json_t *w;
@@ -216,13 +217,14 @@ void inspect_ranks_text(const json_t *ranks, FILE *out)
         char shape[32], list[128] = "-";
         size_t k, used = 0;
         json_t *value;
-        snprintf(
-            shape, sizeof shape, "%.0f x %.0f", inspect_number(w, "out"), inspect_number(w, "in"));
+        snprintf(shape, sizeof shape, "%.0f x %.0f", dart_inspect_number(w, "out"),
+            dart_inspect_number(w, "in"));
         json_array_foreach(json_object_get(w, "ranks"), k, value) used +=
             (size_t)snprintf(list + used, sizeof list - used, "%s%" JSON_INTEGER_FORMAT,
                 k ? " " : "", json_integer_value(value));
-        fprintf(out, "%-22s %-12s %-13s %-22s %10.0f %7.1f%%\n", inspect_text(w, "weight"),
-            inspect_text(w, "method"), shape, list, inspect_number(w, "parameters"),
-            100 * inspect_number(w, "parameters") / inspect_number(w, "dense_parameters"));
+        fprintf(out, "%-22s %-12s %-13s %-22s %10.0f %7.1f%%\n", dart_inspect_text(w, "weight"),
+            dart_inspect_text(w, "method"), shape, list, dart_inspect_number(w, "parameters"),
+            100 * dart_inspect_number(w, "parameters") /
+                dart_inspect_number(w, "dense_parameters"));
     }
 }

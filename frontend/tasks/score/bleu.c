@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pcre2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -423,8 +424,8 @@ static dart_status read_lines(const char *path, lines *out)
     return DART_OK;
 }
 
-dart_status dart_bleu_files(const char *hypothesis, const char *const *references, uint32_t count,
-    const dart_bleu_options *options, dart_bleu *out)
+dart_status dart_bleu_of_files(const char *hypothesis, const char *const *references,
+    uint32_t count, const dart_bleu_options *options, dart_bleu *out)
 {
     dart_status status = DART_OK;
     lines *text = dart_calloc((size_t)count + 1, sizeof *text);

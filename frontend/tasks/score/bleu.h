@@ -4,7 +4,11 @@
 #define DART_BLEU_H
 
 #include "dart.h"
+#include "status.h"
 
+/* What dart_bleu_files does. */
+DART_NODISCARD dart_status dart_bleu_of_files(const char *hypothesis, const char *const *references,
+    uint32_t count, const dart_bleu_options *options, dart_bleu *out);
 /* `count` hypotheses against `references` references each: reference[k][i] belongs to
  * hypothesis[i]. Texts are UTF-8 lines without a line end. INPUT: bytes that are not UTF-8, no
  * sentences. */

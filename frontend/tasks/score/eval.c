@@ -1,6 +1,6 @@
-/* dart_eval: both perplexities of a trained model. */
-#include "bundle.h"
+/* Both perplexities of a trained model. */
 #include "clock.h"
+#include "eval.h"
 #include "perplexity.h"
 #include "protocol.h"
 
@@ -14,31 +14,27 @@ static dart_status evaluate(const dart_bundle *bundle, const dart_corpus *corpus
     return status;
 }
 
-dart_status dart_eval(const char *model_path, const dart_recipe *overrides, const dart_hooks *hooks,
-    dart_eval_result *out)
+dart_status dart_bundle_evaluate(const dart_bundle *bundle, dart_note note, dart_eval_result *out)
 {
     dart_status status = DART_OK;
-    const dart_note note = dart_note_of(hooks);
-    dart_bundle bundle;
     dart_corpus corpus = {0};
     dart_device *device = NULL;
     dart_session *session = NULL;
     dart_session_options options;
     dart_perplexity valid, test;
     *out = (dart_eval_result){0};
-    DART_GOTO(dart_bundle_open(model_path, overrides, note, &bundle));
-    DART_GOTO(dart_corpus_for(&bundle.set, bundle.stored, &corpus));
+    DART_GOTO(dart_corpus_for(&bundle->set, bundle->stored, &corpus));
     if (corpus.note[0]) dart_note_line(note, "%s", corpus.note);
-    DART_GOTO(dart_device_for(&bundle.set, &device));
-    DART_GOTO(dart_session_options_from(&bundle.set, bundle.vocab->size, &options));
+    DART_GOTO(dart_device_for(&bundle->set, &device));
+    DART_GOTO(dart_session_options_from(&bundle->set, bundle->vocab->size, &options));
     options.train = false;
     options.reg = NULL;
-    DART_GOTO(dart_session_new(device, NULL, bundle.model, &options, &session));
-    DART_GOTO(dart_session_write(session, bundle.param, bundle.frozen, NULL));
+    DART_GOTO(dart_session_new(device, NULL, bundle->model, &options, &session));
+    DART_GOTO(dart_session_write(session, bundle->param, bundle->frozen, NULL));
     const double begin = dart_seconds();
-    DART_GOTO(evaluate(&bundle, &corpus, session, DART_VALID, "valid", &valid));
-    DART_GOTO(evaluate(&bundle, &corpus, session, DART_TEST, "test", &test));
-    dart_protocol_for(&bundle.set, &corpus, &out->protocol);
+    DART_GOTO(evaluate(bundle, &corpus, session, DART_VALID, "valid", &valid));
+    DART_GOTO(evaluate(bundle, &corpus, session, DART_TEST, "test", &test));
+    dart_protocol_for(&bundle->set, &corpus, &out->protocol);
     out->seconds = dart_seconds() - begin;
     out->valid_nll = valid.nll;
     out->valid_ppl = valid.value;
@@ -50,6 +46,5 @@ done:
     dart_session_free(session);
     dart_device_close(device);
     dart_corpus_free(&corpus);
-    dart_bundle_free(&bundle);
     return status;
 }

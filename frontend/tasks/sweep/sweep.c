@@ -5,6 +5,7 @@
 #include "checkpoint.h"
 #include "file.h"
 #include "results.h"
+#include "train.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -128,13 +129,13 @@ static dart_status train_here(
     dart_status status = DART_OK;
     dart_recipe *recipe = NULL;
     dart_result *result = dart_calloc(1, sizeof *result);
-    const dart_hooks inner = {.stop = hooks->stop};
+    const dart_hooks inner = {.user = hooks->user, .abort = hooks->abort};
     if (!result) return DART_MEMORY;
     DART_GOTO(dart_recipe_new(&recipe));
     DART_GOTO(dart_recipe_load(recipe, recipe_path));
     DART_GOTO(dart_recipe_set(recipe, "out", dir));
     DART_GOTO(dart_recipe_set(recipe, resume ? "resume" : "force", "true"));
-    status = dart_train(recipe, &inner, result);
+    status = dart_train_run(recipe, &inner, result);
 done:
     dart_recipe_free(recipe);
     free(result);
@@ -170,9 +171,7 @@ static void end_with(jobs *j, dart_status status)
 
 static void heed_stop(jobs *j)
 {
-    const volatile int *stop = j->hooks->stop;
-    if (stop && *stop && j->end == DART_OK)
-        j->end = *stop == 15 ? DART_TERMINATED : DART_INTERRUPTED;
+    if (j->hooks->abort && j->end == DART_OK) j->end = j->hooks->abort(j->hooks->user);
 }
 
 /* Reads what a run that has ended left. */
@@ -250,8 +249,10 @@ static dart_status begin(jobs *j, dart_sweep_run *run)
     path_of(s, run, ".yaml", recipe);
     path_of(s, run, "", dir);
     if (!j->hooks->start) return record(j, run, train_here(j->hooks, recipe, dir, resume), false);
-    status = j->hooks->start(j->hooks->user, (uint32_t)(run - s->run), recipe, dir, resume);
-    if (status != DART_OK) return record(j, run, status, false);
+    char why[DART_WHY] = "";
+    const uint32_t number = (uint32_t)(run - s->run);
+    status = j->hooks->start(j->hooks->user, number, recipe, dir, resume, why);
+    if (status != DART_OK) return record(j, run, dart_fail(status, "%s", why), false);
     j->running++;
     return DART_OK;
 }
@@ -290,7 +291,9 @@ static dart_status run_all(
         }
         if (!j.running) break;
         uint32_t ended = 0;
-        dart_status status = hooks->wait(hooks->user, &ended);
+        char why[DART_WHY] = "";
+        dart_status status = hooks->wait(hooks->user, &ended, why);
+        if (status != DART_OK) (void)dart_fail(status, "%s", why);
         j.running--;
         heed_stop(&j); /* before the runs say that they were stopped, too */
         end_with(&j, record(&j, &s->run[ended], status, false));
@@ -324,7 +327,7 @@ static dart_status open_sweep(
     return dart_sweep_plan(s);
 }
 
-dart_status dart_sweep(const char *path, const dart_sweep_options *options,
+dart_status dart_sweep_all(const char *path, const dart_sweep_options *options,
     const dart_sweep_hooks *given, dart_sweep_result *out)
 {
     static const dart_sweep_hooks none;

@@ -7,6 +7,10 @@
 #include "yaml_file.h"
 #include <stdio.h>
 
+/* What dart_sweep does. */
+DART_NODISCARD dart_status dart_sweep_all(const char *path, const dart_sweep_options *options,
+    const dart_sweep_hooks *hooks, dart_sweep_result *out);
+
 enum {
     DART_SWEEP_AXES = 16,
     DART_SWEEP_COLUMNS = 24,

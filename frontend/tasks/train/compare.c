@@ -1,4 +1,4 @@
-/* dart_compare: the same training steps on several devices in lockstep, and how far they drift
+/* The same training steps on several devices in lockstep, and how far they drift
  * apart. */
 #include "run.h"
 #include "stages.h"
@@ -190,7 +190,7 @@ static void tell(const lane *l, const dart_hooks *hooks, uint64_t steps)
     hooks->progress(hooks->user, &p);
 }
 
-dart_status dart_compare(const dart_recipe *recipe, const char *devices, double bound,
+dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, double bound,
     const dart_hooks *hooks, bool json, FILE *out)
 {
     dart_status status = DART_OK;
@@ -216,11 +216,9 @@ dart_status dart_compare(const dart_recipe *recipe, const char *devices, double 
         else
             print_step(lanes, count, out);
         tell(&lanes[0], hooks, steps);
-        if (hooks && hooks->stop && *hooks->stop) {
-            status = dart_fail(*hooks->stop == 15 ? DART_TERMINATED : DART_INTERRUPTED,
-                "comparison stopped at step %" PRIu64, lanes[0].run.step);
-            goto done;
-        }
+        dart_status stop = hooks && hooks->abort ? hooks->abort(hooks->user) : DART_OK;
+        if (stop != DART_OK)
+            DART_GOTO(dart_fail(stop, "comparison stopped at step %" PRIu64, lanes[0].run.step));
         for (uint32_t i = 0; i < count; i++) DART_GOTO(enter_stage(&lanes[i]));
     }
     for (uint32_t i = 1; i < count; i++) {

@@ -4,10 +4,10 @@
 #include "run.h"
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 
-static void tell(const dart_run *run, const dart_step_result *r, double lr, double valid)
+static void tell(const dart_run *run, const dart_step_result *r, double lr, double lambda,
+    double seconds, double valid)
 {
     if (!run->hooks.progress) return;
     double speed = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
@@ -25,7 +25,9 @@ static void tell(const dart_run *run, const dart_step_result *r, double lr, doub
         .penalty = r->penalty,
         .tokens_per_s = speed,
         .eta_s = each * (double)(steps - run->step),
-        .valid_perplexity = valid};
+        .valid_perplexity = valid,
+        .lambda = lambda,
+        .seconds = seconds};
     run->hooks.progress(run->hooks.user, &progress);
 }
 
@@ -100,7 +102,7 @@ static dart_status one_step(dart_run *run)
     if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
     uint64_t rank_steps = dart_stage_rank_steps(stage);
     if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
-    tell(run, &r, lr, valid);
+    tell(run, &r, lr, lambda, seconds, valid);
     return DART_OK;
 }
 
@@ -193,28 +195,28 @@ static dart_status finish(dart_run *run)
     return DART_OK;
 }
 
-static dart_status stopped(const dart_run *run, int signal_number)
+static dart_status stopped(const dart_run *run, dart_status how)
 {
-    return dart_fail(signal_number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED,
+    return dart_fail(how,
         "stopped at step %" PRIu64 " of %" PRIu64 "; go on with --resume --out %s", run->step,
         dart_run_steps(run), run->home);
 }
 
-dart_status dart_run_train(dart_run *run)
+dart_status dart_run_begin(dart_run *run)
 {
     if (run->finished) return DART_OK;
     DART_TRY(dart_run_bind(run));
-    DART_TRY(advance(run));
-    while (!run->finished) {
-        DART_TRY(one_step(run));
-        bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
-        if (stage_done) DART_TRY(advance(run));
-        if (run->at_stage == run->stages) DART_TRY(finish(run));
-        int stop = run->hooks.stop ? *run->hooks.stop : 0;
-        bool due =
-            run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
-        if (run->finished || stop || due) DART_TRY(dart_run_save(run));
-        if (stop && !run->finished) return stopped(run, stop);
-    }
-    return DART_OK;
+    return advance(run);
+}
+
+dart_status dart_run_next(dart_run *run)
+{
+    DART_TRY(one_step(run));
+    bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
+    if (stage_done) DART_TRY(advance(run));
+    if (run->at_stage == run->stages) DART_TRY(finish(run));
+    dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
+    bool due = run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
+    if (run->finished || stop != DART_OK || due) DART_TRY(dart_run_save(run));
+    return stop != DART_OK && !run->finished ? stopped(run, stop) : DART_OK;
 }

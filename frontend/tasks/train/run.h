@@ -7,6 +7,7 @@
 #include "folder.h"
 #include "metrics.h"
 #include "setup.h"
+#include "train.h"
 
 /* A mean effective rank that has not moved since a step of the stage. */
 typedef struct dart_rest {
@@ -77,8 +78,27 @@ DART_NODISCARD dart_status dart_run_check(const dart_run *run);
 dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed);
 
 /* interpreter.c */
-/* All steps that are left, with evaluations, selections and checkpoints. */
-DART_NODISCARD dart_status dart_run_train(dart_run *run);
+/* To the first step that is left: selections may come before it. */
+DART_NODISCARD dart_status dart_run_begin(dart_run *run);
+/* One step of a run that is not finished, and what comes after it: evaluation, selection, a
+ * checkpoint, the last rows. */
+DART_NODISCARD dart_status dart_run_next(dart_run *run);
+
+/* train.c */
+/* What the runs of one training share; it must stay where it is as long as one of them is open. */
+typedef struct dart_training {
+    dart_hooks hooks;
+    dart_device *device; /* owned */
+    dart_corpus corpus;  /* owned */
+    dart_result *out;    /* borrowed */
+} dart_training;
+/* One run of a recipe, without a twin, as far as its first step. corpus: NULL, or what is taken
+ * over instead of the recipe's data. Close it also after a failure. */
+DART_NODISCARD dart_status dart_training_open(const dart_recipe *given, dart_corpus *corpus,
+    const dart_hooks *hooks, dart_result *out, dart_training *t, dart_run *run);
+/* The table of a finished run, and its rows into the result. */
+DART_NODISCARD dart_status dart_training_finish(dart_training *t, const dart_run *run);
+void dart_training_close(dart_training *t, dart_run *run);
 
 /* bind.c */
 DART_NODISCARD dart_status dart_run_bind(

@@ -1,4 +1,4 @@
-/* dart_train: a run of a recipe, and before it that of its dense twin where the recipe asks. All
+/* A run of a recipe, and before it that of its dense twin where the recipe asks. All
  * that can be known before the first step is checked before anything is created or moved. */
 #include "file.h"
 #include "folder.h"
@@ -63,18 +63,10 @@ static dart_status write_table(
     return dart_table_save(path, row, rows, how);
 }
 
-/* What the runs of a call share. */
-typedef struct training {
-    dart_hooks hooks;
-    dart_device *device;
-    dart_corpus corpus;
-    dart_result *out;
-} training;
-
 /* A run as far as it goes without a step: nothing is written. Takes `recipe` over; free the run
  * also after a failure. */
 static dart_status open_run(
-    training *t, dart_recipe *recipe, const char *dir, const char *row, dart_run *run)
+    dart_training *t, dart_recipe *recipe, const char *dir, const char *row, dart_run *run)
 {
     *run = (dart_run){.bundle = {.recipe = recipe,
                           .vocab = &t->corpus.vocab,
@@ -92,21 +84,33 @@ static dart_status open_run(
     return dart_run_check(run);
 }
 
-/* Its steps, logs and table; rows are appended to the result. */
-static dart_status finish_run(training *t, dart_run *run)
+/* Its logs, and what comes before its first step. */
+static dart_status begin_run(dart_run *run)
 {
-    dart_result *out = t->out;
     DART_TRY(dart_metrics_open(run->dir, run->log_bytes, &run->metrics));
     if (!run->log_bytes[DART_LOG_METRICS])
         dart_run_log_ranks(run, run->bundle.model, run->bundle.model, "start");
     if (!run->finished) dart_run_log_device(run);
-    DART_TRY(dart_run_train(run));
+    return dart_run_begin(run);
+}
+
+dart_status dart_training_finish(dart_training *t, const dart_run *run)
+{
+    dart_result *out = t->out;
     DART_TRY(write_table(run->dir, run->table, run->rows, &out->protocol));
     for (uint32_t i = 0; i < run->rows && out->rows < DART_TABLE_ROWS; i++)
         out->row[out->rows++] = run->table[i];
     out->steps += run->step;
     out->final_loss = run->last_loss;
     return DART_OK;
+}
+
+/* All its steps, its logs and its table. */
+static dart_status train_run(dart_training *t, dart_run *run)
+{
+    DART_TRY(begin_run(run));
+    while (!run->finished) DART_TRY(dart_run_next(run));
+    return dart_training_finish(t, run);
 }
 
 /* A run whose programs stand on the device, which shows whether it fits. */
@@ -130,7 +134,7 @@ static dart_status twin_of(const dart_recipe *recipe, const dart_folder *folder,
 
 /* Both runs are checked, then the twin is trained; the folders are made ready on the way. */
 static dart_status train_twin(
-    training *t, const dart_folder *folder, const dart_recipe *recipe, dart_run *run)
+    dart_training *t, const dart_folder *folder, const dart_recipe *recipe, dart_run *run)
 {
     const dart_note note = dart_note_of(&t->hooks);
     dart_recipe *own, *twin;
@@ -146,45 +150,89 @@ static dart_status train_twin(
     DART_TRY(bind_run(run));
     DART_TRY(dart_folder_prepare(folder, recipe, note));
     DART_TRY(dart_folder_prepare(&inner, run->bundle.recipe, note));
-    return finish_run(t, run);
+    return train_run(t, run);
 }
 
-dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_result *out)
+/* Folder, data and device; nothing is written. *recipe: to be freed also after a failure. */
+static dart_status open_training(dart_training *t, const dart_recipe *given, dart_corpus *corpus,
+    dart_folder *folder, dart_recipe **recipe)
+{
+    dart_settings set;
+    *t->out = (dart_result){0};
+    DART_TRY(dart_folder_choose(given, folder, recipe));
+    dart_recipe_settings(*recipe, &set);
+    if (corpus) {
+        t->corpus = *corpus;
+        *corpus = (dart_corpus){0};
+    } else {
+        DART_TRY(dart_corpus_for(&set, NULL, &t->corpus));
+    }
+    if (t->corpus.note[0]) dart_note_line(dart_note_of(&t->hooks), "%s", t->corpus.note);
+    dart_protocol_for(&set, &t->corpus, &t->out->protocol);
+    DART_TRY(dart_device_for(&set, &t->device));
+    snprintf(t->out->run_dir, sizeof t->out->run_dir, "%s", folder->dir);
+    dart_device_id(t->device, t->out->device);
+    return DART_OK;
+}
+
+/* The run itself, on the device, with its folder made ready; takes *recipe over. */
+static dart_status open_main(
+    dart_training *t, const dart_folder *folder, dart_recipe **recipe, bool prepared, dart_run *run)
+{
+    dart_recipe *own = *recipe;
+    dart_settings set;
+    *recipe = NULL;
+    dart_recipe_settings(own, &set);
+    DART_TRY(open_run(t, own, folder->dir, dart_settings_compress(&set) ? "TT" : "dense", run));
+    if (prepared) return DART_OK;
+    DART_TRY(bind_run(run));
+    return dart_folder_prepare(folder, run->bundle.recipe, dart_note_of(&t->hooks));
+}
+
+dart_status dart_training_open(const dart_recipe *given, dart_corpus *corpus,
+    const dart_hooks *hooks, dart_result *out, dart_training *t, dart_run *run)
 {
     dart_status status = DART_OK;
-    training t = {.hooks = hooks ? *hooks : (dart_hooks){0}, .out = out};
+    dart_folder folder;
+    dart_recipe *recipe = NULL;
+    *t = (dart_training){.hooks = *hooks, .out = out};
+    *run = (dart_run){0};
+    DART_GOTO(open_training(t, given, corpus, &folder, &recipe));
+    DART_GOTO(open_main(t, &folder, &recipe, false, run));
+    status = begin_run(run);
+done:
+    dart_recipe_free(recipe);
+    return status;
+}
+
+void dart_training_close(dart_training *t, dart_run *run)
+{
+    dart_run_free(run);
+    dart_corpus_free(&t->corpus);
+    dart_device_close(t->device);
+    t->device = NULL;
+}
+
+dart_status dart_train_run(const dart_recipe *given, const dart_hooks *hooks, dart_result *out)
+{
+    dart_status status = DART_OK;
+    dart_training t = {.hooks = hooks ? *hooks : (dart_hooks){0}, .out = out};
     dart_folder folder;
     dart_recipe *recipe = NULL;
     dart_run run = {0};
     dart_settings set;
-    *out = (dart_result){0};
-    DART_GOTO(dart_folder_choose(given, &folder, &recipe));
+    DART_GOTO(open_training(&t, given, NULL, &folder, &recipe));
     dart_recipe_settings(recipe, &set);
-    DART_GOTO(dart_corpus_for(&set, NULL, &t.corpus));
-    if (t.corpus.note[0]) dart_note_line(dart_note_of(hooks), "%s", t.corpus.note);
-    dart_protocol_for(&set, &t.corpus, &out->protocol);
-    DART_GOTO(dart_device_for(&set, &t.device));
-    snprintf(out->run_dir, sizeof out->run_dir, "%s", folder.dir);
-    dart_device_id(t.device, out->device);
-    const bool compressed = dart_settings_compress(&set);
-    const bool twin = set.dense_twin && compressed;
+    const bool twin = set.dense_twin && dart_settings_compress(&set);
     if (twin) {
         DART_GOTO(train_twin(&t, &folder, recipe, &run));
         dart_run_free(&run);
     }
-    dart_recipe *own = recipe;
-    recipe = NULL;
-    DART_GOTO(open_run(&t, own, folder.dir, compressed ? "TT" : "dense", &run));
-    if (!twin) {
-        DART_GOTO(bind_run(&run));
-        DART_GOTO(dart_folder_prepare(&folder, run.bundle.recipe, dart_note_of(hooks)));
-    }
-    DART_GOTO(finish_run(&t, &run));
+    DART_GOTO(open_main(&t, &folder, &recipe, twin, &run));
+    DART_GOTO(train_run(&t, &run));
     status = write_table(folder.dir, out->row, out->rows, &out->protocol);
 done:
-    dart_run_free(&run);
     dart_recipe_free(recipe);
-    dart_corpus_free(&t.corpus);
-    dart_device_close(t.device);
+    dart_training_close(&t, &run);
     return status;
 }

@@ -24,7 +24,7 @@ static char *bench(const char *test, const char *format)
     assert_int_equal(dart_recipe_new(&recipe), DART_OK);
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         assert_int_equal(dart_recipe_set(recipe, sets[i][0], sets[i][1]), DART_OK);
-    if (dart_bench(recipe, &options, out) != DART_OK) fail_msg("%s", dart_error_text());
+    if (dart_bench_print(recipe, &options, out) != DART_OK) fail_msg("%s", dart_error_text());
     dart_recipe_free(recipe);
     fclose(out);
     return text;

@@ -260,7 +260,7 @@ static void one_sequence(const lab *l, dart_device *device, const char *what, in
 static void same_text(const lab *l, dart_device *device, const char *what)
 {
     enum { PROMPT = 6 };
-    static const dart_generate_options how[] = {
+    static const dart_sampling how[] = {
         {.temperature = 0}, {.temperature = 0.9, .top_k = 20, .top_p = 0.95, .seed = 11}};
     dart_candidate list[VOCAB];
     dart_infer *infer;

@@ -1,6 +1,7 @@
 /* Translation of a trained model: lines, n-best lists, a split with BLEU, the table, devices, bad
  * input. The language pair is of our own making and small enough to be learnt by heart. */
 #include "bleu.h"
+#include "handles.h"
 #include "tiny_run.h"
 #include "translate.h"
 #include <math.h>
@@ -68,65 +69,111 @@ static int set_up(void **state)
     return status != DART_OK;
 }
 
-/* What dart_translate writes for `input`; `key` and `value` override the recipe. */
-static dart_status translate(const char *run, const char *key, const char *value,
-    const dart_translate_options *o, const char *input, size_t size, tiny_watch *watch,
-    dart_bleu *bleu, char **out)
+typedef struct how {
+    uint32_t best;
+    bool words;
+} how;
+
+typedef struct printed {
+    handle_text out;
+    uint32_t best;
+} printed;
+
+/* As `dart-llm translate` prints it. */
+static int print_translation(
+    void *user, size_t index, uint32_t rank, const char *text, double score)
+{
+    printed *p = user;
+    char line[1024];
+    assert_true(rank < p->best);
+    int n = p->best > 1
+                ? snprintf(line, sizeof line, "%zu ||| %s ||| %.6f\n", index + 1, text, score)
+                : snprintf(line, sizeof line, "%s\n", text);
+    return handle_take(&p->out, line, (size_t)n);
+}
+
+static dart_status open_run(const char *run, const char *key, const char *value,
+    const dart_context_options *o, dart_llm **llm, dart_context **context)
 {
     dart_recipe *over;
-    size_t n;
-    FILE *in = fmemopen((char *)(uintptr_t)input, size ? size : 1, "r");
-    FILE *to = open_memstream(out, &n);
-    assert_non_null(in);
-    assert_non_null(to);
-    if (!size) fgetc(in);
     assert_int_equal(dart_recipe_new(&over), DART_OK);
     if (key) tiny_set(over, key, value);
-    const dart_hooks hooks = {.user = watch, .note = tiny_note, .stop = &watch->stop};
-    dart_status status = dart_translate(tiny_path(run), over, &hooks, o, in, to, bleu);
+    const dart_llm_options lo = {.size = sizeof lo, .overrides = over};
+    dart_status status = dart_llm_open(tiny_path(run), &lo, llm);
     dart_recipe_free(over);
-    fclose(in);
-    fclose(to);
+    *context = NULL;
+    return status == DART_OK ? dart_context_new(*llm, o, context) : status;
+}
+
+/* Translations of the lines of `input`, all in one call; `key` and `value` override the recipe. */
+static dart_status translate(const char *run, const char *key, const char *value, const how *o,
+    const char *input, uint64_t *cut, char **out)
+{
+    dart_llm *llm;
+    dart_context *context;
+    const dart_context_options co = {.size = sizeof co, .best = o->best};
+    const dart_translate_options to = {.size = sizeof to, .words = o->words};
+    char *copy = strdup(input), *line[16];
+    size_t count = 0;
+    for (char *at = copy; *at;) {
+        char *end = strchr(at, '\n');
+        assert_true(count < 16);
+        line[count++] = at;
+        at = end ? end + 1 : at + strlen(at);
+        if (end) *end = 0;
+        line[count - 1][strcspn(line[count - 1], "\r")] = 0;
+    }
+    printed p = {.best = o->best};
+    dart_status status = open_run(run, key, value, &co, &llm, &context);
+    if (status == DART_OK)
+        status = dart_context_translate(
+            context, (const char *const *)line, count, &to, print_translation, &p, cut);
+    dart_context_free(context);
+    dart_llm_close(llm);
+    free(copy);
+    *out = p.out.text ? p.out.text : calloc(1, 1);
     return status;
 }
 
-static char *lines_of(const char *key, const char *value, const dart_translate_options *o,
-    const char *input, tiny_watch *watch)
+static char *lines_of(
+    const char *key, const char *value, const how *o, const char *input, uint64_t *cut)
 {
-    dart_bleu bleu;
     char *out;
-    if (translate("learnt", key, value, o, input, strlen(input), watch, &bleu, &out) != DART_OK)
-        fail_msg("%s", dart_error_text());
-    assert_int_equal(bleu.sentences, 0);
+    if (translate("learnt", key, value, o, input, cut, &out) != DART_OK)
+        fail_msg("%s", dart_last_error());
     return out;
 }
 
-static const dart_translate_options plain = {.best = 1}, words = {.best = 1, .words = true};
+static const how plain = {.best = 1}, words = {.best = 1, .words = true};
 
 /* The table, the log and `translate --split` agree, and the figure is what the lines score. */
 static void test_split_and_table(void **state)
 {
     (void)state;
-    static tiny_watch watch;
-    dart_bleu bleu, own;
-    char *out, *log = tiny_read("learnt", "metrics.jsonl"),
-               *table = tiny_read("learnt", "table.json");
-    const dart_translate_options o = {.split = DART_TRANSLATE_TEST, .best = 1};
+    dart_bleu bleu = {.size = sizeof bleu}, own;
+    dart_llm *llm;
+    dart_context *context;
+    handle_text text = {0};
+    char *log = tiny_read("learnt", "metrics.jsonl"), *table = tiny_read("learnt", "table.json");
     assert_int_equal(trained.rows, 1);
     assert_int_equal(trained.row[0].bleu_sentences, TEST);
     assert_true(trained.row[0].test_bleu > 90);
-    if (translate("learnt", NULL, NULL, &o, "", 0, &watch, &bleu, &out) != DART_OK)
-        fail_msg("%s", dart_error_text());
+    assert_int_equal(open_run("learnt", NULL, NULL, NULL, &llm, &context), DART_OK);
+    if (dart_context_bleu(context, "test", NULL, handle_take, &text, &bleu) != DART_OK)
+        fail_msg("%s", dart_last_error());
+    assert_int_equal(dart_context_bleu(context, "train", NULL, NULL, NULL, &own), DART_USAGE);
+    dart_context_free(context);
+    dart_llm_close(llm);
     assert_true(bleu.score == trained.row[0].test_bleu);
     assert_int_equal(bleu.sentences, TEST);
     assert_non_null(strstr(log, "\"test_bleu\""));
     assert_non_null(strstr(table, "\"test_bleu\""));
-    static const char how[] = "perplexity per target word, &lt;eos&gt; counted, over ";
+    static const char protocol[] = "perplexity per target word, &lt;eos&gt; counted, over ";
     const char *run = tiny_path("learnt"), *page = tiny_path("learnt/report.html");
     if (dart_report(&run, 1, page) != DART_OK) fail_msg("%s", dart_error_text());
     char *html = tiny_read("learnt", "report.html");
     assert_non_null(strstr(table, "\"protocol\""));
-    assert_non_null(strstr(html, how));
+    assert_non_null(strstr(html, protocol));
     assert_non_null(strstr(html, ">test BLEU</th>"));
     assert_non_null(strstr(html, "aria-label=\"BLEU of the test split\""));
     free(html);
@@ -134,12 +181,12 @@ static void test_split_and_table(void **state)
     const char *reference = target;
     snprintf(hypothesis, sizeof hypothesis, "%s/hypothesis", tiny_folder);
     snprintf(target, sizeof target, "%s/test.target", tiny_folder);
-    assert_int_equal(dart_file_write_sync(hypothesis, out, strlen(out)), DART_OK);
-    assert_int_equal(
-        dart_bleu_files(hypothesis, &reference, 1, &(dart_bleu_options){.lowercase = true}, &own),
+    assert_int_equal(dart_file_write_sync(hypothesis, text.text, text.size), DART_OK);
+    assert_int_equal(dart_bleu_of_files(
+                         hypothesis, &reference, 1, &(dart_bleu_options){.lowercase = true}, &own),
         DART_OK);
     assert_true(own.score == bleu.score);
-    free(out);
+    free(text.text);
     free(log);
     free(table);
 }
@@ -147,25 +194,25 @@ static void test_split_and_table(void **state)
 static void test_lines(void **state)
 {
     (void)state;
-    static tiny_watch watch;
+    uint64_t cut_lines;
     const char *input = "der hund den fluss sieht .\n\nEIN Vogel brot mag .\r\nwer nichts mag .";
-    char *out = lines_of(NULL, NULL, &plain, input, &watch);
+    char *out = lines_of(NULL, NULL, &plain, input, &cut_lines);
     assert_string_equal(
         out, "the dog sees the river.\n\na bird likes some bread.\nwho likes nothing.\n");
     /* any grouping of lines into batches, the same text */
-    char *one = lines_of("batch_size", "1", &plain, input, &watch);
+    char *one = lines_of("batch_size", "1", &plain, input, &cut_lines);
     assert_string_equal(one, out);
-    char *three = lines_of("batch_size", "3", &plain, input, &watch);
+    char *three = lines_of("batch_size", "3", &plain, input, &cut_lines);
     assert_string_equal(three, out);
-    char *cut = lines_of(NULL, NULL, &words, input, &watch);
+    char *cut = lines_of(NULL, NULL, &words, input, &cut_lines);
     assert_string_equal(
         cut, "the dog sees the river .\n\na bird likes some bread .\nwho likes nothing .\n");
-    assert_null(strstr(watch.notes, "cut"));
-    char *nothing = lines_of(NULL, NULL, &plain, "", &watch);
+    assert_int_equal(cut_lines, 0);
+    char *nothing = lines_of(NULL, NULL, &plain, "", &cut_lines);
     assert_string_equal(nothing, "");
     char *longer = lines_of(NULL, NULL, &plain,
-        "der hund der hund der hund der hund der hund der hund\nunbekannte woerter\n", &watch);
-    assert_non_null(strstr(watch.notes, "1 sentences were longer than 9 words"));
+        "der hund der hund der hund der hund der hund der hund\nunbekannte woerter\n", &cut_lines);
+    assert_int_equal(cut_lines, 1);
     assert_non_null(strchr(longer, '\n'));
     free(out);
     free(one);
@@ -178,10 +225,9 @@ static void test_lines(void **state)
 static void test_best_list(void **state)
 {
     (void)state;
-    static tiny_watch watch;
-    const dart_translate_options o = {.best = 5};
+    const how o = {.best = 5};
     const char *input = "der hund den fluss sieht .\nein vogel brot mag .\n";
-    char *out = lines_of(NULL, NULL, &o, input, &watch), *rest = NULL;
+    char *out = lines_of(NULL, NULL, &o, input, NULL), *rest = NULL;
     unsigned seen[3] = {0};
     double last[3] = {INFINITY, INFINITY, INFINITY};
     for (char *line = strtok_r(out, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
@@ -206,11 +252,10 @@ static void test_best_list(void **state)
 static void test_devices(void **state)
 {
     (void)state;
-    static tiny_watch watch;
     static const char *const device[] = {"opencl:0", "vulkan:0"};
     const char *input =
         "der hund den fluss sieht .\nwer nichts mag .\ndie alte frau brot sieht .\n";
-    char *out = lines_of(NULL, NULL, &plain, input, &watch);
+    char *out = lines_of(NULL, NULL, &plain, input, NULL);
     for (int d = 0; d < 2; d++) {
         dart_device *probe;
         if (dart_device_open(device[d], NULL, &probe) != DART_OK) {
@@ -218,21 +263,18 @@ static void test_devices(void **state)
             continue;
         }
         dart_device_close(probe);
-        char *there = lines_of("device", device[d], &plain, input, &watch);
+        char *there = lines_of("device", device[d], &plain, input, NULL);
         assert_string_equal(there, out);
         free(there);
     }
     free(out);
 }
 
-static void refused(const char *run, const dart_translate_options *o, const char *input,
-    size_t size, const char *part)
+static void refused(const char *run, const char *input, const char *part)
 {
-    static tiny_watch watch;
-    dart_bleu bleu;
     char *out;
-    assert_int_equal(translate(run, NULL, NULL, o, input, size, &watch, &bleu, &out), DART_INPUT);
-    if (!strstr(dart_error_text(), part)) fail_msg("'%s': %s", part, dart_error_text());
+    assert_int_equal(translate(run, NULL, NULL, &plain, input, NULL, &out), DART_INPUT);
+    if (!strstr(dart_last_error(), part)) fail_msg("'%s': %s", part, dart_last_error());
     free(out);
 }
 
@@ -241,13 +283,53 @@ static void test_bad_input(void **state)
     (void)state;
     static tiny_watch watch;
     dart_result result;
-    refused("learnt", &plain, "der hund\nder \xff\n", 15, "line 2 has the byte 0xff");
-    refused("learnt", &plain, "der\0hund\n", 9, "line 1 of the input has a zero byte");
+    refused("learnt", "der hund\nder \xff\n", "line 2 has the byte 0xff");
     dart_recipe *recipe = tiny_recipe(tiny_path("text"), "stages:\n  - {name: a, max_steps: 1}\n");
     if (tiny_train(recipe, &watch, &result) != DART_OK) fail_msg("%s", dart_error_text());
     dart_recipe_free(recipe);
-    refused("text", &plain, "der\n", 4, "no translation model");
+    refused("text", "der\n", "no translation model");
     assert_int_equal(result.row[0].bleu_sentences, 0);
+}
+
+/* The program, which reads the lines itself. */
+static int program(const char *input, size_t size, char **out, char **err)
+{
+    char command[1024];
+    size_t n;
+    assert_int_equal(dart_file_write_sync(tiny_path("in"), input, size), DART_OK);
+    snprintf(command, sizeof command,
+        DART_BINARY_DIR "/dart-llm translate %s/learnt --input %s/in --device cpu >%s/out 2>%s/err",
+        tiny_folder, tiny_folder, tiny_folder, tiny_folder);
+    int code = system(command);
+    assert_int_equal(dart_file_read(tiny_path("out"), out, &n), DART_OK);
+    assert_int_equal(dart_file_read(tiny_path("err"), err, &n), DART_OK);
+    return WEXITSTATUS(code);
+}
+
+static void test_program(void **state)
+{
+    (void)state;
+    /* more lines than a batch, the last one without an end */
+    static const char input[] =
+        "der hund den fluss sieht .\n\nwer nichts mag .\n"
+        "der hund der hund der hund der hund der hund der hund\r\ndie alte frau brot sieght .\n"
+        "der hund den fluss sieht .\nwer nichts mag .";
+    char *out, *err, *expected = lines_of(NULL, NULL, &plain, input, NULL);
+    assert_int_equal(program(input, sizeof input - 1, &out, &err), 0);
+    assert_string_equal(out, expected);
+    assert_non_null(strstr(err, "1 sentences were longer than 9 words and were cut there"));
+    free(out);
+    free(err);
+    assert_int_equal(program("der hund .\nder\0hund\n", 19, &out, &err), DART_INPUT);
+    assert_non_null(strstr(err, "line 2 of the input has a zero byte"));
+    assert_string_equal(out, "");
+    free(out);
+    free(err);
+    assert_int_equal(program("", 0, &out, &err), 0);
+    assert_string_equal(out, "");
+    free(out);
+    free(err);
+    free(expected);
 }
 
 /* Without a beam there is no BLEU in the table, and translate takes the likeliest word each time.
@@ -266,7 +348,7 @@ static void test_no_beam(void **state)
     char *log = tiny_read("without", "metrics.jsonl");
     assert_null(strstr(log, "bleu"));
     free(log);
-    char *out = lines_of("beam", "0", &plain, "wer nichts mag .\n", &watch);
+    char *out = lines_of("beam", "0", &plain, "wer nichts mag .\n", NULL);
     assert_string_equal(out, "who likes nothing.\n");
     free(out);
 }
@@ -279,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_best_list),
         cmocka_unit_test(test_devices),
         cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_program),
         cmocka_unit_test(test_no_beam),
     };
     return cmocka_run_group_tests(tests, set_up, tiny_tear_down);

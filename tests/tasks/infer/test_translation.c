@@ -1,5 +1,6 @@
 /* Encoder-decoders trained whole on sentence pairs of our own: they learn them by heart, translate
  * them back, resume bit for bit, agree between devices, and refuse what is not theirs. */
+#include "handles.h"
 #include "checkpoint.h"
 #include "bundle.h"
 #include "pairs.h"
@@ -312,7 +313,7 @@ static void evaluation_repeats(void **state)
     dart_eval_result eval;
     tiny_set(recipe, "label_smoothing", "0.2");
     train(recipe, &result);
-    must(dart_eval(out, NULL, NULL, &eval));
+    must(handle_eval(out, NULL, &eval));
     assert_true(eval.valid_ppl == result.row[0].valid_ppl);
     assert_true(eval.test_ppl == result.row[0].test_ppl);
     /* 5 sentences of 4 or 6 words and <eos> */
@@ -340,7 +341,7 @@ static void devices_agree(void **state)
         recipe_for(tiny_path("compared"), "tt", "stages:\n  - {name: learn, max_steps: 10}\n");
     FILE *out = fopen(tiny_path("compare.txt"), "w");
     assert_non_null(out);
-    must(dart_compare(recipe, devices, 1e-3, NULL, false, out));
+    must(dart_compare_print(recipe, devices, 1e-3, NULL, false, out));
     fclose(out);
     dart_recipe_free(recipe);
 }
@@ -363,9 +364,10 @@ static void wrong_data_is_refused(void **state)
         assert_non_null(strstr(dart_error_text(), wrong[i].sentence));
         dart_recipe_free(recipe);
     }
-    const dart_generate_options options = {.prompt = "ein", .tokens = 1};
-    assert_int_equal(dart_generate(tiny_path("evaluated"), NULL, &options, stdout), DART_INPUT);
-    assert_non_null(strstr(dart_error_text(), "dart-llm translate"));
+    handle_text text;
+    assert_int_equal(handle_generate(tiny_path("evaluated"), "ein", 1, NULL, &text), DART_INPUT);
+    assert_non_null(strstr(dart_last_error(), "continues no text"));
+    assert_null(text.text);
 }
 
 int main(void)

@@ -127,7 +127,7 @@ static void test_bad_input(void **state)
         dart_bleu_lines(0, NULL, 1, reference, &(dart_bleu_options){0}, &b), DART_INPUT);
     const char *path = DART_SOURCE_DIR "/tests/tasks/score/bleu/ref0.txt";
     assert_int_equal(
-        dart_bleu_files(DART_SOURCE_DIR "/LICENSE", &path, 1, &(dart_bleu_options){0}, &b),
+        dart_bleu_of_files(DART_SOURCE_DIR "/LICENSE", &path, 1, &(dart_bleu_options){0}, &b),
         DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "ref0.txt has 40 lines"));
 }
@@ -190,7 +190,8 @@ static void test_against_sacrebleu(void **state)
     dart_bleu b[2];
     for (int lc = 0; lc < 2; lc++)
         assert_int_equal(
-            dart_bleu_files(hyp, &path, 1, &(dart_bleu_options){.lowercase = lc}, &b[lc]), DART_OK);
+            dart_bleu_of_files(hyp, &path, 1, &(dart_bleu_options){.lowercase = lc}, &b[lc]),
+            DART_OK);
     double want = ask(folder, ""), lower = ask(folder, "-lc");
     if (isnan(want) || isnan(lower)) {
         print_message("skipped: 1 comparison (no sacrebleu for ${PYTHON:-python3})\n");

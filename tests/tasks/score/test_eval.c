@@ -2,6 +2,8 @@
  * context, for windows side by side and for overlapping ones; and what the result says of itself.
  */
 #include "dart.h"
+#include "handles.h"
+#include "train.h"
 #include "file.h"
 #include "rng.h"
 #include "bundle.h"
@@ -62,7 +64,7 @@ static int set_up(void **state)
         {"out", run_path}};
     dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
     dart_result *result = calloc(1, sizeof *result);
-    if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+    if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
     assert_string_equal(result->protocol.unit, "word");
     assert_int_equal(result->protocol.stride, CONTEXT);
     free(result);
@@ -164,7 +166,7 @@ static void test_direct(void **state)
         dart_eval_result r;
         const char *const set[][2] = {{"eval_stride", cases[i].set}};
         dart_recipe *over = recipe_of(set, 1);
-        assert_int_equal(dart_eval(run_path, over, NULL, &r), DART_OK);
+        assert_int_equal(handle_eval(run_path, over, &r), DART_OK);
         dart_recipe_free(over);
         double valid = direct(&o, DART_VALID, cases[i].stride);
         double test = direct(&o, DART_TEST, cases[i].stride);
@@ -200,16 +202,16 @@ static void test_training(void **state)
     dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
     dart_result *result = calloc(1, sizeof *result);
     dart_eval_result r;
-    assert_int_equal(dart_train(recipe, NULL, result), DART_OK);
+    assert_int_equal(dart_train_run(recipe, NULL, result), DART_OK);
     assert_string_equal(result->protocol.unit, "character");
     assert_int_equal(result->protocol.stride, 4);
     dart_recipe *none;
     assert_int_equal(dart_recipe_new(&none), DART_OK);
-    assert_int_equal(dart_eval(out, none, NULL, &r), DART_OK); /* the stride is in the recipe */
+    assert_int_equal(handle_eval(out, none, &r), DART_OK); /* the stride is in the recipe */
     assert_int_equal(r.protocol.stride, 4);
     assert_true(fabs(r.valid_ppl - result->row[result->rows - 1].valid_ppl) < 1e-9 * r.valid_ppl);
     assert_int_equal(dart_recipe_set(none, "eval_stride", "13"), DART_OK);
-    assert_int_equal(dart_eval(out, none, NULL, &r), DART_INPUT);
+    assert_int_equal(handle_eval(out, none, &r), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "--eval-stride"));
     dart_recipe_free(none);
     dart_recipe_free(recipe);
@@ -234,7 +236,7 @@ static void test_not_finite(void **state)
     assert_int_equal(dart_checkpoint_write(path, 1, c.file, c.files, 2), DART_OK);
     dart_checkpoint_close(&c);
     strcat(path, "/step-00000001");
-    assert_int_equal(dart_eval(path, NULL, NULL, &r), DART_DIVERGED);
+    assert_int_equal(handle_eval(path, NULL, &r), DART_DIVERGED);
     assert_non_null(strstr(dart_error_text(), "valid split is not a finite number"));
     assert_true(r.valid_ppl == 0 && r.valid_tokens == 0);
 }
@@ -266,14 +268,14 @@ static void test_token_file(void **state)
             {"token_file", mapped ? "true" : "false"}};
         dart_recipe *recipe = recipe_of(set, sizeof set / sizeof *set);
         dart_result *result = calloc(1, sizeof *result);
-        if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+        if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
         if (mapped) {
             char newest[160];
             snprintf(newest, sizeof newest, "%s/checkpoints/step-00000012", out[mapped]);
             assert_int_equal(dart_remove_tree(newest), DART_OK);
             assert_int_equal(dart_recipe_set(recipe, "resume", "true"), DART_OK);
             assert_int_equal(dart_recipe_set(recipe, "token_file", "false"), DART_OK);
-            if (dart_train(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
+            if (dart_train_run(recipe, NULL, result) != DART_OK) fail_msg("%s", dart_error_text());
         }
         free(result);
         dart_recipe_free(recipe);

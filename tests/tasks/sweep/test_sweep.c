@@ -1,5 +1,6 @@
 /* Sweeps: the runs that a file spans, equal-size controls, tables against figures known beforehand,
  * stopping and going on, refusals; and the command itself. */
+#include "sweep.h"
 #include "tiny_run.h"
 #include <fcntl.h>
 #include <jansson.h>
@@ -82,20 +83,22 @@ static dart_status spy_train(spy *w, const char *path, const char *dir, bool res
 
 /* One at a time: trained when it is started, and what it came to is said when it is waited for. */
 static dart_status spy_start(
-    void *user, uint32_t run, const char *path, const char *dir, bool resume)
+    void *user, uint32_t run, const char *path, const char *dir, bool resume, char why[DART_WHY])
 {
     spy *w = user;
+    (void)why;
     w->run = run;
     w->status = spy_train(w, path, dir, resume);
     snprintf(w->why, sizeof w->why, "%s", dart_error_text());
     return DART_OK;
 }
 
-static dart_status spy_wait(void *user, uint32_t *run)
+static dart_status spy_wait(void *user, uint32_t *run, char why[DART_WHY])
 {
     spy *w = user;
     *run = w->run;
-    return w->status == DART_OK ? DART_OK : dart_fail(w->status, "%s", w->why);
+    snprintf(why, DART_WHY, "%s", w->why);
+    return w->status;
 }
 
 static void spy_note(void *user, const char *line)
@@ -105,12 +108,12 @@ static void spy_note(void *user, const char *line)
     snprintf(w->notes + used, sizeof w->notes - used, "%s\n", line);
 }
 
-static dart_status sweep(spy *w, const char *path, const char *out, dart_sweep_result *result)
+static dart_status run_sweep(spy *w, const char *path, const char *out, dart_sweep_result *result)
 {
     const dart_sweep_options options = {.out = out};
     const dart_sweep_hooks hooks = {
         .user = w, .note = spy_note, .start = spy_start, .wait = spy_wait};
-    return dart_sweep(path, &options, &hooks, result);
+    return dart_sweep_all(path, &options, &hooks, result);
 }
 
 /* Cell `column` of the line of `run` in results.csv, "" if there is no such line or it is empty.
@@ -151,7 +154,8 @@ static void test_runs(void **state)
     const char *file = write_file("claim.yaml", claim);
     dart_sweep_result result;
     spy w = {0};
-    if (sweep(&w, file, tiny_path("claim"), &result) != DART_OK) fail_msg("%s", dart_error_text());
+    if (run_sweep(&w, file, tiny_path("claim"), &result) != DART_OK)
+        fail_msg("%s", dart_error_text());
     assert_int_equal(result.runs, 8);
     assert_int_equal(result.done, 8);
     assert_int_equal(w.trained, 8);
@@ -172,7 +176,7 @@ static void test_runs(void **state)
     }
     /* again: nothing to do */
     spy again = {0};
-    assert_int_equal(sweep(&again, file, tiny_path("claim"), &result), DART_OK);
+    assert_int_equal(run_sweep(&again, file, tiny_path("claim"), &result), DART_OK);
     assert_int_equal(again.trained, 0);
     assert_int_equal(result.done, 8);
     assert_non_null(strstr(again.notes, "was finished"));
@@ -183,11 +187,11 @@ static void test_runs(void **state)
     for (unsigned stop = 0; stop < 2; stop++) {
         spy part = {.stop_at = stop ? 0 : 13};
         if (stop) {
-            assert_int_equal(sweep(&part, file, tiny_path("part"), &result), DART_OK);
+            assert_int_equal(run_sweep(&part, file, tiny_path("part"), &result), DART_OK);
             assert_int_equal(part.resumed, 1);
             assert_int_equal(part.trained, 8);
         } else {
-            assert_int_equal(sweep(&part, file, tiny_path("part"), &result), DART_INTERRUPTED);
+            assert_int_equal(run_sweep(&part, file, tiny_path("part"), &result), DART_INTERRUPTED);
             assert_int_equal(part.trained, 1);
         }
     }
@@ -211,13 +215,13 @@ static void test_runs(void **state)
     /* another recipe in the same folder is refused, unless it is meant */
     write_base("base.yaml", 22);
     spy changed = {0};
-    assert_int_equal(sweep(&changed, file, tiny_path("claim"), &result), DART_INPUT);
+    assert_int_equal(run_sweep(&changed, file, tiny_path("claim"), &result), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "another version of the sweep"));
     assert_int_equal(changed.trained, 0);
     const dart_sweep_options force = {.out = tiny_path("claim"), .force = true};
     const dart_sweep_hooks hooks = {
         .user = &changed, .note = spy_note, .start = spy_start, .wait = spy_wait};
-    assert_int_equal(dart_sweep(file, &force, &hooks, &result), DART_OK);
+    assert_int_equal(dart_sweep_all(file, &force, &hooks, &result), DART_OK);
     assert_int_equal(changed.trained, 8);
     /* what was there before is beside it, not gone */
     assert_true(
@@ -235,7 +239,7 @@ static void test_tables(void **state)
     const char *file = write_file("table.yaml", table);
     dart_sweep_result result;
     spy w = {.made_up = true};
-    assert_int_equal(sweep(&w, file, tiny_path("table"), &result), DART_OK);
+    assert_int_equal(run_sweep(&w, file, tiny_path("table"), &result), DART_OK);
     assert_int_equal(w.trained, 12);
     char *md = tiny_read("table", "results.md");
     /* a: 110, 120, 130; b: 108.9, 117.6, 126.1; b to a: -1, -2, -3 %. */
@@ -249,7 +253,7 @@ static void test_tables(void **state)
     free(md);
     /* one failing variant: recorded, the others are done */
     spy failing = {.made_up = true, .fails = "/b-lambda0.2"};
-    assert_int_equal(sweep(&failing, file, tiny_path("failing"), &result), DART_FAILED);
+    assert_int_equal(run_sweep(&failing, file, tiny_path("failing"), &result), DART_FAILED);
     assert_int_equal(failing.trained, 12);
     assert_int_equal(result.done, 9);
     assert_int_equal(result.failed, 3);
@@ -269,12 +273,12 @@ static void test_tables(void **state)
     free(csv);
     /* the next call tries those again and nothing else */
     spy retry = {.made_up = true};
-    assert_int_equal(sweep(&retry, file, tiny_path("failing"), &result), DART_OK);
+    assert_int_equal(run_sweep(&retry, file, tiny_path("failing"), &result), DART_OK);
     assert_int_equal(retry.trained, 3);
     /* who needs the size of a failed run fails with it */
     file = write_file("claim.yaml", claim);
     spy source = {.made_up = true, .fails = "/found-rank3"};
-    assert_int_equal(sweep(&source, file, tiny_path("source"), &result), DART_FAILED);
+    assert_int_equal(run_sweep(&source, file, tiny_path("source"), &result), DART_FAILED);
     assert_int_equal(result.failed, 4);
     assert_int_equal(source.trained, 6);
     assert_non_null(strstr(source.notes, "needs the size of found-rank3-threshold0.3-s1"));
@@ -305,7 +309,8 @@ static void test_last_budget(void **state)
         "  - {label: b, pick.select: budget, pick.budget: 0.7, budget_from: a}\n");
     dart_sweep_result result;
     spy w = {.made_up = true};
-    if (sweep(&w, file, tiny_path("last"), &result) != DART_OK) fail_msg("%s", dart_error_text());
+    if (run_sweep(&w, file, tiny_path("last"), &result) != DART_OK)
+        fail_msg("%s", dart_error_text());
     char *made = tiny_read("last", "b.yaml");
     long pick = place(made, "name: 'pick'"), again = place(made, "name: 'again'");
     long first = place(made, "budget: 0.7"), last = place(made, "budget: 900");
@@ -320,15 +325,15 @@ static void test_refused(void **state)
         const char *text, *says;
     } cases[] = {
         {"grid: {rank: [1]}\n", "base is missing"},
-        {"base: base.yaml\ngird: {rank: [1]}\n", 
-            ":2:1: unknown key 'gird'; known are base, out, set, seeds, grid, zip, variants; keys of "
+        {"base: base.yaml\ngird: {rank: [1]}\n",
+            ":2:1: unknown key 'gird'; known are base, out, set, seeds, grid, zip, variants; keys "
+            "of "
             "a recipe stand below set, grid, zip or variants; did you mean 'grid'?"},
         {"base: base.yaml\ngrid: {lamda: [1]}\n",
             ":2:16: unknown key 'lamda'; did you mean 'lambda_reg'?"},
         {"base: base.yaml\ngrid:\n  shrink.lamda: [1]\n",
             ":3:18: unknown key 'lamda'; did you mean 'lambda_reg'?"},
-        {"base: base.yaml\ngrid: {shrnk.lambda: [1]}\n",
-            "unknown stage 'shrnk'; known are "},
+        {"base: base.yaml\ngrid: {shrnk.lambda: [1]}\n", "unknown stage 'shrnk'; known are "},
         {"base: base.yaml\ngrid: {shrink.layers: [1]}\n", "holds for the whole run"},
         {"base: base.yaml\ngrid: {rank: []}\n", ":2:14: the list is empty"},
         {"base: base.yaml\nseeds: []\n", ":2:8: the list is empty"},
@@ -357,7 +362,7 @@ static void test_refused(void **state)
         dart_sweep_result result;
         spy w = {.made_up = true};
         const char *file = write_file("bad.yaml", cases[i].text);
-        dart_status status = sweep(&w, file, tiny_path("bad"), &result);
+        dart_status status = run_sweep(&w, file, tiny_path("bad"), &result);
         if (status != DART_INPUT || !strstr(dart_error_text(), cases[i].says))
             fail_msg("case %zu: status %d, wanted '%s': %s", i, (int)status, cases[i].says,
                 dart_error_text());

@@ -1,5 +1,6 @@
 /* Sweeps over folders that are not as a sweep left them: damage stays one run's own, what is not
  * finite is said, nothing that lies there is lost, no locale shows. */
+#include "sweep.h"
 #include "tiny_run.h"
 #include "comma_locale.h"
 
@@ -38,7 +39,7 @@ static void write_files(const char *ranks, unsigned steps)
 }
 
 /* In this process, one run after another. */
-static dart_status sweep(const char *out, bool force, dart_sweep_result *result)
+static dart_status run_sweep(const char *out, bool force, dart_sweep_result *result)
 {
     char file[256], dir[256];
     snprintf(file, sizeof file, "%s", tiny_path("grid.yaml"));
@@ -46,7 +47,7 @@ static dart_status sweep(const char *out, bool force, dart_sweep_result *result)
     const dart_sweep_options options = {.out = dir, .force = force};
     const dart_sweep_hooks hooks = {.note = take_note};
     notes[0] = 0;
-    return dart_sweep(file, &options, &hooks, result);
+    return dart_sweep_all(file, &options, &hooks, result);
 }
 
 static const char good_table[] =
@@ -61,7 +62,7 @@ static void test_incomplete(void **state)
     (void)state;
     dart_sweep_result result;
     write_files("2, 3", 6);
-    assert_int_equal(sweep("one", false, &result), DART_OK);
+    assert_int_equal(run_sweep("one", false, &result), DART_OK);
     char *want = tiny_read("one/rank2", "metrics.jsonl");
     /* stopped before the first checkpoint was whole, or in the middle of its table */
     static const char *const left[] = {
@@ -77,7 +78,7 @@ static void test_incomplete(void **state)
         } else {
             put("one/rank2/table.json", "[{\"name\": \"TT\", \"par");
         }
-        if (sweep("one", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
+        if (run_sweep("one", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
         assert_int_equal(result.done, 2);
         assert_non_null(strstr(notes, "rank3: (was finished)"));
         assert_null(strstr(notes, "rank2: (was finished)"));
@@ -94,7 +95,7 @@ static void test_damage(void **state)
     (void)state;
     dart_sweep_result result;
     write_files("2, 3, 4, 5", 6);
-    assert_int_equal(sweep("two", false, &result), DART_OK);
+    assert_int_equal(run_sweep("two", false, &result), DART_OK);
     for (int rank = 2; rank < 6; rank++) {
         char name[32];
         snprintf(name, sizeof name, "two/rank%d", rank);
@@ -104,7 +105,7 @@ static void test_damage(void **state)
     folder("two/rank2.yaml");                      /* its recipe cannot be read or written */
     put("two/rank3", "a file of the same name\n"); /* its folder cannot be made */
     folder("two/rank4/table.json");                /* no table, whatever its name */
-    assert_int_equal(sweep("two", false, &result), DART_FAILED);
+    assert_int_equal(run_sweep("two", false, &result), DART_FAILED);
     assert_int_equal(result.done, 2);
     assert_int_equal(result.failed, 2);
     assert_non_null(strstr(notes, "rank2: failed: "));
@@ -126,7 +127,7 @@ static void test_diverged(void **state)
     dart_sweep_result result;
     static const char *const bad[] = {"null", "1e999", "NaN"};
     write_files("2, 3", 6);
-    assert_int_equal(sweep("three", false, &result), DART_OK);
+    assert_int_equal(run_sweep("three", false, &result), DART_OK);
     for (size_t i = 0; i < 2; i++) {
         char text[1024];
         snprintf(text, sizeof text,
@@ -134,7 +135,7 @@ static void test_diverged(void **state)
             "\"test_ppl\": %s, \"seconds\": 3}]",
             i ? "9.5" : "null", bad[0]);
         put("three/rank2/table.json", text);
-        assert_int_equal(sweep("three", false, &result), DART_FAILED);
+        assert_int_equal(run_sweep("three", false, &result), DART_FAILED);
         assert_int_equal(result.done, 1);
         assert_int_equal(result.failed, 1);
         assert_non_null(strstr(notes, "rank2: diverged: the perplexity of "));
@@ -153,7 +154,7 @@ static void test_diverged(void **state)
         char text[200];
         snprintf(text, sizeof text, "[{\"name\": \"TT\", \"test_ppl\": %s}]", bad[i]);
         put("three/rank2/table.json", text);
-        assert_int_equal(sweep("three", false, &result), DART_OK);
+        assert_int_equal(run_sweep("three", false, &result), DART_OK);
         char *table = tiny_read("three/rank2", "table.json");
         assert_null(strstr(table, bad[i]));
         free(table);
@@ -171,13 +172,13 @@ static void test_force(void **state)
     put("four/rank2/table.json", good_table);
     put("four/rank2/metrics.jsonl", "{}\n");
     put("four/rank2/thesis.tex", "a year of work\n");
-    assert_int_equal(sweep("four", false, &result), DART_INPUT);
+    assert_int_equal(run_sweep("four", false, &result), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "four/rank2 was made by another version of the "
                                               "sweep, or not by this sweep"));
     assert_string_equal(notes, "");
     assert_false(dart_file_exists(tiny_path("four/rank3")));
     assert_false(dart_file_exists(tiny_path("four/rank2.yaml")));
-    assert_int_equal(sweep("four", true, &result), DART_OK);
+    assert_int_equal(run_sweep("four", true, &result), DART_OK);
     assert_int_equal(result.done, 2);
     static const char *const kept[][3] = {{"four/rank2", "thesis.tex", "a year of work\n"},
         {"four/rank2.bak-1", "table.json", good_table},
@@ -190,14 +191,14 @@ static void test_force(void **state)
     char *mine = tiny_read("four/rank2", "table.json");
     /* the sweep's own work, with --force and another recipe: aside as well */
     write_files("2, 3", 7);
-    assert_int_equal(sweep("four", false, &result), DART_INPUT);
-    assert_int_equal(sweep("four", true, &result), DART_OK);
+    assert_int_equal(run_sweep("four", false, &result), DART_INPUT);
+    assert_int_equal(run_sweep("four", true, &result), DART_OK);
     char *aside = tiny_read("four/rank2.bak-2", "table.json");
     assert_string_equal(aside, mine);
     free(aside);
     free(mine);
     /* with --force and nothing changed nothing is done again */
-    assert_int_equal(sweep("four", true, &result), DART_OK);
+    assert_int_equal(run_sweep("four", true, &result), DART_OK);
     assert_non_null(strstr(notes, "rank2: (was finished)"));
     assert_false(dart_file_exists(tiny_path("four/rank2.bak-3")));
 }
@@ -210,7 +211,7 @@ static void test_locale(void **state)
     char *text[2][3], said[sizeof notes];
     dart_sweep_result result;
     write_files("2, 3", 6);
-    assert_int_equal(sweep("five", false, &result), DART_OK);
+    assert_int_equal(run_sweep("five", false, &result), DART_OK);
     put("five/rank2/table.json", good_table);
     put("five/rank3/table.json", good_table);
     for (int comma = 0; comma < 2; comma++) {
@@ -219,7 +220,7 @@ static void test_locale(void **state)
             for (int i = 0; i < 3; i++) free(text[0][i]);
             skip();
         }
-        if (sweep("five", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
+        if (run_sweep("five", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
         for (int i = 0; i < 3; i++) text[comma][i] = tiny_read("five", files[i]);
         if (!comma) strcpy(said, notes);
     }

@@ -1,5 +1,6 @@
 /* Sweeps with several runs at a time: how many, in which order, the same tables for any number; and
  * the command: shares of the cores, Ctrl-C, and that a killed sweep takes its runs with it. */
+#include "sweep.h"
 #include "tiny_run.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -15,7 +16,7 @@ typedef struct crew {
     unsigned turn;            /* 0: the oldest ends first, 1: the newest, else some one */
     unsigned stop_after;      /* stops when so many have ended, 0: never */
     const char *fails, *sent; /* runs with this in their name fail; are stopped from outside */
-    volatile int stop;
+    dart_status stop;
     uint32_t at[MOST], running, most_running, started, ended;
     char dir[MOST][256];
     char order[8192], notes[16384];
@@ -27,9 +28,10 @@ static const char *name_of(const char *dir)
 }
 
 static dart_status crew_start(
-    void *user, uint32_t run, const char *recipe, const char *dir, bool resume)
+    void *user, uint32_t run, const char *recipe, const char *dir, bool resume, char why[DART_WHY])
 {
     crew *c = user;
+    (void)why;
     assert_false(resume);
     assert_true(dart_file_exists(recipe));
     assert_true(c->running < MOST);
@@ -67,7 +69,13 @@ static void make_up(const char *dir)
     assert_int_equal(dart_file_write_sync(path, text, strlen(text)), DART_OK);
 }
 
-static dart_status crew_wait(void *user, uint32_t *run)
+static dart_status ended(dart_status status, const char *sentence, char why[DART_WHY])
+{
+    snprintf(why, DART_WHY, "%s", sentence);
+    return status;
+}
+
+static dart_status crew_wait(void *user, uint32_t *run, char why[DART_WHY])
 {
     crew *c = user;
     uint32_t w[4];
@@ -83,12 +91,17 @@ static dart_status crew_wait(void *user, uint32_t *run)
         memcpy(c->dir[i], c->dir[i + 1], sizeof c->dir[0]);
     }
     c->ended++;
-    if (c->stop_after && c->ended == c->stop_after) c->stop = SIGINT;
-    if (c->fails && strstr(dir, c->fails)) return dart_fail(DART_DIVERGED, "it went");
-    if (c->sent && strstr(dir, c->sent)) return dart_fail(DART_TERMINATED, "stopped at step 3");
-    if (c->stop_after && c->ended > c->stop_after) return dart_fail(DART_INTERRUPTED, "stopped");
+    if (c->stop_after && c->ended == c->stop_after) c->stop = DART_INTERRUPTED;
+    if (c->fails && strstr(dir, c->fails)) return ended(DART_DIVERGED, "it went", why);
+    if (c->sent && strstr(dir, c->sent)) return ended(DART_TERMINATED, "stopped at step 3", why);
+    if (c->stop_after && c->ended > c->stop_after) return ended(DART_INTERRUPTED, "stopped", why);
     make_up(dir);
     return DART_OK;
+}
+
+static dart_status crew_abort(void *user)
+{
+    return ((crew *)user)->stop;
 }
 
 static void crew_note(void *user, const char *line)
@@ -98,12 +111,12 @@ static void crew_note(void *user, const char *line)
     snprintf(c->notes + used, sizeof c->notes - used, "%s\n", line);
 }
 
-static dart_status sweep(crew *c, const char *path, uint32_t jobs, dart_sweep_result *out)
+static dart_status run_sweep(crew *c, const char *path, uint32_t jobs, dart_sweep_result *out)
 {
     const dart_sweep_options options = {.out = tiny_path("out"), .jobs = jobs};
     const dart_sweep_hooks hooks = {
-        .user = c, .note = crew_note, .start = crew_start, .wait = crew_wait, .stop = &c->stop};
-    dart_status status = dart_sweep(path, &options, &hooks, out);
+        .user = c, .note = crew_note, .start = crew_start, .wait = crew_wait, .abort = crew_abort};
+    dart_status status = dart_sweep_all(path, &options, &hooks, out);
     assert_int_equal(c->running, 0); /* whoever was started was waited for */
     return status;
 }
@@ -154,7 +167,7 @@ static void test_numbers(void **state)
             c = (crew){.turn = turn};
             if (dart_file_exists(tiny_path("out")))
                 assert_int_equal(dart_remove_tree(tiny_path("out")), DART_OK);
-            if (sweep(&c, file, jobs[k], &result) != DART_OK) fail_msg("%s", dart_error_text());
+            if (run_sweep(&c, file, jobs[k], &result) != DART_OK) fail_msg("%s", dart_error_text());
             assert_int_equal(result.done, RUNS);
             assert_int_equal(c.started, RUNS);
             /* six controls must wait for their sources, all else could go at once */
@@ -200,28 +213,28 @@ static void test_ends(void **state)
     assert_int_equal(dart_remove_tree(tiny_path("out")), DART_OK);
     /* a failed source fails who needs it, and nobody else */
     c = (crew){.turn = 1, .fails = "/found-rank3-s2"};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_FAILED);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_FAILED);
     assert_int_equal(c.started, RUNS - 1);
     assert_int_equal(result.failed, 2);
     assert_int_equal(result.done, RUNS - 2);
     assert_non_null(strstr(c.notes, "control-rank3-s2: failed: needs the size of found-rank3-s2"));
     c = (crew){.turn = 0};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_OK);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_OK);
     assert_string_equal(c.order, "found-rank3-s2 control-rank3-s2 ");
     /* stopped when four have ended: the two beside it are interrupted */
     assert_int_equal(dart_remove_tree(tiny_path("out")), DART_OK);
     c = (crew){.turn = 2, .stop_after = 4};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_INTERRUPTED);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_INTERRUPTED);
     assert_non_null(strstr(dart_error_text(), "stopped after 4 of 18 runs; the same command"));
     assert_int_equal(c.started, 6);
     assert_null(strstr(c.notes, "no further run"));
     c = (crew){.turn = 2};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_OK);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_OK);
     assert_int_equal(c.started, RUNS - 4);
     /* one run is stopped from outside: the others beside it go on to their end */
     assert_int_equal(dart_remove_tree(tiny_path("out")), DART_OK);
     c = (crew){.sent = "/other-rank3-s1"};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_TERMINATED);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_TERMINATED);
     assert_int_equal(c.started, 4);
     assert_non_null(strstr(c.notes, "no further run is started, 2 go on: stopped at step 3"));
     assert_non_null(strstr(dart_error_text(), "stopped after 3 of 18 runs"));
@@ -234,7 +247,7 @@ static void test_ends(void **state)
     free(text);
     make_up(tiny_path("out/other-rank4-s1"));
     c = (crew){.turn = 0};
-    assert_int_equal(sweep(&c, file, 3, &result), DART_INPUT);
+    assert_int_equal(run_sweep(&c, file, 3, &result), DART_INPUT);
     assert_int_equal(c.started, 0);
     assert_non_null(strstr(dart_error_text(), "another version of the sweep"));
 }

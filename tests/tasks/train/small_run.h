@@ -7,9 +7,10 @@
 #include "checkpoint.h"
 #include "dart.h"
 #include "file.h"
+#include "handles.h"
 #include "rng.h"
+#include "train.h"
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -88,7 +89,7 @@ static inline void set(dart_recipe *recipe, const char *key, const char *value)
 
 typedef struct watch {
     uint64_t stop_at;
-    volatile int stop;
+    dart_status stop;
     double first, last;
     uint64_t steps;
     unsigned long count, ours, in_steps, ours_in_steps; /* allocations */
@@ -116,9 +117,14 @@ static inline void on_progress(void *user, const dart_progress *p)
     }
     w->last = p->loss;
     w->steps = p->step;
-    if (p->step == w->stop_at) w->stop = SIGINT;
+    if (p->step == w->stop_at) w->stop = DART_INTERRUPTED;
     w->count = allocations();
     w->ours = dart_alloc_count();
+}
+
+static inline dart_status on_abort(void *user)
+{
+    return ((watch *)user)->stop;
 }
 
 static inline void on_note(void *user, const char *line)
@@ -133,8 +139,8 @@ static inline dart_status train(dart_recipe *recipe, watch *w, dart_result *out)
 {
     dart_result unused;
     const dart_hooks hooks = {
-        .user = w, .progress = on_progress, .note = on_note, .stop = &w->stop};
-    return dart_train(recipe, &hooks, out ? out : &unused);
+        .user = w, .progress = on_progress, .note = on_note, .abort = on_abort};
+    return dart_train_run(recipe, &hooks, out ? out : &unused);
 }
 
 static inline void expect(dart_status got, dart_status wanted, const char *says)

@@ -1,6 +1,7 @@
 /* What a start does to files: nothing where it is refused; work of an earlier run is moved, never
  * deleted; a folder without a whole checkpoint starts from the beginning; what diverged is never
  * saved. */
+#include "handles.h"
 #include "tiny_run.h"
 #include "checkpoint.h"
 #include <dirent.h>
@@ -157,7 +158,7 @@ static void test_force(void **state)
     assert_true(dart_file_exists(tiny_path("again.bak-2/recipe.yaml")));
     dart_eval_result e;
     assert_int_equal(
-        dart_eval(tiny_path("again.bak-1/checkpoints/step-00000012"), NULL, NULL, &e), DART_OK);
+        handle_eval(tiny_path("again.bak-1/checkpoints/step-00000012"), NULL, &e), DART_OK);
     dart_recipe_free(recipe);
 }
 

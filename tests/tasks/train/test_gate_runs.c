@@ -3,6 +3,7 @@
  * launches that do not grow with the model, ordered dropout, refusals. */
 #include "options.h"
 #include "run.h"
+#include "handles.h"
 #include "tiny_run.h"
 #include <math.h>
 
@@ -174,7 +175,7 @@ static void test_stages(void **state)
         "  - {name: e, max_steps: 40, reg: bond-diagonal, lambda_reg: 1}\n");
     if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
     assert_int_equal(r.steps, 160);
-    if (dart_eval(tiny_path("turns"), NULL, NULL, &e) != DART_OK) fail_msg("%s", dart_error_text());
+    if (handle_eval(tiny_path("turns"), NULL, &e) != DART_OK) fail_msg("%s", dart_error_text());
     printf("perplexity %.6f in the run, %.6f from its files\n", r.row[0].valid_ppl, e.valid_ppl);
     assert_true(fabs(e.valid_ppl / r.row[0].valid_ppl - 1) < 1e-5);
     char *metrics = tiny_read("turns", "metrics.jsonl");
@@ -298,7 +299,7 @@ static void test_compare(void **state)
         devices = "cpu,opencl:0";
     }
     printf("compared %s\n", devices);
-    if (dart_compare(recipe, devices, 1e-4, NULL, false, out) != DART_OK)
+    if (dart_compare_print(recipe, devices, 1e-4, NULL, false, out) != DART_OK)
         fail_msg("%s", dart_error_text());
     fclose(out);
     dart_recipe_free(recipe);

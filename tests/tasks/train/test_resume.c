@@ -1,6 +1,7 @@
 /* Runs that stop and go on: bit for bit the undisturbed run, after signals, a full disk and a
  * damaged checkpoint. */
 #include "small_run.h"
+#include <signal.h>
 #include <sys/resource.h>
 
 static unsigned resumes;
@@ -134,7 +135,7 @@ static void test_damaged_checkpoint(void **state)
     assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED); /* steps 20 and 22 are kept */
     flip(in("damaged/checkpoints/step-00000022/model.safetensors"), 3000);
     dart_eval_result e;
-    expect(dart_eval(in("damaged/checkpoints/step-00000022"), NULL, NULL, &e), DART_INPUT,
+    expect(handle_eval(in("damaged/checkpoints/step-00000022"), NULL, &e), DART_INPUT,
         "model.safetensors");
     set(recipe, "resume", "true");
     w = (watch){0};
@@ -185,7 +186,7 @@ static void on_progress_term(void *user, const dart_progress *p)
 {
     watch *w = user;
     w->steps = p->step;
-    if (p->step == 4) w->stop = SIGTERM;
+    if (p->step == 4) w->stop = DART_TERMINATED;
 }
 
 static void test_signals(void **state)
@@ -193,9 +194,9 @@ static void test_signals(void **state)
     (void)state;
     watch w = {0};
     dart_recipe *recipe = tiny("cpu", in("signals"));
-    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .stop = &w.stop};
+    const dart_hooks hooks = {.user = &w, .progress = on_progress_term, .abort = on_abort};
     dart_result result, again;
-    assert_int_equal(dart_train(recipe, &hooks, &result), DART_TERMINATED);
+    assert_int_equal(dart_train_run(recipe, &hooks, &result), DART_TERMINATED);
     set(recipe, "resume", "true");
     w = (watch){0};
     assert_int_equal(train(recipe, &w, &result), DART_OK);

@@ -79,31 +79,22 @@ static void test_learns(void **state)
 
     /* eval finds the same figures from the files alone, generate is repeatable. */
     dart_eval_result e;
-    assert_int_equal(dart_eval(in("learns"), NULL, NULL, &e), DART_OK);
+    assert_int_equal(handle_eval(in("learns"), NULL, &e), DART_OK);
     assert_true(fabs(e.valid_ppl / result.row[3].valid_ppl - 1) < 1e-6);
     assert_true(fabs(e.test_ppl / result.row[3].test_ppl - 1) < 1e-6);
-    char *text[2];
-    size_t size[2];
-    for (int i = 0; i < 2; i++) {
-        FILE *f = open_memstream(&text[i], &size[i]);
-        const dart_generate_options o = {.prompt = "the cat",
-            .tokens = 30,
-            .temperature = 0.7,
-            .top_k = 10,
-            .top_p = 0.95,
-            .seed = 3};
-        assert_int_equal(dart_generate(in("learns"), NULL, &o, f), DART_OK);
-        fclose(f);
-    }
-    assert_string_equal(text[0], text[1]);
-    assert_int_equal(strncmp(text[0], "the cat ", 8), 0);
-    assert_true(strchr(text[0], '\n') && strchr(text[0], '.'));
-    free(text[0]);
-    free(text[1]);
-    const dart_generate_options greedy = {.prompt = "", .tokens = 5};
-    FILE *f = fopen("/dev/null", "w");
-    assert_int_equal(dart_generate(in("learns"), NULL, &greedy, f), DART_OK);
-    fclose(f);
+    handle_text text[2], none;
+    const dart_sampling how = {
+        .size = sizeof how, .temperature = 0.7, .top_k = 10, .top_p = 0.95, .seed = 3};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(handle_generate(in("learns"), "the cat", 30, &how, &text[i]), DART_OK);
+    assert_string_equal(text[0].text, text[1].text);
+    assert_int_equal(strncmp(text[0].text, "the cat ", 8), 0);
+    assert_true(strchr(text[0].text, '\n') && strchr(text[0].text, '.'));
+    assert_int_equal(handle_generate(in("learns"), "", 5, NULL, &none), DART_OK);
+    assert_true(none.size > 5);
+    free(text[0].text);
+    free(text[1].text);
+    free(none.text);
     dart_recipe_free(recipe);
 }
 
@@ -215,7 +206,7 @@ static void test_refused(void **state)
     set(recipe, "out", in("nothing-here"));
     expect(train(recipe, &w, NULL), DART_INPUT, "there is no run in");
     dart_eval_result e;
-    expect(dart_eval(in("nothing-here"), NULL, NULL, &e), DART_INPUT, "neither a run directory");
+    expect(handle_eval(in("nothing-here"), NULL, &e), DART_INPUT, "neither a run directory");
     dart_recipe_free(recipe);
 }
 
@@ -229,16 +220,17 @@ static void test_compare(void **state)
     dart_recipe *recipe = tiny("cpu", "");
     set(recipe, "max_steps", "12");
     FILE *f = open_memstream(&text, &size);
-    assert_int_equal(dart_compare(recipe, devices, 1e-3, NULL, false, f), DART_OK);
+    assert_int_equal(dart_compare_print(recipe, devices, 1e-3, NULL, false, f), DART_OK);
     fclose(f);
     assert_non_null(strstr(text, "| 12 |"));
     assert_non_null(strstr(text, "cpu against cpu: final losses differ by 0.00e+00"));
     printf("%s\n", strstr(text, "| 12 |"));
     free(text);
     f = open_memstream(&text, &size);
-    expect(dart_compare(recipe, "cpu", 1e-3, NULL, false, f), DART_USAGE, "two devices");
+    expect(dart_compare_print(recipe, "cpu", 1e-3, NULL, false, f), DART_USAGE, "two devices");
     /* A run without any result cannot agree: the null device computes nothing. */
-    expect(dart_compare(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED, "above the bound");
+    expect(dart_compare_print(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED,
+        "above the bound");
     fclose(f);
     free(text);
     dart_recipe_free(recipe);

@@ -1,0 +1,105 @@
+/* Measuring, looking into models, sweeps, reports, and what a program around the library needs. */
+#ifndef DART_PUBLIC_TOOLS_H
+#define DART_PUBLIC_TOOLS_H
+
+#include "train.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- inspection and measurements ---- */
+
+/* what: "graph", "plan", "memory", "ranks", "paths", of the model at model_path, or, where that is
+ * NULL, of the recipe's fresh one. Errors: USAGE, INPUT, DEVICE, MEMORY, IO. */
+DART_API DART_NODISCARD dart_status dart_inspect(const dart_recipe *recipe, const char *model_path,
+    const char *what, bool json, dart_write write, void *user);
+
+typedef struct dart_bench_options {
+    size_t size;
+    const char *devices;    /* comma list of ids, or "all" */
+    const char *tests;      /* comma list of step, gemm, eval, infer, pick */
+    const char *format;     /* "md", "json" or "csv" */
+    const char *model_path; /* NULL or "": random weights of the recipe; else a run or checkpoint */
+    uint32_t repeats;       /* measured, after a warm-up */
+    uint32_t prompt, tokens; /* infer: tokens read, tokens made; 0: 512 and 128, or the context */
+    bool reference;          /* measure cpu too, to compare the results with it, where it is not
+                                among the devices */
+    bool profile;            /* step and eval: also the time of each kernel, launch by launch */
+} dart_bench_options;
+
+/* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000.
+ * pick selects ranks drawn at random to the recipe's budget (0: half of the parameters). Errors:
+ * USAGE, INPUT, DEVICE, MEMORY, IO. */
+DART_API DART_NODISCARD dart_status dart_bench(
+    const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user);
+
+/* ---- sweeps: a grid of runs ---- */
+
+typedef struct dart_sweep_options {
+    size_t size;
+    const char *out; /* folder of runs and results; NULL or "": the file's own, or runs/<name> */
+    const dart_recipe *flags; /* values given for all runs, below those of the grid; may be NULL */
+    bool list;                /* only notes the names of the runs */
+    bool force;    /* begins runs anew whose folder holds other work; it is moved aside */
+    uint32_t jobs; /* runs at a time, with the hooks below; 0: one */
+} dart_sweep_options;
+
+enum { DART_WHY = 512 }; /* bytes for the sentence of a failure */
+
+typedef struct dart_sweep_hooks {
+    size_t size;
+    void *user;
+    void (*note)(void *user, const char *line);
+    /* Starts training the recipe at `recipe` in the run directory `dir`, going on from its
+     * checkpoint or, with `resume` false, over whatever lies there; `run` is its number. Both NULL:
+     * in this process, one run at a time. */
+    dart_status (*start)(void *user, uint32_t run, const char *recipe, const char *dir, bool resume,
+        char why[DART_WHY]);
+    /* Waits until one of the started runs ends: which, and as status what dart_train would give. */
+    dart_status (*wait)(void *user, uint32_t *out_run, char why[DART_WHY]);
+    dart_status (*abort)(void *user); /* as in dart_hooks */
+} dart_sweep_hooks;
+
+typedef struct dart_sweep_result {
+    size_t size;
+    uint32_t runs, done, failed; /* failed: those that diverged too */
+    char dir[512];
+} dart_sweep_result;
+
+/* options and hooks may be NULL. Errors: INPUT (whatever is wrong with the file, with its line,
+ * before anything runs); FAILED (some runs failed; the others are done, and results.csv, results.md
+ * and results.svg hold them all); INTERRUPTED, TERMINATED, MEMORY, IO. */
+DART_API DART_NODISCARD dart_status dart_sweep(const char *path, const dart_sweep_options *options,
+    const dart_sweep_hooks *hooks, dart_sweep_result *out);
+
+/* ---- reports of `count` run directories. Errors: INPUT (no run there), IO, MEMORY ---- */
+
+/* A self-contained HTML page for one or several runs, or for a sweep (a folder with results.csv).
+ */
+DART_API DART_NODISCARD dart_status dart_report(
+    const char *const *runs, size_t count, const char *out_path);
+/* Event files for TensorBoard, in a folder a run below `dir`: scalars of all logs, histograms of
+ * the bond spectra, the recipe as text. */
+DART_API DART_NODISCARD dart_status dart_report_tensorboard(
+    const char *const *runs, size_t count, const char *dir);
+/* The charts of the page as SVG files in `dir`; for one run also its spectra. */
+DART_API DART_NODISCARD dart_status dart_report_pictures(
+    const char *const *runs, size_t count, const char *dir);
+/* metrics.csv, spectra.csv, ranks.csv and table.csv of all runs in `dir` (RFC 4180). */
+DART_API DART_NODISCARD dart_status dart_report_csv(
+    const char *const *runs, size_t count, const char *dir);
+
+/* ---- for programs ---- */
+
+/* Name `index` of a list, NULL past its end. */
+typedef const char *(*dart_name_list)(const void *context, uint32_t index);
+/* The name of the list that `word` may have been meant to be; NULL if none is near. */
+DART_API const char *dart_nearest_name(const char *word, dart_name_list at, const void *context);
+/* 12345: "12,345" */
+DART_API void dart_count_text(char out[64], uint64_t value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

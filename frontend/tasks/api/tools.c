@@ -1,0 +1,122 @@
+/* Devices, measurements, inspection, sweeps: what dart/device.h and dart/tools.h declare. */
+#include "bench.h"
+#include "bleu.h"
+#include "inspect.h"
+#include "names.h"
+#include "caller.h"
+#include "parallel.h"
+#include "selftest.h"
+#include "setup.h"
+#include "sweep.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- devices ---- */
+
+struct dart_device_list {
+    dart_device_info *info; /* owned [count] */
+    size_t count;
+};
+
+dart_status dart_devices(const char *limits, dart_device_list **out)
+{
+    dart_device_list *list = *out = dart_calloc(1, sizeof *list);
+    if (!list) return DART_MEMORY;
+    dart_status status = dart_device_infos(limits, &list->info, &list->count);
+    if (status == DART_OK) return DART_OK;
+    free(list);
+    *out = NULL;
+    return status;
+}
+
+size_t dart_device_list_count(const dart_device_list *list)
+{
+    return list->count;
+}
+
+const dart_device_info *dart_device_list_at(const dart_device_list *list, size_t index)
+{
+    return index < list->count ? &list->info[index] : NULL;
+}
+
+void dart_device_list_free(dart_device_list *list)
+{
+    if (!list) return;
+    free(list->info);
+    free(list);
+}
+
+dart_status dart_selftest(
+    const char *device, const char *limits, dart_write write, void *user, dart_selftest_result *out)
+{
+    FILE *sink = NULL;
+    dart_selftest_result result = {0};
+    DART_TRY(dart_answer_clear(out, "dart_selftest_result"));
+    if (write) DART_TRY(dart_sink_open(write, user, &sink));
+    dart_status status = dart_selftest_print(device, limits, sink, &result);
+    if (sink) status = dart_sink_close(sink, status);
+    if (status == DART_OK) dart_answer_give(out, &result, sizeof result);
+    return status;
+}
+
+/* ---- names ---- */
+
+const char *dart_dataset_name_at(uint32_t index)
+{
+    uint32_t texts = 0;
+    while (dart_dataset_at(texts)) texts++;
+    return index < texts ? dart_dataset_at(index) : dart_parallel_at(index - texts);
+}
+
+const char *dart_nearest_name(const char *word, dart_name_list at, const void *context)
+{
+    return dart_name_nearest(word, at, context);
+}
+
+/* ---- inspection, measurements, scores ---- */
+
+dart_status dart_inspect(const dart_recipe *recipe, const char *model_path, const char *what,
+    bool json, dart_write write, void *user)
+{
+    FILE *sink;
+    DART_TRY(dart_sink_open(write, user, &sink));
+    return dart_sink_close(sink, dart_inspect_print(recipe, model_path, what, json, sink));
+}
+
+dart_status dart_bench(
+    const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user)
+{
+    FILE *sink;
+    dart_bench_options o;
+    DART_TRY(dart_options_take(options, sizeof o, "dart_bench_options", &o));
+    DART_TRY(dart_sink_open(write, user, &sink));
+    return dart_sink_close(sink, dart_bench_print(recipe, &o, sink));
+}
+
+dart_status dart_bleu_files(const char *hypothesis, const char *const *references, uint32_t count,
+    const dart_bleu_options *options, dart_bleu *out)
+{
+    dart_bleu_options o;
+    dart_bleu bleu;
+    DART_TRY(dart_answer_clear(out, "dart_bleu"));
+    DART_TRY(dart_options_take(options, sizeof o, "dart_bleu_options", &o));
+    DART_TRY(dart_bleu_of_files(hypothesis, references, count, &o, &bleu));
+    dart_answer_give(out, &bleu, sizeof bleu);
+    return DART_OK;
+}
+
+/* ---- sweeps ---- */
+
+dart_status dart_sweep(const char *path, const dart_sweep_options *options,
+    const dart_sweep_hooks *hooks, dart_sweep_result *out)
+{
+    dart_sweep_options o;
+    dart_sweep_hooks h;
+    dart_sweep_result result = {0};
+    DART_TRY(dart_answer_clear(out, "dart_sweep_result"));
+    DART_TRY(dart_options_take(options, sizeof o, "dart_sweep_options", &o));
+    DART_TRY(dart_options_take(hooks, sizeof h, "dart_sweep_hooks", &h));
+    dart_status status = dart_sweep_all(path, &o, &h, &result);
+    dart_answer_give(out, &result, sizeof result); /* also of a sweep that was stopped */
+    return status;
+}

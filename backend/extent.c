@@ -45,7 +45,7 @@ static void extent_gemm(const dart_launch *l, uint64_t *words)
 static void extent_map(const dart_launch *l, uint64_t *words)
 {
     static const uint8_t arity[] = {
-#define MAP(name, operands, expression) operands,
+#define MAP(name, operands, ...) operands,
 #include "map_ops.def"
 #undef MAP
     };

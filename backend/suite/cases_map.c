@@ -9,7 +9,7 @@ typedef struct row {
 } row;
 
 static const row rows[] = {
-#define MAP(name, arity, expression) {#name, arity},
+#define MAP(name, arity, ...) {#name, arity},
 #include "map_ops.def"
 #undef MAP
 };

@@ -1,6 +1,7 @@
 /* jansson with every failed allocation noticed. Inside a string it takes one for a syntax error, or
  * drops a byte, in its parser and in its printer; so allocations go through a function that
- * remembers failures. */
+ * remembers failures. Where the buffer of a token cannot grow, its parser even asserts (2.14,
+ * lex_unget_unsave); so while it reads, such blocks come from a reserve made beforehand. */
 #include "json.h"
 #include "utf8.h"
 #include <math.h>
@@ -10,20 +11,39 @@
 #include <string.h>
 
 static json_malloc_t inner_malloc;
+static json_free_t inner_free;
 static _Thread_local bool short_of_memory;
+static _Thread_local struct {
+    char *at;
+    size_t size, used;
+} reserve;
+
+/* Buffers of tokens are powers of two of at least 32 bytes. */
+static void *from_reserve(size_t size)
+{
+    if (size < 32 || (size & (size - 1)) || size > reserve.size - reserve.used) return NULL;
+    reserve.used += size;
+    return reserve.at + reserve.used - size;
+}
 
 static void *noting_malloc(size_t size)
 {
     void *memory = inner_malloc(size);
-    if (!memory) short_of_memory = true;
-    return memory;
+    if (memory) return memory;
+    short_of_memory = true;
+    return from_reserve(size);
+}
+
+static void noting_free(void *memory)
+{
+    const uintptr_t at = (uintptr_t)memory, first = (uintptr_t)reserve.at;
+    if (!reserve.at || at < first || at >= first + reserve.size) inner_free(memory);
 }
 
 static void install(void)
 {
-    json_free_t inner_free;
     json_get_alloc_funcs(&inner_malloc, &inner_free);
-    json_set_alloc_funcs(noting_malloc, inner_free);
+    json_set_alloc_funcs(noting_malloc, noting_free);
 }
 
 /* From here on short_of_memory says whether an allocation of this thread failed. */
@@ -39,12 +59,23 @@ dart_status dart_json_parse(
 {
     json_error_t error;
     watch();
-    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    *out = NULL;
+    /* a token of the whole text, and all smaller buffers that it outgrew */
+    reserve.size = 4 * size + 4096;
+    reserve.used = 0;
+    reserve.at = malloc(reserve.size);
+    if (reserve.at)
+        *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+    else
+        short_of_memory = true;
     if (short_of_memory) {
         json_decref(*out);
         *out = NULL;
-        return dart_fail(DART_MEMORY, "out of memory: reading %s", what);
     }
+    free(reserve.at);
+    reserve.at = NULL;
+    reserve.size = reserve.used = 0;
+    if (short_of_memory) return dart_fail(DART_MEMORY, "out of memory: reading %s", what);
     if (*out) return DART_OK;
     snprintf(why, DART_JSON_WHY, "%s", error.text);
     return dart_fail(DART_INPUT, "%s is not JSON: %s", what, error.text);

@@ -1,4 +1,4 @@
-/* Reverse mode: one grad_<op> per row of ops.def and one grad_map_<op> per element-wise row; each
+/* Reverse mode: one grad_<op> per row of ops.def, grad_map.c for the element-wise ones; each
  * appends graph nodes. A rule gives the gradient of every input it can (0: none); ops that only
  * occur in gradients have none. */
 #include "graph_impl.h"
@@ -27,156 +27,15 @@ static const dart_shape *shape_of(const rule_args *r, dart_node node)
     return &r->g->node[node]->shape;
 }
 
-/* Sums a gradient of a's shape down to b's (a suffix of it, or one word). */
-static dart_node reduce_to(const rule_args *r, dart_node d, dart_node like)
+static dart_status grad_map(const rule_args *r, dart_node *dx)
 {
-    dart_shape to = *shape_of(r, like);
-    const dart_shape *from = shape_of(r, d);
-    uint64_t words = dart_shape_words(&to), all = dart_shape_words(from);
-    if (words == all) return dart_reshape(r->g, d, to);
-    dart_node flat =
-        dart_reshape(r->g, d, DART_SHAPE((uint32_t)(words ? all / words : 0), (uint32_t)words));
-    return dart_reshape(r->g, dart_reduce_sum(r->g, flat, 0, 1), to);
-}
-
-static dart_status grad_map_copy(const rule_args *r, dart_node *dx)
-{
-    dx[0] = r->dy;
-    return DART_OK;
-}
-
-static dart_status grad_map_fill(const rule_args *r, dart_node *dx)
-{
-    (void)r, (void)dx;
-    return DART_OK;
-}
-
-static dart_status grad_map_affine(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_affine(r->g, r->dy, r->info->f[0], 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_add(const rule_args *r, dart_node *dx)
-{
-    dx[0] = r->dy;
-    if (r->wanted[r->info->in[1]]) dx[1] = reduce_to(r, r->dy, r->info->in[1]);
-    return DART_OK;
-}
-
-static dart_status grad_map_sub(const rule_args *r, dart_node *dx)
-{
-    dx[0] = r->dy;
-    if (r->wanted[r->info->in[1]])
-        dx[1] = dart_affine(r->g, reduce_to(r, r->dy, r->info->in[1]), -1, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_mul(const rule_args *r, dart_node *dx)
-{
-    dart_node a = r->info->in[0], b = r->info->in[1];
-    if (r->wanted[a]) dx[0] = dart_mul(r->g, r->dy, b);
-    if (r->wanted[b]) dx[1] = reduce_to(r, dart_mul(r->g, r->dy, a), b);
-    return DART_OK;
-}
-
-static dart_status grad_map_axpby(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_affine(r->g, r->dy, r->info->f[0], 0);
-    if (r->wanted[r->info->in[1]])
-        dx[1] = dart_affine(r->g, reduce_to(r, r->dy, r->info->in[1]), r->info->f[1], 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_relu(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_map2(r->g, DART_OP_relu_back, r->info->in[0], r->dy, 0, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_silu(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_map2(r->g, DART_OP_silu_back, r->info->in[0], r->dy, 0, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_gelu(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_map2(r->g, DART_OP_gelu_back, r->info->in[0], r->dy, 0, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_square(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_mul(r->g, dart_affine(r->g, r->dy, 2, 0), r->info->in[0]);
-    return DART_OK;
-}
-
-static dart_status grad_map_div(const rule_args *r, dart_node *dx)
-{
-    dart_node a = r->info->in[0], b = r->info->in[1];
-    dart_node over = dart_map2(r->g, DART_OP_div, r->dy, b, 0, 0); /* dy / b */
-    if (r->wanted[a]) dx[0] = over;
-    if (r->wanted[b]) dx[1] = dart_affine(r->g, reduce_to(r, dart_mul(r->g, over, r->y), b), -1, 0);
-    return DART_OK;
+    return dart_grad_map(r->g, r->y, r->dy, r->wanted, dx);
 }
 
 static dart_status no_grad(const rule_args *r, dart_node *dx)
 {
     (void)dx;
     return no_rule(r);
-}
-
-#define grad_map_relu_back no_grad
-#define grad_map_silu_back no_grad
-#define grad_map_gelu_back no_grad
-#define grad_map_sigmoid_back no_grad
-#define grad_map_clamp_back no_grad
-
-static dart_status grad_map_sqrt(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_map2(r->g, DART_OP_div, dart_affine(r->g, r->dy, 0.5, 0), r->y, 0, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_log(const rule_args *r, dart_node *dx)
-{
-    dart_node scaled = dart_affine(r->g, r->dy, r->info->f[0], 0);
-    dx[0] = dart_map2(r->g, DART_OP_div, scaled, r->info->in[0], 0, 0);
-    return DART_OK;
-}
-
-/* 1 / (a (1 - a)) */
-static dart_status grad_map_logit(const rule_args *r, dart_node *dx)
-{
-    dart_node a = r->info->in[0], rest = dart_affine(r->g, a, -1, 1);
-    dx[0] = dart_map2(r->g, DART_OP_div, r->dy, dart_mul(r->g, a, rest), 0, 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_sigmoid(const rule_args *r, dart_node *dx)
-{
-    dx[0] = dart_map2(r->g, DART_OP_sigmoid_back, r->y, r->dy, r->info->f[0], 0);
-    return DART_OK;
-}
-
-static dart_status grad_map_clamp(const rule_args *r, dart_node *dx)
-{
-    dx[0] =
-        dart_map2(r->g, DART_OP_clamp_back, r->info->in[0], r->dy, r->info->f[0], r->info->f[1]);
-    return DART_OK;
-}
-
-static dart_status grad_map_step(const rule_args *r, dart_node *dx)
-{
-    (void)r, (void)dx;
-    return DART_OK;
-}
-
-static dart_status grad_map_straight(const rule_args *r, dart_node *dx)
-{
-    dx[0] = r->dy;
-    return DART_OK;
 }
 
 static dart_status grad_leaf(const rule_args *r, dart_node *dx)
@@ -424,7 +283,7 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_attend no_grad
 
 static const grad_rule rules[DART_OPS] = {
-#define MAP(name, arity, expr) [DART_OP_##name] = grad_map_##name,
+#define MAP(name, ...) [DART_OP_##name] = grad_map,
 #include "map_ops.def"
 #undef MAP
 #define OP(name, ...) [DART_OP_##name] = grad_##name,

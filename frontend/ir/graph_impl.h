@@ -20,6 +20,10 @@ struct dart_graph {
 dart_status dart_infer(const dart_graph *graph, dart_node_info *info);
 /* One line of the text form, without a newline (text.c). */
 void dart_node_format(const dart_graph *graph, dart_node node, char *out, size_t size);
+/* dx[i], i < inputs: gradient of input i of the element-wise node y, whose own is dy, where
+ * wanted[input]; 0: none (grad_map.c). FAILED: there is no rule. */
+dart_status dart_grad_map(
+    dart_graph *graph, dart_node y, dart_node dy, const bool *wanted, dart_node *dx);
 char *dart_shape_format(const dart_shape *shape, char out[128]);
 
 #endif

@@ -30,7 +30,7 @@ bool dart_shape_equal(const dart_shape *a, const dart_shape *b);
 
 typedef enum dart_op {
     DART_OP_none,
-#define MAP(name, arity, expr) DART_OP_##name,
+#define MAP(name, ...) DART_OP_##name,
 #include "map_ops.def"
 #undef MAP
 #define OP(name, ...) DART_OP_##name,

@@ -156,7 +156,7 @@ dart_status dart_lower_unslice(dart_lowering *low, dart_node node, const dart_no
 /* ---- the whole graph ---- */
 
 static const lower_rule rules[DART_OPS] = {
-#define MAP(name, arity, expr) [DART_OP_##name] = lower_map,
+#define MAP(name, ...) [DART_OP_##name] = lower_map,
 #include "map_ops.def"
 #undef MAP
 #define OP(name, ...) [DART_OP_##name] = dart_lower_##name,

@@ -4,7 +4,7 @@
 
 static const dart_op_info op_table[DART_OPS] = {
     [DART_OP_none] = {.name = "none", .view = -1},
-#define MAP(op_name, arity, expr)                                                                  \
+#define MAP(op_name, arity, ...)                                                                   \
     [DART_OP_##op_name] = {.name = #op_name,                                                       \
         .min_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \
         .max_in = DART_OP_##op_name == DART_OP_fill ? 0 : arity,                                   \

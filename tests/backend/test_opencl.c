@@ -18,7 +18,7 @@
 enum { N = 5000, LAUNCHES = 200 };
 
 enum map_row {
-#define MAP(name, arity, expression) MAP_##name,
+#define MAP(name, ...) MAP_##name,
 #include "map_ops.def"
 #undef MAP
 };

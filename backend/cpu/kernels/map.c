@@ -4,6 +4,7 @@
 #define EXP(x) cpu_exp(x)
 #define SQRT(x) cpu_sqrt(x)
 #define LOG(x) cpu_log(x)
+#define ABS(x) ((x) < 0 ? -(x) : (x))
 #define MAXF(x, y) ((x) > (y) ? (x) : (y))
 #define MINF(x, y) ((x) < (y) ? (x) : (y))
 #define SELECT(cond, x, y) ((cond) ? (x) : (y))
@@ -13,7 +14,7 @@
 typedef void loop(
     uint64_t n, const real *a_, const real *b_, uint64_t b_step, real *y, real s, real t);
 
-#define MAP(name, arity, expression)                                                               \
+#define MAP(name, arity, expression, da, db)                                                       \
     static void map_##name(                                                                        \
         uint64_t n, const real *a_, const real *b_, uint64_t b_step, real *y, real s, real t)      \
     {                                                                                              \
@@ -39,13 +40,13 @@ typedef void loop(
 #undef MAP
 
 static loop *const loops[] = {
-#define MAP(name, arity, expression) map_##name,
+#define MAP(name, ...) map_##name,
 #include "map_ops.def"
 #undef MAP
 };
 
 static const bool two_operands[] = {
-#define MAP(name, arity, expression) (arity) == 2,
+#define MAP(name, arity, ...) (arity) == 2,
 #include "map_ops.def"
 #undef MAP
 };

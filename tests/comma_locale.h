@@ -8,20 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sets it for the process; false: it can neither be found nor made, and the test is skipped.
- * comma_locale_leave undoes it. */
-static char comma_locale_folder[64];
-
+/* Sets it for the process; false: it can neither be found nor made, and the test is skipped. It is
+ * made once, in the build folder. comma_locale_leave undoes it. */
 static bool comma_locale(void)
 {
-    static const char name[] = "de_DE.UTF-8";
-    char line[300], half[16];
+    static const char name[] = "de_DE.UTF-8", folder[] = DART_BINARY_DIR "/comma-locale";
+    char half[16], line[4096];
     if (!setlocale(LC_ALL, name)) {
-        strcpy(comma_locale_folder, "/tmp/dart-locale-XXXXXX");
-        if (!mkdtemp(comma_locale_folder)) return false;
-        snprintf(line, sizeof line, "localedef -i de_DE -f UTF-8 %s/%s >%s/said 2>&1",
-            comma_locale_folder, name, comma_locale_folder);
-        if (system(line) == -1 || setenv("LOCPATH", comma_locale_folder, 1)) return false;
+        /* beside others that do the same: whole, or not there */
+        snprintf(line, sizeof line,
+            "[ -e '%s/%s' ] || { mkdir -p '%s' && t=$(mktemp -d '%s/XXXXXX') && "
+            "localedef -i de_DE -f UTF-8 $t/it >/dev/null 2>&1; mv -T $t/it '%s/%s' 2>/dev/null; "
+            "rm -r $t; }",
+            folder, name, folder, folder, folder, name);
+        if (system(line) == -1 || setenv("LOCPATH", folder, 1)) return false;
         if (!setlocale(LC_ALL, name)) return false;
     }
     snprintf(half, sizeof half, "%g", 0.5);
@@ -31,9 +31,7 @@ static bool comma_locale(void)
 static void comma_locale_leave(void)
 {
     setlocale(LC_ALL, "C");
-    if (!*comma_locale_folder) return;
     unsetenv("LOCPATH");
-    if (dart_remove_tree(comma_locale_folder) == DART_OK) *comma_locale_folder = 0;
 }
 
 #endif

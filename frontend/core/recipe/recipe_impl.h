@@ -34,6 +34,8 @@ int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
 dart_status dart_recipe_unknown(dart_status code, const char *what, const char *key);
 /* USAGE: `value` does not fit the row. */
 DART_NODISCARD dart_status dart_recipe_value(int key, const char *value);
+/* weights.c: USAGE: `weights` may not have this value. */
+DART_NODISCARD dart_status dart_weights_check(const char *value);
 /* A value that was checked, into its field. */
 void dart_recipe_parse(int key, const char *value, dart_settings *out);
 

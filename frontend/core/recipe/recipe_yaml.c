@@ -160,8 +160,8 @@ static dart_status not_yaml(const yaml_parser_t *parser, const char *path)
     /* libyaml does not always say that it is short of memory; what is wrong with a text it does. */
     if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
         return dart_fail(DART_MEMORY, "out of memory: reading %s", path);
-    return dart_fail(DART_INPUT, "%s:%zu: not YAML: %s", path, parser->problem_mark.line + 1,
-        parser->problem);
+    return dart_fail(
+        DART_INPUT, "%s:%zu: not YAML: %s", path, parser->problem_mark.line + 1, parser->problem);
 }
 
 dart_status dart_recipe_load(dart_recipe *recipe, const char *path)

@@ -72,7 +72,8 @@ static dart_status twin_of(const bench_subject *of, bench_subject *out)
 {
     dart_model_config config = of->model->config;
     *out = (bench_subject){.set = of->set};
-    config.linear = config.embedding = config.head = dart_method_find("dense");
+    config.roles = 1;
+    config.role[0] = (dart_role){.pattern = "*", .method = dart_method_find("dense")};
     DART_TRY(dart_model_new(&config, NULL, &out->model));
     return allocate_params(out);
 }
@@ -269,8 +270,10 @@ dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *opt
     DART_GOTO(status);
     for (uint32_t i = 0; i < c->context; i++)
         token[i] = (int32_t)(dart_uniform(1, DART_STREAM_TEST, i) * c->vocab);
-    trial t = {
-        .subject = &subject, .model = c->linear->name, .options = options, .reference = reference};
+    trial t = {.subject = &subject,
+        .model = subject.set.linear->name,
+        .options = options,
+        .reference = reference};
     if (is_dense(subject.model)) {
         t.weights = "dense";
         t.how = DART_INFER_DENSE;
@@ -284,7 +287,7 @@ dart_status bench_infer(const dart_recipe *recipe, const dart_bench_options *opt
     t.how = DART_INFER_DENSE;
     DART_GOTO(one_trial(&t, device, token, seconds, rows));
     t.subject = &subject;
-    t.model = c->linear->name;
+    t.model = subject.set.linear->name;
     for (int i = 0; i < 4; i++) {
         const dart_infer_weights asked = dart_infer_weights_from(subject.set.infer_weights);
         if (asked != DART_INFER_AUTO && asked != how[i]) continue;

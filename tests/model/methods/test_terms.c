@@ -9,6 +9,7 @@
 #include "forms.h"
 #include "lab.h"
 #include "reference.h"
+#include "roles.h"
 
 enum { MODES = 2, CHAIN = 2 * MODES, THIN = 3, LEFT = CHAIN, RIGHT, DENSE, ALL };
 static const double factor[] = {0.5, 2, -3}; /* of the terms */
@@ -202,21 +203,16 @@ static void sums_have_all_forms(void **state)
 {
     (void)state;
     dart_model *model;
-    ok(dart_model_new(&(dart_model_config){.layers = 1,
-                          .d_model = 24,
-                          .heads = 4,
-                          .kv_heads = 4,
-                          .d_ff = 32,
-                          .context = 8,
-                          .vocab = 48,
-                          .norm_eps = 1e-5,
-                          .linear = &sum_method,
-                          .embedding = &sum_method,
-                          .head = &sum_method,
-                          .linear_rank = 4,
-                          .embedding_rank = 4,
-                          .head_rank = 4},
-        NULL, &model));
+    dart_model_config config = {.layers = 1,
+        .d_model = 24,
+        .heads = 4,
+        .kv_heads = 4,
+        .d_ff = 32,
+        .context = 8,
+        .vocab = 48};
+    roles_new(&config, 4, 4, 4, 0);
+    for (int r = 0; r < ROLES; r++) config.role[r].method = &sum_method;
+    ok(dart_model_new(&config, NULL, &model));
     ir_data data = {0};
     for (int frozen = 0; frozen < 2; frozen++) {
         int region = frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "infer.h"
-#include "options.h"
+#include "roles.h"
 #include "rng.h"
 #include "sample.h"
 #include "session.h"
@@ -30,24 +30,16 @@ static void ok(dart_status status)
 
 static dart_model_config base_config(void)
 {
-    const dart_method *dense = dart_method_find("dense");
-    return (dart_model_config){.layers = 2,
+    dart_model_config c = {.layers = 2,
         .d_model = 24,
         .heads = 4,
         .kv_heads = 4,
         .d_ff = 36,
         .context = CONTEXT,
-        .vocab = VOCAB,
-        .norm_eps = 1e-5,
-        .linear = dense,
-        .embedding = dense,
-        .head = dense,
-        .linear_modes = 2,
-        .linear_rank = 5,
-        .embedding_rank = 4,
-        .head_rank = 3,
-        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
-        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
+        .vocab = VOCAB};
+    roles_new(&c, 5, 4, 3, 0);
+    c.role[LINEAR].modes = 2;
+    return c;
 }
 
 /* From 7 on weights are wide enough to be multiplied together. */
@@ -61,62 +53,67 @@ static dart_model_config config_at(int which)
         c.bias = c.tied = true;
         break;
     case 1: /* GPT of tensor trains, tied TT embedding */
-        c.linear_modes = 3;
+        c.role[LINEAR].modes = 3;
         c.bias = c.tied = true;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 2: /* Llama: grouped heads, TT-matrices, own heads */
-        c.rmsnorm = c.rope = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
         c.act = DART_ACT_SWIGLU;
         c.kv_heads = 2;
-        c.linear = dart_method_find("ttm");
-        c.embedding = dart_method_find("ttm");
-        c.head = dart_method_find("tt");
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, EMBEDDING, "ttm");
+        role_set(&c, HEAD, "tt");
         break;
     case 3: /* LoRA, SiLU, untied */
         c.act = DART_ACT_SILU;
-        c.linear = dart_method_find("lora");
+        role_set(&c, LINEAR, "lora");
         break;
     case 4: /* one key head, rotary, biases, LayerNorm */
-        c.rope = c.bias = true;
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
         c.kv_heads = 1;
         c.act = DART_ACT_SWIGLU;
-        c.linear = dart_method_find("tt");
+        role_set(&c, LINEAR, "tt");
         c.tied = true;
         break;
     case 5: /* a TT embedding beside a dense head, two modes a side */
-        c.embedding_modes = 2;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        c.role[EMBEDDING].modes = 2;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 7: /* wide: GPT of tensor trains with uneven ranks, as a selection leaves them */
         c.d_model = 64;
         c.d_ff = 128;
         c.bias = c.tied = true;
-        c.linear_rank = 9;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        c.role[LINEAR].rank = 9;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 8: /* wide Llama: rotary queries and keys together, gate and up together */
         c.d_model = 64;
         c.d_ff = 192;
-        c.rmsnorm = c.rope = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
         c.act = DART_ACT_SWIGLU;
-        c.linear_rank = 8;
-        c.linear = dart_method_find("ttm");
-        c.head = dart_method_find("tt");
+        c.role[LINEAR].rank = 8;
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, HEAD, "tt");
         break;
     case 9: /* wide, grouped heads: keys and values together, queries alone */
         c.d_model = 128;
         c.d_ff = 64;
         c.kv_heads = 2;
-        c.rope = c.bias = true;
-        c.linear = dart_method_find("lora");
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
+        role_set(&c, LINEAR, "lora");
         break;
     default: /* LoRA everywhere, TT-matrix head */
-        c.linear = c.embedding = dart_method_find("lora");
-        c.head = dart_method_find("ttm");
+        role_set(&c, LINEAR, "lora");
+        role_set(&c, EMBEDDING, "lora");
+        role_set(&c, HEAD, "ttm");
         break;
     }
     return c;

@@ -1,7 +1,7 @@
 /* Whole runs with gates: sizes met on every method, cuts that change nothing, resume bit for bit on
  * every device,
  * launches that do not grow with the model, ordered dropout, refusals. */
-#include "options.h"
+#include "roles.h"
 #include "run.h"
 #include "tiny_run.h"
 #include <math.h>
@@ -250,7 +250,7 @@ static dart_plan_stats stats_of(const char *reg, double ordered, uint32_t layers
     const dart_caps caps = {.name = "plain", .word = 4, .on_cpu = true, .offset_align = 64};
     const dart_reg *found = dart_reg_find(reg);
     const dart_gate *gate = found ? found->gate : NULL;
-    const dart_model_config config = {.layers = layers,
+    dart_model_config config = {.layers = layers,
         .d_model = 64,
         .heads = 4,
         .kv_heads = 4,
@@ -258,15 +258,12 @@ static dart_plan_stats stats_of(const char *reg, double ordered, uint32_t layers
         .context = 16,
         .vocab = 100,
         .tied = true,
-        .norm_eps = 1e-5,
-        .linear_rank = 8,
-        .linear = dart_method_find("tt"),
-        .embedding = dart_method_find("dense"),
-        .head = dart_method_find("dense"),
         .gate = {.on = gate || ordered > 0,
             .trained = gate,
             .scaled = gate && gate->scaled,
             .candidates = gate && gate->by_candidate ? 8 : 0}};
+    roles_new(&config, 8, 0, 0, 0);
+    role_set(&config, LINEAR, "tt");
     const dart_session_options options = {.batch = 4,
         .time = 16,
         .accumulation = 1,

@@ -1,0 +1,37 @@
+/* Configurations of models for tests: the three roles that a recipe's short forms make. */
+#ifndef DART_TEST_ROLES_H
+#define DART_TEST_ROLES_H
+
+#include "model.h"
+#include "options.h"
+#include <string.h>
+
+enum { EMBEDDING, HEAD, LINEAR, ROLES };
+
+/* lora_alpha / rank is exact at the ranks of the tests: launches take f32 scales. */
+static inline void role_set(dart_model_config *config, int role, const char *method)
+{
+    dart_role *of = &config->role[role];
+    of->method = dart_method_find(method);
+    assert(of->method);
+    of->options = dart_options_default(of->method->options);
+    options_put(&of->options, "lora_alpha", 6);
+}
+
+/* All dense; ranks and modes are those that other methods would get. Usual constants. */
+static inline void roles_new(dart_model_config *config, uint32_t linear_rank,
+    uint32_t embedding_rank, uint32_t head_rank, uint32_t modes)
+{
+    static const char *const pattern[ROLES] = {"{tok,src}_emb", "head", "*"};
+    const uint32_t rank[ROLES] = {embedding_rank, head_rank, linear_rank};
+    config->norm.eps = 1e-5;
+    config->positions.base = 10000;
+    config->roles = ROLES;
+    for (int r = 0; r < ROLES; r++) {
+        config->role[r] = (dart_role){.rank = rank[r], .modes = modes};
+        strcpy(config->role[r].pattern, pattern[r]);
+        role_set(config, r, "dense");
+    }
+}
+
+#endif

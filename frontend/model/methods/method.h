@@ -78,6 +78,9 @@ typedef struct dart_method {
     dart_status (*layout)(dart_weight *weight, bool strict, dart_layout *out);
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
     const dart_option_row *const *options; /* ends with NULL; NULL: none */
+    /* Changes initial values where normal numbers of each tensor's std are not what the method
+     * starts with; NULL: they are. tensor[i]: the values of layout->tensor[i]. */
+    dart_status (*init)(const dart_weight *weight, const dart_layout *layout, float *const *tensor);
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not

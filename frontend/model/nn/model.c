@@ -384,7 +384,7 @@ void dart_model_free(dart_model *model)
     free(model);
 }
 
-void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen)
+dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen)
 {
     memset(param, 0, (size_t)model->param_words * sizeof *param);
     if (model->frozen_words) memset(frozen, 0, (size_t)model->frozen_words * sizeof *frozen);
@@ -398,6 +398,17 @@ void dart_model_init(const dart_model *model, uint64_t seed, float *param, float
                     : info->std > 0.0 ? (float)(info->std * dart_normal(seed, stream, i))
                                       : 0.0f;
     }
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *of = &model->weight[w];
+        float *tensor[DART_MAX_CORES + 2];
+        for (uint32_t i = 0; i < of->layout.tensors; i++) {
+            const dart_param *info = &model->param[of->first_param + i];
+            tensor[i] = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
+        }
+        if (of->weight.method->init)
+            DART_TRY(of->weight.method->init(&of->weight, &of->layout, tensor));
+    }
+    return DART_OK;
 }
 
 void dart_model_table(const dart_model *model, float *table)

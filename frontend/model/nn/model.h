@@ -108,7 +108,8 @@ DART_NODISCARD dart_status dart_model_new(const dart_model_config *config,
     const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model);
 void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
-void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen);
+DART_NODISCARD dart_status dart_model_init(
+    const dart_model *model, uint64_t seed, float *param, float *frozen);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);

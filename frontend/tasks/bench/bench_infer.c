@@ -33,8 +33,7 @@ static dart_status allocate_params(bench_subject *s)
     s->param = dart_calloc(s->model->param_words + 1, sizeof *s->param);
     s->frozen = dart_calloc(s->model->frozen_words + 1, sizeof *s->frozen);
     if (!s->param || !s->frozen) return DART_MEMORY;
-    dart_model_init(s->model, (uint64_t)s->set.seed, s->param, s->frozen);
-    return DART_OK;
+    return dart_model_init(s->model, (uint64_t)s->set.seed, s->param, s->frozen);
 }
 
 dart_status bench_subject_open(

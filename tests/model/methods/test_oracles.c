@@ -337,7 +337,7 @@ static void model_weights_export_to_lora_in_f32(void **state)
     ok(dart_model_new(&config, NULL, &model));
     float *param = calloc(model->param_words, sizeof *param);
     float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
-    dart_model_init(model, 4, param, frozen);
+    ok(dart_model_init(model, 4, param, frozen));
     for (int d = 0; d < 3; d++) {
         dart_device *device;
         if (dart_device_open(devices[d], NULL, &device) != DART_OK) {

@@ -27,7 +27,7 @@ static dart_model_copy model_of(const char *linear)
     role_set(&config, LINEAR, linear);
     dart_model_copy made;
     assert_int_equal(dart_model_copy_new(&config, NULL, &made), DART_OK);
-    dart_model_init(made.model, 7, made.param, made.frozen);
+    assert_int_equal(dart_model_init(made.model, 7, made.param, made.frozen), DART_OK);
     return made;
 }
 

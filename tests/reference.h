@@ -37,6 +37,13 @@ static inline double reference_lora_entry(const dart_weight *weight, const dart_
            reference_dense_entry(weight, layout, tensor, i, j);
 }
 
+static inline double reference_lowrank_entry(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    (void)layout;
+    return reference_product(weight, tensor[0], tensor[1], i, j);
+}
+
 /* Digits are row-major, first mode most significant. */
 static inline void reference_digits(
     uint32_t n, uint32_t modes, const uint32_t *mode, uint32_t out[DART_MAX_MODES])
@@ -91,6 +98,7 @@ static const struct {
 } reference_rows[] = {
     {"dense", reference_dense_entry},
     {"lora", reference_lora_entry},
+    {"lowrank", reference_lowrank_entry},
     {"tt", reference_tt_entry},
     {"ttm", reference_ttm_entry},
     {"tt-embedding", reference_ttm_entry},

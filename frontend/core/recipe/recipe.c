@@ -185,6 +185,7 @@ dart_status dart_recipe_twin(dart_recipe *recipe)
 {
     static const char *const roles[] = {"linear", "embedding", "head"};
     for (int i = 0; i < 3; i++) DART_TRY(dart_recipe_set(recipe, roles[i], "dense"));
+    DART_TRY(dart_recipe_set(recipe, "weights", ""));
     DART_TRY(dart_recipe_set(recipe, "dense_twin", "false"));
     uint32_t kept = 0;
     int select = dart_recipe_key("select"), reg = dart_recipe_key("reg");

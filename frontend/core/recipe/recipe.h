@@ -52,6 +52,11 @@ double dart_settings_option(const dart_settings *set, const dart_option_row *row
 void dart_settings_set_option(dart_settings *set, const dart_option_row *row, double value);
 /* The values of a plug-in's rows, as it takes them. */
 dart_options dart_settings_options(const dart_settings *set, const dart_option_row *const *rows);
+/* Who decides how weights are parametrized: the entries of `weights`, then embedding, head and
+ * linear. INPUT: an entry that is none. */
+struct dart_role;
+DART_NODISCARD dart_status dart_settings_roles(
+    const dart_settings *set, struct dart_role *out, uint32_t *out_count);
 /* Whether any weight has another method than dense. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */

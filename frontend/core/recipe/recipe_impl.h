@@ -40,6 +40,8 @@ dart_status dart_recipe_unknown(dart_status code, const char *what, const char *
 DART_NODISCARD dart_status dart_recipe_value(int key, const char *value);
 /* Whether two values that were checked mean the same: 0.002 and 2e-3. */
 bool dart_recipe_same_value(int key, const char *a, const char *b);
+/* weights.c: USAGE: `weights` may not have this value. */
+DART_NODISCARD dart_status dart_weights_check(const char *value);
 /* A value that was checked, into its field. */
 void dart_recipe_parse(int key, const char *value, dart_settings *out);
 

@@ -229,7 +229,11 @@ dart_status dart_recipe_value(int key, const char *value)
     if (strlen(value) >= DART_RECIPE_TEXT)
         return dart_fail(DART_USAGE, "the value of %s is longer than %d bytes", row->option.key,
             DART_RECIPE_TEXT - 1);
-    if (!row->names) return dart_option_read(row->row, value, &unused);
+    if (!row->names) {
+        DART_TRY(dart_option_read(row->row, value, &unused));
+        return row->offset == offsetof(dart_settings, weights) ? dart_weights_check(value)
+                                                               : DART_OK;
+    }
     if ((kind->none && is_none(value)) || kind->find(value)) return DART_OK;
     char what[96];
     snprintf(what, sizeof what, row->names == DART_PLUGIN_method ? "%s for %s" : "%s", kind->what,
@@ -313,7 +317,12 @@ void dart_settings_name(const dart_settings *set, const char *key, char out[32])
 bool dart_settings_compress(const dart_settings *set)
 {
     const dart_method *dense = dart_method_find("dense");
-    return set->linear != dense || set->embedding != dense || set->head != dense;
+    dart_role role[DART_MAX_ROLES];
+    uint32_t roles;
+    if (dart_settings_roles(set, role, &roles) != DART_OK) return true;
+    for (uint32_t r = 0; r < roles; r++)
+        if (role[r].method != dense) return true;
+    return false;
 }
 
 const dart_reg *dart_settings_reg(const dart_settings *set)

@@ -2,6 +2,7 @@
 #include "setup.h"
 
 enum { CHUNK_WORDS = 1 << 22 };
+static const double SINUSOIDAL_BASE = 10000; /* Vaswani et al. 2017, 3.5 */
 
 static uint32_t or_else(int64_t value, int64_t fallback)
 {
@@ -14,39 +15,33 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         [DART_ACTIVATION_SILU] = DART_ACT_SILU,
         [DART_ACTIVATION_SWIGLU] = DART_ACT_SWIGLU,
         [DART_ACTIVATION_RELU] = DART_ACT_RELU};
+    static const int positions[] = {[DART_POSITION_LEARNED] = DART_LEARNED,
+        [DART_POSITION_ROPE] = DART_ROTARY,
+        [DART_POSITION_SINUSOIDAL] = DART_SINUSOIDAL};
     const bool llama = set->arch == DART_ARCH_LLAMA, pairs = set->arch == DART_ARCH_ENCODER_DECODER;
+    const bool rms = set->norm == DART_NORM_AUTO ? llama : set->norm == DART_NORM_RMSNORM;
     *out = (dart_model_config){
         .layers = pairs ? or_else(set->dec_layers, set->layers) : (uint32_t)set->layers,
         .enc_layers = pairs ? or_else(set->enc_layers, set->layers) : 0,
         .source_context = pairs ? or_else(set->src_context, set->context) : 0,
         .source_vocab = pairs ? vocab : 0,
         .shared_vocab = pairs && set->shared_vocab,
-        .post_norm = set->norm_position == DART_NORM_POSITION_POST,
-        .sinusoidal = set->pos == DART_POSITION_SINUSOIDAL,
         .d_model = (uint32_t)set->d_model,
         .heads = (uint32_t)set->heads,
         .kv_heads = or_else(set->kv_heads, set->heads),
         .context = (uint32_t)set->context,
         .vocab = vocab,
-        .rmsnorm = set->norm == DART_NORM_AUTO ? llama : set->norm == DART_NORM_RMSNORM,
-        .rope = set->pos == DART_POSITION_AUTO ? llama : set->pos == DART_POSITION_ROPE,
+        .norm = {.kind = rms ? DART_RMS_NORM : DART_LAYER_NORM,
+            .post = set->norm_position == DART_NORM_POSITION_POST,
+            .eps = set->norm_eps},
+        .positions = {.kind = positions[set->pos], .base = SINUSOIDAL_BASE},
         .bias = set->bias == DART_BIAS_AUTO ? !llama : set->bias == DART_BIAS_TRUE,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
-        .norm_eps = 1e-5,
-        .linear_rank = or_else(set->linear_rank, set->rank),
-        .embedding_rank = or_else(set->embedding_rank, set->rank),
-        .head_rank = or_else(set->head_rank, set->rank),
-        .linear_modes = or_else(set->linear_modes, set->modes),
-        .embedding_modes = or_else(set->embedding_modes, set->modes),
-        .head_modes = or_else(set->head_modes, set->modes),
-        .linear = set->linear,
-        .embedding = set->embedding,
-        .head = set->head,
-        .linear_options = dart_settings_options(set, set->linear->options),
-        .embedding_options = dart_settings_options(set, set->embedding->options),
-        .head_options = dart_settings_options(set, set->head->options),
         .strict_rank = set->strict_rank};
+    if (set->pos == DART_POSITION_AUTO) out->positions.kind = llama ? DART_ROTARY : DART_LEARNED;
+    if (out->positions.kind == DART_ROTARY) out->positions.base = set->rope_base;
+    DART_TRY(dart_settings_roles(set, out->role, &out->roles));
     out->act = llama ? DART_ACT_SWIGLU : pairs ? DART_ACT_RELU : DART_ACT_GELU;
     if (set->act != DART_ACTIVATION_AUTO) out->act = acts[set->act];
     out->d_ff = or_else(set->d_ff, (out->act == DART_ACT_SWIGLU ? 3 : 4) * set->d_model);

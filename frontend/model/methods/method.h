@@ -7,6 +7,7 @@
 #include "bond.h"
 #include "ir.h"
 #include "option.h"
+#include "pattern.h"
 
 enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12, DART_MAX_TERMS = 4 };
 
@@ -25,6 +26,17 @@ typedef struct dart_weight {
     uint32_t ranks[DART_MAX_CORES +
                    1]; /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
 } dart_weight;
+
+/* How weights are parametrized whose names fit a pattern. In a list the first one that fits
+ * decides. */
+typedef struct dart_role {
+    char pattern[DART_PATTERN_MAX]; /* "blocks.*.attn.[qv]" */
+    const struct dart_method *method;
+    uint32_t rank, modes; /* as in dart_weight */
+    dart_options options; /* of the method */
+    bool needed;          /* has to decide at least one weight */
+} dart_role;
+enum { DART_MAX_ROLES = 20 };
 
 typedef struct dart_tensor {
     char name[32]; /* "core0", "weight", "lora_A" */
@@ -66,6 +78,9 @@ typedef struct dart_method {
     dart_status (*layout)(dart_weight *weight, bool strict, dart_layout *out);
     void (*network)(const dart_weight *weight, const dart_layout *layout, dart_network *out);
     const dart_option_row *const *options; /* ends with NULL; NULL: none */
+    /* Changes initial values where normal numbers of each tensor's std are not what the method
+     * starts with; NULL: they are. tensor[i]: the values of layout->tensor[i]. */
+    dart_status (*init)(const dart_weight *weight, const dart_layout *layout, float *const *tensor);
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not

@@ -69,7 +69,7 @@ static dart_node vector(const stepper *s, int param)
 
 static dart_node norm(const stepper *s, dart_node x, int w, int bias)
 {
-    double eps = s->model->config.norm_eps;
+    double eps = s->model->config.norm.eps;
     if (w < 0) return x;
     if (bias < 0) return dart_rmsnorm(s->graph, x, vector(s, w), eps);
     return dart_layernorm(s->graph, x, vector(s, w), vector(s, bias), eps);
@@ -102,13 +102,14 @@ static dart_node attention(const stepper *s, dart_node residual, dart_node x,
     dart_node q = dart_reshape(g, y[0], DART_SHAPE(batch, s->time, c->heads, size));
     dart_node k = dart_reshape(g, y[1], DART_SHAPE(batch, s->time, kv, size));
     dart_node v = dart_reshape(g, y[2], DART_SHAPE(batch, s->time, kv, size));
-    if (c->rope && all && batch * s->time == 1) { /* one launch for queries and keys */
+    if (c->positions.kind == DART_ROTARY && all &&
+        batch * s->time == 1) { /* one launch for queries and keys */
         dart_node both = dart_slice_rows(g, all, 0, 2);
         both = dart_reshape(g, both, DART_SHAPE(1, 1, 2 * kv, size));
         both = dart_reshape(g, dart_rope(g, both, s->table), DART_SHAPE(2, kv, size));
         q = dart_reshape(g, dart_slice_rows(g, both, 0, 1), DART_SHAPE(1, 1, kv, size));
         k = dart_reshape(g, dart_slice_rows(g, both, 1, 1), DART_SHAPE(1, 1, kv, size));
-    } else if (c->rope) {
+    } else if (c->positions.kind == DART_ROTARY) {
         q = dart_rope(g, q, s->table);
         k = dart_rope(g, k, s->table);
     }
@@ -182,7 +183,7 @@ dart_node dart_decode_logits(const dart_decoder *decoder, dart_graph *graph, uin
     dart_decode_input_of(decoder, time, &in);
     s.at = input(&s, "positions", time, in.positions);
     dart_node x = embed(&s, &in);
-    if (c->rope) {
+    if (c->positions.kind == DART_ROTARY) {
         const uint32_t size = c->d_model / c->heads;
         dart_node angles =
             dart_leaf(graph, "rope", DART_F32, DART_SHAPE(c->context, size), DART_REGION_TABLE, 0);

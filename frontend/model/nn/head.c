@@ -58,10 +58,10 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     out->fscal =
         dart_leaf(graph, "fscal", DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), DART_REGION_FSCAL, 0);
     uint32_t longest = dart_model_longest(c);
-    if (c->rope)
+    if (c->positions.kind == DART_ROTARY)
         out->table = dart_leaf(graph, "rope", DART_F32,
             DART_SHAPE(longest, c->d_model / c->heads / 2, 2), DART_REGION_TABLE, 0);
-    if (c->sinusoidal)
+    if (c->positions.kind == DART_SINUSOIDAL)
         out->table = dart_leaf(
             graph, "positions", DART_F32, DART_SHAPE(longest, c->d_model), DART_REGION_TABLE, 0);
     if (c->enc_layers) DART_TRY(source_leaves(model, graph, batch, time, out));

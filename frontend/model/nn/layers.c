@@ -16,7 +16,7 @@ static const dart_node *tensors_of(const dart_build *b, int weight)
 
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias)
 {
-    double eps = b->model->config.norm_eps;
+    double eps = b->model->config.norm.eps;
     if (w < 0) return x;
     if (bias < 0) return dart_rmsnorm(b->graph, x, param_at(b, w), eps);
     return dart_layernorm(b->graph, x, param_at(b, w), param_at(b, bias), eps);
@@ -72,7 +72,7 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
     q = dart_build_heads(b, q, b->batch, time, c->heads);
     k = dart_build_heads(b, k, b->batch, time, c->kv_heads);
     v = dart_build_heads(b, v, b->batch, time, c->kv_heads);
-    if (c->rope) {
+    if (c->positions.kind == DART_ROTARY) {
         q = dart_rope(b->graph, q, b->leaves->table);
         k = dart_rope(b->graph, k, b->leaves->table);
     }

@@ -45,6 +45,13 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
     uint32_t time, dart_node lengths, bool causal);
 dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block);
 
+/* roles.c: the role that decides a weight of this name; NULL: none. */
+const dart_role *dart_model_role(const dart_model_config *config, const char *name);
+/* INPUT: a pattern that is none, too many. */
+DART_NODISCARD dart_status dart_roles_check(const dart_model_config *config);
+/* INPUT: a role that is needed and decides no weight of the model, with names that are near. */
+DART_NODISCARD dart_status dart_roles_decide(const dart_model *model);
+
 /* The longest sequence of either side: rows of the tables of positions. */
 uint32_t dart_model_longest(const dart_model_config *config);
 /* Shape of core k of a weight's chain as (r, n, r'), whatever axes its digits have. */

@@ -63,7 +63,7 @@ static void add_tensors(builder *b, dart_model_weight *w)
     }
 }
 
-/* `from` carries method, rank, modes, sizes and target_std; the name is completed here. */
+/* `from` carries sizes and target_std; name and role are completed here. */
 static int add_weight(builder *b, dart_weight from, bool may_pad, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -76,10 +76,17 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
     va_start(args, format);
     vsnprintf(from.name, sizeof from.name, format, args);
     va_end(args);
-    if (!from.method) {
-        b->status = dart_fail(DART_INPUT, "weight %s has no method", from.name);
+    const dart_role *role = dart_model_role(&model->config, from.name);
+    if (!role || !role->method) {
+        b->status = dart_fail(DART_INPUT,
+            role ? "weight %s has no method" : "weight %s has no method: no pattern fits its name",
+            from.name);
         return -1;
     }
+    from.method = role->method;
+    from.rank = role->rank;
+    from.modes = role->modes;
+    from.options = role->options;
     from.pad_out = may_pad;
     if (b->ranks) memcpy(from.ranks, b->ranks[model->weights], sizeof from.ranks);
     w->weight = from;
@@ -109,13 +116,7 @@ static int add_linear(builder *b, const block_place *at, const char *name, uint3
     const dart_model_config *c = &b->model->config;
     double std = BASE_STD * sqrt(GPT2_WIDTH / in);
     if (residual) std /= sqrt((double)at->residuals);
-    dart_weight from = {.out = out,
-        .in = in,
-        .target_std = std,
-        .method = c->linear,
-        .rank = c->linear_rank,
-        .modes = c->linear_modes,
-        .options = c->linear_options};
+    dart_weight from = {.out = out, .in = in, .target_std = std};
     int weight = add_weight(b, from, false, "%s.%u.%s", at->side, at->layer, name);
     if (b->status == DART_OK && c->bias)
         *out_bias = add_vector(b, out, false, "%s.%u.%s.bias", at->side, at->layer, name);
@@ -134,7 +135,8 @@ static void add_norm(builder *b, int *out_w, int *out_b, const char *format, ...
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
     *out_w = add_vector(b, d, true, "%s.weight", name);
-    if (!b->model->config.rmsnorm) *out_b = add_vector(b, d, false, "%s.bias", name);
+    if (b->model->config.norm.kind != DART_RMS_NORM)
+        *out_b = add_vector(b, d, false, "%s.bias", name);
 }
 
 /* `name`: "attn" or "cross". */
@@ -178,19 +180,13 @@ static void add_block(builder *b, const block_place *at, bool cross, dart_model_
 static int add_table(builder *b, uint32_t vocab, const char *name)
 {
     const dart_model_config *c = &b->model->config;
-    const dart_weight from = {.out = vocab,
-        .in = c->d_model,
-        .target_std = BASE_STD,
-        .method = c->embedding,
-        .rank = c->embedding_rank,
-        .modes = c->embedding_modes,
-        .options = c->embedding_options};
+    const dart_weight from = {.out = vocab, .in = c->d_model, .target_std = BASE_STD};
     return add_weight(b, from, true, "%s", name);
 }
 
 static int add_positions(builder *b, uint32_t context, const char *name)
 {
-    if (b->status != DART_OK || b->model->config.rope || b->model->config.sinusoidal) return -1;
+    if (b->status != DART_OK || b->model->config.positions.kind != DART_LEARNED) return -1;
     int index = add_vector(b, context, false, "%s", name);
     dart_param *param = &b->model->param[index];
     param->shape = DART_SHAPE(context, b->model->config.d_model);
@@ -211,7 +207,7 @@ static void add_encoder(builder *b)
         const block_place at = {"enc", layer, 2 * c->enc_layers};
         add_block(b, &at, false, &model->encoder[layer]);
     }
-    if (b->status == DART_OK && !c->post_norm)
+    if (b->status == DART_OK && !c->norm.post)
         add_norm(b, &model->source_norm_w, &model->source_norm_b, "enc.norm_f");
 }
 
@@ -229,21 +225,28 @@ static dart_status check_config(const dart_model_config *c)
     if (!c->kv_heads || c->heads % c->kv_heads)
         return dart_fail(DART_INPUT, "model: %u key/value heads do not divide the %u heads evenly",
             c->kv_heads, c->heads);
-    if (c->rope && c->d_model / c->heads % 2)
+    if (c->positions.kind == DART_ROTARY && c->d_model / c->heads % 2)
         return dart_fail(DART_INPUT,
             "model: rotary positions need an even head size, got %u (d_model %u / heads %u)",
             c->d_model / c->heads, c->d_model, c->heads);
+    if (c->positions.kind < 0 || c->positions.kind > DART_SINUSOIDAL ||
+        (c->positions.kind != DART_LEARNED && !(c->positions.base > 0.0)))
+        return dart_fail(DART_INPUT,
+            "model: positions of kind %d with base %g, expected 0 to %d and a base above 0",
+            c->positions.kind, c->positions.base, DART_SINUSOIDAL);
+    if (c->norm.kind < 0 || c->norm.kind > DART_RMS_NORM || !(c->norm.eps > 0.0))
+        return dart_fail(DART_INPUT,
+            "model: normalisation of kind %d with eps %g, expected 0 to %d and an eps above 0",
+            c->norm.kind, c->norm.eps, DART_RMS_NORM);
     if (c->act < 0 || c->act > DART_ACT_RELU)
         return dart_fail(
             DART_INPUT, "model: activation %d, expected 0 to %d", c->act, DART_ACT_RELU);
     if (!(c->dropout >= 0.0 && c->dropout < 1.0))
         return dart_fail(DART_INPUT, "model: dropout %g, expected in [0, 1)", c->dropout);
-    if (!c->enc_layers && (c->post_norm || c->sinusoidal))
+    if (!c->enc_layers && (c->norm.post || c->positions.kind == DART_SINUSOIDAL))
         return dart_fail(DART_INPUT,
             "model: post-norm and sinusoidal positions belong to the encoder-decoder; use arch: "
             "encoder-decoder, or norm_position: pre and learned or rotary positions");
-    if (c->rope && c->sinusoidal)
-        return dart_fail(DART_INPUT, "model: positions are rotary or sinusoidal, not both");
     if (c->enc_layers && (!c->source_context || !c->source_vocab))
         return dart_fail(
             DART_INPUT, "model: an encoder needs a source context and a source vocabulary above 0");
@@ -251,7 +254,7 @@ static dart_status check_config(const dart_model_config *c)
         return dart_fail(DART_INPUT,
             "model: a shared vocabulary has one size, got %u source and %u target words",
             c->source_vocab, c->vocab);
-    return DART_OK;
+    return dart_roles_check(c);
 }
 
 uint32_t dart_model_longest(const dart_model_config *c)
@@ -262,8 +265,8 @@ uint32_t dart_model_longest(const dart_model_config *c)
 /* Words of the TABLE region: rotary (T, head size / 2, 2), or sinusoidal positions (T, d_model). */
 static uint64_t table_words(const dart_model_config *c)
 {
-    uint64_t row = c->rope ? c->d_model / c->heads : c->sinusoidal ? c->d_model : 0;
-    return dart_model_longest(c) * row;
+    const uint64_t row[] = {[DART_ROTARY] = c->d_model / c->heads, [DART_SINUSOIDAL] = c->d_model};
+    return dart_model_longest(c) * row[c->positions.kind];
 }
 
 static dart_status place(dart_param *param, uint64_t *at)
@@ -355,19 +358,11 @@ dart_status dart_model_new(const dart_model_config *config,
             c->enc_layers ? "dec" : "blocks", layer, (c->enc_layers ? 3 : 2) * c->layers};
         add_block(&b, &at, c->enc_layers > 0, &model->block[layer]);
     }
-    if (b.status == DART_OK && !c->post_norm)
+    if (b.status == DART_OK && !c->norm.post)
         add_norm(&b, &model->norm_w, &model->norm_b, c->enc_layers ? "dec.norm_f" : "norm_f");
     model->head = model->embedding;
-    if (!c->tied)
-        model->head = add_weight(&b,
-            (dart_weight){.out = c->vocab,
-                .in = c->d_model,
-                .target_std = BASE_STD,
-                .method = c->head,
-                .rank = c->head_rank,
-                .modes = c->head_modes,
-                .options = c->head_options},
-            true, "head");
+    if (!c->tied) model->head = add_table(&b, c->vocab, "head");
+    if (b.status == DART_OK) b.status = dart_roles_decide(model);
     if (b.status == DART_OK) b.status = place_all(model);
     model->table_words = table_words(c);
     if (b.status == DART_OK && c->gate.on) b.status = dart_gates_layout(model);
@@ -389,7 +384,7 @@ void dart_model_free(dart_model *model)
     free(model);
 }
 
-void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen)
+dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen)
 {
     memset(param, 0, (size_t)model->param_words * sizeof *param);
     if (model->frozen_words) memset(frozen, 0, (size_t)model->frozen_words * sizeof *frozen);
@@ -403,6 +398,17 @@ void dart_model_init(const dart_model *model, uint64_t seed, float *param, float
                     : info->std > 0.0 ? (float)(info->std * dart_normal(seed, stream, i))
                                       : 0.0f;
     }
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *of = &model->weight[w];
+        float *tensor[DART_MAX_CORES + 2];
+        for (uint32_t i = 0; i < of->layout.tensors; i++) {
+            const dart_param *info = &model->param[of->first_param + i];
+            tensor[i] = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
+        }
+        if (of->weight.method->init)
+            DART_TRY(of->weight.method->init(&of->weight, &of->layout, tensor));
+    }
+    return DART_OK;
 }
 
 void dart_model_table(const dart_model *model, float *table)
@@ -411,14 +417,15 @@ void dart_model_table(const dart_model *model, float *table)
     if (!model->table_words) return;
     /* Rotary pairs are (cos, sin) of one head, sinusoidal ones (sin, cos) of the whole width
      * (Vaswani et al. 2017, 3.5). */
-    uint32_t half = (c->rope ? c->d_model / c->heads : c->d_model) / 2;
-    uint32_t width = c->rope ? 2 * half : c->d_model; /* an odd width ends with a column of 0 */
+    const bool rotary = c->positions.kind == DART_ROTARY;
+    uint32_t half = (rotary ? c->d_model / c->heads : c->d_model) / 2;
+    uint32_t width = rotary ? 2 * half : c->d_model; /* an odd width ends with a column of 0 */
     for (uint32_t t = 0; t < dart_model_longest(c); t++)
         for (uint32_t i = 0; i < half; i++) {
-            double angle = t * pow(10000.0, -(double)i / half);
+            double angle = t * pow(c->positions.base, -(double)i / half);
             float *pair = table + (size_t)t * width + 2 * (size_t)i;
-            pair[c->rope ? 0 : 1] = (float)cos(angle);
-            pair[c->rope ? 1 : 0] = (float)sin(angle);
+            pair[rotary ? 0 : 1] = (float)cos(angle);
+            pair[rotary ? 1 : 0] = (float)sin(angle);
         }
 }
 

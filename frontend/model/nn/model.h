@@ -8,6 +8,19 @@
 enum { DART_MAX_LAYERS = 512 };
 enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU };
 
+enum { DART_LAYER_NORM, DART_RMS_NORM };
+typedef struct dart_model_norm {
+    int kind;
+    bool post;  /* after each residual sum instead of before each sub-layer */
+    double eps; /* added to the variance, or to the mean square */
+} dart_model_norm;
+
+enum { DART_LEARNED, DART_ROTARY, DART_SINUSOIDAL };
+typedef struct dart_model_positions {
+    int kind;    /* sinusoidal: token embeddings are scaled by sqrt(d_model) */
+    double base; /* rotary, sinusoidal: wavelengths go from 2 pi to 2 pi base */
+} dart_model_positions;
+
 /* Masks on the bonds of all chains, see gates.h. */
 typedef struct dart_gate_config {
     bool on;
@@ -21,21 +34,17 @@ typedef struct dart_model_config {
     /* enc_layers > 0: an encoder-decoder (Vaswani et al. 2017); layers, context and vocab are then
      * the decoder's */
     uint32_t enc_layers, source_context, source_vocab;
-    bool shared_vocab;      /* one token embedding for both sides */
-    bool post_norm;         /* norm after each residual sum instead of before each sub-layer */
-    bool sinusoidal;        /* fixed positions; token embeddings are then scaled by sqrt(d_model) */
-    bool rmsnorm;           /* else LayerNorm */
+    bool shared_vocab; /* one token embedding for both sides */
+    dart_model_norm norm;
+    dart_model_positions positions;
     int act;                /* DART_ACT_ */
-    bool rope;              /* else learned positions */
     bool tied;              /* head = token embedding */
     bool bias;              /* biases on linears */
     double label_smoothing; /* of the training loss only */
     double dropout;         /* embedding, attention output, mlp output */
-    double norm_eps;
-    /* method by role; rank and modes by role */
-    const dart_method *linear, *embedding, *head;
-    uint32_t linear_rank, embedding_rank, head_rank, linear_modes, embedding_modes, head_modes;
-    dart_options linear_options, embedding_options, head_options;
+    /* Who decides how a weight is parametrized: the first role whose pattern fits its name. */
+    uint32_t roles;
+    dart_role role[DART_MAX_ROLES];
     bool strict_rank; /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;
@@ -99,7 +108,8 @@ DART_NODISCARD dart_status dart_model_new(const dart_model_config *config,
     const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model);
 void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
-void dart_model_init(const dart_model *model, uint64_t seed, float *param, float *frozen);
+DART_NODISCARD dart_status dart_model_init(
+    const dart_model *model, uint64_t seed, float *param, float *frozen);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);

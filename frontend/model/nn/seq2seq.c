@@ -38,7 +38,7 @@ static dart_node embed(const dart_build *b, dart_node table, uint32_t vocab, dar
     const dart_node_info *info = dart_node_get(g, table);
     if (info && info->shape.dim[0] != vocab) table = dart_slice_rows(g, table, 0, vocab);
     dart_node x = at ? dart_lookup(g, table, tokens) : dart_embedding(g, table, tokens, index);
-    if (c->sinusoidal) {
+    if (c->positions.kind == DART_SINUSOIDAL) {
         x = dart_affine(g, x, sqrt(c->d_model), 0);
         x = dart_add(g, x, position_rows(g, b->leaves->table, time, at));
     } else if (positions >= 0) {
@@ -50,14 +50,14 @@ static dart_node embed(const dart_build *b, dart_node table, uint32_t vocab, dar
 /* What a sub-layer reads from the residual stream x, and the stream after it gave y. */
 static dart_node enter(const dart_build *b, dart_node x, int w, int bias)
 {
-    return b->model->config.post_norm ? x : dart_build_norm(b, x, w, bias);
+    return b->model->config.norm.post ? x : dart_build_norm(b, x, w, bias);
 }
 
 static dart_node leave(
     const dart_build *b, dart_node x, dart_node y, uint32_t site, int w, int bias)
 {
     dart_node sum = dart_add(b->graph, x, dart_build_dropout(b, y, site));
-    return b->model->config.post_norm ? dart_build_norm(b, sum, w, bias) : sum;
+    return b->model->config.norm.post ? dart_build_norm(b, sum, w, bias) : sum;
 }
 
 dart_node dart_build_encoder(dart_build *b)
@@ -111,7 +111,7 @@ static dart_node cached_attention(const dart_build *b, dart_node x,
     q = dart_build_heads(b, q, b->batch, 1, c->heads);
     k = dart_build_heads(b, k, b->batch, 1, c->kv_heads);
     v = dart_build_heads(b, v, b->batch, 1, c->kv_heads);
-    if (c->rope) {
+    if (c->positions.kind == DART_ROTARY) {
         dart_node row = dart_reshape(g, b->leaves->table, DART_SHAPE(dart_model_longest(c), size));
         row = dart_reshape(g, dart_lookup(g, row, at), DART_SHAPE(1, size / 2, 2));
         q = dart_rope(g, q, row);

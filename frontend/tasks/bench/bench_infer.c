@@ -185,7 +185,7 @@ static dart_status all_forms(
     } forms[] = {{"auto", DART_INFER_AUTO}, {"cores", DART_INFER_CORES},
         {"halves", DART_INFER_HALVES}, {"dense", DART_INFER_DENSE}};
     const dart_infer_weights asked = dart_infer_weights_from(subject->set.infer_weights);
-    const char *model = subject->model->config.linear->name;
+    const char *model = subject->set.linear->name;
     trial t = {.call = call, .subject = subject, .model = model};
     for (uint32_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         if (asked != DART_INFER_AUTO && asked != forms[i].how) continue;
@@ -223,7 +223,7 @@ static dart_status run(const dart_bench_call *call)
     if (!dense) DART_GOTO(dart_bench_twin(&subject, &twin));
     const trial t = {.call = call,
         .subject = dense ? &subject : &twin,
-        .model = dense ? c->linear->name : "dense twin",
+        .model = dense ? subject.set.linear->name : "dense twin",
         .weights = "dense",
         .how = DART_INFER_DENSE};
     DART_GOTO(one_trial(&t, token, seconds));

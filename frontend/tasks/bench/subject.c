@@ -9,8 +9,7 @@ static dart_status random_weights(dart_bundle *b)
     b->param = dart_calloc(b->model->param_words + 1, sizeof *b->param);
     b->frozen = dart_calloc(b->model->frozen_words + 1, sizeof *b->frozen);
     if (!b->param || !b->frozen) return DART_MEMORY;
-    dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
-    return DART_OK;
+    return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
 }
 
 dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
@@ -31,7 +30,8 @@ dart_status dart_bench_twin(const dart_bundle *of, dart_bundle *out)
 {
     dart_model_config config = of->model->config;
     *out = (dart_bundle){.set = of->set};
-    config.linear = config.embedding = config.head = dart_method_find("dense");
+    config.roles = 1;
+    config.role[0] = (dart_role){.pattern = "*", .method = dart_method_find("dense")};
     DART_TRY(dart_model_new(&config, NULL, &out->model));
     return random_weights(out);
 }

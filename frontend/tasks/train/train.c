@@ -50,8 +50,7 @@ static dart_status start(dart_run *run)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
     DART_TRY(dart_run_model(run, NULL));
     const dart_bundle *b = &run->bundle;
-    dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
-    return DART_OK;
+    return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
 }
 
 static dart_status write_table(

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "file.h"
-#include "options.h"
+#include "roles.h"
 #include "session.h"
 
 #define OK(expr)                                                                                   \
@@ -21,11 +21,13 @@
 typedef struct golden {
     const char *name, *linear, *embedding, *head, *reg;
     dart_model_config config;
+    uint32_t linear_modes, table_modes;
 } golden;
 
 static const golden cases[] = {
     {"gpt-tt", "tt", "dense", "dense", "bond-nuclear",
-        {.layers = 2,
+        {
+            .layers = 2,
             .d_model = 32,
             .heads = 2,
             .kv_heads = 2,
@@ -35,9 +37,8 @@ static const golden cases[] = {
             .tied = true,
             .bias = true,
             .dropout = 0.1,
-            .norm_eps = 1e-5,
-            .linear_rank = 4,
-            .linear_modes = 3}},
+        },
+        .linear_modes = 3},
     {"llama-ttm", "ttm", "tt-embedding", "tt", "core-nuclear",
         {.layers = 2,
             .d_model = 32,
@@ -46,18 +47,13 @@ static const golden cases[] = {
             .d_ff = 64,
             .context = 16,
             .vocab = 120,
-            .rmsnorm = true,
+            .norm.kind = DART_RMS_NORM,
             .act = 2,
-            .rope = true,
-            .norm_eps = 1e-5,
-            .linear_rank = 4,
-            .linear_modes = 2,
-            .embedding_rank = 4,
-            .embedding_modes = 3,
-            .head_rank = 4,
-            .head_modes = 3}},
+            .positions.kind = DART_ROTARY},
+        .linear_modes = 2, .table_modes = 3},
     {"gpt-lora", "lora", "dense", "dense", NULL,
-        {.layers = 1,
+        {
+            .layers = 1,
             .d_model = 32,
             .heads = 2,
             .kv_heads = 2,
@@ -65,10 +61,10 @@ static const golden cases[] = {
             .context = 16,
             .vocab = 100,
             .act = 1,
-            .norm_eps = 1e-5,
-            .linear_rank = 4}},
+        }},
     {"seq2seq-tt", "tt", "dense", "dense", NULL,
-        {.layers = 1,
+        {
+            .layers = 1,
             .enc_layers = 1,
             .d_model = 32,
             .heads = 2,
@@ -81,8 +77,7 @@ static const golden cases[] = {
             .act = DART_ACT_RELU,
             .tied = true,
             .bias = true,
-            .norm_eps = 1e-5,
-            .linear_rank = 4}},
+        }},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -101,11 +96,12 @@ static dart_session *session_of(
     config.d_ff *= scale;
     config.context *= scale;
     config.layers *= scale > 1 ? 2 : 1;
-    config.linear = dart_method_find(g->linear);
-    config.embedding = dart_method_find(g->embedding);
-    config.head = dart_method_find(g->head);
-    config.linear_options = (dart_options){.row = config.linear->options};
-    options_put(&config.linear_options, "lora_alpha", 8);
+    roles_new(&config, 4, 4, 4, g->linear_modes);
+    config.role[EMBEDDING].modes = config.role[HEAD].modes = g->table_modes;
+    role_set(&config, EMBEDDING, g->embedding);
+    role_set(&config, HEAD, g->head);
+    role_set(&config, LINEAR, g->linear);
+    options_put(&config.role[LINEAR].options, "lora_alpha", 8);
     OK(dart_model_new(&config, NULL, out_model));
     const dart_reg *reg = g->reg ? dart_reg_find(g->reg) : NULL;
     dart_session_options options = {.batch = batch,

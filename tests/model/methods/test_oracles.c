@@ -10,6 +10,7 @@
 #include "model.h"
 #include "reference.h"
 #include "reg.h"
+#include "roles.h"
 
 enum { CORES_MOST = 6 };
 
@@ -323,25 +324,20 @@ static void model_weights_export_to_lora_in_f32(void **state)
 {
     (void)state;
     static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
-    const dart_method *dense = dart_method_find("dense");
     dart_model *model;
-    ok(dart_model_new(&(dart_model_config){.layers = 1,
-                          .d_model = 64,
-                          .heads = 4,
-                          .kv_heads = 4,
-                          .d_ff = 256,
-                          .context = 8,
-                          .vocab = 50,
-                          .norm_eps = 1e-5,
-                          .linear = dart_method_find("tt"),
-                          .embedding = dense,
-                          .head = dense,
-                          .linear_rank = 8,
-                          .linear_modes = 3},
-        NULL, &model));
+    dart_model_config config = {.layers = 1,
+        .d_model = 64,
+        .heads = 4,
+        .kv_heads = 4,
+        .d_ff = 256,
+        .context = 8,
+        .vocab = 50};
+    roles_new(&config, 8, 0, 0, 3);
+    role_set(&config, LINEAR, "tt");
+    ok(dart_model_new(&config, NULL, &model));
     float *param = calloc(model->param_words, sizeof *param);
     float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
-    dart_model_init(model, 4, param, frozen);
+    ok(dart_model_init(model, 4, param, frozen));
     for (int d = 0; d < 3; d++) {
         dart_device *device;
         if (dart_device_open(devices[d], NULL, &device) != DART_OK) {

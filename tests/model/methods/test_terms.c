@@ -9,6 +9,7 @@
 #include "forms.h"
 #include "lab.h"
 #include "reference.h"
+#include "roles.h"
 
 enum { MODES = 2, CHAIN = 2 * MODES, THIN = 3, LEFT = CHAIN, RIGHT, DENSE, ALL };
 static const double factor[] = {0.5, 2, -3}; /* of the terms */
@@ -40,7 +41,19 @@ static void sum_network(const dart_weight *weight, const dart_layout *layout, da
     for (int t = 0; t < 3; t++) out->term[t].scale = factor[t];
 }
 
-static const dart_method sum_method = {"sum", "three terms", sum_layout, sum_network};
+/* Overwrites the thin tensors, fails where the dense one is as large as none here. */
+static dart_status sum_init(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor)
+{
+    if (weight->in == 48) return dart_fail(DART_MEMORY, "no memory for %s", weight->name);
+    for (uint32_t t = LEFT; t <= RIGHT; t++)
+        for (uint64_t i = 0; i < dart_shape_words(&layout->tensor[t].shape); i++)
+            tensor[t][i] = (float)t;
+    return DART_OK;
+}
+
+static const dart_method sum_method = {
+    "sum", "three terms", sum_layout, sum_network, NULL, sum_init};
 
 /* W (out, in); caller frees. */
 static double *by_hand(const dart_weight *weight, const dart_layout *layout, double *const *tensor)
@@ -198,25 +211,26 @@ static uint64_t check_forms(const dart_model *model, ir_data *data, dart_infer_w
     return words;
 }
 
+static dart_model_config small_config(void)
+{
+    dart_model_config config = {.layers = 1,
+        .d_model = 24,
+        .heads = 4,
+        .kv_heads = 4,
+        .d_ff = 32,
+        .context = 8,
+        .vocab = 48};
+    roles_new(&config, 4, 4, 4, 0);
+    for (int r = 0; r < ROLES; r++) config.role[r].method = &sum_method;
+    return config;
+}
+
 static void sums_have_all_forms(void **state)
 {
     (void)state;
     dart_model *model;
-    ok(dart_model_new(&(dart_model_config){.layers = 1,
-                          .d_model = 24,
-                          .heads = 4,
-                          .kv_heads = 4,
-                          .d_ff = 32,
-                          .context = 8,
-                          .vocab = 48,
-                          .norm_eps = 1e-5,
-                          .linear = &sum_method,
-                          .embedding = &sum_method,
-                          .head = &sum_method,
-                          .linear_rank = 4,
-                          .embedding_rank = 4,
-                          .head_rank = 4},
-        NULL, &model));
+    dart_model_config config = small_config();
+    ok(dart_model_new(&config, NULL, &model));
     ir_data data = {0};
     for (int frozen = 0; frozen < 2; frozen++) {
         int region = frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
@@ -242,6 +256,39 @@ static void sums_have_all_forms(void **state)
     dart_model_free(model);
 }
 
+/* A method's own initial values come after the drawn ones, in the places of its tensors. */
+static void methods_may_start_otherwise(void **state)
+{
+    (void)state;
+    dart_model *model;
+    dart_model_config config = small_config();
+    ok(dart_model_new(&config, NULL, &model));
+    float *param = calloc(model->param_words, sizeof *param);
+    float *frozen = calloc(model->frozen_words, sizeof *frozen);
+    ok(dart_model_init(model, 1, param, frozen));
+    for (uint32_t w = 0; w < model->weights; w++)
+        for (uint32_t t = 0; t < ALL; t++) {
+            const dart_param *p = &model->param[model->weight[w].first_param + t];
+            const float *value = (t == DENSE ? frozen : param) + p->offset;
+            double sum = 0;
+            for (uint64_t i = 0; i < dart_shape_words(&p->shape); i++)
+                sum += (t == LEFT || t == RIGHT) ? fabs(value[i] - t) : value[i] == 0;
+            assert_true(sum == 0);
+        }
+    free(param);
+    free(frozen);
+    dart_model_free(model);
+    config.d_ff = 48;
+    ok(dart_model_new(&config, NULL, &model));
+    param = calloc(model->param_words, sizeof *param);
+    frozen = calloc(model->frozen_words, sizeof *frozen);
+    assert_int_equal(dart_model_init(model, 1, param, frozen), DART_MEMORY);
+    assert_non_null(strstr(dart_error_text(), "mlp.down"));
+    free(param);
+    free(frozen);
+    dart_model_free(model);
+}
+
 static int open_device(void **state)
 {
     (void)state;
@@ -258,6 +305,7 @@ static int close_device(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(operands_have_an_axis_a_label),
-        cmocka_unit_test(a_sum_applies_and_differentiates), cmocka_unit_test(sums_have_all_forms)};
+        cmocka_unit_test(a_sum_applies_and_differentiates), cmocka_unit_test(sums_have_all_forms),
+        cmocka_unit_test(methods_may_start_otherwise)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

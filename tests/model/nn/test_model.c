@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "ir_run.h"
-#include "options.h"
+#include "roles.h"
 #include "model.h"
 #include "optim.h"
 #include "reference.h"
@@ -30,31 +30,20 @@ static void ok(dart_status status)
 
 static dart_model_config base_config(void)
 {
-    const dart_method *dense = dart_method_find("dense");
-    return (dart_model_config){.layers = 2,
+    dart_model_config c = {.layers = 2,
         .d_model = WIDTH,
         .heads = 2,
         .kv_heads = 2,
         .d_ff = 12,
         .context = 6,
-        .vocab = VOCAB,
-        .norm_eps = 1e-5,
-        .linear = dense,
-        .embedding = dense,
-        .head = dense,
-        .linear_rank = 3,
-        .embedding_rank = 4,
-        .head_rank = 3,
-        .linear_modes = 2,
-        .embedding_modes = 2,
-        .head_modes = 2,
-        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
-        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
+        .vocab = VOCAB};
+    roles_new(&c, 3, 4, 3, 2);
+    return c;
 }
 
-enum { CONFIGS = 6 };
+enum { FIXED = 6 };
 
-static dart_model_config config_at(int which)
+static dart_model_config fixed_at(int which)
 {
     dart_model_config c = base_config();
     switch (which) {
@@ -63,34 +52,52 @@ static dart_model_config config_at(int which)
         break;
     case 1: /* GPT of tensor trains, tied TT embedding */
         c.bias = c.tied = true;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 2: /* Llama: grouped heads, TT head */
-        c.rmsnorm = c.rope = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
         c.act = 2;
         c.kv_heads = 1;
-        c.linear = dart_method_find("ttm");
-        c.embedding = dart_method_find("tt-embedding");
-        c.head = dart_method_find("tt");
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, EMBEDDING, "tt-embedding");
+        role_set(&c, HEAD, "tt");
         break;
     case 3: /* LoRA on a GPT with SiLU, untied */
         c.act = 1;
-        c.linear = dart_method_find("lora");
+        role_set(&c, LINEAR, "lora");
         break;
     case 4: /* four heads in two groups, biases, rotary, LayerNorm */
-        c.rope = c.bias = true;
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
         c.heads = 4;
         c.kv_heads = 2;
         c.act = 2;
-        c.linear = dart_method_find("tt");
+        role_set(&c, LINEAR, "tt");
         c.tied = true;
         break;
     default: /* dropout everywhere */
         c.dropout = 0.3;
-        c.linear = dart_method_find("tt");
+        role_set(&c, LINEAR, "tt");
         break;
     }
+    return c;
+}
+
+/* The methods that none of these has come after them, one each. */
+static int configs(void)
+{
+    uint32_t more = 0;
+    while (method_left(more, FIXED, fixed_at)) more++;
+    return FIXED + (int)more;
+}
+
+static dart_model_config config_at(int which)
+{
+    if (which < FIXED) return fixed_at(which);
+    dart_model_config c = base_config();
+    role_everywhere(&c, method_left((uint32_t)(which - FIXED), FIXED, fixed_at));
     return c;
 }
 
@@ -237,7 +244,7 @@ static void plain_attention(
     plain_linear(l, block->attn.q, block->attn.q_bias, x, q);
     plain_linear(l, block->attn.k, block->attn.k_bias, x, k);
     plain_linear(l, block->attn.v, block->attn.v_bias, x, v);
-    if (c->rope) {
+    if (c->positions.kind == DART_ROTARY) {
         plain_rope(q, heads, size);
         plain_rope(k, kv, size);
     }
@@ -366,7 +373,7 @@ static void run_training(const lab *l, built *b, uint32_t chunk)
 static void loss_equals_the_plain_transformer(void **state)
 {
     (void)state;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         config.dropout = 0;
         lab l;
@@ -413,7 +420,7 @@ static void gradients_match_differences(void **state)
 {
     (void)state;
     int compared = 0;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         lab l;
         built b;
@@ -461,7 +468,7 @@ static uint64_t largest_piece(uint32_t vocab, uint32_t chunk, const char *head, 
     dart_model_config config = base_config();
     config.vocab = vocab;
     config.context = LENGTH;
-    config.head = dart_method_find(head);
+    role_set(&config, HEAD, head);
     dart_model *model;
     dart_model_leaves leaves;
     dart_graph *graph, *better;
@@ -546,7 +553,7 @@ static void dropout_follows_the_step(void **state)
 static void layout_is_sound(void **state)
 {
     (void)state;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         dart_model *m;
         ok(dart_model_new(&config, NULL, &m));
@@ -578,7 +585,7 @@ static void layout_is_sound(void **state)
 
         float *param = malloc(m->param_words * sizeof *param);
         float *frozen = malloc((m->frozen_words + 1) * sizeof *frozen);
-        dart_model_init(m, 4, param, frozen);
+        ok(dart_model_init(m, 4, param, frozen));
         const dart_param *q = &m->param[m->weight[m->block[0].attn.q].first_param];
         const float *at = (q->region == DART_REGION_PARAM ? param : frozen) + q->offset;
         double square = 0;
@@ -604,12 +611,12 @@ static void bad_configurations_are_refused(void **state)
     assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
     c = base_config();
     c.d_ff = 11; /* a prime: does not factor into two modes */
-    c.linear = dart_method_find("tt");
+    role_set(&c, LINEAR, "tt");
     assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "11"));
     c = base_config();
-    c.linear = dart_method_find("tt");
-    c.linear_rank = 4000;
+    role_set(&c, LINEAR, "tt");
+    c.role[LINEAR].rank = 4000;
     c.strict_rank = true;
     assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
     c.strict_rank = false;
@@ -727,7 +734,7 @@ static void padded_penalty_equals_single(void **state)
     static const int configs[] = {1, 2, 3};
     for (size_t c = 0; c < sizeof configs / sizeof *configs; c++) {
         dart_model_config config = config_at(configs[c]);
-        config.linear_rank = 4; /* 4 and 3 are padded to 4 */
+        config.role[LINEAR].rank = 4; /* 4 and 3 are padded to 4 */
         lab l;
         lab_open(&l, &config);
         uint32_t(*ranks)[DART_MAX_CORES + 1] = calloc(l.model->weights, sizeof *ranks);

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include "ir_run.h"
-#include "options.h"
+#include "roles.h"
 #include "model.h"
 #include "reference.h"
 #include "rng.h"
@@ -28,8 +28,7 @@ static void ok(dart_status status)
 
 static dart_model_config base_config(void)
 {
-    const dart_method *dense = dart_method_find("dense");
-    return (dart_model_config){.layers = 2,
+    dart_model_config c = {.layers = 2,
         .enc_layers = 1,
         .d_model = WIDTH,
         .heads = 2,
@@ -39,63 +38,72 @@ static dart_model_config base_config(void)
         .source_context = 6,
         .vocab = TARGET_WORDS,
         .source_vocab = SOURCE_WORDS,
-        .act = DART_ACT_RELU,
-        .norm_eps = 1e-5,
-        .linear = dense,
-        .embedding = dense,
-        .head = dense,
-        .linear_rank = 3,
-        .embedding_rank = 4,
-        .head_rank = 3,
-        .linear_modes = 2,
-        .embedding_modes = 2,
-        .head_modes = 2,
-        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
-        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
+        .act = DART_ACT_RELU};
+    roles_new(&c, 3, 4, 3, 2);
+    return c;
 }
 
-enum { CONFIGS = 6 };
+enum { FIXED = 6 };
 
-static dart_model_config config_at(int which)
+static dart_model_config fixed_at(int which)
 {
     dart_model_config c = base_config();
     switch (which) {
     case 0: /* Vaswani's: post-norm, sinusoids, one vocabulary, tied */
-        c.post_norm = c.sinusoidal = c.shared_vocab = c.tied = c.bias = true;
+        c.positions.kind = DART_SINUSOIDAL;
+        c.norm.post = c.shared_vocab = c.tied = c.bias = true;
         c.source_vocab = c.vocab;
         break;
     case 1: /* pre-norm of tensor trains, a table a side */
         c.bias = c.tied = true;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         c.enc_layers = 2;
         break;
     case 2: /* rotary, RMSNorm, SwiGLU, grouped heads, a shared TT table, own TT head */
-        c.rmsnorm = c.rope = c.shared_vocab = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.shared_vocab = true;
         c.source_vocab = c.vocab;
         c.act = DART_ACT_SWIGLU;
         c.kv_heads = 1;
-        c.linear = dart_method_find("ttm");
-        c.embedding = dart_method_find("tt-embedding");
-        c.head = dart_method_find("tt");
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, EMBEDDING, "tt-embedding");
+        role_set(&c, HEAD, "tt");
         break;
     case 3: /* LoRA, more layers below than above */
-        c.linear = dart_method_find("lora");
+        role_set(&c, LINEAR, "lora");
         c.act = DART_ACT_GELU;
         c.enc_layers = 2;
         c.layers = 1;
         break;
     case 4: /* post-norm with learned positions, tensor trains */
-        c.post_norm = c.bias = c.tied = true;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("ttm");
+        c.norm.post = c.bias = c.tied = true;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "ttm");
         break;
     default: /* dropout everywhere, smoothed labels */
         c.dropout = 0.3;
         c.label_smoothing = 0.1;
-        c.linear = dart_method_find("tt");
+        role_set(&c, LINEAR, "tt");
         break;
     }
+    return c;
+}
+
+/* The methods that none of these has come after them, one each. */
+static int configs(void)
+{
+    uint32_t more = 0;
+    while (method_left(more, FIXED, fixed_at)) more++;
+    return FIXED + (int)more;
+}
+
+static dart_model_config config_at(int which)
+{
+    if (which < FIXED) return fixed_at(which);
+    dart_model_config c = base_config();
+    role_everywhere(&c, method_left((uint32_t)(which - FIXED), FIXED, fixed_at));
     return c;
 }
 
@@ -270,7 +278,7 @@ static void plain_attention(const lab *l, const dart_model_attention *a, const d
     plain_linear(l, a->q, a->q_bias, x, rows, q);
     plain_linear(l, a->k, a->k_bias, memory, keys, k);
     plain_linear(l, a->v, a->v_bias, memory, keys, v);
-    if (self && c->rope) {
+    if (self && c->positions.kind == DART_ROTARY) {
         plain_rope(q, rows, heads, size);
         plain_rope(k, keys, kv, size);
     }
@@ -319,7 +327,7 @@ static void plain_sublayer(const lab *l, const dart_model_block *block, int part
 {
     const int w[] = {block->norm1_w, block->cross_norm_w, block->norm2_w};
     const int b[] = {block->norm1_b, block->cross_norm_b, block->norm2_b};
-    bool post = l->model->config.post_norm;
+    bool post = l->model->config.norm.post;
     double h[MOST * WIDTH], y[MOST * WIDTH];
     memcpy(h, x, sizeof(double) * rows * WIDTH);
     if (!post) plain_norm(l, w[part], b[part], x, rows, h);
@@ -340,7 +348,7 @@ static void plain_embed(
         for (int j = 0; j < WIDTH; j++) {
             double *to = &x[r * WIDTH + j], e = table[ids[r] * WIDTH + j];
             double angle = r * pow(10000, -(double)(j / 2 * 2) / WIDTH);
-            if (l->model->config.sinusoidal)
+            if (l->model->config.positions.kind == DART_SINUSOIDAL)
                 *to = e * sqrt(WIDTH) + (j % 2 ? cos(angle) : sin(angle));
             else
                 *to = e + (positions < 0 ? 0 : value_of(l, positions)[r * WIDTH + j]);
@@ -469,7 +477,7 @@ static double *logits_of(const lab *l, uint32_t *out_columns)
 static void loss_equals_the_plain_transformer(void **state)
 {
     (void)state;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         config.dropout = config.label_smoothing = 0;
         lab l;
@@ -501,7 +509,7 @@ static void gradients_match_differences(void **state)
 {
     (void)state;
     int compared = 0;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         lab l;
         built b;
@@ -548,7 +556,7 @@ static void gradients_match_differences(void **state)
 static void padded_words_are_not_seen(void **state)
 {
     (void)state;
-    for (int which = 0; which < CONFIGS - 1; which++) {
+    for (int which = 0; which < FIXED - 1; which++) {
         dart_model_config config = config_at(which);
         lab l;
         lab_open(&l, &config);
@@ -583,9 +591,9 @@ static void more_padding_changes_nothing(void **state)
         uint64_t words = 0;
         for (int wide = 0; wide < 2; wide++) {
             dart_model_config config = base_config();
-            config.linear = dart_method_find("tt");
-            config.rope = rope; /* no parameter depends on the context */
-            config.sinusoidal = !rope;
+            role_set(&config, LINEAR, "tt");
+            /* no parameter depends on the context */
+            config.positions.kind = rope ? DART_ROTARY : DART_SINUSOIDAL;
             config.context += wide ? 3 : 0;
             config.source_context += wide ? 2 : 0;
             lab l;
@@ -609,7 +617,7 @@ static void more_padding_changes_nothing(void **state)
 static void the_future_is_not_seen(void **state)
 {
     (void)state;
-    for (int which = 0; which < CONFIGS; which++) {
+    for (int which = 0; which < configs(); which++) {
         dart_model_config config = config_at(which);
         lab l;
         uint32_t columns;
@@ -686,11 +694,11 @@ static void impossible_models_are_refused(void **state)
     assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
     c = base_config();
     c.enc_layers = 0;
-    c.post_norm = true;
+    c.norm.post = true;
     assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "encoder-decoder"));
     c = base_config();
-    c.rope = c.sinusoidal = true;
+    c.positions.kind = 3;
     assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
 }
 

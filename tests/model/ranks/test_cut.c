@@ -1,7 +1,7 @@
 /* Cutting a whole model: what is cut has the error that its spectra say, what is not cut keeps its
  * bits, the model at hand stays as it was, and sizes are those that rules count. */
 #include "absorb.h"
-#include "options.h"
+#include "roles.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,8 @@
 
 static dart_model_copy model_of(const char *linear)
 {
-    dart_model_config config = {.layers = 2,
+    dart_model_config config = {
+        .layers = 2,
         .d_model = 16,
         .heads = 2,
         .kv_heads = 2,
@@ -21,16 +22,12 @@ static dart_model_copy model_of(const char *linear)
         .vocab = 30,
         .tied = true,
         .bias = true,
-        .norm_eps = 1e-5,
-        .linear = dart_method_find(linear),
-        .embedding = dart_method_find("dense"),
-        .head = dart_method_find("dense"),
-        .linear_rank = 6,
-        .linear_modes = 2,
-        .linear_options = dart_options_default(dart_method_find(linear)->options)};
+    };
+    roles_new(&config, 6, 0, 0, 2);
+    role_set(&config, LINEAR, linear);
     dart_model_copy made;
     assert_int_equal(dart_model_copy_new(&config, NULL, &made), DART_OK);
-    dart_model_init(made.model, 7, made.param, made.frozen);
+    assert_int_equal(dart_model_init(made.model, 7, made.param, made.frozen), DART_OK);
     return made;
 }
 

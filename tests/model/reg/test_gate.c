@@ -8,9 +8,9 @@
 #include <cmocka.h>
 #include "gates.h"
 #include "ir_run.h"
-#include "options.h"
 #include "reg.h"
 #include "rng.h"
+#include "roles.h"
 
 enum { BONDS = 3, STRIDE = 64, WORDS = BONDS * STRIDE };
 static const uint32_t entries[BONDS] = {5, 16, 64};
@@ -351,13 +351,9 @@ static dart_model *model_of(const char *linear, uint32_t modes, uint32_t candida
         .context = 8,
         .vocab = 30,
         .tied = true,
-        .norm_eps = 1e-5,
-        .linear_rank = 9,
-        .linear_modes = modes,
-        .linear = dart_method_find(linear),
-        .embedding = dart_method_find("dense"),
-        .head = dart_method_find("dense"),
         .gate = {.on = true, .trained = true, .candidates = candidates}};
+    roles_new(&config, 9, 0, 0, modes);
+    role_set(&config, LINEAR, linear);
     OK(dart_model_new(&config, NULL, &model));
     return model;
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "infer.h"
-#include "options.h"
+#include "roles.h"
 #include "rng.h"
 #include "sample.h"
 #include "session.h"
@@ -30,30 +30,22 @@ static void ok(dart_status status)
 
 static dart_model_config base_config(void)
 {
-    const dart_method *dense = dart_method_find("dense");
-    return (dart_model_config){.layers = 2,
+    dart_model_config c = {.layers = 2,
         .d_model = 24,
         .heads = 4,
         .kv_heads = 4,
         .d_ff = 36,
         .context = CONTEXT,
-        .vocab = VOCAB,
-        .norm_eps = 1e-5,
-        .linear = dense,
-        .embedding = dense,
-        .head = dense,
-        .linear_modes = 2,
-        .linear_rank = 5,
-        .embedding_rank = 4,
-        .head_rank = 3,
-        .linear_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6),
-        .embedding_options = options_of(dart_method_find("lora")->options, "lora_alpha", 6)};
+        .vocab = VOCAB};
+    roles_new(&c, 5, 4, 3, 0);
+    c.role[LINEAR].modes = 2;
+    return c;
 }
 
 /* From 7 on weights are wide enough to be multiplied together. */
-enum { CONFIGS = 10 };
+enum { FIXED = 10 };
 
-static dart_model_config config_at(int which)
+static dart_model_config fixed_at(int which)
 {
     dart_model_config c = base_config();
     switch (which) {
@@ -61,64 +53,85 @@ static dart_model_config config_at(int which)
         c.bias = c.tied = true;
         break;
     case 1: /* GPT of tensor trains, tied TT embedding */
-        c.linear_modes = 3;
+        c.role[LINEAR].modes = 3;
         c.bias = c.tied = true;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 2: /* Llama: grouped heads, TT-matrices, own heads */
-        c.rmsnorm = c.rope = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
         c.act = DART_ACT_SWIGLU;
         c.kv_heads = 2;
-        c.linear = dart_method_find("ttm");
-        c.embedding = dart_method_find("ttm");
-        c.head = dart_method_find("tt");
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, EMBEDDING, "ttm");
+        role_set(&c, HEAD, "tt");
         break;
     case 3: /* LoRA, SiLU, untied */
         c.act = DART_ACT_SILU;
-        c.linear = dart_method_find("lora");
+        role_set(&c, LINEAR, "lora");
         break;
     case 4: /* one key head, rotary, biases, LayerNorm */
-        c.rope = c.bias = true;
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
         c.kv_heads = 1;
         c.act = DART_ACT_SWIGLU;
-        c.linear = dart_method_find("tt");
+        role_set(&c, LINEAR, "tt");
         c.tied = true;
         break;
     case 5: /* a TT embedding beside a dense head, two modes a side */
-        c.embedding_modes = 2;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        c.role[EMBEDDING].modes = 2;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 7: /* wide: GPT of tensor trains with uneven ranks, as a selection leaves them */
         c.d_model = 64;
         c.d_ff = 128;
         c.bias = c.tied = true;
-        c.linear_rank = 9;
-        c.linear = dart_method_find("tt");
-        c.embedding = dart_method_find("tt-embedding");
+        c.role[LINEAR].rank = 9;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
         break;
     case 8: /* wide Llama: rotary queries and keys together, gate and up together */
         c.d_model = 64;
         c.d_ff = 192;
-        c.rmsnorm = c.rope = true;
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
         c.act = DART_ACT_SWIGLU;
-        c.linear_rank = 8;
-        c.linear = dart_method_find("ttm");
-        c.head = dart_method_find("tt");
+        c.role[LINEAR].rank = 8;
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, HEAD, "tt");
         break;
     case 9: /* wide, grouped heads: keys and values together, queries alone */
         c.d_model = 128;
         c.d_ff = 64;
         c.kv_heads = 2;
-        c.rope = c.bias = true;
-        c.linear = dart_method_find("lora");
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
+        role_set(&c, LINEAR, "lora");
         break;
     default: /* LoRA everywhere, TT-matrix head */
-        c.linear = c.embedding = dart_method_find("lora");
-        c.head = dart_method_find("ttm");
+        role_set(&c, LINEAR, "lora");
+        role_set(&c, EMBEDDING, "lora");
+        role_set(&c, HEAD, "ttm");
         break;
     }
+    return c;
+}
+
+/* The methods that none of these has come after them, one each. */
+static int configs(void)
+{
+    uint32_t more = 0;
+    while (method_left(more, FIXED, fixed_at)) more++;
+    return FIXED + (int)more;
+}
+
+static dart_model_config config_at(int which)
+{
+    if (which < FIXED) return fixed_at(which);
+    dart_model_config c = base_config();
+    role_everywhere(&c, method_left((uint32_t)(which - FIXED), FIXED, fixed_at));
     return c;
 }
 
@@ -135,7 +148,7 @@ typedef struct lab {
 /* The model's own initial values, somewhat stronger, and noise where these are constant. */
 static void fill(const dart_model *m, float *param, float *frozen)
 {
-    dart_model_init(m, 9, param, frozen);
+    ok(dart_model_init(m, 9, param, frozen));
     for (uint32_t p = 0; p < m->params; p++) {
         const dart_param *info = &m->param[p];
         float *to = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
@@ -294,7 +307,7 @@ static void on_device(const char *id, const char *limits)
         return;
     }
     uint32_t before = compared, texts_before = texts;
-    for (int config = 0; config < CONFIGS; config++) {
+    for (int config = 0; config < configs(); config++) {
         lab l;
         lab_open(&l, config);
         for (int weights = 0; weights < forms; weights++) {
@@ -311,8 +324,8 @@ static void on_device(const char *id, const char *limits)
         limits ? limits : "", compared - before, texts - texts_before, bundles);
     assert_in_range(bundles, 3 * 2, UINT32_MAX); /* two layers of three models at least */
     bundles = 0;
-    assert_int_equal(texts - texts_before, CONFIGS * 2);
-    assert_int_equal(compared - before, (uint32_t)(CONFIGS * forms * (CONTEXT + 3)));
+    assert_int_equal(texts - texts_before, (uint32_t)configs() * 2);
+    assert_int_equal(compared - before, (uint32_t)(configs() * forms * (CONTEXT + 3)));
 }
 
 static void decoding_equals_the_forward_pass(void **state)
@@ -330,7 +343,7 @@ static void sequences_side_by_side(void **state)
     (void)state;
     dart_device *device;
     ok(dart_device_open("cpu", NULL, &device));
-    for (int config = 0; config < CONFIGS; config++) {
+    for (int config = 0; config < configs(); config++) {
         lab l;
         dart_infer *infer;
         lab_open(&l, config);
@@ -381,7 +394,7 @@ static void memory_is_what_is_allocated(void **state)
     for (int d = 0; d < 3; d++) {
         dart_device *device;
         if (dart_device_open(devices[d], NULL, &device) != DART_OK) continue;
-        for (int config = 0; config < CONFIGS; config++) {
+        for (int config = 0; config < configs(); config++) {
             lab l;
             uint64_t weights[4];
             lab_open(&l, config);

@@ -59,7 +59,7 @@ static void prefixes_may_be_regrouped(void **state)
         must(dart_model_new(&config, NULL, &model));
         float *param = calloc(model->param_words, sizeof *param);
         float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
-        dart_model_init(model, 3, param, frozen);
+        must(dart_model_init(model, 3, param, frozen));
         /* far from uniform; a chain of four cores is scaled by the fourth power */
         for (uint64_t i = 0; i < model->param_words; i++) param[i] *= v % 2 ? 1.3F : 3;
         must(dart_session_options_from(&set, config.vocab, &options));

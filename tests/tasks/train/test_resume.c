@@ -8,20 +8,21 @@ static unsigned resumes;
 
 /* Stopped after step k and resumed: weights, moments, metrics and spectra equal the undisturbed
  * run's bytes. */
-static void resume_everywhere(const char *device, const char *accumulation, unsigned stride)
+static void resume_everywhere(
+    const char *device, const char *key, const char *value, unsigned stride)
 {
     char whole[64], part[64];
-    snprintf(whole, sizeof whole, "whole-%c%s", device[0], accumulation);
+    static unsigned turn;
+    snprintf(whole, sizeof whole, "whole-%u", ++turn);
     watch w = {0};
     dart_recipe *recipe = tiny(device, in(whole));
-    set(recipe, "gradient_accumulation_steps", accumulation);
+    set(recipe, key, value);
     assert_int_equal(train(recipe, &w, NULL), DART_OK);
     dart_recipe_free(recipe);
     for (uint64_t k = 1; k < 24; k += stride) {
-        snprintf(
-            part, sizeof part, "part-%c%s-%llu", device[0], accumulation, (unsigned long long)k);
+        snprintf(part, sizeof part, "part-%u-%llu", turn, (unsigned long long)k);
         recipe = tiny(device, in(part));
-        set(recipe, "gradient_accumulation_steps", accumulation);
+        set(recipe, key, value);
         w = (watch){.stop_at = k};
         assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
         assert_int_equal(w.steps, k);
@@ -42,12 +43,13 @@ static void resume_everywhere(const char *device, const char *accumulation, unsi
 static void test_resume(void **state)
 {
     (void)state;
-    resume_everywhere("cpu", "1", 1);
-    resume_everywhere("cpu", "2", 6);
+    resume_everywhere("cpu", "layers", "1", 1);
+    resume_everywhere("cpu", "gradient_accumulation_steps", "2", 6);
+    resume_everywhere("cpu", "weights", "blocks.*.attn.[qv] lora rank=2, *.mlp.up dense", 6);
     static const char *const others[] = {"opencl:0", "vulkan:0"};
     for (int i = 0; i < 2; i++)
         if (present(others[i]))
-            resume_everywhere(others[i], "1", 1);
+            resume_everywhere(others[i], "layers", "1", 1);
         else
             printf("%s is not on this machine: %s\n", others[i], dart_error_text());
     printf("%u runs stopped and resumed bit for bit\n", resumes);

@@ -1,0 +1,132 @@
+/* Who decides how weights are parametrized: the list `weights` and the short forms behind it. */
+#include "method.h"
+#include "names.h"
+#include "recipe_impl.h"
+#include <string.h>
+
+enum { ENTRY = 256, SHORT_FORMS = 3 };
+
+static const dart_option_row rank_row = {
+    .key = "rank", .kind = DART_OPTION_INT, .least = 1, .most = 4096};
+static const dart_option_row modes_row = {
+    .key = "modes", .kind = DART_OPTION_INT, .least = 1, .most = DART_MAX_MODES};
+
+static const char *method_name(const void *context, uint32_t index)
+{
+    (void)context;
+    const dart_method *method = dart_method_at(index);
+    return method ? method->name : NULL;
+}
+
+/* What "KEY=VALUE" may set beside rank and modes. */
+static const char *key_name(const void *context, uint32_t index)
+{
+    const dart_method *method = context;
+    if (index < 2) return index ? modes_row.key : rank_row.key;
+    for (uint32_t i = 0; method->options && method->options[i]; i++)
+        if (i + 2 == index) return method->options[i]->key;
+    return NULL;
+}
+
+static dart_status read_setting(char *text, dart_role *out)
+{
+    char *value = strchr(text, '=');
+    double number;
+    if (!value)
+        return dart_fail(
+            DART_USAGE, "weights: '%s' of '%s' is not of the form KEY=VALUE", text, out->pattern);
+    *value++ = 0;
+    const dart_option_row *row = !strcmp(text, rank_row.key)    ? &rank_row
+                                 : !strcmp(text, modes_row.key) ? &modes_row
+                                                                : NULL;
+    if (!row) row = dart_option_named(out->method->options, text);
+    if (!row)
+        return dart_name_unknown(
+            DART_USAGE, "setting of a weight", text, key_name, out->method, "");
+    DART_TRY(dart_option_read(row, value, &number));
+    if (row == &rank_row)
+        out->rank = (uint32_t)number;
+    else if (row == &modes_row)
+        out->modes = (uint32_t)number;
+    else
+        dart_options_set(&out->options, row, number);
+    return DART_OK;
+}
+
+/* "PATTERN METHOD KEY=VALUE ...", which is cut to pieces; set: what else holds, or NULL. */
+static dart_status read_entry(char *text, const dart_settings *set, dart_role *out)
+{
+    char *rest = NULL, *pattern = strtok_r(text, " ", &rest), *method = strtok_r(NULL, " ", &rest);
+    if (!pattern || !method)
+        return dart_fail(DART_USAGE,
+            "weights: an entry has a pattern and a method, 'blocks.*.attn.[qv] lora', got '%s'",
+            pattern ? pattern : "");
+    DART_TRY(dart_pattern_check(pattern));
+    *out = (dart_role){.method = dart_method_find(method), .needed = true};
+    strcpy(out->pattern, pattern);
+    if (!out->method)
+        return dart_name_unknown(DART_USAGE, "method for weights", method, method_name, NULL, "");
+    out->options = dart_options_default(out->method->options);
+    if (set) {
+        out->rank = (uint32_t)set->rank;
+        out->modes = (uint32_t)set->modes;
+        out->options = dart_settings_options(set, out->method->options);
+    }
+    for (char *one; (one = strtok_r(NULL, " ", &rest));) DART_TRY(read_setting(one, out));
+    return DART_OK;
+}
+
+/* The comma behind an entry, or the end: commas in brackets and braces belong to patterns. */
+static const char *entry_end(const char *p)
+{
+    for (int depth = 0; *p && (depth > 0 || *p != ','); p++)
+        depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
+    return p;
+}
+
+static dart_status read_entries(
+    const char *text, const dart_settings *set, dart_role *out, uint32_t *out_count)
+{
+    *out_count = 0;
+    while (*text) {
+        const char *end = entry_end(text);
+        char one[ENTRY];
+        if ((size_t)(end - text) >= sizeof one)
+            return dart_fail(DART_USAGE, "weights: an entry is longer than %d letters", ENTRY - 1);
+        if (*out_count == DART_MAX_ROLES - SHORT_FORMS)
+            return dart_fail(
+                DART_USAGE, "weights: more than %d entries", DART_MAX_ROLES - SHORT_FORMS);
+        snprintf(one, sizeof one, "%.*s", (int)(end - text), text);
+        DART_TRY(read_entry(one, set, &out[(*out_count)++]));
+        text = end + (*end == ',');
+    }
+    return DART_OK;
+}
+
+dart_status dart_weights_check(const char *value)
+{
+    dart_role role[DART_MAX_ROLES];
+    uint32_t count;
+    return read_entries(value, NULL, role, &count);
+}
+
+static dart_role short_form(const dart_settings *set, const char *pattern,
+    const dart_method *method, int64_t rank, int64_t modes)
+{
+    dart_role role = {.method = method,
+        .rank = (uint32_t)(rank ? rank : set->rank),
+        .modes = (uint32_t)(modes ? modes : set->modes),
+        .options = dart_settings_options(set, method->options)};
+    strcpy(role.pattern, pattern);
+    return role;
+}
+
+dart_status dart_settings_roles(const dart_settings *set, dart_role *out, uint32_t *out_count)
+{
+    DART_TRY(read_entries(set->weights, set, out, out_count));
+    out[(*out_count)++] =
+        short_form(set, "{tok,src}_emb", set->embedding, set->embedding_rank, set->embedding_modes);
+    out[(*out_count)++] = short_form(set, "head", set->head, set->head_rank, set->head_modes);
+    out[(*out_count)++] = short_form(set, "*", set->linear, set->linear_rank, set->linear_modes);
+    return DART_OK;
+}

@@ -1,22 +1,26 @@
-/* jansson with every failed allocation noticed. Inside a string it takes one for a syntax error, or
- * drops a byte, in its parser and in its printer; so allocations go through a function that
- * remembers failures. */
+/* jansson with every failed allocation noticed. Inside a string its printer drops a byte then, and
+ * its parser drops one, takes it for a syntax error or fails an assertion; so allocations go
+ * through a function that remembers failures, and that leaves the parser at once. */
 #include "json.h"
 #include "utf8.h"
 #include <math.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static json_malloc_t inner_malloc;
 static _Thread_local bool short_of_memory;
+static _Thread_local jmp_buf *parsing; /* NULL: not in the parser */
 
 static void *noting_malloc(size_t size)
 {
     void *memory = inner_malloc(size);
-    if (!memory) short_of_memory = true;
-    return memory;
+    if (memory) return memory;
+    short_of_memory = true;
+    if (parsing) longjmp(*parsing, 1);
+    return NULL;
 }
 
 static void install(void)
@@ -34,17 +38,26 @@ static void watch(void)
     short_of_memory = false;
 }
 
+/* NULL: it is no JSON, or memory ran out; what jansson had made until then is then lost. */
+static json_t *load(const char *text, size_t size, json_error_t *error)
+{
+    jmp_buf out;
+    json_t *body = NULL;
+    if (!setjmp(out)) {
+        parsing = &out;
+        body = json_loadb(text, size, JSON_REJECT_DUPLICATES, error);
+    }
+    parsing = NULL;
+    return short_of_memory ? NULL : body;
+}
+
 dart_status dart_json_parse(
     const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out)
 {
     json_error_t error;
     watch();
-    *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (short_of_memory) {
-        json_decref(*out);
-        *out = NULL;
-        return dart_fail(DART_MEMORY, "out of memory: reading %s", what);
-    }
+    *out = load(text, size, &error);
+    if (short_of_memory) return dart_fail(DART_MEMORY, "out of memory: reading %s", what);
     if (*out) return DART_OK;
     snprintf(why, DART_JSON_WHY, "%s", error.text);
     return dart_fail(DART_INPUT, "%s is not JSON: %s", what, error.text);

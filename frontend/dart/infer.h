@@ -114,6 +114,7 @@ typedef struct dart_bleu_options {
     size_t size;
     bool lowercase;
     bool raw; /* words are what stands between white space; false: tokenizer 13a */
+    bool reserved[6];
 } dart_bleu_options;
 
 typedef struct dart_bleu {

@@ -26,6 +26,7 @@ typedef struct dart_bench_options {
     bool reference;          /* measure cpu too, to compare the results with it, where it is not
                                 among the devices */
     bool profile;            /* step and eval: also the time of each kernel, launch by launch */
+    bool reserved[2];
 } dart_bench_options;
 
 /* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000.

@@ -20,3 +20,10 @@ for header in "$folder"/dart.h "$folder"/dart/*.h; do
 done
 echo "$count compilations${cxx:+, C++ too}"
 [ "$count" -ge 12 ]
+# What a caller fills in has no padding at its end: a field of a later version would begin there, and an older caller never
+# wrote it.
+echo '#include "dart.h"' | "$cc" -std=c11 -Wpadded -fsyntax-only -I"$folder" -x c - 2>&1 |
+    sed -n 's/^\([^:]*\):\([0-9]*\):.*padding struct size.*/\1 \2/p' |
+    while read -r file line; do
+        sed -n "${line}p" "$file" | grep -E '_(options|hooks|tokens);' && exit 1
+    done || { echo "the structure above has padding at its end: fill it with a reserved field"; exit 1; }

@@ -9,11 +9,11 @@
 /* As a library one version older and one version newer would declare the same options. */
 typedef struct options_1 {
     size_t size;
-    int rank;
+    int rank, kind;
 } options_1;
 typedef struct options_2 {
     size_t size;
-    int rank, bonds;
+    int rank, kind, bonds, cores;
     double part;
 } options_2;
 
@@ -26,31 +26,28 @@ static void refused(dart_status status, const char *says)
 static void test_options(void **state)
 {
     (void)state;
-    options_2 two = {9, 9, 9, 9};
-    options_1 one = {9, 9};
+    options_2 two = {9, 9, 9, 9, 9, 9};
+    options_1 one = {9, 9, 9};
     assert_int_equal(dart_options_take(NULL, sizeof two, "options", &two), DART_OK);
     assert_int_equal(two.size, sizeof two);
     assert_int_equal(two.rank, 0);
     /* older caller, newer library */
-    const options_1 old = {sizeof old, 5};
-    two = (options_2){9, 9, 9, 9};
+    const options_1 old = {sizeof old, 5, 0};
+    two = (options_2){9, 9, 9, 9, 9, 9};
     assert_int_equal(dart_options_take(&old, sizeof two, "options", &two), DART_OK);
     assert_int_equal(two.size, sizeof two);
     assert_int_equal(two.rank, 5);
     assert_int_equal(two.bonds, 0);
     assert_true(two.part == 0);
     /* newer caller, older library: as long as what is new is left alone */
-    options_2 new = {sizeof new, 5, 0, 0};
-    memset(&new, 0, sizeof new);
-    new.size = sizeof new;
-    new.rank = 5;
+    options_2 new = {.size = sizeof new, .rank = 5};
     assert_int_equal(dart_options_take(&new, sizeof one, "options", &one), DART_OK);
     assert_int_equal(one.size, sizeof one);
     assert_int_equal(one.rank, 5);
     new.part = 0.5;
     refused(dart_options_take(&new, sizeof one, "options", &one), "does not know");
     /* a size that nobody set */
-    const options_1 none = {0, 5}, odd = {(size_t)-1, 5};
+    const options_1 none = {0, 5, 0}, odd = {(size_t)-1, 5, 0};
     refused(dart_options_take(&none, sizeof two, "options", &two), "sizeof(options)");
     refused(dart_options_take(&odd, sizeof two, "options", &two), "sizeof(options)");
 }
@@ -61,16 +58,16 @@ static void test_answers(void **state)
     struct {
         options_1 answer;
         int behind;
-    } old = {{sizeof old.answer, 7}, 1234};
-    const options_2 full = {sizeof full, 3, 4, 5};
+    } old = {{sizeof old.answer, 7, 7}, 1234};
+    const options_2 full = {sizeof full, 3, 3, 4, 4, 5};
     assert_int_equal(dart_answer_clear(&old.answer, "answer"), DART_OK);
     assert_int_equal(old.answer.rank, 0);
     dart_answer_give(&old.answer, &full, sizeof full);
     assert_int_equal(old.answer.size, sizeof old.answer);
     assert_int_equal(old.answer.rank, 3);
     assert_int_equal(old.behind, 1234); /* nothing is written behind an older structure */
-    options_2 new = {sizeof new, 7, 7, 7};
-    const options_1 small = {sizeof small, 3};
+    options_2 new = {sizeof new, 7, 7, 7, 7, 7};
+    const options_1 small = {sizeof small, 3, 3};
     assert_int_equal(dart_answer_clear(&new, "answer"), DART_OK);
     dart_answer_give(&new, &small, sizeof small);
     assert_int_equal(new.size, sizeof new);

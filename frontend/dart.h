@@ -34,7 +34,10 @@ typedef struct dart_option {
     const char *section;  /* "model", "method", "data", "train", "stage", "run" */
     const char *help;
 } dart_option;
-const dart_option *dart_option_at(uint32_t index);             /* NULL past the end */
+const dart_option *dart_option_at(uint32_t index); /* NULL past the end */
+/* Whether the first `length` letters of `word` are the option's key or an alias; hyphens and
+ * underscores are alike. */
+bool dart_option_has_name(const dart_option *option, const char *word, size_t length);
 DART_NODISCARD dart_status dart_recipe_new(dart_recipe **out); /* all defaults */
 void dart_recipe_free(dart_recipe *recipe);
 /* INPUT: unreadable, unknown key (the nearest match is named), wrong type; file:line is in the

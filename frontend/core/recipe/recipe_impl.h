@@ -32,14 +32,14 @@ typedef struct dart_recipe_row {
 int dart_recipe_rows(void); /* how many */
 const dart_recipe_row *dart_recipe_row_at(int index);
 
+/* The plug-ins that have the row, "penalty gumbel, selection uniform". */
+void dart_recipe_owners(const dart_option_row *row, char out[320]);
 bool dart_recipe_is_section(const char *name);
 int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
 /* Fails with `code`: unknown `what`, and the key that may have been meant. */
 dart_status dart_recipe_unknown(dart_status code, const char *what, const char *key);
 /* USAGE: `value` does not fit the row. */
 DART_NODISCARD dart_status dart_recipe_value(int key, const char *value);
-/* Whether two values that were checked mean the same: 0.002 and 2e-3. */
-bool dart_recipe_same_value(int key, const char *a, const char *b);
 /* A value that was checked, into its field. */
 void dart_recipe_parse(int key, const char *value, dart_settings *out);
 

@@ -159,6 +159,7 @@ dart_status dart_train(const dart_recipe *given, const dart_hooks *hooks, dart_r
     dart_settings set;
     *out = (dart_result){0};
     DART_GOTO(dart_folder_choose(given, &folder, &recipe));
+    DART_GOTO(dart_recipe_check(recipe, dart_note_of(hooks)));
     dart_recipe_settings(recipe, &set);
     DART_GOTO(dart_corpus_for(&set, NULL, &t.corpus));
     if (t.corpus.note[0]) dart_note_line(dart_note_of(hooks), "%s", t.corpus.note);

@@ -28,7 +28,8 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data)
-dart_room(setup frontend/core/setup MAY engine recipe io suite)
+# A check rehearses selections on the model before anything is done: hence ranks.
+dart_room(setup frontend/core/setup MAY engine recipe ranks io suite)
 dart_room(store frontend/core/store MAY setup ranks io)
 
 # tasks/: what people do

@@ -72,8 +72,6 @@ DART_NODISCARD dart_status cli_uint(
 DART_NODISCARD dart_status cli_real(
     const cli_call *cli, const char *key, double low, double high, double *out);
 void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning-rate" */
-/* Same option however hyphens and underscores are mixed. `length`: bytes of a that count. */
-bool cli_same(const char *a, size_t length, const char *b);
 
 /* ---- help.c: everything printed from the option tables ---- */
 extern const dart_option cli_common[]; /* options of every command; ends with a NULL key */

@@ -14,35 +14,6 @@ void cli_spell(const char *key, char out[64])
     }
 }
 
-static char fold(char c)
-{
-    return c == '-' ? '_' : c;
-}
-
-bool cli_same(const char *a, size_t length, const char *b)
-{
-    for (size_t i = 0; i < length; i++) {
-        if (!b[i] || fold(a[i]) != fold(b[i])) return false;
-    }
-    return b[length] == 0;
-}
-
-/* Whether `word` is the option's key or one of its comma-separated aliases. */
-static bool option_is(const dart_option *option, const char *word, size_t length)
-{
-    if (cli_same(word, length, option->key)) return true;
-    for (const char *alias = option->aliases; alias && *alias;) {
-        size_t n = strcspn(alias, ",");
-        if (n == length) {
-            size_t i = 0;
-            while (i < n && fold(alias[i]) == fold(word[i])) i++;
-            if (i == n) return true;
-        }
-        alias += n + (alias[n] == ',');
-    }
-    return false;
-}
-
 static uint32_t own_count(const cli_command *command)
 {
     uint32_t n = 0;
@@ -104,12 +75,13 @@ static dart_status read_flag(
     *out = (parsed_flag){.own = -1};
 again:
     for (uint32_t i = 0; (option = option_at(command, i)) != NULL; i++) {
-        if (!option_is(option, name, length)) continue;
+        if (!dart_option_has_name(option, name, length)) continue;
         if (negated && strcmp(option->type, "bool") != 0) continue;
         if (i < own_count(command)) out->own = (int)i;
         break;
     }
-    if (!option && !negated && !value && length > 3 && cli_same(name, 3, "no_")) {
+    if (!option && !negated && !value && length > 3 && name[0] == 'n' && name[1] == 'o' &&
+        strchr("-_", name[2])) {
         negated = true;
         name += 3;
         length -= 3;

@@ -20,6 +20,9 @@ typedef struct dart_option {
 } dart_option;
 /* Row `index` of the option table, static; NULL past the end. */
 DART_API const dart_option *dart_option_at(uint32_t index);
+/* Whether the first `length` letters of `word` are the option's key or an alias; hyphens and
+ * underscores are alike. */
+DART_API bool dart_option_has_name(const dart_option *option, const char *word, size_t length);
 /* Name `index` of the data sets that are known by name, static; NULL past the end. */
 DART_API const char *dart_dataset_name_at(uint32_t index);
 

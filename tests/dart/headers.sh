@@ -25,5 +25,5 @@ echo "$count compilations${cxx:+, C++ too}"
 echo '#include "dart.h"' | "$cc" -std=c11 -Wpadded -fsyntax-only -I"$folder" -x c - 2>&1 |
     sed -n 's/^\([^:]*\):\([0-9]*\):.*padding struct size.*/\1 \2/p' |
     while read -r file line; do
-        sed -n "${line}p" "$file" | grep -E '_(options|hooks|tokens);' && exit 1
+        if sed -n "${line}p" "$file" | grep -E '_(options|hooks|tokens);'; then exit 1; fi
     done || { echo "the structure above has padding at its end: fill it with a reserved field"; exit 1; }

@@ -80,6 +80,9 @@ DART_NODISCARD dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_
 /* The YAML text of dart_recipe_save; with `whole` false without the run section, which does not
  * change results. malloc'ed. */
 DART_NODISCARD dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out);
+/* Whether two values of row `key` (dart_option_at), checked before, mean the same: 0.002 and 2e-3,
+ * true and yes. */
+bool dart_recipe_same_value(int key, const char *a, const char *b);
 /* The first key outside the run section whose value differs; NULL if none does. */
 const char *dart_recipe_difference(const dart_recipe *a, const dart_recipe *b);
 /* Drops the pick stages and makes every method dense. */

@@ -32,6 +32,8 @@ typedef struct dart_recipe_row {
 int dart_recipe_rows(void); /* how many */
 const dart_recipe_row *dart_recipe_row_at(int index);
 
+/* The plug-ins that have the row, "penalty gumbel, selection uniform". */
+void dart_recipe_owners(const dart_option_row *row, char out[320]);
 bool dart_recipe_is_section(const char *name);
 int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
 /* Fails with `code`: unknown `what`, and the key that may have been meant. */

@@ -180,7 +180,23 @@ const dart_option *dart_option_at(uint32_t index)
     return index < (uint32_t)dart_recipe_rows() ? &table.row[index].option : NULL;
 }
 
+void dart_recipe_owners(const dart_option_row *row, char out[320])
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (int k = DART_PLUGIN_method; k < DART_PLUGIN_KINDS; k++)
+        for (uint32_t i = 0; kinds[k].name(NULL, i) && used < 320; i++)
+            if (dart_option_among(kinds[k].rows(i), row))
+                used += (size_t)snprintf(out + used, 320 - used, "%s%s %s", used ? ", " : "",
+                    kinds[k].what, kinds[k].name(NULL, i));
+}
+
 /* ---- keys ---- */
+
+bool dart_option_has_name(const dart_option *option, const char *word, size_t length)
+{
+    return dart_option_is(option->key, option->aliases, word, length);
+}
 
 bool dart_recipe_is_section(const char *name)
 {

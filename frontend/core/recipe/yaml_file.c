@@ -74,11 +74,11 @@ dart_status dart_yaml_text(const dart_yaml *yaml, const dart_yaml_node *node, co
 static dart_status damaged(const reader *r)
 {
     const yaml_parser_t *p = &r->parser;
-    if (p->error == YAML_MEMORY_ERROR)
+    /* libyaml does not always say that it is short of memory; what is wrong with a text it does. */
+    if (p->error == YAML_MEMORY_ERROR || !p->problem)
         return dart_fail(DART_MEMORY, "out of memory: reading %s", r->yaml->path);
     return dart_fail(DART_INPUT, "%s:%zu:%zu: not YAML: %s", r->yaml->path,
-        p->problem_mark.line + 1, p->problem_mark.column + 1,
-        p->problem ? p->problem : "damaged text");
+        p->problem_mark.line + 1, p->problem_mark.column + 1, p->problem);
 }
 
 /* ---- the tree ---- */

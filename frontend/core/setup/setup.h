@@ -29,6 +29,23 @@ DART_NODISCARD dart_status dart_device_for(const dart_settings *set, dart_device
 DART_NODISCARD dart_status dart_device_infos(
     const char *limits, dart_device_info **out, size_t *out_count);
 
+/* ---- check.c ---- */
+/* Everything that a recipe alone tells about whether it can be trained: stages, their penalties and
+ * rules with all options, sizes of the model; of what depends on the vocabulary only what holds for
+ * any. A note for each option of a plug-in that was given and that nothing reads. A recipe without
+ * stages is taken as dart_recipe_expand would take it. INPUT: the sentence names stage and key. */
+DART_NODISCARD dart_status dart_recipe_check(const dart_recipe *recipe, dart_note note);
+/* Where in its stages a run is; all 0: at the beginning. */
+typedef struct dart_check_from {
+    uint32_t stage;   /* the first one to check */
+    uint32_t picked;  /* 1 + the stage whose selection was done last; 0: none */
+    const char *gate; /* of the model as it is; NULL: none */
+} dart_check_from;
+/* What a stage would be refused for when it comes: options of its penalty and rule, a size that not
+ * even the smallest ranks of the model have. INPUT: the sentence names the stage. */
+DART_NODISCARD dart_status dart_stages_check(
+    const dart_model *model, const dart_stage *stage, uint32_t stages, const dart_check_from *from);
+
 /* Training and evaluation. INPUT: gates and ordered dropout at once. */
 DART_NODISCARD dart_status dart_session_options_from(
     const dart_settings *set, uint32_t vocab, dart_session_options *out);

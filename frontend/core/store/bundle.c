@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 void dart_bundle_free(dart_bundle *bundle)
 {
@@ -124,17 +123,6 @@ static bool of_the_model(const dart_option *option)
            !strcmp(option->key, "shared_vocab");
 }
 
-/* Whether two spellings are the same value: 0.1 and 1e-1, true and yes. */
-static bool same_value(const dart_option *option, const char *a, const char *b)
-{
-    if (!strcmp(option->type, "int") || !strcmp(option->type, "float"))
-        return strtod(a, NULL) == strtod(b, NULL);
-    if (!strcmp(option->type, "bool"))
-        return (strchr("tTyY1", a[0]) || !strcasecmp(a, "on")) ==
-               (strchr("tTyY1", b[0]) || !strcasecmp(b, "on"));
-    return !strcmp(a, b);
-}
-
 /* What the user gives now, over what was stored. */
 static dart_status override(const char *path, const dart_recipe *given, dart_bundle *out)
 {
@@ -148,7 +136,7 @@ static dart_status override(const char *path, const dart_recipe *given, dart_bun
         if (!of_the_model(option)) continue;
         DART_GOTO(dart_recipe_get(out->recipe, option->key, stored, sizeof stored));
         DART_GOTO(dart_recipe_get(mixed, option->key, now, sizeof now));
-        if (same_value(option, stored, now)) continue;
+        if (dart_recipe_same_value((int)i, stored, now)) continue;
         status = dart_fail(DART_INPUT,
             "%s is part of the model in %s, where it is %s; it cannot be %s here", option->key,
             path, stored, now);

@@ -3,6 +3,7 @@
 #include "hash.h"
 #include "names.h"
 #include "recipe_impl.h"
+#include "setup.h"
 #include "stages.h"
 #include "sweep.h"
 #include <ctype.h>
@@ -276,7 +277,14 @@ dart_status dart_sweep_plan(dart_sweep_grid *s)
     for (uint32_t i = 0; i < s->runs; i++) {
         dart_recipe *recipe;
         DART_TRY(dart_sweep_recipe(s, &s->run[i], &recipe));
+        dart_status status = dart_recipe_check(recipe, (dart_note){0});
         dart_recipe_free(recipe);
+        if (status == DART_INPUT) {
+            char why[600];
+            snprintf(why, sizeof why, "%s", dart_error_text());
+            return dart_fail(DART_INPUT, "%s: run %s: %s", s->path, s->run[i].name, why);
+        }
+        DART_TRY(status);
     }
     return DART_OK;
 }

@@ -49,6 +49,7 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
     DART_TRY(dart_device_for(&run->bundle.set, &run->device));
     DART_TRY(dart_run_model(run, NULL));
+    DART_TRY(dart_run_check(run));
     DART_TRY(dart_model_init(
         run->bundle.model, (uint64_t)run->bundle.set.seed, run->bundle.param, run->bundle.frozen));
     l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);

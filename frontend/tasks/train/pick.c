@@ -72,7 +72,8 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
     dart_status status = DART_OK;
     dart_bundle *b = &run->bundle;
     const dart_select *rule = set->select;
-    const dart_select_options options = dart_rule_options(set, (uint64_t)b->set.seed);
+    const dart_select_options options = {
+        .values = dart_settings_options(set, rule->options), .seed = (uint64_t)b->set.seed};
     dart_spectra s = {0};
     dart_cut cut = {0};
     dart_model_copy smaller;

@@ -4,6 +4,15 @@
 #include <math.h>
 #include <stdlib.h>
 
+dart_status dart_run_check(const dart_run *run)
+{
+    const dart_bundle *b = &run->bundle;
+    const dart_check_from from = {.stage = run->at_stage,
+        .picked = run->last_pick,
+        .gate = b->gate.reg ? b->gate.reg->name : NULL};
+    return run->finished ? DART_OK : dart_stages_check(b->model, run->stage, run->stages, &from);
+}
+
 dart_status dart_step_check(
     const dart_step_result *r, uint32_t vocab, uint64_t step, double lr, const char *advice)
 {

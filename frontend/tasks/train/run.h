@@ -65,17 +65,11 @@ DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
 const dart_stage *dart_run_stage(const dart_run *run);
 uint64_t dart_run_steps(const dart_run *run); /* of all stages */
 void dart_run_free(dart_run *run);
+/* What the stages to come would be refused for (dart_stages_check). */
+DART_NODISCARD dart_status dart_run_check(const dart_run *run);
 /* DIVERGED with the sentence, or OK. */
 DART_NODISCARD dart_status dart_step_check(
     const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
-
-/* check.c */
-/* Everything that later stages would be refused for and that is known before they come: names of
- * penalties and rules, their options, sizes that not even the smallest ranks have. INPUT: the
- * sentence names the stage. */
-DART_NODISCARD dart_status dart_run_check(const dart_run *run);
-/* Those of the stage's rule, which it must have. */
-dart_select_options dart_rule_options(const dart_settings *set, uint64_t seed);
 
 /* interpreter.c */
 /* To the first step that is left: selections may come before it. */

@@ -159,6 +159,7 @@ static dart_status open_training(dart_training *t, const dart_recipe *given, dar
     dart_settings set;
     *t->out = (dart_result){0};
     DART_TRY(dart_folder_choose(given, folder, recipe));
+    DART_TRY(dart_recipe_check(*recipe, dart_note_of(&t->hooks)));
     dart_recipe_settings(*recipe, &set);
     if (corpus) {
         t->corpus = *corpus;

@@ -1,4 +1,5 @@
 /* Recipes: the option table, YAML in and out, derived stages, refusals with file and line. */
+#include "comma_locale.h"
 #include "file.h"
 #include "method.h"
 #include "optim.h"
@@ -317,6 +318,37 @@ static void test_round_trip(void **state)
     dart_recipe_free(recipe);
 }
 
+/* A host with a comma in its numbers reads and writes the same recipes. */
+static void test_comma_locale(void **state)
+{
+    (void)state;
+    if (!comma_locale()) skip();
+    dart_recipe *recipe = load(full);
+    dart_settings set;
+    char *text;
+    assert_non_null(recipe);
+    dart_recipe_settings(recipe, &set);
+    assert_true(set.learning_rate == 2e-3 && set.min_lr_ratio == 0.05);
+    assert_true(dart_settings_option(&set, &dart_row_threshold) == 0.1);
+    assert_int_equal(dart_recipe_set(recipe, "lr", "0.25"), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "lr", "0,25"), DART_USAGE);
+    assert_int_equal(
+        dart_recipe_stage_number(recipe, &recipe->stage[0], "epochs", 1.0 / 3), DART_OK);
+    assert_int_equal(dart_recipe_text(recipe, true, &text), DART_OK);
+    assert_non_null(strstr(text, "epochs: 0.333333333,"));
+    dart_recipe *again = load(text);
+    assert_non_null(again);
+    assert_null(dart_recipe_difference(recipe, again));
+    assert_int_equal(dart_recipe_set(recipe, "lr", "-1"), DART_USAGE);
+    assert_non_null(strstr(dart_error_text(), "between 0 and 1e+30, got -1"));
+    assert_int_equal(dart_recipe_set(recipe, "reg_p", "0.0001"), DART_USAGE);
+    assert_non_null(strstr(dart_error_text(), "between 0.001 and 1"));
+    comma_locale_leave();
+    free(text);
+    dart_recipe_free(again);
+    dart_recipe_free(recipe);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -377,6 +409,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
         cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
         cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_comma_locale), cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,28 +1,10 @@
-/* The table of selection rules. */
+/* What selection rules share. */
 #include "rules.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const dart_select *const rules[] = {
-#define SELECT(name) &dart_selects_##name,
-#include "select.def"
-#undef SELECT
-};
-
 const dart_option_row *const dart_size_options[] = {&dart_row_budget, &dart_row_min_rank, NULL};
-
-const dart_select *dart_select_at(uint32_t index)
-{
-    return index < sizeof rules / sizeof *rules ? rules[index] : NULL;
-}
-
-const dart_select *dart_select_find(const char *name)
-{
-    for (uint32_t k = 0; k < sizeof rules / sizeof *rules; k++)
-        if (strcmp(rules[k]->name, name) == 0) return rules[k];
-    return NULL;
-}
 
 uint32_t dart_select_clamp(const dart_bond *bond, const dart_select_options *options, uint32_t rank)
 {

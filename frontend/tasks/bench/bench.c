@@ -8,12 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BENCH(name) &dart_bench_##name,
-const dart_bench_test *const dart_bench_tests[] = {
-#include "bench.def"
-    NULL};
-#undef BENCH
-
 static const char *test_name(const void *context, uint32_t index)
 {
     (void)context;

@@ -70,6 +70,12 @@ typedef enum dart_region {
 } dart_region;
 const char *dart_region_name(dart_region region);
 
+/* Matrices of one shape, row-major, one behind the other from word `offset` of a region on. */
+typedef struct dart_matrices {
+    uint64_t offset;
+    uint32_t count, rows, columns;
+} dart_matrices;
+
 typedef struct dart_node_info {
     dart_op op;
     dart_dtype dtype;

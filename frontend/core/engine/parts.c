@@ -108,8 +108,9 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     const dart_model *model = session->model;
     const dart_session_options *o = &session->options;
     dart_status status = DART_OK;
-    uint32_t stacks = 0;
+    uint32_t stacks = 0, matrices = 0;
     dart_chain_stack *stack = NULL;
+    dart_matrices *matrix = NULL;
     uint32_t words = (uint32_t)model->param_words;
     if (o->reg && o->reg->penalty) {
         dart_node value;
@@ -125,9 +126,12 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), dart_bad_count(graph, all));
     const uint64_t gates =
         model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0;
+    DART_GOTO(dart_model_matrices(model, &matrix, &matrices));
     const dart_optim_span span = {.param_words = model->param_words - gates,
         .decay_words = model->decay_words,
         .others = gates,
+        .matrices = matrices,
+        .matrix = matrix,
         .max_norm = o->max_grad_norm};
     DART_GOTO(o->optim->append(graph, &span, &o->optim_options));
     if (gates) DART_GOTO(dart_part_gate_update(session, graph));
@@ -145,6 +149,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     status = dart_graph_check(graph);
 done:
     free(stack);
+    free(matrix);
     return status;
 }
 

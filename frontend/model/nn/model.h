@@ -171,6 +171,10 @@ DART_NODISCARD dart_status dart_model_encode(
  * parents and then extended. leaves: of sentences * beams rows, time 1. */
 DART_NODISCARD dart_status dart_model_next(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t beams, dart_node *out_logits);
+/* What an optimizer may step as matrices, by ascending offset: the tensors of linear layers, cores
+ * unfolded. malloc'ed (caller frees). */
+DART_NODISCARD dart_status dart_model_matrices(
+    const dart_model *model, dart_matrices **out, uint32_t *out_count);
 /* Chain cores of weight w as (r,n,r') nodes; returns how many (0: no chain). */
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);

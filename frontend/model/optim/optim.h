@@ -14,11 +14,17 @@ typedef struct dart_optim_state {
     bool size; /* it says how large, not which way: kept where parameters change their basis */
 } dart_optim_state;
 
+enum { DART_OPTIM_ALIGN = 64 }; /* a tensor begins at a multiple of this many words */
+
 /* What one step updates, and with which gradients: PARAM and GRAD [0, param_words). */
 typedef struct dart_optim_span {
     uint64_t param_words;
     uint64_t decay_words; /* weight decay on [0, decay_words) only */
     uint64_t others;      /* words of PARAM behind these, which another step updates */
+    /* what of it acts as matrices, ascending, inside [0, decay_words); for optimizers that tell
+     * matrices from vectors and tables */
+    uint32_t matrices;
+    const dart_matrices *matrix;
     double
         max_norm; /* gradient norm clipped to this; 0: no clipping (the norm is still measured) */
 } dart_optim_span;

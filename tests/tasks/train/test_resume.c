@@ -46,6 +46,7 @@ static void test_resume(void **state)
     resume_everywhere("cpu", "layers", "1", 1);
     resume_everywhere("cpu", "gradient_accumulation_steps", "2", 6);
     resume_everywhere("cpu", "weights", "blocks.*.attn.[qv] lora rank=2, *.mlp.up dense", 6);
+    resume_everywhere("cpu", "optimizer", "muon", 6);
     static const char *const others[] = {"opencl:0", "vulkan:0"};
     for (int i = 0; i < 2; i++)
         if (present(others[i]))

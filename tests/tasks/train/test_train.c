@@ -1,5 +1,6 @@
 /* Whole runs of a tiny model: it learns, repeats bit for bit, allocates nothing in a step, and
  * fails with sentences. */
+#include "optim.h"
 #include "small_run.h"
 #include <dlfcn.h>
 #include <math.h>
@@ -96,6 +97,29 @@ static void test_learns(void **state)
     free(text[1].text);
     free(none.text);
     dart_recipe_free(recipe);
+}
+
+/* Every optimizer of the table, on trains and on dense layers, before and after a selection. */
+static void test_every_optimizer_learns(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; dart_optim_at(i); i++)
+        for (int dense = 0; dense < 2; dense++) {
+            char name[48];
+            dart_result result;
+            watch w = {0};
+            snprintf(name, sizeof name, "%s-%d", dart_optim_at(i)->name, dense);
+            dart_recipe *recipe = tiny("cpu", in(name));
+            set(recipe, "optimizer", dart_optim_at(i)->name);
+            set(recipe, "max_steps", "150");
+            if (dense) set(recipe, "linear", "dense");
+            if (train(recipe, &w, &result) != DART_OK) fail_msg("%s", dart_error_text());
+            const double ppl = result.row[result.rows - 1].valid_ppl;
+            printf("%s, %s: loss %.3f to %.3f, perplexity %.3f\n", dart_optim_at(i)->name,
+                dense ? "dense" : "tt", w.first, w.last, ppl);
+            assert_true(w.last < 0.6 * w.first && ppl < 4);
+            dart_recipe_free(recipe);
+        }
 }
 
 /* Two runs with the same seed are the same bits; another seed is another run. */
@@ -239,6 +263,7 @@ static void test_compare(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_every_optimizer_learns),
         cmocka_unit_test(test_no_allocation_in_a_step), cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_divergence), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_compare)};

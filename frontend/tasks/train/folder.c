@@ -180,7 +180,8 @@ dart_status dart_folder_prepare(
     if (!folder->resume) {
         /* A twin without a checkpoint is no work, but it would be taken for this run's. */
         DART_TRY(dart_folder_path(path, folder->dir, "dense-twin"));
-        if (folder->aside || dart_file_exists(path)) DART_TRY(dart_folder_set_aside(folder->dir, note));
+        if (folder->aside || dart_file_exists(path))
+            DART_TRY(dart_folder_set_aside(folder->dir, note));
     }
     DART_TRY(dart_folder_path(path, folder->dir, "recipe.yaml"));
     if (!folder->resume) DART_TRY(keep_other_recipe(path, recipe, note));

@@ -58,7 +58,7 @@ DART_NODISCARD dart_status dart_run_model(
     dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES + 1]);
 /* Instead of the run's model, session and moments: a model made from it, with moments zero. */
 DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
-void dart_run_unbind(dart_run *run); /* frees the session */
+void dart_run_unbind(dart_run *run);                     /* frees the session */
 DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies, moments too */
 DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
 /* The stage at hand, or the last one after the end. */

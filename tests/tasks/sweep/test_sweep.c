@@ -325,15 +325,15 @@ static void test_refused(void **state)
         const char *text, *says;
     } cases[] = {
         {"grid: {rank: [1]}\n", "base is missing"},
-        {"base: base.yaml\ngird: {rank: [1]}\n", 
-            ":2:1: unknown key 'gird'; known are base, out, set, seeds, grid, zip, variants; keys of "
+        {"base: base.yaml\ngird: {rank: [1]}\n",
+            ":2:1: unknown key 'gird'; known are base, out, set, seeds, grid, zip, variants; keys "
+            "of "
             "a recipe stand below set, grid, zip or variants; did you mean 'grid'?"},
         {"base: base.yaml\ngrid: {lamda: [1]}\n",
             ":2:16: unknown key 'lamda'; did you mean 'lambda_reg'?"},
         {"base: base.yaml\ngrid:\n  shrink.lamda: [1]\n",
             ":3:18: unknown key 'lamda'; did you mean 'lambda_reg'?"},
-        {"base: base.yaml\ngrid: {shrnk.lambda: [1]}\n",
-            "unknown stage 'shrnk'; known are "},
+        {"base: base.yaml\ngrid: {shrnk.lambda: [1]}\n", "unknown stage 'shrnk'; known are "},
         {"base: base.yaml\ngrid: {shrink.layers: [1]}\n", "holds for the whole run"},
         {"base: base.yaml\ngrid: {rank: []}\n", ":2:14: the list is empty"},
         {"base: base.yaml\nseeds: []\n", ":2:8: the list is empty"},

@@ -232,7 +232,8 @@ static void test_compare(void **state)
     f = open_memstream(&text, &size);
     expect(dart_compare_print(recipe, "cpu", 1e-3, NULL, false, f), DART_USAGE, "two devices");
     /* A run without any result cannot agree: the null device computes nothing. */
-    expect(dart_compare_print(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED, "above the bound");
+    expect(dart_compare_print(recipe, "cpu,null", 1e-3, NULL, false, f), DART_FAILED,
+        "above the bound");
     fclose(f);
     free(text);
     dart_recipe_free(recipe);

@@ -59,7 +59,7 @@ install(CODE "set(zsh site-functions)
     set(zsh vendor-completions)
   endif()
   file(INSTALL ${GENERATED}/install/_dart-llm
-    DESTINATION \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/zsh/\${zsh})")
+    DESTINATION \${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/zsh/\${zsh})")
 
 install(DIRECTORY shaders DESTINATION ${data} FILES_MATCHING PATTERN *.k PATTERN *.def PATTERN *.h)
 install(DIRECTORY experiments DESTINATION ${data} FILES_MATCHING PATTERN *.yaml)

@@ -50,6 +50,10 @@ add_test(NAME dart/headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/dart/headers.s
   "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_SOURCE_DIR}/frontend)
 # The program on the shared library: it needs no symbol that this does not export.
 add_test(NAME tools/shared COMMAND dart-llm-shared version)
+# An installation as others use it.
+add_test(NAME tools/install COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/install.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}
+  ${CMAKE_C_COMPILER} "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_BUILD_TYPE})
+set_tests_properties(tools/install PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 # Completion as the shells use it.
 add_test(NAME tools/completion COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/completion.sh $<TARGET_FILE:dart-llm>)
 # Event files and CSV read by programs that are not ours.

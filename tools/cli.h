@@ -71,6 +71,9 @@ DART_NODISCARD dart_status cli_uint(
     const cli_call *cli, const char *key, uint64_t low, uint64_t high, uint64_t *out);
 DART_NODISCARD dart_status cli_real(
     const cli_call *cli, const char *key, double low, double high, double *out);
+/* A file as it was named, or where there is none the one that is installed under this name:
+ * "experiments/ptb/quickstart.yaml". */
+const char *cli_installed(const char *path, char out[1024]);
 void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning-rate" */
 
 /* ---- help.c: everything printed from the option tables ---- */

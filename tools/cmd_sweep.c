@@ -188,7 +188,7 @@ static void print(void *user, const char *line)
 
 static dart_status run(cli_call *cli)
 {
-    char out[512], force[16];
+    char out[512], force[16], path[1024];
     uint64_t jobs;
     if (cli->args != 1) return cli_fail(DART_USAGE, "sweep needs one file; see --help");
     if (cli->config)
@@ -227,7 +227,8 @@ static dart_status run(cli_call *cli)
     sigaction(SIGCHLD, &action, NULL);
     dart_sweep_result result = {.size = sizeof result};
     dart_status status = jobs > 1 && !list ? share_cores(p.jobs, cli->quiet) : DART_OK;
-    if (status == DART_OK) status = dart_sweep(cli->arg[0], &sweep, &hooks, &result);
+    if (status == DART_OK)
+        status = dart_sweep(cli_installed(cli->arg[0], path), &sweep, &hooks, &result);
     free(p.job);
     if (!list && (status == DART_OK || result.done))
         printf("%u of %u runs done: %s/results.md\n", result.done, result.runs, result.dir);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void cli_spell(const char *key, char out[64])
 {
@@ -168,6 +169,12 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
     return config_pass ? DART_OK : dart_recipe_set(cli->recipe, key, flag->value);
 }
 
+const char *cli_installed(const char *path, char out[1024])
+{
+    if (*path == '/' || access(path, R_OK) == 0) return path;
+    return dart_data_path(path, out, 1024) == DART_OK ? out : path;
+}
+
 static void print_log(void *user, int level, const char *line)
 {
     (void)user;
@@ -201,7 +208,10 @@ dart_status cli_parse(cli_call *cli, int argc, char **argv)
             }
         }
         if (cli->help) return DART_OK;
-        if (pass == 0 && cli->config) CLI_TRY(dart_recipe_load(cli->recipe, cli->config));
+        if (pass == 0 && cli->config) {
+            char path[1024];
+            CLI_TRY(dart_recipe_load(cli->recipe, cli_installed(cli->config, path)));
+        }
         if (pass == 0 && cli->recipe) CLI_TRY(read_environment(cli->recipe));
     }
     if (cli->verbose) dart_set_log(print_log, NULL, 2);

@@ -3,7 +3,7 @@
  *
  * Rules of all headers:
  * - Sizes are bytes and times are seconds where nothing else is said; texts are UTF-8 and end with
- *   a zero byte. Numbers in texts are written with a point, whatever the locale of the process.
+ *   a zero byte. Numbers in texts have a point, whatever the locale of the process.
  * - A structure that the caller fills in begins with `size_t size`, which is sizeof of it: a
  *   program compiled with an older header goes on working. Its other fields may all be zero, which
  *   asks for the default. A structure that the library hands out by pointer has no size and may
@@ -13,6 +13,8 @@
  *   said to be borrowed.
  * - A function that can fail returns dart_status, sets what it hands out to NULL or zero then, and
  *   leaves a sentence for dart_last_error().
+ * - While a call runs, the calling thread has the C locale, also in callbacks; the locale of the
+ *   process and of other threads stays as it is.
  * - Functions may be called from any thread. Calls on one handle must not overlap; handles do not
  *   share state with each other, so that several threads work with a handle each. Exceptions are
  *   said where they are. */

@@ -45,7 +45,7 @@ enum { DART_TENSOR_RANK = 12 };
 
 typedef struct dart_tensor_info {
     size_t size;
-    const char *name;  /* as in model.safetensors: "blocks.0.attn.q.core.1" */
+    const char *name;  /* as in model.safetensors: "blocks.0.attn.q.core0" */
     const char *dtype; /* "F32" */
     uint32_t rank;
     uint64_t shape[DART_TENSOR_RANK]; /* row-major, the last one varies fastest */

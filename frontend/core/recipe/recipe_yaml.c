@@ -2,6 +2,7 @@
 #include "file.h"
 #include "recipe_impl.h"
 #include "yaml_file.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>

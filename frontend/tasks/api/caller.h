@@ -2,9 +2,19 @@
 #ifndef DART_CALLER_H
 #define DART_CALLER_H
 
+#include "c_locale.h"
 #include "dart.h"
 #include "status.h"
 #include <stdio.h>
+
+/* To the end of the block that it stands in, the calling thread has the C locale: rooms format and
+ * parse figures with printf and strtod. */
+#define DART_IN_C_LOCALE                                                                           \
+    __attribute__((cleanup(dart_border_leave))) locale_t dart_before_ = dart_locale_enter()
+static inline void dart_border_leave(const locale_t *before)
+{
+    dart_locale_leave(*before);
+}
 
 /* `given`, which begins with its size, into the structure at `out` of `size` bytes, as this version
  * of the library knows it; fields that an older caller does not have are zero. NULL: all are.

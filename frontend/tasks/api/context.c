@@ -48,6 +48,7 @@ static dart_status open_infer(dart_context *context, uint32_t tokens, const dart
 dart_status dart_context_new(
     const dart_llm *llm, const dart_context_options *options, dart_context **out)
 {
+    DART_IN_C_LOCALE;
     dart_status status = DART_OK;
     dart_context_options o;
     dart_recipe *recipe = NULL;
@@ -89,6 +90,7 @@ static dart_status continues_text(const dart_context *context)
 
 dart_status dart_context_feed(dart_context *context, const int32_t *tokens, size_t count)
 {
+    DART_IN_C_LOCALE;
     DART_TRY(continues_text(context));
     const uint32_t few = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     DART_TRY(dart_infer_feed(context->infer, tokens, few));
@@ -151,6 +153,7 @@ static dart_status encode_prompt(
 dart_status dart_context_generate(dart_context *context, const dart_generate_options *options,
     dart_write write, void *user, dart_generate_speed *out_speed)
 {
+    DART_IN_C_LOCALE;
     dart_generate_options o;
     dart_sampling sampling;
     dart_generate_speed speed = {0};
@@ -207,6 +210,7 @@ dart_status dart_context_translate(dart_context *context, const char *const *sen
     size_t count, const dart_translate_options *options, dart_translated translated, void *user,
     uint64_t *out_cut)
 {
+    DART_IN_C_LOCALE;
     dart_translate_options o;
     if (out_cut) *out_cut = 0;
     DART_TRY(dart_options_take(options, sizeof o, "dart_translate_options", &o));
@@ -233,6 +237,7 @@ dart_status dart_context_translate(dart_context *context, const char *const *sen
 dart_status dart_context_bleu(dart_context *context, const char *split, const dart_hooks *hooks,
     dart_write write, void *user, dart_bleu *out)
 {
+    DART_IN_C_LOCALE;
     dart_status status = DART_OK;
     dart_hooks h;
     dart_corpus corpus = {0};
@@ -259,6 +264,7 @@ done:
 
 dart_status dart_llm_evaluate(const dart_llm *llm, const dart_hooks *hooks, dart_eval_result *out)
 {
+    DART_IN_C_LOCALE;
     dart_hooks h;
     dart_eval_result result = {0};
     DART_TRY(dart_answer_clear(out, "dart_eval_result"));

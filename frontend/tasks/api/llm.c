@@ -39,6 +39,7 @@ static dart_status list_keys(dart_llm *llm)
 
 dart_status dart_llm_open(const char *path, const dart_llm_options *options, dart_llm **out)
 {
+    DART_IN_C_LOCALE;
     dart_status status = DART_OK;
     dart_llm_options o;
     *out = NULL;

@@ -20,6 +20,7 @@ struct dart_device_list {
 
 dart_status dart_devices(const char *limits, dart_device_list **out)
 {
+    DART_IN_C_LOCALE;
     dart_device_list *list = *out = dart_calloc(1, sizeof *list);
     if (!list) return DART_MEMORY;
     dart_status status = dart_device_infos(limits, &list->info, &list->count);
@@ -49,6 +50,7 @@ void dart_device_list_free(dart_device_list *list)
 dart_status dart_selftest(
     const char *device, const char *limits, dart_write write, void *user, dart_selftest_result *out)
 {
+    DART_IN_C_LOCALE;
     FILE *sink = NULL;
     dart_selftest_result result = {0};
     DART_TRY(dart_answer_clear(out, "dart_selftest_result"));
@@ -78,6 +80,7 @@ const char *dart_nearest_name(const char *word, dart_name_list at, const void *c
 dart_status dart_inspect(const dart_recipe *recipe, const char *model_path, const char *what,
     bool json, dart_write write, void *user)
 {
+    DART_IN_C_LOCALE;
     FILE *sink;
     DART_TRY(dart_sink_open(write, user, &sink));
     return dart_sink_close(sink, dart_inspect_print(recipe, model_path, what, json, sink));
@@ -86,6 +89,7 @@ dart_status dart_inspect(const dart_recipe *recipe, const char *model_path, cons
 dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user)
 {
+    DART_IN_C_LOCALE;
     FILE *sink;
     dart_bench_options o;
     DART_TRY(dart_options_take(options, sizeof o, "dart_bench_options", &o));
@@ -96,6 +100,7 @@ dart_status dart_bench(
 dart_status dart_bleu_files(const char *hypothesis, const char *const *references, uint32_t count,
     const dart_bleu_options *options, dart_bleu *out)
 {
+    DART_IN_C_LOCALE;
     dart_bleu_options o;
     dart_bleu bleu;
     DART_TRY(dart_answer_clear(out, "dart_bleu"));
@@ -110,6 +115,7 @@ dart_status dart_bleu_files(const char *hypothesis, const char *const *reference
 dart_status dart_sweep(const char *path, const dart_sweep_options *options,
     const dart_sweep_hooks *hooks, dart_sweep_result *out)
 {
+    DART_IN_C_LOCALE;
     dart_sweep_options o;
     dart_sweep_hooks h;
     dart_sweep_result result = {0};

@@ -7,6 +7,7 @@
 
 dart_status dart_train(const dart_recipe *recipe, const dart_hooks *hooks, dart_result **out)
 {
+    DART_IN_C_LOCALE;
     dart_hooks h;
     *out = NULL;
     DART_TRY(dart_options_take(hooks, sizeof h, "dart_hooks", &h));
@@ -72,6 +73,7 @@ void dart_result_free(dart_result *result)
 dart_status dart_compare(const dart_recipe *recipe, const char *devices, double bound,
     const dart_hooks *hooks, bool json, dart_write write, void *user)
 {
+    DART_IN_C_LOCALE;
     FILE *sink;
     dart_hooks h;
     DART_TRY(dart_options_take(hooks, sizeof h, "dart_hooks", &h));

@@ -48,6 +48,7 @@ static dart_status corpus_of(const dart_recipe *recipe, const dart_tokens *token
 dart_status dart_trainer_new(const dart_recipe *recipe, const dart_tokens *tokens,
     const dart_hooks *hooks, dart_trainer **out)
 {
+    DART_IN_C_LOCALE;
     dart_status status = DART_OK;
     dart_hooks h;
     dart_tokens given;
@@ -108,6 +109,7 @@ static dart_status next(dart_trainer *trainer, dart_step *step)
 
 dart_status dart_trainer_step(dart_trainer *trainer, dart_step *out)
 {
+    DART_IN_C_LOCALE;
     dart_step step = {0};
     if (out) DART_TRY(dart_answer_clear(out, "dart_step"));
     if (trainer->run.finished || trainer->failed)
@@ -133,6 +135,7 @@ static dart_status on_device(const dart_trainer *trainer)
 
 dart_status dart_trainer_evaluate(dart_trainer *trainer, dart_eval_result *out)
 {
+    DART_IN_C_LOCALE;
     dart_run *run = &trainer->run;
     dart_perplexity valid, test;
     DART_TRY(dart_answer_clear(out, "dart_eval_result"));
@@ -155,6 +158,7 @@ dart_status dart_trainer_evaluate(dart_trainer *trainer, dart_eval_result *out)
 
 dart_status dart_trainer_save(dart_trainer *trainer, const char **out_path)
 {
+    DART_IN_C_LOCALE;
     dart_run *run = &trainer->run;
     char name[64];
     if (out_path) *out_path = NULL;

@@ -11,6 +11,7 @@
 #include "rng.h"
 #include "train.h"
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>

@@ -46,6 +46,12 @@ if(PYTHON3)
   add_test(NAME dart/symbols COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/dart/symbols.py ${CMAKE_NM}
     ${CMAKE_SOURCE_DIR}/frontend $<TARGET_FILE:dart>)
 endif()
+# No two files call each other.
+if(PYTHON3)
+  add_test(NAME docs/circles COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/circles.py ${CMAKE_BINARY_DIR})
+  add_test(NAME docs/circles-check
+    COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/circles.py --check ${CMAKE_C_COMPILER})
+endif()
 add_test(NAME dart/headers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/dart/headers.sh ${CMAKE_C_COMPILER}
   "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_SOURCE_DIR}/frontend)
 # The program on the shared library: it needs no symbol that this does not export.

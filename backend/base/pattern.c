@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Alternatives are tried one by one: each pair of braces multiplies what is tried. */
+enum { MOST_BRACES = 4 };
+
 /* The bracket that closes a set, NULL if there is none. A bracket that comes first is a member. */
 static const char *set_end(const char *open)
 {
@@ -40,7 +43,7 @@ dart_status dart_pattern_check(const char *pattern)
     if (strlen(pattern) >= DART_PATTERN_MAX)
         return dart_fail(DART_INPUT, "the pattern '%.40s...' is longer than %d letters", pattern,
             DART_PATTERN_MAX - 1);
-    int depth = 0;
+    int depth = 0, braces = 0;
     for (const char *p = pattern; *p && !missing; p++) {
         if (*p == '[') {
             const char *end = set_end(p);
@@ -50,6 +53,9 @@ dart_status dart_pattern_check(const char *pattern)
                 missing = "]";
         } else if (*p == '{') {
             if (!brace_end(p + 1)) missing = "}";
+            if (++braces > MOST_BRACES)
+                return dart_fail(DART_INPUT, "the pattern '%.40s' has more than %d braces", pattern,
+                    MOST_BRACES);
             depth++;
         } else if (*p == '}' && depth-- == 0) {
             missing = "{";

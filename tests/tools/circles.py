@@ -15,36 +15,50 @@ import sys
 import tempfile
 
 
+def source_folder(build):
+    """Where the sources of a build are; "": unknown."""
+    try:
+        with open(os.path.join(build, "CMakeCache.txt")) as cache:
+            return next((line.split("=", 1)[1].strip() for line in cache if line.startswith("CMAKE_HOME_DIRECTORY")), "")
+    except FileNotFoundError:
+        return ""
+
+
 def objects(build):
-    """(target, source, path of the object) of all rooms."""
-    top = os.path.join(build, "CMakeFiles")
+    """(target, source, path of the object) of all rooms; what is left of sources that are gone does not count."""
+    top, home = os.path.join(build, "CMakeFiles"), source_folder(build)
     for target in sorted(os.listdir(top)) if os.path.isdir(top) else []:
         for part in ("frontend", "backend"):
             for folder, _, files in sorted(os.walk(os.path.join(top, target, part))):
                 for name in sorted(files):
                     if name.endswith(".c.o"):
                         path = os.path.join(folder, name)
-                        yield target, os.path.relpath(path, os.path.join(top, target))[:-2], path
+                        source = os.path.relpath(path, os.path.join(top, target))[:-2]
+                        if not home or os.path.exists(os.path.join(home, source)):
+                            yield target, source, path
 
 
-def symbols(path):
-    """Names that an object defines for others, and names that it needs."""
-    out = subprocess.run(["nm", "-P", "-g", path], check=True, capture_output=True, text=True).stdout
-    made, needed = set(), set()
+def symbols(paths):
+    """{path: (names that the object defines for others, names that it needs)}."""
+    found = {path: (set(), set()) for path in paths}
+    out = subprocess.run(["nm", "-P", "-g", "-A", *paths], check=True, capture_output=True, text=True).stdout
     for line in out.splitlines():
-        name, kind = line.split()[:2]
-        (needed if kind in "Uwv" else made).add(name)
-    return made, needed
+        path, rest = line.split(": ", 1)
+        name, kind = rest.split()[:2]
+        found[path][kind in "Uwv"].add(name)
+    return found
 
 
 def edges(build):
     """{file: {file it depends on: a name that it uses}}; a file is (target, source)."""
     made, needs = {}, {}
-    for target, source, path in objects(build):
-        defined, needed = symbols(path)
-        needs[target, source] = needed
+    files = {path: (target, source) for target, source, path in objects(build)}
+    if not files:
+        return {}
+    for path, (defined, needed) in symbols(files).items():
+        needs[files[path]] = needed
         for name in defined:
-            made.setdefault(name, []).append((target, source))
+            made.setdefault(name, []).append(files[path])
     graph = {}
     for node, names in needs.items():
         graph[node] = {}

@@ -19,6 +19,15 @@ typedef enum dart_plugin_kind {
     DART_PLUGIN_KINDS
 } dart_plugin_kind;
 
+typedef struct dart_plugin_info {
+    const char *what;                                         /* in sentences */
+    bool none;                                                /* "none" is a value */
+    const char *(*name)(const void *context, uint32_t index); /* "none" is the last one */
+    const dart_option_row *const *(*rows)(uint32_t index);    /* NULL: it has none */
+    const void *(*find)(const char *name);
+    char type[256]; /* "a|b|c" */
+} dart_plugin_info;
+
 typedef struct dart_recipe_row {
     dart_option option;         /* as users see it */
     const dart_option_row *row; /* kind, range, whether it is baked into programs */
@@ -32,6 +41,7 @@ typedef struct dart_recipe_row {
 int dart_recipe_rows(void); /* how many */
 const dart_recipe_row *dart_recipe_row_at(int index);
 
+const dart_plugin_info *dart_plugin_info_of(dart_plugin_kind kind);
 /* The plug-ins that have the row, "penalty gumbel, selection uniform". */
 void dart_recipe_owners(const dart_option_row *row, char out[320]);
 bool dart_recipe_is_section(const char *name);

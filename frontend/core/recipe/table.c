@@ -1,4 +1,5 @@
-/* The one table of options: rows of options.def and those that plug-ins carry; look-up, values. */
+/* The one table of options: rows of options.def and those that plug-ins carry, and look-up in it.
+ */
 #include "method.h"
 #include "names.h"
 #include "optim.h"
@@ -9,15 +10,6 @@
 #include <string.h>
 
 /* ---- kinds of plug-ins ---- */
-
-typedef struct plugin_kind {
-    const char *what;                                         /* in sentences */
-    bool none;                                                /* "none" is a value */
-    const char *(*name)(const void *context, uint32_t index); /* "none" is the last one */
-    const dart_option_row *const *(*rows)(uint32_t index);    /* NULL: it has none */
-    const void *(*find)(const char *name);
-    char type[256]; /* "a|b|c" */
-} plugin_kind;
 
 #define KIND(kind, may_be_none)                                                                    \
     static const char *kind##_name(const void *context, uint32_t index)                            \
@@ -40,7 +32,7 @@ KIND(reg, true)
 KIND(select, true)
 #undef KIND
 
-static plugin_kind kinds[DART_PLUGIN_KINDS] = {
+static dart_plugin_info kinds[DART_PLUGIN_KINDS] = {
     [DART_PLUGIN_method] = {"method", false, method_name, method_rows, method_find},
     [DART_PLUGIN_optim] = {"optimizer", false, optim_name, optim_rows, optim_find},
     [DART_PLUGIN_reg] = {"penalty", true, reg_name, reg_rows, reg_find},
@@ -164,6 +156,12 @@ static void make_table(void)
     }
 }
 
+const dart_plugin_info *dart_plugin_info_of(dart_plugin_kind kind)
+{
+    pthread_once(&once, make_table);
+    return &kinds[kind];
+}
+
 int dart_recipe_rows(void)
 {
     pthread_once(&once, make_table);
@@ -230,68 +228,7 @@ dart_status dart_recipe_unknown(dart_status code, const char *what, const char *
     return dart_fail(code, "unknown %s '%.60s'", what, key);
 }
 
-/* ---- values ---- */
-
-static bool is_none(const char *value)
-{
-    return !value[0] || !strcmp(value, "none");
-}
-
-dart_status dart_recipe_value(int key, const char *value)
-{
-    const dart_recipe_row *row = dart_recipe_row_at(key);
-    const plugin_kind *kind = &kinds[row->names];
-    double unused;
-    if (strlen(value) >= DART_RECIPE_TEXT)
-        return dart_fail(DART_USAGE, "the value of %s is longer than %d bytes", row->option.key,
-            DART_RECIPE_TEXT - 1);
-    if (!row->names) {
-        DART_TRY(dart_option_read(row->row, value, &unused));
-        return row->offset == offsetof(dart_settings, weights) ? dart_weights_check(value)
-                                                               : DART_OK;
-    }
-    if ((kind->none && is_none(value)) || kind->find(value)) return DART_OK;
-    char what[96];
-    snprintf(what, sizeof what, row->names == DART_PLUGIN_method ? "%s for %s" : "%s", kind->what,
-        row->option.key);
-    return dart_name_unknown(DART_USAGE, what, value, kind->name, NULL, "");
-}
-
-bool dart_recipe_same_value(int key, const char *a, const char *b)
-{
-    const dart_recipe_row *row = dart_recipe_row_at(key);
-    double x, y;
-    if (!strcmp(a, b)) return true;
-    if (row->names) return kinds[row->names].find(a) == kinds[row->names].find(b);
-    return row->row->kind != DART_OPTION_TEXT && dart_option_read(row->row, a, &x) == DART_OK &&
-           dart_option_read(row->row, b, &y) == DART_OK && x == y;
-}
-
-void dart_recipe_parse(int key, const char *value, dart_settings *out)
-{
-    const dart_recipe_row *row = dart_recipe_row_at(key);
-    char *field = (char *)out + row->offset;
-    double number = 0;
-    if (row->names) {
-        *(const void **)(void *)field = kinds[row->names].find(value);
-        return;
-    }
-    if (row->row->kind == DART_OPTION_TEXT) {
-        *(const char **)(void *)field = value;
-        return;
-    }
-    if (dart_option_read(row->row, value, &number) != DART_OK) return; /* it was checked before */
-    if (row->of_plugin || row->row->kind == DART_OPTION_FLOAT)
-        *(double *)(void *)field = number;
-    else if (row->row->kind == DART_OPTION_INT)
-        *(int64_t *)(void *)field = (int64_t)number;
-    else if (row->row->kind == DART_OPTION_BOOL)
-        *(bool *)field = number != 0;
-    else
-        *(unsigned *)(void *)field = (unsigned)number;
-}
-
-/* ---- settings ---- */
+/* ---- values of plug-ins ---- */
 
 static int plugin_row(const dart_option_row *row)
 {
@@ -319,63 +256,4 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
     for (int i = 0; rows && rows[i] && i < DART_MAX_OPTIONS; i++)
         values.of[i] = dart_settings_option(set, rows[i]);
     return values;
-}
-
-void dart_settings_name(const dart_settings *set, const char *key, char out[32])
-{
-    const dart_recipe_row *row = dart_recipe_row_at(dart_recipe_key(key));
-    const char *at = row->row->choices;
-    for (unsigned n = *(const unsigned *)(const void *)((const char *)set + row->offset); n; n--)
-        at += strcspn(at, "|") + 1;
-    snprintf(out, 32, "%.*s", (int)strcspn(at, "|"), at);
-}
-
-bool dart_settings_compress(const dart_settings *set)
-{
-    const dart_method *dense = dart_method_find("dense");
-    dart_role role[DART_MAX_ROLES];
-    uint32_t roles;
-    if (dart_settings_roles(set, role, &roles) != DART_OK) return true;
-    for (uint32_t r = 0; r < roles; r++)
-        if (role[r].method != dense) return true;
-    return false;
-}
-
-const dart_reg *dart_settings_reg(const dart_settings *set)
-{
-    return set->reg && (set->lambda_reg > 0 || set->reg->gate) ? set->reg : NULL;
-}
-
-bool dart_settings_reads(const dart_settings *set, const dart_option_row *row)
-{
-    const dart_reg *reg = dart_settings_reg(set);
-    return dart_option_among(set->linear->options, row) ||
-           dart_option_among(set->embedding->options, row) ||
-           dart_option_among(set->head->options, row) ||
-           dart_option_among(set->optimizer->options, row) ||
-           (reg && dart_option_among(reg->options, row)) ||
-           (set->select && dart_option_among(set->select->options, row));
-}
-
-static size_t size_of(const dart_recipe_row *row)
-{
-    static const size_t sizes[] = {[DART_OPTION_INT] = sizeof(int64_t),
-        [DART_OPTION_FLOAT] = sizeof(double),
-        [DART_OPTION_BOOL] = sizeof(bool),
-        [DART_OPTION_CHOICE] = sizeof(unsigned),
-        [DART_OPTION_TEXT] = sizeof(void *)};
-    return row->of_plugin ? sizeof(double) : sizes[row->row->kind];
-}
-
-bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b)
-{
-    if (dart_settings_reg(a) != dart_settings_reg(b)) return false;
-    for (int i = 0; i < dart_recipe_rows(); i++) {
-        const dart_recipe_row *row = &table.row[i];
-        if (!row->row->baked || row->names == DART_PLUGIN_reg) continue;
-        if (row->of_plugin && !dart_settings_reads(a, row->row)) continue;
-        if (memcmp((const char *)a + row->offset, (const char *)b + row->offset, size_of(row)))
-            return false;
-    }
-    return true;
 }

@@ -1,13 +1,15 @@
-/* What forms.c and token_table.c share. */
+/* What forms.c and token_table.c share: form_parts.c, and what the one asks of the other. */
 #ifndef DART_FORMS_IMPL_H
 #define DART_FORMS_IMPL_H
 
 #include "forms.h"
 
+enum { DART_FORM_ALIGN = 64 }; /* words: where a form may begin */
+
 dart_network dart_form_network(const dart_model_weight *w);
 /* Terms as they are, or their sum: beside a dense matrix nothing is cheaper than the sum. */
 bool dart_form_sums(const dart_network *net, dart_infer_weights how);
-/* Words of the region, aligned to 64. */
+/* Words of the region, aligned; returns where they begin. */
 uint64_t dart_form_reserve(dart_forms *forms, uint64_t words);
 dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset);
 dart_node dart_form_param(const dart_forms *forms, dart_graph *graph, uint32_t index);

@@ -88,6 +88,9 @@ static void what_is_no_pattern_is_refused(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(dart_pattern_check(bad[i]), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "lacks a '}'"));
+    /* would be tried 2^5 times; 2^40 would take for ever */
+    assert_int_equal(dart_pattern_check("{a,}{a,}{a,}{a,}{a,}"), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "more than 4 braces"));
     char text[DART_PATTERN_MAX + 1];
     memset(text, 'a', DART_PATTERN_MAX);
     text[DART_PATTERN_MAX] = 0;

@@ -114,6 +114,95 @@ static void test_entries_decide(void **state)
     dart_model_free(model);
 }
 
+/* As keys of a file, with options as a map: the same roles as from the list. */
+static void test_patterns_as_keys(void **state)
+{
+    (void)state;
+    dart_settings set;
+    static const struct {
+        const char *keys, *weights, *linear;
+        int rank, modes;
+    } cases[] = {
+        {"method:\n  linear: dense\n  blocks.1.attn.[qv]: {lora: {rank: 3, lora_alpha: 7}}\n"
+         "  'blocks.0.{attn,mlp}.*': tt\n  tok_emb: {tt-embedding: {modes: 2}}\n  '*.up': {lora: "
+         "}\n",
+            "blocks.1.attn.[qv] lora rank=3 lora_alpha=7,blocks.0.{attn,mlp}.* tt,"
+            "tok_emb tt-embedding modes=2,*.up lora",
+            "dense", 0, 0},
+        {"linear: {ttm: {rank: 5, modes: 3}}\n'*.attn.*': {tt: {}}\n", "*.attn.* tt", "ttm", 5, 3},
+        {"method: {method: {lora: }, 'head*': dense}\n", "head* dense", "lora", 0, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dart_recipe *recipe = settings_of(cases[i].keys, &set);
+        assert_string_equal(set.weights, cases[i].weights);
+        assert_string_equal(set.linear->name, cases[i].linear);
+        assert_int_equal(set.linear_rank, cases[i].rank);
+        assert_int_equal(set.linear_modes, cases[i].modes);
+        dart_recipe_free(recipe);
+    }
+}
+
+static void test_wrong_keys_of_patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *sentence;
+    } cases[] = {
+        {"{'*.q': {tt: {rank: 8}, lora: {}}}", ":1:17: '*.q' has one method"},
+        {"{'*.q': {}}", "has one method"},
+        {"{'*.q': {tr: {}}}", ":1:10: unknown method for weights 'tr'"},
+        {"{'*.q': [tt, lora]}", "a method needs a single value here"},
+        {"{'*.q': 'tt rank=8'}", ":1:17: 'tt rank=8' has a ' '"},
+        {"{'*.q': {tt: 8}}", "a map of its options"},
+        {"{'*.q': {tt: {rank: 0}}}", "rank must be between 1 and 4096"},
+        {"{'*.q': {tt: {rank: [1]}}}", "its value needs a single value here"},
+        {"{'*.q': {tt: {rank: '8,b tt'}}}", "has a ','"},
+        {"{'*.q': {tt: {rnk: 8}}}", "did you mean 'rank'?"},
+        {"{'a.[q': tt}", ":1:10: the pattern 'a.[q' lacks a ']'"},
+        {"{'a b.*': tt}", "the pattern 'a b.*' has a ' '"},
+        {"{'*.q': tt, weights: 'head tt'}", "a pattern beside 'weights'"},
+        {"{'*.q': tt, '*.q': lora}", "is there twice"},
+        {"{linear: {tt: {svd: 1}}}", "linear has no 'svd' of its own"},
+        {"{linear: {tt: {rank: 2}}, linear_rank: 3}", "the key 'linear_rank' is there twice"},
+        {"{linear: tt, method: {tt: }}", "the key 'method' is there twice"},
+        {"{rank: {tt: {}}}", "rank needs a single value here"},
+        {"{tokemb: tt}", "unknown key 'tokemb'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dart_recipe *recipe;
+        char text[400];
+        snprintf(text, sizeof text, "method: %s\n", cases[i].text);
+        ok(dart_file_write_sync(path, text, strlen(text)));
+        ok(dart_recipe_new(&recipe));
+        if (dart_recipe_load(recipe, path) != DART_INPUT) fail_msg("%s is taken", text);
+        if (!strstr(dart_error_text(), cases[i].sentence))
+            fail_msg("%s: %s", text, dart_error_text());
+        dart_recipe_free(recipe);
+    }
+    /* one that fits no section is no pattern */
+    ok(dart_file_write_sync(path, "modle: {layers: 2}\n", 19));
+    dart_recipe *recipe;
+    ok(dart_recipe_new(&recipe));
+    assert_int_equal(dart_recipe_load(recipe, path), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "unknown key 'modle'"));
+    dart_recipe_free(recipe);
+}
+
+/* An option of a method that only an entry names has an effect. */
+static void test_options_of_entries_are_read(void **state)
+{
+    (void)state;
+    dart_settings set;
+    const dart_option_row *alpha =
+        dart_option_named(dart_method_find("lora")->options, "lora_alpha");
+    dart_recipe *recipe = settings_of("method: {linear: dense, '*.q': lora}\n", &set);
+    assert_true(dart_settings_reads(&set, alpha));
+    dart_recipe_free(recipe);
+    recipe = settings_of("method: {linear: dense, '*.q': tt}\n", &set);
+    assert_false(dart_settings_reads(&set, alpha));
+    dart_recipe_free(recipe);
+}
+
 static void test_wrong_entries(void **state)
 {
     (void)state;
@@ -248,7 +337,9 @@ static void test_constants(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_entries_decide),
-        cmocka_unit_test(test_wrong_entries), cmocka_unit_test(test_patterns_that_decide_nothing),
-        cmocka_unit_test(test_what_compresses), cmocka_unit_test(test_constants)};
+        cmocka_unit_test(test_patterns_as_keys), cmocka_unit_test(test_wrong_keys_of_patterns),
+        cmocka_unit_test(test_options_of_entries_are_read), cmocka_unit_test(test_wrong_entries),
+        cmocka_unit_test(test_patterns_that_decide_nothing), cmocka_unit_test(test_what_compresses),
+        cmocka_unit_test(test_constants)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

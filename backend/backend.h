@@ -30,8 +30,9 @@ typedef struct dart_caps {
     uint32_t threads;         /* host threads (cpu), compute units otherwise */
     uint32_t simd; /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
     bool storage16, arith16;
-    bool on_cpu;       /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile
-                          makes lavapipe and PoCL look like a GPU */
+    bool on_cpu; /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile
+                    makes lavapipe and PoCL look like a GPU */
+    bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
     uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
                           leaves its loops; 0: any number */
     double max_dispatch_s; /* watchdog: longest single dispatch; 0: none known */

@@ -98,6 +98,10 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     snprintf(
         device->identity, sizeof device->identity, "%s|%s|%s", caps->name, caps->driver, caps->api);
 
+    /* PoCL writes the files of its cache in place: where another process writes one at the moment,
+     * the binary that it hands out is cut short, and it aborts whoever loads that later. */
+    caps->keeps_binaries = !strcmp(platform_name, "Portable Computing Language");
+
     cl_device_type type = 0;
     clGetDeviceInfo(id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
     size_t items[8] = {0};

@@ -35,7 +35,7 @@ typedef struct opencl_device {
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;
     size_t code_count, code_capacity;
-    char identity[512];  /* device, driver and platform: part of the cache key */
+    char identity[512]; /* device, driver and platform: part of the cache key */
 } opencl_device;
 
 /* status.c */

@@ -147,7 +147,8 @@ dart_status dart_opencl_code_find(
     if (!text_of(name)) return dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", name);
     char options[512], path[640];
     options_of(launch, options, sizeof options);
-    bool cached = !device->base.caps.keeps_binaries && cache_path(device, name, options, path, sizeof path);
+    bool cached =
+        !device->base.caps.keeps_binaries && cache_path(device, name, options, path, sizeof path);
     cl_program program = cached ? from_cache(device, path, options) : NULL;
     if (!program) {
         dart_log(1, "opencl: compiling %s %s", name, options);

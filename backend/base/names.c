@@ -2,10 +2,23 @@
 #include "words.h"
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 const char *dart_name_of_list(const void *list, uint32_t index)
 {
     return ((const char *const *)list)[index];
+}
+
+bool dart_name_is(const char *name, const char *aliases, const char *word)
+{
+    const size_t length = strlen(word);
+    if (!strcasecmp(name, word)) return true;
+    for (const char *at = aliases; *at;) {
+        const size_t n = strcspn(at, ",");
+        if (n == length && !strncasecmp(at, word, n)) return true;
+        at += n + (at[n] == ',');
+    }
+    return false;
 }
 
 const char *dart_name_nearest(const char *word, dart_name_at *at, const void *context)

@@ -1,8 +1,9 @@
-/* A name that was looked up in a table and is not there: the one sentence that says so. */
+/* Names in tables: whether a word is one, and the one sentence where it is none. */
 #ifndef DART_NAMES_H
 #define DART_NAMES_H
 
 #include "status.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Name number `index` of a table, NULL past its end. */
@@ -10,6 +11,9 @@ typedef const char *dart_name_at(const void *context, uint32_t index);
 
 /* For tables that are a plain list: `list` is a `const char *const *`, NULL after the last name. */
 const char *dart_name_of_list(const void *list, uint32_t index);
+
+/* Whether `word` is the name or one of its aliases ("a,b"), in small letters or large. */
+bool dart_name_is(const char *name, const char *aliases, const char *word);
 
 /* The name that `word` may have been meant to be (smallest edit distance, hyphens and underscores
  * alike); NULL: none is near. */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <utf8proc.h>
 
@@ -37,22 +36,10 @@ const char *dart_parallel_at(uint32_t index)
     return index < CORPORA ? corpora[index].name : NULL;
 }
 
-static bool listed(const char *list, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = list; *at;) {
-        size_t m = strcspn(at, ",");
-        if (m == n && !strncasecmp(at, name, n)) return true;
-        at += m + (at[m] == ',');
-    }
-    return false;
-}
-
 static const known *find_known(const char *name)
 {
     for (uint32_t i = 0; i < CORPORA; i++)
-        if (!strcasecmp(corpora[i].name, name) || listed(corpora[i].aliases, name))
-            return &corpora[i];
+        if (dart_name_is(corpora[i].name, corpora[i].aliases, name)) return &corpora[i];
     return NULL;
 }
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 enum { FEW_LINES = 40 };
@@ -38,22 +37,10 @@ const char *dart_dataset_at(uint32_t index)
     return index < DATASETS ? datasets[index].name : NULL;
 }
 
-static bool listed(const char *list, const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *at = list; *at;) {
-        size_t m = strcspn(at, ",");
-        if (m == n && !strncasecmp(at, name, n)) return true;
-        at += m + (at[m] == ',');
-    }
-    return false;
-}
-
 static const dataset *dataset_find(const char *name)
 {
     for (uint32_t i = 0; i < DATASETS; i++)
-        if (!strcasecmp(datasets[i].name, name) || listed(datasets[i].aliases, name))
-            return &datasets[i];
+        if (dart_name_is(datasets[i].name, datasets[i].aliases, name)) return &datasets[i];
     return NULL;
 }
 

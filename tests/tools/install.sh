@@ -39,6 +39,16 @@ sh "$source/tests/dart/headers.sh" "$cc" "$cxx" "$prefix/include"
 "$program" help --man | cmp - "$prefix/share/man/man1/dart-llm.1"
 "$program" completion | cmp - "$prefix/share/bash-completion/completions/dart-llm"
 
+# ---- a library folder that is given whole, as some distributions do: nothing in the pkg-config file may miss it ----
+cmake -S "$source" -B absolute -G Ninja -DCMAKE_C_COMPILER="$cc" -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/opt/x \
+    -DCMAKE_INSTALL_LIBDIR=/opt/x/lib/deep >"$work/log" 2>&1 || fail "$(cat "$work/log")"
+mkdir -p "$work/opt/x/lib/deep/pkgconfig"
+cp absolute/generated/install/dart-llm.pc "$work/opt/x/lib/deep/pkgconfig"
+for pair in prefix= includedir=/include libdir=/lib/deep; do
+    is=$(PKG_CONFIG_PATH=$work/opt/x/lib/deep/pkgconfig pkg-config --variable="${pair%%=*}" dart-llm)
+    [ "$(realpath -m "$is")" = "$(realpath -m "$work/opt/x${pair#*=}")" ] || fail "${pair%%=*} of an absolute folder is $is"
+done
+
 # ---- the data folder ----
 said=$("$program" train --dataset PTB --device cpu 2>&1 || true)
 [[ $said == *"run \`$prefix/share/dart-llm/datasets/fetch ptb\`"* ]] || fail "the installed script is not named: $said"

@@ -1,5 +1,6 @@
-# Who may include whom; arrows run down only, since a room can only name rooms above its own line. Everyone may include
-# backend/base. docs/architecture.md is drawn from this file.
+# Who may include whom. Arrows run down only, since a room can only name rooms above its own line; everyone may include
+# backend/base. A room passes MAY on to whoever includes it, WITHIN not: models know the graph and not the devices.
+# docs/architecture.md is drawn from this file.
 dart_room(base backend/base LINK PkgConfig::ZLIB)
 dart_room(shaders shaders)
 dart_room(backend backend MAY shaders)
@@ -13,7 +14,7 @@ include(${CMAKE_SOURCE_DIR}/cmake/opencl.cmake OPTIONAL)
 dart_room(public frontend)
 dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
 dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
-dart_room(ir frontend/ir MAY backend)
+dart_room(ir frontend/ir MAY shaders WITHIN backend)
 
 # model/: what is computed
 dart_room(methods frontend/model/methods MAY ir LINK PkgConfig::BLAS)
@@ -27,7 +28,7 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)
-dart_room(engine frontend/core/engine MAY nn reg optim data)
+dart_room(engine frontend/core/engine MAY nn reg optim data backend)
 # A check rehearses selections on the model before anything is done: hence ranks.
 dart_room(setup frontend/core/setup MAY engine recipe ranks io suite)
 dart_room(store frontend/core/store MAY setup ranks io)

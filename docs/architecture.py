@@ -28,8 +28,12 @@ def read_rooms():
     rooms = {}
     for body in re.findall(r"^\s*dart_room\(([^)]*)\)", text, re.M):
         words = body.split()
-        may = words[words.index("MAY") + 1:] if "MAY" in words else []
-        may = may[:next((i for i, word in enumerate(may) if word in ("LINK", "DEFINES")), len(may))]
+        may, kind = [], None
+        for word in words[2:]:
+            if word in ("MAY", "WITHIN", "LINK", "DEFINES"):
+                kind = word
+            elif kind in ("MAY", "WITHIN"):
+                may.append(word)
         rooms[words[0]] = (words[1], may)
     # Everyone may include these: they are declarations and nothing else.
     rooms.pop("public", None)

@@ -22,19 +22,21 @@ typedef struct cli_command {
 
 struct cli_call {
     const cli_command *command;
-    dart_recipe *recipe;            /* owned; NULL unless command->recipe */
-    const char *value[CLI_MAX_OWN]; /* one an entry of command->own; NULL: not given */
+    const cli_command *const *commands; /* all, in the order of the help text; ends with NULL */
+    dart_recipe *recipe;                /* owned; NULL unless command->recipe */
+    const char *value[CLI_MAX_OWN];     /* one an entry of command->own; NULL: not given */
     const char *arg[CLI_MAX_ARGS];
     uint32_t args;
     const char *config; /* --config FILE */
     bool quiet, verbose, help;
 };
 
-/* ---- main.c ---- */
+/* ---- call.c ---- */
 /* Keeps the sentence of a failure of this program itself (printf style) and returns `code`; that of
  * the library is dart_last_error(). */
 dart_status cli_fail(dart_status code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+const char *cli_sentence(void); /* "": none was kept */
 /* Forward a failure: CLI_TRY returns it, CLI_GOTO jumps to `done` with `status` set. */
 #define CLI_TRY(expr)                                                                              \
     do {                                                                                           \
@@ -54,11 +56,8 @@ typedef struct cli_kept {
 } cli_kept;
 int cli_keep(void *user, const char *text, size_t size);
 
-/* The commands, in the order of the help text; NULL past the end. */
-const cli_command *cli_command_at(uint32_t index);
-const cli_command *cli_command_find(const char *name);
-
 /* ---- options.c ---- */
+extern const dart_option cli_common[]; /* options of every command; ends with a NULL key */
 /* Fills `cli` (zeroed, command set) from argv after the command's name: file, then environment,
  * then flags. USAGE with the nearest match for what is unknown; INPUT for a bad recipe file. */
 DART_NODISCARD dart_status cli_parse(cli_call *cli, int argc, char **argv);
@@ -77,10 +76,11 @@ const char *cli_installed(const char *path, char out[1024]);
 void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning-rate" */
 
 /* ---- help.c: everything printed from the option tables ---- */
-extern const dart_option cli_common[]; /* options of every command; ends with a NULL key */
-void cli_help(FILE *out);
+void cli_help(const cli_command *const *commands, FILE *out);
 void cli_help_command(const cli_command *command, FILE *out);
-void cli_man(FILE *out);
+void cli_man(const cli_command *const *commands, FILE *out);
+/* By its name or alias; NULL: there is none. */
+const cli_command *cli_command_find(const cli_command *const *commands, const char *name);
 
 /* ---- progress.c ---- */
 typedef struct cli_progress {

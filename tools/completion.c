@@ -49,12 +49,12 @@ static void print_values(const char *command, const dart_option *o, FILE *out)
 
 /* _dart_llm_values COMMAND OPTION: its values; @files: names of files, @recipes: YAML files,
  * @nothing: a number, no output: the option has no value or is none. */
-static void print_value_function(FILE *out)
+static void print_value_function(const cli_command *const *all, FILE *out)
 {
     fputs("_dart_llm_values()\n{\n    case \"$1 $2\" in\n", out);
-    for (uint32_t i = 0; cli_command_at(i); i++)
-        for (const dart_option *o = cli_command_at(i)->own; o && o->key; o++)
-            print_values(cli_command_at(i)->name, o, out);
+    for (uint32_t i = 0; all[i]; i++)
+        for (const dart_option *o = all[i]->own; o && o->key; o++)
+            print_values(all[i]->name, o, out);
     for (const dart_option *o = cli_common; o->key; o++) print_values("'*'", o, out);
     for (uint32_t i = 0; dart_option_at(i); i++) print_values("'*'", dart_option_at(i), out);
     fputs("    esac\n}\n", out);
@@ -67,17 +67,17 @@ static void print_option_names(const dart_option *o, FILE *out)
 }
 
 /* _dart_llm_words COMMAND: its options, and words that may stand alone; "": the commands. */
-static void print_word_function(FILE *out)
+static void print_word_function(const cli_command *const *all, FILE *out)
 {
     fputs("_dart_llm_words()\n{\n    local common='", out);
     for (const dart_option *o = cli_common; o->key; o++) print_option_names(o, out);
     fputs("' recipe='", out);
     for (uint32_t i = 0; dart_option_at(i); i++) print_option_names(dart_option_at(i), out);
     fputs("'\n    case \"$1\" in\n    '') echo ", out);
-    for (uint32_t i = 0; cli_command_at(i); i++) fprintf(out, "%s ", cli_command_at(i)->name);
+    for (uint32_t i = 0; all[i]; i++) fprintf(out, "%s ", all[i]->name);
     fputs(";;\n", out);
-    for (uint32_t i = 0; cli_command_at(i); i++) {
-        const cli_command *c = cli_command_at(i);
+    for (uint32_t i = 0; all[i]; i++) {
+        const cli_command *c = all[i];
         fprintf(out, "    %s) echo \"$common ", c->name);
         for (const dart_option *o = c->own; o && o->key; o++) print_option_names(o, out);
         fprintf(out, "%s\"", c->recipe ? "$recipe" : "");
@@ -87,16 +87,14 @@ static void print_word_function(FILE *out)
         }
         if (!strcmp(c->name, "completion")) fputs(" bash zsh", out);
         if (!strcmp(c->name, "help"))
-            for (uint32_t k = 0; cli_command_at(k); k++)
-                fprintf(out, " %s", cli_command_at(k)->name);
+            for (uint32_t k = 0; all[k]; k++) fprintf(out, " %s", all[k]->name);
         fputs(" ;;\n", out);
     }
     fputs("    esac\n}\n"
           "_dart_llm_command()\n{\n    case \"$1\" in\n",
         out);
-    for (uint32_t i = 0; cli_command_at(i); i++)
-        if (cli_command_at(i)->alias)
-            fprintf(out, "    %s) echo %s ;;\n", cli_command_at(i)->alias, cli_command_at(i)->name);
+    for (uint32_t i = 0; all[i]; i++)
+        if (all[i]->alias) fprintf(out, "    %s) echo %s ;;\n", all[i]->alias, all[i]->name);
     fputs("    *) echo \"$1\" ;;\n    esac\n}\n", out);
 }
 
@@ -163,8 +161,8 @@ static dart_status run(cli_call *cli)
         return cli_fail(DART_USAGE, "there is completion for bash and zsh, not for '%s'", shell);
     puts(zsh ? "#compdef dart-llm\n# or: source <(dart-llm completion zsh)"
              : "# bash completion for dart-llm; load it with: source <(dart-llm completion)");
-    print_value_function(stdout);
-    print_word_function(stdout);
+    print_value_function(cli->commands, stdout);
+    print_word_function(cli->commands, stdout);
     fputs(zsh ? zsh_tail : bash_tail, stdout);
     return DART_OK;
 }

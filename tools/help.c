@@ -3,14 +3,6 @@
 #include <ctype.h>
 #include <string.h>
 
-const dart_option cli_common[] = {
-    {"config", "", "string", "", "", "recipe file (YAML); flags override it"},
-    {"quiet", "", "bool", "false", "", "no progress on stderr"},
-    {"verbose", "", "bool", "false", "", "log lines on stderr"},
-    {"help", "", "bool", "false", "", "this text"},
-    {NULL},
-};
-
 static const char *const sections[][2] = {{"model", "Model"}, {"method", "Method"},
     {"data", "Data"}, {"train", "Training"}, {"stage", "Stages"}, {"run", "Run"}};
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -63,14 +55,14 @@ void cli_help_command(const cli_command *command, FILE *out)
                  "overrides the recipe file, which overrides the default in brackets.\n");
 }
 
-void cli_help(FILE *out)
+void cli_help(const cli_command *const *commands, FILE *out)
 {
     fprintf(out,
         "dart-llm trains transformers whose weights are tensor trains, and lets training find the "
         "ranks.\n\n"
         "usage: dart-llm COMMAND [--config FILE] [--key value | --key=value | --flag] ...\n\n");
-    for (uint32_t i = 0; cli_command_at(i); i++) {
-        const cli_command *c = cli_command_at(i);
+    for (; *commands; commands++) {
+        const cli_command *c = *commands;
         fprintf(out, "  %-12s %s\n", c->name, c->summary);
     }
     fprintf(out,
@@ -112,7 +104,7 @@ static void man_option(const dart_option *option, FILE *out)
     fputc('\n', out);
 }
 
-void cli_man(FILE *out)
+void cli_man(const cli_command *const *commands, FILE *out)
 {
     fputs(".TH DART\\-LLM 1\n.SH NAME\ndart\\-llm \\- train tensor\\-train transformers\n.SH "
           "SYNOPSIS\n"
@@ -120,8 +112,8 @@ void cli_man(FILE *out)
           "\\fIvalue\\fR ...]\n"
           ".SH COMMANDS\n",
         out);
-    for (uint32_t i = 0; cli_command_at(i); i++) {
-        const cli_command *c = cli_command_at(i);
+    for (; *commands; commands++) {
+        const cli_command *c = *commands;
         fprintf(out, ".SS %s%s%s\n", c->name, c->arguments ? " " : "",
             c->arguments ? c->arguments : "");
         roff(c->summary, out);
@@ -140,38 +132,11 @@ void cli_man(FILE *out)
 #undef X
 }
 
-static const dart_option help_options[] = {
-    {"man", "", "bool", "false", "", "print the manual page (roff)"},
-    {NULL},
-};
-
-static dart_status run_help(cli_call *cli)
+const cli_command *cli_command_find(const cli_command *const *commands, const char *name)
 {
-    if (cli_flag(cli, "man")) {
-        cli_man(stdout);
-        return DART_OK;
+    for (; *commands; commands++) {
+        const cli_command *c = *commands;
+        if (strcmp(name, c->name) == 0 || (c->alias && strcmp(name, c->alias) == 0)) return c;
     }
-    if (cli->args == 0) {
-        cli_help(stdout);
-        return DART_OK;
-    }
-    const cli_command *command = cli_command_find(cli->arg[0]);
-    if (!command) return cli_fail(DART_USAGE, "there is no command '%s' to explain", cli->arg[0]);
-    cli_help_command(command, stdout);
-    return DART_OK;
+    return NULL;
 }
-
-static dart_status run_version(cli_call *cli)
-{
-    (void)cli;
-    printf("dart-llm %s (%s, %s)\n", dart_version(), DART_BUILD_TYPE, __VERSION__);
-    return DART_OK;
-}
-
-const cli_command cmd_help = {.name = "help",
-    .summary = "help for a command; --man prints the manual page",
-    .arguments = "[COMMAND]",
-    .own = help_options,
-    .run = run_help};
-const cli_command cmd_version = {
-    .name = "version", .summary = "print the version", .run = run_version};

@@ -2,60 +2,28 @@
  * on stderr and the exit code of its status. */
 #include "cli.h"
 #include <locale.h>
-#include <stdarg.h>
 #include <string.h>
-
-static char sentence[1024]; /* of a failure of this program itself */
-
-dart_status cli_fail(dart_status code, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
-    return code;
-}
-
-int cli_write(void *user, const char *text, size_t size)
-{
-    return fwrite(text, 1, size, user) != size || fflush(user) != 0;
-}
 
 static const cli_command *const commands[] = {&cmd_train, &cmd_eval, &cmd_generate, &cmd_translate,
     &cmd_inspect, &cmd_report, &cmd_sweep, &cmd_devices, &cmd_bench, &cmd_bleu, &cmd_selftest,
-    &cmd_completion, &cmd_version, &cmd_help};
-
-const cli_command *cli_command_at(uint32_t index)
-{
-    return index < sizeof commands / sizeof *commands ? commands[index] : NULL;
-}
-
-const cli_command *cli_command_find(const char *name)
-{
-    for (uint32_t i = 0; cli_command_at(i); i++) {
-        const cli_command *c = cli_command_at(i);
-        if (strcmp(name, c->name) == 0 || (c->alias && strcmp(name, c->alias) == 0)) return c;
-    }
-    return NULL;
-}
+    &cmd_completion, &cmd_version, &cmd_help, NULL};
 
 static const char *command_name_at(const void *context, uint32_t index)
 {
     (void)context;
-    const cli_command *c = cli_command_at(index);
-    return c ? c->name : NULL;
+    return commands[index] ? commands[index]->name : NULL;
 }
 
 static dart_status run(int argc, char **argv)
 {
     if (argc < 2) {
-        cli_help(stderr);
+        cli_help(commands, stderr);
         return cli_fail(DART_USAGE, "a command is missing; dart-llm help lists them");
     }
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
-    cli_call cli = {.command = cli_command_find(name)};
+    cli_call cli = {.command = cli_command_find(commands, name), .commands = commands};
     if (!cli.command) {
         const char *near = dart_nearest_name(name, command_name_at, NULL);
         return near ? cli_fail(DART_USAGE, "unknown command '%s'; did you mean '%s'?", name, near)
@@ -82,7 +50,7 @@ int main(int argc, char **argv)
         if (status == DART_OK) status = cli_fail(DART_IO, "cannot write to standard output");
     }
     if (status != DART_OK) {
-        const char *text = *sentence ? sentence : dart_last_error();
+        const char *text = *cli_sentence() ? cli_sentence() : dart_last_error();
         fprintf(stderr, "dart-llm: %s\n", *text ? text : dart_status_text(status));
     }
     return (int)status;

@@ -7,6 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+const dart_option cli_common[] = {
+    {"config", "", "string", "", "", "recipe file (YAML); flags override it"},
+    {"quiet", "", "bool", "false", "", "no progress on stderr"},
+    {"verbose", "", "bool", "false", "", "log lines on stderr"},
+    {"help", "", "bool", "false", "", "this text"},
+    {NULL},
+};
+
 void cli_spell(const char *key, char out[64])
 {
     snprintf(out, 64, "--%s", key);

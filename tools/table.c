@@ -120,18 +120,6 @@ json_t *cli_protocol_json(const dart_protocol *p)
         (json_int_t)p->valid_tokens, "test_tokens", (json_int_t)p->test_tokens);
 }
 
-int cli_keep(void *user, const char *text, size_t size)
-{
-    cli_kept *kept = user;
-    char *grown = realloc(kept->text, kept->size + size + 1);
-    if (!grown) return 1;
-    memcpy(grown + kept->size, text, size);
-    kept->text = grown;
-    kept->size += size;
-    grown[kept->size] = 0;
-    return 0;
-}
-
 static dart_status result_json(const dart_result *r, FILE *out)
 {
     cli_kept kept = {0};

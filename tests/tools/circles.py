@@ -1,41 +1,33 @@
 #!/usr/bin/env python3
-"""Finds source files of frontend/ and backend/ that call each other in a circle.
+"""Finds source files of frontend/, backend/ and tools/ that call each other in a circle.
 
 usage: circles.py BUILD_DIR [FOLDER...]
        circles.py --check CC
 
-Reads with nm the objects of the rooms (OBJECT libraries) in BUILD_DIR: a file depends on another one whose function or
-table it names. Prints every circle with the names that close it and exits with 1; exits with 2 where there is nothing
-to read. With folders, only circles that go through a file of one of them count. --check tries it on small files that
+Reads with nm the objects of the rooms that BUILD_DIR/compile_commands.json names: a file depends on another one whose
+function or table it names. Prints every circle with the names that close it and exits with 1; exits with 2 where there
+is nothing to read. With folders, only circles that go through a file of one of them count. --check tries it on small files that
 the compiler CC makes.
 """
+import json
 import os
 import subprocess
 import sys
 import tempfile
 
 
-def source_folder(build):
-    """Where the sources of a build are; "": unknown."""
-    try:
-        with open(os.path.join(build, "CMakeCache.txt")) as cache:
-            return next((line.split("=", 1)[1].strip() for line in cache if line.startswith("CMAKE_HOME_DIRECTORY")), "")
-    except FileNotFoundError:
-        return ""
-
-
 def objects(build):
-    """(target, source, path of the object) of all rooms; what is left of sources that are gone does not count."""
-    top, home = os.path.join(build, "CMakeFiles"), source_folder(build)
-    for target in sorted(os.listdir(top)) if os.path.isdir(top) else []:
-        for part in ("frontend", "backend"):
-            for folder, _, files in sorted(os.walk(os.path.join(top, target, part))):
-                for name in sorted(files):
-                    if name.endswith(".c.o"):
-                        path = os.path.join(folder, name)
-                        source = os.path.relpath(path, os.path.join(top, target))[:-2]
-                        if not home or os.path.exists(os.path.join(home, source)):
-                            yield target, source, path
+    """(target, source, path of the object) of all rooms that compile_commands.json names."""
+    path = os.path.join(build, "compile_commands.json")
+    if not os.path.exists(path):
+        return
+    with open(path) as file:
+        for entry in json.load(file):
+            words = entry["command"].split()
+            output = words[words.index("-o") + 1]
+            parts = output.split(os.sep)
+            if len(parts) > 3 and parts[0] == "CMakeFiles" and parts[2] in ("frontend", "backend", "tools"):
+                yield parts[1], os.path.join(*parts[2:])[:-2], os.path.join(entry["directory"], output)
 
 
 def symbols(paths):
@@ -153,6 +145,8 @@ def check(cc):
                 with open(path, "w") as out:
                     out.write(text)
                 subprocess.run([cc, "-c", path, "-o", path + ".o"], check=True)
+            with open(os.path.join(build, "compile_commands.json"), "w") as out:
+                json.dump([{"directory": build, "command": f"cc -o CMakeFiles/{name}.o"} for name in files], out)
             return list(circles(edges(build)))
         assert compile_all() == []
         files["one.dir/backend/c.c"] = "int b_of(void); int c; int d_of(void) {return b_of();}"

@@ -25,7 +25,8 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
 endif()
-# Every op through planner and lowering, outputs and gradients, on each device and profile.
+# Every op through planner and lowering, outputs and gradients, on each device and profile; whether gradients are right is
+# a matter of the f64 device alone (test_op_gradients).
 foreach(device opencl:0 vulkan:0)
   foreach(limits "" emu-floor emu-pi4)
     string(REPLACE ":" "" name "${device}")

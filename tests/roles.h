@@ -67,4 +67,21 @@ static inline void role_everywhere(dart_model_config *config, const dart_method 
         if (r == EMBEDDING || !method_pads(method)) role_set(config, r, method->name);
 }
 
+/* The fixed configurations, and behind them one for every method that none of them has. */
+static inline int configs_with_methods(int fixed, dart_model_config (*fixed_at)(int))
+{
+    uint32_t more = 0;
+    while (method_left(more, fixed, fixed_at)) more++;
+    return fixed + (int)more;
+}
+
+/* `which` of these; `base` gets the method where it is not a fixed one. */
+static inline dart_model_config config_with_methods(
+    int which, int fixed, dart_model_config (*fixed_at)(int), dart_model_config base)
+{
+    if (which < fixed) return fixed_at(which);
+    role_everywhere(&base, method_left((uint32_t)(which - fixed), fixed, fixed_at));
+    return base;
+}
+
 #endif

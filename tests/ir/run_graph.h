@@ -100,8 +100,8 @@ static inline void naive_permute(
     }
 }
 
-/* One node's words from its inputs'. Ops it knows: those of random_graph in test_plan.c, and
- * contracts. */
+/* One node's words from its inputs'. Ops it knows: those of random_graph in test_random_graphs.c,
+ * and contracts. */
 static inline void naive_node(const dart_graph *graph, dart_node n, double **value, host *h)
 {
     const dart_node_info *info = dart_node_get(graph, n);

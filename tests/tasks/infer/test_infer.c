@@ -119,20 +119,15 @@ static dart_model_config fixed_at(int which)
     return c;
 }
 
-/* The methods that none of these has come after them, one each. */
+/* These, and one for every method that none of them has. */
 static int configs(void)
 {
-    uint32_t more = 0;
-    while (method_left(more, FIXED, fixed_at)) more++;
-    return FIXED + (int)more;
+    return configs_with_methods(FIXED, fixed_at);
 }
 
 static dart_model_config config_at(int which)
 {
-    if (which < FIXED) return fixed_at(which);
-    dart_model_config c = base_config();
-    role_everywhere(&c, method_left((uint32_t)(which - FIXED), FIXED, fixed_at));
-    return c;
+    return config_with_methods(which, FIXED, fixed_at, base_config());
 }
 
 typedef struct lab {

@@ -1,0 +1,105 @@
+/* GPT and Llama configurations with every option, and a batch for them. */
+#ifndef DART_TEST_DECODER_LAB_H
+#define DART_TEST_DECODER_LAB_H
+
+#include "model_lab.h"
+
+enum { BATCH = 2, TIME = 5, ROWS = BATCH * TIME, VOCAB = 19, LABEL_IGNORED = 7 };
+
+static inline dart_model_config base_config(void)
+{
+    dart_model_config c = {.layers = 2,
+        .d_model = WIDTH,
+        .heads = 2,
+        .kv_heads = 2,
+        .d_ff = INNER,
+        .context = 6,
+        .vocab = VOCAB};
+    roles_new(&c, 3, 4, 3, 2);
+    return c;
+}
+
+enum { FIXED = 6 };
+
+static inline dart_model_config fixed_at(int which)
+{
+    dart_model_config c = base_config();
+    switch (which) {
+    case 0: /* GPT-2, dense */
+        c.bias = c.tied = true;
+        break;
+    case 1: /* GPT of tensor trains, tied TT embedding */
+        c.bias = c.tied = true;
+        role_set(&c, LINEAR, "tt");
+        role_set(&c, EMBEDDING, "tt-embedding");
+        break;
+    case 2: /* Llama: grouped heads, TT head */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.act = DART_ACT_SWIGLU;
+        c.kv_heads = 1;
+        role_set(&c, LINEAR, "ttm");
+        role_set(&c, EMBEDDING, "tt-embedding");
+        role_set(&c, HEAD, "tt");
+        break;
+    case 3: /* LoRA on a GPT with SiLU, untied */
+        c.act = DART_ACT_SILU;
+        role_set(&c, LINEAR, "lora");
+        break;
+    case 4: /* four heads in two groups, biases, rotary, LayerNorm */
+        c.positions.kind = DART_ROTARY;
+        c.bias = true;
+        c.heads = 4;
+        c.kv_heads = 2;
+        c.act = DART_ACT_SWIGLU;
+        role_set(&c, LINEAR, "tt");
+        c.tied = true;
+        break;
+    default: /* dropout everywhere */
+        c.dropout = 0.3;
+        role_set(&c, LINEAR, "tt");
+        break;
+    }
+    return c;
+}
+
+/* These, and one for every method that none of them has. */
+static inline int configs(void)
+{
+    return configs_with_methods(FIXED, fixed_at);
+}
+
+static inline dart_model_config config_at(int which)
+{
+    return config_with_methods(which, FIXED, fixed_at, base_config());
+}
+
+/* `ranks`: of every weight, NULL for the configuration's. */
+static inline void lab_open_at(
+    lab *l, const dart_model_config *config, const uint32_t (*ranks)[DART_MAX_CORES + 1])
+{
+    *l = (lab){.batch = BATCH, .time = TIME};
+    ok(dart_model_new(config, ranks, &l->model));
+    lab_fill(l);
+    uint64_t at[3];
+    dart_model_input_offsets(l->model, BATCH, TIME, &at[0], &at[1], &at[2]);
+    double *input = l->data.region[DART_REGION_INPUT];
+    for (int i = 0; i < ROWS; i++) {
+        l->target[i] = (int32_t)(dart_uniform(9, DART_STREAM_TEST, i) * VOCAB);
+        l->label[i] = (int32_t)(dart_uniform(9, DART_STREAM_TEST + 1, i) * VOCAB);
+    }
+    l->target[1] = l->target[4] = l->target[6]; /* duplicates accumulate */
+    l->label[LABEL_IGNORED] = -1;
+    write_index(input + at[2], l->target, ROWS, VOCAB);
+    for (int i = 0; i < ROWS; i++) {
+        input[at[0] + i] = l->target[i];
+        input[at[1] + i] = l->label[i];
+    }
+}
+
+static inline void lab_open(lab *l, const dart_model_config *config)
+{
+    lab_open_at(l, config, NULL);
+}
+
+#endif

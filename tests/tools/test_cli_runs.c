@@ -1,0 +1,229 @@
+/* Whole runs of the program: what is printed of training, evaluation, text, measurements and
+ * reports, and what damage, a full disk and signals leave behind. */
+#include "run_cli.h"
+
+/* Every table says what was scored, how; characters and bytes also in bits. */
+static void test_protocol(void **state)
+{
+    (void)state;
+    outcome *r = works("train " TINY "--max-steps 4 --select none --level char --out %D/char");
+    assert_non_null(strstr(r->out, "valid bits/char"));
+    assert_non_null(strstr(r->out, "perplexity per character"));
+    assert_non_null(strstr(r->out, "windows of 16, no overlap: 1 to 16 tokens"));
+    r = works("eval --device cpu --model-path %D/char --eval-stride 4");
+    assert_non_null(strstr(r->out, "bits per character"));
+    assert_non_null(strstr(r->out, "each token scored once (valid "));
+    assert_non_null(strstr(r->out, "windows of 16, stride 4: 13 to 16 tokens"));
+    r = works("eval --device cpu --model-path %D/char --eval-stride 4 --json");
+    assert_non_null(strstr(r->out, "\"bits\""));
+    assert_non_null(strstr(r->out, "\"stride\": 4"));
+    refused("eval --device cpu --quiet --model-path %D/char --eval-stride 17", 3, "--eval-stride");
+    works("train " TINY "--max-steps 2 --select none --out %D/word");
+    assert_null(strstr(works("eval --device cpu --model-path %D/word")->out, "bits"));
+    write_file("latin1.txt", "one two three\nf\xfcnf sechs sieben\n");
+    refused("train --text %D/latin1.txt --level word --device cpu", 3, "line 2, byte 15");
+}
+
+#define RUN "train " TINY "--out %D/run --max-steps 12 --save-steps 4 "
+
+/* Three selections for each stage after it; the parts are what the total is made of, the second
+ * one finds all kernels of the first, and a first one launches what its device's tables say. */
+static void bench_pick(void)
+{
+    const char *line = "bench --test pick --device cpu,opencl:0 --layers 1 --d-model 32 --heads 2 "
+                       "--context 16 --batch-size 2 --vocab-size 50 --rank 4 -r 2 --format csv";
+    static const char *const kinds[] = {"first", "same ranks", "other ranks"};
+    char text[TEXT], *rest = NULL;
+    uint32_t rows = 0;
+    memcpy(text, works(line)->out, sizeof text);
+    for (char *row = strtok_r(text, "\n", &rest); row; row = strtok_r(NULL, "\n", &rest)) {
+        char device[32], penalty[32], kind[32];
+        unsigned layers, bonds, runs, made, found, before, launches;
+        double ms[9];
+        int cells = sscanf(row,
+            "pick,%31[^,],%u,%u,%31[^,],%31[^,],%u,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%u,%u,%u,%u",
+            device, &layers, &bonds, penalty, kind, &runs, &ms[0], &ms[1], &ms[2], &ms[3], &ms[4],
+            &ms[5], &ms[6], &ms[7], &ms[8], &made, &found, &before, &launches);
+        if (cells != 19) continue; /* a header, or the row of a device that is not there */
+        assert_string_equal(kind, kinds[rows % 3]);
+        assert_string_equal(penalty, rows % 6 < 3 ? "none" : "bond-nuclear");
+        assert_int_equal(runs, 2);
+        assert_int_equal(layers, 1);
+        assert_true(bonds > 0 && before > 0 && launches > 0 && ms[0] > 0 && ms[3] > 0);
+        assert_true(rows % 6 < 3 ? launches < before : true);
+        double sum = ms[1] + ms[2] + ms[3] + ms[4] + ms[5];
+        assert_true(ms[6] > 0 && ms[6] <= ms[7] && sum > 0.999 * ms[6] && sum < 1.001 * ms[6]);
+        if (!strcmp(kind, "same ranks")) assert_int_equal(made, 0);
+        assert_true(strcmp(device, "cpu") ? found > 0 : found == 0);
+        rows++;
+    }
+    printf("bench pick: %u rows\n", rows);
+    assert_true(rows == 6 || rows == 12); /* without or with OpenCL */
+    assert_non_null(
+        strstr(works("bench --test pick --device cpu --model %D/run -r 1 --format json")->out,
+            "\"beyond_svd_ms\""));
+    refused("bench --test pick --device cpu --linear dense --layers 1", 3, "no ranks to select");
+}
+
+static void test_run(void **state)
+{
+    (void)state;
+    outcome *r = works(RUN);
+    assert_non_null(strstr(r->out, "run directory"));
+    assert_non_null(strstr(works("eval --device cpu --model-path %D/run")->out, "perplexity"));
+    r = works("generate --device cpu --model-path %D/run --prompt the --tokens 8 --seed 3");
+    char first[TEXT];
+    memcpy(first, r->out, sizeof first);
+    assert_true(strlen(first) > 3);
+    assert_string_equal(first,
+        works("generate --device cpu --model-path %D/run --prompt the --tokens 8 --seed 3")->out);
+    /* the forms of the weights change the speed, not the text; past the context by each way */
+    for (int i = 0; i < 3; i++) {
+        static const char *const lines[] = {
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights cores",
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights halves",
+            "generate --device cpu --model-path %D/run -p the -n 8 --seed 3 --infer-weights dense"};
+        assert_string_equal(first, works(lines[i])->out);
+    }
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --overflow stop");
+    assert_non_null(strstr(r->err, "tokens/s"));
+    char stopped[TEXT];
+    snprintf(stopped, sizeof stopped, "%s", r->out);
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --overflow shift");
+    assert_true(strlen(r->out) > strlen(stopped));
+    assert_memory_equal(r->out, stopped, strlen(stopped) - 1); /* but its newline */
+    r = works("generate --device cpu --model-path %D/run -p the -n 90 --json");
+    assert_non_null(strstr(r->out, "\"tokens\": 90"));
+    refused("generate --model-path %D/run --overflow wrap", 2, "slide|shift|stop");
+    assert_non_null(
+        strstr(works("inspect ranks --device cpu --model-path %D/run")->out, "blocks.0"));
+    /* header, then prompt and tokens of the dense twin and of four forms */
+    r = works("bench --test infer --device cpu --model %D/run -p 9 -n 5 -r 2 --format csv");
+    uint32_t lines = 0;
+    for (const char *c = r->out; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 1 + 2 * 5);
+    assert_non_null(strstr(r->out, "dense twin,"));
+    assert_non_null(strstr(r->out, ",halves,cpu,"));
+    assert_non_null(strstr(r->out, "infer,tg5,"));
+    r = works("bench --test infer,eval --device cpu --model %D/run -p 9 -n 5 -r 2 --format json");
+    assert_non_null(strstr(r->out, "\"resident_bytes\""));
+    assert_non_null(strstr(r->out, "\"eval\""));
+    bench_pick();
+    works("report %D/run");
+    char path[300], html[TEXT];
+    snprintf(path, sizeof path, "%s/run/report.html", dir);
+    read_text(path, html);
+    assert_non_null(strstr(html, "<svg"));
+    assert_null(strstr(html, "<script"));
+    r = works("report --csv %D/tables --tensorboard %D/board --svg %D/pictures %D/run");
+    assert_non_null(strstr(r->out, "/tables\n"));
+    assert_null(strstr(r->out, "report.html"));
+    snprintf(path, sizeof path, "%s/tables/metrics.csv", dir);
+    assert_true(dart_file_exists(path));
+    snprintf(path, sizeof path, "%s/pictures/loss.svg", dir);
+    assert_true(dart_file_exists(path));
+    refused("report %D/no-such-run", 3, "there is no run directory");
+    refused("report %D/tables", 3, "is no run directory: it has no metrics.jsonl");
+    refused("report", 2, "report needs a run directory");
+    refused("eval --model-path %D/no-such-run", 3, "no-such-run");
+}
+
+static void newest_checkpoint(char out[600])
+{
+    char command[700];
+    snprintf(command, sizeof command, "ls -d %s/run/checkpoints/step-* | sort -V | tail -1", dir);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_non_null(fgets(out, 600, pipe));
+    assert_int_equal(pclose(pipe), 0);
+    out[strcspn(out, "\n")] = 0;
+}
+
+/* Changes the byte at `at` (from the end if negative); cuts the file there instead when `cut`. */
+static void damage(const char *path, long at, bool cut)
+{
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, at < 0 ? SEEK_END : SEEK_SET), 0);
+    if (cut) {
+        assert_int_equal(ftruncate(fileno(file), ftell(file)), 0);
+    } else {
+        int byte = fgetc(file);
+        assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+        fputc(byte ^ 0x10, file);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+static void test_damaged_checkpoint(void **state)
+{
+    (void)state;
+    char checkpoint[600], file[700], line[900];
+    newest_checkpoint(checkpoint);
+    snprintf(file, sizeof file, "%s/model.safetensors", checkpoint);
+    snprintf(line, sizeof line, "eval --device cpu --model-path %s", checkpoint);
+    works(line);
+    damage(file, -5, false); /* one bit of one weight: only the checksum can tell */
+    refused(line, 3, "checksum");
+    damage(file, -5, false);
+    works(line);
+    damage(file, -400, true);
+    refused(line, 3, "model.safetensors");
+}
+
+/* The disk fills up while a checkpoint is written: the run stops with exit 6 and the older
+ * checkpoint still loads. */
+static void test_disk_full(void **state)
+{
+    (void)state;
+    char path[300], command[700], size_text[64];
+    const char *first =
+        "train " TINY "--out %D/full --max-steps 1000000 --save-steps 20 --logging-steps 1000000";
+    spawn stop = {.signal_when = "full/checkpoints", .signal = SIGTERM};
+    assert_int_equal(run_with(&stop, first)->code, 143);
+    snprintf(path, sizeof path, "%s/full/checkpoints", dir);
+    snprintf(command, sizeof command,
+        "find %s -name '*.safetensors' -printf '%%s\\n' | sort -n | tail -1", path);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(fgets(size_text, sizeof size_text, pipe));
+    pclose(pipe);
+    spawn how = {.file_limit = strtoull(size_text, NULL, 10) - 1};
+    const char *line = "train " TINY "--out %D/full --resume";
+    expect_refusal(run_with(&how, line), line, 6, "optimizer.safetensors");
+    assert_non_null(strstr(works("eval --device cpu --model-path %D/full")->out, "perplexity"));
+}
+
+static void test_signals(void **state)
+{
+    (void)state;
+    static const struct {
+        int signal, code;
+    } cases[] = {{SIGINT, 130}, {SIGTERM, 143}};
+    for (size_t i = 0; i < 2; i++) {
+        char line[512];
+        snprintf(
+            line, sizeof line, "%s--out %s/stop%zu --max-steps 1000000", "train " TINY, dir, i);
+        char log[32];
+        snprintf(log, sizeof log, "stop%zu/metrics.jsonl", i);
+        spawn how = {.signal_when = log, .signal = cases[i].signal};
+        outcome *r = run_with(&how, line);
+        if (r->code != cases[i].code)
+            fail_msg("exit %d instead of %d: %s", r->code, cases[i].code, r->err);
+        snprintf(line, sizeof line, "eval --device cpu --model-path %%D/stop%zu", i);
+        works(line); /* it left a checkpoint */
+    }
+}
+
+static void test_enough(void **state)
+{
+    (void)state;
+    expect_refusals(10);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_protocol), cmocka_unit_test(test_run),
+        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_enough)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -26,7 +26,8 @@ typedef struct dart_context_options {
  * Free it. */
 DART_API DART_NODISCARD dart_status dart_context_new(
     const dart_llm *llm, const dart_context_options *options, dart_context **out);
-DART_API void dart_context_free(dart_context *context); /* NULL: nothing to do */
+/* NULL: nothing to do. The model may have been closed before. */
+DART_API void dart_context_free(dart_context *context);
 
 /* Reads `count` tokens after those it holds. Errors: INPUT (none, more than there is room for, an
  * id outside the vocabulary, a model that translates), DEVICE. */

@@ -297,6 +297,19 @@ static void test_threads(void **state)
     dart_llm_close(llm);
 }
 
+/* A binding frees in whatever order its language likes. */
+static void test_order_of_freeing(void **state)
+{
+    (void)state;
+    dart_llm *llm = open_whole();
+    dart_context *context;
+    const int32_t token = 1;
+    ok(dart_context_new(llm, NULL, &context));
+    ok(dart_context_feed(context, &token, 1));
+    dart_llm_close(llm);
+    dart_context_free(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +319,7 @@ int main(void)
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_generate),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_order_of_freeing),
     };
     return cmocka_run_group_tests(tests, set_up_whole, tiny_tear_down);
 }

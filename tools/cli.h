@@ -88,11 +88,14 @@ typedef struct cli_progress {
     double last;                         /* seconds, when something was last printed */
     char stage[128];
 } cli_progress;
-/* INTERRUPTED or TERMINATED once SIGINT or SIGTERM has come; as in dart_hooks. */
+/* From now on SIGINT, SIGTERM, SIGHUP and SIGXFSZ end the work at its next step or batch; a SIGINT
+ * after one of them exits at once. For commands that have something to save: others just end. */
+void cli_listen(void);
+/* INTERRUPTED once SIGINT has come, TERMINATED once another one has; as in dart_hooks. */
 dart_status cli_abort(void *user);
 /* The same as the signal's number, 0: none. */
 int cli_signal(void);
-/* Hooks that draw on stderr and stop on SIGINT or SIGTERM; a second SIGINT exits at once. */
+/* Hooks that draw on stderr, and stop if signals are listened to. */
 dart_hooks cli_hooks(cli_progress *progress, bool quiet);
 void cli_progress_end(cli_progress *progress);
 

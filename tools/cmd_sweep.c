@@ -79,6 +79,8 @@ static dart_status wait_one(void *user, uint32_t *out_run, char why[DART_WHY])
     sigaddset(&held, SIGCHLD);
     sigaddset(&held, SIGINT);
     sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    sigaddset(&held, SIGXFSZ);
     sigprocmask(SIG_BLOCK, &held, &before);
     while (!found) {
         const int stop = cli_signal();
@@ -203,7 +205,6 @@ static dart_status run(cli_call *cli)
         for (char *c = name; *c; c++) *c = (char)toupper((unsigned char)*c);
         unsetenv(name);
     }
-    cli_progress progress;
     const bool list = cli_flag(cli, "list");
     const dart_sweep_options sweep = {.size = sizeof sweep,
         .out = out,
@@ -213,7 +214,7 @@ static dart_status run(cli_call *cli)
         .jobs = (uint32_t)jobs};
     const struct sigaction action = {.sa_handler = on_child};
     pool p = {.jobs = (uint32_t)jobs};
-    (void)cli_hooks(&progress, cli->quiet); /* listens for signals */
+    cli_listen();
     const dart_sweep_hooks hooks = {.size = sizeof hooks,
         .user = &p,
         .note = list         ? print

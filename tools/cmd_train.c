@@ -16,6 +16,7 @@ static dart_status run(cli_call *cli)
     double bound;
     CLI_TRY(cli_real(cli, "bound", 0, 1e9, &bound));
     cli_progress progress;
+    cli_listen();
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     if (devices) {
         dart_status status = dart_compare(

@@ -45,6 +45,8 @@ int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE,
         ""); /* numbers keep the C locale: files and --json must not depend on the user's */
+    /* A reader of our output who goes away must not end a training. */
+    signal(SIGPIPE, SIG_IGN);
     dart_status status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         if (status == DART_OK) status = cli_fail(DART_IO, "cannot write to standard output");

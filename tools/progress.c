@@ -11,7 +11,7 @@ static volatile int stop_signal;
 
 static void on_signal(int number)
 {
-    if (stop_signal == SIGINT && number == SIGINT) _exit(DART_INTERRUPTED);
+    if (stop_signal && number == SIGINT) _exit(DART_INTERRUPTED);
     stop_signal = number;
 }
 
@@ -111,7 +111,15 @@ dart_status cli_abort(void *user)
 {
     (void)user;
     const int number = stop_signal;
-    return !number ? DART_OK : number == SIGTERM ? DART_TERMINATED : DART_INTERRUPTED;
+    return !number ? DART_OK : number == SIGINT ? DART_INTERRUPTED : DART_TERMINATED;
+}
+
+void cli_listen(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXFSZ};
+    const struct sigaction action = {.sa_handler = on_signal};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaction(numbers[i], &action, NULL);
 }
 
 dart_hooks cli_hooks(cli_progress *p, bool quiet)
@@ -120,9 +128,6 @@ dart_hooks cli_hooks(cli_progress *p, bool quiet)
     *p = (cli_progress){.quiet = quiet};
     p->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     p->colour = p->terminal && !(no_colour && *no_colour);
-    struct sigaction action = {.sa_handler = on_signal};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     return (dart_hooks){.size = sizeof(dart_hooks),
         .user = p,
         .progress = on_progress,

@@ -1,6 +1,7 @@
 /* Runs a batch: many launches to a program, once on the device and once on the oracle, and compares
  * output by output. */
 #include "batch.h"
+#include "stop.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -175,6 +176,7 @@ done:
 
 void dart_suite_batch_run(suite *s)
 {
+    if (s->status == DART_OK) s->status = dart_stop_asked();
     if (s->status == DART_OK && s->count) {
         set_guards(s);
         widen(s);

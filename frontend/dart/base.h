@@ -132,10 +132,17 @@ typedef struct dart_hooks {
     void *user;
     void (*progress)(void *user, const dart_progress *progress);
     void (*note)(void *user, const char *line); /* one line of news: a selection, a checkpoint */
-    /* Asked after each step. DART_OK goes on; DART_INTERRUPTED or DART_TERMINATED ends the call
-     * with that status, after a checkpoint where the call writes any. */
+    /* Asked after each step, and within evaluations after each batch. DART_OK goes on;
+     * DART_INTERRUPTED or DART_TERMINATED ends the call with that status, after a checkpoint where
+     * the call writes any. */
     dart_status (*abort)(void *user);
 } dart_hooks;
+
+/* Asked between batches by all long calls of this thread: evaluation, translation, reading a long
+ * prompt, benchmarks, self-tests, and training where dart_hooks.abort is NULL. Not DART_OK: the
+ * call ends with that status, DART_INTERRUPTED or DART_TERMINATED. NULL: nobody is asked, as at
+ * first. */
+DART_API void dart_set_abort(dart_status (*abort)(void *user), void *user);
 
 #ifdef __cplusplus
 }

@@ -164,7 +164,7 @@ typedef struct dart_eval_result {
 
 /* Perplexity on the validation and test split of the data that the model was trained on, or that
  * its keys were overridden with, on the device of the key `device`. hooks may be NULL. Errors:
- * INPUT (data that are not to be had or do not fit), DEVICE, MEMORY. */
+ * INPUT (data that are not to be had or do not fit), DEVICE, MEMORY; INTERRUPTED, TERMINATED. */
 DART_API DART_NODISCARD dart_status dart_llm_evaluate(
     const dart_llm *llm, const dart_hooks *hooks, dart_eval_result *out);
 

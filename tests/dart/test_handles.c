@@ -297,6 +297,48 @@ static void test_threads(void **state)
     dart_llm_close(llm);
 }
 
+static dart_status third_time(void *user)
+{
+    return ++*(int *)user < 3 ? DART_OK : DART_INTERRUPTED;
+}
+
+static int drop(void *user, const char *text, size_t size)
+{
+    (void)user;
+    (void)text;
+    (void)size;
+    return 0;
+}
+
+/* Long calls ask the thread's abort between batches, and no longer than it is set. */
+static void test_abort(void **state)
+{
+    (void)state;
+    int asked = 0;
+    dart_llm *llm = open_whole();
+    dart_recipe *recipe;
+    dart_eval_result found = {.size = sizeof found};
+    const dart_bench_options bench = {
+        .size = sizeof bench, .devices = "cpu", .tests = "gemm", .format = "md", .repeats = 2};
+    dart_selftest_result verdict = {.size = sizeof verdict};
+    ok(dart_recipe_new(&recipe));
+    dart_set_abort(third_time, &asked);
+    refused(dart_llm_evaluate(llm, NULL, &found), DART_INTERRUPTED, "stopped");
+    assert_int_equal(asked, 3);
+    asked = 0;
+    refused(dart_bench(recipe, &bench, drop, NULL), DART_INTERRUPTED, "stopped");
+    asked = 0;
+    refused(dart_selftest("cpu", NULL, drop, NULL, &verdict), DART_INTERRUPTED, "stopped");
+    dart_set_abort(NULL, NULL);
+    asked = 0;
+    const dart_hooks hooks = {.size = sizeof hooks, .user = &asked, .abort = third_time};
+    refused(dart_llm_evaluate(llm, &hooks, &found), DART_INTERRUPTED, "stopped");
+    ok(dart_llm_evaluate(llm, NULL, &found));
+    assert_int_equal(asked, 3);
+    dart_recipe_free(recipe);
+    dart_llm_close(llm);
+}
+
 /* A binding frees in whatever order its language likes. */
 static void test_order_of_freeing(void **state)
 {
@@ -319,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_generate),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_abort),
         cmocka_unit_test(test_order_of_freeing),
     };
     return cmocka_run_group_tests(tests, set_up_whole, tiny_tear_down);

@@ -1,7 +1,7 @@
 /* Regions, programs and the calls that run them. */
 #include "clock.h"
 #include "parts.h"
-#include "clock.h"
+#include "stop.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,6 +240,7 @@ dart_status dart_session_eval(
     *out_tokens = 0;
     for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
         dart_input input;
+        DART_TRY(dart_stop_asked());
         DART_TRY(dart_input_load(session, stream, at, false, &input));
         DART_TRY(dart_program_run(&session->part[DART_PART_EVAL], NULL));
         DART_TRY(dart_device_read_f32(

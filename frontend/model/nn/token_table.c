@@ -140,7 +140,7 @@ static dart_status price_part(
     dart_status status = DART_OK;
     dart_node operand[DART_MAX_CORES];
     dart_path path = {0};
-    char *text = t->text[p];
+    char text[sizeof t->text[p]];
     size_t at = 0;
     const uint32_t first = t->first[p], groups = t->first[p + 1] - first;
     DART_TRY(dart_graph_new(&graph));
@@ -150,11 +150,12 @@ static dart_status price_part(
         if (g->rows) shape.dim[shape.rank++] = n;
         for (uint32_t a = 0; a < g->shape.rank; a++) shape.dim[shape.rank++] = g->shape.dim[a];
         operand[i] = dart_leaf(graph, "g", DART_F32, shape, DART_REGION_FORM, 0);
-        at += (size_t)snprintf(text + at, sizeof t->text[p] - at, "%s%s%s", i ? "," : "",
-            g->rows ? "Z" : "", g->labels);
+        at += (size_t)snprintf(
+            text + at, sizeof text - at, "%s%s%s", i ? "," : "", g->rows ? "Z" : "", g->labels);
         if (g->rows) t->seconds += cost->launch + 8 * (double)dart_shape_words(&shape) * cost->byte;
     }
-    snprintf(text + at, sizeof t->text[p] - at, "->Z%s", net->col);
+    snprintf(text + at, sizeof text - at, "->Z%s", net->col);
+    memcpy(t->text[p], text, sizeof text);
     if (groups > 1) {
         dart_node product = dart_contract(graph, text, groups, operand);
         DART_GOTO(dart_graph_check(graph));

@@ -7,6 +7,7 @@
 #include "sample.h"
 #include "setup.h"
 #include "translate.h"
+#include "stop.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -269,7 +270,9 @@ dart_status dart_llm_evaluate(const dart_llm *llm, const dart_hooks *hooks, dart
     dart_eval_result result = {0};
     DART_TRY(dart_answer_clear(out, "dart_eval_result"));
     DART_TRY(dart_options_take(hooks, sizeof h, "dart_hooks", &h));
-    DART_TRY(dart_bundle_evaluate(&llm->bundle, dart_note_of(&h), &result));
-    dart_answer_give(out, &result, sizeof result);
-    return DART_OK;
+    const dart_stop before = dart_stop_listen(h.abort, h.user);
+    dart_status status = dart_bundle_evaluate(&llm->bundle, dart_note_of(&h), &result);
+    dart_stop_set(before);
+    if (status == DART_OK) dart_answer_give(out, &result, sizeof result);
+    return status;
 }

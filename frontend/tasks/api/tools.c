@@ -7,9 +7,15 @@
 #include "parallel.h"
 #include "selftest.h"
 #include "setup.h"
+#include "stop.h"
 #include "sweep.h"
 #include <stdlib.h>
 #include <string.h>
+
+void dart_set_abort(dart_status (*abort)(void *user), void *user)
+{
+    dart_stop_set((dart_stop){abort, user});
+}
 
 /* ---- devices ---- */
 

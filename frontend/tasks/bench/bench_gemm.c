@@ -3,6 +3,7 @@
 #include "bench.h"
 #include "geometry.h"
 #include "rng.h"
+#include "stop.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -80,6 +81,7 @@ static dart_status run_shape(const dart_bench_call *call, uint32_t s, dart_bench
     DART_GOTO(dart_device_run(device, program, NULL)); /* warm-up */
     uint64_t submits = device->submits;
     for (uint32_t r = 0; r < repeats; r++) {
+        DART_GOTO(dart_stop_asked());
         double start = dart_seconds();
         DART_GOTO(dart_device_run(device, program, NULL));
         seconds[r] = (dart_seconds() - start) / COPIES;

@@ -5,6 +5,7 @@
 #include "infer.h"
 #include "rng.h"
 #include "setup.h"
+#include "stop.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -112,6 +113,7 @@ static dart_status prompt_run(dart_infer *infer, const trial *t, const int32_t *
 {
     const uint32_t repeats = t->call->options->repeats;
     for (uint32_t r = 0; r <= repeats; r++) { /* the first one warms up */
+        DART_TRY(dart_stop_asked());
         double begin = dart_seconds();
         dart_infer_reset(infer);
         DART_TRY(dart_infer_feed(infer, token, n));
@@ -133,7 +135,10 @@ static dart_status token_run(dart_infer *infer, const trial *t, const int32_t *t
     for (uint32_t r = 0; r <= repeats; r++) {
         dart_infer_reset(infer);
         double begin = dart_seconds();
-        for (uint32_t i = 0; i < n; i++) DART_TRY(dart_infer_feed(infer, token + i, 1));
+        for (uint32_t i = 0; i < n; i++) {
+            DART_TRY(dart_stop_asked());
+            DART_TRY(dart_infer_feed(infer, token + i, 1));
+        }
         if (r) seconds[r - 1] = dart_seconds() - begin;
     }
     double median = dart_bench_median(seconds, repeats, n, &row->sd);

@@ -4,6 +4,7 @@
 #include "recipe.h"
 #include "rng.h"
 #include "run.h"
+#include "stop.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -148,6 +149,7 @@ static dart_status run(const dart_bench_call *call, const dart_bench_test *test,
     for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
     uint64_t submits = device->submits;
     for (uint32_t r = 0; r < repeats; r++) {
+        DART_GOTO(dart_stop_asked());
         double start = dart_seconds();
         DART_GOTO(one(&s, eval, WARM_UP + r, &tokens));
         s.seconds[r] = dart_seconds() - start;

@@ -5,6 +5,7 @@
 #include "run.h"
 #include "stats.h"
 #include "select.h"
+#include "stop.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -165,6 +166,7 @@ static dart_status selections(const dart_bench_call *call, trial *t, uint64_t se
         dart_bench_row *row = new_row(call, t, kinds[kind]);
         if (!row) return DART_OK;
         for (uint32_t r = 0; r < call->options->repeats; r++) {
+            DART_TRY(dart_stop_asked());
             t->run.bundle.set.seed = (int64_t)(kind == 2 ? seed + 1 + r : seed);
             if (kind == 0) DART_TRY(device_open(t, id));
             DART_TRY(measure(t, row));

@@ -1,6 +1,7 @@
 /* Inference on a device: prepares the weights, then replays one program a token, or one a chunk of
  * a prompt. */
 #include "infer.h"
+#include "stop.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +183,7 @@ dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t c
                                       : left > part_chunk / 4 ? &of[DART_INFER_SHORT]
                                                               : &of[DART_INFER_STEP];
         const uint32_t real = left < part->time ? left : part->time;
+        if (done) DART_TRY(dart_stop_asked()); /* a long prompt; tokens are its caller's matter */
         DART_TRY(run_part(infer, part, tokens, count, done, real));
         done += real;
     }

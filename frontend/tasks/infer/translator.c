@@ -1,5 +1,6 @@
 /* Two programs over one set of regions: the encoder once a batch, the decoder once a token. */
 #include "translator.h"
+#include "stop.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -207,6 +208,7 @@ dart_status dart_translator_next(dart_translator *t, const int32_t *prefix, uint
     }
     t->known = 0; /* until all went well */
     for (uint32_t at = from; at < known; at++) {
+        DART_TRY(dart_stop_asked());
         for (uint32_t i = 0; i < t->rows; i++) t->last[i] = prefix[(size_t)i * known + at];
         DART_TRY(feed(t, at));
     }

@@ -1,11 +1,10 @@
 /* A run on its device: programs for the stage at hand, values there and back, evaluation. */
-#include "perplexity.h"
 #include "run.h"
 
 dart_status dart_run_bind(dart_run *run)
 {
     /* A selection without steps of its own needs no programs of its own. */
-    uint32_t at = run->at_stage;
+    uint32_t at = run->at_stage < run->stages ? run->at_stage : run->stages - 1;
     while (at + 1 < run->stages && !run->stage[at].steps) at++;
     const dart_settings *set = &run->stage[at].set;
     dart_session_options options;
@@ -25,13 +24,14 @@ dart_status dart_run_bind(dart_run *run)
 }
 
 dart_status dart_run_evaluate(
-    dart_run *run, dart_stream *stream, const char *split, double *out_perplexity)
+    dart_run *run, dart_stream *stream, const char *split, dart_perplexity *out)
 {
-    dart_perplexity found;
     DART_TRY(dart_run_gate_show(run));
-    DART_TRY(dart_perplexity_of(run->session, stream, split, &found));
-    *out_perplexity = found.value;
+    return dart_perplexity_of(run->session, stream, split, out);
+}
+
+void dart_run_log_evaluation(dart_run *run, const char *split, const dart_perplexity *found)
+{
     dart_metrics_eval(
-        &run->metrics, run->step, dart_run_stage(run)->name, split, found.nll, found.value);
-    return DART_OK;
+        &run->metrics, run->step, dart_run_stage(run)->name, split, found->nll, found->value);
 }

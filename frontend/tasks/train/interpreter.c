@@ -2,6 +2,7 @@
  */
 #include "clock.h"
 #include "run.h"
+#include "stop.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -51,6 +52,25 @@ static dart_status measure(dart_run *run)
     return DART_OK;
 }
 
+/* What follows a step. out_valid: NaN where no evaluation was due. */
+static dart_status measures(dart_run *run, double *out_valid)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const uint64_t eval_steps = (uint64_t)run->bundle.set.eval_steps;
+    const uint64_t rank_steps = dart_stage_rank_steps(stage);
+    *out_valid = NAN;
+    if (eval_steps && run->step % eval_steps == 0) {
+        dart_perplexity found;
+        DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &found));
+        dart_run_log_evaluation(run, "valid", &found);
+        *out_valid = found.value;
+    }
+    if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
+    if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
+    run->owed = DART_OWED_NOTHING;
+    return DART_OK;
+}
+
 /* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
 static dart_status one_step(dart_run *run)
 {
@@ -96,12 +116,9 @@ static dart_status one_step(dart_run *run)
         dart_run_gate_log(run, stage, &scalars);
         dart_metrics_timing(&run->metrics, run->step, (double)r.tokens / seconds, run->seconds);
     }
-    double valid = NAN;
-    if (run->bundle.set.eval_steps && run->step % (uint64_t)run->bundle.set.eval_steps == 0)
-        DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
-    if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
-    uint64_t rank_steps = dart_stage_rank_steps(stage);
-    if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
+    run->owed = DART_OWED_MEASURES;
+    double valid;
+    DART_TRY(measures(run, &valid));
     tell(run, &r, lr, lambda, seconds, valid);
     return DART_OK;
 }
@@ -144,19 +161,36 @@ static dart_status pick(dart_run *run, const dart_settings *set)
     return DART_OK;
 }
 
+/* The row before the selection of the stage at hand. A stop in it leaves the run after the last
+ * step of the stage before, to whose gates its session belongs. */
+static dart_status before_pick(dart_run *run, uint32_t from, uint64_t from_step)
+{
+    if (run->last_pick && !run->phase_tokens) return DART_OK;
+    dart_status status =
+        pick_row(run, run->last_pick ? "before selection" : "TT before selection", false);
+    if (status == DART_OK) return DART_OK;
+    run->at_stage = from;
+    run->stage_step = from_step;
+    return status;
+}
+
 /* Passes over finished stages and does the selections on the way; leaves a bound session if steps
  * remain. */
 static dart_status advance(dart_run *run)
 {
+    const uint32_t from = run->at_stage;
+    const uint64_t from_step = run->stage_step;
     while (run->at_stage < run->stages) {
         const dart_stage *stage = &run->stage[run->at_stage];
         if (stage->pick && run->last_pick <= run->at_stage) {
-            if (!run->last_pick || run->phase_tokens)
-                DART_TRY(pick_row(
-                    run, run->last_pick ? "before selection" : "TT before selection", false));
+            DART_TRY(before_pick(run, from, from_step));
             DART_TRY(pick(run, &stage->set));
-            DART_TRY(pick_row(run, "after selection", true));
             run->last_pick = run->at_stage + 1;
+            run->owed = DART_OWED_ROW;
+        }
+        if (run->owed == DART_OWED_ROW) {
+            DART_TRY(pick_row(run, "after selection", true));
+            run->owed = DART_OWED_NOTHING;
         }
         if (run->stage_step < stage->steps) return dart_run_bind(run);
         run->at_stage++;
@@ -184,8 +218,10 @@ static dart_status rounded_row(dart_run *run)
 static dart_status finish(dart_run *run)
 {
     if (!run->last_pick) {
-        DART_TRY(dart_run_row(run, run->row));
+        if (run->owed != DART_OWED_ROUNDED) DART_TRY(dart_run_row(run, run->row));
+        run->owed = DART_OWED_ROUNDED;
         DART_TRY(rounded_row(run));
+        run->owed = DART_OWED_NOTHING;
     } else if (run->phase_tokens) {
         DART_TRY(dart_run_row(run, "after tuning"));
     }
@@ -202,21 +238,57 @@ static dart_status stopped(const dart_run *run, dart_status how)
         dart_run_steps(run), run->home);
 }
 
+/* From a step to the next one, or to the end. */
+static dart_status go_on(dart_run *run)
+{
+    if (run->at_stage < run->stages) DART_TRY(advance(run));
+    return run->at_stage == run->stages ? finish(run) : DART_OK;
+}
+
+static dart_status begin(dart_run *run)
+{
+    double valid;
+    DART_TRY(dart_run_bind(run));
+    if (run->owed == DART_OWED_MEASURES) DART_TRY(measures(run, &valid));
+    DART_TRY(go_on(run));
+    return run->finished ? dart_run_save(run) : DART_OK;
+}
+
+static dart_status next(dart_run *run)
+{
+    DART_TRY(one_step(run));
+    if (run->stage_step == run->stage[run->at_stage].steps) DART_TRY(go_on(run));
+    dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
+    bool due = run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
+    if (run->finished || (due && stop == DART_OK)) DART_TRY(dart_run_save(run));
+    return run->finished || stop == DART_OK ? DART_OK
+           : stop == DART_TERMINATED        ? DART_TERMINATED
+                                            : DART_INTERRUPTED;
+}
+
+/* Either of them, with the run's hooks asked in evaluations too. */
+static dart_status listening(dart_run *run, dart_status (*work)(dart_run *run))
+{
+    const dart_stop before = dart_stop_listen(run->hooks.abort, run->hooks.user);
+    dart_status status = work(run);
+    dart_stop_set(before);
+    return status;
+}
+
+/* After a stop a checkpoint: the run stands after a step, and owes what it was about to do. */
+static dart_status saved(dart_run *run, dart_status status)
+{
+    if (status != DART_INTERRUPTED && status != DART_TERMINATED) return status;
+    DART_TRY(dart_run_save(run));
+    return stopped(run, status);
+}
+
 dart_status dart_run_begin(dart_run *run)
 {
-    if (run->finished) return DART_OK;
-    DART_TRY(dart_run_bind(run));
-    return advance(run);
+    return run->finished ? DART_OK : saved(run, listening(run, begin));
 }
 
 dart_status dart_run_next(dart_run *run)
 {
-    DART_TRY(one_step(run));
-    bool stage_done = run->stage_step == run->stage[run->at_stage].steps;
-    if (stage_done) DART_TRY(advance(run));
-    if (run->at_stage == run->stages) DART_TRY(finish(run));
-    dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
-    bool due = run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
-    if (run->finished || stop != DART_OK || due) DART_TRY(dart_run_save(run));
-    return stop != DART_OK && !run->finished ? stopped(run, stop) : DART_OK;
+    return saved(run, listening(run, next));
 }

@@ -64,19 +64,26 @@ static dart_status row_bleu(dart_run *run, dart_table_row *row)
         dart_bleu_split(run->device, &run->bundle, run->corpus->parallel, DART_TEST, NULL, &bleu));
     row->test_bleu = bleu.score;
     row->bleu_sentences = (uint32_t)bleu.sentences;
-    dart_metrics_bleu(&run->metrics, run->step, dart_run_stage(run)->name, bleu.score);
     return DART_OK;
 }
 
 dart_status dart_run_row(dart_run *run, const char *name)
 {
     dart_table_row row = {0};
+    dart_perplexity valid, test;
     snprintf(row.name, sizeof row.name, "%s", name);
     dart_row_counts(run->bundle.model, &row);
     DART_TRY(dart_run_effective_rank(run, &dart_run_stage(run)->set, &row.effective_rank));
-    DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &row.valid_ppl));
-    DART_TRY(dart_run_evaluate(run, &run->test, "test", &row.test_ppl));
+    DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &valid));
+    DART_TRY(dart_run_evaluate(run, &run->test, "test", &test));
     DART_TRY(row_bleu(run, &row));
+    /* All of it or, after a stop, none of it stands in the logs. */
+    dart_run_log_evaluation(run, "valid", &valid);
+    dart_run_log_evaluation(run, "test", &test);
+    if (row.bleu_sentences)
+        dart_metrics_bleu(&run->metrics, run->step, dart_run_stage(run)->name, row.test_bleu);
+    row.valid_ppl = valid.value;
+    row.test_ppl = test.value;
     row.seconds = run->seconds;
     row.tokens_per_s = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     /* A row made at a selection has no speed of its own yet: the steps that follow give it. */

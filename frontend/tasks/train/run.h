@@ -6,6 +6,7 @@
 #include "bundle.h"
 #include "folder.h"
 #include "metrics.h"
+#include "perplexity.h"
 #include "setup.h"
 #include "train.h"
 
@@ -45,6 +46,7 @@ typedef struct dart_run {
     dart_table_row table[DART_TABLE_ROWS];
     uint32_t last_pick; /* 1 + the stage whose selection was done last; 0: none */
     bool finished;
+    uint32_t owed; /* DART_OWED_: what a stop left undone after the last step */
     dart_rest rest;
     int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
 } dart_run;
@@ -72,6 +74,14 @@ DART_NODISCARD dart_status dart_step_check(
     const dart_step_result *result, uint32_t vocab, uint64_t step, double lr, const char *advice);
 
 /* interpreter.c */
+/* Evaluations end at once when the caller wants to stop; a checkpoint then says what was not done.
+ */
+enum {
+    DART_OWED_NOTHING,
+    DART_OWED_MEASURES, /* what follows a step: evaluation, spectra, ranks */
+    DART_OWED_ROW,      /* the row after the stage's selection */
+    DART_OWED_ROUNDED   /* the row of the rounded model, after that of the trained one */
+};
 /* To the first step that is left: selections may come before it. */
 DART_NODISCARD dart_status dart_run_begin(dart_run *run);
 /* One step of a run that is not finished, and what comes after it: evaluation, selection, a
@@ -97,9 +107,11 @@ void dart_training_close(dart_training *t, dart_run *run);
 /* bind.c */
 DART_NODISCARD dart_status dart_run_bind(
     dart_run *run); /* session for the stage at hand, from the host copies */
-/* split: "valid" or "test". DIVERGED: not finite. */
+/* split: "valid" or "test". DIVERGED: not finite. INTERRUPTED, TERMINATED: stopped (stop.h); the
+ * run is as before. */
 DART_NODISCARD dart_status dart_run_evaluate(
-    dart_run *run, dart_stream *stream, const char *split, double *out_perplexity);
+    dart_run *run, dart_stream *stream, const char *split, dart_perplexity *out);
+void dart_run_log_evaluation(dart_run *run, const char *split, const dart_perplexity *found);
 
 /* rows.c */
 /* Adds a table row with both perplexities, and BLEU where the recipe wants it. */

@@ -10,7 +10,8 @@
 /* Fields of dart_run that are whole numbers. */
 #define RUN_FIELDS(X)                                                                              \
     X(step)                                                                                        \
-    X(tokens) X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished)
+    X(tokens)                                                                                      \
+    X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished) X(owed)
 #define RUN_REALS(X) X(seconds) X(phase_seconds) X(last_loss)
 
 /* ---- saving ---- */
@@ -124,7 +125,7 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
 #define X(field) run->field = dart_json_number(body, #field);
     RUN_REALS(X)
 #undef X
-    if (run->at_stage + !run->finished > run->stages || run->last_pick > run->stages)
+    if (run->at_stage > run->stages || run->last_pick > run->stages)
         return dart_fail(DART_INPUT, "the checkpoint %s is at stage %u of %u", path,
             run->at_stage + 1, run->stages);
     for (size_t i = 0; i < DART_LOGS; i++)

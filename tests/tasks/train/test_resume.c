@@ -30,7 +30,8 @@ static void resume_everywhere(
         w = (watch){.stop_at = k + 5};
         dart_status status =
             train(recipe, &w, NULL); /* and once more, in the middle of what is left */
-        assert_int_equal(status, k + 5 < 24 ? DART_INTERRUPTED : DART_OK);
+        /* at the last step it stops the evaluations that come after it */
+        assert_int_equal(status, k + 5 <= 24 ? DART_INTERRUPTED : DART_OK);
         w = (watch){0};
         assert_int_equal(train(recipe, &w, NULL), DART_OK);
         assert_same_run(in(whole), in(part));
@@ -55,6 +56,62 @@ static void test_resume(void **state)
             printf("%s is not on this machine: %s\n", others[i], dart_error_text());
     printf("%u runs stopped and resumed bit for bit\n", resumes);
     assert_true(resumes >= 27); /* the cpu alone; every step of every device that is there */
+}
+
+typedef struct counted {
+    unsigned calls, stop_at;
+} counted;
+
+static dart_status stop_at_call(void *user)
+{
+    counted *c = user;
+    return ++c->calls >= c->stop_at ? DART_TERMINATED : DART_OK;
+}
+
+/* Stopped at any question, most of which come between batches of an evaluation: before and after a
+ * selection, among the rows at the end, in a step's own. */
+static void stop_in_evaluations(const char *key, const char *value, unsigned stride)
+{
+    unsigned stops = 0;
+    dart_result whole, result;
+    dart_recipe *recipe = tiny("cpu", in("calls-whole"));
+    set(recipe, key, value);
+    counted c = {.stop_at = UINT32_MAX};
+    const dart_hooks hooks = {.user = &c, .abort = stop_at_call};
+    assert_int_equal(dart_train_run(recipe, &hooks, &whole), DART_OK);
+    const unsigned all = c.calls;
+    assert_true(all > 24 + 3 * 4); /* steps, and batches of evaluations */
+    for (unsigned n = 1; n < all; n += stride) {
+        set(recipe, "out", in("calls-part"));
+        set(recipe, "resume", "false");
+        c = (counted){.stop_at = n};
+        expect(dart_train_run(recipe, &hooks, &result), DART_TERMINATED, "go on with --resume");
+        assert_int_equal(c.calls, n); /* it is asked no more */
+        set(recipe, "resume", "true");
+        c = (counted){.stop_at = 9};
+        while (dart_train_run(recipe, &hooks, &result) != DART_OK) {
+            assert_int_equal(c.calls, c.stop_at);
+            c = (counted){.stop_at = 9 + ++stops % 40};
+        }
+        assert_same_run(in("calls-whole"), in("calls-part"));
+        assert_int_equal(result.rows, whole.rows);
+        for (uint32_t r = 0; r < whole.rows; r++) {
+            assert_string_equal(result.row[r].name, whole.row[r].name);
+            assert_true(result.row[r].test_ppl == whole.row[r].test_ppl);
+            assert_true(result.row[r].valid_ppl == whole.row[r].valid_ppl);
+        }
+        assert_int_equal(dart_remove_tree(in("calls-part")), DART_OK);
+    }
+    dart_recipe_free(recipe);
+    assert_int_equal(dart_remove_tree(in("calls-whole")), DART_OK);
+}
+
+static void test_stop_in_evaluations(void **state)
+{
+    (void)state;
+    stop_in_evaluations("rank", "4", 5);
+    stop_in_evaluations("select", "none", 11);
+    stop_in_evaluations("eval_selections", "false", 11);
 }
 
 /* A run with a dense twin, stopped inside the twin and again inside the run itself. */
@@ -214,8 +271,8 @@ static void test_signals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_resume_twin), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_step_that_does_not_load),
-        cmocka_unit_test(test_signals)};
+        cmocka_unit_test(test_stop_in_evaluations), cmocka_unit_test(test_resume_twin),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_step_that_does_not_load), cmocka_unit_test(test_signals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

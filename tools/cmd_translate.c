@@ -65,7 +65,11 @@ static dart_status translate_lines(
         if (memchr(read, 0, (size_t)size))
             CLI_GOTO(cli_fail(DART_INPUT,
                 "line %" PRIu64 " of the input has a zero byte; it is not text", p.first + count));
-        read[strcspn(read, "\r\n")] = 0;
+        if (size && read[size - 1] == '\n') size--;
+        if (size && read[size - 1] == '\r') size--; /* one inside a line is white space */
+        read[size] = 0;
+        if (p.first + count == 1 && !strncmp(read, "\xef\xbb\xbf", 3))
+            memmove(read, read + 3, (size_t)size - 2);
         line[count++] = read;
         read = NULL;
         room = 0;

@@ -1,7 +1,6 @@
 /* dart-llm: finds the sub-command, parses its options, runs it, and turns a failure into one line
  * on stderr and the exit code of its status. */
 #include "cli.h"
-#include <locale.h>
 #include <string.h>
 
 static const cli_command *const commands[] = {&cmd_train, &cmd_eval, &cmd_generate, &cmd_translate,
@@ -43,8 +42,6 @@ done:
 
 int main(int argc, char **argv)
 {
-    setlocale(LC_CTYPE,
-        ""); /* numbers keep the C locale: files and --json must not depend on the user's */
     /* A reader of our output who goes away must not end a training. */
     signal(SIGPIPE, SIG_IGN);
     dart_status status = run(argc, argv);

@@ -1,7 +1,6 @@
 /* Rows of options: spellings, texts to values. */
 #include "option.h"
 #include "c_locale.h"
-#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -51,12 +50,29 @@ static bool read_bool(const char *text, double *out)
     return false;
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* As people write them: 1e3, 1_000, 2.5e-4. Not what others read as octal or hexadecimal. */
 static bool read_number(const char *text, bool whole, double *out)
 {
-    char *end;
-    errno = 0;
-    *out = whole ? (double)strtoll(text, &end, 10) : strtod(text, &end);
-    return end != text && !*end && (whole ? !errno : isfinite(*out));
+    const double most_whole = 9007199254740992.0; /* 2^53 */
+    char plain[64], *end;
+    size_t used = 0;
+    const char *first = text + (*text == '-' || *text == '+');
+    if (first[0] == '0' && (is_digit(first[1]) || first[1] == '_')) return false;
+    for (const char *c = text; *c; c++) {
+        const bool between = *c == '_' && c > text && is_digit(c[-1]) && is_digit(c[1]);
+        if (between) continue;
+        if (!strchr("0123456789.+-eE", *c) || used + 1 == sizeof plain) return false;
+        plain[used++] = *c;
+    }
+    plain[used] = 0;
+    *out = strtod(plain, &end);
+    if (end == plain || *end || !isfinite(*out)) return false;
+    return !whole || (*out == floor(*out) && fabs(*out) <= most_whole);
 }
 
 /* The place of `text` in "a|b|c", -1: it is not there. */

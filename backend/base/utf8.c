@@ -1,5 +1,6 @@
 /* UTF-8: no surrogates, nothing above U+10FFFF, no longer form than needed. */
 #include "utf8.h"
+#include <string.h>
 
 size_t dart_utf8_length(const char *text)
 {
@@ -11,4 +12,9 @@ size_t dart_utf8_length(const char *text)
     const int longer = (c == 0xE0 && t[1] < 0xA0) || (c == 0xF0 && t[1] < 0x90);
     const int beyond = (c == 0xED && t[1] > 0x9F) || (c == 0xF4 && t[1] > 0x8F);
     return longer || beyond ? 0 : n;
+}
+
+size_t dart_utf8_mark(const char *text, size_t size)
+{
+    return size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3) ? 3 : 0;
 }

@@ -2,6 +2,8 @@
 #include "cache.h"
 #include "clock.h"
 #include "parallel.h"
+#include "reader.h"
+#include "utf8.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +153,25 @@ static dart_status check_counts(const dart_splits *s, const dart_corpus *c)
     return DART_OK;
 }
 
+/* A text of one's own that is written as {"text": "..."}, a line each. */
+static dart_status looks_like_json(const dart_splits *s, dart_corpus *out)
+{
+    dart_reader r;
+    const dart_text *text = &s->text[0];
+    DART_TRY(dart_reader_open(text, &r));
+    dart_status status = dart_reader_fill(&r, 2);
+    const size_t at = r.at + dart_utf8_mark(r.data, r.size);
+    const char *next = at < r.size && r.data[at] == '{' ? r.data + at + 1 : NULL;
+    while (next && next < r.data + r.size && *next == ' ') next++;
+    if (status == DART_OK && next && next < r.data + r.size && *next == '"' && !out->note[0])
+        snprintf(out->note, sizeof out->note,
+            "%.400s looks like lines of JSON: braces and keys become tokens too; write the texts "
+            "alone into a file, a line each",
+            text->what);
+    dart_reader_close(&r);
+    return status;
+}
+
 dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *out)
 {
     dart_status status = DART_OK;
@@ -173,6 +194,7 @@ dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *ou
     }
     if (!streamed) status = open_in_memory(s, options->vocab, limit, out);
     if (status == DART_OK) status = check_counts(s, out);
+    if (status == DART_OK && options->text && *options->text) status = looks_like_json(s, out);
 done:
     free(s);
     if (status != DART_OK) dart_corpus_free(out);

@@ -1,5 +1,6 @@
 /* Vocabularies: cutting text into tokens, counting, numbering, encoding, decoding. */
 #include "vocab.h"
+#include "utf8.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,7 +79,12 @@ static dart_status cutter_open(
     dart_level level, bool punctuation, const dart_text *text, cutter *out)
 {
     *out = (cutter){.level = level, .punctuation = punctuation};
-    return dart_reader_open(text, &out->in);
+    DART_TRY(dart_reader_open(text, &out->in));
+    if (text->begin) return DART_OK;
+    dart_status status = dart_reader_fill(&out->in, MORE);
+    if (status == DART_OK) out->in.at += dart_utf8_mark(out->in.data, out->in.size);
+    if (status != DART_OK) dart_reader_close(&out->in);
+    return status;
 }
 
 /* "<file>, line 3, byte 40: <why>; ..." */

@@ -127,6 +127,47 @@ static void test_text(void **state)
     dart_corpus_free(&c);
 }
 
+/* A byte-order mark belongs to the file: the same tokens with and without it, packed or not. */
+static void test_order_mark(void **state)
+{
+    (void)state;
+    static const dart_level levels[] = {DART_LEVEL_WORD, DART_LEVEL_CHAR, DART_LEVEL_BYTE};
+    char text[8192] = "\xef\xbb\xbf";
+    size_t n = 3;
+    for (int i = 0; i < 100; i++)
+        n += (size_t)sprintf(text + n, "Zeile %d, gr\xc3\xb6\xc3\x9f er.\r\n", i);
+    for (int i = 0; i < 3; i++) {
+        dart_corpus plain, marked;
+        dart_corpus_options o = {.text = put("plain.txt", text + 3, n - 3), .level = levels[i]};
+        assert_int_equal(dart_corpus_open(&o, &plain), DART_OK);
+        o.text = put("marked.txt", text, n);
+        assert_int_equal(dart_corpus_open(&o, &marked), DART_OK);
+        assert_int_equal(plain.vocab.size, marked.vocab.size);
+        assert_int_equal(plain.count[0], marked.count[0]);
+        assert_memory_equal(plain.tokens[0], marked.tokens[0], plain.count[0] * sizeof(int32_t));
+        dart_corpus_free(&plain);
+        dart_corpus_free(&marked);
+    }
+}
+
+/* Lines of JSON are text like any other, but hardly what was meant. */
+static void test_lines_of_json(void **state)
+{
+    (void)state;
+    char text[8192];
+    size_t n = 0;
+    dart_corpus c;
+    for (int i = 0; i < 100; i++) n += (size_t)sprintf(text + n, "{\"text\": \"line %d\"}\n", i);
+    dart_corpus_options o = {.text = put("lines.jsonl", text, n)};
+    assert_int_equal(dart_corpus_open(&o, &c), DART_OK);
+    assert_non_null(strstr(c.note, "lines.jsonl looks like lines of JSON"));
+    dart_corpus_free(&c);
+    o.text = put("lines.txt", text + 1, n - 1);
+    assert_int_equal(dart_corpus_open(&o, &c), DART_OK);
+    assert_string_equal(c.note, "");
+    dart_corpus_free(&c);
+}
+
 static void test_bad_input(void **state)
 {
     (void)state;
@@ -286,6 +327,7 @@ static void test_ptb(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_words), cmocka_unit_test(test_text),
+        cmocka_unit_test(test_order_mark), cmocka_unit_test(test_lines_of_json),
         cmocka_unit_test(test_bad_input), cmocka_unit_test(test_training_stream),
         cmocka_unit_test(test_evaluation_stream), cmocka_unit_test(test_ptb)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

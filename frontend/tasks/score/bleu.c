@@ -3,6 +3,7 @@
 #include "bleu.h"
 #include "file.h"
 #include "mem.h"
+#include "utf8.h"
 #include <inttypes.h>
 #include <math.h>
 #include <pcre2.h>
@@ -413,7 +414,7 @@ static dart_status read_lines(const char *path, lines *out)
     out->count += size && out->data[size - 1] != '\n';
     out->line = dart_calloc(out->count + 1, sizeof *out->line);
     if (!out->line) return DART_MEMORY;
-    char *at = out->data;
+    char *at = out->data + dart_utf8_mark(out->data, size);
     for (uint64_t i = 0; i < out->count; i++) {
         out->line[i] = at;
         char *end = strchr(at, '\n');

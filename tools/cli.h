@@ -12,8 +12,8 @@ enum { CLI_MAX_OWN = 16, CLI_MAX_ARGS = 32 };
 typedef struct cli_call cli_call;
 
 typedef struct cli_command {
-    const char *name, *alias; /* alias may be NULL */
-    const char *summary;      /* one line */
+    const char *name;
+    const char *summary;   /* one line */
     const char *arguments; /* positional arguments as shown in the usage line, NULL: none allowed */
     bool recipe;           /* takes --config and every key of the option table too */
     const dart_option *own; /* options of this command alone, ends with a NULL key */
@@ -79,7 +79,7 @@ void cli_spell(const char *key, char out[64]); /* "learning_rate" -> "--learning
 void cli_help(const cli_command *const *commands, FILE *out);
 void cli_help_command(const cli_command *command, FILE *out);
 void cli_man(const cli_command *const *commands, FILE *out);
-/* By its name or alias; NULL: there is none. */
+/* By its name; NULL: there is none. */
 const cli_command *cli_command_find(const cli_command *const *commands, const char *name);
 
 /* ---- progress.c ---- */

@@ -62,7 +62,6 @@ done:
 }
 
 const cli_command cmd_eval = {.name = "eval",
-    .alias = "infer",
     .summary = "perplexity of a trained model on validation and test text",
     .arguments = "[MODEL]",
     .recipe = true,

@@ -90,12 +90,7 @@ static void print_word_function(const cli_command *const *all, FILE *out)
             for (uint32_t k = 0; all[k]; k++) fprintf(out, " %s", all[k]->name);
         fputs(" ;;\n", out);
     }
-    fputs("    esac\n}\n"
-          "_dart_llm_command()\n{\n    case \"$1\" in\n",
-        out);
-    for (uint32_t i = 0; all[i]; i++)
-        if (all[i]->alias) fprintf(out, "    %s) echo %s ;;\n", all[i]->alias, all[i]->name);
-    fputs("    *) echo \"$1\" ;;\n    esac\n}\n", out);
+    fputs("    esac\n}\n", out);
 }
 
 static const char bash_tail[] =
@@ -110,7 +105,7 @@ static const char bash_tail[] =
     "        COMPREPLY=($(compgen -W \"$(_dart_llm_words '')\" -- \"$word\"))\n"
     "        return\n"
     "    fi\n"
-    "    command=$(_dart_llm_command \"${COMP_WORDS[1]}\")\n"
+    "    command=${COMP_WORDS[1]}\n"
     "    case $before in --*) values=$(_dart_llm_values \"$command\" \"${before//_/-}\") ;; esac\n"
     "    [ -n \"$values\" ] || values=\"$(_dart_llm_words \"$command\") @files\"\n"
     "    COMPREPLY=($(compgen -W \"$(echo \" $values \" | sed 's/ @[a-z]* / /')\" -- \"$word\"))\n"
@@ -132,7 +127,7 @@ static const char zsh_tail[] =
     "        compadd -- $(_dart_llm_words '')\n"
     "        return\n"
     "    fi\n"
-    "    command=$(_dart_llm_command \"${words[2]}\")\n"
+    "    command=${words[2]}\n"
     "    if [[ ${words[CURRENT]} == --*=* ]]; then\n"
     "        before=${words[CURRENT]%%=*}\n"
     "        compset -P '*='\n"

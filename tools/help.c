@@ -36,9 +36,9 @@ static void recipe_section(uint32_t section, FILE *out, void (*print)(const dart
 
 void cli_help_command(const cli_command *command, FILE *out)
 {
-    fprintf(out, "dart-llm %s%s%s: %s\n\nusage: dart-llm %s [options]%s%s\n", command->name,
-        command->alias ? " (alias " : "", command->alias ? command->alias : "", command->summary,
-        command->name, command->arguments ? " " : "", command->arguments ? command->arguments : "");
+    fprintf(out, "dart-llm %s: %s\n\nusage: dart-llm %s [options]%s%s\n", command->name,
+        command->summary, command->name, command->arguments ? " " : "",
+        command->arguments ? command->arguments : "");
     if (command->own && command->own[0].key) fprintf(out, "\nOptions\n");
     for (const dart_option *o = command->own; o && o->key; o++) print_option(o, out);
     fprintf(out, "\nCommon\n");
@@ -134,9 +134,6 @@ void cli_man(const cli_command *const *commands, FILE *out)
 
 const cli_command *cli_command_find(const cli_command *const *commands, const char *name)
 {
-    for (; *commands; commands++) {
-        const cli_command *c = *commands;
-        if (strcmp(name, c->name) == 0 || (c->alias && strcmp(name, c->alias) == 0)) return c;
-    }
-    return NULL;
+    while (*commands && strcmp(name, (*commands)->name) != 0) commands++;
+    return *commands;
 }

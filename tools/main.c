@@ -42,8 +42,6 @@ done:
 
 int main(int argc, char **argv)
 {
-    /* A reader of our output who goes away must not end a training. */
-    signal(SIGPIPE, SIG_IGN);
     dart_status status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         if (status == DART_OK) status = cli_fail(DART_IO, "cannot write to standard output");

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,20 +49,47 @@ static void perplexity_text(const dart_progress *at, char out[32])
     if (!isnan(at->perplexity)) snprintf(out, 32, "  ppl %.1f", at->perplexity);
 }
 
+/* Columns that a line may take: one in the last column would wrap. 0: not known. */
+static int room(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || size.ws_col < 2 ? 0 : size.ws_col - 1;
+}
+
+/* One line, whatever the terminal's width: the bar shrinks, then parts go, the least needed first.
+ */
 static void draw(cli_progress *p, const dart_progress *at)
 {
-    enum { WIDTH = 20 };
-    char bar[WIDTH + 1], eta[24], ppl[32];
-    double part = at->steps ? (double)at->step / (double)at->steps : 0;
-    int full = part >= 1 ? WIDTH : part <= 0 ? 0 : (int)(part * WIDTH);
-    memset(bar, '-', WIDTH);
-    memset(bar, '#', (size_t)full);
-    bar[WIDTH] = 0;
+    enum { WIDTH = 20, SMALLEST = 5, PARTS = 5 };
+    char bar[WIDTH + 1], eta[24], part[PARTS][48], ppl[32];
+    static const int order[] = {3, 2, 4, 1}; /* what goes first: speed, perplexity, ETA, loss */
     clock_text(at->eta_s, eta);
     perplexity_text(at, ppl);
-    fprintf(stderr, "\r\033[K%s [%s%s%s] %llu/%llu  loss %.4f%s  %.0f tok/s  ETA %s", p->stage,
-        p->colour ? "\033[36m" : "", bar, p->colour ? "\033[0m" : "", (unsigned long long)at->step,
-        (unsigned long long)at->steps, at->loss, ppl, at->tokens_per_s, eta);
+    snprintf(part[0], sizeof *part, " %llu/%llu", (unsigned long long)at->step,
+        (unsigned long long)at->steps);
+    snprintf(part[1], sizeof *part, "  loss %.4f", at->loss);
+    snprintf(part[2], sizeof *part, "%s", ppl);
+    snprintf(part[3], sizeof *part, "  %.0f tok/s", at->tokens_per_s);
+    snprintf(part[4], sizeof *part, "  ETA %s", eta);
+    int stage = (int)strlen(p->stage), used = stage, columns = room();
+    for (int i = 0; i < PARTS; i++) used += (int)strlen(part[i]);
+    for (int i = 0; columns && i < 4 && used > columns; i++) {
+        used -= (int)strlen(part[order[i]]);
+        part[order[i]][0] = 0;
+    }
+    if (columns && used > columns) stage = used - stage < columns ? columns - (used - stage) : 0;
+    int width = columns ? columns - used - 3 : WIDTH; /* " [" and "]" */
+    if (width > WIDTH) width = WIDTH;
+    if (width < SMALLEST) width = 0;
+    double done = at->steps ? (double)at->step / (double)at->steps : 0;
+    int full = done >= 1 ? width : done <= 0 ? 0 : (int)(done * width);
+    memset(bar, '-', (size_t)width);
+    memset(bar, '#', (size_t)full);
+    bar[width] = 0;
+    fprintf(stderr, "\r\033[K%.*s", stage, p->stage);
+    if (width)
+        fprintf(stderr, " [%s%s%s]", p->colour ? "\033[36m" : "", bar, p->colour ? "\033[0m" : "");
+    for (int i = 0; i < PARTS; i++) fputs(part[i], stderr);
     fflush(stderr);
     p->drawn = true;
 }
@@ -120,6 +148,7 @@ void cli_listen(void)
     const struct sigaction action = {.sa_handler = on_signal};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a reader of our output who goes away must not end a training */
 }
 
 dart_hooks cli_hooks(cli_progress *p, bool quiet)

@@ -71,7 +71,7 @@ both 'train --arch g' gpt -- llama
 both 'train --learning_rate ' -- recipe.yaml
 both 'train --norm_position ' pre post
 both 'generate --overflow ' slide shift stop
-both 'infer --level ' word char byte
+both 'eval --level ' word char byte
 both 'bench --format ' md json csv
 both 'train --config ' recipe.yaml other.yml folder -- text.txt
 both 'train --text ' text.txt recipe.yaml

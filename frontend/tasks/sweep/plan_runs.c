@@ -127,6 +127,21 @@ static dart_status apply_flags(const dart_sweep_grid *s, dart_recipe *recipe)
     return dart_recipe_overlay(recipe, s->flags);
 }
 
+void dart_sweep_flags_print(const dart_sweep_grid *s, FILE *out)
+{
+    for (int i = 0; s->flags && i < dart_recipe_rows(); i++) {
+        const char *key = dart_recipe_row_at(i)->option.key, *value = s->flags->value[i];
+        const bool of_the_call = !strcmp(key, "out") || !strcmp(key, "force");
+        if (!s->flags->given[i] || of_the_call) continue;
+        fputs(" --", out);
+        for (const char *c = key; *c; c++) fputc(*c == '_' ? '-' : *c, out);
+        const char *quote = *value && !strpbrk(value, " '\"*?[]{}$&;<>|()#~`\\") ? "" : "'";
+        fprintf(out, " %s", quote);
+        for (const char *c = value; *c; c++) fputs(*c == '\'' ? "'\\''" : (char[]){*c, 0}, out);
+        fputs(quote, out);
+    }
+}
+
 static dart_status apply_budget(const dart_sweep_run *run, dart_recipe *recipe)
 {
     char text[32];

@@ -105,4 +105,7 @@ const char *dart_sweep_state_name(dart_sweep_state state); /* "done" */
 /* results.csv, results.md, results.svg in the folder. */
 DART_NODISCARD dart_status dart_sweep_write(const dart_sweep_grid *s);
 
+/* plan_runs.c: the flags that hold for all runs, as a shell takes them: " --device cpu". */
+void dart_sweep_flags_print(const dart_sweep_grid *s, FILE *out);
+
 #endif

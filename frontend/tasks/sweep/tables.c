@@ -284,9 +284,10 @@ static void write_md(const dart_sweep_grid *s, FILE *out)
 {
     uint32_t done = 0, first = has_seeds(s);
     for (uint32_t i = 0; i < s->runs; i++) done += s->run[i].state == DART_SWEEP_DONE;
-    fprintf(out,
-        "# Results of %s\n\n%u of %u runs are done. Made by\n`dart-llm sweep %s --out %s`.\n",
+    fprintf(out, "# Results of %s\n\n%u of %u runs are done. Made by\n`dart-llm sweep %s --out %s",
         s->path, done, s->runs, s->path, s->folder);
+    dart_sweep_flags_print(s, out);
+    fputs("`.\n", out);
     fputs("Figures are mean ± sample standard deviation over the seeds; perplexities and sizes are "
           "those of\nthe last trained model of each run.\n\n![Test perplexity over the compressed "
           "size](results.svg)\n\n",

@@ -1,5 +1,6 @@
 /* The same training steps on several devices in lockstep, and how far they drift
  * apart. */
+#include "clock.h"
 #include "run.h"
 #include "stages.h"
 #include <inttypes.h>
@@ -14,6 +15,8 @@ typedef struct lane {
     dart_run run;
     float *param;
     dart_step_result result;
+    double seconds; /* in all steps but the first, which may compile kernels */
+    uint64_t tokens;
 } lane;
 
 static dart_status split_ids(const char *devices, lane *lanes, uint32_t *count)
@@ -84,9 +87,14 @@ static dart_status step_lane(lane *l)
         .lr = lr,
         .penalty = dart_stage_lambda(stage, run->stage_step) * lr};
     dart_run_gate_scalars(run, stage, &s);
+    const double begin = dart_seconds();
     DART_TRY(dart_session_step(run->session, &run->train, &s, &l->result));
     dart_run_gate_observe(run, stage, &s, &l->result);
     DART_TRY(dart_step_check(&l->result, run->bundle.model->config.vocab, run->step + 1, lr, ""));
+    if (run->step) {
+        l->seconds += dart_seconds() - begin;
+        l->tokens += l->result.tokens;
+    }
     run->step++;
     run->stage_step++;
     run->adam_step++;
@@ -158,6 +166,29 @@ static dart_status print_step_json(const lane *lanes, uint32_t count, FILE *out)
         out);
 }
 
+static double speed_of(const lane *l)
+{
+    return l->seconds > 0 ? (double)l->tokens / l->seconds : 0;
+}
+
+static dart_status print_speeds(const lane *lanes, uint32_t count, bool json, FILE *out)
+{
+    dart_status status = DART_OK;
+    json_t *speeds = json_object();
+    if (!json) fputs("tokens/s:", out);
+    for (uint32_t i = 0; i < count; i++) {
+        char text[64];
+        dart_count_text(text, (uint64_t)(speed_of(&lanes[i]) + 0.5));
+        if (!json) fprintf(out, "%s %s %s", i ? "," : "", lanes[i].id, text);
+        dart_json_set(speeds, lanes[i].id, dart_json_real(speed_of(&lanes[i])), &status);
+    }
+    if (!json) fputc('\n', out);
+    if (json && status == DART_OK)
+        return print_json(json_pack("{s:o}", "tokens_per_s", speeds), out);
+    json_decref(speeds);
+    return status;
+}
+
 /* The closing line of one device, and whether it is within the bound. */
 static dart_status judge(const lane *first, const lane *l, double bound, bool json, FILE *out)
 {
@@ -187,6 +218,7 @@ static void tell(const lane *l, const dart_hooks *hooks, uint64_t steps)
         .perplexity = exp((double)l->result.loss),
         .grad_norm = l->result.grad_norm,
         .penalty = l->result.penalty,
+        .tokens_per_s = speed_of(l),
         .valid_perplexity = NAN};
     hooks->progress(hooks->user, &p);
 }
@@ -222,6 +254,7 @@ dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, d
             DART_GOTO(dart_fail(stop, "comparison stopped at step %" PRIu64, lanes[0].run.step));
         for (uint32_t i = 0; i < count; i++) DART_GOTO(enter_stage(&lanes[i]));
     }
+    DART_GOTO(print_speeds(lanes, count, json, out));
     for (uint32_t i = 1; i < count; i++) {
         dart_status verdict = judge(&lanes[0], &lanes[i], bound, json, out);
         if (verdict != DART_OK) status = verdict;

@@ -7,12 +7,25 @@
 #include <math.h>
 #include <string.h>
 
-static void tell(const dart_run *run, const dart_step_result *r, double lr, double lambda,
-    double seconds, double valid)
+/* Once, when the first steps have shown what one takes. */
+static void tell_time(dart_run *run, double each)
+{
+    enum { ENOUGH = 5, MINUTE = 60 };
+    const uint64_t left = dart_run_steps(run) - run->step;
+    if (run->steps_here == ENOUGH || ++run->steps_here < ENOUGH) return;
+    if (each * (double)left >= MINUTE)
+        dart_run_note(run,
+            "about %.0f minutes for the steps that are left, evaluations not counted",
+            ceil(each * (double)left / MINUTE));
+}
+
+static void tell(dart_run *run, const dart_step_result *r, double lr, double lambda, double seconds,
+    double valid)
 {
     if (!run->hooks.progress) return;
     double speed = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     double each = run->step ? run->seconds / (double)run->step : 0;
+    tell_time(run, each);
     uint64_t steps = dart_run_steps(run);
     const dart_progress progress = {.stage = dart_run_stage(run)->name,
         .row = run->row,

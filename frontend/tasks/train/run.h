@@ -48,6 +48,7 @@ typedef struct dart_run {
     bool finished;
     uint32_t owed; /* DART_OWED_: what a stop left undone after the last step */
     dart_rest rest;
+    uint32_t steps_here;            /* of this call, until the expected time was told */
     int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
 } dart_run;
 

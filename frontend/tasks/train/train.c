@@ -83,13 +83,38 @@ static dart_status open_run(
     return dart_run_check(run);
 }
 
+/* What the run is, before its first step. */
+static void introduce(const dart_run *run)
+{
+    const dart_corpus *c = run->corpus;
+    char id[32], params[64], compressed[64], train[64], valid[64], vocab[64], steps[64];
+    dart_table_row row = {0};
+    dart_row_counts(run->bundle.model, &row);
+    dart_count_text(params, row.params);
+    dart_count_text(compressed, row.compressed_params);
+    dart_count_text(train, c->count[DART_TRAIN]);
+    dart_count_text(valid, c->count[DART_VALID]);
+    dart_count_text(vocab, c->vocab.size);
+    dart_count_text(steps, dart_run_steps(run) - run->step);
+    dart_run_note(run, "%s on %s (%s): %s parameters%s%s%s", run->row,
+        dart_device_id(run->device, id), run->device->caps.name, params,
+        row.compressed_params ? ", " : "", row.compressed_params ? compressed : "",
+        row.compressed_params ? " of them compressed" : "");
+    dart_run_note(run, "data: %s, %s tokens to train on, %s to validate, a vocabulary of %s",
+        c->source, train, valid, vocab);
+    dart_run_note(run, "%s steps to make, in %s", steps, run->dir);
+}
+
 /* Its logs, and what comes before its first step. */
 static dart_status begin_run(dart_run *run)
 {
     DART_TRY(dart_metrics_open(run->dir, run->log_bytes, &run->metrics));
     if (!run->log_bytes[DART_LOG_METRICS])
         dart_run_log_ranks(run, run->bundle.model, run->bundle.model, "start");
-    if (!run->finished) dart_run_log_device(run);
+    if (!run->finished) {
+        dart_run_log_device(run);
+        introduce(run);
+    }
     return dart_run_begin(run);
 }
 

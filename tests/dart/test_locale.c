@@ -42,8 +42,14 @@ static handle_text all(const char *name)
         ok(dart_inspect(recipe, NULL, what[i], false, handle_take, &text));
         ok(dart_inspect(recipe, NULL, what[i], true, handle_take, &text));
     }
-    ok(dart_compare(recipe, "cpu,cpu", 0.5, NULL, false, handle_take, &text));
-    ok(dart_compare(recipe, "cpu,cpu", 0.5, NULL, true, handle_take, &text));
+    for (int json = 0; json < 2; json++) { /* without the line of speeds, which vary */
+        more = (handle_text){0};
+        ok(dart_compare(recipe, "cpu,cpu", 0.5, NULL, json, handle_take, &more));
+        for (char *rest = NULL, *line = strtok_r(more.text, "\n", &rest); line;
+             line = strtok_r(NULL, "\n", &rest))
+            if (!strstr(line, "tokens")) handle_take(&text, line, strlen(line));
+        free(more.text);
+    }
     ok(handle_generate(run, "the cat", 20,
         &(dart_sampling){.size = sizeof(dart_sampling), .temperature = 0.75, .seed = 2}, &more));
     handle_take(&text, more.text, more.size);

@@ -119,6 +119,12 @@ void cli_bleu(const dart_bleu *bleu, FILE *out);         /* one line, as sacreBL
 /* Prints and frees `json`; FAILED if it is NULL or does not fit. */
 DART_NODISCARD dart_status cli_json(json_t *json, FILE *out);
 json_t *cli_json_real(double value); /* null for NaN and infinities */
+/* `object` with the text at `key`. A text that is not UTF-8 has its bad bytes as \xNN and its
+ * backslashes doubled, and `<key>_escaped` is true. NULL: out of memory, or `object` is NULL. */
+json_t *cli_json_text(json_t *object, const char *key, const char *text);
+/* `object` with the pairs of `more` behind its own. Takes both over; NULL: one is NULL, or out of
+ * memory. */
+json_t *cli_json_join(json_t *object, json_t *more);
 /* What a token was, how many were scored, how: one line; and the same as JSON. */
 void cli_protocol(const dart_protocol *protocol, FILE *out);
 json_t *cli_protocol_json(const dart_protocol *protocol);

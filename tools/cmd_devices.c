@@ -10,14 +10,17 @@ static const dart_option options[] = {
 
 static json_t *device_json(const dart_device_info *d)
 {
-    return json_pack(
-        "{s:s, s:b, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b}",
-        "id", d->id, "usable", d->usable, "reason", d->reason, "name", d->name, "driver", d->driver,
-        "api", d->api, "memory", (json_int_t)d->memory, "max_binding", (json_int_t)d->max_binding,
-        "max_alloc", (json_int_t)d->max_alloc, "max_invocations", (int)d->max_invocations,
-        "max_shared", (int)d->max_shared, "max_buffers", (int)d->max_buffers, "subgroup",
-        (int)d->subgroup, "threads", (int)d->threads, "storage16", d->storage16, "arith16",
-        d->arith16, "on_cpu", d->on_cpu);
+    /* names are the drivers' own */
+    json_t *out = json_pack("{s:s, s:b}", "id", d->id, "usable", d->usable);
+    out = cli_json_text(cli_json_text(out, "reason", d->reason), "name", d->name);
+    out = cli_json_text(cli_json_text(out, "driver", d->driver), "api", d->api);
+    return cli_json_join(
+        out, json_pack("{s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b}", "memory",
+                 (json_int_t)d->memory, "max_binding", (json_int_t)d->max_binding, "max_alloc",
+                 (json_int_t)d->max_alloc, "max_invocations", (int)d->max_invocations, "max_shared",
+                 (int)d->max_shared, "max_buffers", (int)d->max_buffers, "subgroup",
+                 (int)d->subgroup, "threads", (int)d->threads, "storage16", d->storage16, "arith16",
+                 d->arith16, "on_cpu", d->on_cpu));
 }
 
 static void uint_text(char out[64], uint32_t value)

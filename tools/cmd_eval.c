@@ -33,10 +33,12 @@ static dart_status run(cli_call *cli)
     CLI_TRY(status);
     const bool bits = cli_per_symbol(&r.protocol);
     if (cli_flag(cli, "json"))
-        return cli_json(json_pack("{s:s, s:o, s:o, s:o, s:o}", "model", path, "valid",
-                            split_json(r.valid_tokens, r.valid_ppl, r.valid_nll, bits), "test",
-                            split_json(r.test_tokens, r.test_ppl, r.test_nll, bits), "protocol",
-                            cli_protocol_json(&r.protocol), "seconds", cli_json_real(r.seconds)),
+        return cli_json(
+            cli_json_join(cli_json_text(json_object(), "model", path),
+                json_pack("{s:o, s:o, s:o, s:o}", "valid",
+                    split_json(r.valid_tokens, r.valid_ppl, r.valid_nll, bits), "test",
+                    split_json(r.test_tokens, r.test_ppl, r.test_nll, bits), "protocol",
+                    cli_protocol_json(&r.protocol), "seconds", cli_json_real(r.seconds))),
             stdout);
     cli_table table = {0};
     const bool bytes = bits && !strcmp(r.protocol.unit, "byte");

@@ -41,12 +41,14 @@ static void print_speed(const dart_generate_speed *s, uint64_t resident)
 static dart_status print_json(const char *path, const char *prompt, const char *text,
     const dart_generate_speed *s, uint64_t resident)
 {
-    return cli_json(
-        json_pack("{s:s, s:s, s:s, s:I, s:o, s:I, s:o, s:I}", "model", path, "prompt", prompt,
-            "text", text, "prompt_tokens", (json_int_t)s->prompt_tokens, "prompt_tokens_per_second",
-            cli_json_real(rate(s->prompt_tokens, s->prompt_seconds)), "tokens",
-            (json_int_t)s->tokens, "tokens_per_second",
-            cli_json_real(rate(s->tokens - 1, s->seconds)), "resident_bytes", (json_int_t)resident),
+    json_t *out = cli_json_text(json_object(), "model", path);
+    out = cli_json_text(cli_json_text(out, "prompt", prompt), "text", text);
+    return cli_json(cli_json_join(out, json_pack("{s:I, s:o, s:I, s:o, s:I}", "prompt_tokens",
+                                           (json_int_t)s->prompt_tokens, "prompt_tokens_per_second",
+                                           cli_json_real(rate(s->prompt_tokens, s->prompt_seconds)),
+                                           "tokens", (json_int_t)s->tokens, "tokens_per_second",
+                                           cli_json_real(rate(s->tokens - 1, s->seconds)),
+                                           "resident_bytes", (json_int_t)resident)),
         stdout);
 }
 

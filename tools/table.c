@@ -87,6 +87,63 @@ json_t *cli_json_real(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* Bytes of the letter at `at`, of at most `left`; 0: it is none. */
+static size_t letter(const char *at, size_t left)
+{
+    for (size_t n = 1; n <= 4 && n <= left; n++) {
+        json_t *sound = json_stringn(at, n);
+        json_decref(sound);
+        if (sound) return n;
+    }
+    return 0;
+}
+
+/* malloc'ed. */
+static char *escaped(const char *text)
+{
+    char *out = malloc(4 * strlen(text) + 1), *to = out;
+    if (!out) return NULL;
+    for (size_t left = strlen(text), n; left; text += n, left -= n) {
+        const size_t whole = letter(text, left);
+        n = whole ? whole : 1;
+        if (!whole)
+            to += sprintf(to, "\\x%02x", (unsigned char)*text);
+        else if (*text == '\\')
+            to = stpcpy(to, "\\\\");
+        else
+            to = mempcpy(to, text, n);
+    }
+    *to = 0;
+    return out;
+}
+
+json_t *cli_json_text(json_t *object, const char *key, const char *text)
+{
+    char flag[64];
+    json_t *value = json_string(text);
+    bool failed = !object;
+    if (!value) { /* not UTF-8, or no memory */
+        char *plain = escaped(text);
+        value = plain ? json_string(plain) : NULL;
+        free(plain);
+        snprintf(flag, sizeof flag, "%s_escaped", key);
+        failed |= json_object_set_new(object, flag, json_true()) != 0;
+    }
+    failed |= json_object_set_new(object, key, value) != 0;
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
+json_t *cli_json_join(json_t *object, json_t *more)
+{
+    const bool failed = !object || !more || json_object_update(object, more) != 0;
+    json_decref(more);
+    if (!failed) return object;
+    json_decref(object);
+    return NULL;
+}
+
 dart_status cli_json(json_t *json, FILE *out)
 {
     if (!json) return cli_fail(DART_MEMORY, "out of memory while making JSON");

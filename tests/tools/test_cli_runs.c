@@ -94,6 +94,15 @@ static void test_run(void **state)
     assert_memory_equal(r->out, stopped, strlen(stopped) - 1); /* but its newline */
     r = works("generate --device cpu --model-path %D/run -p the -n 90 --json");
     assert_non_null(strstr(r->out, "\"tokens\": 90"));
+    /* bytes that are not UTF-8, in a path here, are told apart from letters */
+    char odd[300], whole[300];
+    snprintf(odd, sizeof odd, "%s/r\xf6\\n", dir);
+    snprintf(whole, sizeof whole, "%s/run", dir);
+    assert_int_equal(symlink(whole, odd), 0);
+    r = works("eval --device cpu --model-path %D/r\xf6\\n --json");
+    assert_non_null(strstr(r->out, "\"model_escaped\": true"));
+    assert_non_null(strstr(r->out, "/r\\\\xf6\\\\\\\\n\""));
+    assert_null(strstr(works("eval --device cpu --model-path %D/run --json")->out, "escaped"));
     refused("generate --model-path %D/run --overflow wrap", 2, "slide|shift|stop");
     assert_non_null(
         strstr(works("inspect ranks --device cpu --model-path %D/run")->out, "blocks.0"));

@@ -126,10 +126,11 @@ done:
     return status;
 }
 
-dart_status dart_file_write_sync(const char *path, const void *data, size_t size)
+/* flags: O_TRUNC, or what a new file needs. */
+static dart_status write_sync(const char *path, int flags, const void *data, size_t size)
 {
     dart_status status = DART_OK;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
     if (fd < 0) return write_fail(path, errno);
     /* Asking for the room first makes a full disk show before half the file is written. */
     if (size) {
@@ -157,6 +158,11 @@ done:
     return status;
 }
 
+dart_status dart_file_write_sync(const char *path, const void *data, size_t size)
+{
+    return write_sync(path, O_TRUNC, data, size);
+}
+
 dart_status dart_dir_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -182,7 +188,9 @@ dart_status dart_file_write_atomic(const char *path, const void *data, size_t si
         slash[1] = 0;
     else
         *slash = 0;
-    DART_TRY(dart_file_write_sync(aside, data, size));
+    /* One of that name is left over from a process that was killed, or somebody's trap. */
+    unlink(aside);
+    DART_TRY(write_sync(aside, O_EXCL | O_NOFOLLOW, data, size));
     if (rename(aside, path)) {
         int error = errno;
         unlink(aside);
@@ -231,7 +239,7 @@ bool dart_file_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
-dart_status dart_cache_dir(char *out, size_t size)
+dart_status dart_cache_path(char *out, size_t size)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int n;
@@ -244,5 +252,17 @@ dart_status dart_cache_dir(char *out, size_t size)
     if (n < 0 || (size_t)n >= size)
         return dart_fail(
             DART_IO, "no cache folder: the path in XDG_CACHE_HOME or HOME is too long");
-    return dart_mkdirs(out);
+    return DART_OK;
+}
+
+dart_status dart_cache_dir(char *out, size_t size)
+{
+    struct stat info;
+    DART_TRY(dart_cache_path(out, size));
+    DART_TRY(dart_mkdirs(out));
+    if (stat(out, &info)) return read_fail(out, errno);
+    if (info.st_uid == geteuid() && !(info.st_mode & S_IWOTH)) return DART_OK;
+    return dart_fail(DART_IO,
+        "the cache folder %s is not used, %s; set XDG_CACHE_HOME to a folder of your own", out,
+        info.st_mode & S_IWOTH ? "anybody may write into it" : "it belongs to another user");
 }

@@ -16,8 +16,11 @@ DART_NODISCARD dart_status dart_dir_sync(const char *path);
 DART_NODISCARD dart_status dart_mkdirs(const char *path);
 DART_NODISCARD dart_status dart_remove_tree(const char *path);
 bool dart_file_exists(const char *path);
-/* The user's cache folder for this program, created: $XDG_CACHE_HOME/dart-llm or ~/.cache/dart-llm.
- */
+/* Where the user's cache folder for this program is: $XDG_CACHE_HOME/dart-llm or
+ * ~/.cache/dart-llm. */
+DART_NODISCARD dart_status dart_cache_path(char *out, size_t size);
+/* The same, created, for what is believed when it is read again: kernels, tokens, verdicts. IO: it
+ * belongs to another user, or anybody may write into it. */
 DART_NODISCARD dart_status dart_cache_dir(char *out, size_t size);
 
 #endif

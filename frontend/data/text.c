@@ -82,7 +82,7 @@ static bool find_folder(const dataset *set, char out[PATH_MAX])
             locate(out, set->file[0], path))
             return true;
     }
-    if (dart_cache_dir(cache, sizeof cache) == DART_OK &&
+    if (dart_cache_path(cache, sizeof cache) == DART_OK &&
         (size_t)snprintf(out, PATH_MAX, "%s/datasets/%s", cache, set->folder) < PATH_MAX &&
         locate(out, set->file[0], path))
         return true;

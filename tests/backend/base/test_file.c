@@ -1,0 +1,89 @@
+/* Files: what is in the way of an atomic write, and whose cache folder is believed. */
+#include "file.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[] = "/tmp/dart-file-XXXXXX";
+
+static const char *in(const char *name)
+{
+    static char path[4][256];
+    static unsigned turn;
+    char *out = path[turn++ % 4];
+    snprintf(out, 256, "%s/%s", folder, name);
+    return out;
+}
+
+static void holds(const char *path, const char *text)
+{
+    char *data;
+    size_t size;
+    assert_int_equal(dart_file_read(path, &data, &size), DART_OK);
+    assert_string_equal(data, text);
+    free(data);
+}
+
+/* A link that waits where the new file is made must not be written through. */
+static void an_atomic_write_follows_no_link(void **state)
+{
+    (void)state;
+    char aside[256];
+    assert_int_equal(dart_file_write_sync(in("victim"), "mine", 4), DART_OK);
+    snprintf(aside, sizeof aside, "%s.tmp.%ld", in("new"), (long)getpid());
+    assert_int_equal(symlink(in("victim"), aside), 0);
+    assert_int_equal(dart_file_write_atomic(in("new"), "text", 4), DART_OK);
+    holds(in("victim"), "mine");
+    holds(in("new"), "text");
+    /* nor what a killed process of the same number left */
+    assert_int_equal(dart_file_write_sync(aside, "half", 4), DART_OK);
+    assert_int_equal(dart_file_write_atomic(in("new"), "more", 4), DART_OK);
+    holds(in("new"), "more");
+    assert_int_equal(access(aside, F_OK), -1);
+}
+
+static void a_cache_of_others_is_not_believed(void **state)
+{
+    (void)state;
+    char path[256], created[256];
+    setenv("XDG_CACHE_HOME", in("cache"), 1);
+    assert_int_equal(dart_cache_path(path, sizeof path), DART_OK);
+    assert_int_equal(access(path, F_OK), -1); /* only named */
+    assert_int_equal(dart_cache_dir(created, sizeof created), DART_OK);
+    assert_string_equal(path, created);
+    assert_int_equal(chmod(path, 0777), 0);
+    assert_int_equal(dart_cache_dir(created, sizeof created), DART_IO);
+    assert_non_null(strstr(dart_error_text(), "anybody may write into it"));
+    assert_int_equal(chmod(path, 0755), 0);
+    assert_int_equal(dart_cache_dir(created, sizeof created), DART_OK);
+    if (geteuid() == 0 && chown(path, 12345, (gid_t)-1) == 0) {
+        assert_int_equal(dart_cache_dir(created, sizeof created), DART_IO);
+        assert_non_null(strstr(dart_error_text(), "belongs to another user"));
+    }
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : 1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return dart_remove_tree(folder) != DART_OK;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(an_atomic_write_follows_no_link),
+        cmocka_unit_test(a_cache_of_others_is_not_believed)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

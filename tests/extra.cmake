@@ -75,3 +75,5 @@ if(PYTHON3)
   add_test(NAME experiments/tables COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/tables.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
   set_tests_properties(experiments/tables PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200)
 endif()
+# Failing allocations and system calls, kills.
+include(${CMAKE_CURRENT_SOURCE_DIR}/faults/faults.cmake)

@@ -61,7 +61,7 @@ static dart_status translate_lines(
     size_t room = 0;
     uint32_t count = 0;
     if (!line) return cli_fail(DART_MEMORY, "out of memory for lines");
-    for (ssize_t size; (size = getline(&read, &room, in)) >= 0;) {
+    for (ssize_t size; errno = 0, (size = getline(&read, &room, in)) >= 0;) {
         if (memchr(read, 0, (size_t)size))
             CLI_GOTO(cli_fail(DART_INPUT,
                 "line %" PRIu64 " of the input has a zero byte; it is not text", p.first + count));
@@ -75,6 +75,8 @@ static dart_status translate_lines(
         room = 0;
         if (count == batch) CLI_GOTO(flush(context, &p, words, line, &count, cut));
     }
+    /* Out of memory sets no flag of the file. */
+    if (errno == ENOMEM) CLI_GOTO(cli_fail(DART_MEMORY, "out of memory: reading a line"));
     if (ferror(in)) CLI_GOTO(cli_fail(DART_IO, "cannot read the input"));
     if (count) status = flush(context, &p, words, line, &count, cut);
 done:
@@ -98,7 +100,11 @@ static dart_status run(cli_call *cli)
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     FILE *in = stdin;
     if (input && strcmp(input, "-") != 0) in = fopen(input, "r");
-    if (!in) return cli_fail(DART_INPUT, "cannot open %s: %s", input, strerror(errno));
+    if (!in)
+        return cli_fail(errno == ENOENT   ? DART_INPUT
+                        : errno == ENOMEM ? DART_MEMORY
+                                          : DART_IO,
+            "cannot open %s: %s", input, strerror(errno));
     const dart_context_options o = {.size = sizeof o, .best = (uint32_t)best};
     dart_status status = DART_OK;
     dart_llm *llm = NULL;

@@ -306,7 +306,9 @@ static dart_status read_recipe(dart_record_run *run)
     }
     DART_TRY(dart_file_read(path, &run->recipe_text, &size));
     DART_TRY(dart_recipe_new(&run->recipe));
-    if (dart_recipe_load(run->recipe, path) != DART_OK) {
+    dart_status status = dart_recipe_load(run->recipe, path);
+    if (status == DART_MEMORY || status == DART_IO) return status;
+    if (status != DART_OK) {
         note(run, "This version cannot read recipe.yaml: %.150s", dart_error_text());
         dart_recipe_free(run->recipe);
         run->recipe = NULL;
@@ -339,7 +341,7 @@ static dart_status read_run(const char *dir, dart_record_run *out)
     DART_TRY(dart_record_path(path, out->dir, "", "table.json"));
     if (dart_file_exists(path)) {
         dart_status status = dart_table_load(path, &out->row, &out->rows, &out->protocol);
-        if (status == DART_MEMORY) return status;
+        if (status == DART_MEMORY || status == DART_IO) return status;
         if (status != DART_OK) note(out, "table.json is damaged.");
     }
     if (!out->own.lines)

@@ -113,7 +113,7 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
             return dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
         return dart_fail(DART_IO, "cannot list %s: %s", root, strerror(errno));
     }
-    for (struct dirent *entry; (entry = readdir(folder));) {
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder));) {
         uint64_t step;
         bool scratch;
         char path[PATH];
@@ -126,6 +126,10 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
         }
         DART_GOTO(dart_grow((void **)&steps, &capacity, count + 1, sizeof *steps));
         steps[count++] = step;
+    }
+    if (errno) {
+        status = dart_fail(DART_IO, "cannot list %s: %s", root, strerror(errno));
+        goto done;
     }
     if (count) qsort(steps, count, sizeof *steps, newest_first);
     *out = steps;

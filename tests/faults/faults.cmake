@@ -1,0 +1,15 @@
+# The reduced runs of faults.py and kills.py; README.md says how to make the full ones. The shims are built with the tests.
+if(NOT PYTHON3 OR NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR DART_SANITIZE)
+  message(STATUS "tests/faults: left out (needs Linux and python3; a sanitizer has the allocator for itself)")
+  return()
+endif()
+add_library(dart_fault_alloc MODULE ${CMAKE_CURRENT_LIST_DIR}/alloc.c)
+set_target_properties(dart_fault_alloc PROPERTIES PREFIX "")
+target_link_libraries(dart_fault_alloc PRIVATE ${CMAKE_DL_LIBS})
+add_executable(dart_fault_syscalls ${CMAKE_CURRENT_LIST_DIR}/syscalls.c)
+foreach(kind alloc syscalls)
+  add_test(NAME faults/${kind} COMMAND ${PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/faults.py ${kind} $<TARGET_FILE:dart-llm>
+    $<TARGET_FILE_DIR:dart_fault_alloc> --seconds 50)
+endforeach()
+add_test(NAME faults/kills COMMAND ${PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/kills.py $<TARGET_FILE:dart-llm> --seconds 40)
+set_tests_properties(faults/alloc faults/syscalls faults/kills PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)

@@ -4,6 +4,13 @@ include(CheckCSourceCompiles)
 set(DART_CPU_ISAS "")
 set(isa_rows "")
 
+# Clang has no -fno-tree-pre, and warns of loops marked `omp simd` that it leaves as they are.
+if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+  set(DART_CPU_FLAGS -fno-tree-pre)
+elseif(CMAKE_C_COMPILER_ID MATCHES "Clang")
+  set(DART_CPU_FLAGS -Wno-pass-failed)
+endif()
+
 # dart_cpu_isa(name [FEATURES feature...] [FLAGS flag...]): what the compiler may use (-m<feature>) is what the processor
 # is asked for. Left out where the compiler does not know a feature, as for other processors. From the least to the most.
 macro(dart_cpu_isa name)
@@ -23,7 +30,7 @@ macro(dart_cpu_isa name)
     get_target_property(options cpu_${name} COMPILE_OPTIONS)
     list(REMOVE_ITEM options -march=native)
     # Loops marked `omp simd` become vector code; NaN and infinities keep their meaning.
-    list(APPEND options -O3 -fopenmp-simd -fno-trapping-math -fno-tree-pre -ffp-contract=fast ${flags})
+    list(APPEND options -O3 -fopenmp-simd -fno-trapping-math ${DART_CPU_FLAGS} -ffp-contract=fast ${flags})
     set_target_properties(cpu_${name} PROPERTIES COMPILE_OPTIONS "${options}")
     list(APPEND DART_CPU_ISAS ${name})
     string(APPEND isa_rows "ISA(${name}, ${condition})\n")
@@ -40,4 +47,4 @@ endif()
 file(CONFIGURE OUTPUT ${GENERATED}/cpu_isas.inc CONTENT "${isa_rows}" @ONLY)
 
 dart_room(cpu_f64 backend/cpu/kernels MAY cpu DEFINES DART_ISA=f64 DART_F64=1)
-target_compile_options(cpu_f64 PRIVATE -O3 -fopenmp-simd)
+target_compile_options(cpu_f64 PRIVATE -O3 -fopenmp-simd $<$<C_COMPILER_ID:Clang>:-Wno-pass-failed>)

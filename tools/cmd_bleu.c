@@ -21,12 +21,14 @@ void cli_bleu(const dart_bleu *b, FILE *out)
 
 static dart_status print_json(const dart_bleu *b)
 {
+    int failed = 0;
     json_t *precision = json_array(), *correct = json_array(), *total = json_array();
     for (int n = 0; n < DART_BLEU_ORDERS; n++) {
-        json_array_append_new(precision, json_real(b->precision[n]));
-        json_array_append_new(correct, json_integer((json_int_t)b->correct[n]));
-        json_array_append_new(total, json_integer((json_int_t)b->total[n]));
+        failed |= json_array_append_new(precision, json_real(b->precision[n]));
+        failed |= json_array_append_new(correct, json_integer((json_int_t)b->correct[n]));
+        failed |= json_array_append_new(total, json_integer((json_int_t)b->total[n]));
     }
+    if (failed) json_decref(precision), precision = NULL; /* which makes the whole NULL */
     return cli_json(json_pack("{s:s, s:f, s:s, s:o, s:o, s:o, s:f, s:I, s:I}", "name", "BLEU",
                         "score", b->score, "signature", b->signature, "precisions", precision,
                         "correct", correct, "total", total, "bp", b->brevity, "hyp_len",

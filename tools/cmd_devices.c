@@ -79,7 +79,7 @@ static dart_status run(cli_call *cli)
         for (size_t i = 0; i < dart_device_list_count(list) && status == DART_OK; i++) {
             const dart_device_info *d = dart_device_list_at(list, i);
             if (json_array_append_new(all, device_json(d)) != 0)
-                status = cli_fail(DART_FAILED, "cannot write %s as JSON", d->id);
+                status = cli_fail(DART_MEMORY, "out of memory while making JSON of %s", d->id);
         }
         if (status == DART_OK)
             status = cli_json(all, stdout);

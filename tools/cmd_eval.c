@@ -12,7 +12,10 @@ static json_t *split_json(uint64_t tokens, double ppl, double nll, bool bits)
 {
     json_t *out = json_pack("{s:I, s:o, s:o}", "tokens", (json_int_t)tokens, "perplexity",
         cli_json_real(ppl), "nll", cli_json_real(nll));
-    if (out && bits) json_object_set_new(out, "bits", cli_json_real(cli_bits(ppl)));
+    if (out && bits && json_object_set_new(out, "bits", cli_json_real(cli_bits(ppl)))) {
+        json_decref(out);
+        return NULL;
+    }
     return out;
 }
 

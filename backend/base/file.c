@@ -21,13 +21,18 @@ static bool ends_with(const char *text, const char *tail)
     return n >= m && !strcmp(text + n - m, tail);
 }
 
+dart_status dart_errno_code(int error)
+{
+    return error == ENOMEM ? DART_MEMORY : DART_IO;
+}
+
 static dart_status read_fail(const char *path, int error)
 {
     if (error == ENOENT || error == ENOTDIR)
         return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
     if (error == EISDIR)
         return dart_fail(DART_INPUT, "cannot read %s: it is a directory, a file is needed", path);
-    return dart_fail(DART_IO, "cannot read %s: %s", path, strerror(error));
+    return dart_fail(dart_errno_code(error), "cannot read %s: %s", path, strerror(error));
 }
 
 static dart_status write_fail(const char *path, int error)
@@ -36,7 +41,7 @@ static dart_status write_fail(const char *path, int error)
         return dart_fail(DART_IO,
             "cannot write %s: the disk is full (%s); free some space and try again", path,
             strerror(error));
-    return dart_fail(DART_IO, "cannot write %s: %s", path, strerror(error));
+    return dart_fail(dart_errno_code(error), "cannot write %s: %s", path, strerror(error));
 }
 
 static dart_status read_gz(const char *path, char **data, size_t *size)
@@ -229,7 +234,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 dart_status dart_remove_tree(const char *path)
 {
     if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
-        return dart_fail(DART_IO, "cannot remove %s: %s", path, strerror(errno));
+        return dart_fail(dart_errno_code(errno), "cannot remove %s: %s", path, strerror(errno));
     return DART_OK;
 }
 

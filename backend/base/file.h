@@ -15,6 +15,9 @@ DART_NODISCARD dart_status dart_file_write_sync(const char *path, const void *da
 DART_NODISCARD dart_status dart_dir_sync(const char *path);
 DART_NODISCARD dart_status dart_mkdirs(const char *path);
 DART_NODISCARD dart_status dart_remove_tree(const char *path);
+/* The code of a failed call's errno: MEMORY for ENOMEM (fopen, opendir and mmap ask for memory
+ * too), else IO. */
+dart_status dart_errno_code(int error);
 bool dart_file_exists(const char *path);
 /* Where the user's cache folder for this program is: $XDG_CACHE_HOME/dart-llm or
  * ~/.cache/dart-llm. */

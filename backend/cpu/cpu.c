@@ -5,6 +5,7 @@
 #include "isa.h"
 #include "threads.h"
 #include <cblas.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,18 +33,17 @@ extern const cpu_kernel *const dart_cpu_f64_kernels[DART_KERNELS];
 static void processor_name(char *out, size_t size)
 {
     snprintf(out, size, "CPU");
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    if (!file) return;
-    char line[256];
-    while (fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, "model name", 10) != 0) continue;
-        colon += 1 + strspn(colon + 1, " ");
-        colon[strcspn(colon, "\n")] = 0;
-        snprintf(out, size, "%s", colon);
-        break;
-    }
-    fclose(file);
+    /* Without memory: it is among the names that a device is known by. */
+    int file = open("/proc/cpuinfo", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    char text[4096];
+    ssize_t got = read(file, text, sizeof text - 1);
+    close(file);
+    text[got > 0 ? got : 0] = 0;
+    const char *line = strstr(text, "\nmodel name"), *colon = line ? strchr(line, ':') : NULL;
+    if (!colon) return;
+    colon += 1 + strspn(colon + 1, " ");
+    snprintf(out, size, "%.*s", (int)strcspn(colon, "\n"), colon);
 }
 
 static uint32_t thread_count(void)

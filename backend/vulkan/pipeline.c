@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 #include <xxhash.h>
 
@@ -246,6 +247,10 @@ static dart_status collect(
         pipeline->key.variant = list[i].variant;
         memcpy(pipeline->key.tune, list[i].tune, list[i].tunes * sizeof list[i].tune[0]);
         HASH_ADD(hh, device->pipelines, key, sizeof pipeline->key, pipeline);
+        if (!pipeline->hh.tbl) {
+            free(pipeline);
+            return dart_fail(DART_MEMORY, "out of memory: pipelines");
+        }
         out->order[out->count++] = (order){pipeline, &list[i]};
         VkShaderModule module; /* made here: threads only read the table of modules */
         DART_TRY(module_get(device, list[i].kernel, list[i].variant, &module));

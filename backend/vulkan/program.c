@@ -3,6 +3,7 @@
 #include "internal.h"
 #include <stdlib.h>
 #include <string.h>
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 /* With a watchdog the list is cut into submissions of so many launches. */
@@ -91,6 +92,10 @@ static dart_status make_sets(vulkan_device *device, dart_program *program)
             memcpy(&entry->key, &key, sizeof key);
             buffers += program->list[i].buffers;
             HASH_ADD(hh, table, key, sizeof entry->key, entry);
+            if (!entry->hh.tbl) {
+                status = dart_fail(DART_MEMORY, "out of memory: descriptor sets");
+                goto done;
+            }
         }
         of[i] = entry;
     }

@@ -244,7 +244,7 @@ dart_status dart_tokens_open(
     out->map = mmap(NULL, out->map_bytes, PROT_READ, MAP_SHARED, fd, 0);
     if (out->map == MAP_FAILED) {
         out->map = NULL;
-        status = dart_fail(DART_IO, "cannot map %s: %s", path, strerror(errno));
+        status = dart_fail(dart_errno_code(errno), "cannot map %s: %s", path, strerror(errno));
         goto done;
     }
     for (int i = 0; i < DART_SPLITS; i++) {
@@ -372,7 +372,8 @@ dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
     w.state = XXH3_createState();
     w.file = fopen(aside, "wbe");
     if (!w.state || !w.file) {
-        status = w.state ? dart_fail(DART_IO, "cannot write %s: %s", aside, strerror(errno))
+        status = w.state ? dart_fail(dart_errno_code(errno), "cannot write %s: %s", aside,
+                               strerror(errno))
                          : dart_fail(DART_MEMORY, "out of memory: writing %s", aside);
         goto done;
     }

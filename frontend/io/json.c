@@ -118,6 +118,20 @@ json_t *dart_json_text(const char *text)
     return whole;
 }
 
+dart_status dart_json_made(dart_status status, const char *what)
+{
+    return status == DART_OK ? DART_OK : dart_fail(status, "out of memory: writing %s", what);
+}
+
+dart_status dart_json_print(json_t *body, dart_status status, size_t flags, FILE *out)
+{
+    char *text;
+    DART_TRY(dart_json_write(body, status, flags, "JSON", &text));
+    fputs(text, out);
+    free(text);
+    return fputc('\n', out) == EOF ? dart_fail(DART_IO, "cannot write JSON") : DART_OK;
+}
+
 dart_status dart_json_write(
     json_t *body, dart_status status, size_t flags, const char *what, char **out)
 {

@@ -4,6 +4,7 @@
 
 #include "mem.h"
 #include <jansson.h>
+#include <stdio.h>
 
 enum { DART_JSON_WHY = 200 };
 
@@ -23,9 +24,14 @@ void dart_json_add(json_t *list, json_t *value, dart_status *status);
 json_t *dart_json_real(double value);
 /* Any bytes: those that are not UTF-8 become U+FFFD. NULL: memory. */
 json_t *dart_json_text(const char *text);
+/* `status` again, with the sentence that memory was short for `what` if it is not OK. */
+DART_NODISCARD dart_status dart_json_made(dart_status status, const char *what);
 /* The text of `body`, which is taken over; flags as in json_dumps. MEMORY: also if status is.
  * `what` names the text. Caller frees *out. */
 DART_NODISCARD dart_status dart_json_write(
     json_t *body, dart_status status, size_t flags, const char *what, char **out);
+/* The same to a stream, with a line end. IO too. */
+DART_NODISCARD dart_status dart_json_print(
+    json_t *body, dart_status status, size_t flags, FILE *out);
 
 #endif

@@ -24,7 +24,9 @@ static dart_status no_rule(const rule_args *r)
 
 static const dart_shape *shape_of(const rule_args *r, dart_node node)
 {
-    return &r->g->node[node]->shape;
+    static const dart_shape none; /* of a node that could not be made */
+    const dart_node_info *info = dart_node_get(r->g, node);
+    return info ? &info->shape : &none;
 }
 
 static dart_status grad_map(const rule_args *r, dart_node *dx)

@@ -35,18 +35,7 @@ const dart_node_info *dart_node_get(const dart_graph *graph, dart_node node)
     return node && node <= graph->count ? graph->node[node] : NULL;
 }
 
-void dart_graph_scope(dart_graph *graph, const char *scope)
-{
-    const char *copy = dart_arena_strdup(&graph->arena, scope ? scope : "");
-    graph->scope = copy ? copy : "";
-}
-
-const char *dart_node_scope(const dart_graph *graph, dart_node node)
-{
-    return node && node <= graph->count ? graph->scope_of[node] : "";
-}
-
-static dart_node fail(dart_graph *graph, dart_status status)
+dart_node dart_graph_fail(dart_graph *graph, dart_status status)
 {
     if (graph->failed == DART_OK) {
         graph->failed = status;
@@ -55,33 +44,47 @@ static dart_node fail(dart_graph *graph, dart_status status)
     return 0;
 }
 
+void dart_graph_scope(dart_graph *graph, const char *scope)
+{
+    const char *copy = dart_arena_strdup(&graph->arena, scope ? scope : "");
+    if (!copy) (void)dart_graph_fail(graph, DART_MEMORY);
+    graph->scope = copy ? copy : "";
+}
+
+const char *dart_node_scope(const dart_graph *graph, dart_node node)
+{
+    return node && node <= graph->count ? graph->scope_of[node] : "";
+}
+
 dart_node dart_graph_add(dart_graph *graph, const dart_node_info *info)
 {
     if (graph->failed != DART_OK) return 0;
     const dart_op_info *op = dart_op_info_of(info->op);
     if (info->inputs < op->min_in || info->inputs > op->max_in)
-        return fail(graph, dart_fail(DART_FAILED, "%s at \"%s\": %u inputs, expected %u to %u",
-                               op->name, graph->scope, info->inputs, op->min_in, op->max_in));
+        return dart_graph_fail(
+            graph, dart_fail(DART_FAILED, "%s at \"%s\": %u inputs, expected %u to %u", op->name,
+                       graph->scope, info->inputs, op->min_in, op->max_in));
     if (info->ints > op->ints || info->floats > op->floats || (op->text && !info->text))
-        return fail(graph,
+        return dart_graph_fail(graph,
             dart_fail(DART_FAILED, "%s at \"%s\": wrong attributes", op->name, graph->scope));
     for (uint32_t i = 0; i < info->inputs; i++)
         if (!info->in[i] || info->in[i] > graph->count)
-            return fail(graph, dart_fail(DART_FAILED, "%s at \"%s\": input %u does not exist",
-                                   op->name, graph->scope, i));
+            return dart_graph_fail(
+                graph, dart_fail(DART_FAILED, "%s at \"%s\": input %u does not exist", op->name,
+                           graph->scope, i));
     dart_node_info *copy = dart_arena_alloc(&graph->arena, sizeof *copy);
-    if (!copy) return fail(graph, DART_MEMORY);
+    if (!copy) return dart_graph_fail(graph, DART_MEMORY);
     *copy = *info;
     if (info->text && !(copy->text = dart_arena_strdup(&graph->arena, info->text)))
-        return fail(graph, DART_MEMORY);
+        return dart_graph_fail(graph, DART_MEMORY);
     dart_status status = dart_infer(graph, copy);
-    if (status != DART_OK) return fail(graph, status);
+    if (status != DART_OK) return dart_graph_fail(graph, status);
     size_t need = (size_t)graph->count + 2;
     if ((status = dart_grow(
              (void **)&graph->node, &graph->node_capacity, need, sizeof *graph->node)) != DART_OK ||
         (status = dart_grow((void **)&graph->scope_of, &graph->scope_capacity, need,
              sizeof *graph->scope_of)) != DART_OK)
-        return fail(graph, status);
+        return dart_graph_fail(graph, status);
     graph->count++;
     graph->node[graph->count] = copy;
     graph->scope_of[graph->count] = graph->scope;

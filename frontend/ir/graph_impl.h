@@ -15,6 +15,9 @@ struct dart_graph {
     char failure[512];
 };
 
+/* Records a builder's failure with the sentence of this thread, unless there was one before;
+ * returns 0, which is no node. */
+dart_node dart_graph_fail(dart_graph *graph, dart_status status);
 /* Fills info->dtype and info->shape from the inputs (shape.c); checks attributes and operand
  * shapes. For leaf, reshape and fill the shape is the caller's and is only checked. */
 dart_status dart_infer(const dart_graph *graph, dart_node_info *info);

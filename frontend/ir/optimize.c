@@ -99,9 +99,7 @@ static dart_status one_node(dart_pass *pass, dart_node old)
         break;
     }
     pass->map[old] = node;
-    if (node) return DART_OK;
-    DART_TRY(dart_graph_check(pass->graph));
-    return DART_MEMORY;
+    return dart_graph_check(pass->graph);
 }
 
 /* ---- liveness ---- */

@@ -1,5 +1,6 @@
 /* The new graph of the optimizing pass: nodes are added once. */
 #include "pass.h"
+#include "graph_impl.h"
 #include <string.h>
 
 uint32_t dart_text_hash(const char *text)
@@ -57,7 +58,7 @@ dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
             sizeof *pass->regions) != DART_OK ||
         dart_grow((void **)&pass->chain, &pass->chain_capacity, (size_t)node + 1,
             sizeof *pass->chain) != DART_OK)
-        return 0;
+        return dart_graph_fail(pass->graph, DART_MEMORY);
     pass->regions[node] = info->op == DART_OP_leaf ? 1u << info->i[0] : 0;
     for (uint32_t i = 0; i < info->inputs; i++) pass->regions[node] |= pass->regions[info->in[i]];
     if (writes) {

@@ -25,7 +25,9 @@ static dart_shape shape_of(const dart_einsum *e, const dart_labels *labels)
 
 static dart_node reshape(dart_pass *pass, dart_node x, const dart_shape *shape)
 {
-    if (dart_shape_equal(&dart_node_get(pass->graph, x)->shape, shape)) return x;
+    const dart_node_info *info = dart_node_get(pass->graph, x);
+    if (!info) return 0; /* after a builder's failure */
+    if (dart_shape_equal(&info->shape, shape)) return x;
     return dart_pass_add(
         pass, &(dart_node_info){.op = DART_OP_reshape, .inputs = 1, .in = {x}, .shape = *shape});
 }

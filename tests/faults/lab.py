@@ -41,11 +41,12 @@ variants:
 
 class Command:
     """words: the arguments; copies: prepared folders that it starts from; files: what it leaves that is compared, besides
-    what it prints (printed: False where that holds times). A training is gone on with --resume."""
+    what it prints (printed: False where that holds times). A training is gone on with --resume. drivers: it may see those
+    of GPUs."""
 
-    def __init__(self, words, copies=(), files=(), printed=True, training=False):
+    def __init__(self, words, copies=(), files=(), printed=True, training=False, drivers=False):
         self.words, self.copies, self.files = words.split(), copies, files
-        self.printed, self.training = printed, training
+        self.printed, self.training, self.drivers = printed, training, drivers
 
     @property
     def name(self):
@@ -68,6 +69,18 @@ COMMANDS = {
     "sweep": Command("sweep sweep.yaml --out swept --quiet", files=[f"swept/{run}-s1/{name}" for run in ("all", "few")
                                                                      for name in LAST]),
     "devices": Command("devices"),
+    "train-json": Command("train --config recipe.yaml --out run --quiet --json", files=[f"run/{name}" for name in LAST],
+                          training=True),
+    "compare": Command("train --config recipe.yaml --compare cpu,cpu --json --quiet"),
+    "eval-json": Command("eval trained --json", ["trained"]),
+    "generate-json": Command("generate --model-path trained --prompt the --tokens 6 --quiet --json", ["trained"]),
+    "inspect-json": Command("inspect memory --model-path trained --json", ["trained"]),
+    "inspect-plan": Command("inspect plan --model-path trained --json", ["trained"]),
+    "devices-json": Command("devices --json"),
+    "bleu": Command("bleu target.txt text-2.txt --json"),
+    "two": Command("report trained half --out page.html", ["trained", "half"], files=["page.html"]),
+    "swept": Command("report swept --out page.html", ["swept"], files=["page.html"]),
+    "vulkan": Command("eval trained --device vulkan:0", ["trained"], drivers=True),
     "bench": Command("bench --device cpu --test step,infer --layers 1 --d-model 8 --heads 2 --context 8 --repeats 1 "
                      "--prompt 4 --tokens 2", printed=False),
 }
@@ -103,13 +116,14 @@ class Lab:
         chance = random.Random(7)
         who, does = ("the cat", "a dog", "one bird", "my friend"), ("sees", "likes", "finds")
         lines = [f"{chance.choice(who)} {chance.choice(does)} {chance.choice(who)} ." for _ in range(60)]
-        texts = {"text.txt": lines, "target.txt": lines, "source.txt": [line[::-1] for line in lines],
+        texts = {"text.txt": lines, "text-2.txt": lines[1:] + lines[:1], "target.txt": lines, "source.txt": [line[::-1] for line in lines],
                  "source-2.txt": [line[::-1] for line in lines[:2]]}
         for name, words in texts.items():
             (self.base / name).write_text("\n".join(words) + "\n")
         for name, text in (("recipe.yaml", RECIPE), ("pairs.yaml", PAIRS), ("sweep.yaml", SWEEP)):
             (self.base / name).write_text(text)
-        for words in ("train --config recipe.yaml --out trained --quiet", "train --config pairs.yaml --out pairs --quiet"):
+        for words in ("train --config recipe.yaml --out trained --quiet", "train --config pairs.yaml --out pairs --quiet",
+                      "sweep sweep.yaml --out swept --quiet"):
             done = self.run(self.base, words.split())
             if done.code:
                 raise SystemExit(f"{words}: exit code {done.code}\n{done.err}")
@@ -129,15 +143,16 @@ class Lab:
             shutil.copytree(self.base / name, place / name)
         return place
 
-    def environment(self, place, more=()):
+    def environment(self, place, more=(), drivers=False):
+        hidden = {} if drivers else {name: "/nonexistent" for name in
+                                     ("VK_ICD_FILENAMES", "VK_DRIVER_FILES", "OCL_ICD_VENDORS")}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("DART_", "XDG_", "LD_"))}
         return {**kept, "HOME": str(place), "DART_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C",
-                "VK_ICD_FILENAMES": "/nonexistent", "VK_DRIVER_FILES": "/nonexistent",
-                "OCL_ICD_VENDORS": "/nonexistent", **dict(more)}
+                **hidden, **dict(more)}
 
-    def run(self, place, words, more=(), before=()):
-        done = subprocess.run([*before, self.program, *words], cwd=place, env=self.environment(place, more),
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+    def run(self, place, words, more=(), before=(), drivers=False):
+        done = subprocess.run([*before, self.program, *words], cwd=place,
+                              env=self.environment(place, more, drivers), stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
         return Done(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def start(self, place, words):
@@ -150,8 +165,9 @@ class Lab:
         for name in command.files:
             path = place / name
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
-        if command.printed:
-            found["printed"] = done.out
+        if command.printed: # without what is another each time
+            lines = done.out.splitlines()
+            found["printed"] = "\n".join(line for line in lines if not re.search("second|tokens/s|tokens_per_s", line))
         return found
 
     def undisturbed(self, key):
@@ -160,7 +176,7 @@ class Lab:
             command, results = COMMANDS[key], []
             for _ in range(2):
                 place = self.folder(command)
-                done = self.run(place, command.words)
+                done = self.run(place, command.words, drivers=command.drivers)
                 if done.code:
                     raise SystemExit(f"{key}: exit code {done.code} undisturbed\n{done.err}")
                 results.append(self.result(command, place, done))
@@ -178,7 +194,7 @@ class Lab:
         return [*words, "--resume"] if goes_on else words
 
     def recover(self, key, place):
-        return self.run(place, self.next_words(key, place))
+        return self.run(place, self.next_words(key, place), drivers=COMMANDS[key].drivers)
 
 
 class Tally:
@@ -217,17 +233,6 @@ def judge_end(lab, key, place, tally, what, last):
     different = [name for name in expected if got[name] != expected[name]]
     if different:
         tally.note("different bits", f"{what}: {last}; then {', '.join(different)}")
-
-
-def numbers_hidden(text):
-    return re.sub(r"[0-9]+", "#", text)
-
-
-def spread(most, least, count):
-    """`count` numbers from `least` to `most`, evenly spread; all where there are no more."""
-    if most - least + 1 <= count:
-        return list(range(least, most + 1))
-    return sorted({least + (most - least) * i // (count - 1) for i in range(count)})
 
 
 def clock():

@@ -1,6 +1,7 @@
 /* Line logs of a run, cut back exactly on resume. */
 #include "metrics.h"
 #include "field.h"
+#include "file.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,7 +41,8 @@ dart_status dart_metrics_open(const char *dir, const uint64_t offset[DART_LOGS],
             goto done;
         }
         if (!out->file[i] || ftruncate(fileno(out->file[i]), (off_t)offset[i])) {
-            status = dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
+            status =
+                dart_fail(dart_errno_code(errno), "cannot write %s: %s", path, strerror(errno));
             goto done;
         }
         setvbuf(out->file[i], out->buffer[i], _IOFBF, BUFFER);

@@ -111,7 +111,7 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
     if (!folder) {
         if (errno == ENOENT || errno == ENOTDIR)
             return dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
-        return dart_fail(DART_IO, "cannot list %s: %s", root, strerror(errno));
+        return dart_fail(dart_errno_code(errno), "cannot list %s: %s", root, strerror(errno));
     }
     for (struct dirent *entry; errno = 0, (entry = readdir(folder));) {
         uint64_t step;
@@ -128,7 +128,7 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
         steps[count++] = step;
     }
     if (errno) {
-        status = dart_fail(DART_IO, "cannot list %s: %s", root, strerror(errno));
+        status = dart_fail(dart_errno_code(errno), "cannot list %s: %s", root, strerror(errno));
         goto done;
     }
     if (count) qsort(steps, count, sizeof *steps, newest_first);

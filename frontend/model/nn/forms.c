@@ -360,6 +360,7 @@ void dart_form_apply_all(const dart_forms *forms, dart_graph *graph, uint32_t n,
     bool together = first->bundle && first->place == 0;
     for (uint32_t i = 0; i < n; i++) together &= forms->form[weight[i]].bundle == first->bundle;
     *out_stack = 0;
+    memset(out, 0, n * sizeof *out);
     if (!together) {
         if (n == 3) { /* q alone, k and v perhaps together */
             dart_node pair;

@@ -10,7 +10,7 @@
 /* To the end of the block that it stands in, the calling thread has the C locale: rooms format and
  * parse figures with printf and strtod. */
 #define DART_IN_C_LOCALE                                                                           \
-    __attribute__((cleanup(dart_border_leave))) locale_t dart_before_ = dart_locale_enter()
+    __attribute__((cleanup(dart_border_leave), unused)) locale_t dart_before_ = dart_locale_enter()
 static inline void dart_border_leave(const locale_t *before)
 {
     dart_locale_leave(*before);

@@ -72,13 +72,14 @@ static double mib(uint64_t words, uint32_t word)
     return (double)words * word / 1048576;
 }
 
-static json_t *part_json(const char *name, const dart_plan_stats *s, const dart_caps *caps)
+static json_t *part_json(
+    const char *name, const dart_plan_stats *s, const dart_caps *caps, dart_status *status)
 {
     json_t *kernels = json_object();
     for (uint32_t k = 0; k < DART_KERNELS; k++) {
         if (s->launches_by_kernel[k])
-            json_object_set_new(kernels, dart_kernel_info_of((dart_kernel)k)->name,
-                json_integer(s->launches_by_kernel[k]));
+            dart_json_set(kernels, dart_kernel_info_of((dart_kernel)k)->name,
+                json_integer(s->launches_by_kernel[k]), status);
     }
     uint64_t word = caps->word;
     return json_pack("{s:s, s:I, s:I, s:f, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:f, s:f, s:f, s:o}",
@@ -93,16 +94,19 @@ static json_t *part_json(const char *name, const dart_plan_stats *s, const dart_
         kernels);
 }
 
-static json_t *memory_json(const view *v)
+static dart_status memory_json(const view *v, json_t **out)
 {
+    dart_status status = DART_OK;
     json_t *list = json_array();
     for (int p = 0; p < DART_PARTS; p++) {
         const dart_plan *plan = v->session->part[p].plan;
         if (plan)
-            json_array_append_new(
-                list, part_json(dart_part_name(p), dart_plan_stats_of(plan), &v->device->caps));
+            dart_json_add(list,
+                part_json(dart_part_name(p), dart_plan_stats_of(plan), &v->device->caps, &status),
+                &status);
     }
-    return list;
+    *out = list;
+    return dart_json_made(status, "the memory of a model");
 }
 
 static void memory_text(const view *v, FILE *out)
@@ -160,18 +164,16 @@ static dart_status programs(const view *v, bool plan, bool json, FILE *out)
             dart_plan_print(part->plan, to);
         else
             dart_graph_print(part->graph, to);
-        int closed = fclose(to);
-        if (closed == 0 && json)
-            json_object_set_new(object, dart_part_name(p), json_string(text));
-        else if (closed == 0)
+        bool bad = ferror(to);
+        bad |= fclose(to) != 0;
+        if (!bad && json)
+            dart_json_set(object, dart_part_name(p), json_string(text), &status);
+        else if (!bad)
             fprintf(out, "# %s\n%s", dart_part_name(p), text);
         free(text);
-        if (closed != 0) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+        if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     }
-    if (json) {
-        json_dumpf(object, out, JSON_INDENT(2));
-        fputc('\n', out);
-    }
+    if (json) DART_GOTO(dart_json_print(json_incref(object), status, JSON_INDENT(2), out));
 done:
     json_decref(object);
     return status;
@@ -197,15 +199,14 @@ dart_status dart_inspect_print(
     dart_cost cost = dart_cost_for(&v.device->caps);
     uint32_t rows = (uint32_t)(v.bundle.set.batch_size * v.bundle.set.context);
     if (k == 2 && !json) memory_text(&v, out);
-    if (k == 2 && json) result = memory_json(&v);
+    if (k == 2 && json) DART_GOTO(memory_json(&v, &result));
     if (k == 3) DART_GOTO(dart_inspect_ranks(v.bundle.model, &result));
     if (k == 4) DART_GOTO(dart_inspect_paths(v.bundle.model, rows, &cost, &result));
-    if (json) {
-        json_dumpf(result, out, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        fputc('\n', out);
-    } else if (k > 2) {
+    if (json)
+        status = dart_json_print(
+            json_incref(result), DART_OK, JSON_INDENT(2) | JSON_REAL_PRECISION(9), out);
+    else if (k > 2)
         (k == 3 ? dart_inspect_ranks_text : dart_inspect_paths_text)(result, out);
-    }
 done:
     json_decref(result);
     view_close(&v);

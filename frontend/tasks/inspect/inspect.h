@@ -6,7 +6,7 @@
 #include "dart.h"
 #include "ir.h"
 #include "model.h"
-#include <jansson.h>
+#include "json.h"
 #include <stdio.h>
 
 /* What dart_inspect does. */

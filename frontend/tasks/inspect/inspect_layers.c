@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *dims_json(const uint32_t *dim, uint32_t count)
+static json_t *dims_json(const uint32_t *dim, uint32_t count, dart_status *status)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < count; i++) json_array_append_new(list, json_integer(dim[i]));
+    for (uint32_t i = 0; i < count; i++) dart_json_add(list, json_integer(dim[i]), status);
     return list;
 }
 
@@ -110,7 +110,9 @@ done:
 dart_status dart_inspect_paths(
     const dart_model *model, uint32_t rows, const dart_cost *cost, json_t **out)
 {
+    dart_status status = DART_OK;
     json_t *list = json_array();
+    *out = NULL;
     for (uint32_t i = 0; i < model->weights; i++) {
         const dart_model_weight *w = &model->weight[i];
         bool seen = !w->compressed || w->weight.pad_out; /* an embedding gathers rows */
@@ -122,25 +124,27 @@ dart_status dart_inspect_paths(
         }
         if (seen) continue;
         layer_cost c;
-        dart_status status = layer_measure(w, rows, cost, &c);
-        if (status != DART_OK) {
-            json_decref(list);
-            return status;
-        }
+        DART_GOTO(layer_measure(w, rows, cost, &c));
         double dense = 2.0 * rows * w->weight.out * w->weight.in;
-        json_array_append_new(list,
+        dart_json_add(list,
             json_pack("{s:s, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:i, s:s, s:f, s:f, s:f, s:f, s:f}",
                 "layer", w->weight.name, "alike", (int)alike, "method", w->weight.method->name,
                 "out", (int)w->weight.out, "in", (int)w->weight.in, "out_modes",
-                dims_json(w->weight.out_modes, w->weight.modes), "in_modes",
-                dims_json(w->weight.in_modes, w->weight.modes), "ranks",
-                dims_json(w->weight.ranks, w->layout.bonds ? w->layout.chain_cores + 1 : 0),
+                dims_json(w->weight.out_modes, w->weight.modes, &status), "in_modes",
+                dims_json(w->weight.in_modes, w->weight.modes, &status), "ranks",
+                dims_json(
+                    w->weight.ranks, w->layout.bonds ? w->layout.chain_cores + 1 : 0, &status),
                 "tokens", (int)rows, "path", c.text, "flops", c.forward, "dense_flops", dense,
                 "ratio", c.forward / dense, "step_flops", c.step, "step_ratio",
-                c.step / (3 * dense)));
+                c.step / (3 * dense)),
+            &status);
     }
+    DART_GOTO(dart_json_made(status, "the paths of a model"));
     *out = list;
-    return DART_OK;
+    list = NULL;
+done:
+    json_decref(list);
+    return status;
 }
 
 const char *dart_inspect_text(const json_t *object, const char *key)
@@ -188,22 +192,24 @@ void dart_inspect_paths_text(const json_t *paths, FILE *out)
 
 dart_status dart_inspect_ranks(const dart_model *model, json_t **out)
 {
+    dart_status status = DART_OK;
     json_t *list = json_array();
     for (uint32_t i = 0; i < model->weights; i++) {
         const dart_model_weight *w = &model->weight[i];
         uint64_t words = dart_layout_words(&w->layout, false) + dart_layout_words(&w->layout, true);
         uint32_t bonds = w->layout.bonds;
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:I, s:I}", "weight",
-                      w->weight.name, "method", w->weight.method->name, "out", (int)w->weight.out,
-                      "in", (int)w->weight.in, "out_modes",
-                      dims_json(w->weight.out_modes, bonds ? w->weight.modes : 0), "in_modes",
-                      dims_json(w->weight.in_modes, bonds ? w->weight.modes : 0), "ranks",
-                      dims_json(w->weight.ranks + 1, bonds), "parameters", (json_int_t)words,
-                      "dense_parameters", (json_int_t)((uint64_t)w->weight.out * w->weight.in)));
+        dart_json_add(list,
+            json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:I, s:I}", "weight", w->weight.name,
+                "method", w->weight.method->name, "out", (int)w->weight.out, "in",
+                (int)w->weight.in, "out_modes",
+                dims_json(w->weight.out_modes, bonds ? w->weight.modes : 0, &status), "in_modes",
+                dims_json(w->weight.in_modes, bonds ? w->weight.modes : 0, &status), "ranks",
+                dims_json(w->weight.ranks + 1, bonds, &status), "parameters", (json_int_t)words,
+                "dense_parameters", (json_int_t)((uint64_t)w->weight.out * w->weight.in)),
+            &status);
     }
     *out = list;
-    return DART_OK;
+    return dart_json_made(status, "the ranks of a model");
 }
 
 void dart_inspect_ranks_text(const json_t *ranks, FILE *out)

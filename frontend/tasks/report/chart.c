@@ -1,5 +1,6 @@
 /* Line charts and scatter plots as SVG. */
 #include "chart.h"
+#include "file.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -419,7 +420,8 @@ dart_status dart_report_svg_open(const char *dir, const char *name, FILE **out)
     while (used > begin && path[used - 1] == '-') used--;
     strcpy(path + used, ".svg");
     *out = fopen(path, "w");
-    return *out ? DART_OK : dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
+    return *out ? DART_OK
+                : dart_fail(dart_errno_code(errno), "cannot write %s: %s", path, strerror(errno));
 }
 
 dart_status dart_report_svg_close(FILE *file)

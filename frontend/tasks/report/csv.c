@@ -164,7 +164,9 @@ static dart_status write_csv(
     FILE *out = open_memstream(&data, &size);
     if (!out) return dart_fail(DART_MEMORY, "out of memory");
     dart_status status = write(runs, count, out);
-    if (fclose(out) != 0 && status == DART_OK) status = dart_fail(DART_MEMORY, "out of memory");
+    bool bad = ferror(out);
+    bad |= fclose(out) != 0;
+    if (bad && status == DART_OK) status = dart_fail(DART_MEMORY, "out of memory");
     if (status == DART_OK) status = dart_file_write_atomic(path, data, size);
     free(data);
     return status;

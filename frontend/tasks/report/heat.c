@@ -75,7 +75,7 @@ static void write_base64(const uint8_t *data, size_t size, FILE *out)
 }
 
 /* pixel (height, width): palette entries */
-static void write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FILE *out)
+static dart_status write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FILE *out)
 {
     enum { RAW = ROWS * (PIXELS + 1) };
     uint8_t raw[RAW], packed[RAW + RAW / 100 + 64], file[sizeof packed + 1024],
@@ -88,7 +88,8 @@ static void write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FIL
         n += width;
     }
     uLongf size = sizeof packed;
-    if (compress2(packed, &size, raw, n, 9) != Z_OK) size = 0; /* cannot be: the bound is kept */
+    if (compress2(packed, &size, raw, n, 9) != Z_OK) /* the bound is kept */
+        return dart_fail(DART_MEMORY, "out of memory: packing a picture");
     memcpy(file, signature, sizeof signature);
     uint8_t header[13] = {[8] = 8, [9] = 3};
     put32(header, width);
@@ -102,6 +103,7 @@ static void write_png(uint32_t width, uint32_t height, const uint8_t *pixel, FIL
     used += put_chunk(file + used, "IEND", NULL, 0);
     fputs("data:image/png;base64,", out);
     write_base64(file, used, out);
+    return DART_OK;
 }
 
 /* ---- one bond ---- */
@@ -134,7 +136,7 @@ static size_t nearest(const dart_record_bond *b, size_t from, double step)
     return from;
 }
 
-static void heat(
+static dart_status heat(
     const dart_record_run *run, const dart_record_bond *b, double low, int x_at, FILE *out)
 {
     uint8_t pixel[ROWS * PIXELS];
@@ -170,7 +172,7 @@ static void heat(
         "</text><image x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" preserveAspectRatio=\"none\" "
         "href=\"",
         HEAT_LEFT, HEAT_TOP, PLOT_W, PLOT_H);
-    write_png(PIXELS, rows, pixel, out);
+    DART_TRY(write_png(PIXELS, rows, pixel, out));
     fprintf(out, "\"/><rect class=\"g\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"/>", HEAT_LEFT,
         HEAT_TOP, PLOT_W, PLOT_H);
     for (size_t i = 0; i < run->weights; i++) {
@@ -202,6 +204,7 @@ static void heat(
         "<text class=\"t th\" x=\"%d\" y=\"%d\">%s</text><text class=\"t th\" x=\"%d\" y=\"%d\" "
         "text-anchor=\"end\">%s</text></svg>\n",
         HEAT_LEFT, HEAT_TOP + PLOT_H + 13, a, HEAT_LEFT + PLOT_W, HEAT_TOP + PLOT_H + 13, z);
+    return DART_OK;
 }
 
 /* ---- all bonds ---- */
@@ -214,14 +217,15 @@ static size_t end_of_weight(const dart_record_run *run, size_t from)
     return end;
 }
 
-static void weight_row(const dart_record_run *run, size_t from, double low, FILE *out)
+static dart_status weight_row(const dart_record_run *run, size_t from, double low, FILE *out)
 {
     fputs("<div class=\"wt\"><h4>", out);
     dart_report_escape(run->bond[from].weight, out);
     fputs("</h4><div class=\"hs\">\n", out);
     for (size_t i = from, end = end_of_weight(run, from); i < end; i++)
-        heat(run, &run->bond[i], low, 0, out);
+        DART_TRY(heat(run, &run->bond[i], low, 0, out));
     fputs("</div></div>\n", out);
+    return DART_OK;
 }
 
 static double lost(const dart_record_run *run, size_t from)
@@ -255,7 +259,7 @@ static size_t most_cut(const dart_record_run *run, size_t best[FEATURED])
     return featured;
 }
 
-static void legend(double low, FILE *out)
+static dart_status legend(double low, FILE *out)
 {
     uint8_t ramp[SHADES];
     for (int i = 0; i < SHADES; i++) ramp[i] = (uint8_t)(1 + i);
@@ -265,7 +269,7 @@ static void legend(double low, FILE *out)
           "x=\"0\" "
           "y=\"18\" width=\"200\" height=\"12\" preserveAspectRatio=\"none\" href=\"",
         out);
-    write_png(SHADES, 1, ramp, out);
+    DART_TRY(write_png(SHADES, 1, ramp, out));
     fprintf(out,
         "\"/><text class=\"t th\" x=\"0\" y=\"43\">≤ %.1f</text><text class=\"t th\" x=\"100\" "
         "y=\"43\" text-anchor=\"middle\">%.2g</text><text class=\"t th\" x=\"200\" y=\"43\" "
@@ -273,32 +277,35 @@ static void legend(double low, FILE *out)
         "y=\"18\" width=\"18\" height=\"12\"/><text class=\"t\" x=\"248\" y=\"28\">cut "
         "away</text></svg>\n",
         low, low / 2);
+    return DART_OK;
 }
 
-void dart_report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
+dart_status dart_report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out)
 {
-    if (!run->bonds) return;
+    if (!run->bonds) return DART_OK;
     double low = floor_of(run);
     fputs("<h3>Bond spectra over time</h3>\n<p>Across: steps. Down: index of the singular value, "
           "the largest on top. Orange: a selection and the rank it chose.</p>\n",
         out);
-    legend(low, out);
+    DART_TRY(legend(low, out));
     size_t shown = run->bonds;
     if (run->bonds <= ALL_BONDS) {
-        for (size_t i = 0; i < run->bonds; i = end_of_weight(run, i)) weight_row(run, i, low, out);
-        return;
+        for (size_t i = 0; i < run->bonds; i = end_of_weight(run, i))
+            DART_TRY(weight_row(run, i, low, out));
+        return DART_OK;
     }
     size_t best[FEATURED], featured = most_cut(run, best);
     fprintf(out, "<p>The %zu weights that lost most ranks:</p>\n", featured);
-    for (size_t i = 0; i < featured; i++) weight_row(run, best[i], low, out);
+    for (size_t i = 0; i < featured; i++) DART_TRY(weight_row(run, best[i], low, out));
     fputs("<details><summary>All bonds</summary>\n", out);
     if (shown > most_bonds) {
         shown = most_bonds;
         fprintf(out, "<p>The first %zu of %zu bonds; spectra.jsonl has the others.</p>\n", shown,
             run->bonds);
     }
-    for (size_t i = 0; i < shown; i = end_of_weight(run, i)) weight_row(run, i, low, out);
+    for (size_t i = 0; i < shown; i = end_of_weight(run, i)) DART_TRY(weight_row(run, i, low, out));
     fputs("</details>\n", out);
+    return DART_OK;
 }
 
 const char dart_report_heat_style[] =
@@ -307,7 +314,7 @@ const char dart_report_heat_style[] =
     ".pr{stroke-width:2;stroke-dasharray:none}";
 
 /* One weight: its bonds side by side, the key of the colours below. */
-static void weight_svg(const dart_record_run *run, size_t from, FILE *out)
+static dart_status weight_svg(const dart_record_run *run, size_t from, FILE *out)
 {
     size_t end = end_of_weight(run, from);
     int width = (int)(end - from) * HEAT_W > 340 ? (int)(end - from) * HEAT_W : 340;
@@ -320,9 +327,10 @@ static void weight_svg(const dart_record_run *run, size_t from, FILE *out)
     dart_report_escape(run->bond[from].weight, out);
     fputs(": singular values of the bonds over the steps</text>\n", out);
     for (size_t i = from; i < end; i++)
-        heat(run, &run->bond[i], low, (int)(i - from) * HEAT_W, out);
-    legend(low, out);
+        DART_TRY(heat(run, &run->bond[i], low, (int)(i - from) * HEAT_W, out));
+    DART_TRY(legend(low, out));
     fputs("</svg>\n", out);
+    return DART_OK;
 }
 
 dart_status dart_report_heat_svg(const dart_record_run *run, const char *dir)
@@ -333,8 +341,10 @@ dart_status dart_report_heat_svg(const dart_record_run *run, const char *dir)
         char name[128];
         snprintf(name, sizeof name, "spectra %s", run->bond[best[i]].weight);
         DART_TRY(dart_report_svg_open(dir, name, &file));
-        weight_svg(run, best[i], file);
-        DART_TRY(dart_report_svg_close(file));
+        dart_status status = weight_svg(run, best[i], file);
+        dart_status closed = dart_report_svg_close(file);
+        DART_TRY(status);
+        DART_TRY(closed);
     }
     return DART_OK;
 }

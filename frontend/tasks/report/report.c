@@ -184,12 +184,13 @@ static const char style[] =
 /* A bond's picture has up to 3 kB: the pictures of all runs stay below 5 MB. */
 enum { PAGE_BONDS = 1400 };
 
-static void write_details(const dart_record_run *run, size_t count, FILE *out)
+static dart_status write_details(const dart_record_run *run, size_t count, FILE *out)
 {
     dart_report_map_write(run, out);
     dart_report_modules_write(run, out);
-    dart_report_heat_write(run, PAGE_BONDS / count, out);
+    DART_TRY(dart_report_heat_write(run, PAGE_BONDS / count, out));
     write_recipe(run, out);
+    return DART_OK;
 }
 
 static void open_page(const char *title, FILE *out)
@@ -225,7 +226,7 @@ static dart_status write_page(const dart_record_run *run, size_t count, FILE *ou
     DART_TRY(dart_report_charts_write(run, count, NULL, out));
     if (count == 1) {
         fputs("<h2>Tensor trains</h2>\n", out);
-        write_details(run, count, out);
+        DART_TRY(write_details(run, count, out));
     }
     if (count > 1) fputs("<h2>Each run</h2>\n", out);
     for (size_t i = 0; count > 1 && i < count; i++) {
@@ -234,7 +235,7 @@ static dart_status write_page(const dart_record_run *run, size_t count, FILE *ou
         fputs("</summary>\n", out);
         write_state(&run[i], out);
         DART_TRY(dart_report_charts_write(&run[i], 1, NULL, out));
-        write_details(&run[i], count, out);
+        DART_TRY(write_details(&run[i], count, out));
         fputs("</details>\n", out);
     }
     fputs("</body></html>\n", out);
@@ -271,9 +272,10 @@ static dart_status write_report(const char *const *dirs, size_t count, const cha
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
-    int closed = fclose(out);
+    bool bad = ferror(out);
+    bad |= fclose(out) != 0;
     out = NULL;
-    if (closed != 0) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     status = dart_file_write_atomic(out_path, page, size);
 done:
     if (out) fclose(out);

@@ -9,7 +9,8 @@
 DART_NODISCARD dart_status dart_report_charts_write(
     const dart_record_run *run, size_t count, const char *dir, FILE *out);
 /* heat.c: spectra over the steps, one picture a bond, of most_bonds bonds at most. */
-void dart_report_heat_write(const dart_record_run *run, size_t most_bonds, FILE *out);
+DART_NODISCARD dart_status dart_report_heat_write(
+    const dart_record_run *run, size_t most_bonds, FILE *out);
 /* The weights that lost most ranks, a file each. */
 DART_NODISCARD dart_status dart_report_heat_svg(const dart_record_run *run, const char *dir);
 extern const char dart_report_heat_style[]; /* CSS */

@@ -277,9 +277,10 @@ static dart_status write_file(const dart_record_run *run, bool twin, const char 
     }
     DART_GOTO(write_log(twin ? &run->twin : &run->own, began, out));
     if (!twin) DART_GOTO(write_spectra(run, began, out));
-    int closed = fclose(out);
+    bool bad = ferror(out);
+    bad |= fclose(out) != 0;
     out = NULL;
-    if (closed != 0) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     status = dart_file_write_atomic(path, data, size);
 done:
     if (out) fclose(out);

@@ -184,11 +184,15 @@ static dart_status result_of(const dart_sweep_grid *s, dart_sweep_run *run)
     return dart_fail(DART_DIVERGED, "the perplexity of %s/%s is not finite", s->folder, run->name);
 }
 
-/* What a run came to. Only a stop, or a folder that cannot be used, ends the sweep. */
+/* What a run came to. Only a stop, a folder that cannot be used, or too little memory for the sweep
+ * itself ends it. */
 static dart_status record(jobs *j, dart_sweep_run *run, dart_status status, bool before)
 {
     if (stops(status)) return status;
-    if (status == DART_OK) status = result_of(j->s, run);
+    if (status == DART_OK) {
+        status = result_of(j->s, run);
+        if (status == DART_MEMORY) return status;
+    }
     run->state = status == DART_OK         ? DART_SWEEP_DONE
                  : status == DART_DIVERGED ? DART_SWEEP_DIVERGED
                                            : DART_SWEEP_FAILED;
@@ -225,9 +229,10 @@ static dart_status prepare(
     path_of(s, run, ".yaml", path);
     if (status == DART_OK) status = dart_file_write_atomic(path, text, strlen(text));
     free(text);
-    if (status != DART_OK) return status;
+    if (status == DART_OK && !other) status = read_result(s, run, out_finished);
     if (other) *out_resume = false; /* training moves aside what is there */
-    return other ? DART_OK : read_result(s, run, out_finished);
+    *out_refused |= status == DART_MEMORY;
+    return status;
 }
 
 /* Starts a run unless it was trained before. */

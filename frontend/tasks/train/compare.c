@@ -140,30 +140,29 @@ static void print_step(const lane *lanes, uint32_t count, FILE *out)
     fflush(out);
 }
 
-static dart_status print_json(json_t *line, FILE *out)
+static dart_status print_json(json_t *line, dart_status status, FILE *out)
 {
-    int failed = line ? json_dumpf(line, out, JSON_COMPACT | JSON_REAL_PRECISION(9)) : -1;
-    json_decref(line);
-    fputc('\n', out);
-    return failed ? dart_fail(DART_IO, "cannot write the comparison as JSON") : DART_OK;
+    return dart_json_print(
+        line, line ? status : DART_MEMORY, JSON_COMPACT | JSON_REAL_PRECISION(9), out);
 }
 
 /* {"step": n, "loss": {id: loss, ...}, "loss_difference": {id: ...}, "parameter_distance": {id:
  * ...}} */
 static dart_status print_step_json(const lane *lanes, uint32_t count, FILE *out)
 {
+    dart_status status = DART_OK;
     json_t *loss = json_object(), *apart = json_object(), *far = json_object();
     for (uint32_t i = 0; i < count; i++) {
-        json_object_set_new(loss, lanes[i].id, json_real((double)lanes[i].result.loss));
+        dart_json_set(loss, lanes[i].id, dart_json_real((double)lanes[i].result.loss), &status);
         if (i == 0) continue;
         double d = difference(lanes[0].result.loss, lanes[i].result.loss);
-        json_object_set_new(apart, lanes[i].id, json_real(d));
+        dart_json_set(apart, lanes[i].id, dart_json_real(d), &status);
         d = distance(lanes[0].param, lanes[i].param, lanes[0].run.bundle.model->param_words);
-        json_object_set_new(far, lanes[i].id, json_real(d));
+        dart_json_set(far, lanes[i].id, dart_json_real(d), &status);
     }
     return print_json(json_pack("{s:I, s:o, s:o, s:o}", "step", (json_int_t)lanes[0].run.step,
                           "loss", loss, "loss_difference", apart, "parameter_distance", far),
-        out);
+        status, out);
 }
 
 static double speed_of(const lane *l)
@@ -194,10 +193,10 @@ static dart_status judge(const lane *first, const lane *l, double bound, bool js
 {
     double apart = difference(first->result.loss, l->result.loss);
     if (json)
-        DART_TRY(print_json(
-            json_pack("{s:s, s:s, s:f, s:f, s:b}", "device", l->id, "against", first->id,
-                "final_loss_difference", apart, "bound", bound, "agrees", apart <= bound),
-            out));
+        DART_TRY(print_json(json_pack("{s:s, s:s, s:o, s:f, s:b}", "device", l->id, "against",
+                                first->id, "final_loss_difference", dart_json_real(apart), "bound",
+                                bound, "agrees", apart <= bound),
+            DART_OK, out));
     else
         fprintf(out, "%s against %s: final losses differ by %.2e (bound %.1e)\n", l->id, first->id,
             apart, bound);

@@ -38,9 +38,11 @@ macro(dart_cpu_isa name)
 endmacro()
 
 dart_cpu_isa(baseline)
-dart_cpu_isa(v3 FEATURES avx2 fma)
-# Vectors of 256 bits, as compilers choose for most processors that have AVX-512.
-dart_cpu_isa(v4 FEATURES avx2 fma avx512f avx512bw avx512cd avx512dq avx512vl FLAGS -mprefer-vector-width=256)
+if(NOT DART_FUZZ)
+  dart_cpu_isa(v3 FEATURES avx2 fma)
+  # Vectors of 256 bits, as compilers choose for most processors that have AVX-512.
+  dart_cpu_isa(v4 FEATURES avx2 fma avx512f avx512bw avx512cd avx512dq avx512vl FLAGS -mprefer-vector-width=256)
+endif()
 if(DART_NATIVE)
   dart_cpu_isa(native FLAGS -march=native)
 endif()

@@ -8,8 +8,10 @@ dart_room(cpu backend/cpu MAY backend LINK PkgConfig::BLAS)
 include(${CMAKE_SOURCE_DIR}/cmake/cpu.cmake)
 dart_room(null backend/null MAY backend)
 dart_room(suite backend/suite MAY backend)
-include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)
-include(${CMAKE_SOURCE_DIR}/cmake/opencl.cmake OPTIONAL)
+if(NOT DART_FUZZ) # drivers are not instrumented, and no target opens one
+  include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)
+  include(${CMAKE_SOURCE_DIR}/cmake/opencl.cmake OPTIONAL)
+endif()
 
 dart_room(public frontend)
 dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)

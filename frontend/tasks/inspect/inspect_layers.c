@@ -110,7 +110,7 @@ done:
 dart_status dart_inspect_paths(
     const dart_model *model, uint32_t rows, const dart_cost *cost, json_t **out)
 {
-    dart_status status = DART_OK;
+    dart_status status = DART_OK, made = DART_OK;
     json_t *list = json_array();
     *out = NULL;
     for (uint32_t i = 0; i < model->weights; i++) {
@@ -130,16 +130,15 @@ dart_status dart_inspect_paths(
             json_pack("{s:s, s:i, s:s, s:i, s:i, s:o, s:o, s:o, s:i, s:s, s:f, s:f, s:f, s:f, s:f}",
                 "layer", w->weight.name, "alike", (int)alike, "method", w->weight.method->name,
                 "out", (int)w->weight.out, "in", (int)w->weight.in, "out_modes",
-                dims_json(w->weight.out_modes, w->weight.modes, &status), "in_modes",
-                dims_json(w->weight.in_modes, w->weight.modes, &status), "ranks",
-                dims_json(
-                    w->weight.ranks, w->layout.bonds ? w->layout.chain_cores + 1 : 0, &status),
+                dims_json(w->weight.out_modes, w->weight.modes, &made), "in_modes",
+                dims_json(w->weight.in_modes, w->weight.modes, &made), "ranks",
+                dims_json(w->weight.ranks, w->layout.bonds ? w->layout.chain_cores + 1 : 0, &made),
                 "tokens", (int)rows, "path", c.text, "flops", c.forward, "dense_flops", dense,
                 "ratio", c.forward / dense, "step_flops", c.step, "step_ratio",
                 c.step / (3 * dense)),
-            &status);
+            &made);
     }
-    DART_GOTO(dart_json_made(status, "the paths of a model"));
+    DART_GOTO(dart_json_made(made, "the paths of a model"));
     *out = list;
     list = NULL;
 done:

@@ -87,6 +87,28 @@ json_t *cli_json_real(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
+/* Where an allocation fails, jansson's printer drops a part of the text, and its parser takes it
+ * for the end of the text or asserts: so while either is at work the program ends there. */
+static void *malloc_or_leave(size_t size)
+{
+    void *memory = malloc(size);
+    if (memory) return memory;
+    fputs("dart-llm: out of memory while making JSON\n", stderr);
+    exit(DART_MEMORY);
+}
+
+static void leave_when_short(bool on)
+{
+    static json_malloc_t get;
+    static json_free_t give;
+    if (on) {
+        json_get_alloc_funcs(&get, &give);
+        json_set_alloc_funcs(malloc_or_leave, give);
+    } else {
+        json_set_alloc_funcs(get, give);
+    }
+}
+
 /* Bytes of the letter at `at`, of at most `left`; 0: it is none. */
 static size_t letter(const char *at, size_t left)
 {
@@ -120,6 +142,7 @@ static char *escaped(const char *text)
 json_t *cli_json_text(json_t *object, const char *key, const char *text)
 {
     char flag[64];
+    leave_when_short(true); /* jansson does not tell bytes that are not UTF-8 from short memory */
     json_t *value = json_string(text);
     bool failed = !object;
     if (!value) { /* not UTF-8, or no memory */
@@ -130,6 +153,7 @@ json_t *cli_json_text(json_t *object, const char *key, const char *text)
         failed |= json_object_set_new(object, flag, json_true()) != 0;
     }
     failed |= json_object_set_new(object, key, value) != 0;
+    leave_when_short(false);
     if (!failed) return object;
     json_decref(object);
     return NULL;
@@ -147,7 +171,9 @@ json_t *cli_json_join(json_t *object, json_t *more)
 dart_status cli_json(json_t *json, FILE *out)
 {
     if (!json) return cli_fail(DART_MEMORY, "out of memory while making JSON");
+    leave_when_short(true);
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    leave_when_short(false);
     json_decref(json);
     if (!text) return cli_fail(DART_MEMORY, "out of memory while making JSON");
     fputs(text, out);
@@ -179,23 +205,11 @@ json_t *cli_protocol_json(const dart_protocol *p)
         (json_int_t)p->valid_tokens, "test_tokens", (json_int_t)p->test_tokens);
 }
 
-/* jansson's parser takes some failed allocations for the end of the text and asserts at others. */
-static void *malloc_or_leave(size_t size)
-{
-    void *memory = malloc(size);
-    if (memory) return memory;
-    fputs("dart-llm: out of memory while making JSON\n", stderr);
-    exit(DART_MEMORY);
-}
-
 static json_t *parse_rows(const char *text)
 {
-    json_malloc_t get;
-    json_free_t give;
-    json_get_alloc_funcs(&get, &give);
-    json_set_alloc_funcs(malloc_or_leave, give);
+    leave_when_short(true);
     json_t *rows = json_loads(text, 0, NULL);
-    json_set_alloc_funcs(get, give);
+    leave_when_short(false);
     return rows;
 }
 

@@ -296,13 +296,7 @@ dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out)
         }
         fputs("}\n", text);
     }
-    bool failed = ferror(text);
-    if (fclose(text) || failed) {
-        free(*out);
-        *out = NULL;
-        return dart_fail(DART_MEMORY, "out of memory: writing a recipe");
-    }
-    return DART_OK;
+    return dart_memstream_close(text, "a recipe", out);
 }
 
 dart_status dart_recipe_save(const dart_recipe *recipe, const char *path)

@@ -3,6 +3,7 @@
  */
 #include "inspect.h"
 #include "bundle.h"
+#include "file.h"
 #include "setup.h"
 #include <inttypes.h>
 #include <math.h>
@@ -152,7 +153,7 @@ static void memory_text(const view *v, FILE *out)
 static dart_status programs(const view *v, bool plan, bool json, FILE *out)
 {
     json_t *object = json_object();
-    dart_status status = DART_OK;
+    dart_status status = DART_OK, made = DART_OK;
     for (int p = 0; p < DART_PARTS; p++) {
         const dart_graph_program *part = &v->session->part[p];
         if (!part->plan) continue;
@@ -164,16 +165,14 @@ static dart_status programs(const view *v, bool plan, bool json, FILE *out)
             dart_plan_print(part->plan, to);
         else
             dart_graph_print(part->graph, to);
-        bool bad = ferror(to);
-        bad |= fclose(to) != 0;
-        if (!bad && json)
-            dart_json_set(object, dart_part_name(p), json_string(text), &status);
-        else if (!bad)
+        DART_GOTO(dart_memstream_close(to, "a program", &text));
+        if (json)
+            dart_json_set(object, dart_part_name(p), json_string(text), &made);
+        else
             fprintf(out, "# %s\n%s", dart_part_name(p), text);
         free(text);
-        if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     }
-    if (json) DART_GOTO(dart_json_print(json_incref(object), status, JSON_INDENT(2), out));
+    if (json) DART_GOTO(dart_json_print(json_incref(object), made, JSON_INDENT(2), out));
 done:
     json_decref(object);
     return status;

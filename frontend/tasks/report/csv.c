@@ -164,9 +164,8 @@ static dart_status write_csv(
     FILE *out = open_memstream(&data, &size);
     if (!out) return dart_fail(DART_MEMORY, "out of memory");
     dart_status status = write(runs, count, out);
-    bool bad = ferror(out);
-    bad |= fclose(out) != 0;
-    if (bad && status == DART_OK) status = dart_fail(DART_MEMORY, "out of memory");
+    const dart_status closed = dart_memstream_close(out, name, &data);
+    if (status == DART_OK) status = closed;
     if (status == DART_OK) status = dart_file_write_atomic(path, data, size);
     free(data);
     return status;

@@ -272,10 +272,9 @@ static dart_status write_report(const char *const *dirs, size_t count, const cha
     out = open_memstream(&page, &size);
     if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
     DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
-    bool bad = ferror(out);
-    bad |= fclose(out) != 0;
+    status = dart_memstream_close(out, "a report", &page);
     out = NULL;
-    if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    DART_GOTO(status);
     status = dart_file_write_atomic(out_path, page, size);
 done:
     if (out) fclose(out);

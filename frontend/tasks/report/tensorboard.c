@@ -277,10 +277,9 @@ static dart_status write_file(const dart_record_run *run, bool twin, const char 
     }
     DART_GOTO(write_log(twin ? &run->twin : &run->own, began, out));
     if (!twin) DART_GOTO(write_spectra(run, began, out));
-    bool bad = ferror(out);
-    bad |= fclose(out) != 0;
+    status = dart_memstream_close(out, "an event file", &data);
     out = NULL;
-    if (bad) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    DART_GOTO(status);
     status = dart_file_write_atomic(path, data, size);
 done:
     if (out) fclose(out);

@@ -61,7 +61,8 @@ static dart_status scorer_new(const dart_bleu_options *options, scorer *out)
         out->rule[i] = pcre2_compile(
             (PCRE2_SPTR)rule_text[i][0], PCRE2_ZERO_TERMINATED, PCRE2_UTF, &code, &at, NULL);
         if (!out->rule[i])
-            return dart_fail(DART_FAILED, "tokenization rule %d does not compile (%d)", i, code);
+            return dart_fail(code == PCRE2_ERROR_HEAP_FAILED ? DART_MEMORY : DART_FAILED,
+                "tokenization rule %d does not compile (%d)", i, code);
     }
     return DART_OK;
 }
@@ -183,7 +184,9 @@ static dart_status apply_rules(const scorer *s, char **text)
             (PCRE2_UCHAR *)out, &size);
         free(*text);
         *text = out;
-        if (n < 0) return dart_fail(DART_FAILED, "tokenization rule %d failed (%d)", i, n);
+        if (n < 0)
+            return dart_fail(n == PCRE2_ERROR_NOMEMORY ? DART_MEMORY : DART_FAILED,
+                "tokenization rule %d failed (%d)", i, n);
     }
     return DART_OK;
 }

@@ -408,10 +408,8 @@ static dart_status save(const dart_sweep_grid *s, const char *name, int which)
     if (which == 0) write_csv(s, out);
     if (which == 1) write_md(s, out);
     if (which == 2) status = write_svg(s, out);
-    bool failed = ferror(out);
-    failed |= fclose(out) != 0;
-    if (status == DART_OK && failed)
-        status = dart_fail(DART_MEMORY, "out of memory: writing %s", name);
+    const dart_status closed = dart_memstream_close(out, name, &text);
+    if (status == DART_OK) status = closed;
     snprintf(path, sizeof path, "%s/%s", s->folder, name);
     if (status == DART_OK) status = dart_file_write_atomic(path, text, size);
     free(text);

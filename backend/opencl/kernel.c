@@ -4,18 +4,13 @@
 #include "file.h"
 #include "log.h"
 #include "opencl_sources.h"
+#include "sealed.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-typedef struct cache_head {
-    char magic[8];
-    uint64_t size;
-    XXH128_hash_t sum; /* of the binary: a damaged one must not reach the driver */
-} cache_head;
-
-static const char cache_magic[8] = "dartcl1";
+static const char cache_kind[DART_SEALED_KIND] = "dartcl2";
 
 static const char *text_of(const char *name)
 {
@@ -56,30 +51,22 @@ static bool cache_path(
 
 static cl_program from_cache(const opencl_device *device, const char *path, const char *options)
 {
-    char *data = NULL;
+    char *file;
+    const void *data;
     size_t size = 0;
     cl_program program = NULL;
-    cache_head head;
-    if (!dart_file_exists(path) || dart_file_read(path, &data, &size) != DART_OK) return NULL;
-    if (size > sizeof head) {
-        memcpy(&head, data, sizeof head);
-        const unsigned char *binary = (const unsigned char *)data + sizeof head;
-        size_t bytes = size - sizeof head;
-        XXH128_hash_t sum = XXH3_128bits(binary, bytes);
-        if (memcmp(head.magic, cache_magic, sizeof cache_magic) == 0 && head.size == bytes &&
-            XXH128_isEqual(sum, head.sum)) {
-            cl_int error, loaded = CL_SUCCESS;
-            program = clCreateProgramWithBinary(
-                device->context, 1, &device->id, &bytes, &binary, &loaded, &error);
-            if (error == CL_SUCCESS && loaded == CL_SUCCESS)
-                error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
-            if ((error != CL_SUCCESS || loaded != CL_SUCCESS) && program) {
-                clReleaseProgram(program);
-                program = NULL;
-            }
-        }
+    if (dart_sealed_read(path, cache_kind, &file, &data, &size) != DART_OK) return NULL;
+    const unsigned char *binary = data;
+    cl_int error, loaded = CL_SUCCESS;
+    program =
+        clCreateProgramWithBinary(device->context, 1, &device->id, &size, &binary, &loaded, &error);
+    if (error == CL_SUCCESS && loaded == CL_SUCCESS)
+        error = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if ((error != CL_SUCCESS || loaded != CL_SUCCESS) && program) {
+        clReleaseProgram(program);
+        program = NULL;
     }
-    free(data);
+    free(file);
     return program;
 }
 
@@ -90,18 +77,13 @@ static void to_cache(cl_program program, const char *path)
             CL_SUCCESS ||
         !bytes)
         return;
-    char *data = dart_calloc(1, sizeof(cache_head) + bytes);
-    if (!data) return;
-    unsigned char *binary = (unsigned char *)data + sizeof(cache_head);
+    unsigned char *binary = dart_calloc(1, bytes);
+    if (!binary) return;
     if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) ==
-        CL_SUCCESS) {
-        cache_head head = {.size = bytes, .sum = XXH3_128bits(binary, bytes)};
-        memcpy(head.magic, cache_magic, sizeof cache_magic);
-        memcpy(data, &head, sizeof head);
-        if (dart_file_write_atomic(path, data, sizeof head + bytes) != DART_OK)
-            dart_log(1, "opencl: kernel not cached: %s", dart_error_text());
-    }
-    free(data);
+            CL_SUCCESS &&
+        dart_sealed_write(path, cache_kind, binary, bytes) != DART_OK)
+        dart_log(1, "opencl: kernel not cached: %s", dart_error_text());
+    free(binary);
 }
 
 static dart_status compile(

@@ -3,6 +3,7 @@
 #include "internal.h"
 #include "file.h"
 #include "log.h"
+#include "sealed.h"
 #include "threads.h"
 #include "vulkan_spirv.inc" /* made by CMake: the arrays and `spirv_table` */
 #include <stdio.h>
@@ -10,7 +11,6 @@
 #include <string.h>
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
-#include <xxhash.h>
 
 typedef struct vulkan_pipeline_key {
     uint32_t kernel, variant, tune[DART_MAX_TUNE];
@@ -24,14 +24,7 @@ typedef struct vulkan_pipeline {
 
 /* ---- pipeline cache on disk ---- */
 
-/* The file: this header, then the driver's data. The sum guards drivers that do not check their
- * own. */
-typedef struct cache_header {
-    char magic[8];
-    uint64_t bytes, sum;
-} cache_header;
-
-static const char cache_magic[8] = "DARTVKP";
+static const char cache_kind[DART_SEALED_KIND] = "DARTVK2";
 
 static void cache_name(vulkan_device *device)
 {
@@ -45,34 +38,20 @@ static void cache_name(vulkan_device *device)
         uuid, p.vendorID, p.driverVersion);
 }
 
-static bool cache_valid(const char *data, size_t size)
-{
-    cache_header header;
-    if (size < sizeof header) return false;
-    memcpy(&header, data, sizeof header);
-    return memcmp(header.magic, cache_magic, sizeof cache_magic) == 0 &&
-           header.bytes == size - sizeof header &&
-           header.sum == XXH3_64bits(data + sizeof header, size - sizeof header);
-}
-
 static dart_status cache_open(vulkan_device *device)
 {
-    char *data = NULL;
-    size_t size = 0;
+    char *file = NULL;
     VkPipelineCacheCreateInfo info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO};
     cache_name(device);
-    if (device->cache_path[0] && dart_file_exists(device->cache_path) &&
-        dart_file_read(device->cache_path, &data, &size) == DART_OK) {
-        if (cache_valid(data, size)) {
-            info.initialDataSize = size - sizeof(cache_header);
-            info.pInitialData = data + sizeof(cache_header);
+    if (device->cache_path[0] && dart_file_exists(device->cache_path)) {
+        if (dart_sealed_read(device->cache_path, cache_kind, &file, &info.pInitialData,
+                &info.initialDataSize) == DART_OK)
             device->cache_bytes = info.initialDataSize;
-        } else {
-            dart_log(1, "vulkan: %s is damaged and not used", device->cache_path);
-        }
+        else
+            dart_log(1, "vulkan: %s", dart_error_text());
     }
     VkResult result = vkCreatePipelineCache(device->handle, &info, NULL, &device->cache);
-    free(data);
+    free(file);
     return dart_vulkan_status(device, result, "vkCreatePipelineCache");
 }
 
@@ -84,19 +63,15 @@ void dart_vulkan_cache_save(vulkan_device *device)
     if (vkGetPipelineCacheData(device->handle, device->cache, &size, NULL) != VK_SUCCESS ||
         size == device->cache_bytes) /* nothing new: a cache only grows */
         return;
-    char *file = dart_calloc(1, sizeof(cache_header) + size);
-    if (!file) return;
-    char *data = file + sizeof(cache_header);
+    void *data = dart_calloc(1, size);
+    if (!data) return;
     if (vkGetPipelineCacheData(device->handle, device->cache, &size, data) == VK_SUCCESS) {
-        cache_header header = {.bytes = size, .sum = XXH3_64bits(data, size)};
-        memcpy(header.magic, cache_magic, sizeof cache_magic);
-        memcpy(file, &header, sizeof header);
-        if (dart_file_write_atomic(device->cache_path, file, sizeof header + size) != DART_OK)
+        if (dart_sealed_write(device->cache_path, cache_kind, data, size) != DART_OK)
             dart_log(1, "vulkan: the pipeline cache was not saved: %s", dart_error_text());
         else
             device->cache_bytes = size;
     }
-    free(file);
+    free(data);
 }
 
 /* ---- layouts ---- */

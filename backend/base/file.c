@@ -59,14 +59,17 @@ static dart_status read_gz(const char *path, char **data, size_t *size)
             goto done;
         }
         DART_GOTO(dart_grow((void **)&text, &capacity, used + STEP + 1, 1));
-        int got = gzread(file, text + used, STEP);
-        if (got < 0) {
-            int code;
+        int got = gzread(file, text + used, STEP), code = Z_OK;
+        const char *why = got <= 0 ? gzerror(file, &code) : "";
+        if (code == Z_MEM_ERROR)
+            status = dart_fail(DART_MEMORY, "out of memory: unpacking %s", path);
+        else if (code == Z_ERRNO)
+            status = read_fail(path, errno);
+        else if (got < 0 || (code != Z_OK && code != Z_STREAM_END))
             status = dart_fail(DART_INPUT,
                 "cannot unpack %s: the file is damaged or truncated (%s); fetch it again", path,
-                gzerror(file, &code));
-            goto done;
-        }
+                why);
+        if (status != DART_OK) goto done;
         used += (size_t)got;
         if (got == 0) break;
     }

@@ -421,7 +421,7 @@ static dart_status encode_side(
         DART_TRY(dart_sentence_encode(vocab, t->data + at, size, t->what, &ids, &n));
         dart_status status =
             dart_grow((void **)&out->words, &capacity, used + n + 1, sizeof *out->words);
-        if (status == DART_OK) memcpy(out->words + used, ids, n * sizeof *ids);
+        if (status == DART_OK && n) memcpy(out->words + used, ids, n * sizeof *ids);
         free(ids);
         DART_TRY(status);
         out->first[out->count + 1] = used + n;

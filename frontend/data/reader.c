@@ -1,6 +1,7 @@
 /* Reading text block by block; where a block starts in the file and in which line is known at any
  * time, for sentences about bad input. */
 #include "reader.h"
+#include "file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,13 +17,15 @@ static dart_status open_fail(const char *path, int error)
         return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
     if (error == EISDIR)
         return dart_fail(DART_INPUT, "cannot read %s: it is a directory, a file is needed", path);
-    return dart_fail(DART_IO, "cannot read %s: %s", path, strerror(error));
+    return dart_fail(dart_errno_code(error), "cannot read %s: %s", path, strerror(error));
 }
 
 static dart_status gz_fail(const dart_reader *r)
 {
     int code;
     const char *why = gzerror(r->gz, &code);
+    if (code == Z_MEM_ERROR) return dart_fail(DART_MEMORY, "out of memory: unpacking %s", r->what);
+    if (code == Z_ERRNO) return open_fail(r->what, errno);
     return dart_fail(DART_INPUT,
         "cannot unpack %s: the file is damaged or truncated (%s); fetch it again", r->what, why);
 }

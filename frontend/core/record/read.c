@@ -63,6 +63,13 @@ static void note(dart_record_run *run, const char *format, ...)
     va_end(args);
 }
 
+/* NaN: there is none, or it is no number of steps. */
+static double step_of(const json_t *line)
+{
+    const double step = dart_record_number(line, "step");
+    return step >= 0 && step <= 0x1p53 ? step : NAN;
+}
+
 /* ---- metrics.jsonl and timing.jsonl ---- */
 
 const dart_record_track *dart_record_find(const dart_record_log *log, const char *key)
@@ -151,7 +158,7 @@ static dart_status take_metric(void *context, const json_t *line)
 {
     reading *r = context;
     dart_record_run *run = r->run;
-    double step = dart_record_number(line, "step");
+    double step = step_of(line);
     const char *event = dart_record_text(line, "event");
     if (isnan(step)) return DART_OK;
     r->log->last_step = fmax(r->log->last_step, step);
@@ -184,8 +191,7 @@ static dart_status take_metric(void *context, const json_t *line)
 static dart_status take_timing(void *context, const json_t *line)
 {
     reading *r = context;
-    double step = dart_record_number(line, "step"),
-           speed = dart_record_number(line, "tokens_per_s");
+    double step = step_of(line), speed = dart_record_number(line, "tokens_per_s");
     double seconds = dart_record_number(line, "seconds");
     if (!strcmp(dart_record_text(line, "event"), "device") && !r->twin) {
         /* A run that went on elsewhere names both. */
@@ -210,7 +216,7 @@ static dart_status take_spectrum(void *context, const json_t *line)
     dart_record_run *run = ((reading *)context)->run;
     const json_t *sigma = json_object_get(line, "sigma");
     const char *weight = dart_record_text(line, "weight");
-    double step = dart_record_number(line, "step"), index = dart_record_number(line, "bond");
+    double step = step_of(line), index = dart_record_number(line, "bond");
     size_t n = json_array_size(sigma);
     if (isnan(step) || !(index >= 0 && index < 64) || !n || n > 65536) return DART_OK;
     /* Lines come weight by weight, so the wanted bond is mostly the next or near the last. */

@@ -182,8 +182,7 @@ static dart_status print_speeds(const lane *lanes, uint32_t count, bool json, FI
         dart_json_set(speeds, lanes[i].id, dart_json_real(speed_of(&lanes[i])), &status);
     }
     if (!json) fputc('\n', out);
-    if (json && status == DART_OK)
-        return print_json(json_pack("{s:o}", "tokens_per_s", speeds), out);
+    if (json) return print_json(json_pack("{s:o}", "tokens_per_s", speeds), status, out);
     json_decref(speeds);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include <xxhash.h>
 #define HASH_NONFATAL_OOM 1
@@ -13,7 +14,7 @@
 #include <uthash.h>
 
 /* MORE: bytes at hand before a token is cut; any token that is not too long ends within them. */
-enum { MAX_WORD = 200, MORE = 1024, IDS = 4096 };
+enum { MAX_WORD = 200, MORE = 1024, IDS = 4096, LETTER = 4 };
 
 typedef struct word {
     const char *text; /* borrowed while counting, in the vocabulary's arena afterwards */
@@ -43,9 +44,20 @@ static size_t utf8_length(const unsigned char *at, size_t left)
     return n;
 }
 
-static bool is_blank(char c)
+/* Bytes of the white space of Unicode that `text` begins with; 0: none, or a line end. */
+static size_t blank_length(const char *text, size_t left)
 {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
+    if (!left) return 0;
+    if (!(*text & 0x80))
+        return *text == ' ' || *text == '\t' || *text == '\r' || *text == '\f' || *text == '\v';
+    utf8proc_int32_t code;
+    const utf8proc_ssize_t n =
+        utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)left, &code);
+    if (n < 1) return 0;
+    const utf8proc_category_t kind = utf8proc_category(code);
+    const bool blank = kind == UTF8PROC_CATEGORY_ZS || kind == UTF8PROC_CATEGORY_ZL ||
+                       kind == UTF8PROC_CATEGORY_ZP || code == 0x85;
+    return blank ? (size_t)n : 0;
 }
 
 static bool is_mark(char c)
@@ -101,9 +113,9 @@ static dart_status refuse(const cutter *c, size_t at, const char *why)
 static dart_status skip_blanks(dart_reader *in)
 {
     for (;;) {
-        while (in->at < in->size && is_blank(in->data[in->at])) in->at++;
-        if (in->at < in->size || in->last) break;
-        DART_TRY(dart_reader_more(in));
+        for (size_t n; (n = blank_length(in->data + in->at, in->size - in->at));) in->at += n;
+        if (in->size - in->at >= LETTER || in->last) break;
+        DART_TRY(dart_reader_more(in)); /* the next letter may be cut in two */
     }
     return dart_reader_fill(in, MORE);
 }
@@ -140,8 +152,8 @@ static dart_status cut_next(cutter *c, const char **token, size_t *length)
     } else if (c->punctuation && is_mark(text[first])) {
         in->at++;
     } else {
-        while (in->at < in->size && !is_blank(text[in->at]) && text[in->at] != '\n' &&
-               !(c->punctuation && is_mark(text[in->at])))
+        while (in->at < in->size && !blank_length(text + in->at, in->size - in->at) &&
+               text[in->at] != '\n' && !(c->punctuation && is_mark(text[in->at])))
             in->at++;
         if (memchr(text + first, 0, in->at - first))
             return refuse(c, first, "a zero byte, this is not text");

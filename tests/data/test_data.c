@@ -150,6 +150,34 @@ static void test_order_mark(void **state)
     }
 }
 
+/* White space of Unicode parts words wherever it stands, also where a block of the reader ends; a
+ * line separator is no line end. */
+static void test_white_space(void **state)
+{
+    (void)state;
+    static const char *const blank[] = {" ", "\xc2\xa0", "\xe2\x80\x83", "\xe3\x80\x80", "\xc2\x85",
+        "\xe2\x80\xa8", "\r", "\t \xe1\x9a\x80"};
+    const size_t lines = 60000;
+    char *text = malloc(lines * 48);
+    uint64_t expected = 0;
+    for (size_t b = 0; b < sizeof blank / sizeof *blank; b++) {
+        size_t n = 0;
+        for (size_t i = 0; i < lines; i++)
+            n += (size_t)sprintf(text + n, "%s\xc3\xa4%s%ssix%s\n", i % 3 ? "" : blank[b], blank[b],
+                i % 7 ? "" : blank[b], i % 2 ? blank[b] : "");
+        dart_corpus c;
+        dart_corpus_options o = {.text = put("blank.txt", text, n), .level = DART_LEVEL_WORD};
+        assert_int_equal(dart_corpus_open(&o, &c), DART_OK);
+        const uint64_t tokens = c.count[0] + c.count[1] + c.count[2];
+        assert_int_equal(c.vocab.size, 4); /* two words, <eos>, <unk> */
+        if (!b) expected = tokens;
+        assert_int_equal(tokens, expected);
+        dart_corpus_free(&c);
+    }
+    assert_int_equal(expected, lines * 3);
+    free(text);
+}
+
 /* Lines of JSON are text like any other, but hardly what was meant. */
 static void test_lines_of_json(void **state)
 {
@@ -327,8 +355,9 @@ static void test_ptb(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_words), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_order_mark), cmocka_unit_test(test_lines_of_json),
-        cmocka_unit_test(test_bad_input), cmocka_unit_test(test_training_stream),
-        cmocka_unit_test(test_evaluation_stream), cmocka_unit_test(test_ptb)};
+        cmocka_unit_test(test_order_mark), cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_lines_of_json), cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_training_stream), cmocka_unit_test(test_evaluation_stream),
+        cmocka_unit_test(test_ptb)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

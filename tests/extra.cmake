@@ -43,7 +43,7 @@ endif()
 # Symbols of the libraries, and headers on their own.
 find_program(PYTHON3 python3)
 find_program(DART_CXX NAMES c++ g++ clang++)
-if(PYTHON3)
+if(PYTHON3 AND NOT DART_SANITIZE) # sanitizers add names of their own
   add_test(NAME dart/symbols COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/dart/symbols.py ${CMAKE_NM}
     ${CMAKE_SOURCE_DIR}/frontend $<TARGET_FILE:dart>)
 endif()

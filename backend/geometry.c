@@ -152,14 +152,14 @@ static void shape_cache_write(shaper *s)
     shape_stride(s, (uint64_t)p->batch * p->time * p->cols);
 }
 
-/* Loop iterations of one invocation of attend: keys in chunks, lanes share the keys of a chunk for
- * the scores and the columns for the sum of values. */
+/* Loop iterations of one invocation of attend, where a loop of n takes n + 1: keys in chunks, lanes
+ * share the keys of a chunk for the scores and the columns for the sum of values. */
 static uint64_t attend_rounds(const attend_params *p, uint32_t wgx)
 {
-    enum { CHUNK = 64, FOLDS = 20 };
+    enum { CHUNK = 64, FOLDS = 24 };
     uint64_t chunk =
-        ceil_div(CHUNK, wgx) * (p->dim + 3ull) + ceil_div(p->dim, wgx) * (CHUNK + 1ull) + FOLDS;
-    return ceil_div(p->span, CHUNK) * chunk + 2 * ceil_div(p->dim, wgx);
+        ceil_div(CHUNK, wgx) * (p->dim + 4ull) + ceil_div(p->dim, wgx) * (CHUNK + 2ull) + FOLDS;
+    return ceil_div(p->span, CHUNK) * chunk + 2 * ceil_div(p->dim, wgx) + 4;
 }
 
 static void shape_attend(shaper *s)
@@ -251,6 +251,17 @@ static void shape_cross_entropy_dx(shaper *s)
     shape_row(s, p->rows, p->cols);
 }
 
+/* Loop iterations of one invocation of spd_fn in 12 sweeps that all rotate, counted as above: of
+ * each pair the inner products of its rows, then a rotation; at the end columns of y. */
+static uint64_t spd_fn_rounds(const spd_fn_params *p, uint32_t wgx, uint32_t un)
+{
+    enum { SWEEPS = 12, FOLDS = 24 };
+    const uint64_t players = p->n + p->n % 2, row = ceil_div(p->n, 4 * un) + 1;
+    const uint64_t round = 2 + ceil_div(players / 2, wgx) * (1 + 2 * row);
+    const uint64_t matrix = ceil_div((uint64_t)p->n * p->n, wgx), lines = ceil_div(p->n, wgx);
+    return SWEEPS * (players * round + FOLDS) + matrix * (3 + row) + lines * (p->n + 5ull) + 16;
+}
+
 static void shape_spd_fn(shaper *s)
 {
     const spd_fn_params *p = (const spd_fn_params *)s->launch->param;
@@ -262,7 +273,7 @@ static void shape_spd_fn(shaper *s)
     uint32_t pairs = 8; /* one invocation a pair of rows */
     while (pairs * 2 < p->n && pairs < 128) pairs *= 2;
     tune_set(s, "WGX", group_limit(s, pairs));
-    if (s->caps->max_loop) tune_set(s, "UN", p->n > 128 ? 64 : 16);
+    if (s->caps->max_loop) tune_set(s, "UN", p->n > 128 ? 12 : 4);
 }
 
 static void shape_reduce(shaper *s)
@@ -472,11 +483,16 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
         const gemm_params *p = (const gemm_params *)launch->param;
         const bool shared = launch->variant == dart_kernel_variant(DART_K_gemm, "shared");
         DART_TRY(check_limit(&s, "loop iterations along k",
-            (uint64_t)p->k + (shared ? p->k / 16 : 0), caps->max_loop));
+            (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
     }
     if (launch->kernel == DART_K_attend && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this context",
             attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));
+    if (launch->kernel == DART_K_spd_fn && !has_vectors(&s))
+        DART_TRY(check_limit(&s, "loop iterations for this rank",
+            spd_fn_rounds((const spd_fn_params *)launch->param, launch->tune[0],
+                launch->tune[DART_SPD_FN_UN]),
+            caps->max_loop));
     DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
     return check_limit(&s, "bytes of parameters", info->param_bytes, caps->max_params);
 }

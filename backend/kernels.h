@@ -38,7 +38,8 @@ typedef enum dart_kernel {
     DART_KERNELS
 } dart_kernel;
 
-typedef enum dart_access { DART_IN = 1, DART_OUT = 2, DART_INOUT = 3 } dart_access;
+/* GROUP: in and out, and what an invocation writes others of its work-group read. */
+typedef enum dart_access { DART_IN = 1, DART_OUT = 2, DART_INOUT = 3, DART_GROUP = 3 } dart_access;
 
 typedef struct dart_kernel_info {
     const char *name;

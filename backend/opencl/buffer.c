@@ -44,6 +44,8 @@ dart_status dart_opencl_alloc(
     cl_mem memory = clCreateBuffer(device->context, flags, bytes, host, &error);
     if (error != CL_SUCCESS) {
         free(block);
+        if (error == CL_DEVICE_NOT_AVAILABLE || error == CL_INVALID_CONTEXT)
+            return dart_opencl_status(device, error, "making a buffer");
         return dart_fail(DART_MEMORY,
             "%s has no room for a buffer of %llu bytes (%s; memory %llu bytes)", base->caps.name,
             (unsigned long long)bytes, dart_opencl_error_name(error),
@@ -56,8 +58,9 @@ dart_status dart_opencl_alloc(
         if (error == CL_SUCCESS) error = clFinish(device->queue);
     }
     if (error != CL_SUCCESS) {
+        dart_status status = dart_opencl_settle(device, error, "zeroing a buffer");
         clReleaseMemObject(memory);
-        return dart_opencl_status(device, error, "zeroing a buffer");
+        return status;
     }
     device->buffers[slot] = memory;
     device->blocks[slot] = block;
@@ -68,8 +71,8 @@ dart_status dart_opencl_alloc(
 void dart_opencl_free(dart_device *base, dart_buffer buffer)
 {
     opencl_device *device = (opencl_device *)base;
-    clReleaseMemObject(device->buffers[buffer - 1]);
-    free(device->blocks[buffer - 1]);
+    clReleaseMemObject(device->buffers[buffer - 1]); /* the driver keeps what is in use */
+    if (!device->given_up) free(device->blocks[buffer - 1]);
     device->buffers[buffer - 1] = NULL;
     device->blocks[buffer - 1] = NULL;
 }
@@ -78,7 +81,7 @@ dart_status dart_opencl_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     opencl_device *device = (opencl_device *)base;
-    return dart_opencl_status(device,
+    return dart_opencl_settle(device,
         clEnqueueWriteBuffer(device->queue, device->buffers[buffer - 1], CL_TRUE,
             offset * sizeof(float), words * sizeof(float), data, 0, NULL, NULL),
         "writing to a buffer");
@@ -88,7 +91,7 @@ dart_status dart_opencl_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
 {
     opencl_device *device = (opencl_device *)base;
-    return dart_opencl_status(device,
+    return dart_opencl_settle(device,
         clEnqueueReadBuffer(device->queue, device->buffers[buffer - 1], CL_TRUE,
             offset * sizeof(float), words * sizeof(float), data, 0, NULL, NULL),
         "reading from a buffer");

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The index-th device over all platforms. */
 static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_device_id *out_id)
@@ -10,6 +11,9 @@ static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_
     cl_platform_id platforms[32];
     cl_uint platform_count = 0, seen = 0;
     cl_int error = clGetPlatformIDs(32, platforms, &platform_count);
+    if (dart_opencl_is_memory(error))
+        return dart_fail(DART_MEMORY, "out of memory while OpenCL drivers were looked for (%s)",
+            dart_opencl_error_name(error));
     if (error != CL_SUCCESS || !platform_count) {
         if (index) return DART_FAILED;
         return dart_fail(DART_DEVICE,
@@ -22,8 +26,11 @@ static dart_status find_device(uint32_t index, cl_platform_id *out_platform, cl_
     for (cl_uint i = 0; i < platform_count; i++) {
         cl_device_id ids[64];
         cl_uint count = 0;
-        if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, 64, ids, &count) != CL_SUCCESS)
-            continue;
+        error = clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_ALL, 64, ids, &count);
+        if (dart_opencl_is_memory(error))
+            return dart_fail(DART_MEMORY, "out of memory while OpenCL devices were looked for (%s)",
+                dart_opencl_error_name(error));
+        if (error != CL_SUCCESS) continue;
         if (count > 64) count = 64;
         if (index < seen + count) {
             *out_platform = platforms[i];
@@ -128,7 +135,12 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */
     caps->arith16 = has_extension(id, "cl_khr_fp16");
     caps->on_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
-    if (caps->on_cpu) {
+    if (caps->on_cpu && strstr(caps->name, "llvmpipe")) {
+        /* Mesa's (rusticl): its vectors are the invocations of a work-group, as in lavapipe, and
+         * one that does all the work of a group alone comes to the end of its loops. */
+        caps->max_loop = 65535;
+        caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    } else if (caps->on_cpu) {
         uint32_t width = device_u32(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
         caps->simd = width < 4 ? 4 : width > 16 ? 16 : width;
     }
@@ -187,7 +199,7 @@ static dart_status check_usable(const opencl_device *device)
 static void opencl_close(dart_device *base)
 {
     opencl_device *device = (opencl_device *)base;
-    if (device->queue) clFinish(device->queue);
+    if (device->queue && clFinish(device->queue) != CL_SUCCESS) device->given_up = true;
     for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
     for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
         if (device->buffers[i]) dart_opencl_free(base, (dart_buffer)(i + 1));

@@ -31,6 +31,7 @@ typedef struct opencl_device {
     cl_command_queue queue;       /* in order */
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
+    bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;
@@ -43,6 +44,11 @@ typedef struct opencl_device {
 DART_NODISCARD dart_status dart_opencl_status(
     const opencl_device *device, cl_int error, const char *what);
 const char *dart_opencl_error_name(cl_int error);
+bool dart_opencl_is_memory(cl_int error);
+/* The same of work that was given to a queue: after a failure also waits for what was given to it
+ * before, as the caller may free what that reads. Without success the device is given up. */
+DART_NODISCARD dart_status dart_opencl_settle(
+    opencl_device *device, cl_int error, const char *what);
 
 /* kernel.c: the compiled program for a launch, from the device's list, the disk cache or the
  * compiler. */

@@ -98,6 +98,10 @@ static dart_status compile(
         *out_program = program;
         return DART_OK;
     }
+    if (dart_opencl_is_memory(error)) {
+        clReleaseProgram(program);
+        return dart_opencl_status(device, error, "compiling a kernel");
+    }
     size_t size = 0;
     clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size);
     char *log = dart_calloc(size + 1, 1);

@@ -161,7 +161,7 @@ dart_status dart_opencl_run(dart_device *base, dart_program *program, double *se
     opencl_device *device = (opencl_device *)base;
     cl_int error = CL_SUCCESS;
     if (seconds)
-        return dart_opencl_status(device, run_timed(device, program, seconds), "running a program");
+        return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
     if (program->commands) {
         error = device->recorder.enqueue(0, NULL, program->commands, 0, NULL, NULL);
     } else {
@@ -170,5 +170,5 @@ dart_status dart_opencl_run(dart_device *base, dart_program *program, double *se
     }
     cl_int finished = clFinish(device->queue);
     device->base.submits++;
-    return dart_opencl_status(device, error != CL_SUCCESS ? error : finished, "running a program");
+    return dart_opencl_settle(device, error != CL_SUCCESS ? error : finished, "running a program");
 }

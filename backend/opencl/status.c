@@ -54,10 +54,24 @@ const char *dart_opencl_error_name(cl_int error)
 #undef E
 }
 
+bool dart_opencl_is_memory(cl_int error)
+{
+    return error == CL_MEM_OBJECT_ALLOCATION_FAILURE || error == CL_OUT_OF_HOST_MEMORY;
+}
+
 dart_status dart_opencl_status(const opencl_device *device, cl_int error, const char *what)
 {
     if (error == CL_SUCCESS) return DART_OK;
-    bool memory = error == CL_MEM_OBJECT_ALLOCATION_FAILURE || error == CL_OUT_OF_HOST_MEMORY;
-    return dart_fail(memory ? DART_MEMORY : DART_DEVICE, "%s failed on %s: %s (%d)", what,
-        device->base.caps.name, dart_opencl_error_name(error), (int)error);
+    return dart_fail(dart_opencl_is_memory(error) ? DART_MEMORY : DART_DEVICE,
+        "%s failed on %s: %s (%d)", what, device->base.caps.name, dart_opencl_error_name(error),
+        (int)error);
+}
+
+dart_status dart_opencl_settle(opencl_device *device, cl_int error, const char *what)
+{
+    if (error == CL_SUCCESS) return DART_OK;
+    if (clFinish(device->queue) != CL_SUCCESS ||
+        (device->timed_queue && clFinish(device->timed_queue) != CL_SUCCESS))
+        device->given_up = true;
+    return dart_opencl_status(device, error, what);
 }

@@ -49,9 +49,11 @@ uint32_t dart_vulkan_memory_type(const vulkan_device *device, dart_mem kind, uin
 
 void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
 {
-    vkDestroyBuffer(device->handle, buffer->handle, NULL);
-    vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
-    free(buffer->block);
+    if (!device->given_up) {
+        vkDestroyBuffer(device->handle, buffer->handle, NULL);
+        vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
+        free(buffer->block);
+    }
     *buffer = (vulkan_buffer){0};
 }
 
@@ -120,6 +122,8 @@ static dart_status make_buffer(
         .allocationSize = needs.size,
         .memoryTypeIndex = type};
     VkResult result = vkAllocateMemory(device->handle, &memory, NULL, &out->memory);
+    if (result == VK_ERROR_DEVICE_LOST)
+        DART_GOTO(dart_vulkan_status(device, result, "vkAllocateMemory"));
     if (result != VK_SUCCESS) {
         status = dart_fail(DART_MEMORY,
             "vulkan:%u (%s): a buffer of %llu bytes does not fit beside the %llu bytes in use "

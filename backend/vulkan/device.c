@@ -210,9 +210,10 @@ static dart_status find_heap(vulkan_device *device)
 static void vulkan_close(dart_device *base)
 {
     vulkan_device *device = (vulkan_device *)base;
-    if (device->handle) {
-        vkDeviceWaitIdle(device->handle);
-        dart_vulkan_pipelines_close(device);
+    if (device->handle && !device->given_up && vkDeviceWaitIdle(device->handle) != VK_SUCCESS)
+        device->given_up = true;
+    if (device->handle) dart_vulkan_pipelines_close(device);
+    if (device->handle && !device->given_up) {
         for (size_t i = 0; i < device->buffer_capacity; i++)
             dart_vulkan_buffer_destroy(device, &device->buffers[i]);
         dart_vulkan_buffer_destroy(device, &device->staging);
@@ -220,9 +221,10 @@ static void vulkan_close(dart_device *base)
         vkDestroyFence(device->handle, device->fence, NULL);
         vkDestroyDevice(device->handle, NULL);
     }
+    const bool given_up = device->given_up; /* then its instance stays too */
     free(device->buffers);
     free(device);
-    dart_vulkan_instance_release();
+    if (!given_up) dart_vulkan_instance_release();
 }
 
 static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_device **out_device)

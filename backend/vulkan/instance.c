@@ -107,9 +107,11 @@ static dart_status make_instance(void)
             "vulkan: no driver is installed (vkCreateInstance: %s); install the vendor's driver or "
             "Debian's mesa-vulkan-drivers",
             dart_vulkan_result_name(result));
+    const bool memory =
+        result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY;
     if (result != VK_SUCCESS)
-        return dart_fail(
-            DART_DEVICE, "vulkan: vkCreateInstance failed: %s", dart_vulkan_result_name(result));
+        return dart_fail(memory ? DART_MEMORY : DART_DEVICE, "vulkan: vkCreateInstance failed: %s",
+            dart_vulkan_result_name(result));
     if (validate) make_messenger(&debug);
     return DART_OK;
 }

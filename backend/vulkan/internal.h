@@ -29,6 +29,7 @@ typedef struct vulkan_device {
     uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
     double tick_s;      /* seconds of one timestamp unit */
     VkFence fence;
+    bool given_up;      /* it may be at work for ever: nothing that it reads is freed */
     VkCommandPool pool; /* of `transfer` */
     VkCommandBuffer transfer;
     vulkan_buffer staging; /* made when first needed, then kept */
@@ -54,7 +55,8 @@ dart_status dart_vulkan_instance_acquire(VkInstance *out_instance);
 void dart_vulkan_instance_release(void);
 
 /* queue.c */
-/* Counts the submission; `last`: it raises the fence that dart_vulkan_wait waits for. */
+/* Counts the submission; `last`: it raises the fence that dart_vulkan_wait waits for. When either
+ * fails, the device is no longer at work, or given up. */
 dart_status dart_vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last);
 dart_status dart_vulkan_wait(vulkan_device *device);
 

@@ -120,9 +120,10 @@ void dart_vulkan_pipelines_close(vulkan_device *device)
     HASH_ITER(hh, device->pipelines, pipeline, next)
     {
         HASH_DEL(device->pipelines, pipeline);
-        vkDestroyPipeline(device->handle, pipeline->handle, NULL);
+        if (!device->given_up) vkDestroyPipeline(device->handle, pipeline->handle, NULL);
         free(pipeline);
     }
+    if (device->given_up) return;
     for (int k = 0; k < DART_KERNELS; k++)
         for (int v = 0; v < DART_MAX_VARIANTS; v++)
             vkDestroyShaderModule(device->handle, device->module[k][v], NULL);

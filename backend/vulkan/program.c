@@ -131,7 +131,8 @@ static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAcces
 
 /* Launches [first, end) into one command buffer. Timed: every launch waits, with a stamp on both
  * sides. */
-static dart_status record(vulkan_device *device, dart_program *program, uint32_t part, bool timed)
+static dart_status record(vulkan_device *device, const dart_program *program, uint32_t part,
+    VkCommandBuffer commands, bool timed)
 {
     const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
     const VkAccessFlags shader = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
@@ -139,7 +140,6 @@ static dart_status record(vulkan_device *device, dart_program *program, uint32_t
     const uint32_t left = program->count - first;
     const uint32_t end = first + (left < program->per_part ? left : program->per_part);
     const uint32_t stamp = part * (program->per_part + 1);
-    VkCommandBuffer commands = timed ? program->timed[part] : program->plain[part];
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     DART_TRY(
         dart_vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
@@ -180,19 +180,24 @@ static dart_status record(vulkan_device *device, dart_program *program, uint32_t
 }
 
 static dart_status record_all(
-    vulkan_device *device, dart_program *program, VkCommandBuffer **buffers, bool timed)
+    vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer **out_buffers)
 {
-    *buffers = dart_calloc(program->parts, sizeof(VkCommandBuffer));
-    if (!*buffers) return DART_MEMORY;
+    dart_status status = DART_OK;
+    VkCommandBuffer *made = dart_calloc(program->parts, sizeof(VkCommandBuffer));
+    if (!made) return DART_MEMORY;
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = program->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = program->parts};
-    DART_TRY(dart_vulkan_status(device, vkAllocateCommandBuffers(device->handle, &info, *buffers),
-        "vkAllocateCommandBuffers"));
+    DART_GOTO(dart_vulkan_status(
+        device, vkAllocateCommandBuffers(device->handle, &info, made), "vkAllocateCommandBuffers"));
     for (uint32_t part = 0; part < program->parts; part++)
-        DART_TRY(record(device, program, part, timed));
+        DART_GOTO(record(device, program, part, made[part], timed));
+    *out_buffers = made;
     return DART_OK;
+done: /* the pool frees the command buffers */
+    free(made);
+    return status;
 }
 
 dart_status dart_vulkan_build(
@@ -222,7 +227,7 @@ dart_status dart_vulkan_build(
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
     DART_GOTO(dart_vulkan_status(device,
         vkCreateCommandPool(device->handle, &pool, NULL, &program->pool), "vkCreateCommandPool"));
-    DART_GOTO(record_all(device, program, &program->plain, false));
+    DART_GOTO(record_all(device, program, false, &program->plain));
 done:
     if (status == DART_OK)
         *out_program = program;
@@ -250,7 +255,7 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
     }
     if (!program->ticks) program->ticks = dart_calloc(stamps, sizeof *program->ticks);
     if (!program->ticks) return DART_MEMORY;
-    return program->timed ? DART_OK : record_all(device, program, &program->timed, true);
+    return program->timed ? DART_OK : record_all(device, program, true, &program->timed);
 }
 
 static dart_status read_times(vulkan_device *device, dart_program *program, double *seconds)
@@ -285,9 +290,11 @@ dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *se
 void dart_vulkan_drop(dart_device *base, dart_program *program)
 {
     vulkan_device *device = (vulkan_device *)base;
-    vkDestroyQueryPool(device->handle, program->queries, NULL);
-    vkDestroyCommandPool(device->handle, program->pool, NULL); /* frees its command buffers */
-    vkDestroyDescriptorPool(device->handle, program->sets, NULL);
+    if (!device->given_up) {
+        vkDestroyQueryPool(device->handle, program->queries, NULL);
+        vkDestroyCommandPool(device->handle, program->pool, NULL); /* frees its command buffers */
+        vkDestroyDescriptorPool(device->handle, program->sets, NULL);
+    }
     free(program->plain);
     free(program->timed);
     free(program->ticks);

@@ -24,6 +24,7 @@ typedef float f32;
 #define ACC_IN const
 #define ACC_OUT
 #define ACC_INOUT
+#define ACC_GROUP
 #define ARG(acc, type, x) __global ACC_##acc type *x##_base, const ulong x##_offset
 #define PTR(acc, type, x) __global ACC_##acc type *x = x##_base + x##_offset;
 #define LOCAL(type, x, n) __local type x[n];

@@ -1,5 +1,6 @@
 /* The dialect as GLSL 4.50 (compiled to SPIR-V 1.3 at build time). See ../README.md for the rules. */
 #extension GL_EXT_control_flow_attributes : require
+#extension GL_KHR_memory_scope_semantics : require
 #define DEVICE 1
 #define IS_GLSL 1
 #define u32 uint
@@ -23,6 +24,7 @@
 #define ACC_IN readonly
 #define ACC_OUT writeonly
 #define ACC_INOUT
+#define ACC_GROUP coherent
 #define BUFFER_(slot, acc, type, x)                                                                \
     layout(std430, set = 0, binding = slot) ACC_##acc buffer x##_block { type x[]; };
 #define BUF0(acc, type, x) BUFFER_(0, acc, type, x)
@@ -49,12 +51,11 @@
         memoryBarrierShared();                                                                     \
         barrier();                                                                                 \
     }
+/* What a work-group wrote into GROUP buffers before, it reads after. One instruction that orders both kinds of
+ * memory: barrier() alone orders only what is shared, on both sides of it. */
 #define BARRIER_GLOBAL()                                                                           \
-    {                                                                                              \
-        memoryBarrierBuffer();                                                                     \
-        memoryBarrierShared();                                                                     \
-        barrier();                                                                                 \
-    }
+    controlBarrier(gl_ScopeWorkgroup, gl_ScopeWorkgroup,                                           \
+        gl_StorageSemanticsBuffer | gl_StorageSemanticsShared, gl_SemanticsAcquireRelease);
 
 #define EXP(x) exp(x)
 #define LOG(x) log(x)

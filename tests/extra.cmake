@@ -34,6 +34,11 @@ foreach(device opencl:0 vulkan:0)
     add_test(NAME ir/${name} COMMAND test_ops ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
+# Both on Mesa's OpenCL driver for processors, alone in its loader, as it is not the first: skipped where it is missing.
+add_test(NAME backend/suite-rusticl COMMAND test_suite opencl:0 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME ir/ops-rusticl COMMAND test_ops opencl:0 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(backend/suite-rusticl ir/ops-rusticl PROPERTIES
+  ENVIRONMENT "RUSTICL_ENABLE=llvmpipe;OCL_ICD_VENDORS=/etc/OpenCL/vendors/rusticl.icd")
 find_program(CLANG_FORMAT NAMES clang-format-14 clang-format)
 if(CLANG_FORMAT AND EXISTS ${CMAKE_SOURCE_DIR}/.git)
   add_test(NAME tools/format COMMAND sh -c
@@ -61,6 +66,8 @@ add_test(NAME tools/shared COMMAND dart-llm-shared version)
 add_test(NAME tools/install COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/install.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}
   ${CMAKE_C_COMPILER} "$<$<BOOL:${DART_CXX}>:${DART_CXX}>" ${CMAKE_BUILD_TYPE})
 set_tests_properties(tools/install PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+# Failing calls of drivers.
+include(${CMAKE_CURRENT_SOURCE_DIR}/faults/drivers.cmake)
 # Completion as the shells use it.
 add_test(NAME tools/completion COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/completion.sh $<TARGET_FILE:dart-llm>)
 # Event files and CSV read by programs that are not ours.

@@ -116,7 +116,6 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
         items[0] = 0;
     size_t group = device_size(id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
     if (items[0] && items[0] < group) group = items[0];
-    uint32_t align = device_u32(id, CL_DEVICE_MEM_BASE_ADDR_ALIGN) / 8;
     size_t params = device_size(id, CL_DEVICE_MAX_PARAMETER_SIZE);
     /* each buffer takes a pointer and an offset of the arguments */
     size_t pointers = DART_MAX_BUFS * 16;
@@ -129,7 +128,7 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     caps->max_buffers = 8;
     caps->max_params = params > pointers + DART_MAX_PARAM_BYTES ? (uint32_t)(params - pointers)
                                                                 : DART_MAX_PARAM_BYTES;
-    caps->offset_align = align > 256 ? align : 256;
+    caps->offset_align = 256; /* of ours: slices are no sub-buffers, kernels add the offset */
     caps->word = 4;
     caps->threads = device_u32(id, CL_DEVICE_MAX_COMPUTE_UNITS);
     caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */

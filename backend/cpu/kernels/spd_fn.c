@@ -9,7 +9,9 @@ enum { ROOT, POWER, TRACE };
 
 static uint64_t lwork_of(uint64_t n)
 {
-    return 34 * n + 64; /* dsyev wants (block + 2) n; 32 is LAPACK's block for dsytrd */
+    /* dsyev wants (block + 2) n, where 32 is LAPACK's block for dsytrd; dsyevr 26 n and 12 n whole
+     * numbers, which fit beside */
+    return 34 * n + 64;
 }
 
 /* Scratch of a thread: vectors (n,n), scaled vectors (n,n), result (n,n), eigenvalues (n),
@@ -20,6 +22,33 @@ static void plan(cpu_work *work)
     uint64_t n = p->n;
     work->tasks[0] = p->batch;
     work->slot_bytes = dart_round_up((3 * n * n + n + lwork_of(n)) * sizeof(double), 64);
+}
+
+/* Of S (n,n), symmetric: vectors as rows, values ascending. `other` (n,n) is scratch. Where QR
+ * iteration does not converge, by relatively robust representations. */
+static lapack_int decompose(
+    const real *s, uint64_t n, double *vectors, double *other, double *values, double *work)
+{
+    const lapack_int order = (lapack_int)n;
+    lapack_int *whole = (lapack_int *)(void *)(work + 26 * n), found = 0, info = 1;
+    for (int again = 0; again < 2 && info > 0; again++) {
+        double *a = again ? other : vectors;
+        bool finite = true;
+        for (uint64_t i = 0; i < n; i++)
+            for (uint64_t j = 0; j < n; j++) {
+                a[i * n + j] = 0.5 * ((double)s[i * n + j] + (double)s[j * n + i]);
+                finite &= isfinite(a[i * n + j]);
+            }
+        if (!finite) return -1;
+        /* Column-major and row-major are the same for a symmetric matrix; eigenvectors come as
+         * columns, which are our rows. */
+        info = again ? LAPACKE_dsyevr_work(LAPACK_COL_MAJOR, 'V', 'A', 'U', order, a, order, 0, 0,
+                           0, 0, 0, &found, values, vectors, order, whole, work,
+                           (lapack_int)(26 * n), whole + 2 * n, (lapack_int)(10 * n))
+                     : LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'V', 'U', order, a, order, values, work,
+                           (lapack_int)lwork_of(n));
+    }
+    return info;
 }
 
 static double function(uint32_t op, double w, double mu2, double power)
@@ -44,13 +73,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     const real *s = REALS(0) + index * words;
     real *y = REALS(2) + index * words;
     uint32_t op = work->tune[DART_SPD_FN_OP];
-    for (uint64_t i = 0; i < n; i++)
-        for (uint64_t j = 0; j < n; j++)
-            vectors[i * n + j] = 0.5 * ((double)s[i * n + j] + (double)s[j * n + i]);
-    /* Column-major and row-major are the same for a symmetric matrix; eigenvectors come as columns,
-     * which are our rows. */
-    lapack_int info = LAPACKE_dsyev_work(LAPACK_COL_MAJOR, 'V', 'U', (lapack_int)n, vectors,
-        (lapack_int)n, values, values + n, (lapack_int)lwork_of(n));
+    lapack_int info = decompose(s, n, vectors, scaled, values, values + n);
     double largest = info == 0 && values[n - 1] > 0 ? values[n - 1] : 0;
     double mu2 = (double)p->mu * (double)p->mu * largest + (op == ROOT ? 0 : 1e-30), sum = 0;
     for (uint64_t v = 0; v < n; v++) {

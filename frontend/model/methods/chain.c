@@ -1,6 +1,7 @@
 /* Tensor-train algorithms on the host in f64, through LAPACK. Every step works on unfolded cores:
  * the dense tensor is formed only by dart_chain_dense and read only by dart_chain_from_dense. */
 #include "chain.h"
+#include "lapack.h"
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
@@ -92,17 +93,6 @@ static dart_status absorb_left(dart_chain *chain, uint32_t k, const double *m, u
     return DART_OK;
 }
 
-static dart_status lapack_check(lapack_int info, const char *routine)
-{
-    if (info == 0) return DART_OK;
-    if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
-        return dart_fail(DART_MEMORY, "LAPACK %s ran out of memory", routine);
-    return dart_fail(DART_FAILED,
-        "LAPACK %s failed with code %d: the cores of a chain contain values that are not finite, "
-        "or the iteration did not converge",
-        routine, (int)info);
-}
-
 /* Left unfolding of core k = Q R; Q stays, R moves into core k+1. Bond k gets rank min(rows,
  * columns). */
 static dart_status orthogonalise_left(dart_chain *chain, uint32_t k)
@@ -116,12 +106,14 @@ static dart_status orthogonalise_left(dart_chain *chain, uint32_t k)
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(lapack_check(LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, m, n, a, n, tau), "dgeqrf"));
+    DART_GOTO(dart_lapack_check(
+        LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, m, n, a, n, tau), "dgeqrf", a, (size_t)m * n));
     for (uint32_t i = 0; i < r; i++)
         memcpy(upper + (size_t)i * n + i, a + (size_t)i * n + i, (size_t)(n - i) * sizeof(double));
     for (uint32_t i = 0; i < m; i++)
         memcpy(q + (size_t)i * r, a + (size_t)i * n, (size_t)r * sizeof(double));
-    DART_GOTO(lapack_check(LAPACKE_dorgqr(LAPACK_ROW_MAJOR, m, r, r, q, r, tau), "dorgqr"));
+    DART_GOTO(dart_lapack_check(
+        LAPACKE_dorgqr(LAPACK_ROW_MAJOR, m, r, r, q, r, tau), "dorgqr", q, (size_t)m * r));
     DART_GOTO(absorb_left(chain, k + 1, upper, r));
     chain->core[k] = q;
     chain->rank[k + 1] = r;
@@ -146,12 +138,14 @@ static dart_status orthogonalise_right(dart_chain *chain, uint32_t k)
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(lapack_check(LAPACKE_dgelqf(LAPACK_ROW_MAJOR, m, n, a, n, tau), "dgelqf"));
+    DART_GOTO(dart_lapack_check(
+        LAPACKE_dgelqf(LAPACK_ROW_MAJOR, m, n, a, n, tau), "dgelqf", a, (size_t)m * n));
     for (uint32_t i = 0; i < m; i++)
         memcpy(lower + (size_t)i * r, a + (size_t)i * n,
             (size_t)(i + 1 < r ? i + 1 : r) * sizeof(double));
     memcpy(q, a, (size_t)r * n * sizeof(double));
-    DART_GOTO(lapack_check(LAPACKE_dorglq(LAPACK_ROW_MAJOR, r, n, r, q, n, tau), "dorglq"));
+    DART_GOTO(dart_lapack_check(
+        LAPACKE_dorglq(LAPACK_ROW_MAJOR, r, n, r, q, n, tau), "dorglq", q, (size_t)r * n));
     DART_GOTO(absorb_right(chain, k - 1, lower, r));
     chain->core[k] = q;
     chain->rank[k] = r;
@@ -190,26 +184,14 @@ static dart_status svd_of(const double *a, uint32_t m, uint32_t n, svd *out)
 {
     dart_status status = DART_OK;
     uint32_t r = m < n ? m : n;
-    size_t bytes = (size_t)m * n * sizeof(double);
-    double *copy = malloc(bytes), *rest = dart_calloc(r, sizeof *rest);
     *out = (svd){m, n, r, dart_calloc((size_t)m * r, sizeof(double)),
         dart_calloc(r, sizeof(double)), dart_calloc((size_t)r * n, sizeof(double))};
-    if (!copy || !rest || !out->u || !out->s || !out->vt) {
+    if (!out->u || !out->s || !out->vt) {
         status = dart_fail(DART_MEMORY, "out of memory for the SVD of a %u x %u core", m, n);
         goto done;
     }
-    memcpy(copy, a, bytes);
-    lapack_int info =
-        LAPACKE_dgesdd(LAPACK_ROW_MAJOR, 'S', m, n, copy, n, out->s, out->u, r, out->vt, n);
-    if (info > 0) { /* divide and conquer did not converge: the slower QR iteration does */
-        memcpy(copy, a, bytes);
-        info = LAPACKE_dgesvd(
-            LAPACK_ROW_MAJOR, 'S', 'S', m, n, copy, n, out->s, out->u, r, out->vt, n, rest);
-    }
-    DART_GOTO(lapack_check(info, "dgesdd"));
+    DART_GOTO(dart_lapack_svd(m, n, a, out->u, out->s, out->vt));
 done:
-    free(copy);
-    free(rest);
     if (status != DART_OK) svd_free(out);
     return status;
 }

@@ -1,7 +1,7 @@
 /* Soft-thresholding of bond spectra, and a gauge close to an earlier one, on the host in f64. */
 #include "chain.h"
+#include "lapack.h"
 #include <cblas.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,17 +17,6 @@ static void product(
 {
     cblas_dgemm(CblasRowMajor, turn ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n,
         (int)k, 1.0, a, (int)(turn ? m : k), b, (int)n, 0.0, c, (int)n);
-}
-
-static dart_status svd(uint32_t m, uint32_t n, double *a, double *u, double *s, double *vt)
-{
-    uint32_t r = m < n ? m : n;
-    lapack_int info = LAPACKE_dgesdd(LAPACK_ROW_MAJOR, 'S', m, n, a, n, s, u, r, vt, n);
-    if (info == 0) return DART_OK;
-    return dart_fail(DART_FAILED,
-        "LAPACK dgesdd failed with code %d: the cores of a chain contain values that are not "
-        "finite",
-        (int)info);
 }
 
 /* sigma - share * mean of those above rounding, not below 0 */
@@ -57,7 +46,7 @@ static dart_status soften_bond(dart_chain *chain, uint32_t k, double share)
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(svd(m, n, chain->core[k], u, s, vt));
+    DART_GOTO(dart_lapack_svd(m, n, chain->core[k], u, s, vt));
     soften(s, r, share);
     for (uint32_t i = 0; i < r; i++) cblas_dscal((int)n, s[i], vt + (size_t)i * n, 1);
     product(false, r, columns, n, vt, chain->core[k + 1], next);
@@ -127,7 +116,7 @@ static dart_status turn_of(uint32_t ra, uint32_t rb, double *left, double *right
     normalise(left, words);
     normalise(right, words);
     cblas_daxpy((int)words, 1.0, right, 1, left, 1);
-    DART_GOTO(svd(ra, rb, left, u, s, vt));
+    DART_GOTO(dart_lapack_svd(ra, rb, left, u, s, vt));
     product(false, ra, rb, ra, u, vt, turn);
 done:
     free(u);

@@ -116,8 +116,51 @@ done:
 
 /* ---- loading ---- */
 
+/* The field, where it is a whole number from 0 to `most`. */
+static dart_status check_field(
+    const json_t *body, const char *field, uint64_t most, const char *path)
+{
+    const json_t *value = json_object_get(body, field);
+    const json_int_t n = json_integer_value(value);
+    if (json_is_integer(value) && n >= 0 && (uint64_t)n <= most) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s/trainer_state.json: %s is no whole number from 0 to %" PRIu64
+        ": the file was changed, or the recipe is of another run",
+        path, field, most);
+}
+
+static int64_t moved_of(const dart_run *run, const json_t *body, uint32_t s)
+{
+    const int64_t steps =
+        json_integer_value(json_array_get(json_object_get(body, "moved_steps"), s));
+    return steps < -(int64_t)run->stage[s].steps || steps > (int64_t)dart_run_steps(run) ? 0
+                                                                                         : steps;
+}
+
+/* Whether the run has such a place; nothing of the run is changed. */
+static dart_status check_position(const dart_run *run, const json_t *body, const char *path)
+{
+    const json_t *logs = json_object_get(body, "log_bytes");
+#define X(field) DART_TRY(check_field(body, #field, INT64_MAX, path));
+    RUN_FIELDS(X)
+#undef X
+    DART_TRY(check_field(body, "finished", 1, path));
+    DART_TRY(check_field(body, "at_stage", run->stages, path));
+    DART_TRY(check_field(body, "last_pick", run->stages, path));
+    const uint32_t at = (uint32_t)json_integer_value(json_object_get(body, "at_stage"));
+    if (at < run->stages)
+        DART_TRY(check_field(
+            body, "stage_step", run->stage[at].steps + (uint64_t)moved_of(run, body, at), path));
+    for (size_t i = 0; i < DART_LOGS; i++)
+        if (json_integer_value(json_array_get(logs, i)) < 0)
+            return dart_fail(
+                DART_INPUT, "%s/trainer_state.json: log_bytes has a negative number", path);
+    return DART_OK;
+}
+
 static dart_status read_position(dart_run *run, json_t *body, const char *path)
 {
+    DART_TRY(check_position(run, body, path));
 #define X(field)                                                                                   \
     run->field = (__typeof__(run->field))json_integer_value(json_object_get(body, #field));
     RUN_FIELDS(X)
@@ -125,20 +168,14 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
 #define X(field) run->field = dart_json_number(body, #field);
     RUN_REALS(X)
 #undef X
-    if (run->at_stage > run->stages || run->last_pick > run->stages)
-        return dart_fail(DART_INPUT, "the checkpoint %s is at stage %u of %u", path,
-            run->at_stage + 1, run->stages);
     for (size_t i = 0; i < DART_LOGS; i++)
         run->log_bytes[i] =
             (uint64_t)json_integer_value(json_array_get(json_object_get(body, "log_bytes"), i));
-    json_t *rest = json_object_get(body, "rest"), *moved = json_object_get(body, "moved_steps");
+    json_t *rest = json_object_get(body, "rest");
     run->rest.rank = dart_json_number(rest, "rank");
     run->rest.since = (uint64_t)json_integer_value(json_object_get(rest, "since"));
-    for (uint32_t s = 0; s < run->stages; s++) {
-        run->moved[s] = json_integer_value(json_array_get(moved, s));
-        if (run->moved[s] < -(int64_t)run->stage[s].steps) run->moved[s] = 0;
-        run->stage[s].steps += (uint64_t)run->moved[s];
-    }
+    for (uint32_t s = 0; s < run->stages; s++) run->moved[s] = moved_of(run, body, s);
+    for (uint32_t s = 0; s < run->stages; s++) run->stage[s].steps += (uint64_t)run->moved[s];
     json_t *rows = json_object_get(body, "rows");
     run->rows = 0;
     for (size_t r = 0; r < json_array_size(rows) && r < DART_TABLE_ROWS; r++)

@@ -241,6 +241,54 @@ static void test_step_that_does_not_load(void **state)
     dart_recipe_free(recipe);
 }
 
+/* A place that the run does not have, beyond what 32 bits hold too: refused as bad input, and the
+ * step before it is taken. */
+static void test_place_past_the_end(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field, *value;
+    } forged[] = {{"at_stage", "4294967295"}, {"at_stage", "9"}, {"at_stage", "4294967296"},
+        {"at_stage", "-1"}, {"stage_step", "1000"}, {"last_pick", "9"}, {"step", "\"two\""}};
+    dart_checkpoint c;
+    dart_recipe *recipe = tiny("cpu", in("whole"));
+    watch w = {0};
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    dart_recipe_free(recipe);
+    recipe = tiny("cpu", in("forged"));
+    for (size_t k = 0; k < sizeof forged / sizeof *forged; k++) {
+        char text[8192], key[32], sentence[64];
+        w = (watch){.stop_at = 22};
+        assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+        assert_int_equal(dart_checkpoint_open(in("forged/checkpoints/step-00000022"), &c), DART_OK);
+        dart_checkpoint_file file[8];
+        memcpy(file, c.file, c.files * sizeof *file);
+        snprintf(key, sizeof key, "\"%s\": ", forged[k].field);
+        for (uint32_t i = 0; i < c.files; i++) {
+            if (strcmp(file[i].name, "trainer_state.json")) continue;
+            const char *at = strstr(file[i].data, key), *end = at ? strchr(at, ',') : NULL;
+            assert_true(at && end && file[i].size + 32 < sizeof text);
+            int n = snprintf(text, sizeof text, "%.*s%s%s%.*s", (int)(at - file[i].data),
+                file[i].data, key, forged[k].value, (int)(file[i].data + file[i].size - end), end);
+            file[i].data = text;
+            file[i].size = (size_t)n;
+        }
+        assert_int_equal(
+            dart_checkpoint_write(in("forged/checkpoints"), 22, file, c.files, 2), DART_OK);
+        dart_checkpoint_close(&c);
+        set(recipe, "resume", "true");
+        w = (watch){0};
+        assert_int_equal(train(recipe, &w, NULL), DART_OK);
+        snprintf(sentence, sizeof sentence, "%s is no whole number", forged[k].field);
+        if (!strstr(w.text, sentence)) fail_msg("%s %s: %s", key, forged[k].value, w.text);
+        assert_non_null(strstr(w.text, "resumed at step 20"));
+        assert_same_run(in("forged"), in("whole"));
+        set(recipe, "resume", "false");
+        assert_int_equal(dart_remove_tree(in("forged")), DART_OK);
+    }
+    dart_recipe_free(recipe);
+}
+
 /* SIGTERM has its own code; a run that finished stays finished. */
 static void on_progress_term(void *user, const dart_progress *p)
 {
@@ -273,6 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
         cmocka_unit_test(test_stop_in_evaluations), cmocka_unit_test(test_resume_twin),
         cmocka_unit_test(test_disk_full), cmocka_unit_test(test_damaged_checkpoint),
-        cmocka_unit_test(test_step_that_does_not_load), cmocka_unit_test(test_signals)};
+        cmocka_unit_test(test_step_that_does_not_load), cmocka_unit_test(test_place_past_the_end),
+        cmocka_unit_test(test_signals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,18 @@
+/* What LAPACK's answers mean, and a decomposition that has a second way. */
+#ifndef DART_LAPACK_H
+#define DART_LAPACK_H
+
+#include <lapacke.h>
+#include <stddef.h>
+#include "status.h"
+
+/* OK for info 0. MEMORY; DIVERGED where the `words` values at `a`, which the routine was given, are
+ * not all finite; FAILED where it did not succeed with finite values. */
+DART_NODISCARD dart_status dart_lapack_check(
+    lapack_int info, const char *routine, const double *a, size_t words);
+/* a (m,n) = u (m,r) diag(s) vt (r,n), r = min(m,n), row by row, s descending; `a` is not changed.
+ * By divide and conquer, where that does not converge by QR iteration. Errors as above. */
+DART_NODISCARD dart_status dart_lapack_svd(
+    uint32_t m, uint32_t n, const double *a, double *u, double *s, double *vt);
+
+#endif

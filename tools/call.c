@@ -29,7 +29,11 @@ int cli_keep(void *user, const char *text, size_t size)
 {
     cli_kept *kept = user;
     char *grown = realloc(kept->text, kept->size + size + 1);
-    if (!grown) return 1;
+    if (!grown) {
+        (void)cli_fail(DART_MEMORY, "out of memory for a text");
+        kept->failed = true;
+        return 1;
+    }
     memcpy(grown + kept->size, text, size);
     kept->text = grown;
     kept->size += size;

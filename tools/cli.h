@@ -53,6 +53,7 @@ int cli_write(void *user, const char *text, size_t size);
 typedef struct cli_kept {
     char *text; /* owned, ends with a zero byte; NULL: nothing came */
     size_t size;
+    bool failed; /* memory was short, which the library takes for a sink that is full */
 } cli_kept;
 int cli_keep(void *user, const char *text, size_t size);
 

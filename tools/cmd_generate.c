@@ -86,11 +86,11 @@ static dart_status run(cli_call *cli)
         CLI_GOTO(dart_context_generate(context, &o, cli_write, stdout, &speed));
     if (!json) putchar('\n');
     if (!json && !cli->quiet) print_speed(&speed, dart_context_bytes(context));
-    if (json && cli_keep(&kept, "\n", 1))
-        status = cli_fail(DART_MEMORY, "out of memory for a text");
+    if (json && cli_keep(&kept, "\n", 1)) status = DART_MEMORY;
     if (json && status == DART_OK)
         status = print_json(path, o.prompt, kept.text, &speed, dart_context_bytes(context));
 done:
+    if (kept.failed) status = DART_MEMORY;
     free(kept.text);
     dart_context_free(context);
     dart_llm_close(llm);

@@ -219,6 +219,7 @@ static dart_status result_json(const dart_result *r, FILE *out)
     dart_status status = dart_result_json(r, cli_keep, &kept);
     json_t *rows = status == DART_OK ? parse_rows(kept.text) : NULL;
     free(kept.text);
+    if (kept.failed) status = DART_MEMORY;
     CLI_TRY(status);
     return cli_json(json_pack("{s:s, s:s, s:I, s:o, s:o, s:o}", "run", dart_result_dir(r), "device",
                         dart_result_device(r), "steps", (json_int_t)dart_result_steps(r),

@@ -241,16 +241,6 @@ dart_status dart_remove_tree(const char *path)
     return DART_OK;
 }
 
-dart_status dart_memstream_close(FILE *stream, const char *what, char **text)
-{
-    bool failed = ferror(stream);
-    failed |= fclose(stream) != 0;
-    if (!failed && *text) return DART_OK;
-    free(*text);
-    *text = NULL;
-    return dart_fail(DART_MEMORY, "out of memory: writing %s", what);
-}
-
 bool dart_file_exists(const char *path)
 {
     struct stat info;

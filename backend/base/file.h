@@ -4,7 +4,6 @@
 #define DART_FILE_H
 
 #include "mem.h"
-#include <stdio.h>
 
 /* Reads a whole file; *data gets one extra 0 byte. Caller frees. Errors: INPUT (missing, a
  * directory), IO, MEMORY. A file ending in .gz is unpacked. */
@@ -19,10 +18,6 @@ DART_NODISCARD dart_status dart_remove_tree(const char *path);
 /* The code of a failed call's errno: MEMORY for ENOMEM (fopen, opendir and mmap ask for memory
  * too), else IO. */
 dart_status dart_errno_code(int error);
-/* Closes a stream of open_memstream whose text is *text; on failure the text is freed and NULL.
- * MEMORY: it is not whole. The C library leaves NULL, and says nothing, where there is no room for
- * the end of the text. */
-DART_NODISCARD dart_status dart_memstream_close(FILE *stream, const char *what, char **text);
 bool dart_file_exists(const char *path);
 /* Where the user's cache folder for this program is: $XDG_CACHE_HOME/dart-llm or
  * ~/.cache/dart-llm. */

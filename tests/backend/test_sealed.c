@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include "file.h"
 #include "sealed.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>

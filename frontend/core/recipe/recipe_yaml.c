@@ -1,5 +1,6 @@
 /* Recipes as YAML: sections or flat keys, and a list of stages. */
 #include "file.h"
+#include "memstream.h"
 #include "recipe_impl.h"
 #include "yaml_file.h"
 #include <stdio.h>
@@ -268,8 +269,8 @@ dart_status dart_recipe_text(const dart_recipe *recipe, bool whole, char **out)
 {
     size_t size;
     *out = NULL;
-    FILE *text = open_memstream(out, &size);
-    if (!text) return dart_fail(DART_MEMORY, "out of memory: writing a recipe");
+    FILE *text = dart_memstream_open(out, &size);
+    if (!text) return DART_MEMORY;
     const char *section = "";
     for (int i = 0; i < dart_recipe_rows(); i++) {
         const dart_option *o = &dart_recipe_row_at(i)->option;

@@ -3,7 +3,7 @@
  */
 #include "inspect.h"
 #include "bundle.h"
-#include "file.h"
+#include "memstream.h"
 #include "setup.h"
 #include <inttypes.h>
 #include <math.h>
@@ -159,8 +159,8 @@ static dart_status programs(const view *v, bool plan, bool json, FILE *out)
         if (!part->plan) continue;
         char *text = NULL;
         size_t size = 0;
-        FILE *to = open_memstream(&text, &size);
-        if (!to) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+        FILE *to = dart_memstream_open(&text, &size);
+        if (!to) DART_GOTO(DART_MEMORY);
         if (plan)
             dart_plan_print(part->plan, to);
         else

@@ -2,6 +2,7 @@
 #include "report.h"
 #include "c_locale.h"
 #include "file.h"
+#include "memstream.h"
 #include "mem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -161,8 +162,8 @@ static dart_status write_csv(
     char path[4096], *data = NULL;
     size_t size = 0;
     DART_TRY(dart_record_path(path, dir, "", name));
-    FILE *out = open_memstream(&data, &size);
-    if (!out) return dart_fail(DART_MEMORY, "out of memory");
+    FILE *out = dart_memstream_open(&data, &size);
+    if (!out) return DART_MEMORY;
     dart_status status = write(runs, count, out);
     const dart_status closed = dart_memstream_close(out, name, &data);
     if (status == DART_OK) status = closed;

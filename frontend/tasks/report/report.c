@@ -3,6 +3,7 @@
 #include "report.h"
 #include "c_locale.h"
 #include "file.h"
+#include "memstream.h"
 #include "mem.h"
 #include <math.h>
 #include <stdlib.h>
@@ -269,8 +270,8 @@ static dart_status write_report(const char *const *dirs, size_t count, const cha
     dart_status status = DART_OK;
     const bool sweep = count == 1 && is_sweep(dirs[0], table);
     if (!sweep) DART_TRY(dart_record_read(dirs, count, &runs));
-    out = open_memstream(&page, &size);
-    if (!out) DART_GOTO(dart_fail(DART_MEMORY, "out of memory"));
+    out = dart_memstream_open(&page, &size);
+    if (!out) DART_GOTO(DART_MEMORY);
     DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
     status = dart_memstream_close(out, "a report", &page);
     out = NULL;

@@ -4,6 +4,7 @@
 #include "report.h"
 #include "c_locale.h"
 #include "file.h"
+#include "memstream.h"
 #include "mem.h"
 #include <inttypes.h>
 #include <math.h>
@@ -266,8 +267,8 @@ static dart_status write_file(const dart_record_run *run, bool twin, const char 
     DART_TRY(dart_mkdirs(folder));
     /* The same name whenever a run is exported again: TensorBoard would show two files as one. */
     snprintf(path, sizeof path, "%s/events.out.tfevents.%010.0f.dart-llm.0.0", folder, began);
-    out = open_memstream(&data, &size);
-    if (!out) return dart_fail(DART_MEMORY, "out of memory");
+    out = dart_memstream_open(&data, &size);
+    if (!out) return DART_MEMORY;
     DART_GOTO(dart_report_event_version(out, began));
     if (!twin && run->recipe_text) {
         text = dart_calloc(strlen(run->recipe_text) + 16, 1);

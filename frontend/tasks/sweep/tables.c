@@ -2,6 +2,7 @@
  * perplexity as a picture. */
 #include "c_locale.h"
 #include "file.h"
+#include "memstream.h"
 #include "chart.h"
 #include "results.h"
 #include "stats.h"
@@ -403,8 +404,8 @@ static dart_status save(const dart_sweep_grid *s, const char *name, int which)
     char path[DART_SWEEP_PATH + 32], *text = NULL;
     size_t size = 0;
     dart_status status = DART_OK;
-    FILE *out = open_memstream(&text, &size);
-    if (!out) return dart_fail(DART_MEMORY, "out of memory: writing %s", name);
+    FILE *out = dart_memstream_open(&text, &size);
+    if (!out) return DART_MEMORY;
     if (which == 0) write_csv(s, out);
     if (which == 1) write_md(s, out);
     if (which == 2) status = write_svg(s, out);

@@ -11,7 +11,7 @@
 #define RUN_FIELDS(X)                                                                              \
     X(step)                                                                                        \
     X(tokens)                                                                                      \
-    X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished) X(owed)
+    X(stage_step) X(adam_step) X(at_stage) X(phase_tokens) X(last_pick) X(finished)
 #define RUN_REALS(X) X(seconds) X(phase_seconds) X(last_loss)
 
 /* ---- saving ---- */
@@ -26,6 +26,7 @@ static dart_status state_text(const dart_run *run, char **out)
 #define X(field) dart_json_set(body, #field, json_integer((json_int_t)run->field), &status);
     RUN_FIELDS(X)
 #undef X
+    dart_json_set(body, "owed", json_integer(run->owed), &status);
 #define X(field) dart_json_set(body, #field, dart_json_real(run->field), &status);
     RUN_REALS(X)
 #undef X
@@ -146,6 +147,8 @@ static dart_status check_position(const dart_run *run, const json_t *body, const
 #undef X
     DART_TRY(check_field(body, "finished", 1, path));
     DART_TRY(check_field(body, "at_stage", run->stages, path));
+    if (json_object_get(body, "owed")) /* older checkpoints owe nothing */
+        DART_TRY(check_field(body, "owed", DART_OWED_ROUNDED, path));
     DART_TRY(check_field(body, "last_pick", run->stages, path));
     const uint32_t at = (uint32_t)json_integer_value(json_object_get(body, "at_stage"));
     if (at < run->stages)
@@ -168,6 +171,7 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
 #define X(field) run->field = dart_json_number(body, #field);
     RUN_REALS(X)
 #undef X
+    run->owed = (uint32_t)json_integer_value(json_object_get(body, "owed"));
     for (size_t i = 0; i < DART_LOGS; i++)
         run->log_bytes[i] =
             (uint64_t)json_integer_value(json_array_get(json_object_get(body, "log_bytes"), i));

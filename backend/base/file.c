@@ -102,7 +102,7 @@ dart_status dart_file_read(const char *path, char **data, size_t *size)
     dart_status status = DART_OK;
     size_t expected = (size_t)info.st_size, used = 0;
     char *text = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0) return read_fail(path, errno);
     text = malloc(expected + 1);
     if (!text) {
@@ -138,7 +138,7 @@ done:
 static dart_status write_sync(const char *path, int flags, const void *data, size_t size)
 {
     dart_status status = DART_OK;
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666));
     if (fd < 0) return write_fail(path, errno);
     /* Asking for the room first makes a full disk show before half the file is written. */
     if (size) {
@@ -159,9 +159,10 @@ static dart_status write_sync(const char *path, int flags, const void *data, siz
         used += (size_t)put;
     }
     /* A failed fsync is final: the kernel may have dropped the pages already. */
-    if (fsync(fd)) status = write_fail(path, errno);
+    if (TEMP_FAILURE_RETRY(fsync(fd))) status = write_fail(path, errno);
 done:
-    if (close(fd) && status == DART_OK) status = write_fail(path, errno);
+    /* Interrupted, it is closed all the same. */
+    if (close(fd) && errno != EINTR && status == DART_OK) status = write_fail(path, errno);
     if (status != DART_OK) unlink(path);
     return status;
 }
@@ -173,12 +174,12 @@ dart_status dart_file_write_sync(const char *path, const void *data, size_t size
 
 dart_status dart_dir_sync(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (fd < 0) return write_fail(path, errno);
     dart_status status = DART_OK;
     /* Some file systems cannot sync a directory and say EINVAL; there is nothing more to do then.
      */
-    if (fsync(fd) && errno != EINVAL) status = write_fail(path, errno);
+    if (TEMP_FAILURE_RETRY(fsync(fd)) && errno != EINVAL) status = write_fail(path, errno);
     close(fd);
     return status;
 }
@@ -199,7 +200,7 @@ dart_status dart_file_write_atomic(const char *path, const void *data, size_t si
     /* One of that name is left over from a process that was killed, or somebody's trap. */
     unlink(aside);
     DART_TRY(write_sync(aside, O_EXCL | O_NOFOLLOW, data, size));
-    if (rename(aside, path)) {
+    if (TEMP_FAILURE_RETRY(rename(aside, path))) {
         int error = errno;
         unlink(aside);
         return write_fail(path, error);
@@ -216,7 +217,7 @@ dart_status dart_mkdirs(const char *path)
         if (*at && *at != '/') continue;
         char kept = *at;
         *at = 0;
-        if (part[0] && mkdir(part, 0777) && errno != EEXIST)
+        if (part[0] && TEMP_FAILURE_RETRY(mkdir(part, 0777)) && errno != EEXIST)
             return dart_fail(DART_IO, "cannot create the folder %s: %s", part, strerror(errno));
         *at = kept;
         if (!kept) break;
@@ -231,7 +232,7 @@ dart_status dart_mkdirs(const char *path)
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
 {
     (void)info, (void)kind, (void)where;
-    return remove(path) && errno != ENOENT ? -1 : 0;
+    return TEMP_FAILURE_RETRY(remove(path)) && errno != ENOENT ? -1 : 0;
 }
 
 dart_status dart_remove_tree(const char *path)

@@ -100,7 +100,7 @@ dart_status dart_tokens_sources(const dart_splits *splits, char out[33])
         const char *path = splits->text[i].what;
         if (i && path == splits->text[0].what) continue; /* parts of one file */
         struct stat info;
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
         if (fd < 0 || fstat(fd, &info))
             status = dart_fail(DART_IO, "cannot read %s: %s", path, strerror(errno));
         else
@@ -234,7 +234,7 @@ dart_status dart_tokens_open(
     char *vocab = NULL;
     *out_found = false;
     why[0] = 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
     if (fd < 0) return DART_OK;
     if (fstat(fd, &info) || info.st_size < PAGE) {
         snprintf(why, 128, "it is truncated");
@@ -336,7 +336,7 @@ static dart_status write_body(
     if (fseek(w->file, 0, SEEK_SET))
         return dart_fail(DART_IO, "cannot write %s: %s", w->path, strerror(errno));
     DART_TRY(put(w, h, sizeof *h));
-    if (fflush(w->file) || fsync(fileno(w->file)))
+    if (fflush(w->file) || TEMP_FAILURE_RETRY(fsync(fileno(w->file))))
         return dart_fail(DART_IO,
             "cannot write %s: %s; free some space, or set XDG_CACHE_HOME to a folder with room",
             w->path, strerror(errno));
@@ -387,7 +387,7 @@ dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
         goto done;
     }
     DART_GOTO(write_body(&w, splits, vocab, &h));
-    if (rename(aside, path)) {
+    if (TEMP_FAILURE_RETRY(rename(aside, path))) {
         status = dart_fail(DART_IO, "cannot write %s: %s", path, strerror(errno));
         goto done;
     }

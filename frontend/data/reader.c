@@ -56,7 +56,7 @@ dart_status dart_reader_open(const dart_text *text, dart_reader *out)
     if (S_ISDIR(info.st_mode)) return open_fail(text->what, EISDIR);
     if (!S_ISREG(info.st_mode))
         return dart_fail(DART_INPUT, "cannot read %s: it is not a plain file", text->what);
-    out->fd = open(text->what, O_RDONLY | O_CLOEXEC);
+    out->fd = (int)TEMP_FAILURE_RETRY(open(text->what, O_RDONLY | O_CLOEXEC));
     if (out->fd < 0) return open_fail(text->what, errno);
     out->data = out->buffer = malloc(DART_READER_BLOCK);
     if (!out->buffer) {

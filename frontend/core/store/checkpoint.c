@@ -107,7 +107,9 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
     uint64_t *steps = NULL;
     *out = NULL;
     *out_count = 0;
-    DIR *folder = opendir(root);
+    DIR *folder;
+    do folder = opendir(root);
+    while (!folder && errno == EINTR);
     if (!folder) {
         if (errno == ENOENT || errno == ENOTDIR)
             return dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
@@ -233,7 +235,7 @@ dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_ch
     DART_GOTO(write_files(scratch, step, file, files));
     /* A damaged one, or that of another run. */
     if (there) DART_GOTO(dart_remove_tree(final));
-    if (rename(scratch, final)) {
+    if (TEMP_FAILURE_RETRY(rename(scratch, final))) {
         status = dart_fail(DART_IO, "cannot rename %s to %s: %s", scratch, final, strerror(errno));
         goto done;
     }

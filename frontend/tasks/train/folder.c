@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 dart_status dart_folder_path(char out[DART_RUN_PATH], const char *dir, const char *name)
 {
@@ -133,7 +134,7 @@ static dart_status free_name(const char *path, char out[DART_RUN_PATH])
 
 static dart_status move(const char *from, const char *to)
 {
-    if (!rename(from, to)) return DART_OK;
+    if (!TEMP_FAILURE_RETRY(rename(from, to))) return DART_OK;
     return dart_fail(DART_IO, "cannot move %s to %s: %s", from, to, strerror(errno));
 }
 

@@ -159,7 +159,8 @@ def main():
         return SKIPPED
     turns = [(turn, number, kind, at) for number, (_, _, names) in enumerate(labs) for kind in options.kinds.split(",")
              for turn, at in enumerate([options.at] if options.at else in_turn(names))]
-    trials = [(*labs[number][:2], kind, at) for _, number, kind, at in sorted(turns)]
+    random.Random(11).shuffle(turns)  # devices, kinds and functions side by side, also in a run that is cut short
+    trials = [(*labs[number][:2], kind, at) for _, number, kind, at in sorted(turns, key=lambda trial: trial[0])]
     begin = time.monotonic()
     wrong, tried = dict.fromkeys(KINDS, 0), 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

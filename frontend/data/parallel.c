@@ -4,6 +4,7 @@
 #include "file.h"
 #include "names.h"
 #include "vocab.h"
+#include "utf8.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -159,8 +160,9 @@ static dart_status read_side(const char *path, bool lowercase, side_text *t)
     size_t size;
     snprintf(t->what, sizeof t->what, "%.590s", path);
     DART_TRY(dart_file_read(path, &t->buffer, &size));
-    t->data = t->buffer;
-    t->size = size;
+    const size_t mark = dart_utf8_mark(t->buffer, size);
+    t->data = t->buffer + mark;
+    t->size = size - mark;
     DART_TRY(check_text(t, 1));
     drop_long_words(t->buffer, size);
     if (lowercase) {

@@ -92,7 +92,7 @@ static dart_status cutter_open(
 {
     *out = (cutter){.level = level, .punctuation = punctuation};
     DART_TRY(dart_reader_open(text, &out->in));
-    if (text->begin) return DART_OK;
+    if (text->begin || text->data) return DART_OK; /* marks belong to files */
     dart_status status = dart_reader_fill(&out->in, MORE);
     if (status == DART_OK) out->in.at += dart_utf8_mark(out->in.data, out->in.size);
     if (status != DART_OK) dart_reader_close(&out->in);

@@ -155,6 +155,31 @@ static uint32_t label_count(const dart_pair_batch *b, uint32_t row)
     return n;
 }
 
+/* A byte-order mark belongs to the file, not to its first word. */
+static void test_order_mark(void **state)
+{
+    (void)state;
+    const char *text[DART_SIDES][DART_SPLITS];
+    dart_parallel plain, marked;
+    memcpy(text, small, sizeof text);
+    const char *dir = corpus("plain", text);
+    assert_int_equal(dart_parallel_open(&(dart_parallel_options){.dataset = dir}, &plain), DART_OK);
+    text[DART_SOURCE][DART_TRAIN] = "\xef\xbb\xbf"
+                                    "ein Hund\nein Hund schläft\nder <eos> Ärger\n";
+    text[DART_TARGET][DART_TRAIN] = "\xef\xbb\xbf"
+                                    "a dog\na dog sleeps\nthe anger\n";
+    dir = corpus("marked", text);
+    assert_int_equal(
+        dart_parallel_open(&(dart_parallel_options){.dataset = dir}, &marked), DART_OK);
+    for (int side = 0; side < DART_SIDES; side++) {
+        const dart_vocab *a = &plain.vocab[side], *b = &marked.vocab[side];
+        assert_int_equal(a->size, b->size);
+        for (uint32_t i = 0; i < a->size; i++) assert_string_equal(a->text[i], b->text[i]);
+    }
+    dart_parallel_free(&plain);
+    dart_parallel_free(&marked);
+}
+
 static void test_training_batches(void **state)
 {
     (void)state;
@@ -394,6 +419,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_vocabularies),
+        cmocka_unit_test(test_order_mark),
         cmocka_unit_test(test_training_batches),
         cmocka_unit_test(test_evaluation_batches),
         cmocka_unit_test(test_bad_input),

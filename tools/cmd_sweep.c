@@ -212,7 +212,7 @@ static dart_status run(cli_call *cli)
         .list = list,
         .force = strcmp(force, "false") != 0,
         .jobs = (uint32_t)jobs};
-    const struct sigaction action = {.sa_handler = on_child};
+    const struct sigaction action = {.sa_handler = on_child, .sa_flags = SA_RESTART};
     pool p = {.jobs = (uint32_t)jobs};
     cli_listen();
     const dart_sweep_hooks hooks = {.size = sizeof hooks,

@@ -99,7 +99,9 @@ static dart_status run(cli_call *cli)
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     FILE *in = stdin;
-    if (input && strcmp(input, "-") != 0) in = fopen(input, "r");
+    if (input && strcmp(input, "-") != 0) do
+            in = fopen(input, "r");
+        while (!in && errno == EINTR);
     if (!in)
         return cli_fail(errno == ENOENT   ? DART_INPUT
                         : errno == ENOMEM ? DART_MEMORY

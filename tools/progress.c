@@ -145,7 +145,7 @@ dart_status cli_abort(void *user)
 void cli_listen(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGXFSZ};
-    const struct sigaction action = {.sa_handler = on_signal};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN); /* a reader of our output who goes away must not end a training */

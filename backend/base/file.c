@@ -237,7 +237,12 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 
 dart_status dart_remove_tree(const char *path)
 {
-    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+    /* A walk that a signal interrupts ends, or leaves out what it could not list. */
+    enum { WALKS = 3 };
+    int walks = 0, failed;
+    do failed = nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    while (failed && (errno == EINTR || errno == ENOTEMPTY) && ++walks < WALKS);
+    if (failed && errno != ENOENT)
         return dart_fail(dart_errno_code(errno), "cannot remove %s: %s", path, strerror(errno));
     return DART_OK;
 }

@@ -3,6 +3,7 @@
  * made anew. Every part carries its XXH3-128. */
 #include "cache.h"
 #include "file.h"
+#include "filestream.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -273,6 +274,7 @@ done:
 
 typedef struct writer {
     FILE *file;
+    int fd; /* of `file` */
     const char *path;
     uint64_t at;
     XXH3_state_t *state;
@@ -336,7 +338,7 @@ static dart_status write_body(
     if (fseek(w->file, 0, SEEK_SET))
         return dart_fail(DART_IO, "cannot write %s: %s", w->path, strerror(errno));
     DART_TRY(put(w, h, sizeof *h));
-    if (fflush(w->file) || TEMP_FAILURE_RETRY(fsync(fileno(w->file))))
+    if (fflush(w->file) || TEMP_FAILURE_RETRY(fsync(w->fd)))
         return dart_fail(DART_IO,
             "cannot write %s: %s; free some space, or set XDG_CACHE_HOME to a folder with room",
             w->path, strerror(errno));
@@ -379,7 +381,7 @@ dart_status dart_tokens_write(const char *path, const dart_tokens_key *key,
     DART_TRY(dart_mkdirs(folder));
     remove_left(path);
     w.state = XXH3_createState();
-    w.file = fopen(aside, "wbe");
+    w.file = dart_filestream_open(aside, "w", &w.fd);
     if (!w.state || !w.file) {
         status = w.state ? dart_fail(dart_errno_code(errno), "cannot write %s: %s", aside,
                                strerror(errno))

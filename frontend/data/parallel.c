@@ -138,13 +138,15 @@ static dart_status lower(const char *data, size_t size, char **out, size_t *out_
 static void drop_long_words(char *data, size_t size)
 {
     for (size_t at = 0; at < size;) {
-        size_t end = at;
-        while (end < size && !strchr(" \t\r\f\v\n", data[end])) end++;
+        size_t end = at, blank = 0;
+        while (
+            end < size && data[end] != '\n' && !(blank = dart_blank_length(data + end, size - end)))
+            end++;
         if (end - at > LONGEST_WORD) {
             memset(data + at, ' ', end - at);
             memcpy(data + at, special[DART_UNK], strlen(special[DART_UNK]));
         }
-        at = end + 1;
+        at = end + (blank ? blank : 1);
     }
 }
 

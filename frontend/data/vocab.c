@@ -44,8 +44,7 @@ static size_t utf8_length(const unsigned char *at, size_t left)
     return n;
 }
 
-/* Bytes of the white space of Unicode that `text` begins with; 0: none, or a line end. */
-static size_t blank_length(const char *text, size_t left)
+size_t dart_blank_length(const char *text, size_t left)
 {
     if (!left) return 0;
     if (!(*text & 0x80))
@@ -113,7 +112,7 @@ static dart_status refuse(const cutter *c, size_t at, const char *why)
 static dart_status skip_blanks(dart_reader *in)
 {
     for (;;) {
-        for (size_t n; (n = blank_length(in->data + in->at, in->size - in->at));) in->at += n;
+        for (size_t n; (n = dart_blank_length(in->data + in->at, in->size - in->at));) in->at += n;
         if (in->size - in->at >= LETTER || in->last) break;
         DART_TRY(dart_reader_more(in)); /* the next letter may be cut in two */
     }
@@ -152,7 +151,7 @@ static dart_status cut_next(cutter *c, const char **token, size_t *length)
     } else if (c->punctuation && is_mark(text[first])) {
         in->at++;
     } else {
-        while (in->at < in->size && !blank_length(text + in->at, in->size - in->at) &&
+        while (in->at < in->size && !dart_blank_length(text + in->at, in->size - in->at) &&
                text[in->at] != '\n' && !(c->punctuation && is_mark(text[in->at])))
             in->at++;
         if (memchr(text + first, 0, in->at - first))

@@ -5,6 +5,9 @@
 #include "data.h"
 #include "reader.h"
 
+/* Bytes of the white space of Unicode that `text` begins with; 0: none, or a line end. */
+size_t dart_blank_length(const char *text, size_t left);
+
 /* text[0] is the training split. limit: 0 for none. */
 DART_NODISCARD dart_status dart_vocab_count(dart_level level, bool punctuation, uint32_t limit,
     uint32_t texts, const dart_text *text, dart_vocab *out);

@@ -2,6 +2,7 @@
 #include "metrics.h"
 #include "field.h"
 #include "file.h"
+#include "filestream.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -34,15 +35,13 @@ dart_status dart_metrics_open(const char *dir, const uint64_t offset[DART_LOGS],
                 DART_INPUT, "%s is missing; restore it, or start over with --force", path);
             goto done;
         }
-        do out->file[i] = fopen(path, "ab");
-        while (!out->file[i] && errno == EINTR);
+        out->file[i] = dart_filestream_open(path, "a", &out->fd[i]);
         out->buffer[i] = dart_calloc(1, BUFFER);
         if (!out->buffer[i]) {
             status = DART_MEMORY;
             goto done;
         }
-        if (!out->file[i] ||
-            TEMP_FAILURE_RETRY(ftruncate(fileno(out->file[i]), (off_t)offset[i]))) {
+        if (!out->file[i] || TEMP_FAILURE_RETRY(ftruncate(out->fd[i], (off_t)offset[i]))) {
             status =
                 dart_fail(dart_errno_code(errno), "cannot write %s: %s", path, strerror(errno));
             goto done;
@@ -59,8 +58,8 @@ dart_status dart_metrics_sync(dart_metrics *metrics, uint64_t out_offset[DART_LO
     for (int i = 0; i < DART_LOGS; i++) {
         FILE *f = metrics->file[i];
         struct stat info;
-        if (fflush(f) || ferror(f) || TEMP_FAILURE_RETRY(fsync(fileno(f))) ||
-            fstat(fileno(f), &info))
+        if (fflush(f) || ferror(f) || TEMP_FAILURE_RETRY(fsync(metrics->fd[i])) ||
+            fstat(metrics->fd[i], &info))
             return dart_fail(DART_IO, "cannot write %s: %s; free some space and use --resume",
                 names[i], strerror(errno));
         out_offset[i] = (uint64_t)info.st_size;

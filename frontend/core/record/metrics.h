@@ -11,6 +11,7 @@ enum { DART_LOG_METRICS, DART_LOG_TIMING, DART_LOG_SPECTRA, DART_LOGS };
 
 typedef struct dart_metrics {
     FILE *file[DART_LOGS];
+    int fd[DART_LOGS];       /* of `file` */
     char *buffer[DART_LOGS]; /* owned: no allocation while writing */
 } dart_metrics;
 

@@ -1,9 +1,9 @@
 /* The kernel suite on a device, and the cached verdict that training asks for. */
 #include "selftest.h"
 #include "file.h"
+#include "json.h"
 #include "suite.h"
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -39,9 +39,14 @@ static dart_status verdict_write(const dart_device *device, const dart_selftest_
 /* Verdicts are a cache: one that cannot be read counts as none. */
 dart_status dart_selftest_gate(const dart_device *device, bool force)
 {
-    char path[1200], id[32];
+    char path[1200], id[32], why[DART_JSON_WHY], *text = NULL;
+    size_t size;
+    json_t *json = NULL;
     if (force || verdict_path(device, path) != DART_OK || !dart_file_exists(path)) return DART_OK;
-    json_t *json = json_load_file(path, 0, NULL);
+    dart_status status = dart_file_read(path, &text, &size);
+    if (status == DART_OK) status = dart_json_parse(text, size, path, why, &json);
+    free(text);
+    if (status == DART_MEMORY) return status;
     json_int_t failed = json_integer_value(json_object_get(json, "failed"));
     json_int_t cases = json_integer_value(json_object_get(json, "cases"));
     json_decref(json);

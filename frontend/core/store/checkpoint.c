@@ -115,7 +115,8 @@ static dart_status list_steps(const char *root, bool clean, uint64_t **out, size
             return dart_fail(DART_INPUT, "there are no checkpoints in %s", root);
         return dart_fail(dart_errno_code(errno), "cannot list %s: %s", root, strerror(errno));
     }
-    for (struct dirent *entry; errno = 0, (entry = readdir(folder));) {
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder)) || errno == EINTR;) {
+        if (!entry) continue;
         uint64_t step;
         bool scratch;
         char path[PATH];

@@ -1,6 +1,7 @@
 /* Line charts and scatter plots as SVG. */
 #include "chart.h"
 #include "file.h"
+#include "filestream.h"
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -419,7 +420,7 @@ dart_status dart_report_svg_open(const char *dir, const char *name, FILE **out)
     }
     while (used > begin && path[used - 1] == '-') used--;
     strcpy(path + used, ".svg");
-    *out = fopen(path, "w");
+    *out = dart_filestream_open(path, "w", NULL);
     return *out ? DART_OK
                 : dart_fail(dart_errno_code(errno), "cannot write %s: %s", path, strerror(errno));
 }

@@ -1,8 +1,8 @@
 """Builds the fuzz targets with clang in a folder of their own and runs each for a while.
 
-usage: run.py SOURCE BUILD [--seconds S] [--runs R] [--targets a,b] [--jobs N]
-  S  of each target; hours for a long run
-  R  executions of each target from the corpus alone, the same ones each time: what CTest does
+usage: run.py SOURCE BUILD [--seconds S] [--fresh] [--targets a,b] [--jobs N]
+  S        of each target; hours for a long run
+  --fresh  from the corpus alone: the same executions in the same order each time, as far as S reaches; what CTest does
 
 What a target finds lies in BUILD/findings, with the command that shows it; new inputs in BUILD/inputs/<target>, from
 which the next run goes on. Exit code 77 where there is no clang."""
@@ -18,7 +18,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("source", type=pathlib.Path)
 parser.add_argument("build", type=pathlib.Path)
 parser.add_argument("--seconds", type=int, default=20)
-parser.add_argument("--runs", type=int)
+parser.add_argument("--fresh", action="store_true")
 parser.add_argument("--targets")
 parser.add_argument("--jobs", type=int, default=1)
 given = parser.parse_args()
@@ -44,13 +44,13 @@ def build(names):
 def fuzz(name):
     """Executions; None: there is a finding."""
     inputs, findings = given.build / "inputs" / name, given.build / "findings"
-    if given.runs:  # what earlier runs found would change the course of this one
+    if given.fresh:  # what earlier runs found would change the course of this one
         inputs = given.build / "scratch" / name
         shutil.rmtree(inputs, ignore_errors=True)
     for folder in (inputs, findings):
         folder.mkdir(parents=True, exist_ok=True)
     seeds = here / "corpus" / name
-    limits = [f"-runs={given.runs}", "-seed=1"] if given.runs else [f"-max_total_time={given.seconds}"]
+    limits = [f"-max_total_time={given.seconds}", *(["-seed=1"] if given.fresh else [])]
     command = [str(given.build / "tests/fuzz" / f"fuzz_{name}"), *limits, "-timeout=10",
                "-rss_limit_mb=2560", "-malloc_limit_mb=1024", "-max_len=65536", "-print_final_stats=1", "-verbosity=1",
                f"-artifact_prefix={findings}/{name}-", str(inputs), str(seeds)]

@@ -19,6 +19,13 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         [DART_POSITION_ROPE] = DART_ROTARY,
         [DART_POSITION_SINUSOIDAL] = DART_SINUSOIDAL};
     const bool llama = set->arch == DART_ARCH_LLAMA, pairs = set->arch == DART_ARCH_ENCODER_DECODER;
+    const int biases[] = {[DART_BIAS_AUTO] = llama ? DART_NO_BIAS : DART_ALL_BIAS,
+        [DART_BIAS_TRUE] = DART_ALL_BIAS,
+        [DART_BIAS_FALSE] = DART_NO_BIAS,
+        [DART_BIAS_QKV] = DART_QKV_BIAS};
+    static const int scalings[] = {[DART_ROPE_SCALING_NONE] = DART_ROPE_PLAIN,
+        [DART_ROPE_SCALING_LINEAR] = DART_ROPE_LINEAR,
+        [DART_ROPE_SCALING_LLAMA3] = DART_ROPE_LLAMA3};
     const bool rms = set->norm == DART_NORM_AUTO ? llama : set->norm == DART_NORM_RMSNORM;
     *out = (dart_model_config){
         .layers = pairs ? or_else(set->dec_layers, set->layers) : (uint32_t)set->layers,
@@ -35,12 +42,20 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
             .post = set->norm_position == DART_NORM_POSITION_POST,
             .eps = set->norm_eps},
         .positions = {.kind = positions[set->pos], .base = SINUSOIDAL_BASE},
-        .bias = set->bias == DART_BIAS_AUTO ? !llama : set->bias == DART_BIAS_TRUE,
+        .head_dim = (uint32_t)set->head_dim,
+        .bias = biases[set->bias],
+        .qk_norm = set->qk_norm,
+        .frozen_vectors = !set->train_vectors,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
         .strict_rank = set->strict_rank};
     if (set->pos == DART_POSITION_AUTO) out->positions.kind = llama ? DART_ROTARY : DART_LEARNED;
     if (out->positions.kind == DART_ROTARY) out->positions.base = set->rope_base;
+    out->positions.scaling = (dart_rope_scaling){.kind = scalings[set->rope_scaling],
+        .factor = set->rope_factor,
+        .low = set->rope_low,
+        .high = set->rope_high,
+        .original_context = (uint32_t)set->rope_context};
     DART_TRY(dart_settings_roles(set, out->role, &out->roles));
     out->act = llama ? DART_ACT_SWIGLU : pairs ? DART_ACT_RELU : DART_ACT_GELU;
     if (set->act != DART_ACTIVATION_AUTO) out->act = acts[set->act];

@@ -32,7 +32,7 @@ dart_status dart_decoder_new(const dart_model *model, dart_infer_weights how, ui
             "inference on %u sequences of up to %u tokens: expected at least one of 1 to %u tokens "
             "(the model's context)",
             batch, context, c->context);
-    const uint32_t cols = c->d_model / c->heads * c->kv_heads;
+    const uint32_t cols = dart_head_dim(c) * c->kv_heads;
     if (!dart_mul_u64(2ull * batch * cols, context, &layer) ||
         !dart_mul_u64(dart_round_up(layer, ALIGN), c->layers, &out->cache_words))
         return dart_fail(DART_MEMORY, "a cache of %u x %u tokens does not fit", batch, context);
@@ -93,7 +93,7 @@ static dart_node attention(const stepper *s, dart_node residual, dart_node x,
     const dart_model_attention *attn, uint32_t layer)
 {
     const dart_model_config *c = &s->model->config;
-    const uint32_t batch = s->decoder->batch, size = c->d_model / c->heads, kv = c->kv_heads;
+    const uint32_t batch = s->decoder->batch, size = dart_head_dim(c), kv = c->kv_heads;
     const uint32_t context = s->decoder->context;
     dart_graph *g = s->graph;
     dart_node y[3], all;
@@ -102,7 +102,11 @@ static dart_node attention(const stepper *s, dart_node residual, dart_node x,
     dart_node q = dart_reshape(g, y[0], DART_SHAPE(batch, s->time, c->heads, size));
     dart_node k = dart_reshape(g, y[1], DART_SHAPE(batch, s->time, kv, size));
     dart_node v = dart_reshape(g, y[2], DART_SHAPE(batch, s->time, kv, size));
-    if (c->positions.kind == DART_ROTARY && all &&
+    if (c->qk_norm) {
+        q = dart_rmsnorm(g, q, vector(s, attn->q_norm), c->norm.eps);
+        k = dart_rmsnorm(g, k, vector(s, attn->k_norm), c->norm.eps);
+    }
+    if (c->positions.kind == DART_ROTARY && all && !c->qk_norm &&
         batch * s->time == 1) { /* one launch for queries and keys */
         dart_node both = dart_slice_rows(g, all, 0, 2);
         both = dart_reshape(g, both, DART_SHAPE(1, 1, 2 * kv, size));
@@ -117,7 +121,7 @@ static dart_node attention(const stepper *s, dart_node residual, dart_node x,
         DART_REGION_CACHE, s->decoder->cache_words / c->layers * layer);
     cache = dart_cache_write(g, cache, k, v, s->at);
     dart_node mixed = dart_attend(g, q, cache, s->at, 1.0 / sqrt(size));
-    mixed = dart_reshape(g, mixed, DART_SHAPE(batch, s->time, c->d_model));
+    mixed = dart_reshape(g, mixed, DART_SHAPE(batch, s->time, c->heads * size));
     return add_linear(s, residual, mixed, attn->o, attn->o_bias);
 }
 
@@ -184,7 +188,7 @@ dart_node dart_decode_logits(const dart_decoder *decoder, dart_graph *graph, uin
     s.at = input(&s, "positions", time, in.positions);
     dart_node x = embed(&s, &in);
     if (c->positions.kind == DART_ROTARY) {
-        const uint32_t size = c->d_model / c->heads;
+        const uint32_t size = dart_head_dim(c);
         dart_node angles =
             dart_leaf(graph, "rope", DART_F32, DART_SHAPE(c->context, size), DART_REGION_TABLE, 0);
         s.table =

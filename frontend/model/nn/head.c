@@ -60,7 +60,7 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     uint32_t longest = dart_model_longest(c);
     if (c->positions.kind == DART_ROTARY)
         out->table = dart_leaf(graph, "rope", DART_F32,
-            DART_SHAPE(longest, c->d_model / c->heads / 2, 2), DART_REGION_TABLE, 0);
+            DART_SHAPE(longest, dart_head_dim(c) / 2, 2), DART_REGION_TABLE, 0);
     if (c->positions.kind == DART_SINUSOIDAL)
         out->table = dart_leaf(
             graph, "positions", DART_F32, DART_SHAPE(longest, c->d_model), DART_REGION_TABLE, 0);

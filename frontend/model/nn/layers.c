@@ -41,7 +41,7 @@ dart_node dart_build_heads(
     const dart_build *b, dart_node x, uint32_t batch, uint32_t time, uint32_t heads)
 {
     const dart_model_config *c = &b->model->config;
-    return dart_reshape(b->graph, x, DART_SHAPE(batch, time, heads, c->d_model / c->heads));
+    return dart_reshape(b->graph, x, DART_SHAPE(batch, time, heads, dart_head_dim(c)));
 }
 
 /* Scores are (B, heads..., T, S). With fewer key/value heads than heads, a group of g query heads
@@ -50,7 +50,7 @@ dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_nod
     uint32_t time, dart_node lengths, bool causal)
 {
     const dart_model_config *c = &b->model->config;
-    uint32_t kv = c->kv_heads, group = c->heads / kv, size = c->d_model / c->heads;
+    uint32_t kv = c->kv_heads, group = c->heads / kv, size = dart_head_dim(c);
     double scale = 1.0 / sqrt(size);
     dart_graph *g = b->graph;
     if (group > 1) q = dart_reshape(g, q, DART_SHAPE(batch, time, kv, group, size));
@@ -59,7 +59,7 @@ dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_nod
                               : dart_softmax(g, scores, scale, causal);
     dart_node mixed =
         dart_contract2(g, group > 1 ? "bhgts,bshd->bthgd" : "bhts,bshd->bthd", share, v);
-    return dart_reshape(g, mixed, DART_SHAPE(batch, time, c->d_model));
+    return dart_reshape(g, mixed, DART_SHAPE(batch, time, c->heads * size));
 }
 
 dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_model_attention *attn,
@@ -72,6 +72,10 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
     q = dart_build_heads(b, q, b->batch, time, c->heads);
     k = dart_build_heads(b, k, b->batch, time, c->kv_heads);
     v = dart_build_heads(b, v, b->batch, time, c->kv_heads);
+    if (c->qk_norm) {
+        q = dart_rmsnorm(b->graph, q, param_at(b, attn->q_norm), c->norm.eps);
+        k = dart_rmsnorm(b->graph, k, param_at(b, attn->k_norm), c->norm.eps);
+    }
     if (c->positions.kind == DART_ROTARY) {
         q = dart_rope(b->graph, q, b->leaves->table);
         k = dart_rope(b->graph, k, b->leaves->table);

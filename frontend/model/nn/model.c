@@ -10,12 +10,14 @@
 #include <string.h>
 
 /* At most, with cross-attention. */
-enum { WEIGHTS_A_BLOCK = 11, VECTORS_A_BLOCK = 17 };
+enum { WEIGHTS_A_BLOCK = 11, VECTORS_A_BLOCK = 21 };
 
 /* Weights get GPT-2's standard deviation at GPT-2's width, scaled like 1/sqrt(inputs) elsewhere;
  * the two projections that write into the residual stream are divided by sqrt(2 layers) (Radford et
  * al. 2019). */
 static const double BASE_STD = 0.02, GPT2_WIDTH = 768.0;
+
+static const double PI = 3.14159265358979323846;
 
 typedef struct builder {
     dart_model *model;
@@ -41,7 +43,7 @@ static int add_vector(builder *b, uint32_t size, bool ones, const char *format, 
     vsnprintf(param->name, sizeof param->name, format, args);
     va_end(args);
     param->shape = DART_SHAPE(size);
-    param->region = DART_REGION_PARAM;
+    param->region = b->model->config.frozen_vectors ? DART_REGION_FROZEN : DART_REGION_PARAM;
     param->ones = ones;
     return (int)(param - b->model->param);
 }
@@ -111,14 +113,15 @@ typedef struct block_place {
 } block_place;
 
 static int add_linear(builder *b, const block_place *at, const char *name, uint32_t out,
-    uint32_t in, bool residual, int *out_bias)
+    uint32_t in, bool residual, bool with_qkv, int *out_bias)
 {
     const dart_model_config *c = &b->model->config;
     double std = BASE_STD * sqrt(GPT2_WIDTH / in);
     if (residual) std /= sqrt((double)at->residuals);
     dart_weight from = {.out = out, .in = in, .target_std = std};
     int weight = add_weight(b, from, false, "%s.%u.%s", at->side, at->layer, name);
-    if (b->status == DART_OK && c->bias)
+    const bool has = c->bias == DART_ALL_BIAS || (c->bias == DART_QKV_BIAS && with_qkv);
+    if (b->status == DART_OK && has)
         *out_bias = add_vector(b, out, false, "%s.%u.%s.bias", at->side, at->layer, name);
     return weight;
 }
@@ -144,18 +147,23 @@ static void add_attention(
     builder *b, const block_place *at, const char *name, dart_model_attention *out)
 {
     const dart_model_config *c = &b->model->config;
-    uint32_t d = c->d_model, kv = d / c->heads * c->kv_heads;
+    const uint32_t d = c->d_model, size = dart_head_dim(c);
+    const uint32_t mixed = size * c->heads, kv = size * c->kv_heads;
     const struct {
         const char *letter;
-        uint32_t out;
+        uint32_t out, in;
         int *weight, *bias;
-    } parts[] = {{"q", d, &out->q, &out->q_bias}, {"k", kv, &out->k, &out->k_bias},
-        {"v", kv, &out->v, &out->v_bias}, {"o", d, &out->o, &out->o_bias}};
+    } parts[] = {{"q", mixed, d, &out->q, &out->q_bias}, {"k", kv, d, &out->k, &out->k_bias},
+        {"v", kv, d, &out->v, &out->v_bias}, {"o", d, mixed, &out->o, &out->o_bias}};
     for (int i = 0; i < 4; i++) {
         char full[16];
         snprintf(full, sizeof full, "%s.%s", name, parts[i].letter);
-        *parts[i].weight = add_linear(b, at, full, parts[i].out, d, i == 3, parts[i].bias);
+        *parts[i].weight =
+            add_linear(b, at, full, parts[i].out, parts[i].in, i == 3, i < 3, parts[i].bias);
     }
+    if (!c->qk_norm || b->status != DART_OK) return;
+    out->q_norm = add_vector(b, size, true, "%s.%u.%s.q_norm", at->side, at->layer, name);
+    out->k_norm = add_vector(b, size, true, "%s.%u.%s.k_norm", at->side, at->layer, name);
 }
 
 static void add_block(builder *b, const block_place *at, bool cross, dart_model_block *block)
@@ -172,9 +180,9 @@ static void add_block(builder *b, const block_place *at, bool cross, dart_model_
     }
     add_norm(b, &block->norm2_w, &block->norm2_b, "%s.%u.norm2", at->side, at->layer);
     if (c->act == DART_ACT_SWIGLU)
-        block->gate = add_linear(b, at, "mlp.gate", c->d_ff, d, false, &block->gate_bias);
-    block->up = add_linear(b, at, "mlp.up", c->d_ff, d, false, &block->up_bias);
-    block->down = add_linear(b, at, "mlp.down", d, c->d_ff, true, &block->down_bias);
+        block->gate = add_linear(b, at, "mlp.gate", c->d_ff, d, false, false, &block->gate_bias);
+    block->up = add_linear(b, at, "mlp.up", c->d_ff, d, false, false, &block->up_bias);
+    block->down = add_linear(b, at, "mlp.down", d, c->d_ff, true, false, &block->down_bias);
 }
 
 static int add_table(builder *b, uint32_t vocab, const char *name)
@@ -211,6 +219,24 @@ static void add_encoder(builder *b)
         add_norm(b, &model->source_norm_w, &model->source_norm_b, "enc.norm_f");
 }
 
+static dart_status check_scaling(const dart_model_config *c)
+{
+    const dart_rope_scaling *s = &c->positions.scaling;
+    if (s->kind < 0 || s->kind > DART_ROPE_LLAMA3)
+        return dart_fail(DART_INPUT, "model: rotary scaling of kind %d, expected 0 to %d", s->kind,
+            DART_ROPE_LLAMA3);
+    if (s->kind == DART_ROPE_PLAIN) return DART_OK;
+    if (c->positions.kind != DART_ROTARY)
+        return dart_fail(DART_INPUT, "model: rope_scaling needs rotary positions");
+    if (!(s->factor > 0.0) ||
+        (s->kind == DART_ROPE_LLAMA3 && !(s->low > 0.0 && s->high > s->low && s->original_context)))
+        return dart_fail(DART_INPUT,
+            "model: rope_scaling with factor %g, low %g, high %g and an original context of %u; "
+            "expected numbers above 0, and high above low",
+            s->factor, s->low, s->high, s->original_context);
+    return DART_OK;
+}
+
 static dart_status check_config(const dart_model_config *c)
 {
     if (!c->layers || !c->d_model || !c->heads || !c->d_ff || !c->context || !c->vocab)
@@ -219,16 +245,26 @@ static dart_status check_config(const dart_model_config *c)
     if (c->layers > DART_MAX_LAYERS || c->enc_layers > DART_MAX_LAYERS)
         return dart_fail(DART_INPUT, "model: %u and %u layers, expected at most %d", c->layers,
             c->enc_layers, DART_MAX_LAYERS);
-    if (c->d_model % c->heads)
+    if (!c->head_dim && c->d_model % c->heads)
         return dart_fail(DART_INPUT, "model: d_model %u is not a multiple of its %u heads",
             c->d_model, c->heads);
     if (!c->kv_heads || c->heads % c->kv_heads)
         return dart_fail(DART_INPUT, "model: %u key/value heads do not divide the %u heads evenly",
             c->kv_heads, c->heads);
-    if (c->positions.kind == DART_ROTARY && c->d_model / c->heads % 2)
+    if (c->positions.kind == DART_ROTARY && dart_head_dim(c) % 2)
         return dart_fail(DART_INPUT,
-            "model: rotary positions need an even head size, got %u (d_model %u / heads %u)",
-            c->d_model / c->heads, c->d_model, c->heads);
+            "model: rotary positions need an even head size, got %u (d_model %u, heads %u)",
+            dart_head_dim(c), c->d_model, c->heads);
+    DART_TRY(check_scaling(c));
+    if (c->head_dim > 65536 || (uint64_t)dart_head_dim(c) * c->heads > 1 << 24)
+        return dart_fail(DART_INPUT, "model: %u heads of %u are too large", c->heads, c->head_dim);
+    if (c->bias < 0 || c->bias > DART_QKV_BIAS)
+        return dart_fail(
+            DART_INPUT, "model: biases of kind %d, expected 0 to %d", c->bias, DART_QKV_BIAS);
+    if (c->enc_layers && c->qk_norm)
+        return dart_fail(DART_INPUT,
+            "model: norms of queries and keys belong to models of one text, not to an "
+            "encoder-decoder");
     if (c->positions.kind < 0 || c->positions.kind > DART_SINUSOIDAL ||
         (c->positions.kind != DART_LEARNED && !(c->positions.base > 0.0)))
         return dart_fail(DART_INPUT,
@@ -265,7 +301,7 @@ uint32_t dart_model_longest(const dart_model_config *c)
 /* Words of the TABLE region: rotary (T, head size / 2, 2), or sinusoidal positions (T, d_model). */
 static uint64_t table_words(const dart_model_config *c)
 {
-    const uint64_t row[] = {[DART_ROTARY] = c->d_model / c->heads, [DART_SINUSOIDAL] = c->d_model};
+    const uint64_t row[] = {[DART_ROTARY] = dart_head_dim(c), [DART_SINUSOIDAL] = c->d_model};
     return dart_model_longest(c) * row[c->positions.kind];
 }
 
@@ -411,6 +447,16 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
     return DART_OK;
 }
 
+/* What an angle of one position is divided by, for pairs of this wavelength. */
+static double stretch(const dart_rope_scaling *s, double wavelength)
+{
+    if (s->kind == DART_ROPE_PLAIN) return 1.0;
+    if (s->kind == DART_ROPE_LINEAR || wavelength > s->original_context / s->low) return s->factor;
+    if (wavelength < s->original_context / s->high) return 1.0;
+    const double smooth = (s->original_context / wavelength - s->low) / (s->high - s->low);
+    return 1.0 / ((1.0 - smooth) / s->factor + smooth);
+}
+
 void dart_model_table(const dart_model *model, float *table)
 {
     const dart_model_config *c = &model->config;
@@ -418,11 +464,13 @@ void dart_model_table(const dart_model *model, float *table)
     /* Rotary pairs are (cos, sin) of one head, sinusoidal ones (sin, cos) of the whole width
      * (Vaswani et al. 2017, 3.5). */
     const bool rotary = c->positions.kind == DART_ROTARY;
-    uint32_t half = (rotary ? c->d_model / c->heads : c->d_model) / 2;
+    uint32_t half = (rotary ? dart_head_dim(c) : c->d_model) / 2;
     uint32_t width = rotary ? 2 * half : c->d_model; /* an odd width ends with a column of 0 */
     for (uint32_t t = 0; t < dart_model_longest(c); t++)
         for (uint32_t i = 0; i < half; i++) {
-            double angle = t * pow(c->positions.base, -(double)i / half);
+            double turn = pow(c->positions.base, -(double)i / half);
+            if (rotary) turn /= stretch(&c->positions.scaling, 2 * PI / turn);
+            const double angle = t * turn;
             float *pair = table + (size_t)t * width + 2 * (size_t)i;
             pair[rotary ? 0 : 1] = (float)cos(angle);
             pair[rotary ? 1 : 0] = (float)sin(angle);

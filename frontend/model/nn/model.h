@@ -16,10 +16,23 @@ typedef struct dart_model_norm {
 } dart_model_norm;
 
 enum { DART_LEARNED, DART_ROTARY, DART_SINUSOIDAL };
+/* How rotary angles are stretched to contexts longer than a model was trained with: linear divides
+ * all by the factor (Chen et al. 2023); llama3 only those whose wavelength is above
+ * original_context / low, none below original_context / high, in proportion between (Llama 3.1). */
+enum { DART_ROPE_PLAIN, DART_ROPE_LINEAR, DART_ROPE_LLAMA3 };
+typedef struct dart_rope_scaling {
+    int kind;
+    double factor, low, high;
+    uint32_t original_context;
+} dart_rope_scaling;
 typedef struct dart_model_positions {
-    int kind;    /* sinusoidal: token embeddings are scaled by sqrt(d_model) */
-    double base; /* rotary, sinusoidal: wavelengths go from 2 pi to 2 pi base */
+    int kind;                  /* sinusoidal: token embeddings are scaled by sqrt(d_model) */
+    double base;               /* rotary, sinusoidal: wavelengths go from 2 pi to 2 pi base */
+    dart_rope_scaling scaling; /* rotary */
 } dart_model_positions;
+
+/* Which linear layers have a bias. */
+enum { DART_NO_BIAS, DART_ALL_BIAS, DART_QKV_BIAS };
 
 /* Masks on the bonds of all chains, see gates.h. */
 typedef struct dart_gate_config {
@@ -31,6 +44,7 @@ typedef struct dart_gate_config {
 
 typedef struct dart_model_config {
     uint32_t layers, d_model, heads, kv_heads, d_ff, context, vocab;
+    uint32_t head_dim; /* of a query, key or value; 0: d_model / heads */
     /* enc_layers > 0: an encoder-decoder (Vaswani et al. 2017); layers, context and vocab are then
      * the decoder's */
     uint32_t enc_layers, source_context, source_vocab;
@@ -39,7 +53,9 @@ typedef struct dart_model_config {
     dart_model_positions positions;
     int act;                /* DART_ACT_ */
     bool tied;              /* head = token embedding */
-    bool bias;              /* biases on linears */
+    int bias;               /* DART_*_BIAS */
+    bool qk_norm;           /* RMSNorm of each query and key before their positions (Qwen 3) */
+    bool frozen_vectors;    /* norms, biases and learned positions are not trained */
     double label_smoothing; /* of the training loss only */
     double dropout;         /* embedding, attention output, mlp output */
     /* Who decides how a weight is parametrized: the first role whose pattern fits its name. */
@@ -66,6 +82,7 @@ typedef struct dart_param { /* one tensor of the model */
 typedef struct dart_model_attention {
     int q, k, v, o;                     /* weights */
     int q_bias, k_bias, v_bias, o_bias; /* params */
+    int q_norm, k_norm;
 } dart_model_attention;
 
 typedef struct dart_model_block {
@@ -101,6 +118,12 @@ typedef struct dart_model {
     dart_bond *bond; /* owned */
     uint64_t gate_scale_at, gate_table, gate_floats, gate_ints;
 } dart_model;
+
+/* Size of a query, key or value. */
+static inline uint32_t dart_head_dim(const dart_model_config *c)
+{
+    return c->head_dim ? c->head_dim : c->d_model / c->heads;
+}
 
 /* Lays out all parameters. `ranks`: NULL, or per weight the bond ranks to use (from a checkpoint or
  * a pick). */

@@ -103,7 +103,7 @@ static dart_node cached_attention(const dart_build *b, dart_node x,
     const dart_model_attention *attn, dart_node cache, dart_node at)
 {
     const dart_model_config *c = &b->model->config;
-    const uint32_t size = c->d_model / c->heads;
+    const uint32_t size = dart_head_dim(c);
     dart_graph *g = b->graph;
     dart_node q = dart_build_linear(b, x, attn->q, attn->q_bias);
     dart_node k = dart_build_linear(b, x, attn->k, attn->k_bias);
@@ -119,7 +119,7 @@ static dart_node cached_attention(const dart_build *b, dart_node x,
     }
     cache = dart_cache_write(g, cache, k, v, at);
     dart_node mixed = dart_attend(g, q, cache, at, 1.0 / sqrt(size));
-    mixed = dart_reshape(g, mixed, DART_SHAPE(b->batch, 1, c->d_model));
+    mixed = dart_reshape(g, mixed, DART_SHAPE(b->batch, 1, c->heads * size));
     return dart_build_linear(b, mixed, attn->o, attn->o_bias);
 }
 

@@ -6,13 +6,13 @@
 /* Keys or values of one layer's memory, and the cache of one layer's prefixes, in words. */
 static uint64_t memory_words(const dart_model_config *c, uint32_t sentences)
 {
-    uint64_t row = (uint64_t)c->d_model / c->heads * c->kv_heads;
+    uint64_t row = (uint64_t)dart_head_dim(c) * c->kv_heads;
     return dart_round_up(sentences * (uint64_t)c->source_context * row, DART_PARAM_ALIGN);
 }
 
 static uint64_t prefix_words(const dart_model_config *c, uint64_t rows)
 {
-    uint64_t row = (uint64_t)c->d_model / c->heads * c->kv_heads;
+    uint64_t row = (uint64_t)dart_head_dim(c) * c->kv_heads;
     return dart_round_up(2 * rows * c->context * row, DART_PARAM_ALIGN);
 }
 
@@ -40,8 +40,8 @@ static dart_node memory_leaf(
     char name[32];
     snprintf(name, sizeof name, "memory.%u.%c", layer, which ? 'v' : 'k');
     return dart_leaf(graph, name, DART_F32,
-        DART_SHAPE(sentences, c->source_context, c->kv_heads, c->d_model / c->heads),
-        DART_REGION_CACHE, (2 * layer + (uint32_t)which) * memory_words(c, sentences));
+        DART_SHAPE(sentences, c->source_context, c->kv_heads, dart_head_dim(c)), DART_REGION_CACHE,
+        (2 * layer + (uint32_t)which) * memory_words(c, sentences));
 }
 
 dart_status dart_model_encode(
@@ -63,7 +63,7 @@ dart_status dart_model_next(const dart_model *model, dart_graph *graph,
 {
     const dart_model_config *c = &model->config;
     const uint32_t rows = leaves->batch, sentences = rows / beams;
-    const uint32_t size = c->d_model / c->heads, line = c->context * c->kv_heads * size;
+    const uint32_t size = dart_head_dim(c), line = c->context * c->kv_heads * size;
     const dart_next_input in = dart_model_next_input(sentences, beams);
     const uint64_t first = c->layers * 2 * memory_words(c, sentences);
     dart_build b = {model, graph, leaves, false, rows, 1, 0};

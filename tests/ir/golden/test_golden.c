@@ -35,7 +35,7 @@ static const golden cases[] = {
             .context = 16,
             .vocab = 100,
             .tied = true,
-            .bias = true,
+            .bias = DART_ALL_BIAS,
             .dropout = 0.1,
         },
         .linear_modes = 3},
@@ -76,7 +76,7 @@ static const golden cases[] = {
             .source_vocab = 90,
             .act = DART_ACT_RELU,
             .tied = true,
-            .bias = true,
+            .bias = DART_ALL_BIAS,
         }},
 };
 enum { CASES = sizeof cases / sizeof *cases };

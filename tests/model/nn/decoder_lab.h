@@ -19,17 +19,19 @@ static inline dart_model_config base_config(void)
     return c;
 }
 
-enum { FIXED = 6 };
+enum { FIXED = 9 };
 
 static inline dart_model_config fixed_at(int which)
 {
     dart_model_config c = base_config();
     switch (which) {
     case 0: /* GPT-2, dense */
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         break;
     case 1: /* GPT of tensor trains, tied TT embedding */
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "tt");
         role_set(&c, EMBEDDING, "tt-embedding");
         break;
@@ -48,12 +50,35 @@ static inline dart_model_config fixed_at(int which)
         break;
     case 4: /* four heads in two groups, biases, rotary, LayerNorm */
         c.positions.kind = DART_ROTARY;
-        c.bias = true;
+        c.bias = DART_ALL_BIAS;
         c.heads = 4;
         c.kv_heads = 2;
         c.act = DART_ACT_SWIGLU;
         role_set(&c, LINEAR, "tt");
         c.tied = true;
+        break;
+    case 5: /* Qwen 3: heads of their own size, normalised; vectors left as they are */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.act = DART_ACT_SWIGLU;
+        c.head_dim = 6;
+        c.kv_heads = 1;
+        c.qk_norm = c.tied = c.frozen_vectors = true;
+        role_set(&c, LINEAR, "lora");
+        break;
+    case 6: /* Qwen 2 with the stretched positions of Llama 3 */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.positions.scaling = (dart_rope_scaling){DART_ROPE_LLAMA3, 8, 1, 4, 16};
+        c.act = DART_ACT_SWIGLU;
+        c.bias = DART_QKV_BIAS;
+        c.kv_heads = 1;
+        break;
+    case 7: /* positions stretched evenly, heads larger than the width */
+        c.positions.kind = DART_ROTARY;
+        c.positions.scaling = (dart_rope_scaling){.kind = DART_ROPE_LINEAR, .factor = 2.5};
+        c.head_dim = 8;
+        c.frozen_vectors = true;
         break;
     default: /* dropout everywhere */
         c.dropout = 0.3;

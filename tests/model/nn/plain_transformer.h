@@ -49,12 +49,34 @@ static inline void plain_norm(const lab *l, int w, int b, const double *x, uint3
     }
 }
 
-static inline void plain_rope(double *x, uint32_t rows, uint32_t heads, uint32_t size)
+static inline double plain_turn(const dart_model_positions *p, uint32_t i, uint32_t size)
+{
+    const dart_rope_scaling *s = &p->scaling;
+    const double turn = pow(p->base, -2.0 * i / size), length = 2 * acos(-1) / turn;
+    const double part = (s->original_context / length - s->low) / (s->high - s->low);
+    if (s->kind == DART_ROPE_LINEAR) return turn / s->factor;
+    if (s->kind == DART_ROPE_PLAIN || part > 1) return turn;
+    return part < 0 ? turn / s->factor : (1 - part) * turn / s->factor + part * turn;
+}
+
+/* RMS norm of each head of x (rows, heads, size) */
+static inline void plain_head_norm(
+    const lab *l, int w, double *x, uint32_t rows, uint32_t heads, uint32_t size)
+{
+    for (uint32_t r = 0; r < rows * heads; r++) {
+        double square = 0, *at = x + r * size;
+        for (uint32_t i = 0; i < size; i++) square += at[i] * at[i] / size;
+        for (uint32_t i = 0; i < size; i++) at[i] *= value_of(l, w)[i] / sqrt(square + 1e-5);
+    }
+}
+
+static inline void plain_rope(
+    const dart_model_positions *p, double *x, uint32_t rows, uint32_t heads, uint32_t size)
 {
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t h = 0; h < heads; h++)
             for (uint32_t i = 0; i < size / 2; i++) {
-                double angle = r * pow(10000, -2.0 * i / size);
+                double angle = r * plain_turn(p, i, size);
                 double *a = &x[(r * heads + h) * size + i], *b = a + size / 2;
                 double u = *a, v = *b;
                 *a = u * cos(angle) - v * sin(angle);
@@ -67,14 +89,19 @@ static inline void plain_attention(const lab *l, const dart_model_attention *a, 
     uint32_t rows, const double *memory, uint32_t keys, bool self, bool causal, double *out)
 {
     const dart_model_config *c = &l->model->config;
-    uint32_t heads = c->heads, kv = c->kv_heads, size = WIDTH / heads;
-    double q[MOST * WIDTH], k[MOST * WIDTH], v[MOST * WIDTH], mixed[MOST * WIDTH] = {0};
+    uint32_t heads = c->heads, kv = c->kv_heads, size = c->head_dim ? c->head_dim : WIDTH / heads;
+    enum { WIDEST = 2 * WIDTH }; /* all heads together */
+    double q[MOST * WIDEST], k[MOST * WIDEST], v[MOST * WIDEST], mixed[MOST * WIDEST] = {0};
     plain_linear(l, a->q, a->q_bias, x, rows, q);
     plain_linear(l, a->k, a->k_bias, memory, keys, k);
     plain_linear(l, a->v, a->v_bias, memory, keys, v);
+    if (self && c->qk_norm) {
+        plain_head_norm(l, a->q_norm, q, rows, heads, size);
+        plain_head_norm(l, a->k_norm, k, keys, kv, size);
+    }
     if (self && c->positions.kind == DART_ROTARY) {
-        plain_rope(q, rows, heads, size);
-        plain_rope(k, keys, kv, size);
+        plain_rope(&c->positions, q, rows, heads, size);
+        plain_rope(&c->positions, k, keys, kv, size);
     }
     for (uint32_t h = 0; h < heads; h++)
         for (uint32_t t = 0; t < rows; t++) {

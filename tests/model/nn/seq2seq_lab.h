@@ -31,11 +31,13 @@ static inline dart_model_config fixed_at(int which)
     switch (which) {
     case 0: /* Vaswani's: post-norm, sinusoids, one vocabulary, tied */
         c.positions.kind = DART_SINUSOIDAL;
-        c.norm.post = c.shared_vocab = c.tied = c.bias = true;
+        c.norm.post = c.shared_vocab = c.tied = true;
+        c.bias = DART_ALL_BIAS;
         c.source_vocab = c.vocab;
         break;
     case 1: /* pre-norm of tensor trains, a table a side */
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "tt");
         role_set(&c, EMBEDDING, "tt-embedding");
         c.enc_layers = 2;
@@ -58,7 +60,8 @@ static inline dart_model_config fixed_at(int which)
         c.layers = 1;
         break;
     case 4: /* post-norm with learned positions, tensor trains */
-        c.norm.post = c.bias = c.tied = true;
+        c.norm.post = c.tied = true;
+        c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "tt");
         role_set(&c, EMBEDDING, "ttm");
         break;

@@ -18,7 +18,7 @@ static dart_model *model_of(const char *method)
         .d_ff = 64,
         .context = 8,
         .vocab = 50,
-        .bias = true};
+        .bias = DART_ALL_BIAS};
     roles_new(&config, 6, 4, 4, 2);
     role_set(&config, LINEAR, method);
     role_set(&config, EMBEDDING, "tt-embedding");

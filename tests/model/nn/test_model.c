@@ -150,7 +150,7 @@ static void logits_come_in_chunks(void **state)
 static void dropout_follows_the_step(void **state)
 {
     (void)state;
-    dart_model_config config = config_at(5);
+    dart_model_config config = config_at(FIXED - 1);
     double value[3];
     lab l;
     lab_open(&l, &config);
@@ -217,7 +217,9 @@ static void layout_is_sound(void **state)
         uint64_t words = dart_shape_words(&q->shape);
         for (uint64_t i = 0; i < words; i++) square += at[i] * at[i];
         assert_true(fabs(sqrt(square / words) / q->std - 1) < 0.6); /* a few dozen draws */
-        assert_true(param[m->param[m->norm_w].offset] == 1.0f);
+        const dart_param *norm = &m->param[m->norm_w];
+        assert_int_equal(norm->region == DART_REGION_FROZEN, m->config.frozen_vectors);
+        assert_true((m->config.frozen_vectors ? frozen : param)[norm->offset] == 1.0f);
         free(param);
         free(frozen);
         dart_model_free(m);
@@ -239,6 +241,15 @@ static void bad_configurations_are_refused(void **state)
     role_set(&c, LINEAR, "tt");
     assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "11"));
+    c = base_config();
+    c.positions = (dart_model_positions){
+        DART_ROTARY, 1e4, {.kind = DART_ROPE_LLAMA3, .factor = 8, .low = 4, .high = 4}};
+    assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "rope_scaling"));
+    c.positions.scaling.kind = DART_ROPE_PLAIN;
+    c.head_dim = 5;
+    assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "even head size"));
     c = base_config();
     role_set(&c, LINEAR, "tt");
     c.role[LINEAR].rank = 4000;

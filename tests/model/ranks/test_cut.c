@@ -21,7 +21,7 @@ static dart_model_copy model_of(const char *linear)
         .context = 8,
         .vocab = 30,
         .tied = true,
-        .bias = true,
+        .bias = DART_ALL_BIAS,
     };
     roles_new(&config, 6, 0, 0, 2);
     role_set(&config, LINEAR, linear);

@@ -43,18 +43,20 @@ static dart_model_config base_config(void)
 }
 
 /* From 7 on weights are wide enough to be multiplied together. */
-enum { FIXED = 10 };
+enum { FIXED = 12 };
 
 static dart_model_config fixed_at(int which)
 {
     dart_model_config c = base_config();
     switch (which) {
     case 0: /* GPT-2, dense */
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         break;
     case 1: /* GPT of tensor trains, tied TT embedding */
         c.role[LINEAR].modes = 3;
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "tt");
         role_set(&c, EMBEDDING, "tt-embedding");
         break;
@@ -73,7 +75,7 @@ static dart_model_config fixed_at(int which)
         break;
     case 4: /* one key head, rotary, biases, LayerNorm */
         c.positions.kind = DART_ROTARY;
-        c.bias = true;
+        c.bias = DART_ALL_BIAS;
         c.kv_heads = 1;
         c.act = DART_ACT_SWIGLU;
         role_set(&c, LINEAR, "tt");
@@ -87,7 +89,8 @@ static dart_model_config fixed_at(int which)
     case 7: /* wide: GPT of tensor trains with uneven ranks, as a selection leaves them */
         c.d_model = 64;
         c.d_ff = 128;
-        c.bias = c.tied = true;
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
         c.role[LINEAR].rank = 9;
         role_set(&c, LINEAR, "tt");
         role_set(&c, EMBEDDING, "tt-embedding");
@@ -107,8 +110,25 @@ static dart_model_config fixed_at(int which)
         c.d_ff = 64;
         c.kv_heads = 2;
         c.positions.kind = DART_ROTARY;
-        c.bias = true;
+        c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "lora");
+        break;
+    case 10: /* Qwen 3: heads of their own size, normalised; vectors left as they are */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.act = DART_ACT_SWIGLU;
+        c.head_dim = 6;
+        c.kv_heads = 2;
+        c.qk_norm = c.tied = c.frozen_vectors = true;
+        role_set(&c, LINEAR, "lora");
+        break;
+    case 11: /* Qwen 2 with the stretched positions of Llama 3 */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.positions.scaling = (dart_rope_scaling){DART_ROPE_LLAMA3, 8, 1, 4, 16};
+        c.act = DART_ACT_SWIGLU;
+        c.bias = DART_QKV_BIAS;
+        c.kv_heads = 1;
         break;
     default: /* LoRA everywhere, TT-matrix head */
         role_set(&c, LINEAR, "lora");

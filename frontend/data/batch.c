@@ -1,5 +1,6 @@
 /* Windows of tokens; integer arithmetic on the batch number, nothing is
  * allocated after new. */
+#include "documents.h"
 #include "parallel.h"
 #include "rng.h"
 #include <inttypes.h>
@@ -17,7 +18,12 @@ static dart_status stream_new(dart_stream *out, bool training, const char *what)
 {
     dart_status status = DART_OK;
     const uint32_t batch = out->batch, time = out->time, vocab = out->vocab;
-    if (training && out->count < (uint64_t)time + 1)
+    if (out->documents) {
+        if (!out->documents->count)
+            return dart_fail(DART_INPUT, "%s has no document with a label in its first %u tokens",
+                what, time + 1);
+        out->windows = training ? out->documents->count : 0;
+    } else if (training && out->count < (uint64_t)time + 1)
         return dart_fail(DART_INPUT,
             "%s has %" PRIu64 " tokens, fewer than one window of context + 1 = %u; use more text "
             "or a smaller --context",
@@ -29,7 +35,7 @@ static dart_status stream_new(dart_stream *out, bool training, const char *what)
         return dart_fail(DART_INPUT,
             "a stride of %u skips tokens: windows have %u; use a smaller --eval-stride",
             out->stride, time);
-    if (training) {
+    if (training && !out->documents) {
         out->shift = out->count >= 2 * (uint64_t)time;
         out->windows = (out->shift ? out->count - time : out->count - 1) / time;
     }
@@ -74,6 +80,7 @@ dart_status dart_stream_open(
 {
     char what[600];
     *out = (dart_stream){.tokens = corpus->tokens[split],
+        .documents = corpus->in_documents ? &corpus->documents[split] : NULL,
         .count = corpus->count[split],
         .vocab = corpus->vocab.size,
         .start = corpus->vocab.start,
@@ -115,6 +122,7 @@ static void touched(dart_stream *stream, uint64_t bytes)
 
 const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 {
+    if (stream->documents) return dart_documents_train(stream, at);
     dart_batch *data = &stream->data;
     uint32_t time = stream->time;
     for (uint32_t b = 0; b < stream->batch; b++) {
@@ -145,14 +153,15 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 
 uint64_t dart_stream_eval_batches(const dart_stream *stream)
 {
-    uint64_t windows = stream->count > 0;
-    if (stream->count > stream->time)
+    uint64_t windows = stream->documents ? stream->documents->count : stream->count > 0;
+    if (!stream->documents && stream->count > stream->time)
         windows += (stream->count - stream->time + stream->stride - 1) / stream->stride;
     return (windows + stream->batch - 1) / stream->batch;
 }
 
 const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at)
 {
+    if (stream->documents) return dart_documents_eval(stream, at);
     dart_batch *data = &stream->data;
     data->predicted = 0;
     for (uint32_t b = 0; b < stream->batch; b++) {

@@ -1,6 +1,7 @@
 /* dart_corpus_open: splits, vocabulary and tokens, in memory or from a token file. */
 #include "cache.h"
 #include "clock.h"
+#include "documents.h"
 #include "parallel.h"
 #include "reader.h"
 #include "utf8.h"
@@ -210,6 +211,7 @@ void dart_corpus_free(dart_corpus *corpus)
 {
     if (corpus->map) munmap(corpus->map, corpus->map_bytes);
     for (int i = 0; i < DART_SPLITS; i++) free(corpus->owned[i]);
+    for (int i = 0; i < DART_SPLITS; i++) dart_documents_free(&corpus->documents[i]);
     if (corpus->parallel) {
         dart_parallel_free(corpus->parallel);
         free(corpus->parallel);

@@ -39,6 +39,15 @@ DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char
 void dart_vocab_decode(
     const dart_vocab *vocab, int32_t before, int32_t id, char out[256], size_t *out_size);
 
+/* Documents of a split, one a row of a batch: documents.h. */
+typedef struct dart_documents {
+    uint64_t count, labels; /* labels: tokens that are learnt */
+    uint64_t *first;        /* owned [count + 1]: where documents begin in ids */
+    int32_t *ids;           /* owned */
+    uint8_t *learn;         /* owned: whether a token is a label */
+    size_t first_room, ids_room, learn_room;
+} dart_documents;
+
 typedef struct dart_corpus {
     dart_vocab vocab;
     const int32_t *tokens[DART_SPLITS]; /* in memory, or in the map of a token file */
@@ -47,7 +56,9 @@ typedef struct dart_corpus {
     char source[512];           /* where the text came from */
     char note[640];             /* news for the user: a token file was made; "" mostly */
     int32_t *owned[DART_SPLITS];
-    void *map; /* NULL: in memory */
+    bool in_documents; /* splits are documents, count their labels; tokens are NULL then */
+    dart_documents documents[DART_SPLITS]; /* owned */
+    void *map;                             /* NULL: in memory */
     size_t map_bytes;
     /* Sentence pairs instead of a text (parallel.h): `vocab` is the target's, `count` are labels.
      */
@@ -106,12 +117,13 @@ typedef struct dart_batch {
 } dart_batch;
 
 typedef struct dart_stream {
-    const int32_t *tokens; /* borrowed */
+    const int32_t *tokens;           /* borrowed */
+    const dart_documents *documents; /* borrowed; NULL: a running text, else tokens are not used */
     uint64_t count;
     uint32_t vocab, start, batch, time;
     uint32_t stride; /* evaluation: positions that a window adds to the one before; 1..time */
     uint64_t seed;
-    uint64_t windows;     /* windows an epoch (training), or in all (evaluation) */
+    uint64_t windows;     /* windows or documents an epoch (training), or in all (evaluation) */
     uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
     uint32_t *order;      /* owned [windows] */
     uint32_t *cursor;     /* owned [vocab] */

@@ -4,7 +4,8 @@
 uint64_t dart_input_count(dart_stream *stream, uint64_t at)
 {
     if (stream->pairs) return dart_pairs_train(stream->pairs, at)->predicted;
-    return (uint64_t)stream->batch * stream->time;
+    return stream->documents ? dart_stream_train(stream, at)->predicted
+                             : (uint64_t)stream->batch * stream->time;
 }
 
 uint64_t dart_input_batches(const dart_stream *stream)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the encoder reads, and the factor that makes the loss a mean over real target tokens. */
+/* What the encoder reads. */
 static dart_status source_leaves(const dart_model *model, dart_graph *graph, uint32_t batch,
     uint32_t time, dart_model_leaves *out)
 {
@@ -19,8 +19,6 @@ static dart_status source_leaves(const dart_model *model, dart_graph *graph, uin
         dart_leaf(graph, "lengths", DART_I32, DART_SHAPE(batch), DART_REGION_INPUT, length);
     out->source_index = dart_leaf(graph, "source_index", DART_I32,
         DART_SHAPE(c->source_vocab + 1 + (uint32_t)rows), DART_REGION_INPUT, index);
-    out->scale =
-        dart_leaf(graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_FSCAL_SCALE);
     return DART_OK;
 }
 
@@ -64,6 +62,9 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     if (c->positions.kind == DART_SINUSOIDAL)
         out->table = dart_leaf(
             graph, "positions", DART_F32, DART_SHAPE(longest, c->d_model), DART_REGION_TABLE, 0);
+    if (c->enc_layers || c->partial_labels)
+        out->scale = dart_leaf(
+            graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_FSCAL_SCALE);
     if (c->enc_layers) DART_TRY(source_leaves(model, graph, batch, time, out));
     return dart_graph_check(graph);
 }

@@ -61,7 +61,8 @@ typedef struct dart_model_config {
     /* Who decides how a weight is parametrized: the first role whose pattern fits its name. */
     uint32_t roles;
     dart_role role[DART_MAX_ROLES];
-    bool strict_rank; /* a rank above the cap is an error instead of being clamped */
+    bool partial_labels; /* batches have rows without a label: the loss is the mean over the rest */
+    bool strict_rank;    /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;
 
@@ -149,8 +150,8 @@ typedef struct dart_model_leaves {
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
-    dart_node scale; /* encoder-decoder: FSCAL word SCALE, what the sum of the labels' losses is
-                        multiplied by; 0: 1 / rows */
+    dart_node scale; /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
+                        labels' losses is multiplied by; 0: 1 / rows */
     uint32_t batch, time;
 } dart_model_leaves;
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */

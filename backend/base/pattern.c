@@ -1,9 +1,8 @@
-/* Matching by trying: patterns are short, and so are names. */
+/* Patterns as automata: braces and stars are ways between places in the pattern. */
 #include "pattern.h"
-#include <stdio.h>
+#include <stdint.h>
 #include <string.h>
 
-/* Alternatives are tried one by one: each pair of braces multiplies what is tried. */
 enum { MOST_BRACES = 4 };
 
 /* The bracket that closes a set, NULL if there is none. A bracket that comes first is a member. */
@@ -79,39 +78,66 @@ static bool in_set(const char *open, const char *end, unsigned char c)
     return found != negated;
 }
 
-/* Each alternative in turn, in front of what follows the braces. */
-static bool match_parts(const char *open, const char *name)
+/* Where in a pattern the letters read so far may have led: places, and for each comma and brace of
+ * an alternative where it goes on behind the closing brace (0: a letter). */
+typedef struct places {
+    const char *pattern;
+    uint8_t behind[DART_PATTERN_MAX];
+    bool at[DART_PATTERN_MAX];
+} places;
+
+static void find_ends(places *s)
 {
-    const char *close = brace_end(open + 1);
-    for (const char *part = open + 1;;) {
-        const char *end = part_end(part);
-        char whole[DART_PATTERN_MAX];
-        snprintf(whole, sizeof whole, "%.*s%s", (int)(end - part), part, close + 1);
-        if (dart_pattern_match(whole, name)) return true;
-        if (end == close) return false;
-        part = end + 1;
+    for (const char *p = s->pattern; *p; p++) {
+        if (*p == '[') {
+            p = set_end(p);
+        } else if (*p == '{') {
+            const char *close = brace_end(p + 1), *end = p;
+            do {
+                end = part_end(end + 1);
+                s->behind[end - s->pattern] = (uint8_t)(close + 1 - s->pattern);
+            } while (end != close);
+        }
     }
 }
 
+/* A place, and those that are reached from it without a letter. */
+static void enter(places *s, const char *p)
+{
+    const size_t i = (size_t)(p - s->pattern);
+    if (s->at[i]) return;
+    s->at[i] = true;
+    if (*p == '*') enter(s, p + 1);
+    if (s->behind[i]) enter(s, s->pattern + s->behind[i]);
+    if (*p != '{') return;
+    const char *close = brace_end(p + 1), *part = p;
+    do {
+        enter(s, part + 1);
+        part = part_end(part + 1);
+    } while (part != close);
+}
+
+/* All places at once, letter by letter: the time is that of pattern times name, whatever they are.
+ */
 bool dart_pattern_match(const char *pattern, const char *name)
 {
-    for (; *pattern; pattern++, name++) {
-        if (*pattern == '{') return match_parts(pattern, name);
-        if (*pattern == '*') {
-            while (pattern[1] == '*') pattern++;
-            do {
-                if (dart_pattern_match(pattern + 1, name)) return true;
-            } while (*name++);
-            return false;
-        }
-        if (!*name) return false;
-        if (*pattern == '[') {
-            const char *end = set_end(pattern);
-            if (!in_set(pattern, end, (unsigned char)*name)) return false;
-            pattern = end;
-        } else if (*pattern != '?' && *pattern != *name) {
-            return false;
+    places s = {.pattern = pattern};
+    find_ends(&s);
+    enter(&s, pattern);
+    for (; *name; name++) {
+        bool before[DART_PATTERN_MAX];
+        memcpy(before, s.at, sizeof before);
+        memset(s.at, 0, sizeof s.at);
+        for (const char *p = pattern; *p; p++) {
+            const size_t i = (size_t)(p - pattern);
+            const char *end = *p == '[' ? set_end(p) : p;
+            if (before[i] && *p == '*')
+                enter(&s, p);
+            else if (before[i] && *p != '{' && !s.behind[i] &&
+                     (*p == '[' ? in_set(p, end, (unsigned char)*name) : *p == '?' || *p == *name))
+                enter(&s, end + 1);
+            p = end;
         }
     }
-    return !*name;
+    return s.at[strlen(pattern)];
 }

@@ -47,6 +47,14 @@ static void names_fit_their_patterns(void **state)
                  name = strtok_r(NULL, " ", &rest))
                 expect(cases[i].pattern, name, fits);
         }
+    /* a matcher that tries all ways needs years */
+    char many[DART_PATTERN_MAX] = "", name[2000];
+    for (int i = 0; i < 60; i++) strcat(many, "*a");
+    memset(name, 'a', sizeof name);
+    name[sizeof name - 1] = 0;
+    expect(many, name, true);
+    name[sizeof name - 2] = 'b';
+    expect(many, name, false);
     expect("*", "", true);
     expect("?", "", false);
 }

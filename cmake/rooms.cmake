@@ -15,7 +15,8 @@ endif()
 
 dart_room(public frontend)
 dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
-dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
+dart_room(tokenizer frontend/tokenizer MAY io LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH)
+dart_room(data frontend/data MAY tokenizer io LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
 dart_room(ir frontend/ir MAY shaders WITHIN backend)
 
 # model/: what is computed
@@ -33,7 +34,7 @@ dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data backend)
 # A check rehearses selections on the model before anything is done: hence ranks.
 dart_room(setup frontend/core/setup MAY engine recipe ranks io suite)
-dart_room(store frontend/core/store MAY setup ranks io)
+dart_room(store frontend/core/store MAY setup ranks pretrained io LINK PkgConfig::XXHASH)
 
 # tasks/: what people do
 dart_room(report frontend/tasks/report MAY record)

@@ -253,6 +253,12 @@ bool dart_file_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
+bool dart_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
 dart_status dart_cache_path(char *out, size_t size)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");

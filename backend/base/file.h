@@ -19,6 +19,7 @@ DART_NODISCARD dart_status dart_remove_tree(const char *path);
  * too), else IO. */
 dart_status dart_errno_code(int error);
 bool dart_file_exists(const char *path);
+bool dart_is_folder(const char *path);
 /* Where the user's cache folder for this program is: $XDG_CACHE_HOME/dart-llm or
  * ~/.cache/dart-llm. */
 DART_NODISCARD dart_status dart_cache_path(char *out, size_t size);

@@ -38,6 +38,12 @@ dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *va
     return DART_OK;
 }
 
+bool dart_recipe_given(const dart_recipe *recipe, const char *key)
+{
+    int i = dart_recipe_key(key);
+    return i >= 0 && recipe->given[i];
+}
+
 dart_status dart_recipe_get(const dart_recipe *recipe, const char *key, char *out, size_t size)
 {
     int i = dart_recipe_key(key);

@@ -121,12 +121,46 @@ static dart_role short_form(const dart_settings *set, const char *pattern,
     return role;
 }
 
+/* What PEFT calls them, and groups of them. */
+static const char *const target_name[][2] = {{"q_proj", "{blocks,enc,dec}.*.{attn,cross}.q"},
+    {"k_proj", "{blocks,enc,dec}.*.{attn,cross}.k"},
+    {"v_proj", "{blocks,enc,dec}.*.{attn,cross}.v"},
+    {"o_proj", "{blocks,enc,dec}.*.{attn,cross}.o"}, {"gate_proj", "*.mlp.gate"},
+    {"up_proj", "*.mlp.up"}, {"down_proj", "*.mlp.down"}, {"attention", "*.{attn,cross}.*"},
+    {"mlp", "*.mlp.*"}};
+
+/* `linear` for the patterns of `target`, and what is frozen for the linear layers it leaves. */
+static dart_status read_targets(const dart_settings *set, dart_role *out, uint32_t *count)
+{
+    const char *text = set->target;
+    while (*text) {
+        const char *end = entry_end(text);
+        char one[ENTRY];
+        while (*text == ' ') text++;
+        snprintf(one, sizeof one, "%.*s", (int)(end - text), text);
+        for (size_t n = strlen(one); n && one[n - 1] == ' ';) one[--n] = 0;
+        const char *pattern = one;
+        for (size_t i = 0; i < sizeof target_name / sizeof *target_name; i++)
+            if (!strcmp(one, target_name[i][0])) pattern = target_name[i][1];
+        DART_TRY(dart_pattern_check(pattern));
+        if (*count == DART_MAX_ROLES - SHORT_FORMS)
+            return dart_fail(DART_USAGE, "target: more than %d patterns with those of weights",
+                DART_MAX_ROLES - SHORT_FORMS);
+        out[*count] = short_form(set, pattern, set->linear, set->linear_rank, set->linear_modes);
+        out[(*count)++].needed = true;
+        text = end + (*end == ',');
+    }
+    return DART_OK;
+}
+
 dart_status dart_settings_roles(const dart_settings *set, dart_role *out, uint32_t *out_count)
 {
     DART_TRY(read_entries(set->weights, set, out, out_count));
+    DART_TRY(read_targets(set, out, out_count));
     out[(*out_count)++] =
         short_form(set, "{tok,src}_emb", set->embedding, set->embedding_rank, set->embedding_modes);
     out[(*out_count)++] = short_form(set, "head", set->head, set->head_rank, set->head_modes);
-    out[(*out_count)++] = short_form(set, "*", set->linear, set->linear_rank, set->linear_modes);
+    const dart_method *rest = *set->target ? dart_method_find("frozen") : set->linear;
+    out[(*out_count)++] = short_form(set, "*", rest, set->linear_rank, set->linear_modes);
     return DART_OK;
 }

@@ -48,6 +48,7 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .frozen_vectors = !set->train_vectors,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
+        .partial_labels = *set->examples != 0,
         .strict_rank = set->strict_rank};
     if (set->pos == DART_POSITION_AUTO) out->positions.kind = llama ? DART_ROTARY : DART_LEARNED;
     if (out->positions.kind == DART_ROTARY) out->positions.base = set->rope_base;

@@ -53,6 +53,8 @@ DART_NODISCARD dart_status dart_session_options_from(
 /* vocab: NULL, or the two of a checkpoint. */
 DART_NODISCARD dart_status dart_corpus_for(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+/* The tokenizer that the settings name, or their base's; *out has size 0 where they name none. */
+DART_NODISCARD dart_status dart_tokenizer_for(const dart_settings *set, dart_vocab *out);
 uint32_t dart_source_time(const dart_settings *set); /* tokens of a source sentence */
 /* The same of a recipe that translates; vocab[0] is the target's, vocab[1] the source's.
  */

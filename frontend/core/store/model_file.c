@@ -98,9 +98,10 @@ done:
 
 enum { NAME = 160 };
 
-/* Where the tensor stands in the set; NULL: the set has none of its region. */
+/* Where the tensor stands in the set; NULL: the set has none of its region, or it is not stored. */
 static float *place_of(const dart_values *set, const dart_param *param)
 {
+    if (param->of_base) return NULL;
     float *region = param->region == DART_REGION_FROZEN ? set->frozen : set->param;
     return region ? region + param->offset : NULL;
 }

@@ -44,6 +44,7 @@ static int add_vector(builder *b, uint32_t size, bool ones, const char *format, 
     va_end(args);
     param->shape = DART_SHAPE(size);
     param->region = b->model->config.frozen_vectors ? DART_REGION_FROZEN : DART_REGION_PARAM;
+    param->of_base = b->model->config.of_base && param->region == DART_REGION_FROZEN;
     param->ones = ones;
     return (int)(param - b->model->param);
 }
@@ -58,6 +59,7 @@ static void add_tensors(builder *b, dart_model_weight *w)
         snprintf(param->name, sizeof param->name, "%s.%s", w->weight.name, tensor->name);
         param->shape = tensor->shape;
         param->region = tensor->frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
+        param->of_base = b->model->config.of_base && tensor->frozen;
         param->std = tensor->std;
         param->decay = !tensor->frozen;
         param->weight = index;

@@ -62,6 +62,7 @@ typedef struct dart_model_config {
     uint32_t roles;
     dart_role role[DART_MAX_ROLES];
     bool partial_labels; /* batches have rows without a label: the loss is the mean over the rest */
+    bool of_base;        /* what is frozen is a pretrained model's */
     bool strict_rank;    /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;
@@ -75,6 +76,7 @@ typedef struct dart_param { /* one tensor of the model */
     bool ones,
         decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
     int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
+    bool of_base;       /* frozen, and taken over from a pretrained model: not stored */
     bool gate; /* of a bond: vanishes at the next selection, not a parameter of the model */
 } dart_param;
 

@@ -6,18 +6,32 @@
 #include <string.h>
 
 typedef struct text_sink {
-    const dart_vocab *vocab;
+    dart_vocab_text text;
     dart_write write;
     void *user;
+    bool mute; /* tokens are read by the text and not written */
 } text_sink;
 
-static dart_status write_token(const text_sink *sink, int32_t before, int32_t id)
+static dart_status write_bytes(const text_sink *sink, const char *text, size_t n)
 {
-    char text[256];
-    size_t n;
-    dart_vocab_decode(sink->vocab, before, id, text, &n);
-    if (!n || !sink->write || sink->write(sink->user, text, n) == 0) return DART_OK;
+    if (!n || sink->mute || !sink->write || sink->write(sink->user, text, n) == 0) return DART_OK;
     return dart_fail(DART_IO, "cannot write the generated text");
+}
+
+static dart_status write_token(text_sink *sink, int32_t id)
+{
+    const char *text;
+    size_t n;
+    DART_TRY(dart_vocab_text_next(&sink->text, id, &text, &n));
+    return write_bytes(sink, text, n);
+}
+
+static dart_status write_rest(text_sink *sink)
+{
+    const char *text;
+    size_t n;
+    DART_TRY(dart_vocab_text_end(&sink->text, &text, &n));
+    return write_bytes(sink, text, n);
 }
 
 /* How many of the newest tokens are read again when the cache is full; 0: the text ends there. */
@@ -33,12 +47,13 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
 {
     dart_status status = DART_OK;
     dart_generate_speed speed = {0};
-    const text_sink sink = {vocab, write, user};
+    text_sink sink = {.write = write, .user = user, .mute = !o->echo};
     const char *full = o->overflow;
     if (full && strcmp(full, "slide") && strcmp(full, "shift") && strcmp(full, "stop"))
         return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
     const uint32_t context = infer->context, kept = kept_tokens(o->overflow, context);
     uint64_t fed = given > context ? given - context : 0; /* tokens before it are forgotten */
+    DART_TRY(dart_vocab_text_open(vocab, true, &sink.text));
     int32_t *history = dart_calloc(given + o->tokens, sizeof *history);
     dart_candidate *list = dart_calloc(vocab->size, sizeof *list);
     if (!history || !list) {
@@ -46,8 +61,9 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
         goto done;
     }
     memcpy(history, prompt, given * sizeof *history);
-    for (uint64_t i = 0; o->echo && i < given; i++)
-        DART_GOTO(write_token(&sink, i ? history[i - 1] : -1, history[i]));
+    /* What a token looks like depends on those before it. */
+    for (uint64_t i = 0; i < given; i++) DART_GOTO(write_token(&sink, history[i]));
+    sink.mute = false;
     for (uint64_t n = given; n < given + o->tokens; n++) {
         double begin = dart_seconds();
         if (n - fed > context - infer->at) {
@@ -64,11 +80,14 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
         DART_GOTO(dart_sample(infer->logits, vocab->size, o->sampling, n, list, &history[n]));
         if (n > given) speed.seconds += dart_seconds() - begin;
         speed.tokens++;
-        DART_GOTO(write_token(&sink, history[n - 1], history[n]));
+        if (vocab->shared && history[n] == vocab->end) break;
+        DART_GOTO(write_token(&sink, history[n]));
         if (o->abort && o->abort(o->user) != DART_OK) break;
     }
+    DART_GOTO(write_rest(&sink));
     *out = speed;
 done:
+    dart_vocab_text_close(&sink.text);
     free(history);
     free(list);
     return status;

@@ -48,6 +48,8 @@ static dart_status state_text(const dart_run *run, char **out)
     dart_json_set(body, "seed", json_integer((json_int_t)run->bundle.set.seed), &status);
     dart_json_set(body, "random_numbers", json_string("philox4x32-10"), &status);
     dart_json_set(body, "data", json_string(run->fingerprint), &status);
+    if (*run->bundle.set.base)
+        dart_json_set(body, "base", json_string(run->bundle.base.hash), &status);
     dart_json_set(body, "device", json_string(dart_device_id(run->device, id)), &status);
     dart_json_set(body, "driver", dart_json_text(run->device->caps.driver), &status);
     return dart_json_write(

@@ -12,12 +12,13 @@
 
 static dart_hash corpus_hash(const dart_corpus *corpus)
 {
-    char text[(DART_SPLITS + 1) * 33] = "";
+    char text[(DART_SPLITS + 2) * 33] = "";
     for (int i = 0; i < DART_SPLITS; i++) strcat(text, corpus->hash[i]);
     const dart_vocab *vocab[] = {&corpus->vocab, &corpus->source_vocab};
+    if (dart_vocab_hash(vocab[0])) strcat(text, dart_vocab_hash(vocab[0]));
     for (int v = 0; v < 2; v++)
         for (uint32_t i = 0; i < vocab[v]->size; i++) {
-            if (!vocab[v]->text[i]) break;
+            if (!vocab[v]->text || !vocab[v]->text[i]) break;
             char chained[33 + 256];
             int n = snprintf(
                 chained, sizeof chained, "%s%s", text + DART_SPLITS * 32, vocab[v]->text[i]);
@@ -49,8 +50,7 @@ static dart_status start(dart_run *run)
     if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
     DART_TRY(dart_run_model(run, NULL));
-    const dart_bundle *b = &run->bundle;
-    return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
+    return dart_bundle_begin(&run->bundle);
 }
 
 static dart_status write_table(
@@ -183,7 +183,13 @@ static dart_status open_training(dart_training *t, const dart_recipe *given, dar
 {
     dart_settings set;
     *t->out = (dart_result){0};
-    DART_TRY(dart_folder_choose(given, folder, recipe));
+    dart_recipe *known;
+    DART_TRY(dart_recipe_copy(given, &known));
+    dart_status status = dart_base_resolve(known);
+    if (status == DART_OK) status = dart_folder_choose(known, folder, recipe);
+    dart_recipe_free(known);
+    DART_TRY(status);
+    DART_TRY(dart_base_resolve(*recipe));
     DART_TRY(dart_recipe_check(*recipe, dart_note_of(&t->hooks)));
     dart_recipe_settings(*recipe, &set);
     if (corpus) {

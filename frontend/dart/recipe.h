@@ -36,6 +36,8 @@ DART_API DART_NODISCARD dart_status dart_recipe_load(dart_recipe *recipe, const 
  * MEMORY. */
 DART_API DART_NODISCARD dart_status dart_recipe_set(
     dart_recipe *recipe, const char *key, const char *value);
+/* Whether the key was set, by a file or by itself; false for an unknown one. */
+DART_API bool dart_recipe_has(const dart_recipe *recipe, const char *key);
 /* The value as text, cut at `size` bytes. Errors: USAGE (unknown key). */
 DART_API DART_NODISCARD dart_status dart_recipe_get(
     const dart_recipe *recipe, const char *key, char *out, size_t size);

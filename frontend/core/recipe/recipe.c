@@ -38,9 +38,9 @@ dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *va
     return DART_OK;
 }
 
-bool dart_recipe_given(const dart_recipe *recipe, const char *key)
+bool dart_recipe_has(const dart_recipe *recipe, const char *key)
 {
-    int i = dart_recipe_key(key);
+    const int i = dart_recipe_key(key);
     return i >= 0 && recipe->given[i];
 }
 

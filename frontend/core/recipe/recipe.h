@@ -70,8 +70,6 @@ bool dart_settings_reads(const dart_settings *set, const dart_option_row *row);
  * into them. */
 bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b);
 
-/* Whether a file, the environment or a flag gave the key. */
-bool dart_recipe_given(const dart_recipe *recipe, const char *key);
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */

@@ -41,7 +41,7 @@ static dart_status fix(
     va_start(args, format);
     vsnprintf(wanted, sizeof wanted, format, args);
     va_end(args);
-    if (dart_recipe_given(recipe, key)) {
+    if (dart_recipe_has(recipe, key)) {
         DART_TRY(dart_recipe_get(recipe, key, given, sizeof given));
         /* `auto` and `0` leave it to the base. */
         const bool left = !strcmp(given, "auto") || !strcmp(given, "0");
@@ -56,7 +56,7 @@ static dart_status fix(
 /* What a key is unless it was given. */
 static dart_status prefer(dart_recipe *recipe, const char *key, const char *value)
 {
-    return dart_recipe_given(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
+    return dart_recipe_has(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
 }
 
 static dart_status resolve_rope(

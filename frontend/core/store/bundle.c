@@ -157,7 +157,7 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
     DART_TRY(dart_recipe_new(&out->recipe));
     DART_TRY(dart_recipe_load(out->recipe, path));
-    if (overrides && dart_recipe_given(overrides, "base")) {
+    if (overrides && dart_recipe_has(overrides, "base")) {
         char base[512];
         DART_TRY(dart_recipe_get(overrides, "base", base, sizeof base));
         DART_TRY(dart_recipe_set(out->recipe, "base", base));

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 enum { DART_MAX_RANK = 12, DART_MAX_IN = 14, DART_MAX_INTS = 26, DART_MAX_FLOATS = 4 };
+enum { DART_MAX_OPERANDS = 12 /* of a contract */ };
 
 typedef uint32_t dart_node; /* 0: none */
 typedef enum dart_dtype { DART_F32, DART_I32 } dart_dtype;

@@ -6,7 +6,7 @@
 
 #include "mem.h"
 
-enum { DART_CHAIN_MAX = 12 };
+enum { DART_CHAIN_MAX = 14 };
 
 typedef struct dart_chain {
     uint32_t cores;

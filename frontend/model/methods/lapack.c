@@ -46,3 +46,19 @@ done:
     free(rest);
     return status;
 }
+
+dart_status dart_lapack_orthonormal(uint32_t m, uint32_t n, double *a)
+{
+    const lapack_int rows = (lapack_int)m, columns = (lapack_int)n;
+    const size_t words = (size_t)m * n;
+    double *tau = dart_calloc(n, sizeof *tau);
+    if (!tau) return dart_fail(DART_MEMORY, "out of memory for the QR of a %u x %u matrix", m, n);
+    dart_status status = dart_lapack_check(
+        LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, rows, columns, a, columns, tau), "dgeqrf", a, words);
+    if (status == DART_OK)
+        status = dart_lapack_check(
+            LAPACKE_dorgqr(LAPACK_ROW_MAJOR, rows, columns, columns, a, columns, tau), "dorgqr", a,
+            words);
+    free(tau);
+    return status;
+}

@@ -14,5 +14,8 @@ DART_NODISCARD dart_status dart_lapack_check(
  * By divide and conquer, where that does not converge by QR iteration. Errors as above. */
 DART_NODISCARD dart_status dart_lapack_svd(
     uint32_t m, uint32_t n, const double *a, double *u, double *s, double *vt);
+/* a (m,n), m >= n: its columns become orthonormal, the first k of them spanning what the first k
+ * did. Errors as above. */
+DART_NODISCARD dart_status dart_lapack_orthonormal(uint32_t m, uint32_t n, double *a);
 
 #endif

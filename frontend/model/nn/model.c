@@ -90,6 +90,8 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
     from.method = role->method;
     from.rank = role->rank;
     from.modes = role->modes;
+    memcpy(from.out_modes, role->out_modes, sizeof from.out_modes);
+    memcpy(from.in_modes, role->in_modes, sizeof from.in_modes);
     from.options = role->options;
     from.pad_out = may_pad;
     if (b->ranks) memcpy(from.ranks, b->ranks[model->weights], sizeof from.ranks);
@@ -103,7 +105,7 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
             from.name, from.method->name, from.out, w->layout.padded_out);
         return -1;
     }
-    w->compressed = from.method != dart_method_find("dense");
+    w->compressed = w->layout.chain_cores > 0;
     add_tensors(b, w);
     return (int)model->weights++;
 }
@@ -439,10 +441,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *of = &model->weight[w];
         float *tensor[DART_MAX_CORES + 2];
-        for (uint32_t i = 0; i < of->layout.tensors; i++) {
-            const dart_param *info = &model->param[of->first_param + i];
-            tensor[i] = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
-        }
+        dart_model_tensors(model, w, param, frozen, tensor);
         if (of->weight.method->init)
             DART_TRY(of->weight.method->init(&of->weight, &of->layout, tensor));
     }

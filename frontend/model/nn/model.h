@@ -99,7 +99,7 @@ typedef struct dart_model_weight {
     dart_weight weight;
     dart_layout layout;
     uint32_t first_param; /* params[first_param + i] is layout.tensor[i] */
-    bool compressed;      /* counts as a compressed layer (its method is not dense) */
+    bool compressed;      /* counts as a compressed layer: its method has a chain */
 } dart_model_weight;
 
 typedef struct dart_model {
@@ -136,6 +136,10 @@ void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
 DART_NODISCARD dart_status dart_model_init(
     const dart_model *model, uint64_t seed, float *param, float *frozen);
+/* A pretrained matrix (out, in) becomes weight w; param and frozen hold initial values. What a
+ * caller may spare itself, and errors, are those of dart_method_adopt. */
+DART_NODISCARD dart_status dart_model_adopt(const dart_model *model, uint32_t w, const float *base,
+    float *param, float *frozen, double *out_error);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);

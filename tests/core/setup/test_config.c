@@ -216,7 +216,7 @@ static void test_wrong_entries(void **state)
         {"head tt rnk=3", "did you mean 'rank'?"},
         {"head tt lora_alpha=3", "unknown setting of a weight 'lora_alpha'; known are rank, modes"},
         {"head tt rank=0", "rank must be between 1 and 4096"},
-        {"head tt modes=9", "modes must be between 1 and 6"},
+        {"head tt modes=9", "modes must be between 1 and 7"},
         {"head lora lora_alpha=x", "lora_alpha needs a number"},
         {"blocks.[qv tt", "lacks a ']'"},
     };

@@ -324,7 +324,7 @@ static void cutting_zeros_keeps_the_function(void **state)
         dart_chain chain = chain_of(&narrow), wide;
         ok(dart_chain_add(&chain, &chain, &wide));
         ok(dart_chain_cut(&wide, narrow.weight.ranks + 1));
-        dart_weight w = make_weight(name, 24, 36, 2, 4);
+        dart_weight w = make_weight(name, 24, 36, 2, 2);
         memcpy(w.ranks, wide.rank, (wide.cores + 1) * sizeof *w.ranks);
         lab_open(&cut, w, 100 + m);
         if (narrow.layout.chain_first) /* the frozen base */

@@ -32,6 +32,7 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 # core/: what every task needs
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
+dart_room(pretrained frontend/core/pretrained MAY io)
 dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data backend)
 # A check rehearses selections on the model before anything is done: hence ranks.
@@ -42,10 +43,11 @@ dart_room(store frontend/core/store MAY setup ranks pretrained io LINK PkgConfig
 dart_room(report frontend/tasks/report MAY record)
 dart_room(score frontend/tasks/score MAY store record LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 dart_room(inspect frontend/tasks/inspect MAY store)
+dart_room(export frontend/tasks/export MAY store LINK PkgConfig::BLAS)
 dart_room(infer frontend/tasks/infer MAY score)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect)
+dart_room(api frontend/tasks/api MAY bench sweep inspect export)

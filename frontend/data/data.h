@@ -51,22 +51,22 @@ const dart_tokenizer *dart_vocab_tokenizer(const dart_vocab *vocab); /* NULL: no
 const char *dart_vocab_hash(const dart_vocab *vocab); /* of a tokenizer's tokens; NULL: none */
 
 /* Text of ids as they come. */
-typedef struct dart_vocab_text {
+typedef struct dart_detok {
     const dart_vocab *vocab; /* borrowed */
     struct dart_token_stream *stream;
     int32_t before;
     char word[256];
-} dart_vocab_text;
+} dart_detok;
 /* skip_special: special tokens of a tokenizer are not written. */
-DART_NODISCARD dart_status dart_vocab_text_open(
-    const dart_vocab *vocab, bool skip_special, dart_vocab_text *out);
+DART_NODISCARD dart_status dart_detok_open(
+    const dart_vocab *vocab, bool skip_special, dart_detok *out);
 /* What can be written now: bytes of a character that is not whole yet wait. Valid until the next
  * call. */
-DART_NODISCARD dart_status dart_vocab_text_next(
-    dart_vocab_text *text, int32_t id, const char **out, size_t *out_bytes);
-DART_NODISCARD dart_status dart_vocab_text_end(
-    dart_vocab_text *text, const char **out, size_t *out_bytes);
-void dart_vocab_text_close(dart_vocab_text *text);
+DART_NODISCARD dart_status dart_detok_next(
+    dart_detok *text, int32_t id, const char **out, size_t *out_bytes);
+DART_NODISCARD dart_status dart_detok_end(
+    dart_detok *text, const char **out, size_t *out_bytes);
+void dart_detok_close(dart_detok *text);
 
 /* How token `id` of a vocabulary that is no tokenizer is written after `before` (-1: nothing
  * before): a space first, a line end for <eos> ... */

@@ -137,15 +137,15 @@ done:
 
 /* ---- text of ids as they come ---- */
 
-dart_status dart_vocab_text_open(const dart_vocab *vocab, bool skip_special, dart_vocab_text *out)
+dart_status dart_detok_open(const dart_vocab *vocab, bool skip_special, dart_detok *out)
 {
-    *out = (dart_vocab_text){.vocab = vocab, .before = -1};
+    *out = (dart_detok){.vocab = vocab, .before = -1};
     if (!vocab->shared) return DART_OK;
     return dart_token_stream_open(vocab->shared->tokenizer, skip_special, &out->stream);
 }
 
-dart_status dart_vocab_text_next(
-    dart_vocab_text *text, int32_t id, const char **out, size_t *out_bytes)
+dart_status dart_detok_next(
+    dart_detok *text, int32_t id, const char **out, size_t *out_bytes)
 {
     if (text->stream) return dart_token_stream_next(text->stream, id, out, out_bytes);
     dart_vocab_decode(text->vocab, text->before, id, text->word, out_bytes);
@@ -154,15 +154,15 @@ dart_status dart_vocab_text_next(
     return DART_OK;
 }
 
-dart_status dart_vocab_text_end(dart_vocab_text *text, const char **out, size_t *out_bytes)
+dart_status dart_detok_end(dart_detok *text, const char **out, size_t *out_bytes)
 {
     *out = "";
     *out_bytes = 0;
     return text->stream ? dart_token_stream_end(text->stream, out, out_bytes) : DART_OK;
 }
 
-void dart_vocab_text_close(dart_vocab_text *text)
+void dart_detok_close(dart_detok *text)
 {
     dart_token_stream_close(text->stream);
-    *text = (dart_vocab_text){0};
+    *text = (dart_detok){0};
 }

@@ -11,6 +11,10 @@ static const dart_option_row rank_row = {
 static const dart_option_row modes_row = {
     .key = "modes", .kind = DART_OPTION_INT, .least = 1, .most = DART_MAX_MODES};
 
+/* Of the output and the input side: "16x4x4". */
+static const char *const side_keys[] = {"out_modes", "in_modes"};
+enum { OWN_KEYS = 4 /* these, rank and modes */ };
+
 static const char *method_name(const void *context, uint32_t index)
 {
     (void)context;
@@ -18,14 +22,38 @@ static const char *method_name(const void *context, uint32_t index)
     return method ? method->name : NULL;
 }
 
-/* What "KEY=VALUE" may set beside rank and modes. */
+/* What "KEY=VALUE" may set. */
 static const char *key_name(const void *context, uint32_t index)
 {
     const dart_method *method = context;
-    if (index < 2) return index ? modes_row.key : rank_row.key;
+    const char *const own[OWN_KEYS] = {rank_row.key, modes_row.key, side_keys[0], side_keys[1]};
+    if (index < OWN_KEYS) return own[index];
     for (uint32_t i = 0; method->options && method->options[i]; i++)
-        if (i + 2 == index) return method->options[i]->key;
+        if (i + OWN_KEYS == index) return method->options[i]->key;
     return NULL;
+}
+
+static dart_status read_modes(const char *key, const char *text, uint32_t out[DART_MAX_MODES])
+{
+    static const dart_option_row row = {
+        .key = "a mode", .kind = DART_OPTION_INT, .least = 1, .most = 1 << 20};
+    memset(out, 0, DART_MAX_MODES * sizeof *out);
+    for (uint32_t count = 0;; count++) {
+        const size_t length = strcspn(text, "x*");
+        char one[16];
+        double number;
+        if (count == DART_MAX_MODES)
+            return dart_fail(DART_USAGE, "weights: %s has more than %d modes", key, DART_MAX_MODES);
+        if (length >= sizeof one)
+            return dart_fail(DART_USAGE, "weights: %s: '%s' is too long for a mode", key, text);
+        snprintf(one, sizeof one, "%.*s", (int)length, text);
+        if (dart_option_read(&row, one, &number) != DART_OK)
+            return dart_fail(DART_USAGE,
+                "weights: %s needs whole numbers with an x between, 16x4x4, got '%s'", key, text);
+        out[count] = (uint32_t)number;
+        if (!text[length]) return DART_OK;
+        text += length + 1;
+    }
 }
 
 static dart_status read_setting(char *text, dart_role *out)
@@ -36,6 +64,9 @@ static dart_status read_setting(char *text, dart_role *out)
         return dart_fail(
             DART_USAGE, "weights: '%s' of '%s' is not of the form KEY=VALUE", text, out->pattern);
     *value++ = 0;
+    for (int side = 0; side < 2; side++)
+        if (!strcmp(text, side_keys[side]))
+            return read_modes(text, value, side ? out->in_modes : out->out_modes);
     const dart_option_row *row = !strcmp(text, rank_row.key)    ? &rank_row
                                  : !strcmp(text, modes_row.key) ? &modes_row
                                                                 : NULL;

@@ -5,6 +5,7 @@
 #include "recipe_impl.h"
 #include <inttypes.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -171,10 +171,11 @@ done:
 
 /* ---- for every method ---- */
 
+/* The tensor "weight"; layout->tensors: there is none. */
 static uint32_t whole_of(const dart_layout *layout)
 {
     uint32_t i = 0;
-    while (strcmp(layout->tensor[i].name, "weight") != 0) i++;
+    while (i < layout->tensors && strcmp(layout->tensor[i].name, "weight") != 0) i++;
     return i;
 }
 
@@ -223,4 +224,86 @@ dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layo
         DART_TRY(copy_whole(weight, layout, base, tensor, &error));
     if (out_error) *out_error = error;
     return DART_OK;
+}
+
+dart_status dart_method_merge(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out)
+{
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    const uint64_t all = (uint64_t)layout->padded_out * weight->in;
+    const uint32_t whole = whole_of(layout);
+    dart_status status = DART_OK;
+    dart_chain chain = {0};
+    double *update = NULL;
+    uint32_t index[2 * DART_MAX_MODES] = {0};
+    if (whole < layout->tensors)
+        memcpy(out, tensor[whole], words * sizeof *out);
+    else
+        memset(out, 0, words * sizeof *out);
+    if (!layout->chain_cores) return DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const digits d = digits_of(weight, &net);
+    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_dense(&chain, &update));
+    for (uint64_t i = 0, at = 0; i < all; i++, next_entry(&d, index, &at))
+        if (at < words) out[at] = (float)(out[at] + net.term[0].scale * update[i]);
+done:
+    free(update);
+    dart_chain_free(&chain);
+    return status;
+}
+
+/* How many leading cores have output digits only, the others having none; 0: they are mixed. */
+static uint32_t split_of(const dart_network *net)
+{
+    const dart_term *term = &net->term[0];
+    uint32_t split = 0;
+    for (uint32_t k = 0; k < term->operands; k++) {
+        bool rows = false, columns = false;
+        for (const char *label = term->labels[k]; *label; label++) {
+            rows |= strchr(net->row, *label) != NULL;
+            columns |= strchr(net->col, *label) != NULL;
+        }
+        if (rows && (columns || split < k)) return 0;
+        if (!columns) split = k + 1;
+    }
+    return split < term->operands ? split : 0;
+}
+
+dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
+    float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a)
+{
+    dart_status status = DART_OK;
+    *out_rank = 0;
+    *out_b = *out_a = NULL;
+    if (!layout->chain_cores) return DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const uint32_t split = split_of(&net);
+    if (!split || layout->padded_out != weight->out) return DART_OK;
+    const digits d = digits_of(weight, &net);
+    dart_chain chain = {0};
+    double *left = NULL, *right = NULL;
+    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_halves(&chain, split - 1, &left, &right));
+    const uint32_t rank = chain.rank[split];
+    const uint64_t b = (uint64_t)weight->out * rank, a = (uint64_t)rank * weight->in;
+    *out_b = dart_calloc(b, sizeof **out_b);
+    *out_a = dart_calloc(a, sizeof **out_a);
+    if (!*out_b || !*out_a) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint64_t i = 0; i < b; i++) (*out_b)[i] = (float)(net.term[0].scale * left[i]);
+    for (uint64_t i = 0; i < a; i++) (*out_a)[i] = (float)right[i];
+    *out_rank = rank;
+done:
+    if (status != DART_OK) {
+        free(*out_b);
+        free(*out_a);
+        *out_b = *out_a = NULL;
+    }
+    free(left);
+    free(right);
+    dart_chain_free(&chain);
+    return status;
 }

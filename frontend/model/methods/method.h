@@ -130,6 +130,15 @@ dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const 
  * value that is not finite; MEMORY. adopt.c */
 DART_NODISCARD dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
     const float *base, float *const *tensor, double *out_error);
+/* The network's sum as a matrix (out, in) on the host; tensor[i] are the values of
+ * layout->tensor[i]. adopt.c */
+DART_NODISCARD dart_status dart_method_merge(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out);
+/* The chain's term as B A, its scale in B: B (out, rank), A (rank, in), which the caller frees.
+ * That is exact where output digits stand before input digits; elsewhere, and without a chain,
+ * *out_rank is 0. adopt.c */
+DART_NODISCARD dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
+    float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a);
 /* Parameters of the layout: trainable, frozen. */
 uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
 

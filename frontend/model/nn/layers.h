@@ -45,9 +45,6 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
     uint32_t time, dart_node lengths, bool causal);
 dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block);
 
-/* adopt.c: where the tensors of a weight lie in the host's copies of the regions. */
-void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, float *frozen,
-    float *out[DART_MAX_CORES + 2]);
 /* roles.c: the role that decides a weight of this name; NULL: none. */
 const dart_role *dart_model_role(const dart_model_config *config, const char *name);
 /* INPUT: a pattern that is none, too many. */

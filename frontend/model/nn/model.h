@@ -143,6 +143,9 @@ DART_NODISCARD dart_status dart_model_adopt(const dart_model *model, uint32_t w,
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);
+/* adopt.c: where the tensors of a weight lie in the host's copies of the regions. */
+void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, float *frozen,
+    float *out[DART_MAX_CORES + 2]);
 /* Parameters of the model, and of its compressed layers; what the dense twin of these layers would
  * have. */
 void dart_model_count(

@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct text_sink {
-    dart_vocab_text text;
+    dart_detok text;
     dart_write write;
     void *user;
     bool mute; /* tokens are read by the text and not written */
@@ -22,7 +22,7 @@ static dart_status write_token(text_sink *sink, int32_t id)
 {
     const char *text;
     size_t n;
-    DART_TRY(dart_vocab_text_next(&sink->text, id, &text, &n));
+    DART_TRY(dart_detok_next(&sink->text, id, &text, &n));
     return write_bytes(sink, text, n);
 }
 
@@ -30,7 +30,7 @@ static dart_status write_rest(text_sink *sink)
 {
     const char *text;
     size_t n;
-    DART_TRY(dart_vocab_text_end(&sink->text, &text, &n));
+    DART_TRY(dart_detok_end(&sink->text, &text, &n));
     return write_bytes(sink, text, n);
 }
 
@@ -53,7 +53,7 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
         return dart_fail(DART_USAGE, "overflow '%.40s': expected slide, shift or stop", full);
     const uint32_t context = infer->context, kept = kept_tokens(o->overflow, context);
     uint64_t fed = given > context ? given - context : 0; /* tokens before it are forgotten */
-    DART_TRY(dart_vocab_text_open(vocab, true, &sink.text));
+    DART_TRY(dart_detok_open(vocab, true, &sink.text));
     int32_t *history = dart_calloc(given + o->tokens, sizeof *history);
     dart_candidate *list = dart_calloc(vocab->size, sizeof *list);
     if (!history || !list) {
@@ -87,7 +87,7 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
     DART_GOTO(write_rest(&sink));
     *out = speed;
 done:
-    dart_vocab_text_close(&sink.text);
+    dart_detok_close(&sink.text);
     free(history);
     free(list);
     return status;

@@ -43,6 +43,10 @@ DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char
  * as such (tokenizers). */
 DART_NODISCARD dart_status dart_vocab_append(const dart_vocab *vocab, const char *text,
     size_t bytes, bool special, const char *what, dart_ids *out);
+/* What a tokenizer's model goes on from: what its template puts before a text, then the text, with
+ * special tokens meant as such; never nothing. */
+DART_NODISCARD dart_status dart_vocab_prompt(
+    const dart_vocab *vocab, const char *text, size_t bytes, dart_ids *out);
 /* A tokenizer as a vocabulary: `path` as in dart_tokenizer_open. */
 DART_NODISCARD dart_status dart_vocab_open(const char *path, dart_vocab *out);
 /* Another one with the same tokenizer; each is freed by itself. */

@@ -93,6 +93,22 @@ dart_status dart_vocab_append(const dart_vocab *vocab, const char *text, size_t 
     return dart_vocab_stream(vocab, &given, &(dart_sink){dart_ids_take, out});
 }
 
+dart_status dart_vocab_prompt(
+    const dart_vocab *vocab, const char *text, size_t bytes, dart_ids *out)
+{
+    dart_status status = DART_OK;
+    const int32_t start = (int32_t)vocab->start;
+    if (vocab->first >= 0) DART_GOTO(dart_ids_take(out, &vocab->first, 1));
+    DART_GOTO(dart_vocab_append(vocab, text, bytes, true, "the prompt", out));
+    if (!out->count) status = dart_ids_take(out, &start, 1);
+done:
+    if (status != DART_OK) {
+        free(out->id);
+        *out = (dart_ids){0};
+    }
+    return status;
+}
+
 dart_status dart_ids_take(void *user, const int32_t *ids, size_t count)
 {
     dart_ids *list = user;

@@ -363,6 +363,8 @@ static dart_status place_all(dart_model *model)
         if (pass == PLACE_LAST) model->chain_words = model->param_words;
         if (pass == PLACE_DECAYED) model->decay_words = model->param_words;
     }
+    /* A region without words is none: where nothing is trained, it has words that nobody reads. */
+    if (!model->param_words) model->param_words = DART_PARAM_ALIGN;
 done:
     free(placed);
     return status;

@@ -141,6 +141,14 @@ dart_status dart_context_sample(dart_context *context, const dart_sampling *samp
 static dart_status encode_prompt(
     const dart_llm *llm, const char *prompt, int32_t **out, uint64_t *out_count)
 {
+    const dart_vocab *vocab = llm->bundle.vocab;
+    if (dart_vocab_tokenizer(vocab)) {
+        dart_ids ids = {0};
+        DART_TRY(dart_vocab_prompt(vocab, prompt, strlen(prompt), &ids));
+        *out = ids.id;
+        *out_count = ids.count;
+        return DART_OK;
+    }
     DART_TRY(dart_llm_ids(llm, prompt, strlen(prompt), "the prompt", out, out_count));
     if (*out_count) return DART_OK;
     free(*out);

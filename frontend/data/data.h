@@ -39,7 +39,7 @@ DART_NODISCARD dart_status dart_vocab_from(
  * in sentences. */
 DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
     const char *what, int32_t **out_ids, uint64_t *out_count);
-/* The same onto the end of a list. special: special tokens that are written in the text are meant
+/* The same of a piece of a text, onto the end of a list. special: special tokens that are written in the text are meant
  * as such (tokenizers). */
 DART_NODISCARD dart_status dart_vocab_append(const dart_vocab *vocab, const char *text,
     size_t bytes, bool special, const char *what, dart_ids *out);

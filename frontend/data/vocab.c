@@ -416,7 +416,8 @@ dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t 
     const char *what, int32_t **out_ids, uint64_t *out_count)
 {
     dart_ids list = {0};
-    dart_status status = dart_vocab_append(vocab, text, size, false, what, &list);
+    const dart_text given = {.data = text, .size = size, .what = what};
+    dart_status status = dart_vocab_stream(vocab, &given, &(dart_sink){dart_ids_take, &list});
     if (status != DART_OK) {
         free(list.id);
         list = (dart_ids){0};

@@ -90,7 +90,12 @@ dart_status dart_vocab_append(const dart_vocab *vocab, const char *text, size_t 
         return dart_tokenizer_encode(
             vocab->shared->tokenizer, text, bytes, special ? DART_ENCODE_SPECIAL : 0, out);
     const dart_text given = {.data = text, .size = bytes, .what = what};
-    return dart_vocab_stream(vocab, &given, &(dart_sink){dart_ids_take, out});
+    const size_t before = out->count;
+    DART_TRY(dart_vocab_stream(vocab, &given, &(dart_sink){dart_ids_take, out}));
+    /* a text ends with an <eos>, a piece of one does not */
+    const bool ended = bytes && text[bytes - 1] == '\n';
+    out->count -= vocab->level == DART_LEVEL_WORD && out->count > before && !ended;
+    return DART_OK;
 }
 
 dart_status dart_vocab_prompt(

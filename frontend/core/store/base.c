@@ -162,7 +162,8 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
     DART_TRY(prefer(recipe, "embedding", rest));
     if (!tied) DART_TRY(prefer(recipe, "head", rest));
     DART_TRY(prefer(recipe, "train_vectors", full ? "true" : "false"));
-    DART_TRY(prefer(recipe, "frozen_base", full ? "false" : "true"));
+    if (!full && dart_option_named(set.linear->options, "frozen_base"))
+        DART_TRY(prefer(recipe, "frozen_base", "true"));
     DART_TRY(prefer(recipe, "dropout", "0"));
     DART_TRY(prefer(recipe, "learning_rate", full ? "5e-5" : "1e-3"));
     DART_TRY(prefer(recipe, "reg", "none"));

@@ -87,14 +87,16 @@ static dart_status check_finite(const dart_run *run)
 
 dart_status dart_run_save(dart_run *run)
 {
-    enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, SOURCE_VOCAB, FILES };
+    /* the last two: of a translation, or of a tokenizer */
+    enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, MORE, EVEN_MORE, FILES };
     const dart_bundle *b = &run->bundle;
     dart_status status = DART_OK;
     char root[DART_RUN_PATH + 32];
     dart_checkpoint_file file[FILES] = {{.name = "model.safetensors"},
         {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}, {.name = "recipe.yaml"},
-        {.name = "vocab.json"}, {.name = "vocab_source.json"}};
-    const uint32_t files = b->source_vocab->size ? FILES : SOURCE_VOCAB;
+        {.name = "vocab.json"}};
+    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(b->vocab);
+    uint32_t files = MORE;
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
     DART_TRY(dart_run_pull(run));
     DART_TRY(check_finite(run));
@@ -107,7 +109,15 @@ dart_status dart_run_save(dart_run *run)
     DART_GOTO(state_text(run, &file[STATE].data));
     DART_GOTO(dart_recipe_text(b->recipe, true, &file[RECIPE].data));
     DART_GOTO(dart_vocab_text(b->vocab, &file[VOCAB].data));
-    if (files == FILES) DART_GOTO(dart_vocab_text(b->source_vocab, &file[SOURCE_VOCAB].data));
+    if (b->source_vocab->size) {
+        strcpy(file[files].name, "vocab_source.json");
+        DART_GOTO(dart_vocab_text(b->source_vocab, &file[files++].data));
+    } else if (tokenizer) {
+        strcpy(file[files].name, "tokenizer.json");
+        strcpy(file[files + 1].name, "tokenizer_config.json");
+        DART_GOTO(dart_tokenizer_texts(tokenizer, &file[files].data, &file[files + 1].data));
+        files += 2;
+    }
     for (uint32_t i = STATE; i < files; i++) file[i].size = strlen(file[i].data);
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
     DART_GOTO(

@@ -83,11 +83,22 @@ static dart_status open_run(
     return dart_run_check(run);
 }
 
+/* Numbers that training changes. */
+static uint64_t trained_words(const dart_model *model)
+{
+    uint64_t words = 0;
+    for (uint32_t p = 0; p < model->params; p++)
+        if (model->param[p].region == DART_REGION_PARAM && !model->param[p].gate)
+            words += dart_shape_words(&model->param[p].shape);
+    return words;
+}
+
 /* What the run is, before its first step. */
 static void introduce(const dart_run *run)
 {
     const dart_corpus *c = run->corpus;
-    char id[32], params[64], compressed[64], train[64], valid[64], vocab[64], steps[64];
+    char id[32], params[64], compressed[64], trained[64], train[64], valid[64], vocab[64],
+        steps[64];
     dart_table_row row = {0};
     dart_row_counts(run->bundle.model, &row);
     dart_count_text(params, row.params);
@@ -96,10 +107,18 @@ static void introduce(const dart_run *run)
     dart_count_text(valid, c->count[DART_VALID]);
     dart_count_text(vocab, c->vocab.size);
     dart_count_text(steps, dart_run_steps(run) - run->step);
+    if (*run->bundle.set.base) dart_run_note(run, "fine-tuning %s", run->bundle.set.base);
+    if (*run->bundle.base.worst)
+        dart_run_note(run, "%s is off by %.2g of its norm at the start: its method cannot hold it",
+            run->bundle.base.worst, run->bundle.base.error);
+    dart_count_text(trained, trained_words(run->bundle.model));
+    const bool part = run->bundle.model->frozen_words > 0;
+    const char *count = part ? trained : row.compressed_params ? compressed : "";
     dart_run_note(run, "%s on %s (%s): %s parameters%s%s%s", run->row,
-        dart_device_id(run->device, id), run->device->caps.name, params,
-        row.compressed_params ? ", " : "", row.compressed_params ? compressed : "",
-        row.compressed_params ? " of them compressed" : "");
+        dart_device_id(run->device, id), run->device->caps.name, params, *count ? ", " : "", count,
+        part     ? " of them trained"
+        : *count ? " of them compressed"
+                 : "");
     dart_run_note(run, "data: %s, %s tokens to train on, %s to validate, a vocabulary of %s",
         c->source, train, valid, vocab);
     dart_run_note(run, "%s steps to make, in %s", steps, run->dir);

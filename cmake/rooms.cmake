@@ -34,7 +34,6 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 dart_room(pretrained frontend/core/pretrained MAY io)
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
-dart_room(pretrained frontend/core/pretrained MAY io)
 dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data backend)
 # A check rehearses selections on the model before anything is done: hence ranks.

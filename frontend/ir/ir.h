@@ -164,6 +164,9 @@ dart_node dart_softmax(dart_graph *graph, dart_node x, double scale, bool causal
  * sees nothing is all 0. */
 dart_node dart_softmax_lengths(
     dart_graph *graph, dart_node x, dart_node lengths, double scale, bool causal);
+/* Causal, of documents that lie behind each other: starts i32 (B, T) of x (B, ..., T, S): query t
+ * of sequence b sees keys starts[b, t] .. t + S - T only. A row that sees nothing is all 0. */
+dart_node dart_softmax_starts(dart_graph *graph, dart_node x, dart_node starts, double scale);
 /* iscal: the i32[16] step block; stream: unique per call site */
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);

@@ -1,3 +1,4 @@
+/* Checked access to fields. */
 #include "fields.h"
 #include "file.h"
 #include "utf8.h"
@@ -79,14 +80,15 @@ dart_status dart_field_type(
         at.section, name, known);
 }
 
-dart_status dart_json_file(const char *path, json_t **out)
+dart_status dart_json_file(const char *path, bool reals, json_t **out)
 {
     char why[DART_JSON_WHY], *text;
     size_t size;
     *out = NULL;
     DART_TRY(dart_file_read(path, &text, &size));
     size_t mark = dart_utf8_mark(text, size);
-    dart_status status = dart_json_parse(text + mark, size - mark, path, why, out);
+    dart_status status = reals ? dart_json_parse_reals(text + mark, size - mark, path, why, out)
+                               : dart_json_parse(text + mark, size - mark, path, why, out);
     free(text);
     if (status == DART_OK && !json_is_object(*out)) {
         json_decref(*out);

@@ -24,7 +24,7 @@ DART_NODISCARD dart_status dart_field_type(
     dart_place at, const json_t *object, const char *const *list, uint32_t *out);
 dart_status dart_field_refuse(dart_place at, const char *key, const char *expected);
 
-/* Reads a file of JSON. *text is what *out was parsed from. */
-DART_NODISCARD dart_status dart_json_file(const char *path, json_t **out);
+/* Reads a file that holds an object; reals: whole numbers become reals. */
+DART_NODISCARD dart_status dart_json_file(const char *path, bool reals, json_t **out);
 
 #endif

@@ -75,7 +75,7 @@ static dart_status config_file(dart_tokenizer *t, const char *folder, const char
     json_t *config;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (!dart_file_exists(path)) return DART_OK;
-    DART_TRY(dart_json_file(path, &config));
+    DART_TRY(dart_json_file(path, true, &config));
     *found = true;
     dart_status status = roles_of(t, path, config);
     if (status == DART_OK) status = template_of(t, path, json_object_get(config, "chat_template"));

@@ -89,7 +89,7 @@ dart_status dart_read_gpt2(
     json_t *root;
     dart_tokenizer *t = NULL;
     *out = NULL;
-    DART_TRY(dart_json_file(vocab, &root));
+    DART_TRY(dart_json_file(vocab, false, &root));
     dart_status status = DART_OK;
     DART_GOTO(dart_build_begin(vocab, &t));
     DART_GOTO(read_vocab(t, root));

@@ -169,7 +169,7 @@ dart_status dart_read_hf(const char *path, const char *folder, dart_tokenizer **
     json_t *root;
     dart_tokenizer *t = NULL;
     *out = NULL;
-    DART_TRY(dart_json_file(path, &root));
+    DART_TRY(dart_json_file(path, false, &root));
     dart_status status = DART_OK;
     DART_GOTO(dart_build_begin(path, &t));
     DART_GOTO(read_root(t, root));

@@ -29,6 +29,11 @@ DART_NODISCARD dart_status dart_build_rules(dart_tokenizer *t, const json_t *nor
     const json_t *pre_tokenizer, const json_t *post_processor, const json_t *decoder);
 /* The same from the text of an object with these sections. */
 DART_NODISCARD dart_status dart_build_rules_text(dart_tokenizer *t, const char *json);
+/* Rules of GPT-2. */
+#define DART_BYTES_RULES                                                                           \
+    "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true," \
+    "\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"           \
+    "\"trim_offsets\":true,\"use_regex\":true}}"
 /* Blanks are U+2581, and stand before the first word too (prefix); squeeze: one for several, none
  * at the ends. bos, eos: around each text; -1: not. */
 DART_NODISCARD dart_status dart_build_spm_rules(

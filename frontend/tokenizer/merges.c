@@ -33,12 +33,6 @@ void dart_merges_add(dart_merges *merges, dart_pair pair)
     *to = pair;
 }
 
-const dart_pair *dart_merges_find(const dart_merges *merges, uint32_t left, uint32_t right)
-{
-    const dart_pair *pair = place(merges, left, right);
-    return pair->left == NONE ? NULL : pair;
-}
-
 static inline uint32_t rank_of(const dart_merges *merges, uint32_t left, uint32_t right)
 {
     const dart_pair *pair = place(merges, left, right);

@@ -17,8 +17,6 @@ typedef struct dart_merges {
 DART_NODISCARD dart_status dart_merges_new(dart_arena *arena, uint64_t pairs, dart_merges *out);
 /* A pair that is there already gets the new rank. */
 void dart_merges_add(dart_merges *merges, dart_pair pair);
-const dart_pair *dart_merges_find(
-    const dart_merges *merges, uint32_t left, uint32_t right); /* NULL: none */
 
 /* What one thread needs; all zero: nothing yet. */
 typedef struct dart_symbols {

@@ -71,11 +71,7 @@ static dart_status read_all(dart_tokenizer *t, const char *merges, const char *f
     dart_status status = read_merges(t, merges, text);
     free(text);
     if (status != DART_OK) return status;
-    DART_TRY(dart_build_rules_text(t,
-        "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":"
-        "true,"
-        "\"use_regex\":true},\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
-        "\"trim_offsets\":true,\"use_regex\":true}}"));
+    DART_TRY(dart_build_rules_text(t, DART_BYTES_RULES));
     DART_TRY(dart_read_config(t, folder));
     DART_TRY(special_tokens(t));
     /* roles that no file names go by the special tokens, which are known only now */

@@ -8,7 +8,7 @@
 enum { DEPTH = 8 };
 
 /* GPT-2's pattern, which tokenizer.json has no text of. */
-static const char gpt2_pattern[] =
+const char dart_gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
     "\\s+(?!\\S)|\\s+";
 /* Punctuation as Rust's is_ascii_punctuation and Unicode's P have it. */
@@ -184,7 +184,7 @@ static dart_status cut_bytes(dart_tokenizer *t, dart_place at, const json_t *rul
     DART_TRY(dart_field_flag(at, rule, "add_prefix_space", true, &prefix));
     DART_TRY(dart_field_flag(at, rule, "use_regex", true, &regex));
     if (prefix) DART_TRY(cut_prefix(t, at, " ", false));
-    if (regex) DART_TRY(cut_pattern(t, at, gpt2_pattern, false, DART_SPLIT_ISOLATED, false));
+    if (regex) DART_TRY(cut_pattern(t, at, dart_gpt2_pattern, false, DART_SPLIT_ISOLATED, false));
     if (t->byte_level) return dart_fail(DART_INPUT, "%s: %s: ByteLevel twice", at.what, at.section);
     t->byte_level = true;
     return DART_OK;

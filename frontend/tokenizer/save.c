@@ -15,20 +15,22 @@ static dart_status check_texts(const dart_tokenizer *t)
 {
     for (uint32_t i = 0; i < t->table.size; i++) {
         const dart_token_text text = t->table.text[i];
-        if (text.at && (dart_chars_sound(text.at, text.bytes) < text.bytes ||
-                           memchr(text.at, 0, text.bytes)))
-            return dart_fail(DART_INPUT, "%s: token %u is not UTF-8 and cannot stand in "
-                                         "tokenizer.json", t->what, (unsigned)i);
+        if (text.at &&
+            (dart_chars_sound(text.at, text.bytes) < text.bytes || memchr(text.at, 0, text.bytes)))
+            return dart_fail(DART_INPUT,
+                "%s: token %u is not UTF-8 and cannot stand in "
+                "tokenizer.json",
+                t->what, (unsigned)i);
     }
     return DART_OK;
 }
 
+/* All tokens, those that were added too: readers give ids by this table. */
 static json_t *vocab_json(const dart_tokenizer *t, dart_status *status)
 {
     json_t *vocab = json_object();
     for (uint32_t i = 0; i < t->table.size; i++)
-        if (t->table.text[i].at && (t->flags[i] & (DART_TOKEN_MODEL | DART_TOKEN_INNER)))
-            dart_json_set(vocab, t->table.text[i].at, json_integer(i), status);
+        if (t->table.text[i].at) dart_json_set(vocab, t->table.text[i].at, json_integer(i), status);
     return vocab;
 }
 
@@ -38,7 +40,8 @@ static json_t *merges_json(const dart_tokenizer *t, dart_status *status)
     for (uint32_t i = 0; i < t->merge_count; i++) {
         json_t *pair = json_array();
         for (int k = 0; k < 2; k++)
-            dart_json_add(pair, text_of(t->table.text[t->merge[3 * (size_t)i + (size_t)k]]), status);
+            dart_json_add(
+                pair, text_of(t->table.text[t->merge[3 * (size_t)i + (size_t)k]]), status);
         dart_json_add(list, pair, status);
     }
     return list;
@@ -78,9 +81,11 @@ static json_t *added_json(const dart_tokenizer *t, dart_status *status)
     json_t *list = json_array();
     for (uint32_t i = 0; i < t->added_count; i++) {
         const dart_added *one = &t->added_token[i];
-        dart_json_add(list, json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)one->id, "content",
-            one->text, "single_word", one->word, "lstrip", one->left, "rstrip", one->right,
-            "normalized", one->normal, "special", one->special), status);
+        dart_json_add(list,
+            json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)one->id, "content", one->text,
+                "single_word", one->word, "lstrip", one->left, "rstrip", one->right, "normalized",
+                one->normal, "special", one->special),
+            status);
     }
     return list;
 }
@@ -107,16 +112,15 @@ static dart_status tokenizer_json(const dart_tokenizer *t, char **out)
     dart_json_set(root, "padding", json_null(), &status);
     dart_json_set(root, "added_tokens", added_json(t, &status), &status);
     static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder"};
-    const char *const texts[] = {t->source.normalizer, t->source.pre_tokenizer,
-        t->source.post_processor, t->source.decoder};
-    for (int i = 0; i < 4 && status == DART_OK; i++)
-        status = section(t, root, names[i], texts[i]);
+    const char *const texts[] = {
+        t->source.normalizer, t->source.pre_tokenizer, t->source.post_processor, t->source.decoder};
+    for (int i = 0; i < 4 && status == DART_OK; i++) status = section(t, root, names[i], texts[i]);
     dart_json_set(root, "model", model_json(t, &status), &status);
     return dart_json_write(root, status, JSON_INDENT(1), "tokenizer.json", out);
 }
 
-static void role_json(const dart_tokenizer *t, json_t *root, const char *key, int32_t id,
-    dart_status *status)
+static void role_json(
+    const dart_tokenizer *t, json_t *root, const char *key, int32_t id, dart_status *status)
 {
     if (id >= 0) dart_json_set(root, key, text_of(t->table.text[id]), status);
 }
@@ -143,25 +147,17 @@ static dart_status write_file(const char *folder, const char *name, const char *
     return dart_file_write_atomic(path, text, strlen(text));
 }
 
-dart_status dart_tokenizer_texts(const dart_tokenizer *t, char **out_json, char **out_config)
-{
-    *out_config = NULL;
-    dart_status status = tokenizer_json(t, out_json);
-    if (status == DART_OK) status = config_json(t, out_config);
-    if (status == DART_OK) return DART_OK;
-    free(*out_json);
-    *out_json = NULL;
-    return status;
-}
-
 dart_status dart_tokenizer_save(const dart_tokenizer *t, const char *folder)
 {
-    char *tokenizer, *config;
+    char *tokenizer = NULL, *config = NULL;
+    dart_status status = DART_OK;
     if (strlen(folder) > 900) return dart_fail(DART_INPUT, "a tokenizer's path is too long");
-    DART_TRY(dart_tokenizer_texts(t, &tokenizer, &config));
-    dart_status status = dart_mkdirs(folder);
-    if (status == DART_OK) status = write_file(folder, "tokenizer.json", tokenizer);
-    if (status == DART_OK) status = write_file(folder, "tokenizer_config.json", config);
+    DART_GOTO(tokenizer_json(t, &tokenizer));
+    DART_GOTO(config_json(t, &config));
+    DART_GOTO(dart_mkdirs(folder));
+    DART_GOTO(write_file(folder, "tokenizer.json", tokenizer));
+    DART_GOTO(write_file(folder, "tokenizer_config.json", config));
+done:
     free(tokenizer);
     free(config);
     return status;

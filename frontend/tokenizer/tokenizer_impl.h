@@ -159,6 +159,7 @@ void dart_encoders_free(dart_encoder *first);
 
 /* ---- rules.c: sections of tokenizer.json; `json` may be NULL ---- */
 struct json_t;
+extern const char dart_gpt2_pattern[];
 DART_NODISCARD dart_status dart_rules_normalizer(
     dart_tokenizer *tokenizer, const struct json_t *json);
 DART_NODISCARD dart_status dart_rules_cut(dart_tokenizer *tokenizer, const struct json_t *json);

@@ -147,17 +147,25 @@ static dart_status write_file(const char *folder, const char *name, const char *
     return dart_file_write_atomic(path, text, strlen(text));
 }
 
+dart_status dart_tokenizer_texts(const dart_tokenizer *t, char **out_json, char **out_config)
+{
+    *out_config = NULL;
+    dart_status status = tokenizer_json(t, out_json);
+    if (status == DART_OK) status = config_json(t, out_config);
+    if (status == DART_OK) return DART_OK;
+    free(*out_json);
+    *out_json = NULL;
+    return status;
+}
+
 dart_status dart_tokenizer_save(const dart_tokenizer *t, const char *folder)
 {
-    char *tokenizer = NULL, *config = NULL;
-    dart_status status = DART_OK;
+    char *tokenizer, *config;
     if (strlen(folder) > 900) return dart_fail(DART_INPUT, "a tokenizer's path is too long");
-    DART_GOTO(tokenizer_json(t, &tokenizer));
-    DART_GOTO(config_json(t, &config));
-    DART_GOTO(dart_mkdirs(folder));
-    DART_GOTO(write_file(folder, "tokenizer.json", tokenizer));
-    DART_GOTO(write_file(folder, "tokenizer_config.json", config));
-done:
+    DART_TRY(dart_tokenizer_texts(t, &tokenizer, &config));
+    dart_status status = dart_mkdirs(folder);
+    if (status == DART_OK) status = write_file(folder, "tokenizer.json", tokenizer);
+    if (status == DART_OK) status = write_file(folder, "tokenizer_config.json", config);
     free(tokenizer);
     free(config);
     return status;

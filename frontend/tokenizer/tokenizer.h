@@ -83,6 +83,9 @@ const char *dart_tokenizer_chat_template(const dart_tokenizer *tokenizer);
 /* "BPE", "WordPiece" */
 const char *dart_tokenizer_model(const dart_tokenizer *tokenizer);
 
+/* What dart_tokenizer_save writes: tokenizer.json and tokenizer_config.json. Caller frees both. */
+DART_NODISCARD dart_status dart_tokenizer_texts(
+    const dart_tokenizer *tokenizer, char **out_json, char **out_config);
 /* Writes tokenizer.json and tokenizer_config.json, which the Python packages read too, into a
  * folder that is made where it is missing. */
 DART_NODISCARD dart_status dart_tokenizer_save(const dart_tokenizer *tokenizer, const char *folder);

@@ -39,8 +39,8 @@ DART_NODISCARD dart_status dart_vocab_from(
  * in sentences. */
 DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
     const char *what, int32_t **out_ids, uint64_t *out_count);
-/* The same of a piece of a text, onto the end of a list. special: special tokens that are written in the text are meant
- * as such (tokenizers). */
+/* The same of a piece of a text, onto the end of a list. special: special tokens that are written
+ * in the text are meant as such (tokenizers). */
 DART_NODISCARD dart_status dart_vocab_append(const dart_vocab *vocab, const char *text,
     size_t bytes, bool special, const char *what, dart_ids *out);
 /* What a tokenizer's model goes on from: what its template puts before a text, then the text, with
@@ -68,8 +68,7 @@ DART_NODISCARD dart_status dart_detok_open(
  * call. */
 DART_NODISCARD dart_status dart_detok_next(
     dart_detok *text, int32_t id, const char **out, size_t *out_bytes);
-DART_NODISCARD dart_status dart_detok_end(
-    dart_detok *text, const char **out, size_t *out_bytes);
+DART_NODISCARD dart_status dart_detok_end(dart_detok *text, const char **out, size_t *out_bytes);
 void dart_detok_close(dart_detok *text);
 
 /* How token `id` of a vocabulary that is no tokenizer is written after `before` (-1: nothing
@@ -151,6 +150,7 @@ typedef struct dart_batch {
     int32_t *tokens;    /* (batch, time) */
     int32_t *labels;    /* (batch * time); -1: padding */
     int32_t *index;     /* (vocab + 1 + batch * time): see shaders/scatter.k */
+    int32_t *starts;    /* (batch, time): where each position's document begins; NULL: not packed */
     uint64_t predicted; /* labels that are not -1 */
 } dart_batch;
 
@@ -164,10 +164,13 @@ typedef struct dart_stream {
     uint64_t windows;     /* windows or documents an epoch (training), or in all (evaluation) */
     uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
     uint32_t *order;      /* owned [windows] */
-    uint32_t *cursor;     /* owned [vocab] */
-    bool shift;           /* the tiling offset changes with the epoch */
-    bool mapped;          /* tokens are pages of a file: those read are given back now and then */
-    uint64_t resident;    /* mapped: bytes read since they were given back, at most */
+    /* of documents: row r of an epoch has those at place [place[r], place[r + 1]) of `laid` */
+    uint32_t *place, *laid; /* owned [rows + 1], [documents] */
+    uint64_t rows;
+    uint32_t *cursor;  /* owned [vocab] */
+    bool shift;        /* the tiling offset changes with the epoch */
+    bool mapped;       /* tokens are pages of a file: those read are given back now and then */
+    uint64_t resident; /* mapped: bytes read since they were given back, at most */
     struct dart_pairs *pairs; /* owned; batches of sentence pairs, drawn through parallel.h */
     dart_batch data;
 } dart_stream;
@@ -177,6 +180,7 @@ typedef struct dart_stream_options {
     uint32_t batch, time;
     uint32_t stride; /* evaluation; 0: time */
     uint64_t seed;   /* training */
+    bool pack;       /* documents: several in a row, as many as have room */
 } dart_stream_options;
 
 /* A stream over a split of a corpus, for training (dart_stream_train) or for evaluation

@@ -165,8 +165,7 @@ dart_status dart_detok_open(const dart_vocab *vocab, bool skip_special, dart_det
     return dart_token_stream_open(vocab->shared->tokenizer, skip_special, &out->stream);
 }
 
-dart_status dart_detok_next(
-    dart_detok *text, int32_t id, const char **out, size_t *out_bytes)
+dart_status dart_detok_next(dart_detok *text, int32_t id, const char **out, size_t *out_bytes)
 {
     if (text->stream) return dart_token_stream_next(text->stream, id, out, out_bytes);
     dart_vocab_decode(text->vocab, text->before, id, text->word, out_bytes);

@@ -238,6 +238,7 @@ dart_status dart_stream_for(
             .batch = (uint32_t)set->batch_size,
             .time = (uint32_t)set->context,
             .stride = (uint32_t)set->eval_stride,
-            .seed = (uint64_t)set->seed},
+            .seed = (uint64_t)set->seed,
+            .pack = dart_settings_pack(set)},
         out);
 }

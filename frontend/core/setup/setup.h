@@ -13,6 +13,8 @@ static inline dart_note dart_note_of(const dart_hooks *hooks)
     return hooks ? (dart_note){hooks->note, hooks->user} : (dart_note){0};
 }
 
+/* Whether examples lie behind each other in a row: they do where positions know distances only. */
+bool dart_settings_pack(const dart_settings *set);
 /* The model that settings ask for. INPUT: impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);

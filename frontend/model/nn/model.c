@@ -265,6 +265,9 @@ static dart_status check_config(const dart_model_config *c)
     if (c->bias < 0 || c->bias > DART_QKV_BIAS)
         return dart_fail(
             DART_INPUT, "model: biases of kind %d, expected 0 to %d", c->bias, DART_QKV_BIAS);
+    if (c->packed && (c->positions.kind != DART_ROTARY || c->enc_layers))
+        return dart_fail(DART_INPUT,
+            "model: documents behind each other need rotary positions, which know distances only");
     if (c->enc_layers && c->qk_norm)
         return dart_fail(DART_INPUT,
             "model: norms of queries and keys belong to models of one text, not to an "
@@ -518,11 +521,19 @@ void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t
     *out_index = *out_length + dart_round_up(batch, DART_PARAM_ALIGN);
 }
 
+uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint32_t time)
+{
+    uint64_t source, length, index;
+    dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    return source;
+}
+
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time)
 {
     uint64_t source, length, index;
     const dart_model_config *c = &model->config;
     dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    if (c->packed) return source + dart_round_up((uint64_t)batch * time, DART_PARAM_ALIGN);
     if (!c->enc_layers) return source;
     return index +
            dart_round_up((uint64_t)c->source_vocab + 1 + (uint64_t)batch * c->source_context,

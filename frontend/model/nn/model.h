@@ -62,6 +62,7 @@ typedef struct dart_model_config {
     uint32_t roles;
     dart_role role[DART_MAX_ROLES];
     bool partial_labels; /* batches have rows without a label: the loss is the mean over the rest */
+    bool packed;         /* rows hold documents behind each other, which see themselves only */
     bool of_base;        /* what is frozen is a pretrained model's */
     bool strict_rank;    /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
@@ -159,14 +160,17 @@ typedef struct dart_model_leaves {
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
-    dart_node scale; /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
-                        labels' losses is multiplied by; 0: 1 / rows */
+    dart_node starts; /* packed: i32 (B,T), where each position's document begins; else 0 */
+    dart_node scale;  /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
+                         labels' losses is multiplied by; 0: 1 / rows */
     uint32_t batch, time;
 } dart_model_leaves;
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time);
 void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index);
+/* Packed: the documents' starts (B,T), behind the others. */
+uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint32_t time);
 /* Encoder-decoder: source (B,S), lengths (B), the source's scatter index, behind the target's. */
 void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_source, uint64_t *out_length, uint64_t *out_index);

@@ -1,5 +1,5 @@
 /* finetune: trains on from a pretrained model. The recipe's keys, with other defaults where there
- * is a base; `method` is for the linear layers that `target` names. */
+ * is a base; `method` is for the linear layers that `target_modules` names. */
 #include "cli.h"
 #include <string.h>
 

@@ -160,10 +160,11 @@ static const char *const target_name[][2] = {{"q_proj", "{blocks,enc,dec}.*.{att
     {"up_proj", "*.mlp.up"}, {"down_proj", "*.mlp.down"}, {"attention", "*.{attn,cross}.*"},
     {"mlp", "*.mlp.*"}};
 
-/* `linear` for the patterns of `target`, and what is frozen for the linear layers it leaves. */
+/* `linear` for the patterns of `target_modules`, and what is frozen for the linear layers it
+ * leaves. */
 static dart_status read_targets(const dart_settings *set, dart_role *out, uint32_t *count)
 {
-    const char *text = set->target;
+    const char *text = set->target_modules;
     while (*text) {
         const char *end = entry_end(text);
         char one[ENTRY];
@@ -175,7 +176,8 @@ static dart_status read_targets(const dart_settings *set, dart_role *out, uint32
             if (!strcmp(one, target_name[i][0])) pattern = target_name[i][1];
         DART_TRY(dart_pattern_check(pattern));
         if (*count == DART_MAX_ROLES - SHORT_FORMS)
-            return dart_fail(DART_USAGE, "target: more than %d patterns with those of weights",
+            return dart_fail(DART_USAGE,
+                "target_modules: more than %d patterns with those of weights",
                 DART_MAX_ROLES - SHORT_FORMS);
         out[*count] = short_form(set, pattern, set->linear, set->linear_rank, set->linear_modes);
         out[(*count)++].needed = true;
@@ -191,7 +193,7 @@ dart_status dart_settings_roles(const dart_settings *set, dart_role *out, uint32
     out[(*out_count)++] =
         short_form(set, "{tok,src}_emb", set->embedding, set->embedding_rank, set->embedding_modes);
     out[(*out_count)++] = short_form(set, "head", set->head, set->head_rank, set->head_modes);
-    const dart_method *rest = *set->target ? dart_method_find("frozen") : set->linear;
+    const dart_method *rest = *set->target_modules ? dart_method_find("frozen") : set->linear;
     out[(*out_count)++] = short_form(set, "*", rest, set->linear_rank, set->linear_modes);
     return DART_OK;
 }

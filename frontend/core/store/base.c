@@ -157,7 +157,7 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
     DART_TRY(prefer(recipe, "linear", "lora"));
     DART_TRY(prefer(recipe, "rank", "8"));
     dart_recipe_settings(recipe, &set);
-    const bool full = !strcmp(set.linear->name, "dense") && !*set.target;
+    const bool full = !strcmp(set.linear->name, "dense") && !*set.target_modules;
     const char *rest = full ? "dense" : "frozen";
     DART_TRY(prefer(recipe, "embedding", rest));
     if (!tied) DART_TRY(prefer(recipe, "head", rest));

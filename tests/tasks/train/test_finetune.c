@@ -152,8 +152,8 @@ static void what_the_base_decides_cannot_be_given(void **state)
         {"norm", "layernorm", "norm is rmsnorm in"}, {"context", "65", "longer than the 64"},
         {"base", "/nowhere/model.gguf", "/nowhere/model.gguf"},
         {"tokenizer", "/nowhere", "/nowhere"}, {"examples", "/nowhere.jsonl", "/nowhere.jsonl"},
-        {"target", "blocks.9.attn.q", "fits no weight"}, {"arch", "gpt", "arch is llama in"},
-        {"linear", "lorra", "lora"}};
+        {"target_modules", "blocks.9.attn.q", "fits no weight"},
+        {"arch", "gpt", "arch is llama in"}, {"linear", "lorra", "lora"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         watch w = {0};
         dart_recipe *recipe = tuning("lora", "cpu", in("refused"));
@@ -174,7 +174,7 @@ static void targets_are_what_is_trained(void **state)
     dart_llm *llm;
     watch w = {0};
     dart_recipe *recipe = tuning("lora", "cpu", in("target"));
-    set(recipe, "target", "q_proj, blocks.1.mlp.up");
+    set(recipe, "target_modules", "q_proj, blocks.1.mlp.up");
     assert_int_equal(train(recipe, &w, NULL), DART_OK);
     dart_recipe_free(recipe);
     assert_int_equal(dart_llm_open(in("target"), NULL, &llm), DART_OK);

@@ -235,6 +235,53 @@ static void test_round_trip(void **state)
     free(data);
 }
 
+/* Rows of each type that holds numbers, and of those that do not. */
+static void test_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        unsigned bytes;
+        uint64_t one, minus_two; /* as this type stores them; 0: it is refused */
+    } kinds[] = {{"F32", 4, 0x3f800000, 0xc0000000}, {"F16", 2, 0x3c00, 0xc000},
+        {"BF16", 2, 0x3f80, 0xc000}, {"F64", 8, 0x3ff0000000000000, 0xc000000000000000},
+        {"I32", 4, 0, 0}, {"F8_E4M3", 1, 0, 0}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        const unsigned bytes = kinds[k].bytes;
+        char header[160];
+        size_t size;
+        snprintf(header, sizeof header,
+            "{\"m\":{\"dtype\":\"%s\",\"shape\":[3,2],\"data_offsets\":[0,%u]},\"s\":{\"dtype\":"
+            "\"%s\",\"shape\":[],\"data_offsets\":[%u,%u]}}",
+            kinds[k].type, 6 * bytes, kinds[k].type, 6 * bytes, 7 * bytes);
+        char *data = make(header, 7 * bytes, &size);
+        const uint64_t value[2] = {kinds[k].one, kinds[k].minus_two};
+        for (unsigned i = 0; i < 7; i++) /* 1, -2, 1, -2 ... */
+            memcpy(data + size - (7 - i) * bytes, &value[i % 2], bytes);
+        dart_safetensors file;
+        float x[6] = {0};
+        assert_int_equal(dart_safetensors_parse(data, size, "rows", &file), DART_OK);
+        const dart_st_tensor *m = dart_safetensors_find(&file, "m");
+        const dart_st_tensor *s = dart_safetensors_find(&file, "s");
+        if (!value[0]) {
+            assert_null(dart_st_format(m->type));
+            assert_int_equal(dart_safetensors_rows(m, "rows", 0, 1, x), DART_INPUT);
+            assert_non_null(strstr(dart_error_text(), dart_st_type_name(m->type)));
+        } else {
+            assert_int_equal(dart_st_format(m->type)->bytes, bytes);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 1, 2, x), DART_OK);
+            assert_true(x[0] == 1 && x[1] == -2 && x[2] == 1 && x[3] == -2 && x[4] == 0);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 3, 0, x), DART_OK);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 2, 2, x), DART_INPUT);
+            assert_int_equal(dart_safetensors_rows(m, "rows", UINT64_MAX, 2, x), DART_INPUT);
+            assert_int_equal(dart_safetensors_rows(s, "rows", 0, 1, x), DART_OK);
+            assert_true(x[0] == 1);
+        }
+        dart_safetensors_close(&file);
+        free(data);
+    }
+}
+
 /* XXH3-128 of the empty input and of "a": values published with xxHash. */
 static void test_hash(void **state)
 {
@@ -247,7 +294,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_cases),
         cmocka_unit_test(test_header_length), cmocka_unit_test(test_truncation_and_damage),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hash)};
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_hash)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     printf("%u inputs read\n", executed);
     return failed || executed < 20000;

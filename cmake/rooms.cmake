@@ -29,6 +29,8 @@ dart_room(nn frontend/model/nn MAY methods)
 dart_room(ranks frontend/model/ranks MAY nn reg select)
 
 # core/: what every task needs
+# Files of other programs under our names: it knows no model and no graph.
+dart_room(pretrained frontend/core/pretrained MAY io)
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)

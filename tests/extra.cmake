@@ -90,3 +90,7 @@ if(PYTHON3 AND NOT DART_SANITIZE)
 endif()
 # Failing allocations and system calls, kills.
 include(${CMAKE_CURRENT_SOURCE_DIR}/faults/faults.cmake)
+# What tests/interop/readers.py asks.
+add_executable(dump_model ${CMAKE_CURRENT_SOURCE_DIR}/interop/dump_model.c)
+target_include_directories(dump_model PRIVATE ${rooms})
+target_link_libraries(dump_model PRIVATE dart_static)

@@ -153,10 +153,12 @@ void dart_decode_Q6_K(const uint8_t *from, uint64_t blocks, float *out)
             const uint8_t *low = from + part / 4 * 64 + part % 2 * 32;
             const uint8_t *high = from + 128 + part / 4 * 32;
             const int shift = part / 2 % 2 * 4, bits = part % 4 * 2;
-            for (int i = 0; i < 32; i++) {
-                const float scale = d * (float)(int8_t)from[192 + 2 * part + i / 16];
-                const int q = (low[i] >> shift & 15) | (high[i] >> bits & 3) << 4;
-                out[32 * part + i] = scale * (float)(q - 32);
+            for (int half = 0; half < 2; half++) {
+                const float scale = d * (float)(int8_t)from[192 + 2 * part + half];
+                for (int i = 16 * half; i < 16 * half + 16; i++) {
+                    const int q = (low[i] >> shift & 15) | (high[i] >> bits & 3) << 4;
+                    out[32 * part + i] = scale * (float)(q - 32);
+                }
             }
         }
     }

@@ -44,14 +44,14 @@ static inline void dart_put_u16(uint8_t *at, uint16_t value)
     at[1] = (uint8_t)(value >> 8);
 }
 
-/* IEEE 754 half precision; exact. */
+/* IEEE 754 half precision; exact. Its bits as those of a float are the number times 2^-112, but for
+ * infinities and NaN. */
 static inline float dart_f16_at(const uint8_t *at)
 {
-    const uint32_t h = dart_u16_at(at), sign = (h & 0x8000) << 16, rest = h & 0x7fff;
-    if (rest >= 0x7c00) return dart_float_of(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-    if (rest >= 0x400) return dart_float_of(sign | (rest + (112 << 10)) << 13);
-    const float small = (float)rest * 0x1p-24f;
-    return sign ? -small : small;
+    const uint32_t h = dart_u16_at(at), rest = (h & 0x7fff) << 13;
+    const uint32_t finite = dart_bits_of(dart_float_of(rest) * 0x1p112f);
+    const uint32_t bits = rest >= 0x0f800000 ? rest | 0x7f800000 : finite;
+    return dart_float_of((h & 0x8000) << 16 | bits);
 }
 
 /* The nearest half, ties to even, infinity beyond the largest. */

@@ -74,4 +74,24 @@ typedef struct dart_st_write {
 DART_NODISCARD dart_status dart_safetensors_pack(
     const dart_st_write *tensor, size_t count, char **out_data, size_t *out_size);
 
+/* ---- files that are written piece by piece, so that no model has to be in memory ---- */
+typedef struct dart_st_entry {
+    const char *name;
+    dart_st_type type; /* F32, F16 or BF16 */
+    uint32_t rank;
+    uint64_t dim[DART_SAFETENSORS_DIMS];
+} dart_st_entry;
+typedef struct dart_st_stream dart_st_stream;
+/* Writes the header; tensors lie in the order of `entry`, which is copied. INPUT: a name twice, a
+ * type that cannot be written, sizes that overflow. IO, MEMORY. End with one of the last two. */
+DART_NODISCARD dart_status dart_safetensors_begin(
+    const char *path, const dart_st_entry *entry, size_t count, dart_st_stream **out);
+/* The next numbers: of one tensor after the other, cut anywhere. INPUT: more than there is room
+ * for, or one that the type cannot hold (too large for F16). */
+DART_NODISCARD dart_status dart_safetensors_append(
+    dart_st_stream *stream, const float *number, uint64_t count);
+/* The file gets its name. INPUT: numbers are missing. The stream is gone, also after a failure. */
+DART_NODISCARD dart_status dart_safetensors_end(dart_st_stream *stream);
+void dart_safetensors_drop(dart_st_stream *stream); /* removes what was written; NULL: nothing */
+
 #endif

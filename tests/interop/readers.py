@@ -1,9 +1,10 @@
 """Our readers of pretrained models against the programs that write them.
 
-usage: readers.py DUMP_MODEL [GGUF...]     needs numpy, torch, transformers, safetensors, gguf
+usage: readers.py DUMP_MODEL [MODEL...]     needs numpy, torch, transformers, safetensors, gguf
 Makes small models with random weights of each architecture, saves them in every way that is read, and compares each
 tensor that DUMP_MODEL (build/tests/dump_model) reads with the one that was saved, bit for bit. A forward pass in NumPy
-over what was read has to give the logits of transformers. GGUF: files to be compared tensor by tensor with gguf's reader.
+over what was read has to give the logits of transformers. MODEL: GGUF files, compared tensor by tensor with gguf's reader,
+and Hugging Face folders, compared with transformers.
 """
 import pathlib
 import subprocess
@@ -375,6 +376,13 @@ def check_folder(place, what):
         agree(folder.name, kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval(), got_config, got)
 
 
+def check_real_folder(path):
+    config = transformers.AutoConfig.from_pretrained(path)
+    model = getattr(transformers, config.architectures[0]).from_pretrained(path, dtype="auto")
+    names = {"gpt2": gpt2_names, "bert": bert_names, "roberta": bert_names}.get(config.model_type, gated_names)
+    equal(path, read(path)[1], names(state_of(model, config.tie_word_embeddings), config.num_hidden_layers))
+
+
 def check_real(path):
     reader = gguf.GGUFReader(path)
     config, got = read(path)
@@ -418,6 +426,6 @@ with tempfile.TemporaryDirectory() as folder:
         check_gguf(place, what, arch, model, config, state_of(model, config.tie_word_embeddings), names, config.tie_word_embeddings)
 check_blocks()
 for path in files:
-    check_real(path)
+    (check_real_folder if pathlib.Path(path).is_dir() else check_real)(path)
 print(f"{compared['models']} models read, {compared['tensors']} tensors equal, {compared['logits']} forward passes, "
       f"largest relative error of logits {worst:.1e}")

@@ -151,9 +151,36 @@ static void test_memory(void **state)
 #endif
 }
 
+/* Files written in pieces: no allocation that fails leaves anything behind. */
+static void test_stream_memory(void **state)
+{
+    (void)state;
+    const dart_st_entry entries[] = {{"a", DART_ST_F32, 1, {2}}, {"b", DART_ST_F16, 1, {2}}};
+    const float x[4] = {1, 2, 3, 4};
+    dart_st_stream *stream;
+    start_failing(0, false);
+    assert_int_equal(dart_safetensors_begin(path_of("out"), entries, 2, &stream), DART_OK);
+    assert_int_equal(dart_safetensors_append(stream, x, 4), DART_OK);
+    assert_int_equal(dart_safetensors_end(stream), DART_OK);
+    const unsigned long all = stop_failing();
+    for (unsigned long k = 1; k <= all; k++) {
+        const long before = live_blocks();
+        assert_int_equal(dart_remove_tree(path_of("out")), DART_OK);
+        start_failing(k, false);
+        dart_status status = dart_safetensors_begin(path_of("out"), entries, 2, &stream);
+        if (status == DART_OK) status = dart_safetensors_append(stream, x, 4);
+        status = stream ? dart_safetensors_end(stream) : status;
+        stop_failing();
+        assert_int_equal(status, DART_MEMORY);
+        assert_false(dart_file_exists(path_of("out")));
+        assert_int_equal(live_blocks(), before);
+    }
+    printf("%lu failed allocations of a stream said so\n", all);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sound), cmocka_unit_test(test_bad), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound), cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_stream_memory)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

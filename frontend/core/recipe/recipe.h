@@ -57,7 +57,7 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
 struct dart_role;
 DART_NODISCARD dart_status dart_settings_roles(
     const dart_settings *set, struct dart_role *out, uint32_t *out_count);
-/* Whether any weight has another method than dense. */
+/* Whether any weight has another method than dense and frozen. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */
 const struct dart_reg *dart_settings_reg(const dart_settings *set);

@@ -308,7 +308,8 @@ static void test_what_compresses(void **state)
         bool compress;
     } cases[] = {{"{linear: dense}", false}, {"{linear: tt}", true},
         {"{linear: dense, head: tt}", true}, {"{linear: dense, weights: 'blocks.0.* tt'}", true},
-        {"{linear: dense, weights: 'blocks.0.* dense'}", false}};
+        {"{linear: dense, weights: 'blocks.0.* dense'}", false}, {"{linear: frozen}", false},
+        {"{linear: frozen, weights: '*.q tt-lora'}", true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
         dart_settings set;

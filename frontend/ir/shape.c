@@ -416,7 +416,8 @@ static dart_status shape_adamw(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(is_leaf_of(graph, info, 0, DART_REGION_PARAM) &&
                is_leaf_of(graph, info, 2, DART_REGION_MOMENT) &&
-               is_leaf_of(graph, info, 3, DART_REGION_FSCAL) && info->floats == 4 &&
+               dart_shape_words(in_shape(graph, info, 3)) == DART_FSCAL_BLOCK &&
+               in_node(graph, info, 3)->dtype == DART_F32 && info->floats == 4 &&
                dart_shape_words(in_shape(graph, info, 0)) ==
                    dart_shape_words(in_shape(graph, info, 1)),
         "a parameter leaf, its gradient, the moment leaf and the step block");

@@ -57,7 +57,7 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
 struct dart_role;
 DART_NODISCARD dart_status dart_settings_roles(
     const dart_settings *set, struct dart_role *out, uint32_t *out_count);
-/* Whether any weight has another method than dense. */
+/* Whether any weight has another method than dense and frozen. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */
 const struct dart_reg *dart_settings_reg(const dart_settings *set);
@@ -85,6 +85,11 @@ DART_NODISCARD dart_status dart_recipe_text(const dart_recipe *recipe, bool whol
 bool dart_recipe_same_value(int key, const char *a, const char *b);
 /* The first key outside the run section whose value differs; NULL if none does. */
 const char *dart_recipe_difference(const dart_recipe *a, const dart_recipe *b);
+/* Published configurations, presets.def: name `index`, NULL past the end; out_from (may be NULL):
+ * where it is published. */
+const char *dart_preset_at(uint32_t index, const char **out_from);
+/* Sets the keys of a preset that were not given before. USAGE: an unknown name; MEMORY. */
+DART_NODISCARD dart_status dart_recipe_preset(dart_recipe *recipe, const char *name);
 /* Drops the pick stages and makes every method dense. */
 DART_NODISCARD dart_status dart_recipe_twin(dart_recipe *recipe);
 

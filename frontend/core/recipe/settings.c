@@ -17,12 +17,12 @@ void dart_settings_name(const dart_settings *set, const char *key, char out[32])
 
 bool dart_settings_compress(const dart_settings *set)
 {
-    const dart_method *dense = dart_method_find("dense");
+    const dart_method *dense = dart_method_find("dense"), *frozen = dart_method_find("frozen");
     dart_role role[DART_MAX_ROLES];
     uint32_t roles;
     if (dart_settings_roles(set, role, &roles) != DART_OK) return true;
     for (uint32_t r = 0; r < roles; r++)
-        if (role[r].method != dense) return true;
+        if (role[r].method != dense && role[r].method != frozen) return true;
     return false;
 }
 

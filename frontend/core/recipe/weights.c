@@ -65,8 +65,10 @@ static dart_status read_setting(char *text, dart_role *out)
             DART_USAGE, "weights: '%s' of '%s' is not of the form KEY=VALUE", text, out->pattern);
     *value++ = 0;
     for (int side = 0; side < 2; side++)
-        if (!strcmp(text, side_keys[side]))
+        if (!strcmp(text, side_keys[side])) {
+            out->modes = 0; /* that of all weights gives way to the shape of these */
             return read_modes(text, value, side ? out->in_modes : out->out_modes);
+        }
     const dart_option_row *row = !strcmp(text, rank_row.key)    ? &rank_row
                                  : !strcmp(text, modes_row.key) ? &modes_row
                                                                 : NULL;

@@ -33,7 +33,8 @@ double dart_start_input(const dart_weight *weight)
     return 1.0 / sqrt(3.0 * weight->in);
 }
 
-void dart_layout_zero_start(const dart_weight *weight, uint32_t split, dart_layout *out)
+void dart_layout_zero_start(
+    const dart_weight *weight, uint32_t split, double input, dart_layout *out)
 {
     dart_tensor *core = &out->tensor[out->chain_first];
     const uint32_t cores = out->chain_cores;
@@ -43,7 +44,7 @@ void dart_layout_zero_start(const dart_weight *weight, uint32_t split, dart_layo
     core[0].std = 0;
     for (uint32_t k = 1; k < first; k++) core[k].std = 1 / sqrt(weight->ranks[k]);
     for (uint32_t k = first + 1; k < cores; k++) paths += log(weight->ranks[k]);
-    const double log_variance = 2 * log(dart_start_input(weight)) - paths;
+    const double log_variance = 2 * log(input) - paths;
     for (uint32_t k = first; k < cores; k++)
         core[k].std = exp(log_variance / (2.0 * (cores - first)));
 }

@@ -37,11 +37,12 @@ extern const dart_option_row dart_row_update_init;
 enum { DART_UPDATE_ZERO, DART_UPDATE_PUBLISHED };
 /* Whether the weight has frozen_base. */
 bool dart_over_base(const dart_weight *weight);
-/* Standard deviation of the input side's entries of an update that starts at zero. */
+/* Standard deviation of the entries of LoRA's A. */
 double dart_start_input(const dart_weight *weight);
 /* Standard deviations of a chain that starts at zero. split: its cores of the output side, which
- * come first; 0: cores have digits of both sides. */
-void dart_layout_zero_start(const dart_weight *weight, uint32_t split, dart_layout *out);
+ * come first; 0: cores have digits of both sides. input: what the entries of the input side get. */
+void dart_layout_zero_start(
+    const dart_weight *weight, uint32_t split, double input, dart_layout *out);
 /* A chain whose first `split` cores have the output digits, in their order, the others the input
  * digits; a core without an axis between its bonds has none. Applied through the bond between. */
 void dart_network_train(const dart_layout *layout, uint32_t split, double scale, dart_network *out);

@@ -54,12 +54,14 @@ static void take_published(dart_weight *weight)
     if (in >= 0) write_modes(in, false, weight->in_modes);
 }
 
-/* Whether the digit beside the bond r shares its core: where the modes are those published. */
-static bool shared_core(const dart_weight *weight, bool output)
+/* Whether r has a core of its own, not one with the digit beside it: where the modes are those
+ * published with one. Everywhere else it shares one: then the rank of B A can be r, while a core of
+ * its own holds it down to the rank of the trains. */
+static bool own_core(const dart_weight *weight, bool output)
 {
     const int which = published_of(weight, output ? weight->out : weight->in);
     uint32_t modes[DART_MAX_MODES] = {0};
-    if (which < 0 || published[which].first < 2) return false;
+    if (which < 0 || published[which].first > 1) return false;
     write_modes(which, output, modes);
     return !memcmp(modes, output ? weight->out_modes : weight->in_modes, sizeof modes);
 }
@@ -80,9 +82,9 @@ static cores cores_of(const dart_weight *weight)
     cores c = {0};
     for (uint32_t k = 0; k < DART_MAX_MODES && weight->out_modes[k]; k++)
         add_core(&c, weight->out_modes[k], true);
-    if (!shared_core(weight, true)) add_core(&c, 1, false);
+    if (own_core(weight, true)) add_core(&c, 1, false);
     c.split = c.count;
-    if (!shared_core(weight, false)) add_core(&c, 1, false);
+    if (own_core(weight, false)) add_core(&c, 1, false);
     for (uint32_t k = 0; k < DART_MAX_MODES && weight->in_modes[k]; k++)
         add_core(&c, weight->in_modes[k], true);
     return c;
@@ -109,9 +111,6 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     memset(out, 0, sizeof *out);
     take_published(weight);
     DART_TRY(dart_layout_sides(weight, 3, out, &left, &right));
-    if (left + right + 2 > DART_MAX_CORES)
-        return dart_fail(DART_INPUT, "weight %s: loretta-rep takes at most %d modes a side",
-            weight->name, (DART_MAX_CORES - 2) / 2);
     const cores c = cores_of(weight);
     DART_TRY(dart_layout_ranks(weight, c.count, c.n, strict));
     if (!given) {
@@ -131,7 +130,7 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     if (dart_options_get(&weight->options, &dart_row_update_init) == DART_UPDATE_PUBLISHED)
         published_start(weight, &c, out);
     else
-        dart_layout_zero_start(weight, c.split, out);
+        dart_layout_zero_start(weight, c.split, dart_start_input(weight), out);
     dart_layout_add_base(weight, out);
     return DART_OK;
 }

@@ -33,7 +33,7 @@ dart_status dart_layout_ttm_over_base(dart_weight *weight, bool strict, dart_lay
 {
     DART_TRY(dart_layout_ttm(weight, strict, out));
     out->takes_apart = false;
-    dart_layout_zero_start(weight, 0, out);
+    dart_layout_zero_start(weight, 0, dart_start_input(weight), out);
     dart_layout_add_base(weight, out);
     return DART_OK;
 }

@@ -32,7 +32,7 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     }
     out->takes_apart = !dart_over_base(weight);
     if (out->takes_apart) return DART_OK;
-    dart_layout_zero_start(weight, d, out);
+    dart_layout_zero_start(weight, d, dart_start_input(weight), out);
     dart_layout_add_base(weight, out);
     return DART_OK;
 }

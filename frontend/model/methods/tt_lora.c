@@ -52,7 +52,10 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
         tensor->shape = DART_SHAPE(weight->ranks[k], n[k], weight->ranks[k + 1]);
         tensor->std = 1;
     }
-    if (!as_published(weight)) dart_layout_zero_start(weight, left, out);
+    /* alpha is not divided by the rank, so the first steps would be that much longer than LoRA's */
+    const double rank = weight->rank ? weight->rank : weight->ranks[left];
+    if (!as_published(weight))
+        dart_layout_zero_start(weight, left, dart_start_input(weight) / rank, out);
     dart_layout_add_base(weight, out);
     return DART_OK;
 }

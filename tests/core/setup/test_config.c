@@ -107,7 +107,7 @@ static void test_entries_decide(void **state)
     dart_model_free(model);
 
     /* the shape of single weights */
-    ok(model_of(SMALL "method:\n  linear: frozen\n"
+    ok(model_of(SMALL "method:\n  linear: frozen\n  modes: 2\n"
                       "  blocks.*.attn.q: {tt-lora: {rank: 2, out_modes: 8x3, in_modes: 2x3*4}}\n",
         &model));
     assert_memory_equal(weight_of(model, "blocks.1.attn.q")->out_modes,
@@ -308,7 +308,8 @@ static void test_what_compresses(void **state)
         bool compress;
     } cases[] = {{"{linear: dense}", false}, {"{linear: tt}", true},
         {"{linear: dense, head: tt}", true}, {"{linear: dense, weights: 'blocks.0.* tt'}", true},
-        {"{linear: dense, weights: 'blocks.0.* dense'}", false}};
+        {"{linear: dense, weights: 'blocks.0.* dense'}", false}, {"{linear: frozen}", false},
+        {"{linear: frozen, weights: '*.q tt-lora'}", true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
         dart_settings set;

@@ -93,7 +93,8 @@ static void updates_start_at_zero(void **state)
                 assert_true((power_of(&a, a.layout.chain_first + k) == 0) == (k == 0));
             adoption_close(&a);
         }
-    /* Var of one entry of the input side is that of A, kaiming_uniform(sqrt 5): 1 / (3 in) */
+    /* Var of one entry of the input side is that of A, kaiming_uniform(sqrt 5), 1 / (3 in), over
+     * the square of the rank, which alpha is not divided by */
     double sum = 0, count = 0;
     for (uint64_t draw = 0; draw < 400; draw++) {
         adoption a;
@@ -112,7 +113,7 @@ static void updates_start_at_zero(void **state)
         dart_chain_free(&right);
         adoption_close(&a);
     }
-    assert_true(fabs(sum / count * 3 * 36 - 1) < 0.05);
+    assert_true(fabs(sum / count * 3 * 36 * 9 - 1) < 0.05);
 }
 
 static void published_starts_are_not_zero(void **state)
@@ -140,12 +141,12 @@ static void published_starts_are_not_zero(void **state)
     /* loretta: entries of A and B have the variance 1 / (rows + columns) */
     double sum[2] = {0}, count[2] = {0};
     for (uint64_t draw = 0; draw < 300; draw++) {
-        w = with_option(make_weight("loretta-rep", 24, 36, 1, 3), "update_init", 1);
+        w = with_option(make_weight("loretta-rep", 24, 36, 2, 3), "update_init", 1);
         adoption_open(&a, with_option(w, "loretta_r", 6), 10 * draw);
         assert_int_equal(a.layout.chain_cores, 4);
-        for (int side = 0; side < 2; side++) {
+        for (int side = 0; side < 2; side++) { /* two cores each: (rows, 3) (3, columns) */
             const float *x = a.tensor[1 + 2 * side], *y = a.tensor[2 + 2 * side];
-            const uint32_t rows = side ? 6 : 24, columns = side ? 36 : 6;
+            const uint32_t rows = side ? 36 : 4, columns = side ? 6 : 36;
             for (uint32_t i = 0; i < rows; i++)
                 for (uint32_t j = 0; j < columns; j++, count[side]++) {
                     double value = 0;
@@ -244,7 +245,6 @@ static void long_chains(void **state)
         const uint32_t size = 1u << modes;
         dart_weight w = make_weight("tt-lora", size, size, modes, 3);
         check_long(w);
-        if (modes == 7) continue;
         check_long(make_weight("loretta-rep", size, size, modes, 3));
     }
     dart_weight w = make_weight("tt-lora", 64, 48, 0, 4); /* sides of unequal length */
@@ -253,9 +253,6 @@ static void long_chains(void **state)
     check_long(w);
     check_long(make_weight("loretta-rep", 5120, 768, 0, 5)); /* published on either side */
     dart_layout layout;
-    w = make_weight("loretta-rep", 128, 128, 7, 3);
-    assert_int_equal(w.method->layout(&w, false, &layout), DART_INPUT);
-    assert_non_null(strstr(dart_error_text(), "at most 6 modes a side"));
     w = make_weight("ttm", 128, 128, 7, 3);
     assert_int_equal(w.method->layout(&w, false, &layout), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "at most 6 modes a side"));

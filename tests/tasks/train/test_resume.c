@@ -47,6 +47,10 @@ static void test_resume(void **state)
     resume_everywhere("cpu", "layers", "1", 1);
     resume_everywhere("cpu", "gradient_accumulation_steps", "2", 6);
     resume_everywhere("cpu", "weights", "blocks.*.attn.[qv] lora rank=2, *.mlp.up dense", 6);
+    resume_everywhere("cpu", "weights",
+        "*.q tt-lora rank=2 out_modes=8x2 in_modes=2x8, *.v loretta-rep rank=2 loretta_r=3, "
+        "*.k frozen, *.up dota rank=2 modes=2, *.down ttm rank=2 modes=2 frozen_base=true",
+        6);
     resume_everywhere("cpu", "optimizer", "muon", 6);
     static const char *const others[] = {"opencl:0", "vulkan:0"};
     for (int i = 0; i < 2; i++)

@@ -36,6 +36,11 @@ DART_API DART_NODISCARD dart_status dart_recipe_load(dart_recipe *recipe, const 
  * MEMORY. */
 DART_API DART_NODISCARD dart_status dart_recipe_set(
     dart_recipe *recipe, const char *key, const char *value);
+/* The same for a value that is to act: key may be one of a stage, "shrink.lambda_reg" (kept until
+ * the stages are known where the recipe has none), and one that a stage has for itself is refused
+ * with the spelling that reaches it. Errors: USAGE, INPUT (refused), MEMORY. */
+DART_API DART_NODISCARD dart_status dart_recipe_override(
+    dart_recipe *recipe, const char *key, const char *value);
 /* Whether the key was set, by a file or by itself; false for an unknown one. */
 DART_API bool dart_recipe_has(const dart_recipe *recipe, const char *key);
 /* The value as text, cut at `size` bytes. Errors: USAGE (unknown key). */

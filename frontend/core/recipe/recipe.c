@@ -64,6 +64,8 @@ dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over)
     for (int i = 0; i < dart_recipe_rows(); i++)
         if (over->given[i])
             DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(i)->option.key, over->value[i]));
+    for (uint32_t i = 0; i < over->pendings; i++)
+        DART_TRY(dart_recipe_override(recipe, over->pending[i][0], over->pending[i][1]));
     if (!over->stages) return DART_OK;
     recipe->stages = over->stages;
     for (uint32_t s = 0; s < over->stages; s++) {

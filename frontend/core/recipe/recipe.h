@@ -70,6 +70,11 @@ bool dart_settings_reads(const dart_settings *set, const dart_option_row *row);
  * into them. */
 bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b);
 
+/* What dart_recipe_override was given for stages that are known by now. USAGE: there is none of
+ * that name. */
+DART_NODISCARD dart_status dart_recipe_settle(dart_recipe *recipe);
+/* The first key of a stage's own in which two settings differ; NULL: none. */
+const char *dart_settings_difference(const dart_settings *a, const dart_settings *b);
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */

@@ -54,6 +54,20 @@ static size_t size_of(const dart_recipe_row *row)
     return row->of_plugin ? sizeof(double) : sizes[row->row->kind];
 }
 
+const char *dart_settings_difference(const dart_settings *a, const dart_settings *b)
+{
+    for (int i = 0; i < dart_recipe_rows(); i++) {
+        const dart_recipe_row *row = dart_recipe_row_at(i);
+        const char *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+        const bool text = row->row->kind == DART_OPTION_TEXT && !row->names;
+        if (strcmp(row->option.section, "stage") || text) continue;
+        /* How long a stage is, its steps say. */
+        if (!strcmp(row->option.key, "epochs") || !strcmp(row->option.key, "max_steps")) continue;
+        if (memcmp(x, y, size_of(row))) return row->option.key;
+    }
+    return NULL;
+}
+
 bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b)
 {
     if (dart_settings_reg(a) != dart_settings_reg(b)) return false;

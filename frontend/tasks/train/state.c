@@ -1,5 +1,6 @@
 /* What a checkpoint of a run holds besides its model, and back: moments, position, the table so
  * far. */
+#include "recipe_impl.h"
 #include "run.h"
 #include "results.h"
 #include <inttypes.h>
@@ -199,6 +200,62 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     return DART_OK;
 }
 
+/* Stages of the recipe that the checkpoint was written with. */
+static dart_status stages_before(const dart_run *run, const dart_checkpoint *checkpoint,
+    dart_recipe **out_recipe, dart_stage stage[DART_MAX_STAGES], uint32_t *out_count)
+{
+    char path[sizeof checkpoint->path + 32];
+    snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
+    DART_TRY(dart_recipe_new(out_recipe));
+    DART_TRY(dart_recipe_load(*out_recipe, path));
+    return dart_recipe_stages(*out_recipe, run->train.windows, stage, out_count);
+}
+
+/* Going on with other settings: stages that are over cannot be changed any more, and a change that
+ * changes nothing is none. */
+static dart_status check_changes(
+    const dart_run *run, const dart_checkpoint *checkpoint, const json_t *body)
+{
+    dart_recipe *recipe = NULL;
+    dart_stage *before = dart_calloc(DART_MAX_STAGES, sizeof *before);
+    dart_status status = before ? DART_OK : DART_MEMORY;
+    uint32_t count = 0;
+    bool changed = false;
+    const json_int_t at = json_integer_value(json_object_get(body, "at_stage"));
+    const bool finished = json_integer_value(json_object_get(body, "finished")) != 0;
+    if (status == DART_OK) status = stages_before(run, checkpoint, &recipe, before, &count);
+    if (status != DART_OK) goto done;
+    for (uint32_t s = 0; s < count && s < run->stages; s++) {
+        const char *key = dart_settings_difference(&before[s].set, &run->stage[s].set);
+        if (before[s].steps != run->stage[s].steps) key = "max_steps";
+        if (!key) continue;
+        changed = true;
+        if (finished)
+            DART_GOTO(dart_fail(DART_INPUT,
+                "the run in %s is finished, so %s of stage '%s' cannot be changed any more; train "
+                "anew with --force alone",
+                run->dir, key, before[s].name));
+        if ((json_int_t)s < at)
+            DART_GOTO(dart_fail(DART_INPUT,
+                "stage '%s' is over in %s, so its %s cannot be changed any more; change a stage to "
+                "come, or train anew with --force alone",
+                before[s].name, run->dir, key));
+    }
+    changed |= count != run->stages;
+    const char *key = dart_recipe_difference(recipe, run->bundle.recipe);
+    const int row = key ? dart_recipe_key(key) : -1;
+    if (row >= 0 && !changed && !strcmp(dart_recipe_row_at(row)->option.section, "stage"))
+        status = dart_fail(DART_INPUT,
+            "%s changes nothing: the run in %s has its stages in recipe.yaml; write it with a "
+            "stage "
+            "to come in front, like %s.%s",
+            key, run->dir, run->stage[run->stages - 1].name, key);
+done:
+    dart_recipe_free(recipe);
+    free(before);
+    return status;
+}
+
 typedef struct loading {
     dart_run *run;
     bool force, changed; /* changed: the data, which no older checkpoint will change back */
@@ -220,6 +277,12 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
             "the text or its vocabulary changed since %s was written; restore it, or use --force",
             checkpoint->path);
         goto done;
+    }
+    if (l->force) {
+        status = check_changes(run, checkpoint, state);
+        l->changed = status == DART_INPUT;
+        if (l->changed) status = DART_FAILED;
+        DART_GOTO(status);
     }
     DART_GOTO(dart_bundle_read(&run->bundle, checkpoint, state));
     free(run->moment);

@@ -435,7 +435,7 @@ static void test_large(void **state)
     int n = snprintf(header + 8, sizeof header - 8,
         "{\"%s\":{\"dtype\":\"F32\",\"shape\":[%d,%d],\"data_offsets\":[0,%llu]}}", name, ROWS, D,
         (unsigned long long)bytes);
-    for (int i = 0; i < 8; i++) header[i] = (char)(n >> (8 * i));
+    for (int i = 0; i < 8; i++) header[i] = (char)((uint64_t)n >> (8 * i));
     FILE *file = fopen(path_of("part-big"), "wb");
     assert_non_null(file);
     fwrite(header, 1, 8 + (size_t)n, file);

@@ -21,7 +21,8 @@ static inline void put_bytes(gguf_bytes *b, const void *data, size_t size)
 
 static inline void put_word(gguf_bytes *b, uint64_t value, unsigned bytes)
 {
-    for (unsigned i = 0; i < bytes; i++) put_bytes(b, &(uint8_t){(uint8_t)(value >> (8 * i))}, 1);
+    for (unsigned i = 0; i < bytes; i++)
+        put_bytes(b, &(uint8_t){(uint8_t)(i < 8 ? value >> (8 * i) : 0)}, 1);
 }
 
 static inline void put_text(gguf_bytes *b, const char *text)

@@ -16,7 +16,10 @@ static dart_status map_fd(int fd, const char *path, dart_map *out)
     if (!S_ISREG(info.st_mode))
         return dart_fail(DART_INPUT, "cannot read %s: it is %s, a file is needed", path,
             S_ISDIR(info.st_mode) ? "a directory" : "not a plain file");
-    if (info.st_size == 0) return DART_OK;
+    if (info.st_size == 0) { /* which mmap refuses */
+        *out = (dart_map){.data = (const uint8_t *)""};
+        return DART_OK;
+    }
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED)
         return dart_fail(dart_errno_code(errno), "cannot map %s: %s", path, strerror(errno));
@@ -40,6 +43,6 @@ dart_status dart_map_open(const char *path, dart_map *out)
 
 void dart_map_close(dart_map *map)
 {
-    if (map->data) munmap((void *)map->data, map->size);
+    if (map->size) munmap((void *)map->data, map->size);
     *map = (dart_map){0};
 }

@@ -5,7 +5,7 @@
 #include "mem.h"
 
 typedef struct dart_map {
-    const uint8_t *data; /* NULL where the file is empty */
+    const uint8_t *data; /* of an empty file: somewhere */
     size_t size;
 } dart_map;
 

@@ -19,15 +19,20 @@ static dart_status check_size(
         DART_INPUT, "%s: %s is %u; 1 to %u is possible", model->path, what, value, most);
 }
 
+dart_status dart_pretrained_check_base(const dart_pretrained *model)
+{
+    const double base = model->config.rope.base;
+    if (base > 0 && isfinite(base)) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s: the base of its rotary positions is %g; a number above 0 is needed", model->path,
+        base);
+}
+
 static dart_status check_rope(const dart_pretrained *model)
 {
     const dart_pretrained_rope *r = &model->config.rope;
     if (r->base == 0) return DART_OK;
-    if (!(r->base > 0) || !isfinite(r->base))
-        return dart_fail(DART_INPUT,
-            "%s: the base of its rotary positions is %g; a number above 0 "
-            "is needed",
-            model->path, r->base);
+    DART_TRY(dart_pretrained_check_base(model));
     if (model->config.head_dim % 2)
         return dart_fail(DART_INPUT, "%s: rotary positions need heads of an even size, not %u",
             model->path, model->config.head_dim);

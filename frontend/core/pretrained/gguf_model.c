@@ -314,7 +314,7 @@ static dart_status read_settings(dart_pretrained *model)
     if (!gpt) {
         DART_TRY(
             dart_gguf_f64(model->gguf, key_of(model, "rope.freq_base", key), 10000, &c->rope.base));
-        if (!(c->rope.base > 0)) c->rope.base = NAN; /* 0 would be learned positions */
+        DART_TRY(dart_pretrained_check_base(model));
         DART_TRY(read_scaling(model));
     }
     DART_TRY(

@@ -154,8 +154,7 @@ static dart_status read_rope(const hf_settings *s)
         return dart_fail(DART_INPUT,
             "%s: positions turn %g of each head; only the whole head is computed here", s->file,
             turned);
-    if (!(out->base > 0)) out->base = NAN; /* 0 would be learned positions */
-    return DART_OK;
+    return dart_pretrained_check_base(s->model);
 }
 
 /* Layers that see all tokens, or the same window in all of them. */

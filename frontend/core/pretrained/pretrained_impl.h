@@ -97,6 +97,8 @@ dart_status dart_pretrained_head(dart_pretrained *model, const char *source, con
  * nobody took. */
 dart_status dart_pretrained_finish(dart_pretrained *model);
 
+/* Whether the base of rotary positions is possible: 0, which stands for learned ones, is not. */
+dart_status dart_pretrained_check_base(const dart_pretrained *model);
 /* Whether the sizes are possible and go together. */
 dart_status dart_pretrained_check(const dart_pretrained *model);
 /* Adds a token that ends a text, once. INPUT: too many, or no number of a token. */

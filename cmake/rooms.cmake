@@ -18,7 +18,7 @@ dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
 # Numbers are decoded and encoded bit for bit as llama.cpp does it: no fused products and sums.
 target_compile_options(io PRIVATE -ffp-contract=off)
 dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
-dart_room(tokenizer frontend/tokenizer MAY io LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH)
+dart_room(tokenizer frontend/tokenizer MAY io public LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH)
 dart_room(ir frontend/ir MAY shaders WITHIN backend)
 
 # model/: what is computed
@@ -50,4 +50,4 @@ dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect)
+dart_room(api frontend/tasks/api MAY bench sweep inspect tokenizer)

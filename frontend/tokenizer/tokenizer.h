@@ -3,9 +3,8 @@
 #ifndef DART_TOKENIZER_H
 #define DART_TOKENIZER_H
 
+#include "dart/tokenizer.h"
 #include "mem.h"
-
-typedef struct dart_tokenizer dart_tokenizer;
 
 /* Opens by what is found there: a folder with tokenizer.json, or vocab.json and merges.txt, or
  * tokenizer.model; one of these files; a .gguf file; tokenizer.bin of llama2.c. Beside
@@ -27,17 +26,9 @@ typedef struct dart_ids {
     size_t count, capacity;
 } dart_ids;
 
-enum {
-    DART_ENCODE_TEMPLATE = 1, /* what the tokenizer puts around a text: [CLS] ... [SEP], <s> ... */
-    DART_ENCODE_SPECIAL = 2,  /* special tokens that are written in the text become their ids */
-    DART_ENCODE_BOS = 4,      /* its bos token first, its eos token last; INPUT where it has none */
-    DART_ENCODE_EOS = 8,
-    DART_ENCODE_REPLACE =
-        16 /* ill-formed UTF-8 becomes U+FFFD, as Python's errors="replace" does */
-};
-/* Appends the ids of a text. Bytes that are not UTF-8 are kept by tokenizers that know bytes
- * (byte-level, byte fallback) and are unknown tokens elsewhere. INPUT: above 2^31 bytes; a pattern
- * that gives up; MEMORY. */
+/* Appends the ids of a text; flags: DART_ENCODE_... of dart/tokenizer.h. Bytes that are not UTF-8
+ * are kept by tokenizers that know bytes (byte-level, byte fallback) and are unknown tokens
+ * elsewhere. INPUT: above 2^31 bytes; a pattern that gives up; MEMORY. */
 DART_NODISCARD dart_status dart_tokenizer_encode(
     const dart_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, dart_ids *out);
 /* Appends what the template makes of one sequence of ids (b NULL), or of a pair; types, which may

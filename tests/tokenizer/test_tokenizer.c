@@ -253,10 +253,45 @@ static void test_training_real(void **state)
     free(text);
 }
 
+/* The same through the public header, in which a first call with less room asks for the number. */
+static void test_public(void **state)
+{
+    (void)state;
+    const char *path = small_text("few.txt", "ab ab ab");
+    const dart_tokenizer_options options = {.size = sizeof options, .vocab_size = 258};
+    dart_tokenizer *t, *again;
+    int32_t id[3] = {-1, -1, -1};
+    char text[8] = "";
+    size_t count;
+    assert_int_equal(dart_tokenizer_make(&options, &path, 1, &t), DART_OK);
+    assert_int_equal(dart_tokenizer_vocab_size(t), 258);
+    assert_string_equal(dart_tokenizer_text(t, 257, &count), "ab");
+    assert_int_equal(dart_tokenizer_write(t, small_path("public")), DART_OK);
+    assert_int_equal(dart_tokenizer_load(small_path("public"), &again), DART_OK);
+    assert_int_equal(
+        dart_tokenizer_tokenize(again, "abab", 4, DART_ENCODE_EOS, id, 2, &count), DART_OK);
+    assert_true(count == 3 && id[0] == 257 && id[1] == 257 && id[2] == -1);
+    assert_int_equal(dart_tokenizer_detokenize(again, id, 2, true, text, 3, &count), DART_OK);
+    assert_int_equal(count, 4);
+    assert_string_equal(text, "aba");
+    assert_int_equal(dart_tokenizer_detokenize(again, id, 3, true, text, 3, &count), DART_INPUT);
+    assert_int_equal(count, 0);
+    dart_tokenizer_free(t);
+    dart_tokenizer_free(again);
+    path = small_path("absent.txt");
+    assert_int_equal(dart_tokenizer_make(NULL, &path, 1, &t), DART_INPUT);
+    assert_null(t);
+    const dart_tokenizer_options bad = {0};
+    assert_int_equal(dart_tokenizer_make(&bad, &path, 1, &t), DART_USAGE);
+    assert_int_equal(dart_tokenizer_load(path, &t), DART_INPUT);
+    assert_null(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_roles), cmocka_unit_test(test_saved),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_training), cmocka_unit_test(test_training_real)};
+        cmocka_unit_test(test_public), cmocka_unit_test(test_training),
+        cmocka_unit_test(test_training_real)};
     return cmocka_run_group_tests(tests, small_begin, small_end);
 }

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 48, TEXT = 16384 };
+enum { MAX_ARGS = 48, TEXT = 65536 };
 
 /* scratch folder, also HOME, so that caches do not leak between tests and users */
 static char dir[256];

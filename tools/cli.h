@@ -135,7 +135,7 @@ double cli_bits(double perplexity);                 /* bits a token */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
 
 extern const cli_command cmd_train, cmd_eval, cmd_generate, cmd_translate, cmd_inspect, cmd_report,
-    cmd_sweep, cmd_devices, cmd_bench, cmd_bleu, cmd_tokenizer, cmd_selftest, cmd_completion, cmd_version,
-    cmd_help;
+    cmd_sweep, cmd_devices, cmd_bench, cmd_bleu, cmd_tokenizer, cmd_selftest, cmd_completion,
+    cmd_version, cmd_help;
 
 #endif

@@ -67,6 +67,14 @@ static void test_roles(void **state)
     t = opened(small_folder);
     assert_string_equal(dart_tokenizer_chat_template(t), "{{ b }}");
     dart_tokenizer_close(t);
+    /* a SentencePiece model knows its roles, of which the folder names others, and no template */
+    gguf_bytes b = small_spm(2);
+    t = opened(small_file("small.model", b.data, b.size));
+    free(b.data);
+    roles = dart_tokenizer_roles(t);
+    assert_true(roles.bos == 4 && roles.eos == 2 && roles.pad == 2 && roles.unk == 0);
+    assert_string_equal(dart_tokenizer_chat_template(t), "{{ b }}");
+    dart_tokenizer_close(t);
     remove(small_path("tokenizer_config.json"));
     remove(small_path("chat_template.jinja"));
 }

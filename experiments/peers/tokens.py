@@ -24,6 +24,7 @@ args = parser.parse_args()
 root = pathlib.Path(__file__).resolve().parent.parent.parent
 library = ctypes.CDLL(str(root / "build" / "libdart.so"))
 library.dart_last_error.restype = ctypes.c_char_p
+room = (ctypes.c_int32 * 20000000)()
 
 
 def check(status):
@@ -35,19 +36,18 @@ class Ours:
     def __init__(self, path):
         self.handle = ctypes.c_void_p()
         check(library.dart_tokenizer_load(str(path).encode(), ctypes.byref(self.handle)))
-        self.room = (ctypes.c_int32 * 20000000)()
         self.number = ctypes.c_size_t()
 
     def ids(self, text):
-        check(library.dart_tokenizer_tokenize(self.handle, text, ctypes.c_size_t(len(text)), 0, self.room,
-                                    ctypes.c_size_t(len(self.room)), ctypes.byref(self.number)))
-        return self.room[:self.number.value]
+        check(library.dart_tokenizer_tokenize(self.handle, text, ctypes.c_size_t(len(text)), 0, room,
+                                    ctypes.c_size_t(len(room)), ctypes.byref(self.number)))
+        return room[:self.number.value]
 
     def count(self, texts):
         total = 0
         for text in texts:
-            check(library.dart_tokenizer_tokenize(self.handle, text, ctypes.c_size_t(len(text)), 0, self.room,
-                                        ctypes.c_size_t(len(self.room)), ctypes.byref(self.number)))
+            check(library.dart_tokenizer_tokenize(self.handle, text, ctypes.c_size_t(len(text)), 0, room,
+                                        ctypes.c_size_t(len(room)), ctypes.byref(self.number)))
             total += self.number.value
         return total
 

@@ -148,7 +148,7 @@ dart_status dart_build_scores(dart_tokenizer *t, const float *score)
             list[count++] = (scored){score[id], id, cut};
         }
     }
-    qsort(list, count, sizeof *list, by_score);
+    if (count) qsort(list, count, sizeof *list, by_score);
     DART_GOTO(dart_build_merges(t, count));
     /* equal scores are of one rank: then the leftmost goes first */
     uint32_t rank = 0;

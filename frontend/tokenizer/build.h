@@ -47,7 +47,8 @@ DART_NODISCARD dart_status dart_build_finish(dart_tokenizer *t);
 DART_NODISCARD dart_status dart_read_hf(const char *path, const char *folder, dart_tokenizer **out);
 DART_NODISCARD dart_status dart_read_gpt2(
     const char *vocab, const char *merges, const char *folder, dart_tokenizer **out);
-DART_NODISCARD dart_status dart_read_sentencepiece(const char *path, dart_tokenizer **out);
+DART_NODISCARD dart_status dart_read_sentencepiece(
+    const char *path, const char *folder, dart_tokenizer **out);
 DART_NODISCARD dart_status dart_read_llama2c(const char *path, dart_tokenizer **out);
 DART_NODISCARD dart_status dart_read_gguf(const char *path, dart_tokenizer **out);
 /* Roles and chat template from tokenizer_config.json, special_tokens_map.json and

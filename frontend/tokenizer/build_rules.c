@@ -48,6 +48,13 @@ dart_status dart_build_template(dart_tokenizer *t, int32_t bos, int32_t eos)
 {
     dart_status status = DART_OK;
     const int32_t role[2] = {bos, eos};
+    for (int i = 0; i < 2; i++) {
+        if (role[i] < 0) continue;
+        const dart_token_text text = t->table.text[role[i]];
+        if (dart_chars_sound(text.at, text.bytes) < text.bytes || memchr(text.at, 0, text.bytes))
+            return dart_fail(DART_INPUT, "%s: token %d, which stands around texts, is not UTF-8",
+                t->what, (int)role[i]);
+    }
     json_t *rule = json_pack(
         "{s:s,s:[],s:[],s:{}}", "type", "TemplateProcessing", "single", "pair", "special_tokens");
     json_t *special = json_object_get(rule, "special_tokens");

@@ -109,7 +109,7 @@ int dart_char_byte(uint32_t c)
 
 dart_status dart_buffer_add(dart_buffer *buffer, const void *data, size_t bytes)
 {
-    DART_TRY(dart_grow((void **)&buffer->at, &buffer->capacity, buffer->size + bytes, 1));
+    DART_TRY(dart_grow((void **)&buffer->at, &buffer->capacity, buffer->size + bytes + 1, 1));
     if (bytes) memcpy(buffer->at + buffer->size, data, bytes);
     buffer->size += bytes;
     return DART_OK;

@@ -29,6 +29,7 @@ typedef struct dart_buffer {
     char *at; /* owned */
     size_t size, capacity;
 } dart_buffer;
+/* Afterwards `at` is not NULL, even where nothing was added. */
 DART_NODISCARD dart_status dart_buffer_add(dart_buffer *buffer, const void *data, size_t bytes);
 DART_NODISCARD dart_status dart_buffer_add_char(dart_buffer *buffer, uint32_t c);
 

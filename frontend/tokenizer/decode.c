@@ -170,6 +170,7 @@ static dart_status next(decoder *d, int32_t id)
     for (uint32_t i = 0; i < t->joins; i++) {
         fused = fused || t->join[i].kind == DART_JOIN_FUSE;
         d->other.size = 0;
+        DART_TRY(dart_buffer_add(&d->other, "", 0));
         DART_TRY(apply(d, &t->join[i], first, fused, &d->other));
         dart_buffer swap = d->one;
         d->one = d->other;

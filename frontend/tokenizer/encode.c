@@ -3,7 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MOST = INT32_MAX };
+enum {
+    TEXT_MOST = INT32_MAX,
+    KEEP_MOST = 1 << 22 /* symbols; what a longer text needed is given back */
+};
 
 static void encoder_free(dart_encoder *e)
 {
@@ -50,6 +53,10 @@ static dart_status borrow(const dart_tokenizer *t, dart_encoder **out)
 
 static void give_back(const dart_tokenizer *t, dart_encoder *e)
 {
+    if (e->symbols.id_capacity > KEEP_MOST) {
+        encoder_free(e);
+        return;
+    }
     dart_tokenizer *shared = (dart_tokenizer *)(uintptr_t)t;
     pthread_mutex_lock(&shared->lock);
     e->next = shared->idle;

@@ -29,7 +29,6 @@ static inline dart_pair *place(const dart_merges *merges, uint32_t left, uint32_
 void dart_merges_add(dart_merges *merges, dart_pair pair)
 {
     dart_pair *to = place(merges, pair.left, pair.right);
-    merges->used += to->left == NONE;
     *to = pair;
 }
 

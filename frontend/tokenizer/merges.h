@@ -10,7 +10,7 @@ typedef struct dart_pair {
 
 typedef struct dart_merges {
     dart_pair *slot; /* [mask + 1] */
-    uint64_t mask, used;
+    uint64_t mask;
 } dart_merges;
 
 /* Room for so many pairs. */

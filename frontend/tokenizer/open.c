@@ -74,7 +74,7 @@ dart_status dart_tokenizer_open(const char *path, dart_tokenizer **out)
         snprintf(merges, sizeof merges, "%.900s/merges.txt", folder);
         return dart_read_gpt2(file, merges, folder, out);
     case SENTENCEPIECE:
-        return dart_read_sentencepiece(file, out);
+        return dart_read_sentencepiece(file, folder, out);
     case LLAMA2C:
         return dart_read_llama2c(file, out);
     case GGUF:

@@ -93,7 +93,7 @@ dart_status dart_read_config(dart_tokenizer *t, const char *folder)
         DART_TRY(config_file(t, folder, "tokenizer_config.json", &found));
         snprintf(path, sizeof path, "%s/chat_template.jinja", folder);
     }
-    if (!found) guess_roles(t);
+    if (!found && t->roles.bos < 0 && t->roles.eos < 0) guess_roles(t);
     if (!folder || !dart_file_exists(path)) return DART_OK;
     DART_TRY(dart_file_read(path, &text, &size));
     t->chat_template = dart_arena_strdup(&t->arena, text);

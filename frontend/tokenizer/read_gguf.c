@@ -19,16 +19,17 @@
     "{\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"decoder\":" BYTES("true") "}"
 
 static const struct {
-    const char *name, *rules;
+    const char *name, *alias, *rules; /* alias: of models that cut in the same way, or "" */
     bool ignore_merges, bos;
 } pres[] = {
-    {"gpt-2", RULES("null", BYTES("true")), false, false},
-    {"smollm",
+    {"gpt-2", "phi-2", RULES("null", BYTES("true")), false, false},
+    {"smollm", "",
         RULES("null", SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}", BYTES("true"))),
         false, false},
-    {"llama-bpe", RULES("null", SEQUENCE(ISOLATED(PATTERN("{1,3}")), BYTES("false"))), true, true},
-    {"qwen2", RULES("{\"type\":\"NFC\"}", SEQUENCE(ISOLATED(PATTERN("")), BYTES("false"))), false,
-        false},
+    {"llama-bpe", "llama3", RULES("null", SEQUENCE(ISOLATED(PATTERN("{1,3}")), BYTES("false"))),
+        true, true},
+    {"qwen2", "deepseek-r1-qwen",
+        RULES("{\"type\":\"NFC\"}", SEQUENCE(ISOLATED(PATTERN("")), BYTES("false"))), false, false},
 };
 
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
@@ -137,7 +138,8 @@ static dart_status read_bpe(const reader *r, dart_tokenizer *t)
             "%s does not say how its tokenizer cuts texts (no "
             "tokenizer.ggml.pre)",
             r->what);
-    while (pre < known && !is(name, bytes, pres[pre].name)) pre++;
+    while (pre < known && !is(name, bytes, pres[pre].name) && !is(name, bytes, pres[pre].alias))
+        pre++;
     if (pre == known)
         return dart_fail(DART_INPUT,
             "%s: tokenizer.ggml.pre '%.*s' is not supported; supported are "

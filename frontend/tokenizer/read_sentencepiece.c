@@ -218,7 +218,7 @@ static dart_status build(dart_tokenizer *t, const model *m)
     return dart_build_finish(t);
 }
 
-dart_status dart_read_sentencepiece(const char *path, dart_tokenizer **out)
+dart_status dart_read_sentencepiece(const char *path, const char *folder, dart_tokenizer **out)
 {
     char *text;
     size_t size;
@@ -238,6 +238,7 @@ dart_status dart_read_sentencepiece(const char *path, dart_tokenizer **out)
     DART_GOTO(read_model(&m, text, size));
     DART_GOTO(dart_build_begin(path, &t));
     DART_GOTO(build(t, &m));
+    DART_GOTO(dart_read_config(t, folder));
     *out = t;
     t = NULL;
 done:

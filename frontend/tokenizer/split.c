@@ -12,7 +12,8 @@
     "\\x{205f}\\x{3000}"
 #define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 
-enum { STEPS = 1000000 /* of one match */ };
+/* Of one match, and for each byte that is left: a run of blanks is gone back over once. */
+enum { STEPS = 1000000, BYTE_STEPS = 4 };
 
 static dart_status refuse(const char *what, const char *pattern, const char *part)
 {
@@ -144,7 +145,6 @@ dart_status dart_matcher_new(dart_matcher *out)
     out->context = pcre2_match_context_create(NULL);
     if (!out->data || !out->context)
         return dart_fail(DART_MEMORY, "out of memory: preparing to match patterns");
-    pcre2_set_match_limit(out->context, STEPS);
     return DART_OK;
 }
 
@@ -159,6 +159,8 @@ dart_status dart_regex_next(const pcre2_code *code, const dart_matcher *matcher,
 {
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(matcher->data);
     while (from < bytes) {
+        const uint64_t steps = STEPS + BYTE_STEPS * (uint64_t)(bytes - from);
+        pcre2_set_match_limit(matcher->context, steps < UINT32_MAX ? (uint32_t)steps : UINT32_MAX);
         int n = pcre2_match(code, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, matcher->data,
             matcher->context);
         if (n == PCRE2_ERROR_NOMATCH) break;

@@ -38,7 +38,6 @@ int32_t dart_token_table_add(dart_token_table *table, uint32_t id, const char *t
     memcpy(table->pool, text, bytes);
     table->pool[bytes] = 0;
     table->pool += bytes + 1;
-    table->used++;
     return -1;
 }
 

@@ -13,8 +13,8 @@ typedef struct dart_token_text {
 
 typedef struct dart_token_table {
     dart_token_text *text; /* [size] */
-    uint32_t size, used;   /* used: ids that have a text */
-    uint64_t *slot;        /* [mask + 1]: half of the hash, id + 1; 0: free */
+    uint32_t size;
+    uint64_t *slot; /* [mask + 1]: half of the hash, id + 1; 0: free */
     uint64_t mask;
     char *pool; /* where the next text is put */
 } dart_token_table;

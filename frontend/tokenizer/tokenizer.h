@@ -8,9 +8,9 @@
 
 /* Opens by what is found there: a folder with tokenizer.json, or vocab.json and merges.txt, or
  * tokenizer.model; one of these files; a .gguf file; tokenizer.bin of llama2.c. Beside
- * tokenizer.json and vocab.json, tokenizer_config.json, special_tokens_map.json and
- * chat_template.jinja are read where there are such files. INPUT: no tokenizer there, damaged, or
- * with a part that this program does not have, which the sentence names. */
+ * tokenizer.json, vocab.json and tokenizer.model, tokenizer_config.json, special_tokens_map.json
+ * and chat_template.jinja are read where there are such files. INPUT: no tokenizer there, damaged,
+ * or with a part that this program does not have, which the sentence names. */
 DART_NODISCARD dart_status dart_tokenizer_open(const char *path, dart_tokenizer **out);
 struct dart_gguf;
 /* The vocabulary of a file that is open already; it may be closed afterwards. */

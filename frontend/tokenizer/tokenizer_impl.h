@@ -88,8 +88,7 @@ struct dart_tokenizer {
     dart_tokenizer_source source;
 
     dart_token_table table;
-    uint32_t model_size; /* ids below it are of the model's vocabulary, as far as `in_model` says */
-    uint8_t *flags;      /* [table.size] DART_TOKEN_... */
+    uint8_t *flags; /* [table.size] DART_TOKEN_... */
 
     dart_model_kind model;
     dart_merges merges;

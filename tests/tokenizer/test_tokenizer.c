@@ -67,6 +67,14 @@ static void test_roles(void **state)
     t = opened(small_folder);
     assert_string_equal(dart_tokenizer_chat_template(t), "{{ b }}");
     dart_tokenizer_close(t);
+    /* a SentencePiece model knows its roles, of which the folder names others, and no template */
+    gguf_bytes b = small_spm(2);
+    t = opened(small_file("small.model", b.data, b.size));
+    free(b.data);
+    roles = dart_tokenizer_roles(t);
+    assert_true(roles.bos == 4 && roles.eos == 2 && roles.pad == 2 && roles.unk == 0);
+    assert_string_equal(dart_tokenizer_chat_template(t), "{{ b }}");
+    dart_tokenizer_close(t);
     remove(small_path("tokenizer_config.json"));
     remove(small_path("chat_template.jinja"));
 }
@@ -104,9 +112,9 @@ static void test_saved(void **state)
         "models/tokenizer-llama-spm/tokenizer.bin", "models/stories260K/tok512.bin",
         "models/gguf-vocab/ggml-vocab-llama-spm.gguf", "models/gguf-vocab/ggml-vocab-gpt-2.gguf",
         "models/tokenizer-gpt2/vocab.json", "models/tokenizer-gpt2/tokenizer.json"};
-    static const char *const pre[] = {"gpt-2", "smollm", "llama-bpe", "qwen2"};
+    static const char *const pre[] = {"gpt-2", "smollm", "llama-bpe", "qwen2", "llama3"};
     gguf_bytes b;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         b = small_gguf(pre[i]);
         saved_is_same(small_file("small.gguf", b.data, b.size));
         free(b.data);
@@ -186,6 +194,31 @@ static void test_threads(void **state)
     }
     free(common_ids.id);
     dart_tokenizer_close(t);
+}
+
+/* Long runs of one kind: as many steps as there are bytes, and no more. */
+static void test_long(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"llama3", "qwen2"};
+    const size_t size = 1500000;
+    char *text = malloc(size), path[1024];
+    for (int k = 0; k < 2; k++) {
+        snprintf(path, sizeof path, DART_SOURCE_DIR "/tests/tokenizer/data/%s.json", files[k]);
+        dart_tokenizer *t = opened(path);
+        for (const char *c = " \na"; *c; c++) {
+            size_t bytes;
+            memset(text, *c, size);
+            dart_ids ids = encoded(t, text, size, 0);
+            char *back = decoded(t, ids, false, &bytes);
+            assert_int_equal(bytes, size);
+            assert_memory_equal(back, text, size);
+            free(back);
+            free(ids.id);
+        }
+        dart_tokenizer_close(t);
+    }
+    free(text);
 }
 
 /* Counted by hand: "ab" 3 times, then " ab" twice. */
@@ -290,7 +323,7 @@ static void test_public(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_roles), cmocka_unit_test(test_saved),
-        cmocka_unit_test(test_stream), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_stream), cmocka_unit_test(test_threads), cmocka_unit_test(test_long),
         cmocka_unit_test(test_public), cmocka_unit_test(test_training),
         cmocka_unit_test(test_training_real)};
     return cmocka_run_group_tests(tests, small_begin, small_end);

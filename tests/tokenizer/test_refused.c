@@ -205,6 +205,10 @@ static void test_binary(void **state)
     gguf_bytes b = small_spm(1);
     refused(small_file("small.model", b.data, b.size), "unigram model");
     free(b.data);
+    b = small_spm(2);
+    *(uint8_t *)memmem(b.data, b.size, "<s>", 3) = 0xff;
+    refused(small_file("small.model", b.data, b.size), "which stands around texts, is not UTF-8");
+    free(b.data);
     b = small_gguf("deepseek");
     refused(small_file("small.gguf", b.data, b.size), "'deepseek' is not supported");
     free(b.data);

@@ -8,6 +8,10 @@ static const dart_option options[] = {
     {"adaptive", "", "bool", "false", "",
         "let training find the ranks: warm up, shrink, pick, tune; --budget says how many numbers "
         "stay in the adapters"},
+    {"preset", "", "string", "", "",
+        "a published configuration: tt-lora-roberta-base, tt-lora-llama-3.1-8b, "
+        "tt-lora-llama-3.1-70b, tt-lora-llama-3.2-1b, loretta-rep-roberta-base, "
+        "loretta-rep-llama-2-7b; flags override it"},
     {NULL},
 };
 
@@ -44,6 +48,8 @@ static dart_status prepare(cli_call *cli)
 
 static dart_status run(cli_call *cli)
 {
+    const char *preset = cli_text(cli, "preset");
+    if (preset) CLI_TRY(dart_recipe_preset(cli->recipe, preset));
     CLI_TRY(prepare(cli));
     cli_progress progress;
     cli_listen();

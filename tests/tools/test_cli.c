@@ -11,6 +11,22 @@ static void test_usage(void **state)
     refused("train --epochs many", 2, "epochs");
     refused("eval", 2, "--model-path");
     refused("devices surplus", 2, "surplus");
+    refused("finetune", 2, "--base");
+    refused("finetune --base x.gguf", 2, "--data");
+    refused("finetune --base /nowhere.gguf --data x.jsonl", 3, "/nowhere.gguf");
+    refused("finetune --base x.gguf --data x.jsonl --adaptive --method dense", 2, "has none");
+    refused("finetune --base x.gguf --data x.jsonl --preset tt-lora-lama-3.1-8b", 2,
+        "did you mean 'tt-lora-llama-3.1-8b'");
+    refused("export", 2, "needs a model");
+    refused("export x", 2, "--out");
+    refused("export /nowhere --out x", 3, "/nowhere");
+    refused(
+        "train --config experiments/ptb/quickstart.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
+    refused("train --config experiments/ptb/quickstart.yaml --lambda-reg 1", 3,
+        "write shrink.lambda_reg");
+    const outcome *help = works("finetune --help");
+    for (uint32_t i = 0; dart_preset_at(i, NULL); i++)
+        assert_non_null(strstr(help->out, dart_preset_at(i, NULL)));
     refused("devices --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
@@ -64,7 +80,7 @@ static void test_readme(void **state)
 {
     (void)state;
     static const char *const slow[] = {"train", "sweep", "eval", "generate", "translate", "bleu",
-        "report", "bench", "selftest", "tokenizer"};
+        "report", "bench", "selftest", "tokenizer", "finetune", "export"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);

@@ -90,11 +90,6 @@ DART_NODISCARD dart_status dart_recipe_text(const dart_recipe *recipe, bool whol
 bool dart_recipe_same_value(int key, const char *a, const char *b);
 /* The first key outside the run section whose value differs; NULL if none does. */
 const char *dart_recipe_difference(const dart_recipe *a, const dart_recipe *b);
-/* Published configurations, presets.def: name `index`, NULL past the end; out_from (may be NULL):
- * where it is published. */
-const char *dart_preset_at(uint32_t index, const char **out_from);
-/* Sets the keys of a preset that were not given before. USAGE: an unknown name; MEMORY. */
-DART_NODISCARD dart_status dart_recipe_preset(dart_recipe *recipe, const char *name);
 /* Drops the pick stages and makes every method dense. */
 DART_NODISCARD dart_status dart_recipe_twin(dart_recipe *recipe);
 

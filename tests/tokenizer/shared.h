@@ -13,17 +13,21 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* <the shared folder>/<name>; NULL: there is none. One of eight, which take turns. */
+/* "models/..." in $DART_TEST_MODELS, "datasets/..." in $DART_DATA, both in `shared` beside the
+ * repository; NULL: it is not there. One of eight, which take turns. */
 static inline const char *shared_path(const char *name)
 {
     static char path[8][1024];
     static unsigned turn;
-    const char *const root[] = {
-        getenv("DART_SHARED"), DART_SOURCE_DIR "/../shared", DART_SOURCE_DIR "/../../shared"};
+    static const char *const beside[] = {
+        DART_SOURCE_DIR "/../shared", DART_SOURCE_DIR "/../../shared"};
     char *out = path[turn++ % 8];
-    for (int i = 0; i < 3; i++) {
-        snprintf(out, 1024, "%s/%s", root[i] ? root[i] : "", name);
-        if (root[i] && dart_file_exists(out)) return out;
+    const char *own = getenv(strncmp(name, "models/", 7) ? "DART_DATA" : "DART_TEST_MODELS");
+    snprintf(out, 1024, "%s%s", own ? own : "", strchr(name, '/'));
+    if (own && dart_file_exists(out)) return out;
+    for (int i = 0; i < 2; i++) {
+        snprintf(out, 1024, "%s/%s", beside[i], name);
+        if (dart_file_exists(out)) return out;
     }
     return NULL;
 }

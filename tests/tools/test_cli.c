@@ -1,6 +1,7 @@
 /* The program as its users meet it: usage, help, and bad input, which gives one clear sentence on
  * stderr and its exit code. */
 #include "run_cli.h"
+#include "dart.h"
 
 static void test_usage(void **state)
 {
@@ -20,10 +21,9 @@ static void test_usage(void **state)
     refused("export", 2, "needs a model");
     refused("export x", 2, "--out");
     refused("export /nowhere --out x", 3, "/nowhere");
-    refused(
-        "train --config experiments/ptb/quickstart.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
-    refused("train --config experiments/ptb/quickstart.yaml --lambda-reg 1", 3,
-        "write shrink.lambda_reg");
+    refused("train --config %D/staged.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
+    write_file("staged.yaml", "stages: [{name: shrink, max_steps: 2, lambda_reg: 0.1}]\n");
+    refused("train --config %D/staged.yaml --lambda-reg 1", 3, "write shrink.lambda_reg");
     const outcome *help = works("finetune --help");
     for (uint32_t i = 0; dart_preset_at(i, NULL); i++)
         assert_non_null(strstr(help->out, dart_preset_at(i, NULL)));

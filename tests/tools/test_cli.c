@@ -21,8 +21,8 @@ static void test_usage(void **state)
     refused("export", 2, "needs a model");
     refused("export x", 2, "--out");
     refused("export /nowhere --out x", 3, "/nowhere");
-    refused("train --config %D/staged.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
     write_file("staged.yaml", "stages: [{name: shrink, max_steps: 2, lambda_reg: 0.1}]\n");
+    refused("train --config %D/staged.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
     refused("train --config %D/staged.yaml --lambda-reg 1", 3, "write shrink.lambda_reg");
     const outcome *help = works("finetune --help");
     for (uint32_t i = 0; dart_preset_at(i, NULL); i++)

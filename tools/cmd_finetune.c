@@ -40,6 +40,8 @@ static dart_status prepare(cli_call *cli)
             "--adaptive finds ranks, and the method %s has none; choose lora, tt-lora, loretta-rep "
             "or dota",
             method);
+    /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
+    CLI_TRY(prefer(recipe, "linear", "tt-lora"));
     CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
     CLI_TRY(prefer(recipe, "select", "budget"));
     /* Twice the ranks that fine-tuning takes otherwise, to choose from. */

@@ -245,6 +245,17 @@ dart_status dart_file_write_atomic(const char *path, const void *data, size_t si
     return status;
 }
 
+/* After a loss of power a folder is there only if the one that it lies in was synced too. */
+static dart_status sync_parent(const char *path)
+{
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return dart_dir_sync(".");
+    slash[slash == parent] = 0;
+    return dart_dir_sync(parent);
+}
+
 dart_status dart_mkdirs(const char *path)
 {
     char part[PATH_MAX];
@@ -254,8 +265,10 @@ dart_status dart_mkdirs(const char *path)
         if (*at && *at != '/') continue;
         char kept = *at;
         *at = 0;
-        if (part[0] && TEMP_FAILURE_RETRY(mkdir(part, 0777)) && errno != EEXIST)
+        const bool made = part[0] && !TEMP_FAILURE_RETRY(mkdir(part, 0777));
+        if (part[0] && !made && errno != EEXIST)
             return dart_fail(DART_IO, "cannot create the folder %s: %s", part, strerror(errno));
+        if (made) DART_TRY(sync_parent(part));
         *at = kept;
         if (!kept) break;
     }

@@ -121,8 +121,8 @@ dart_status dart_run_save(dart_run *run)
     }
     for (uint32_t i = STATE; i < files; i++) file[i].size = strlen(file[i].data);
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
-    DART_GOTO(
-        dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit));
+    DART_GOTO(dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit,
+        dart_note_of(&run->hooks)));
 done:
     for (int i = 0; i < FILES; i++) free(file[i].data);
     return status;

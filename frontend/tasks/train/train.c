@@ -166,7 +166,7 @@ static dart_status bind_run(dart_run *run)
 static dart_status twin_of(const dart_recipe *recipe, const dart_folder *folder, dart_folder *out,
     dart_recipe **out_recipe)
 {
-    *out = (dart_folder){.resume = folder->resume};
+    *out = (dart_folder){.resume = folder->resume, .inside = true};
     DART_TRY(dart_folder_path(out->dir, folder->dir, "dense-twin"));
     DART_TRY(dart_recipe_copy(recipe, out_recipe));
     dart_status status = dart_recipe_twin(*out_recipe);
@@ -177,7 +177,7 @@ static dart_status twin_of(const dart_recipe *recipe, const dart_folder *folder,
 
 /* Both runs are checked, then the twin is trained; the folders are made ready on the way. */
 static dart_status train_twin(
-    dart_training *t, const dart_folder *folder, const dart_recipe *recipe, dart_run *run)
+    dart_training *t, dart_folder *folder, const dart_recipe *recipe, dart_run *run)
 {
     const dart_note note = dart_note_of(&t->hooks);
     dart_recipe *own, *twin;
@@ -197,9 +197,10 @@ static dart_status train_twin(
 }
 
 /* Folder, data and device; nothing is written. *recipe: to be freed also after a failure. */
-static dart_status open_training(dart_training *t, const dart_recipe *given, dart_corpus *corpus,
-    dart_folder *folder, dart_recipe **recipe)
+static dart_status open_training(
+    dart_training *t, const dart_recipe *given, dart_corpus *corpus, dart_recipe **recipe)
 {
+    dart_folder *folder = &t->folder;
     dart_settings set;
     *t->out = (dart_result){0};
     dart_recipe *known;
@@ -227,7 +228,7 @@ static dart_status open_training(dart_training *t, const dart_recipe *given, dar
 
 /* The run itself, on the device, with its folder made ready; takes *recipe over. */
 static dart_status open_main(
-    dart_training *t, const dart_folder *folder, dart_recipe **recipe, bool prepared, dart_run *run)
+    dart_training *t, dart_folder *folder, dart_recipe **recipe, bool prepared, dart_run *run)
 {
     dart_recipe *own = *recipe;
     dart_settings set;
@@ -243,12 +244,11 @@ dart_status dart_training_open(const dart_recipe *given, dart_corpus *corpus,
     const dart_hooks *hooks, dart_result *out, dart_training *t, dart_run *run)
 {
     dart_status status = DART_OK;
-    dart_folder folder;
     dart_recipe *recipe = NULL;
     *t = (dart_training){.hooks = *hooks, .out = out};
     *run = (dart_run){0};
-    DART_GOTO(open_training(t, given, corpus, &folder, &recipe));
-    DART_GOTO(open_main(t, &folder, &recipe, false, run));
+    DART_GOTO(open_training(t, given, corpus, &recipe));
+    DART_GOTO(open_main(t, &t->folder, &recipe, false, run));
     status = begin_run(run);
 done:
     dart_recipe_free(recipe);
@@ -258,6 +258,7 @@ done:
 void dart_training_close(dart_training *t, dart_run *run)
 {
     dart_run_free(run);
+    dart_folder_release(&t->folder);
     dart_corpus_free(&t->corpus);
     dart_device_close(t->device);
     t->device = NULL;
@@ -267,20 +268,19 @@ dart_status dart_train_run(const dart_recipe *given, const dart_hooks *hooks, da
 {
     dart_status status = DART_OK;
     dart_training t = {.hooks = hooks ? *hooks : (dart_hooks){0}, .out = out};
-    dart_folder folder;
     dart_recipe *recipe = NULL;
     dart_run run = {0};
     dart_settings set;
-    DART_GOTO(open_training(&t, given, NULL, &folder, &recipe));
+    DART_GOTO(open_training(&t, given, NULL, &recipe));
     dart_recipe_settings(recipe, &set);
     const bool twin = set.dense_twin && dart_settings_compress(&set);
     if (twin) {
-        DART_GOTO(train_twin(&t, &folder, recipe, &run));
+        DART_GOTO(train_twin(&t, &t.folder, recipe, &run));
         dart_run_free(&run);
     }
-    DART_GOTO(open_main(&t, &folder, &recipe, twin, &run));
+    DART_GOTO(open_main(&t, &t.folder, &recipe, twin, &run));
     DART_GOTO(train_run(&t, &run));
-    status = write_table(folder.dir, out->row, out->rows, &out->protocol);
+    status = write_table(t.folder.dir, out->row, out->rows, &out->protocol);
 done:
     dart_recipe_free(recipe);
     dart_training_close(&t, &run);

@@ -163,8 +163,8 @@ double cli_bits(double perplexity);                 /* bits a token */
 /* The result table of a run, as text or as JSON. */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
 
-extern const cli_command cmd_train, cmd_finetune, cmd_export, cmd_eval, cmd_generate, cmd_translate,
-    cmd_inspect, cmd_report, cmd_sweep, cmd_devices, cmd_bench, cmd_bleu, cmd_tokenizer,
-    cmd_selftest, cmd_completion, cmd_version, cmd_help;
+extern const cli_command cmd_train, cmd_finetune, cmd_export, cmd_eval, cmd_generate, cmd_chat,
+    cmd_translate, cmd_inspect, cmd_report, cmd_sweep, cmd_devices, cmd_bench, cmd_bleu,
+    cmd_tokenizer, cmd_selftest, cmd_completion, cmd_version, cmd_help;
 
 #endif

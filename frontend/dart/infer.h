@@ -101,6 +101,24 @@ DART_API DART_NODISCARD dart_status dart_context_generate(dart_context *context,
     const dart_generate_options *options, dart_write write, void *user,
     dart_generate_speed *out_speed);
 
+typedef struct dart_message {
+    const char *role; /* "system", only as the first; "user", "assistant" */
+    const char *text;
+} dart_message;
+
+/* The assistant's next message in a conversation, which is put into words by the template that the
+ * model's key `chat_template` names. What the context holds of it is not read again. Where it has
+ * no room for all messages and an answer (a quarter of it, or options->tokens if these are fewer),
+ * the oldest questions with their answers are left out, never the system's; out_left (may be NULL):
+ * how many messages. options (may be NULL): tokens 0 are as many as there is room for, at which the
+ * answer ends; prompt, echo and overflow are not read; abort ends a long reading too, with its
+ * status. Errors: USAGE, INPUT (a role that there is not, messages in an order that the template
+ * does not have, no template, a last message that is too long, a model that translates), DIVERGED,
+ * DEVICE, MEMORY, IO (the sink). */
+DART_API DART_NODISCARD dart_status dart_context_chat(dart_context *context,
+    const dart_message *messages, size_t count, const dart_generate_options *options,
+    dart_write write, void *user, size_t *out_left, dart_generate_speed *out_speed);
+
 /* ---- translation ---- */
 
 /* Translation `rank` (0: the best) of sentence `index` of the call. score: log probability over the

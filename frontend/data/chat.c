@@ -39,6 +39,16 @@ static const char *name_at(const void *context, uint32_t index)
     return dart_chat_at(index);
 }
 
+dart_status dart_chat_role_of(const char *name, size_t number, dart_chat_role *out)
+{
+    for (int r = 0; r < DART_CHAT_ROLES; r++) {
+        *out = (dart_chat_role)r;
+        if (!strcmp(name, role_names[r])) return DART_OK;
+    }
+    return dart_fail(DART_INPUT,
+        "message %zu is of the role '%.40s'; expected system, user or assistant", number, name);
+}
+
 /* Marks of llama2 are two pieces; "|" is a letter of the others' marks. */
 static bool fits(const row *r, const char *jinja)
 {

@@ -1,27 +1,14 @@
 /* A model on a device as a handle: tokens to logits, sampling, text, translation, scores: what
  * dart/infer.h declares. */
 #include "caller.h"
+#include "context.h"
 #include "eval.h"
 #include "generate.h"
-#include "llm.h"
-#include "sample.h"
 #include "setup.h"
-#include "translate.h"
 #include "stop.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct dart_context {
-    const dart_llm *llm;
-    dart_device *device;        /* owned */
-    dart_infer *infer;          /* owned; NULL: a model that translates */
-    dart_speaker speaker;       /* of a model that translates, from its first sentence on */
-    uint32_t best;              /* translations of a sentence */
-    dart_candidate *candidates; /* owned [vocabulary], scratch */
-    dart_ids text;              /* owned: tokens since the last reset */
-    dart_ends ends;
-};
 
 /* The model's recipe with what the options say instead; free it also after a failure. */
 static dart_status recipe_of(
@@ -86,7 +73,7 @@ void dart_context_free(dart_context *context)
     free(context);
 }
 
-static dart_status continues_text(const dart_context *context)
+dart_status dart_context_reads(const dart_context *context)
 {
     if (context->infer) return DART_OK;
     return dart_fail(DART_INPUT,
@@ -105,7 +92,7 @@ static dart_status append(dart_ids *text, const int32_t *ids, size_t count)
 dart_status dart_context_feed(dart_context *context, const int32_t *tokens, size_t count)
 {
     DART_IN_C_LOCALE;
-    DART_TRY(continues_text(context));
+    DART_TRY(dart_context_reads(context));
     const uint32_t few = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     DART_TRY(dart_infer_feed(context->infer, tokens, few));
     return append(&context->text, tokens, count);
@@ -174,7 +161,7 @@ dart_status dart_context_generate(dart_context *context, const dart_generate_opt
     DART_TRY(dart_options_take(options, sizeof o, "dart_generate_options", &o));
     DART_TRY(dart_options_take(o.sampling, sizeof sampling, "dart_sampling", &sampling));
     o.sampling = &sampling;
-    DART_TRY(continues_text(context));
+    DART_TRY(dart_context_reads(context));
     dart_context_reset(context);
     DART_TRY(encode_prompt(context->llm, o.prompt ? o.prompt : "", &context->text));
     dart_status status = dart_generate_text(context->infer, context->llm->bundle.vocab, &o,

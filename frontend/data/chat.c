@@ -39,6 +39,16 @@ static const char *name_at(const void *context, uint32_t index)
     return dart_chat_at(index);
 }
 
+dart_status dart_chat_role_of(const char *name, size_t number, dart_chat_role *out)
+{
+    for (int r = 0; r < DART_CHAT_ROLES; r++) {
+        *out = (dart_chat_role)r;
+        if (!strcmp(name, role_names[r])) return DART_OK;
+    }
+    return dart_fail(DART_INPUT,
+        "message %zu is of the role '%.40s'; expected system, user or assistant", number, name);
+}
+
 /* Marks of llama2 are two pieces; "|" is a letter of the others' marks. */
 static bool fits(const row *r, const char *jinja)
 {
@@ -49,22 +59,32 @@ static bool fits(const row *r, const char *jinja)
     return strstr(jinja, first) && strstr(jinja, bar + 1);
 }
 
+/* Where a text stands in Jinja text, behind it; line ends are as they are, or a backslash and an n.
+ * NULL: nowhere. */
+static const char *behind(const char *jinja, const char *text, bool escaped)
+{
+    char mark[96];
+    size_t n = 0;
+    for (const char *c = text; *c && n + 3 < sizeof mark; c++) {
+        const bool line_end = escaped && *c == '\n';
+        if (line_end) mark[n++] = '\\';
+        mark[n++] = line_end ? 'n' : *c;
+    }
+    mark[n] = 0;
+    const char *at = strstr(jinja, mark);
+    return at ? at + n : NULL;
+}
+
 /* What a template says of itself when nobody else does: the text between the marks of a system
- * turn, as it is written in its Jinja text, where a line end is a backslash and an n. */
+ * turn, as it is written in its Jinja text. */
 static dart_status keep_system(const char *jinja, dart_chat *out)
 {
     const dart_chat_turn *turn = &out->turn[DART_CHAT_SYSTEM];
     char mark[96];
-    size_t n = 0;
     if (!turn->before) return DART_OK;
-    for (const char *c = turn->before; *c && n + 3 < sizeof mark; c++) {
-        if (*c == '\n') mark[n++] = '\\';
-        mark[n++] = *c == '\n' ? 'n' : *c;
-    }
-    mark[n] = 0;
-    const char *at = strstr(jinja, mark), *end;
+    const char *at = behind(jinja, turn->before, true), *end;
+    if (!at) at = behind(jinja, turn->before, false);
     if (!at) return DART_OK;
-    at += n;
     snprintf(mark, sizeof mark, "%.*s", (int)strcspn(turn->after, "\n"), turn->after);
     end = *mark ? strstr(at, mark) : NULL;
     /* Anything but plain words is put together by the template, and not said by default. */

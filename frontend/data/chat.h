@@ -36,6 +36,8 @@ DART_NODISCARD dart_status dart_chat_open(const char *name, const char *jinja, d
 void dart_chat_free(dart_chat *chat); /* zeroes it */
 /* NULL past the end. */
 const char *dart_chat_at(uint32_t index);
+/* INPUT: no role of this name; `number` is the message's in the sentence. */
+DART_NODISCARD dart_status dart_chat_role_of(const char *name, size_t number, dart_chat_role *out);
 
 typedef struct dart_chat_message {
     dart_chat_role role;

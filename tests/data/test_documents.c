@@ -179,6 +179,19 @@ static void conversations_become_text(void **state)
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
         "Face<|im_end|>\n<|im_start|>user\n Hi <|im_end|>\n<|im_start|>assistant\n");
     dart_chat_free(&chat);
+    /* the same with line ends as they are */
+    char plain[sizeof jinja];
+    size_t used = 0;
+    for (const char *c = jinja; *c; c++)
+        if (c[0] == '\\' && c[1] == 'n')
+            plain[used++] = '\n', c++;
+        else
+            plain[used++] = *c;
+    plain[used] = 0;
+    ok(dart_chat_open("auto", plain, &chat));
+    assert_string_equal(
+        chat.system, "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+    dart_chat_free(&chat);
     ok(dart_chat_open(write_file("chat.json",
                           "{\"user\": [\"Q: \", \"\\n\"], \"assistant\": [\"A:\", \"\\n\\n\"], "
                           "\"trims\": true, \"start\": \"<s>\"}"),

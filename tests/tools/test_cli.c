@@ -79,8 +79,8 @@ static void test_help(void **state)
 static void test_readme(void **state)
 {
     (void)state;
-    static const char *const slow[] = {"train", "sweep", "eval", "generate", "translate", "bleu",
-        "report", "bench", "selftest", "tokenizer", "finetune", "export"};
+    static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
+        "bleu", "report", "bench", "selftest", "tokenizer", "finetune", "export"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);

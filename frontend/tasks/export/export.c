@@ -3,12 +3,16 @@
 #include "file.h"
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
     dart_status (*write)(const dart_exporting *e);
-} formats[] = {{"peft", dart_export_peft}, {"hf", dart_export_hf}};
+    bool dtype; /* takes the option */
+} formats[] = {{"peft", dart_export_peft, false}, {"hf", dart_export_hf, true},
+    {"gguf", dart_export_gguf, true}, {"gguf-lora", dart_export_gguf_lora, false}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Nothing of somebody else's is written over. */
@@ -28,6 +32,37 @@ static dart_status check_folder(const char *path)
     return dart_fail(DART_INPUT, "%s has files in it; name a new folder with --out", path);
 }
 
+dart_status dart_export_dtype(const dart_exporting *e, bool blocks, const dart_block_format **out)
+{
+    static const struct {
+        const char *name;
+        dart_block_id id;
+    } known[] = {{"f32", DART_BLOCK_F32}, {"f16", DART_BLOCK_F16}, {"bf16", DART_BLOCK_BF16},
+        {"q8_0", DART_BLOCK_Q8_0}, {"q4_0", DART_BLOCK_Q4_0}};
+    const char *name = e->options->dtype && *e->options->dtype ? e->options->dtype : "f32";
+    for (int i = 0; i < (blocks ? 5 : 3); i++)
+        if (!strcmp(known[i].name, name)) {
+            *out = dart_block_format_of(known[i].id);
+            return DART_OK;
+        }
+    return dart_fail(DART_USAGE, "unknown dtype '%.40s'; --format %s knows f32, f16, bf16%s", name,
+        e->options->format, blocks ? ", q8_0, q4_0" : "");
+}
+
+/* After a failure nothing is left of what was written into a folder that was empty. */
+static void remove_files(const char *path, bool folder_too)
+{
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json", "adapter_config.json", "adapter_model.safetensors", "model.gguf",
+        "adapter.gguf"};
+    char name[4096];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(name, sizeof name, "%s/%s", path, names[i]);
+        unlink(name);
+    }
+    if (folder_too) rmdir(path);
+}
+
 dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     const dart_export_options *options, dart_note note, dart_export_result *out)
 {
@@ -38,7 +73,11 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     *out = (dart_export_result){0};
     while (format < FORMATS && strcmp(options->format, formats[format].name)) format++;
     if (format == FORMATS)
-        return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf", options->format);
+        return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf, gguf, gguf-lora",
+            options->format);
+    if (options->dtype && *options->dtype && !formats[format].dtype)
+        return dart_fail(
+            DART_USAGE, "--dtype is for --format hf and gguf; adapters are written in F32");
     if (!options->out || !*options->out)
         return dart_fail(DART_USAGE, "an export needs a folder to write (--out)");
     if (strlen(options->out) > 3900)
@@ -51,8 +90,10 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     DART_TRY(check_folder(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;
+    const bool made = !dart_file_exists(options->out);
     dart_status status = dart_mkdirs(options->out);
     if (status == DART_OK) status = formats[format].write(&e);
+    if (status != DART_OK) remove_files(options->out, made);
     dart_pretrained_close(base);
     return status;
 }

@@ -109,6 +109,9 @@ static dart_status find_scored(const dart_tokenizer *t, const rules *r, int *out
         DART_TRY(same_rules(t, r, scored[*out].rules, &same));
         if (same) break;
     }
+    /* a blank that is a byte would become the bytes of its mark */
+    if (*out < SCORED && scored[*out].blanks && dart_token_find(&t->table, " ", 1) < 0)
+        return refuse(t, "has no token for a blank");
     if (*out < SCORED && t->fallback) return DART_OK;
     return refuse(t, "is neither byte-level BPE nor SentencePiece's BPE with bytes");
 }

@@ -81,8 +81,9 @@ def gguf_errors(given, base, model, expected):
     for dtype in ("f32", "f16", "bf16", "q8_0", "q4_0"):
         out = model / f"gguf-{dtype}"
         run(given.dart, "export", model, "--format", "gguf", "--dtype", dtype, "--out", out, "--quiet")
-        # transformers 5 does not take the size of a head from a qwen3 file
-        known = {"config": transformers.AutoConfig.from_pretrained(base)} if "qwen3" in base.name else {}
+        # transformers 5 takes neither the size of a head from a qwen3 file nor Llama 3's factors of positions
+        blind = base.name in ("qwen3", "llama3")
+        known = {"config": transformers.AutoConfig.from_pretrained(base)} if blind else {}
         whole = transformers.AutoModelForCausalLM.from_pretrained(out, gguf_file="model.gguf", dtype=torch.float32,
                                                                   **known).eval()
         wanted = expected if dtype == "f32" else ours(given.dump, out / "model.gguf")
@@ -137,7 +138,11 @@ def main():
         examples(work)
         blocks = transformers.LlamaConfig(**logits.COMMON | dict(hidden_size=64, intermediate_size=96, num_attention_heads=4),
                                           num_key_value_heads=2)  # whose rows are whole blocks
-        for name, config in (*logits.configs(), ("llama-blocks", blocks)):
+        scaled = transformers.LlamaConfig(**logits.COMMON, num_key_value_heads=3, rope_theta=500000.0, rope_scaling={
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192})  # of 8,192 as GGUF files take for granted
+        configs = dict(logits.configs()) | {"llama3": scaled, "llama-blocks": blocks}
+        for name, config in configs.items():
             if name not in given.bases.split(","):
                 continue
             base = work / name

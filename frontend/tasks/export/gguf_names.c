@@ -35,7 +35,8 @@ dart_status dart_export_gguf_name(dart_pretrained_arch arch, const char *ours, c
     }
     if (sscanf(ours, "blocks.%u.%n", &layer, &at) == 1 && at) {
         name = find(blocks, sizeof blocks / sizeof *blocks, ours + at, bytes - (size_t)at);
-        if (name && arch == DART_PRETRAINED_GPT2 && strlen(name) == 6) name = "attn_qkv";
+        if (name && arch == DART_PRETRAINED_GPT2 && !strncmp(name, "attn_", 5) && !name[6])
+            name = "attn_qkv";
         if (name) snprintf(out, 64, "blk.%u.%s%s", layer, name, tail);
     } else {
         name = find(others, sizeof others / sizeof *others, ours, bytes);

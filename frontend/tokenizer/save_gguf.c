@@ -17,28 +17,31 @@ static dart_status refuse(const dart_tokenizer *t, const char *why)
 
 /* ---- rules ---- */
 
-/* Without what changes no ids: offsets, and whether a decoder has a pattern. */
-static void simplify(json_t *json)
+/* Without what changes no ids (offsets), and with what may be left out. */
+static void simplify(json_t *json, dart_status *status)
 {
-    const char *key;
+    const char *key, *type = json_string_value(json_object_get(json, "type"));
     void *next;
     json_t *value;
     size_t i;
-    if (json_is_array(json)) json_array_foreach(json, i, value) simplify(value);
+    json_array_foreach(json, i, value) simplify(value, status);
     if (!json_is_object(json)) return;
     json_object_del(json, "trim_offsets");
-    json_object_foreach_safe(json, next, key, value) simplify(value);
+    if (type && !strcmp(type, "ByteLevel") && !json_object_get(json, "use_regex"))
+        dart_json_set(json, "use_regex", json_true(), status);
+    json_object_foreach_safe(json, next, key, value) simplify(value, status);
 }
 
 /* A section as it stands in tokenizer.json; null where there is none. */
 static dart_status section(const dart_tokenizer *t, const char *text, json_t **out)
 {
     char why[DART_JSON_WHY];
+    dart_status status = DART_OK;
     *out = NULL;
     if (text) DART_TRY(dart_json_parse(text, strlen(text), t->what, why, out));
     if (!text) *out = json_null();
-    simplify(*out);
-    return DART_OK;
+    simplify(*out, &status);
+    return status;
 }
 
 typedef struct rules {
@@ -64,15 +67,16 @@ static dart_status same_rules(
 {
     char why[DART_JSON_WHY];
     json_t *root;
+    dart_status status = DART_OK;
     *out_same = false;
     DART_TRY(dart_json_parse(text, strlen(text), t->what, why, &root));
-    simplify(root);
+    simplify(root, &status);
     json_t *normalizer = json_object_get(root, "normalizer");
     json_t *pre = json_object_get(root, "pre_tokenizer");
     *out_same = json_equal(r->normalizer, normalizer ? normalizer : json_null()) &&
                 json_equal(r->pre, pre ? pre : json_null());
     json_decref(root);
-    return DART_OK;
+    return status;
 }
 
 /* The name of how a byte-level tokenizer cuts texts. */

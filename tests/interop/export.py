@@ -81,8 +81,9 @@ def gguf_errors(given, base, model, expected):
     for dtype in ("f32", "f16", "bf16", "q8_0", "q4_0"):
         out = model / f"gguf-{dtype}"
         run(given.dart, "export", model, "--format", "gguf", "--dtype", dtype, "--out", out, "--quiet")
-        # transformers 5 takes neither the size of a head from a qwen3 file nor Llama 3's factors of positions
-        blind = base.name in ("qwen3", "llama3")
+        # transformers 5 takes neither the size of a head from a qwen3 file, nor the positions of gpt2, nor Llama 3's
+        # factors of them
+        blind = base.name in ("qwen3", "llama3", "gpt2")
         known = {"config": transformers.AutoConfig.from_pretrained(base)} if blind else {}
         whole = transformers.AutoModelForCausalLM.from_pretrained(out, gguf_file="model.gguf", dtype=torch.float32,
                                                                   **known).eval()

@@ -63,7 +63,7 @@ static inline uint64_t dart_export_gguf_row(uint32_t pairs, uint64_t row)
 DART_NODISCARD dart_status dart_export_peft(const dart_exporting *e);
 /* hf.c: config.json, model.safetensors, tokenizer */
 DART_NODISCARD dart_status dart_export_hf(const dart_exporting *e);
-/* export.c: how matrices are stored, by options->dtype; blocks: Q8_0 and Q4_0 may be. USAGE. */
+/* dtype.c: how matrices are stored, by options->dtype; blocks: Q8_0 and Q4_0 may be. USAGE. */
 DART_NODISCARD dart_status dart_export_dtype(
     const dart_exporting *e, bool blocks, const dart_block_format **out);
 /* gguf_meta.c: metadata of the whole model; `format`: of its matrices */

@@ -54,13 +54,22 @@ static dart_status add(file *f, const char *ours, const dart_block_format *forma
     return DART_OK;
 }
 
+/* Learned positions of the base behind those that the model was tuned with. */
+static uint32_t more_positions(const file *f, int p)
+{
+    const dart_model *model = f->e->bundle->model;
+    if (p != model->positions || !f->e->base) return 0;
+    return dart_pretrained_config_of(f->e->base)->context - model->config.context;
+}
+
 static dart_status add_param(file *f, int p)
 {
     if (p < 0) return DART_OK;
     const dart_param *param = &f->e->bundle->model->param[p];
     const uint32_t rank = param->shape.rank;
     return add(f, param->name, dart_block_format_of(DART_BLOCK_F32), rank,
-        rank > 1 ? (uint64_t)param->shape.dim[0] : 1, (uint64_t)param->shape.dim[rank - 1],
+        rank > 1 ? (uint64_t)param->shape.dim[0] + more_positions(f, p) : 1,
+        (uint64_t)param->shape.dim[rank - 1],
         (piece){-1, p, dart_export_gguf_pairs(f->e, f->arch, param->name)});
 }
 
@@ -134,6 +143,19 @@ static dart_status append_rows(
     return DART_OK;
 }
 
+/* The rows of the base's learned positions from `first` on. */
+static dart_status append_positions(
+    const file *f, dart_gguf_stream *stream, uint32_t first, uint32_t rows, uint64_t columns)
+{
+    if (!rows) return DART_OK;
+    float *data = dart_calloc((size_t)(rows * columns), sizeof *data);
+    if (!data) return DART_MEMORY;
+    dart_status status = dart_pretrained_read(f->e->base, "pos_emb.weight", first, rows, data);
+    if (status == DART_OK) status = dart_gguf_append(stream, data, rows * columns);
+    free(data);
+    return status;
+}
+
 static dart_status append(const file *f, size_t i, dart_gguf_stream *stream)
 {
     const dart_bundle *b = f->e->bundle;
@@ -154,6 +176,8 @@ static dart_status append(const file *f, size_t i, dart_gguf_stream *stream)
             const uint64_t columns = param->shape.rank > 1 ? (uint64_t)param->shape.dim[1] : 1;
             DART_TRY(append_rows(
                 stream, from + param->offset, (uint64_t)param->shape.dim[0], columns, p->pairs));
+            DART_TRY(append_positions(
+                f, stream, b->model->config.context, more_positions(f, p->param), columns));
         }
     }
     return DART_OK;

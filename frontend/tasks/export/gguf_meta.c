@@ -98,8 +98,7 @@ static dart_status describe(const dart_exporting *e, dart_pretrained_arch arch, 
 {
     const dart_model_config *c = &e->bundle->model->config;
     const bool gpt = arch == DART_PRETRAINED_GPT2;
-    const uint32_t context =
-        e->base && !gpt ? dart_pretrained_config_of(e->base)->context : c->context;
+    const uint32_t context = e->base ? dart_pretrained_config_of(e->base)->context : c->context;
     DART_TRY(dart_gguf_put_string(w->meta, "general.architecture", w->arch));
     DART_TRY(dart_gguf_put_string(w->meta, "general.type", "model"));
     DART_TRY(put_u32(w, "vocab_size", c->vocab));

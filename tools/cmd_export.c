@@ -5,12 +5,15 @@
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run or checkpoint directory, or a pretrained model"},
-    {"format", "", "peft|hf", "peft", "",
-        "peft: the adapters as LoRA pairs; hf: the whole model as a Hugging Face folder, merged"},
+    {"format", "", "peft|hf|gguf|gguf-lora", "peft", "",
+        "peft: the adapters as LoRA pairs; hf: the whole model as a Hugging Face folder, merged; "
+        "gguf-lora, gguf: the same as a file for llama.cpp"},
+    {"dtype", "", "f32|f16|bf16|q8_0|q4_0", "", "",
+        "hf, gguf: how matrices are stored, default f32; q8_0, q4_0: gguf alone"},
     {"base_name", "", "string", "", "",
         "peft: what the adapter calls its base, a name on the hub or a folder; default: its path"},
     {"max_rank", "", "int", "0", "",
-        "peft: largest rank of a pair that is only near to its adapter; 0: any"},
+        "peft, gguf-lora: largest rank of a pair that is only near to its adapter; 0: any"},
     {NULL},
 };
 
@@ -30,7 +33,8 @@ static dart_status run(cli_call *cli)
         .format = cli_text(cli, "format"),
         .out = out,
         .base_name = cli_text(cli, "base_name"),
-        .rank = (uint32_t)rank};
+        .rank = (uint32_t)rank,
+        .dtype = cli_text(cli, "dtype")};
     dart_export_result result = {.size = sizeof result};
     dart_status status = dart_export(path, cli->recipe, &o, &hooks, &result);
     cli_progress_end(&progress);

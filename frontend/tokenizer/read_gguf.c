@@ -1,38 +1,9 @@
 /* The vocabulary in the metadata of a GGUF file. */
 #include "build.h"
 #include "gguf.h"
+#include "gguf_pre.h"
 #include <stdlib.h>
 #include <string.h>
-
-/* How tokenizer.ggml.pre cuts texts, as the tokenizers that these names stand for do it. */
-#define BYTES(regex)                                                                               \
-    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_"              \
-    "regex\":" regex "}"
-#define ISOLATED(pattern)                                                                          \
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                        \
-    "\"},\"behavior\":\"Isolated\",\"invert\":false}"
-#define SEQUENCE(first, second) "{\"type\":\"Sequence\",\"pretokenizers\":[" first "," second "]}"
-#define PATTERN(digits)                                                                            \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits         \
-    "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define RULES(normalizer, pre)                                                                     \
-    "{\"normalizer\":" normalizer ",\"pre_tokenizer\":" pre ",\"decoder\":" BYTES("true") "}"
-
-static const struct {
-    const char *name, *alias, *rules; /* alias: of models that cut in the same way, or "" */
-    bool ignore_merges, bos;
-} pres[] = {
-    {"gpt-2", "phi-2", RULES("null", BYTES("true")), false, false},
-    {"smollm", "",
-        RULES("null", SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}", BYTES("true"))),
-        false, false},
-    {"llama-bpe", "llama3", RULES("null", SEQUENCE(ISOLATED(PATTERN("{1,3}")), BYTES("false"))),
-        true, true},
-    {"qwen2", "deepseek-r1-qwen",
-        RULES("{\"type\":\"NFC\"}", SEQUENCE(ISOLATED(PATTERN("")), BYTES("false"))), false, false},
-};
-
-enum { NORMAL = 1, UNKNOWN, CONTROL, USER, UNUSED, BYTE };
 
 typedef struct reader {
     const dart_gguf *file;
@@ -71,16 +42,19 @@ static dart_status build_tokens(const reader *r, dart_tokenizer *t, bool scored)
     for (uint64_t i = 0; i < r->tokens; i++) bytes += r->token[i].bytes;
     DART_GOTO(dart_build_size(t, r->tokens, bytes));
     for (uint64_t i = 0; i < r->tokens; i++) {
-        const int32_t kind = r->kind ? r->kind[i] : NORMAL;
-        const bool model = kind == NORMAL || kind == USER || kind == UNUSED;
+        const int32_t kind = r->kind ? r->kind[i] : DART_GGUF_NORMAL;
+        const bool model =
+            kind == DART_GGUF_NORMAL || kind == DART_GGUF_USER || kind == DART_GGUF_UNUSED;
         DART_GOTO(dart_build_token(t, (int64_t)i, r->token[i].text, r->token[i].bytes,
-            scored ? (model && kind != UNUSED ? DART_TOKEN_MODEL : 0) : DART_TOKEN_MODEL));
-        if (kind != UNKNOWN && kind != CONTROL && kind != USER) continue;
+            scored ? (model && kind != DART_GGUF_UNUSED ? DART_TOKEN_MODEL : 0)
+                   : DART_TOKEN_MODEL));
+        if (kind != DART_GGUF_UNKNOWN && kind != DART_GGUF_CONTROL && kind != DART_GGUF_USER)
+            continue;
         DART_GOTO(dart_grow((void **)&added, &capacity, count + 1, sizeof *added));
         added[count++] = (dart_added){.text = t->table.text[i].at,
             .bytes = t->table.text[i].bytes,
             .id = (int32_t)i,
-            .special = kind != USER};
+            .special = kind != DART_GGUF_USER};
     }
     DART_GOTO(dart_build_added(t, added, (uint32_t)count));
 done:
@@ -131,7 +105,8 @@ static dart_status read_bpe(const reader *r, dart_tokenizer *t)
     const char *name;
     size_t bytes, pre = 0;
     int32_t around[2];
-    const size_t known = sizeof pres / sizeof *pres;
+    const size_t known = DART_GGUF_PRES;
+    const dart_gguf_pre *pres = dart_gguf_pres;
     DART_TRY(dart_gguf_string(r->file, "tokenizer.ggml.pre", &name, &bytes));
     if (!name)
         return dart_fail(DART_INPUT,

@@ -81,6 +81,12 @@ DART_NODISCARD dart_status dart_tokenizer_texts(
  * folder that is made where it is missing. */
 DART_NODISCARD dart_status dart_tokenizer_save(const dart_tokenizer *tokenizer, const char *folder);
 
+struct dart_gguf_meta;
+/* The same as metadata of a GGUF file for a model of `size` tokens; tokens that the tokenizer has
+ * not are unused ones. INPUT: it has more, or a rule that llama.cpp does not know. */
+DART_NODISCARD dart_status dart_tokenizer_gguf(
+    const dart_tokenizer *tokenizer, uint32_t size, struct dart_gguf_meta *meta);
+
 typedef struct dart_tokenizer_training {
     uint32_t vocab;      /* tokens in all, special ones and the 256 bytes among them */
     uint64_t least;      /* a pair that is rarer is not merged; 0: 2 */

@@ -3,12 +3,16 @@
 #include "file.h"
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
     dart_status (*write)(const dart_exporting *e);
-} formats[] = {{"peft", dart_export_peft}, {"hf", dart_export_hf}};
+    bool dtype; /* takes the option */
+} formats[] = {{"peft", dart_export_peft, false}, {"hf", dart_export_hf, true},
+    {"gguf", dart_export_gguf, true}, {"gguf-lora", dart_export_gguf_lora, false}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Nothing of somebody else's is written over. */
@@ -28,6 +32,20 @@ static dart_status check_folder(const char *path)
     return dart_fail(DART_INPUT, "%s has files in it; name a new folder with --out", path);
 }
 
+/* After a failure nothing is left of what was written into a folder that was empty. */
+static void remove_files(const char *path, bool folder_too)
+{
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json", "adapter_config.json", "adapter_model.safetensors", "model.gguf",
+        "adapter.gguf"};
+    char name[4096];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(name, sizeof name, "%s/%s", path, names[i]);
+        unlink(name);
+    }
+    if (folder_too) rmdir(path);
+}
+
 dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     const dart_export_options *options, dart_note note, dart_export_result *out)
 {
@@ -38,7 +56,11 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     *out = (dart_export_result){0};
     while (format < FORMATS && strcmp(options->format, formats[format].name)) format++;
     if (format == FORMATS)
-        return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf", options->format);
+        return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf, gguf, gguf-lora",
+            options->format);
+    if (options->dtype && *options->dtype && !formats[format].dtype)
+        return dart_fail(
+            DART_USAGE, "--dtype is for --format hf and gguf; adapters are written in F32");
     if (!options->out || !*options->out)
         return dart_fail(DART_USAGE, "an export needs a folder to write (--out)");
     if (strlen(options->out) > 3900)
@@ -51,8 +73,10 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     DART_TRY(check_folder(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;
+    const bool made = !dart_file_exists(options->out);
     dart_status status = dart_mkdirs(options->out);
     if (status == DART_OK) status = formats[format].write(&e);
+    if (status != DART_OK) remove_files(options->out, made);
     dart_pretrained_close(base);
     return status;
 }

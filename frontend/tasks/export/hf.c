@@ -1,4 +1,4 @@
-/* A whole model as a Hugging Face folder: config.json, model.safetensors in F32, its tokenizer. */
+/* A whole model as a Hugging Face folder: config.json, model.safetensors, its tokenizer. */
 #include "export.h"
 #include "file.h"
 #include "json.h"
@@ -104,12 +104,47 @@ static dart_status add_vector(
         data, NULL);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const dart_st_write *)a)->name, ((const dart_st_write *)b)->name);
+}
+
+static dart_status write_tensors(const dart_exporting *e, files *f)
+{
+    const dart_block_format *format;
+    dart_st_stream *stream = NULL;
+    dart_status status = DART_OK;
+    char path[4096];
+    DART_TRY(dart_export_dtype(e, false, &format));
+    dart_st_entry *entry = dart_calloc(f->count + 1, sizeof *entry);
+    if (!entry) return DART_MEMORY;
+    const dart_st_type type = format->id == DART_BLOCK_F16    ? DART_ST_F16
+                              : format->id == DART_BLOCK_BF16 ? DART_ST_BF16
+                                                              : DART_ST_F32;
+    qsort(f->tensor, f->count, sizeof *f->tensor, by_name);
+    for (size_t i = 0; i < f->count; i++) {
+        const dart_st_write *t = &f->tensor[i];
+        entry[i] = (dart_st_entry){t->name, t->rank > 1 ? type : DART_ST_F32, t->rank, {0}};
+        memcpy(entry[i].dim, t->dim, sizeof entry[i].dim);
+        e->out->bytes += (t->rank > 1 ? format->bytes : 4) * t->dim[0] * t->dim[1];
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", e->options->out);
+    DART_GOTO(dart_safetensors_begin(path, entry, f->count, &stream));
+    for (size_t i = 0; i < f->count; i++)
+        DART_GOTO(dart_safetensors_append(
+            stream, f->tensor[i].data, f->tensor[i].dim[0] * f->tensor[i].dim[1]));
+    status = dart_safetensors_end(stream);
+    stream = NULL;
+done:
+    dart_safetensors_drop(stream);
+    free(entry);
+    return status;
+}
+
 static dart_status write_model(const dart_exporting *e, dart_pretrained_arch arch)
 {
     const dart_model *model = e->bundle->model;
     dart_status status = DART_OK;
-    char path[4096], *data = NULL;
-    size_t size;
     files f = {.capacity = (size_t)model->weights + model->params + 2ull * model->config.layers};
     f.tensor = dart_calloc(f.capacity, sizeof *f.tensor);
     f.name = dart_calloc(f.capacity, sizeof *f.name);
@@ -126,12 +161,8 @@ static dart_status write_model(const dart_exporting *e, dart_pretrained_arch arc
         DART_GOTO(add_fused(e, l, &f));
     for (size_t i = 0; i < f.count; i++)
         e->out->parameters += f.tensor[i].dim[0] * f.tensor[i].dim[1];
-    DART_GOTO(dart_safetensors_pack(f.tensor, f.count, &data, &size));
-    snprintf(path, sizeof path, "%s/model.safetensors", e->options->out);
-    status = dart_file_write_atomic(path, data, size);
-    e->out->bytes += size;
+    status = write_tensors(e, &f);
 done:
-    free(data);
     for (size_t i = 0; f.owned && i < f.count; i++) free(f.owned[i]);
     free(f.tensor);
     free(f.name);
@@ -190,8 +221,7 @@ static void gpt2_config(const dart_exporting *e, json_t *body, dart_status *stat
     dart_json_set(body, "layer_norm_epsilon", json_real(c->norm.eps), status);
 }
 
-/* The architecture of Hugging Face's that computes what the model does. */
-static dart_status arch_of(const dart_exporting *e, dart_pretrained_arch *out)
+dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out)
 {
     const dart_model_config *c = &e->bundle->model->config;
     const bool rotary = c->positions.kind == DART_ROTARY, gated = c->act == DART_ACT_SWIGLU;
@@ -229,6 +259,10 @@ static dart_status write_config(const dart_exporting *e, dart_pretrained_arch ar
     const dart_vocab *vocab = e->bundle->vocab;
     dart_status status = DART_OK;
     char path[4096], *text;
+    const char *dtype = e->options->dtype ? e->options->dtype : "";
+    const char *dtype_name = !strcmp(dtype, "f16")    ? "float16"
+                             : !strcmp(dtype, "bf16") ? "bfloat16"
+                                                      : "float32";
     json_t *body = json_object(), *classes_of = json_array();
     dart_json_add(classes_of, json_string(classes[arch]), &status);
     dart_json_set(body, "architectures", classes_of, &status);
@@ -241,7 +275,7 @@ static dart_status write_config(const dart_exporting *e, dart_pretrained_arch ar
         set_uint(body, "max_position_embeddings", base ? base->context : c->context, &status);
     set_uint(body, "vocab_size", c->vocab, &status);
     dart_json_set(body, "tie_word_embeddings", json_boolean(c->tied), &status);
-    dart_json_set(body, "torch_dtype", json_string("float32"), &status);
+    dart_json_set(body, "torch_dtype", json_string(dtype_name), &status);
     if (base && base->bos >= 0)
         dart_json_set(body, "bos_token_id", json_integer(base->bos), &status);
     else if (vocab->first >= 0)
@@ -262,7 +296,7 @@ dart_status dart_export_hf(const dart_exporting *e)
 {
     dart_pretrained_arch arch;
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(e->bundle->vocab);
-    DART_TRY(arch_of(e, &arch));
+    DART_TRY(dart_export_arch(e, &arch));
     DART_TRY(write_model(e, arch));
     DART_TRY(write_config(e, arch));
     if (tokenizer) return dart_tokenizer_save(tokenizer, e->options->out);

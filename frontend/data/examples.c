@@ -70,11 +70,18 @@ static dart_status read_messages(sample *s, json_t *list)
             (dart_chat_role)r, json_string_value(content), json_string_length(content)};
     }
     DART_GOTO(dart_chat_pieces(s->options->chat, message, count, false, s->what, &text));
-    /* A template begins with its own first token, or with the tokenizer's. */
-    if (!*s->options->chat->start) DART_GOTO(add_id(s, s->vocab->first, false));
     for (size_t i = 0; i < text.count; i++) {
         const dart_chat_piece *p = &text.piece[i];
         DART_GOTO(add(s, p->text, p->bytes, p->special, p->learn));
+    }
+    /* What the tokenizer puts before a text goes first, unless the template has it. */
+    if (s->vocab->first >= 0 && s->ids.count && s->ids.id[0] != s->vocab->first) {
+        const size_t had = s->ids.count;
+        DART_GOTO(add_id(s, s->vocab->first, false));
+        memmove(s->ids.id + 1, s->ids.id, had * sizeof *s->ids.id);
+        memmove(s->learn + 1, s->learn, had);
+        s->ids.id[0] = s->vocab->first;
+        s->learn[0] = 0;
     }
 done:
     dart_chat_text_free(&text);

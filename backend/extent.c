@@ -86,6 +86,13 @@ static void extent_softmax_lengths(const dart_launch *l, uint64_t *words)
     words[1] = p->rows && p->per ? (p->rows - 1) / p->per + 1 : 0;
 }
 
+static void extent_softmax_starts(const dart_launch *l, uint64_t *words)
+{
+    PARAM(softmax_starts);
+    words[0] = words[2] = times(p->rows, p->cols);
+    words[1] = p->rows && p->per ? times((p->rows - 1) / p->per + 1, p->time) : 0;
+}
+
 static void extent_softmax_dx(const dart_launch *l, uint64_t *words)
 {
     PARAM(softmax_dx);

@@ -233,6 +233,12 @@ static void shape_softmax_lengths(shaper *s)
     shape_row(s, p->rows, p->cols);
 }
 
+static void shape_softmax_starts(shaper *s)
+{
+    const softmax_starts_params *p = (const softmax_starts_params *)s->launch->param;
+    shape_row(s, p->rows, p->cols);
+}
+
 static void shape_softmax_dx(shaper *s)
 {
     const softmax_dx_params *p = (const softmax_dx_params *)s->launch->param;

@@ -15,7 +15,10 @@ endif()
 
 dart_room(public frontend)
 dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
-dart_room(data frontend/data LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
+# Numbers are decoded and encoded bit for bit as llama.cpp does it: no fused products and sums.
+target_compile_options(io PRIVATE -ffp-contract=off)
+dart_room(tokenizer frontend/tokenizer MAY io public LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH)
+dart_room(data frontend/data MAY tokenizer io LINK PkgConfig::ZLIB PkgConfig::UTF8PROC PkgConfig::XXHASH)
 dart_room(ir frontend/ir MAY shaders WITHIN backend)
 
 # model/: what is computed
@@ -27,22 +30,25 @@ dart_room(nn frontend/model/nn MAY methods)
 dart_room(ranks frontend/model/ranks MAY nn reg select)
 
 # core/: what every task needs
+# Files of other programs under our names: it knows no model and no graph.
+dart_room(pretrained frontend/core/pretrained MAY io)
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)
 dart_room(engine frontend/core/engine MAY nn reg optim data backend)
 # A check rehearses selections on the model before anything is done: hence ranks.
 dart_room(setup frontend/core/setup MAY engine recipe ranks io suite)
-dart_room(store frontend/core/store MAY setup ranks io)
+dart_room(store frontend/core/store MAY setup ranks pretrained io LINK PkgConfig::XXHASH)
 
 # tasks/: what people do
 dart_room(report frontend/tasks/report MAY record)
 dart_room(score frontend/tasks/score MAY store record LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 dart_room(inspect frontend/tasks/inspect MAY store)
+dart_room(export frontend/tasks/export MAY store LINK PkgConfig::BLAS)
 dart_room(infer frontend/tasks/infer MAY score)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect)
+dart_room(api frontend/tasks/api MAY bench sweep inspect export tokenizer)

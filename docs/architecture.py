@@ -17,7 +17,7 @@ storeys = [
     ("frontend/tasks", "what people do", lambda f: f.startswith("frontend/tasks/")),
     ("frontend/core", "what every task needs", lambda f: f.startswith("frontend/core/")),
     ("frontend/model", "what is computed", lambda f: f.startswith("frontend/model/")),
-    ("frontend", "graph, planner, files", lambda f: f in ("frontend/ir", "frontend/data", "frontend/io")),
+    ("frontend", "graph, planner, files", lambda f: f in ("frontend/ir", "frontend/data", "frontend/io", "frontend/tokenizer")),
     ("backend", "how it runs", lambda f: f.startswith("backend")),
     ("shaders", "kernels, once each", lambda f: f == "shaders"),
 ]

@@ -8,6 +8,7 @@
 #include "dart/infer.h"
 #include "dart/model.h"
 #include "dart/recipe.h"
+#include "dart/tokenizer.h"
 #include "dart/tools.h"
 #include "dart/train.h"
 

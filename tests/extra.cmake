@@ -90,3 +90,9 @@ if(PYTHON3 AND NOT DART_SANITIZE)
 endif()
 # Failing allocations and system calls, kills.
 include(${CMAKE_CURRENT_SOURCE_DIR}/faults/faults.cmake)
+# What the scripts of tests/interop ask.
+foreach(name dump_model dump_logits)
+  add_executable(${name} ${CMAKE_CURRENT_SOURCE_DIR}/interop/${name}.c)
+  target_include_directories(${name} PRIVATE ${rooms})
+  target_link_libraries(${name} PRIVATE dart_static)
+endforeach()

@@ -3,6 +3,7 @@
 #define DART_TEST_IR_RUN_H
 
 #include "plan.h"
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@ static inline bool ir_region_is_int(int region)
     return region == DART_REGION_INPUT || region == DART_REGION_ISCAL;
 }
 
+enum { IR_KEEPS = 24 /* at most */ };
+
 typedef struct ir_run {
     dart_device *device; /* borrowed */
     dart_memory memory;
@@ -25,8 +28,8 @@ typedef struct ir_run {
     dart_plan *plan;
     dart_graph *graph; /* optimized */
     uint32_t keeps;
-    dart_node keep[16]; /* in the optimized graph */
-    uint64_t keep_words[16];
+    dart_node keep[IR_KEEPS]; /* in the optimized graph */
+    uint64_t keep_words[IR_KEEPS];
 } ir_run;
 
 static inline void ir_run_free(ir_run *run)
@@ -67,6 +70,7 @@ static inline dart_status ir_prepare(ir_run *run, dart_device *device, const dar
     dart_status status = DART_OK;
     memset(run, 0, sizeof *run);
     run->device = device;
+    assert(keeps <= IR_KEEPS);
     run->keeps = keeps;
     dart_node *map = dart_calloc((size_t)dart_graph_count(graph) + 1, sizeof *map);
     if (!map) return DART_MEMORY;

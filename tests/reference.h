@@ -5,6 +5,7 @@
 
 #include "chain.h"
 #include "method.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,11 +29,23 @@ static inline double reference_product(
     return sum;
 }
 
+static inline double reference_option(const dart_weight *weight, const char *key)
+{
+    return dart_options_get(&weight->options, dart_option_named(weight->method->options, key));
+}
+
+/* The frozen matrix that a chain stands beside; 0 where there is none. */
+static inline double reference_base(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    return layout->chain_first ? reference_dense_entry(weight, layout, tensor, i, j) : 0;
+}
+
 static inline double reference_lora_entry(const dart_weight *weight, const dart_layout *layout,
     double *const *tensor, uint32_t i, uint32_t j)
 {
-    const dart_option_row *alpha = dart_option_named(weight->method->options, "lora_alpha");
-    const double scale = dart_options_get(&weight->options, alpha) / weight->rank;
+    const double rank = weight->rank, root = reference_option(weight, "rslora");
+    const double scale = reference_option(weight, "lora_alpha") / (root ? sqrt(rank) : rank);
     return scale * reference_product(weight, tensor[1], tensor[2], i, j) +
            reference_dense_entry(weight, layout, tensor, i, j);
 }
@@ -40,8 +53,9 @@ static inline double reference_lora_entry(const dart_weight *weight, const dart_
 static inline double reference_lowrank_entry(const dart_weight *weight, const dart_layout *layout,
     double *const *tensor, uint32_t i, uint32_t j)
 {
-    (void)layout;
-    return reference_product(weight, tensor[0], tensor[1], i, j);
+    double *const *pair = tensor + layout->chain_first;
+    return reference_product(weight, pair[0], pair[1], i, j) +
+           reference_base(weight, layout, tensor, i, j);
 }
 
 /* Digits are row-major, first mode most significant. */
@@ -67,16 +81,49 @@ static inline double reference_chain(const dart_weight *weight, const dart_layou
     return state[0];
 }
 
+static inline uint32_t reference_modes(const uint32_t *modes)
+{
+    uint32_t count = 0;
+    while (count < DART_MAX_MODES && modes[count]) count++;
+    return count;
+}
+
+/* Output digits, then input digits; between them a core without a digit (twice), where n[k] is 1.
+ */
+static inline double reference_train(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    uint32_t n[DART_MAX_CORES + 2] = {0}, digit[DART_MAX_CORES + 2] = {0}, cores = 0;
+    const uint32_t left = reference_modes(weight->out_modes);
+    const uint32_t right = reference_modes(weight->in_modes);
+    reference_digits(i, left, weight->out_modes, digit);
+    for (; cores < left; cores++) n[cores] = weight->out_modes[cores];
+    for (; layout->tensor[layout->chain_first + cores].shape.rank == 2; cores++) n[cores] = 1;
+    memcpy(n + cores, weight->in_modes, right * sizeof *n);
+    reference_digits(j, right, weight->in_modes, digit + cores);
+    return reference_chain(weight, layout, tensor + layout->chain_first, n, digit);
+}
+
 static inline double reference_tt_entry(const dart_weight *weight, const dart_layout *layout,
     double *const *tensor, uint32_t i, uint32_t j)
 {
-    uint32_t n[2 * DART_MAX_MODES], digit[2 * DART_MAX_MODES];
-    const uint32_t d = weight->modes;
-    memcpy(n, weight->out_modes, d * sizeof *n);
-    memcpy(n + d, weight->in_modes, d * sizeof *n);
-    reference_digits(i, d, weight->out_modes, digit);
-    reference_digits(j, d, weight->in_modes, digit + d);
-    return reference_chain(weight, layout, tensor, n, digit);
+    return reference_train(weight, layout, tensor, i, j) +
+           reference_base(weight, layout, tensor, i, j);
+}
+
+static inline double reference_tt_lora_entry(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    return reference_option(weight, "lora_alpha") * reference_train(weight, layout, tensor, i, j) +
+           reference_base(weight, layout, tensor, i, j);
+}
+
+static inline double reference_loretta_entry(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    return reference_option(weight, "lora_alpha") / reference_option(weight, "loretta_r") *
+               reference_train(weight, layout, tensor, i, j) +
+           reference_base(weight, layout, tensor, i, j);
 }
 
 static inline double reference_ttm_entry(const dart_weight *weight, const dart_layout *layout,
@@ -89,7 +136,8 @@ static inline double reference_ttm_entry(const dart_weight *weight, const dart_l
         n[k] = weight->out_modes[k] * weight->in_modes[k];
         row[k] = row[k] * weight->in_modes[k] + col[k];
     }
-    return reference_chain(weight, layout, tensor, n, row);
+    return reference_chain(weight, layout, tensor + layout->chain_first, n, row) +
+           reference_base(weight, layout, tensor, i, j);
 }
 
 static const struct {
@@ -102,6 +150,10 @@ static const struct {
     {"tt", reference_tt_entry},
     {"ttm", reference_ttm_entry},
     {"tt-embedding", reference_ttm_entry},
+    {"frozen", reference_dense_entry},
+    {"tt-lora", reference_tt_lora_entry},
+    {"loretta-rep", reference_loretta_entry},
+    {"dota", reference_ttm_entry},
 };
 
 /* W (padded_out, in) from the tensors' values, tensor[i] as laid out; NULL: no row has the method.

@@ -34,13 +34,38 @@ static inline void roles_new(dart_model_config *config, uint32_t linear_rank,
     }
 }
 
+/* The layout of a method with its defaults for a weight of 24 x 24. */
+static inline dart_layout method_layout(const dart_method *method, dart_weight *w)
+{
+    dart_layout layout = {0};
+    *w = (dart_weight){
+        .out = 24, .in = 24, .rank = 2, .modes = 2, .target_std = 1, .method = method};
+    w->options = dart_options_default(method->options);
+    const dart_status status = method->layout(w, false, &layout);
+    assert(status == DART_OK);
+    (void)status;
+    return layout;
+}
+
 /* Whether a method pads the output side, which only a vocabulary may be. */
 static inline bool method_pads(const dart_method *method)
 {
-    dart_layout layout;
-    dart_weight w = {.out = 24, .in = 24, .rank = 2, .modes = 2, .target_std = 1};
-    w.options = dart_options_default(method->options);
-    return method->layout(&w, false, &layout) != DART_OK || w.pad_out;
+    dart_weight w;
+    (void)method_layout(method, &w);
+    return w.pad_out;
+}
+
+static inline bool method_has_ranks(const dart_method *method)
+{
+    dart_weight w;
+    return method_layout(method, &w).bonds > 0;
+}
+
+/* Whether its chain stands beside a frozen matrix. */
+static inline bool method_has_base(const dart_method *method)
+{
+    dart_weight w;
+    return method_layout(method, &w).chain_first > 0;
 }
 
 /* The methods of the table that none of `count` configurations has, so that a test takes up new

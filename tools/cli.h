@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { CLI_MAX_OWN = 16, CLI_MAX_ARGS = 32 };
+enum { CLI_MAX_OWN = 24, CLI_MAX_ARGS = 32 };
 
 typedef struct cli_call cli_call;
 
@@ -104,6 +104,35 @@ void cli_progress_end(cli_progress *progress);
 DART_NODISCARD dart_status cli_open(
     const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out);
 
+/* ---- sampling.c ---- */
+/* Rows of the options that cli_sampling and cli_stops read, and of ignore_eos. */
+#define CLI_SAMPLING                                                                               \
+    {"temperature", "temp", "float", "0.8", "", "0 takes the likeliest token"},                    \
+        {"top_k", "", "int", "40", "", "among the k likeliest tokens; 0: all"},                    \
+        {"top_p", "", "float", "1", "",                                                            \
+            "among the likeliest tokens that sum to this probability"},                            \
+        {"min_p", "", "float", "0", "",                                                            \
+            "among tokens of at least this share of the likeliest one's probability"},             \
+        {"repeat_penalty", "repetition_penalty", "float", "1", "",                                 \
+            "scores of tokens that came before are divided by this (multiplied below 0)"},         \
+        {"repeat_last_n", "", "int", "64", "",                                                     \
+            "the penalty looks at so many of the last tokens; 0: all"},                            \
+        {"seed", "", "int", "1", "", "same seed, same text"},                                      \
+        {"stop", "", "string", "", "",                                                             \
+            "end before the first of these strings, with commas between; \\n: a line end"},        \
+    {                                                                                              \
+        "ignore_eos", "", "bool", "false", "", "go on behind tokens that end a text"               \
+    }
+DART_NODISCARD dart_status cli_sampling(const cli_call *cli, dart_sampling *out);
+typedef struct cli_texts {
+    const char **text; /* owned [count], in `bytes` */
+    uint32_t count;
+    char *bytes; /* owned */
+} cli_texts;
+/* Free it also after a failure. */
+DART_NODISCARD dart_status cli_stops(const cli_call *cli, cli_texts *out);
+void cli_texts_free(cli_texts *texts); /* zeroes it */
+
 /* ---- table.c ---- */
 /* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
 typedef struct cli_table {
@@ -134,8 +163,8 @@ double cli_bits(double perplexity);                 /* bits a token */
 /* The result table of a run, as text or as JSON. */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
 
-extern const cli_command cmd_train, cmd_eval, cmd_generate, cmd_translate, cmd_inspect, cmd_report,
-    cmd_sweep, cmd_devices, cmd_bench, cmd_bleu, cmd_selftest, cmd_completion, cmd_version,
-    cmd_help;
+extern const cli_command cmd_train, cmd_finetune, cmd_export, cmd_eval, cmd_generate, cmd_chat,
+    cmd_translate, cmd_inspect, cmd_report, cmd_sweep, cmd_devices, cmd_bench, cmd_bleu,
+    cmd_tokenizer, cmd_selftest, cmd_completion, cmd_version, cmd_help;
 
 #endif

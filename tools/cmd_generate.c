@@ -8,10 +8,7 @@ static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
     {"prompt", "", "string", "", "", "text to continue; empty: from the start of a sentence"},
     {"tokens", "n,n_predict", "int", "64", "", "how many tokens to make"},
-    {"temperature", "temp", "float", "0.8", "", "0 takes the likeliest token"},
-    {"top_k", "", "int", "40", "", "among the k likeliest tokens; 0: all"},
-    {"top_p", "", "float", "1", "", "among the likeliest tokens that sum to this probability"},
-    {"seed", "", "int", "1", "", "same seed, same text"},
+    CLI_SAMPLING,
     {"overflow", "", "slide|shift|stop", "slide", "",
         "when the context is full: read the newest tokens again for each new one; read the newest "
         "half again, then go on; or end"},
@@ -58,26 +55,27 @@ static dart_status run(cli_call *cli)
     if (!path && cli->args) path = cli->arg[0];
     if (!path)
         return cli_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
-    dart_sampling sampling = {.size = sizeof sampling};
-    uint64_t tokens, top_k;
+    dart_sampling sampling;
+    cli_texts stops = {0};
+    uint64_t tokens;
     CLI_TRY(cli_uint(cli, "tokens", 1, 1000000, &tokens));
-    CLI_TRY(cli_uint(cli, "top_k", 0, 1000000, &top_k));
-    CLI_TRY(cli_uint(cli, "seed", 0, UINT64_MAX, &sampling.seed));
-    CLI_TRY(cli_real(cli, "temperature", 0, 100, &sampling.temperature));
-    CLI_TRY(cli_real(cli, "top_p", 0, 1, &sampling.top_p));
-    sampling.top_k = (uint32_t)top_k;
-    const dart_generate_options o = {.size = sizeof o,
+    CLI_TRY(cli_sampling(cli, &sampling));
+    dart_generate_options o = {.size = sizeof o,
         .prompt = prompt ? prompt : "",
         .tokens = (uint32_t)tokens,
         .echo = true,
         .sampling = &sampling,
-        .overflow = cli_text(cli, "overflow")};
+        .overflow = cli_text(cli, "overflow"),
+        .ignore_end = cli_flag(cli, "ignore_eos")};
     const bool json = cli_flag(cli, "json");
     dart_status status = DART_OK;
     dart_llm *llm = NULL;
     dart_context *context = NULL;
     dart_generate_speed speed = {.size = sizeof speed};
     cli_kept kept = {0};
+    CLI_GOTO(cli_stops(cli, &stops));
+    o.stop = stops.text;
+    o.stops = stops.count;
     CLI_GOTO(cli_open(path, cli->recipe, NULL, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &context));
     if (json)
@@ -92,6 +90,7 @@ static dart_status run(cli_call *cli)
 done:
     if (kept.failed) status = DART_MEMORY;
     free(kept.text);
+    cli_texts_free(&stops);
     dart_context_free(context);
     dart_llm_close(llm);
     return status;

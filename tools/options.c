@@ -60,8 +60,9 @@ static const char *long_name(const char *flag)
 }
 
 typedef struct parsed_flag {
-    const dart_option *option;
-    int own; /* index in the command's own table, or -1 */
+    const dart_option *option; /* NULL: a key of a stage */
+    char stage_key[96];        /* "shrink.lambda-reg" */
+    int own;                   /* index in the command's own table, or -1 */
     const char *value;
 } parsed_flag;
 
@@ -95,6 +96,14 @@ again:
         name += 3;
         length -= 3;
         goto again;
+    }
+    const char *dot = memchr(name, '.', length);
+    if (!option && command->recipe && dot && dot > name) {
+        snprintf(out->stage_key, sizeof out->stage_key, "%.*s", (int)length, name);
+        ++*at;
+        if (!value && *at < argc) value = argv[(*at)++];
+        out->value = value;
+        return value ? DART_OK : cli_fail(DART_USAGE, "option --%s needs a value", out->stage_key);
     }
     if (!option) {
         char word[64];
@@ -134,7 +143,7 @@ static dart_status read_environment(dart_recipe *recipe)
         char name[96] = "DART_";
         for (size_t k = 0; key[k] && k + 6 < sizeof name; k++) name[5 + k] = (char)toupper(key[k]);
         const char *value = getenv(name);
-        if (value && *value) CLI_TRY(dart_recipe_set(recipe, key, value));
+        if (value && *value) CLI_TRY(dart_recipe_override(recipe, key, value));
     }
     return DART_OK;
 }
@@ -155,6 +164,9 @@ static dart_status check_value(const dart_option *option, const char *value)
 
 static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config_pass)
 {
+    if (!flag->option)
+        return config_pass ? DART_OK
+                           : dart_recipe_override(cli->recipe, flag->stage_key, flag->value);
     const char *key = flag->option->key;
     if (flag->own >= 0) {
         cli->value[flag->own] = flag->value;
@@ -174,7 +186,7 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
         }
         return DART_OK;
     }
-    return config_pass ? DART_OK : dart_recipe_set(cli->recipe, key, flag->value);
+    return config_pass ? DART_OK : dart_recipe_override(cli->recipe, key, flag->value);
 }
 
 const char *cli_installed(const char *path, char out[1024])

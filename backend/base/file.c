@@ -134,33 +134,36 @@ done:
     return status;
 }
 
-/* flags: O_TRUNC, or what a new file needs. */
-static dart_status write_sync(const char *path, int flags, const void *data, size_t size)
+/* Opens it for writing. flags: O_TRUNC, or what a new file needs. Asking for the room first makes a
+ * full disk show before half the file is written. */
+static dart_status write_begin(const char *path, int flags, uint64_t size, int *out_fd)
 {
-    dart_status status = DART_OK;
     int fd = (int)TEMP_FAILURE_RETRY(open(path, O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666));
     if (fd < 0) return write_fail(path, errno);
-    /* Asking for the room first makes a full disk show before half the file is written. */
-    if (size) {
-        int error = posix_fallocate(fd, 0, (off_t)size);
-        if (error == ENOSPC || error == EFBIG) {
-            status = write_fail(path, error);
-            goto done;
-        }
-    }
+    *out_fd = fd;
+    int error = size ? posix_fallocate(fd, 0, (off_t)size) : 0;
+    return error == ENOSPC || error == EFBIG ? write_fail(path, error) : DART_OK;
+}
+
+static dart_status write_bytes(int fd, const char *path, const void *data, size_t size)
+{
     for (size_t used = 0; used < size;) {
         size_t part = size - used > (size_t)1 << 30 ? (size_t)1 << 30 : size - used;
         ssize_t put = write(fd, (const char *)data + used, part);
         if (put < 0 && errno == EINTR) continue;
-        if (put <= 0) {
-            status = write_fail(path, put < 0 ? errno : ENOSPC);
-            goto done;
-        }
+        if (put <= 0) return write_fail(path, put < 0 ? errno : ENOSPC);
         used += (size_t)put;
     }
+    return DART_OK;
+}
+
+/* Makes it durable and closes it; unless `status` is a failure, which it returns. A failure removes
+ * the file. fd below 0: it was never opened. */
+static dart_status write_end(int fd, const char *path, dart_status status)
+{
+    if (fd < 0) return status;
     /* A failed fsync is final: the kernel may have dropped the pages already. */
-    if (TEMP_FAILURE_RETRY(fsync(fd))) status = write_fail(path, errno);
-done:
+    if (status == DART_OK && TEMP_FAILURE_RETRY(fsync(fd))) status = write_fail(path, errno);
     /* Interrupted, it is closed all the same. */
     if (close(fd) && errno != EINTR && status == DART_OK) status = write_fail(path, errno);
     if (status != DART_OK) unlink(path);
@@ -169,7 +172,10 @@ done:
 
 dart_status dart_file_write_sync(const char *path, const void *data, size_t size)
 {
-    return write_sync(path, O_TRUNC, data, size);
+    int fd = -1;
+    dart_status status = write_begin(path, O_TRUNC, size, &fd);
+    if (status == DART_OK) status = write_bytes(fd, path, data, size);
+    return write_end(fd, path, status);
 }
 
 dart_status dart_dir_sync(const char *path)
@@ -184,28 +190,70 @@ dart_status dart_dir_sync(const char *path)
     return status;
 }
 
+dart_status dart_file_begin(const char *path, uint64_t size, dart_file_out *out)
+{
+    out->fd = -1;
+    if ((size_t)snprintf(out->path, sizeof out->path, "%s", path) >= sizeof out->path ||
+        (size_t)snprintf(out->aside, sizeof out->aside, "%s.tmp.%ld", path, (long)getpid()) >=
+            sizeof out->aside)
+        return dart_fail(DART_INPUT, "cannot write %s: the path is too long", path);
+    /* One of that name is left over from a process that was killed, or somebody's trap. */
+    unlink(out->aside);
+    dart_status status = write_begin(out->aside, O_EXCL | O_NOFOLLOW, size, &out->fd);
+    if (status != DART_OK) dart_file_drop(out);
+    return status;
+}
+
+dart_status dart_file_put(dart_file_out *out, const void *data, size_t size)
+{
+    return write_bytes(out->fd, out->aside, data, size);
+}
+
+dart_status dart_file_end(dart_file_out *out)
+{
+    dart_status status = write_end(out->fd, out->aside, DART_OK);
+    out->fd = -1;
+    DART_TRY(status);
+    if (TEMP_FAILURE_RETRY(rename(out->aside, out->path))) {
+        int error = errno;
+        unlink(out->aside);
+        return write_fail(out->path, error);
+    }
+    char *slash = strrchr(out->path, '/');
+    if (!slash)
+        snprintf(out->path, sizeof out->path, ".");
+    else
+        slash[slash == out->path] = 0;
+    return dart_dir_sync(out->path);
+}
+
+void dart_file_drop(dart_file_out *out)
+{
+    if (out->fd < 0) return;
+    close(out->fd);
+    unlink(out->aside);
+    out->fd = -1;
+}
+
 dart_status dart_file_write_atomic(const char *path, const void *data, size_t size)
 {
-    char aside[PATH_MAX], folder[PATH_MAX];
-    if ((size_t)snprintf(aside, sizeof aside, "%s.tmp.%ld", path, (long)getpid()) >= sizeof aside)
-        return dart_fail(DART_INPUT, "cannot write %s: the path is too long", path);
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (!slash)
-        snprintf(folder, sizeof folder, ".");
-    else if (slash == folder)
-        slash[1] = 0;
-    else
-        *slash = 0;
-    /* One of that name is left over from a process that was killed, or somebody's trap. */
-    unlink(aside);
-    DART_TRY(write_sync(aside, O_EXCL | O_NOFOLLOW, data, size));
-    if (TEMP_FAILURE_RETRY(rename(aside, path))) {
-        int error = errno;
-        unlink(aside);
-        return write_fail(path, error);
-    }
-    return dart_dir_sync(folder);
+    dart_file_out out;
+    DART_TRY(dart_file_begin(path, size, &out));
+    dart_status status = dart_file_put(&out, data, size);
+    if (status == DART_OK) return dart_file_end(&out);
+    dart_file_drop(&out);
+    return status;
+}
+
+/* After a loss of power a folder is there only if the one that it lies in was synced too. */
+static dart_status sync_parent(const char *path)
+{
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%s", path);
+    char *slash = strrchr(parent, '/');
+    if (!slash) return dart_dir_sync(".");
+    slash[slash == parent] = 0;
+    return dart_dir_sync(parent);
 }
 
 dart_status dart_mkdirs(const char *path)
@@ -217,8 +265,10 @@ dart_status dart_mkdirs(const char *path)
         if (*at && *at != '/') continue;
         char kept = *at;
         *at = 0;
-        if (part[0] && TEMP_FAILURE_RETRY(mkdir(part, 0777)) && errno != EEXIST)
+        const bool made = part[0] && !TEMP_FAILURE_RETRY(mkdir(part, 0777));
+        if (part[0] && !made && errno != EEXIST)
             return dart_fail(DART_IO, "cannot create the folder %s: %s", part, strerror(errno));
+        if (made) DART_TRY(sync_parent(part));
         *at = kept;
         if (!kept) break;
     }
@@ -251,6 +301,12 @@ bool dart_file_exists(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0;
+}
+
+bool dart_is_folder(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 dart_status dart_cache_path(char *out, size_t size)

@@ -55,7 +55,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* As people write them: 1e3, 1_000, 2.5e-4. Not what others read as octal or hexadecimal. */
+/* As people write them: 1e3, 1_000, 2.5e-4, 100k, 1.5M. Not what others read as octal or
+ * hexadecimal. */
 static bool read_number(const char *text, bool whole, double *out)
 {
     const double most_whole = 9007199254740992.0; /* 2^53 */
@@ -63,7 +64,12 @@ static bool read_number(const char *text, bool whole, double *out)
     size_t used = 0;
     const char *first = text + (*text == '-' || *text == '+');
     if (first[0] == '0' && (is_digit(first[1]) || first[1] == '_')) return false;
+    double times = 1;
     for (const char *c = text; *c; c++) {
+        if (!c[1] && c > text && strchr("kMG", *c) && is_digit(c[-1])) {
+            times = *c == 'k' ? 1e3 : *c == 'M' ? 1e6 : 1e9;
+            break;
+        }
         const bool between = *c == '_' && c > text && is_digit(c[-1]) && is_digit(c[1]);
         if (between) continue;
         if (!strchr("0123456789.+-eE", *c) || used + 1 == sizeof plain) return false;
@@ -71,6 +77,7 @@ static bool read_number(const char *text, bool whole, double *out)
     }
     plain[used] = 0;
     *out = strtod(plain, &end);
+    *out *= times;
     if (end == plain || *end || !isfinite(*out)) return false;
     return !whole || (*out == floor(*out) && fabs(*out) <= most_whole);
 }

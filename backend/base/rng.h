@@ -13,6 +13,7 @@ enum {
     DART_STREAM_SAMPLE = 4,
     DART_STREAM_SELECT = 12, /* ranks of the random rule */
     DART_STREAM_GATE = 5,
+    DART_STREAM_ROWS = 21,    /* which documents share a row */
     DART_STREAM_BATCHES = 20, /* order of the batches of sentence pairs */
     DART_STREAM_TEST = 100
 };

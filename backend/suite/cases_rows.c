@@ -54,6 +54,36 @@ void dart_suite_cases_softmax_lengths(suite *s)
     }
 }
 
+void dart_suite_cases_softmax_starts(suite *s)
+{
+    for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
+        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10];
+        uint32_t time = rows < cols ? rows : cols, heads = 1 + i % 3, per = heads * time;
+        softmax_starts_params p = {
+            .rows = rows, .cols = cols, .time = time, .per = per, .scale = 0.125f};
+        if (rows == 257) p.scale = 3;
+        const bool in_place = i & 1;
+        dart_suite_case(s, DART_K_softmax_starts, &p, SUITE_SOFTMAX,
+            "%u x %u time %u, sequences of %u rows%s", rows, cols, time, per,
+            in_place ? ", in place" : "");
+        dart_suite_normal(s, (uint64_t)rows * cols, 5, 8);
+        const uint32_t starts = ((rows - 1) / per + 1) * time;
+        int32_t *start = dart_suite_integers(s, starts);
+        /* documents one behind the other; some rows see nothing, one asks for less than there is */
+        for (uint32_t n = 0, begin = 0; n < starts; n++) {
+            const uint32_t t = n % time;
+            if (!t || !dart_suite_random(s, 5)) begin = t + cols - time;
+            start[n] = (int32_t)(dart_suite_random(s, 40) ? begin : t + cols - time + 1);
+        }
+        if (starts > 2) start[starts / 2] = -3;
+        if (in_place)
+            dart_suite_same(s, 0);
+        else
+            dart_suite_output(s, (uint64_t)rows * cols);
+        dart_suite_done(s);
+    }
+}
+
 /* Rows that sum to 1. */
 static void make_softmax(float *y, uint32_t rows, uint32_t cols)
 {

@@ -51,9 +51,18 @@ typedef struct dart_sampling {
     double top_p;       /* among the likeliest tokens that sum to this probability; 0, 1: all */
     uint32_t top_k;     /* among so many likeliest tokens; 0: all */
     uint64_t seed;      /* same seed, same tokens before: same token */
+    double min_p; /* among tokens of at least this share of the likeliest one's probability; 0: all
+                   */
+    /* Raw scores of tokens that came before are divided by this where they are above 0, multiplied
+     * where they are not; 0, 1: nothing is done. Of the last so many tokens, the prompt's among
+     * them; 0: of all. */
+    double repeat_penalty;
+    uint32_t repeat_last_n;
+    uint32_t reserved;
 } dart_sampling;
 
-/* A token drawn from the logits. sampling NULL: the likeliest. Errors: USAGE (nothing was fed),
+/* A token drawn from the logits. sampling NULL: the likeliest. The order: repetition penalty,
+ * temperature, top_k, top_p, min_p. Errors: USAGE (nothing was fed),
  * DIVERGED (logits that are not finite), MEMORY. */
 DART_API DART_NODISCARD dart_status dart_context_sample(
     dart_context *context, const dart_sampling *sampling, int32_t *out);
@@ -70,6 +79,13 @@ typedef struct dart_generate_options {
     void *user;                       /* of abort */
     dart_status (*abort)(void *user); /* asked after each token; not DART_OK: the text ends there,
                                          and that is no error */
+    /* New text ends before the first of `stops` strings, none of them empty; what may be the
+     * beginning of one waits. */
+    const char *const *stop;
+    uint32_t stops;
+    bool ignore_end; /* tokens that end a text (the tokenizer's, those that a pretrained model's
+                        files name, its chat template's) do not end it */
+    bool reserved[3];
 } dart_generate_options;
 
 typedef struct dart_generate_speed {
@@ -84,6 +100,24 @@ typedef struct dart_generate_speed {
 DART_API DART_NODISCARD dart_status dart_context_generate(dart_context *context,
     const dart_generate_options *options, dart_write write, void *user,
     dart_generate_speed *out_speed);
+
+typedef struct dart_message {
+    const char *role; /* "system", only as the first; "user", "assistant" */
+    const char *text;
+} dart_message;
+
+/* The assistant's next message in a conversation, which is put into words by the template that the
+ * model's key `chat_template` names. What the context holds of it is not read again. Where it has
+ * no room for all messages and an answer (a quarter of it, or options->tokens if these are fewer),
+ * the oldest questions with their answers are left out, never the system's; out_left (may be NULL):
+ * how many messages. options (may be NULL): tokens 0 are as many as there is room for, at which the
+ * answer ends; prompt, echo and overflow are not read; abort ends a long reading too, with its
+ * status. Errors: USAGE, INPUT (a role that there is not, messages in an order that the template
+ * does not have, no template, a last message that is too long, a model that translates), DIVERGED,
+ * DEVICE, MEMORY, IO (the sink). */
+DART_API DART_NODISCARD dart_status dart_context_chat(dart_context *context,
+    const dart_message *messages, size_t count, const dart_generate_options *options,
+    dart_write write, void *user, size_t *out_left, dart_generate_speed *out_speed);
 
 /* ---- translation ---- */
 

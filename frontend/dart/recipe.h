@@ -36,6 +36,18 @@ DART_API DART_NODISCARD dart_status dart_recipe_load(dart_recipe *recipe, const 
  * MEMORY. */
 DART_API DART_NODISCARD dart_status dart_recipe_set(
     dart_recipe *recipe, const char *key, const char *value);
+/* The same for a value that is to act: key may be one of a stage, "shrink.lambda_reg" (kept until
+ * the stages are known where the recipe has none), and one that a stage has for itself is refused
+ * with the spelling that reaches it. Errors: USAGE, INPUT (refused), MEMORY. */
+DART_API DART_NODISCARD dart_status dart_recipe_override(
+    dart_recipe *recipe, const char *key, const char *value);
+/* Published configurations of fine-tuning: the name of number `index`, NULL past the end; out_from
+ * (may be NULL): where it is from. */
+DART_API const char *dart_preset_at(uint32_t index, const char **out_from);
+/* Sets the keys of a preset that were not given before. Errors: USAGE (an unknown name), MEMORY. */
+DART_API DART_NODISCARD dart_status dart_recipe_preset(dart_recipe *recipe, const char *name);
+/* Whether the key was set, by a file or by itself; false for an unknown one. */
+DART_API bool dart_recipe_has(const dart_recipe *recipe, const char *key);
 /* The value as text, cut at `size` bytes. Errors: USAGE (unknown key). */
 DART_API DART_NODISCARD dart_status dart_recipe_get(
     const dart_recipe *recipe, const char *key, char *out, size_t size);

@@ -35,6 +35,33 @@ typedef struct dart_bench_options {
 DART_API DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user);
 
+/* ---- models for other programs ---- */
+
+typedef struct dart_export_options {
+    size_t size;
+    /* "peft": the adapters as LoRA pairs; "hf": the whole model, merged; "gguf-lora", "gguf": the
+     * same for llama.cpp */
+    const char *format;
+    const char *out;       /* a folder that is not there yet, or empty */
+    const char *base_name; /* peft: what adapter_config.json calls the base; NULL: its path */
+    uint32_t rank; /* pairs: largest rank of a pair that is only near to its adapter; 0: any */
+    uint32_t reserved;
+    /* hf, gguf: "f32" (NULL), "f16", "bf16"; gguf also "q8_0", "q4_0": of matrices, rest in f32 */
+    const char *dtype;
+} dart_export_options;
+
+typedef struct dart_export_result {
+    size_t size;
+    uint64_t parameters, bytes; /* written as tensors */
+    double error; /* largest relative error of a pair; 0 but for rounding where pairs are
+                     exact */
+} dart_export_result;
+
+/* The model at `path` (as for dart_llm_open) as files of another program. overrides and hooks may
+ * be NULL. Errors: USAGE, INPUT (a model that has no place in the format), MEMORY, IO. */
+DART_API DART_NODISCARD dart_status dart_export(const char *path, const dart_recipe *overrides,
+    const dart_export_options *options, const dart_hooks *hooks, dart_export_result *out);
+
 /* ---- sweeps: a grid of runs ---- */
 
 typedef struct dart_sweep_options {

@@ -14,15 +14,17 @@
  * goes back to the kernel's page cache, where it does not count as ours. */
 enum { AROUND = 1 << 16, KEPT = 8 << 20 };
 
-static dart_status stream_new(dart_stream *out, bool training, const char *what)
+static dart_status allocate(dart_stream *out, bool training, bool pack, const char *what)
 {
-    dart_status status = DART_OK;
     const uint32_t batch = out->batch, time = out->time, vocab = out->vocab;
     if (out->documents) {
         if (!out->documents->count)
             return dart_fail(DART_INPUT, "%s has no document with a label in its first %u tokens",
                 what, time + 1);
-        out->windows = training ? out->documents->count : 0;
+        if (out->documents->count > UINT32_MAX / 2)
+            return dart_fail(DART_INPUT, "%s has too many documents", what);
+        DART_TRY(dart_documents_lay(out, training, pack));
+        out->windows = training ? out->rows : 0;
     } else if (training && out->count < (uint64_t)time + 1)
         return dart_fail(DART_INPUT,
             "%s has %" PRIu64 " tokens, fewer than one window of context + 1 = %u; use more text "
@@ -48,12 +50,19 @@ static dart_status stream_new(dart_stream *out, bool training, const char *what)
     data->tokens = dart_calloc(rows, sizeof *data->tokens);
     data->labels = dart_calloc(rows, sizeof *data->labels);
     data->index = dart_calloc(rows + vocab + 1, sizeof *data->index);
+    if (pack) data->starts = dart_calloc(rows, sizeof *data->starts);
     out->order = dart_calloc(out->windows, sizeof *out->order);
     out->cursor = dart_calloc(vocab, sizeof *out->cursor);
-    if (!data->tokens || !data->labels || !data->index || !out->order || !out->cursor) {
-        status = DART_MEMORY;
-        dart_stream_free(out);
-    }
+    if (!data->tokens || !data->labels || !data->index || (pack && !data->starts) || !out->order ||
+        !out->cursor)
+        return DART_MEMORY;
+    return DART_OK;
+}
+
+static dart_status stream_new(dart_stream *out, bool training, bool pack, const char *what)
+{
+    dart_status status = allocate(out, training, pack, what);
+    if (status != DART_OK) dart_stream_free(out);
     return status;
 }
 
@@ -72,7 +81,7 @@ dart_status dart_stream_new(const int32_t *tokens, uint64_t count, bool training
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= vocab)
             return dart_fail(DART_INPUT, "token %" PRIu64 " of the text is %d, outside 0..%u", i,
                 tokens[i], vocab - 1);
-    return stream_new(out, training, "the text");
+    return stream_new(out, training, false, "the text");
 }
 
 dart_status dart_stream_open(
@@ -91,7 +100,7 @@ dart_status dart_stream_open(
         .order_epoch = UINT64_MAX,
         .mapped = corpus->map != NULL};
     snprintf(what, sizeof what, "the training split of %.500s", corpus->source);
-    return stream_new(out, o->training, what);
+    return stream_new(out, o->training, o->pack, what);
 }
 
 void dart_stream_free(dart_stream *stream)
@@ -99,6 +108,9 @@ void dart_stream_free(dart_stream *stream)
     free(stream->data.tokens);
     free(stream->data.labels);
     free(stream->data.index);
+    free(stream->data.starts);
+    free(stream->place);
+    free(stream->laid);
     free(stream->order);
     free(stream->cursor);
     if (stream->pairs) dart_pairs_free(stream->pairs);
@@ -153,7 +165,7 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 
 uint64_t dart_stream_eval_batches(const dart_stream *stream)
 {
-    uint64_t windows = stream->documents ? stream->documents->count : stream->count > 0;
+    uint64_t windows = stream->documents ? stream->rows : stream->count > 0;
     if (!stream->documents && stream->count > stream->time)
         windows += (stream->count - stream->time + stream->stride - 1) / stream->stride;
     return (windows + stream->batch - 1) / stream->batch;

@@ -54,6 +54,10 @@ static dart_status encode(const dart_splits *s, int split, dart_corpus *c)
 static dart_status make_vocab(
     const dart_splits *s, const dart_vocab *given, uint32_t limit, dart_vocab *out)
 {
+    if (given && given->shared) {
+        dart_vocab_share(given, out);
+        return DART_OK;
+    }
     if (given)
         return dart_vocab_from(given->level, given->punctuation, given->size, given->text, out);
     return dart_vocab_count(s->level, s->punctuation, limit, DART_SPLITS, s->text, out);
@@ -71,6 +75,8 @@ static dart_status open_in_memory(
 
 static bool same_vocab(const dart_vocab *a, const dart_vocab *b)
 {
+    if (a->shared || b->shared)
+        return a->shared && b->shared && !strcmp(dart_vocab_hash(a), dart_vocab_hash(b));
     if (a->level != b->level || a->punctuation != b->punctuation || a->size != b->size)
         return false;
     for (uint32_t i = 0; i < a->size && a->text[i]; i++)
@@ -183,8 +189,11 @@ dart_status dart_corpus_open(const dart_corpus_options *options, dart_corpus *ou
     DART_GOTO(dart_splits_find(options, s));
     snprintf(out->source, sizeof out->source, "%s", s->source);
     if (!limit && s->punctuation) limit = DEFAULT_TEXT_VOCAB;
-    bool streamed = options->token_file == DART_TOKEN_FILE_ALWAYS ||
-                    (options->token_file == DART_TOKEN_FILE_AUTO && s->bytes > STREAMED);
+    const bool whole =
+        options->vocab && options->vocab->shared; /* texts of a tokenizer are not cut */
+    bool streamed =
+        !whole && (options->token_file == DART_TOKEN_FILE_ALWAYS ||
+                      (options->token_file == DART_TOKEN_FILE_AUTO && s->bytes > STREAMED));
     if (streamed) {
         status = open_streamed(s, options->vocab, limit, out);
         if (status == DART_IO && options->token_file == DART_TOKEN_FILE_AUTO) {
@@ -204,6 +213,7 @@ done:
 
 const char *dart_level_unit(dart_level level)
 {
+    if (level == DART_LEVEL_TOKEN) return "token";
     return level == DART_LEVEL_CHAR ? "character" : level == DART_LEVEL_BYTE ? "byte" : "word";
 }
 

@@ -3,12 +3,14 @@
 #define DART_DATA_H
 
 #include "mem.h"
+#include "tokenizer.h"
 
 typedef enum dart_level {
     DART_LEVEL_AUTO,
     DART_LEVEL_WORD,
     DART_LEVEL_CHAR,
-    DART_LEVEL_BYTE
+    DART_LEVEL_BYTE,
+    DART_LEVEL_TOKEN /* of a tokenizer that others made */
 } dart_level;
 enum { DART_TRAIN, DART_VALID, DART_TEST, DART_SPLITS };
 
@@ -16,10 +18,13 @@ typedef struct dart_vocab {
     dart_level level;
     bool punctuation;  /* word level: punctuation marks are words */
     uint32_t size;     /* ids are 0..size-1, most frequent first, equal counts by bytes */
-    const char **text; /* [size], UTF-8; byte level: NULL entries */
-    uint64_t *count;   /* [size] in the training split */
+    const char **text; /* [size], UTF-8; byte level: NULL entries; tokenizers: NULL */
+    uint64_t *count;   /* [size] in the training split; tokenizers: NULL */
     uint32_t start;    /* what comes before the first token of a split: <eos>, a line end, or 0 */
     uint32_t unknown;  /* id of <unk>, UINT32_MAX if there is none */
+    /* of tokenizers: what its template puts before a text, what ends one; -1: nothing */
+    int32_t first, end;
+    struct dart_vocab_tokenizer *shared; /* NULL: no tokenizer */
     struct dart_vocab_index *index;
     dart_arena arena;
 } dart_vocab;
@@ -34,8 +39,40 @@ DART_NODISCARD dart_status dart_vocab_from(
  * in sentences. */
 DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
     const char *what, int32_t **out_ids, uint64_t *out_count);
-/* How token `id` is written after `before` (-1: nothing before): a space first, a line end for
- * <eos> ... */
+/* The same of a piece of a text, onto the end of a list. special: special tokens that are written
+ * in the text are meant as such (tokenizers). */
+DART_NODISCARD dart_status dart_vocab_append(const dart_vocab *vocab, const char *text,
+    size_t bytes, bool special, const char *what, dart_ids *out);
+/* What a tokenizer's model goes on from: what its template puts before a text, then the text, with
+ * special tokens meant as such; never nothing. */
+DART_NODISCARD dart_status dart_vocab_prompt(
+    const dart_vocab *vocab, const char *text, size_t bytes, dart_ids *out);
+/* A tokenizer as a vocabulary: `path` as in dart_tokenizer_open. */
+DART_NODISCARD dart_status dart_vocab_open(const char *path, dart_vocab *out);
+/* Another one with the same tokenizer; each is freed by itself. */
+void dart_vocab_share(const dart_vocab *vocab, dart_vocab *out);
+const dart_tokenizer *dart_vocab_tokenizer(const dart_vocab *vocab); /* NULL: none */
+const char *dart_vocab_hash(const dart_vocab *vocab); /* of a tokenizer's tokens; NULL: none */
+
+/* Text of ids as they come. */
+typedef struct dart_detok {
+    const dart_vocab *vocab; /* borrowed */
+    struct dart_token_stream *stream;
+    int32_t before;
+    char word[256];
+} dart_detok;
+/* skip_special: special tokens of a tokenizer are not written. */
+DART_NODISCARD dart_status dart_detok_open(
+    const dart_vocab *vocab, bool skip_special, dart_detok *out);
+/* What can be written now: bytes of a character that is not whole yet wait. Valid until the next
+ * call. */
+DART_NODISCARD dart_status dart_detok_next(
+    dart_detok *text, int32_t id, const char **out, size_t *out_bytes);
+DART_NODISCARD dart_status dart_detok_end(dart_detok *text, const char **out, size_t *out_bytes);
+void dart_detok_close(dart_detok *text);
+
+/* How token `id` of a vocabulary that is no tokenizer is written after `before` (-1: nothing
+ * before): a space first, a line end for <eos> ... */
 void dart_vocab_decode(
     const dart_vocab *vocab, int32_t before, int32_t id, char out[256], size_t *out_size);
 
@@ -113,6 +150,7 @@ typedef struct dart_batch {
     int32_t *tokens;    /* (batch, time) */
     int32_t *labels;    /* (batch * time); -1: padding */
     int32_t *index;     /* (vocab + 1 + batch * time): see shaders/scatter.k */
+    int32_t *starts;    /* (batch, time): where each position's document begins; NULL: not packed */
     uint64_t predicted; /* labels that are not -1 */
 } dart_batch;
 
@@ -126,10 +164,13 @@ typedef struct dart_stream {
     uint64_t windows;     /* windows or documents an epoch (training), or in all (evaluation) */
     uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
     uint32_t *order;      /* owned [windows] */
-    uint32_t *cursor;     /* owned [vocab] */
-    bool shift;           /* the tiling offset changes with the epoch */
-    bool mapped;          /* tokens are pages of a file: those read are given back now and then */
-    uint64_t resident;    /* mapped: bytes read since they were given back, at most */
+    /* of documents: row r of an epoch has those at place [place[r], place[r + 1]) of `laid` */
+    uint32_t *place, *laid; /* owned [rows + 1], [documents] */
+    uint64_t rows;
+    uint32_t *cursor;  /* owned [vocab] */
+    bool shift;        /* the tiling offset changes with the epoch */
+    bool mapped;       /* tokens are pages of a file: those read are given back now and then */
+    uint64_t resident; /* mapped: bytes read since they were given back, at most */
     struct dart_pairs *pairs; /* owned; batches of sentence pairs, drawn through parallel.h */
     dart_batch data;
 } dart_stream;
@@ -139,6 +180,7 @@ typedef struct dart_stream_options {
     uint32_t batch, time;
     uint32_t stride; /* evaluation; 0: time */
     uint64_t seed;   /* training */
+    bool pack;       /* documents: several in a row, as many as have room */
 } dart_stream_options;
 
 /* A stream over a split of a corpus, for training (dart_stream_train) or for evaluation

@@ -14,7 +14,9 @@ DART_NODISCARD dart_status dart_documents_add(dart_documents *documents, const i
     const uint8_t *learn, uint64_t count, uint32_t time, uint64_t *out_cut, bool *out_left);
 void dart_documents_free(dart_documents *documents); /* zeroes it */
 
-/* For dart_stream: the batch number `at`. */
+/* For dart_stream: which documents make a row, by the stream's seed in training and in their order
+ * else; the batch number `at`. */
+DART_NODISCARD dart_status dart_documents_lay(dart_stream *stream, bool training, bool pack);
 const dart_batch *dart_documents_train(dart_stream *stream, uint64_t at);
 const dart_batch *dart_documents_eval(dart_stream *stream, uint64_t at);
 

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <utf8proc.h>
 
 static const char *const special[DART_SPECIALS] = {"<pad>", "<bos>", "<eos>", "<unk>"};
@@ -273,7 +272,6 @@ static dart_status read_all(const dart_parallel_options *o, reader *r)
     static const char *const file[DART_SIDES][DART_SPLITS] = {
         {"train.source", "valid.source", "test.source"},
         {"train.target", "valid.target", "test.target"}};
-    struct stat info;
     bool source = o->source && o->source[0], target = o->target && o->target[0];
     if (source != target)
         return dart_fail(DART_INPUT, "translation needs both files: --source and --target");
@@ -283,7 +281,7 @@ static dart_status read_all(const dart_parallel_options *o, reader *r)
         return dart_fail(DART_INPUT,
             "no parallel corpus: name a data set (--dataset multi30k-de-en) or two files "
             "(--source, --target)");
-    } else if (strchr(o->dataset, '/') && !stat(o->dataset, &info) && S_ISDIR(info.st_mode)) {
+    } else if (strchr(o->dataset, '/') && dart_is_folder(o->dataset)) {
         for (int side = 0; side < DART_SIDES; side++)
             DART_TRY(read_folder(o->dataset, file[side], side, o->lowercase, r));
         snprintf(r->source, sizeof r->source, "%.500s", o->dataset);

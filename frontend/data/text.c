@@ -271,14 +271,13 @@ static dart_status find_dataset(const dataset *set, dart_level level, dart_split
 dart_status dart_splits_find(const dart_corpus_options *options, dart_splits *out)
 {
     const char *name = options->dataset;
-    struct stat info;
     *out = (dart_splits){.level = options->vocab ? options->vocab->level : options->level};
     if (options->text && options->text[0]) {
         DART_TRY(find_text(options->text, out));
     } else if (!name || !name[0]) {
         return dart_fail(
             DART_INPUT, "no data: name a data set (--dataset ptb) or a file (--text FILE)");
-    } else if (strchr(name, '/') && !stat(name, &info) && S_ISDIR(info.st_mode)) {
+    } else if (strchr(name, '/') && dart_is_folder(name)) {
         DART_TRY(find_user_folder(name, out));
     } else {
         const dataset *set = dataset_find(name);

@@ -171,9 +171,8 @@ static dart_status cut_next(cutter *c, const char **token, size_t *length)
 
 void dart_vocab_free(dart_vocab *vocab)
 {
-    if (vocab->index) {
-        HASH_CLEAR(hh, vocab->index->table);
-    }
+    if (vocab->index) HASH_CLEAR(hh, vocab->index->table);
+    dart_vocab_release(vocab);
     dart_arena_free(&vocab->arena);
     *vocab = (dart_vocab){0};
 }
@@ -212,8 +211,12 @@ dart_status dart_vocab_from(
     dart_level level, bool punctuation, uint32_t size, const char *const *text, dart_vocab *out)
 {
     dart_status status = DART_OK;
-    *out = (dart_vocab){
-        .level = level, .punctuation = punctuation, .size = size, .unknown = UINT32_MAX};
+    *out = (dart_vocab){.level = level,
+        .punctuation = punctuation,
+        .size = size,
+        .unknown = UINT32_MAX,
+        .first = -1,
+        .end = -1};
     if (level == DART_LEVEL_BYTE && size != 256)
         return dart_fail(DART_INPUT, "a byte vocabulary has 256 entries, this one has %u", size);
     out->text = DART_NEW(&out->arena, const char *, size);
@@ -250,6 +253,7 @@ dart_status dart_vocab_from(
     }
     if (level == DART_LEVEL_WORD) out->unknown = id_of(out, "<unk>");
     out->start = id_of(out, level == DART_LEVEL_WORD ? "<eos>" : "\n");
+    if (level == DART_LEVEL_WORD && out->start != UINT32_MAX) out->end = (int32_t)out->start;
     if (out->start == UINT32_MAX) out->start = 0;
 done:
     if (status != DART_OK) dart_vocab_free(out);
@@ -373,6 +377,7 @@ dart_status dart_vocab_stream(const dart_vocab *vocab, const dart_text *text, co
     int32_t ids[IDS];
     size_t used = 0;
     cutter c;
+    if (vocab->shared) return dart_vocab_whole(vocab, text, sink);
     DART_TRY(cutter_open(vocab->level, vocab->punctuation, text, &c));
     for (;;) {
         const char *token;
@@ -407,32 +412,18 @@ done:
     return status;
 }
 
-typedef struct id_list {
-    int32_t *ids;
-    size_t capacity, used;
-} id_list;
-
-static dart_status append(void *user, const int32_t *ids, size_t count)
-{
-    id_list *list = user;
-    DART_TRY(dart_grow((void **)&list->ids, &list->capacity, list->used + count, sizeof *ids));
-    memcpy(list->ids + list->used, ids, count * sizeof *ids);
-    list->used += count;
-    return DART_OK;
-}
-
 dart_status dart_vocab_encode(const dart_vocab *vocab, const char *text, size_t size,
     const char *what, int32_t **out_ids, uint64_t *out_count)
 {
-    id_list list = {0};
+    dart_ids list = {0};
     const dart_text given = {.data = text, .size = size, .what = what};
-    dart_status status = dart_vocab_stream(vocab, &given, &(dart_sink){append, &list});
+    dart_status status = dart_vocab_stream(vocab, &given, &(dart_sink){dart_ids_take, &list});
     if (status != DART_OK) {
-        free(list.ids);
-        list = (id_list){0};
+        free(list.id);
+        list = (dart_ids){0};
     }
-    *out_ids = list.ids;
-    *out_count = list.used;
+    *out_ids = list.id;
+    *out_count = list.count;
     return status;
 }
 

@@ -21,4 +21,11 @@ typedef struct dart_sink {
 DART_NODISCARD dart_status dart_vocab_stream(
     const dart_vocab *vocab, const dart_text *text, const dart_sink *sink);
 
+/* dart_sink.take for a dart_ids. */
+DART_NODISCARD dart_status dart_ids_take(void *user, const int32_t *ids, size_t count);
+/* dart_vocab_stream of a tokenizer. */
+DART_NODISCARD dart_status dart_vocab_whole(
+    const dart_vocab *vocab, const dart_text *text, const dart_sink *sink);
+void dart_vocab_release(dart_vocab *vocab); /* its share of the tokenizer */
+
 #endif

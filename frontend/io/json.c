@@ -54,8 +54,8 @@ static void watch(void)
     short_of_memory = false;
 }
 
-dart_status dart_json_parse(
-    const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out)
+static dart_status parse(const char *text, size_t size, size_t flags, const char *what,
+    char why[DART_JSON_WHY], json_t **out)
 {
     json_error_t error;
     watch();
@@ -65,7 +65,7 @@ dart_status dart_json_parse(
     reserve.used = 0;
     reserve.at = malloc(reserve.size);
     if (reserve.at)
-        *out = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
+        *out = json_loadb(text, size, JSON_REJECT_DUPLICATES | flags, &error);
     else
         short_of_memory = true;
     if (short_of_memory) {
@@ -79,6 +79,18 @@ dart_status dart_json_parse(
     if (*out) return DART_OK;
     snprintf(why, DART_JSON_WHY, "%s", error.text);
     return dart_fail(DART_INPUT, "%s is not JSON: %s", what, error.text);
+}
+
+dart_status dart_json_parse(
+    const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out)
+{
+    return parse(text, size, 0, what, why, out);
+}
+
+dart_status dart_json_parse_reals(
+    const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out)
+{
+    return parse(text, size, JSON_DECODE_INT_AS_REAL, what, why, out);
 }
 
 double dart_json_number(const json_t *object, const char *key)

@@ -12,6 +12,9 @@ enum { DART_JSON_WHY = 200 };
  * `what` names the text in the sentence. MEMORY. */
 DART_NODISCARD dart_status dart_json_parse(
     const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out);
+/* The same with whole numbers as reals: configurations of others hold some that no int64_t can. */
+DART_NODISCARD dart_status dart_json_parse_reals(
+    const char *text, size_t size, const char *what, char why[DART_JSON_WHY], json_t **out);
 /* A number; NaN for null and for what is no number, which is how NaN and infinity are written; 0
  * where the key is missing, as in files from before it was there. */
 double dart_json_number(const json_t *object, const char *key);

@@ -1,6 +1,5 @@
-/* Strict reader and canonical writer of safetensors files. */
+/* Strict reader of safetensors files. */
 #include "safetensors.h"
-#include "file.h"
 #include "json.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -184,22 +183,21 @@ done:
 
 dart_status dart_safetensors_open(const char *path, dart_safetensors *out)
 {
-    char *file;
-    size_t size;
+    dart_map map;
     *out = (dart_safetensors){0};
-    DART_TRY(dart_file_read(path, &file, &size));
-    dart_status status = dart_safetensors_parse(file, size, path, out);
+    DART_TRY(dart_map_open(path, &map));
+    dart_status status = dart_safetensors_parse(map.data, map.size, path, out);
     if (status == DART_OK)
-        out->file = file;
+        out->map = map;
     else
-        free(file);
+        dart_map_close(&map);
     return status;
 }
 
 void dart_safetensors_close(dart_safetensors *file)
 {
     dart_arena_free(&file->arena);
-    free(file->file);
+    dart_map_close(&file->map);
     *file = (dart_safetensors){0};
 }
 
@@ -223,78 +221,41 @@ dart_status dart_safetensors_f32(
     return DART_OK;
 }
 
-static int write_by_name(const void *a, const void *b)
+const char *dart_st_type_name(dart_st_type type)
 {
-    return strcmp(
-        (*(const dart_st_write *const *)a)->name, (*(const dart_st_write *const *)b)->name);
+    return types[type].name;
 }
 
-static uint64_t write_count(const dart_st_write *tensor)
+const dart_block_format *dart_st_format(dart_st_type type)
 {
-    uint64_t count = 1;
-    for (uint32_t i = 0; i < tensor->rank; i++) count *= tensor->dim[i];
-    return count;
+    switch (type) {
+    case DART_ST_F32:
+        return dart_block_format_of(DART_BLOCK_F32);
+    case DART_ST_F16:
+        return dart_block_format_of(DART_BLOCK_F16);
+    case DART_ST_BF16:
+        return dart_block_format_of(DART_BLOCK_BF16);
+    case DART_ST_F64:
+        return dart_block_format_of(DART_BLOCK_F64);
+    default:
+        return NULL;
+    }
 }
 
-/* The header as JSON text, keys in the order of `sorted`. Caller frees. */
-static dart_status header_text(const dart_st_write *const *sorted, size_t count, char **out)
+dart_status dart_safetensors_rows(
+    const dart_st_tensor *tensor, const char *what, uint64_t first, uint64_t rows, float *out)
 {
-    dart_status status = DART_OK;
-    uint64_t offset = 0;
-    json_t *root = json_object();
-    dart_json_set(root, "__metadata__", json_pack("{s:s}", "format", "pt"), &status);
-    for (size_t i = 0; i < count; i++) {
-        json_t *shape = json_array(), *entry = json_object();
-        for (uint32_t k = 0; k < sorted[i]->rank; k++)
-            dart_json_add(shape, json_integer((json_int_t)sorted[i]->dim[k]), &status);
-        uint64_t end = offset + 4 * write_count(sorted[i]);
-        dart_json_set(entry, "dtype", json_string("F32"), &status);
-        dart_json_set(entry, "shape", shape, &status);
-        dart_json_set(entry, "data_offsets",
-            json_pack("[I,I]", (json_int_t)offset, (json_int_t)end), &status);
-        dart_json_set(root, sorted[i]->name, entry, &status);
-        offset = end;
-    }
-    return dart_json_write(
-        root, status, JSON_COMPACT | JSON_PRESERVE_ORDER, "the header of a safetensors file", out);
-}
-
-dart_status dart_safetensors_pack(
-    const dart_st_write *tensor, size_t count, char **out_data, size_t *out_size)
-{
-    dart_status status = DART_OK;
-    char *header = NULL, *data = NULL;
-    uint64_t total = 0;
-    *out_data = NULL;
-    *out_size = 0;
-    const dart_st_write **sorted = dart_calloc(count, sizeof *sorted);
-    if (!sorted) return DART_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        sorted[i] = &tensor[i];
-        total += 4 * write_count(&tensor[i]);
-    }
-    qsort(sorted, count, sizeof *sorted, write_by_name);
-    DART_GOTO(header_text(sorted, count, &header));
-    size_t used = strlen(header), padded = (size_t)dart_round_up(used, 8);
-    size_t size = 8 + padded + (size_t)total;
-    data = malloc(size);
-    if (!data) {
-        status = dart_fail(DART_MEMORY, "out of memory: packing %zu tensors", count);
-        goto done;
-    }
-    for (int i = 0; i < 8; i++) data[i] = (char)(padded >> (8 * i));
-    memcpy(data + 8, header, used);
-    memset(data + 8 + used, ' ', padded - used);
-    char *at = data + 8 + padded;
-    for (size_t i = 0; i < count; i++) {
-        size_t bytes = 4 * (size_t)write_count(sorted[i]);
-        if (bytes) memcpy(at, sorted[i]->data, bytes);
-        at += bytes;
-    }
-    *out_data = data;
-    *out_size = size;
-done:
-    free(header);
-    free(sorted);
-    return status;
+    const dart_block_format *format = dart_st_format(tensor->type);
+    const uint64_t all = tensor->rank ? tensor->dim[0] : 1, row = all ? tensor->count / all : 0;
+    if (!format)
+        return dart_fail(DART_INPUT,
+            "%s: tensor '%.80s' is %s; F32, F16, BF16 or F64 is needed: convert it", what,
+            tensor->name, types[tensor->type].name);
+    if (first > all || rows > all - first)
+        return dart_fail(DART_INPUT,
+            "%s: tensor '%.80s' has %" PRIu64 " rows, %" PRIu64 " from row %" PRIu64
+            " on are wanted",
+            what, tensor->name, all, rows, first);
+    return dart_blocks_decode(
+        format, tensor->data + first * row * format->bytes, rows * row, tensor->name, out);
 }

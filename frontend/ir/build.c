@@ -218,6 +218,17 @@ dart_node dart_softmax_lengths(
                                      .f = {scale}});
 }
 
+dart_node dart_softmax_starts(dart_graph *graph, dart_node x, dart_node starts, double scale)
+{
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_softmax,
+                                     .inputs = 2,
+                                     .in = {x, starts},
+                                     .ints = 1,
+                                     .i = {2},
+                                     .floats = 1,
+                                     .f = {scale}});
+}
+
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream)
 {

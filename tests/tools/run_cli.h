@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 48, TEXT = 16384 };
+enum { MAX_ARGS = 48, TEXT = 65536 };
 
 /* scratch folder, also HOME, so that caches do not leak between tests and users */
 static char dir[256];
@@ -43,6 +43,7 @@ typedef struct spawn {
     /* a file below the scratch folder: once it is there, `signal` is sent */
     const char *signal_when;
     int signal;
+    const char *input; /* a file below the scratch folder that is standard input; NULL: ours */
 } spawn;
 
 /* Runs dart-llm with the words of `line` (separated by spaces; %D stands for the scratch folder).
@@ -75,6 +76,10 @@ static inline outcome *run_with(const spawn *how, const char *line)
         unsetenv("XDG_CACHE_HOME");
         unsetenv("DART_DATA");
         if (chdir(dir) != 0) _exit(126); /* so that ../shared is not found either */
+        if (how && how->input) {
+            int i = open(how->input, O_RDONLY);
+            if (i < 0 || dup2(i, 0) < 0) _exit(125);
+        }
         if (how && how->file_limit) {
             setrlimit(RLIMIT_FSIZE, &(struct rlimit){how->file_limit, how->file_limit});
             /* the write then fails with EFBIG, as a full disk fails with ENOSPC */

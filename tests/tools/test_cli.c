@@ -1,6 +1,7 @@
 /* The program as its users meet it: usage, help, and bad input, which gives one clear sentence on
  * stderr and its exit code. */
 #include "run_cli.h"
+#include "dart.h"
 
 static void test_usage(void **state)
 {
@@ -11,6 +12,21 @@ static void test_usage(void **state)
     refused("train --epochs many", 2, "epochs");
     refused("eval", 2, "--model-path");
     refused("devices surplus", 2, "surplus");
+    refused("finetune", 2, "--base");
+    refused("finetune --base x.gguf", 2, "--data");
+    refused("finetune --base /nowhere.gguf --data x.jsonl", 3, "/nowhere.gguf");
+    refused("finetune --base x.gguf --data x.jsonl --adaptive --method dense", 2, "has none");
+    refused("finetune --base x.gguf --data x.jsonl --preset tt-lora-lama-3.1-8b", 2,
+        "did you mean 'tt-lora-llama-3.1-8b'");
+    refused("export", 2, "needs a model");
+    refused("export x", 2, "--out");
+    refused("export /nowhere --out x", 3, "/nowhere");
+    write_file("staged.yaml", "stages: [{name: shrink, max_steps: 2, lambda_reg: 0.1}]\n");
+    refused("train --config %D/staged.yaml --shrnk.lr 2", 2, "unknown stage 'shrnk'");
+    refused("train --config %D/staged.yaml --lambda-reg 1", 3, "write shrink.lambda_reg");
+    const outcome *help = works("finetune --help");
+    for (uint32_t i = 0; dart_preset_at(i, NULL); i++)
+        assert_non_null(strstr(help->out, dart_preset_at(i, NULL)));
     refused("devices --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
@@ -63,8 +79,8 @@ static void test_help(void **state)
 static void test_readme(void **state)
 {
     (void)state;
-    static const char *const slow[] = {
-        "train", "sweep", "eval", "generate", "translate", "bleu", "report", "bench", "selftest"};
+    static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
+        "bleu", "report", "bench", "selftest", "tokenizer", "finetune", "export"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);
@@ -202,10 +218,36 @@ static void test_translation(void **state)
     assert_non_null(strstr(r->out, "nrefs:2"));
 }
 
+/* A tokenizer of our own, and back. */
+static void test_tokenizer(void **state)
+{
+    (void)state;
+    write_file("few.txt", "the theme of them then, the other thing there\n");
+    write_file("ids.txt", "1 2 x\n");
+    refused("tokenizer", 2, "train, encode or decode");
+    refused("tokenizer train", 2, "needs a text file");
+    refused("tokenizer train %D/absent.txt --out %D/tok", 3, "absent.txt");
+    refused("tokenizer train %D/few.txt --vocab-size 9", 2, "vocab");
+    refused("tokenizer encode text", 2, "--tokenizer");
+    refused("tokenizer encode --tokenizer %D/absent text", 3, "no tokenizer at");
+    assert_non_null(strstr(
+        works("tokenizer train %D/few.txt --vocab-size 259 --out %D/tok")->out, ": 259 tokens"));
+    refused("tokenizer decode --tokenizer %D/tok 1 x", 3, "'x' is not the id");
+    refused("tokenizer decode --tokenizer %D/tok 259", 3, "259 is not the id");
+    /* the special token, !, ", ... and what occurs most: th, the */
+    assert_string_equal(works("tokenizer encode --tokenizer %D/tok other")->out, "79 258 82\n");
+    assert_string_equal(works("tokenizer encode --tokenizer %D/tok --tokens other the")->out,
+        "o\nthe\nr\n\u0120\nthe\n");
+    assert_string_equal(
+        works("tokenizer decode --tokenizer %D/tok 79 258 82 0")->out, "other<|endoftext|>");
+    assert_string_equal(
+        works("tokenizer decode --tokenizer %D/tok --skip-special 79 258 82 0")->out, "other");
+}
+
 static void test_enough(void **state)
 {
     (void)state;
-    expect_refusals(46);
+    expect_refusals(54);
 }
 
 int main(void)
@@ -213,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage), cmocka_unit_test(test_help),
         cmocka_unit_test(test_readme), cmocka_unit_test(test_recipes), cmocka_unit_test(test_data),
         cmocka_unit_test(test_bad_input), cmocka_unit_test(test_models),
-        cmocka_unit_test(test_translation), cmocka_unit_test(test_enough)};
+        cmocka_unit_test(test_translation), cmocka_unit_test(test_tokenizer),
+        cmocka_unit_test(test_enough)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

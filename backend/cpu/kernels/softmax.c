@@ -1,4 +1,5 @@
-/* softmax, softmax_lengths, softmax_dx: row by row, over the visible columns only. */
+/* softmax, softmax_lengths, softmax_starts, softmax_dx: row by row, over the visible columns only.
+ */
 #include "vmath.h"
 #include <string.h>
 
@@ -70,6 +71,34 @@ static void task_lengths(const cpu_work *work, uint32_t phase, uint32_t index, u
 }
 
 const cpu_kernel CPU(kernel_softmax_lengths) = {plan_lengths, task_lengths};
+
+static void plan_starts(cpu_work *work)
+{
+    PARAM(softmax_starts);
+    plan_rows(work, p->rows, p->cols);
+}
+
+static void task_starts(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
+{
+    (void)phase, (void)slot;
+    PARAM(softmax_starts);
+    uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
+    for (uint64_t r = index * per; r < end; r++) {
+        const uint64_t t = r % p->time, reach = t + 1 + p->cols;
+        const uint64_t seen = reach > p->time ? cpu_least(reach - p->time, p->cols) : 0;
+        const integer start = INTEGERS(1)[r / p->per * p->time + t];
+        const uint64_t from = start > 0 ? cpu_least((uint64_t)start, seen) : 0;
+        real *y = REALS(2) + r * p->cols;
+        memset(y, 0, from * sizeof *y);
+        if (seen > from)
+            softmax_row(
+                REALS(0) + r * p->cols + from, y + from, seen - from, p->cols - from, p->scale);
+        else
+            memset(y, 0, p->cols * sizeof *y);
+    }
+}
+
+const cpu_kernel CPU(kernel_softmax_starts) = {plan_starts, task_starts};
 
 static void plan_dx(cpu_work *work)
 {

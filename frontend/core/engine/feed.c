@@ -31,6 +31,6 @@ dart_status dart_input_load(
     const dart_batch *batch =
         training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
     *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
-    return dart_session_input(
-        session, batch->batch, batch->time, batch->tokens, batch->labels, batch->index);
+    return dart_session_input(session, batch->batch, batch->time, batch->tokens, batch->labels,
+        batch->index, batch->starts);
 }

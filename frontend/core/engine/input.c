@@ -1,13 +1,23 @@
 /* What a step or an evaluation reads, written to the words of INPUT where its graph expects it. */
 #include "parts.h"
+#include <stdlib.h>
 
 dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
-    const int32_t *tokens, const int32_t *labels, const int32_t *index)
+    const int32_t *tokens, const int32_t *labels, const int32_t *index, const int32_t *starts)
 {
     dart_buffer input = session->memory.buffer[DART_REGION_INPUT];
     uint64_t at_tokens, at_labels, at_index, rows = (uint64_t)batch * time;
     dart_model_input_offsets(session->model, batch, time, &at_tokens, &at_labels, &at_index);
     DART_TRY(dart_device_write_i32(session->device, input, at_tokens, rows, tokens));
+    if (session->model->config.packed) {
+        const uint64_t at = dart_model_starts_offset(session->model, batch, time);
+        int32_t *zeros = starts ? NULL : dart_calloc(rows, sizeof *zeros);
+        if (!starts && !zeros) return DART_MEMORY;
+        dart_status status =
+            dart_device_write_i32(session->device, input, at, rows, starts ? starts : zeros);
+        free(zeros);
+        DART_TRY(status);
+    }
     if (labels) DART_TRY(dart_device_write_i32(session->device, input, at_labels, rows, labels));
     return dart_device_write_i32(
         session->device, input, at_index, session->model->config.vocab + 1 + rows, index);
@@ -22,7 +32,7 @@ dart_status dart_input_pairs(dart_session *session, const dart_pair_batch *batch
     const uint64_t rows = (uint64_t)batch->batch * batch->source_time;
     uint64_t source, length, index;
     DART_TRY(dart_session_input(session, batch->batch, batch->target_time, batch->target,
-        batch->labels, batch->target_index));
+        batch->labels, batch->target_index, NULL));
     dart_model_source_offsets(model, batch->batch, batch->target_time, &source, &length, &index);
     DART_TRY(dart_device_write_i32(device, input, source, rows, batch->source));
     DART_TRY(dart_device_write_i32(device, input, length, batch->batch, batch->source_length));

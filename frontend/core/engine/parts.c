@@ -129,6 +129,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     DART_GOTO(dart_model_matrices(model, &matrix, &matrices));
     const dart_optim_span span = {.param_words = model->param_words - gates,
         .decay_words = model->decay_words,
+        .bonded_words = model->bonded_words,
         .others = gates,
         .matrices = matrices,
         .matrix = matrix,

@@ -28,9 +28,10 @@ DART_NODISCARD dart_status dart_part_gate_update(const dart_session *session, da
 /* One part of a session, planned; its times are added to the session's. */
 DART_NODISCARD dart_status dart_part_prepare(
     dart_session *session, const dart_caps *caps, int part, dart_graph_program *program);
-/* Tokens, labels and scatter index into INPUT; labels may be NULL. */
+/* Tokens, labels and scatter index into INPUT; labels may be NULL. starts: of a packed model, NULL:
+ * each row is one document. */
 DART_NODISCARD dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
-    const int32_t *tokens, const int32_t *labels, const int32_t *index);
+    const int32_t *tokens, const int32_t *labels, const int32_t *index, const int32_t *starts);
 /* feed.c: labels of training batch `at`; batches of an evaluation; batch `at` of either kind into
  * INPUT. */
 typedef struct dart_input {

@@ -255,7 +255,7 @@ dart_status dart_session_eval(
 dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)
 {
     const uint32_t time = session->options.time;
-    DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index));
+    DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index, NULL));
     DART_TRY(dart_program_run(&session->part[DART_PART_LOGITS], NULL));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
         (uint64_t)time * session->logit_columns, session->logits);

@@ -38,6 +38,12 @@ dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *va
     return DART_OK;
 }
 
+bool dart_recipe_has(const dart_recipe *recipe, const char *key)
+{
+    const int i = dart_recipe_key(key);
+    return i >= 0 && recipe->given[i];
+}
+
 dart_status dart_recipe_get(const dart_recipe *recipe, const char *key, char *out, size_t size)
 {
     int i = dart_recipe_key(key);
@@ -51,37 +57,6 @@ void dart_recipe_settings(const dart_recipe *recipe, dart_settings *out)
 {
     *out = (dart_settings){0};
     for (int i = 0; i < dart_recipe_rows(); i++) dart_recipe_parse(i, recipe->value[i], out);
-}
-
-dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over)
-{
-    for (int i = 0; i < dart_recipe_rows(); i++)
-        if (over->given[i])
-            DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(i)->option.key, over->value[i]));
-    if (!over->stages) return DART_OK;
-    recipe->stages = over->stages;
-    for (uint32_t s = 0; s < over->stages; s++) {
-        recipe->stage[s] = (dart_recipe_stage){0};
-        recipe->stage[s].name = dart_arena_strdup(&recipe->arena, over->stage[s].name);
-        if (!recipe->stage[s].name) return DART_MEMORY;
-        for (int i = 0; i < dart_recipe_rows(); i++) {
-            if (!over->stage[s].value[i]) continue;
-            recipe->stage[s].value[i] = dart_arena_strdup(&recipe->arena, over->stage[s].value[i]);
-            if (!recipe->stage[s].value[i]) return DART_MEMORY;
-        }
-    }
-    return DART_OK;
-}
-
-dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out)
-{
-    DART_TRY(dart_recipe_new(out));
-    dart_status status = dart_recipe_overlay(*out, recipe);
-    if (status != DART_OK) {
-        dart_recipe_free(*out);
-        *out = NULL;
-    }
-    return status;
 }
 
 dart_status dart_recipe_stage_set(

@@ -57,7 +57,7 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
 struct dart_role;
 DART_NODISCARD dart_status dart_settings_roles(
     const dart_settings *set, struct dart_role *out, uint32_t *out_count);
-/* Whether any weight has another method than dense. */
+/* Whether any weight has another method than dense and frozen. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */
 const struct dart_reg *dart_settings_reg(const dart_settings *set);
@@ -70,6 +70,11 @@ bool dart_settings_reads(const dart_settings *set, const dart_option_row *row);
  * into them. */
 bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b);
 
+/* What dart_recipe_override was given for stages that are known by now. USAGE: there is none of
+ * that name. */
+DART_NODISCARD dart_status dart_recipe_settle(dart_recipe *recipe);
+/* The first key of a stage's own in which two settings differ; NULL: none. */
+const char *dart_settings_difference(const dart_settings *a, const dart_settings *b);
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */

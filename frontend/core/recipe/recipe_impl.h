@@ -6,7 +6,8 @@
 
 enum {
     DART_RECIPE_OPTIONS = 192, /* rows of the table, at most */
-    DART_RECIPE_TEXT = 512     /* bytes of a value with its end, at most */
+    DART_RECIPE_PENDING = 32,
+    DART_RECIPE_TEXT = 512 /* bytes of a value with its end, at most */
 };
 
 /* Kinds of plug-in that a value may name. */
@@ -68,8 +69,14 @@ struct dart_recipe {
     bool given[DART_RECIPE_OPTIONS]; /* by a file or a flag, not by default */
     uint32_t stages;
     dart_recipe_stage stage[DART_MAX_STAGES];
+    /* "stage.key" and value, given before there were stages */
+    const char *pending[DART_RECIPE_PENDING][2];
+    uint32_t pendings;
 };
 
+/* override.c: INPUT where a stage has the key for itself, so that the recipe's does nothing there.
+ */
+DART_NODISCARD dart_status dart_recipe_shadowed(const dart_recipe *recipe, int key);
 DART_NODISCARD dart_status dart_recipe_stage_set(
     dart_recipe *recipe, dart_recipe_stage *stage, const char *key, const char *value);
 DART_NODISCARD dart_status dart_recipe_stage_number(

@@ -17,12 +17,12 @@ void dart_settings_name(const dart_settings *set, const char *key, char out[32])
 
 bool dart_settings_compress(const dart_settings *set)
 {
-    const dart_method *dense = dart_method_find("dense");
+    const dart_method *dense = dart_method_find("dense"), *frozen = dart_method_find("frozen");
     dart_role role[DART_MAX_ROLES];
     uint32_t roles;
     if (dart_settings_roles(set, role, &roles) != DART_OK) return true;
     for (uint32_t r = 0; r < roles; r++)
-        if (role[r].method != dense) return true;
+        if (role[r].method != dense && role[r].method != frozen) return true;
     return false;
 }
 
@@ -52,6 +52,20 @@ static size_t size_of(const dart_recipe_row *row)
         [DART_OPTION_CHOICE] = sizeof(unsigned),
         [DART_OPTION_TEXT] = sizeof(void *)};
     return row->of_plugin ? sizeof(double) : sizes[row->row->kind];
+}
+
+const char *dart_settings_difference(const dart_settings *a, const dart_settings *b)
+{
+    for (int i = 0; i < dart_recipe_rows(); i++) {
+        const dart_recipe_row *row = dart_recipe_row_at(i);
+        const char *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+        const bool text = row->row->kind == DART_OPTION_TEXT && !row->names;
+        if (strcmp(row->option.section, "stage") || text) continue;
+        /* How long a stage is, its steps say. */
+        if (!strcmp(row->option.key, "epochs") || !strcmp(row->option.key, "max_steps")) continue;
+        if (memcmp(x, y, size_of(row))) return row->option.key;
+    }
+    return NULL;
 }
 
 bool dart_settings_same_programs(const dart_settings *a, const dart_settings *b)

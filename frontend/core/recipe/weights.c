@@ -11,6 +11,10 @@ static const dart_option_row rank_row = {
 static const dart_option_row modes_row = {
     .key = "modes", .kind = DART_OPTION_INT, .least = 1, .most = DART_MAX_MODES};
 
+/* Of the output and the input side: "16x4x4". */
+static const char *const side_keys[] = {"out_modes", "in_modes"};
+enum { OWN_KEYS = 4 /* these, rank and modes */ };
+
 static const char *method_name(const void *context, uint32_t index)
 {
     (void)context;
@@ -18,14 +22,38 @@ static const char *method_name(const void *context, uint32_t index)
     return method ? method->name : NULL;
 }
 
-/* What "KEY=VALUE" may set beside rank and modes. */
+/* What "KEY=VALUE" may set. */
 static const char *key_name(const void *context, uint32_t index)
 {
     const dart_method *method = context;
-    if (index < 2) return index ? modes_row.key : rank_row.key;
+    const char *const own[OWN_KEYS] = {rank_row.key, modes_row.key, side_keys[0], side_keys[1]};
+    if (index < OWN_KEYS) return own[index];
     for (uint32_t i = 0; method->options && method->options[i]; i++)
-        if (i + 2 == index) return method->options[i]->key;
+        if (i + OWN_KEYS == index) return method->options[i]->key;
     return NULL;
+}
+
+static dart_status read_modes(const char *key, const char *text, uint32_t out[DART_MAX_MODES])
+{
+    static const dart_option_row row = {
+        .key = "a mode", .kind = DART_OPTION_INT, .least = 1, .most = 1 << 20};
+    memset(out, 0, DART_MAX_MODES * sizeof *out);
+    for (uint32_t count = 0;; count++) {
+        const size_t length = strcspn(text, "x*");
+        char one[16];
+        double number;
+        if (count == DART_MAX_MODES)
+            return dart_fail(DART_USAGE, "weights: %s has more than %d modes", key, DART_MAX_MODES);
+        if (length >= sizeof one)
+            return dart_fail(DART_USAGE, "weights: %s: '%s' is too long for a mode", key, text);
+        snprintf(one, sizeof one, "%.*s", (int)length, text);
+        if (dart_option_read(&row, one, &number) != DART_OK)
+            return dart_fail(DART_USAGE,
+                "weights: %s needs whole numbers with an x between, 16x4x4, got '%s'", key, text);
+        out[count] = (uint32_t)number;
+        if (!text[length]) return DART_OK;
+        text += length + 1;
+    }
 }
 
 static dart_status read_setting(char *text, dart_role *out)
@@ -36,6 +64,11 @@ static dart_status read_setting(char *text, dart_role *out)
         return dart_fail(
             DART_USAGE, "weights: '%s' of '%s' is not of the form KEY=VALUE", text, out->pattern);
     *value++ = 0;
+    for (int side = 0; side < 2; side++)
+        if (!strcmp(text, side_keys[side])) {
+            out->modes = 0; /* that of all weights gives way to the shape of these */
+            return read_modes(text, value, side ? out->in_modes : out->out_modes);
+        }
     const dart_option_row *row = !strcmp(text, rank_row.key)    ? &rank_row
                                  : !strcmp(text, modes_row.key) ? &modes_row
                                                                 : NULL;
@@ -121,12 +154,48 @@ static dart_role short_form(const dart_settings *set, const char *pattern,
     return role;
 }
 
+/* What PEFT calls them, and groups of them. */
+static const char *const target_name[][2] = {{"q_proj", "{blocks,enc,dec}.*.{attn,cross}.q"},
+    {"k_proj", "{blocks,enc,dec}.*.{attn,cross}.k"},
+    {"v_proj", "{blocks,enc,dec}.*.{attn,cross}.v"},
+    {"o_proj", "{blocks,enc,dec}.*.{attn,cross}.o"}, {"gate_proj", "*.mlp.gate"},
+    {"up_proj", "*.mlp.up"}, {"down_proj", "*.mlp.down"}, {"attention", "*.{attn,cross}.*"},
+    {"mlp", "*.mlp.*"}};
+
+/* `linear` for the patterns of `target_modules`, and what is frozen for the linear layers it
+ * leaves. */
+static dart_status read_targets(const dart_settings *set, dart_role *out, uint32_t *count)
+{
+    const char *text = set->target_modules;
+    while (*text) {
+        const char *end = entry_end(text);
+        char one[ENTRY];
+        while (*text == ' ') text++;
+        snprintf(one, sizeof one, "%.*s", (int)(end - text), text);
+        for (size_t n = strlen(one); n && one[n - 1] == ' ';) one[--n] = 0;
+        const char *pattern = one;
+        for (size_t i = 0; i < sizeof target_name / sizeof *target_name; i++)
+            if (!strcmp(one, target_name[i][0])) pattern = target_name[i][1];
+        DART_TRY(dart_pattern_check(pattern));
+        if (*count == DART_MAX_ROLES - SHORT_FORMS)
+            return dart_fail(DART_USAGE,
+                "target_modules: more than %d patterns with those of weights",
+                DART_MAX_ROLES - SHORT_FORMS);
+        out[*count] = short_form(set, pattern, set->linear, set->linear_rank, set->linear_modes);
+        out[(*count)++].needed = true;
+        text = end + (*end == ',');
+    }
+    return DART_OK;
+}
+
 dart_status dart_settings_roles(const dart_settings *set, dart_role *out, uint32_t *out_count)
 {
     DART_TRY(read_entries(set->weights, set, out, out_count));
+    DART_TRY(read_targets(set, out, out_count));
     out[(*out_count)++] =
         short_form(set, "{tok,src}_emb", set->embedding, set->embedding_rank, set->embedding_modes);
     out[(*out_count)++] = short_form(set, "head", set->head, set->head_rank, set->head_modes);
-    out[(*out_count)++] = short_form(set, "*", set->linear, set->linear_rank, set->linear_modes);
+    const dart_method *rest = *set->target_modules ? dart_method_find("frozen") : set->linear;
+    out[(*out_count)++] = short_form(set, "*", rest, set->linear_rank, set->linear_modes);
     return DART_OK;
 }

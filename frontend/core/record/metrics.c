@@ -48,6 +48,7 @@ dart_status dart_metrics_open(const char *dir, const uint64_t offset[DART_LOGS],
         }
         setvbuf(out->file[i], out->buffer[i], _IOFBF, BUFFER);
     }
+    status = dart_dir_sync(dir); /* the logs may be new */
 done:
     if (status != DART_OK) dart_metrics_close(out);
     return status;

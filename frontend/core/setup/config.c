@@ -9,6 +9,13 @@ static uint32_t or_else(int64_t value, int64_t fallback)
     return (uint32_t)(value ? value : fallback);
 }
 
+bool dart_settings_pack(const dart_settings *set)
+{
+    const bool rotary = set->pos == DART_POSITION_ROPE ||
+                        (set->pos == DART_POSITION_AUTO && set->arch == DART_ARCH_LLAMA);
+    return *set->examples && rotary;
+}
+
 dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_model_config *out)
 {
     static const int acts[] = {[DART_ACTIVATION_GELU] = DART_ACT_GELU,
@@ -48,9 +55,11 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .frozen_vectors = !set->train_vectors,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
+        .partial_labels = *set->examples != 0,
         .strict_rank = set->strict_rank};
     if (set->pos == DART_POSITION_AUTO) out->positions.kind = llama ? DART_ROTARY : DART_LEARNED;
     if (out->positions.kind == DART_ROTARY) out->positions.base = set->rope_base;
+    out->packed = dart_settings_pack(set);
     out->positions.scaling = (dart_rope_scaling){.kind = scalings[set->rope_scaling],
         .factor = set->rope_factor,
         .low = set->rope_low,

@@ -1,4 +1,6 @@
 /* The corpus that a recipe names, a text or sentence pairs, and its streams. */
+#include "chat.h"
+#include "examples.h"
 #include "hash.h"
 #include "parallel.h"
 #include "rng.h"
@@ -143,6 +145,50 @@ dart_status dart_stream_pairs(
     return DART_OK;
 }
 
+/* Examples of a .jsonl file; out->vocab is there. */
+static dart_status read_examples(const dart_settings *set, dart_corpus *out)
+{
+    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(&out->vocab);
+    char why[512] = "";
+    dart_chat chat;
+    dart_status status = dart_chat_open(
+        set->chat_template, tokenizer ? dart_tokenizer_chat_template(tokenizer) : NULL, &chat);
+    const bool talks = status == DART_OK;
+    /* Which template it would be matters to conversations only. */
+    if (status == DART_INPUT && !strcmp(set->chat_template, "auto")) {
+        snprintf(why, sizeof why, "%s", dart_error_text());
+        status = DART_OK;
+    }
+    if (status == DART_OK)
+        status = dart_examples_read(&(dart_examples_options){.path = set->examples,
+                                        .valid = set->valid_examples,
+                                        .chat = talks ? &chat : NULL,
+                                        .why_no_chat = why,
+                                        .time = (uint32_t)set->context,
+                                        .learn_prompts = set->learn_prompts},
+            out);
+    dart_chat_free(&chat);
+    return status;
+}
+
+dart_status dart_tokenizer_for(const dart_settings *set, dart_vocab *out)
+{
+    const char *path = *set->tokenizer ? set->tokenizer : set->base;
+    *out = (dart_vocab){0};
+    if (!*path) return DART_OK;
+    DART_TRY(dart_vocab_open(path, out));
+    if (!*set->base || out->size == set->vocab_size) return DART_OK;
+    if (out->size > set->vocab_size) {
+        const uint32_t size = out->size;
+        dart_vocab_free(out);
+        return dart_fail(DART_INPUT,
+            "the tokenizer %s has %u tokens, more than the %" PRId64 " rows of the embedding of %s",
+            path, size, set->vocab_size, set->base);
+    }
+    out->size = (uint32_t)set->vocab_size; /* rows that no token has */
+    return DART_OK;
+}
+
 dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, dart_corpus *out)
 {
     dart_corpus_options options = {.dataset = set->dataset,
@@ -153,14 +199,34 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
         [DART_TEXT_LEVEL_WORD] = DART_LEVEL_WORD,
         [DART_TEXT_LEVEL_CHAR] = DART_LEVEL_CHAR,
         [DART_TEXT_LEVEL_BYTE] = DART_LEVEL_BYTE};
+    dart_vocab own = {0};
+    dart_status status = DART_OK;
+    *out = (dart_corpus){0};
     options.level = levels[set->level];
     if (set->arch == DART_ARCH_ENCODER_DECODER) return dart_corpus_pairs(set, vocab, out);
     if (set->dataset[0] && dart_parallel_name(set->dataset))
         return dart_fail(DART_INPUT,
             "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
+    if (!vocab) DART_TRY(dart_tokenizer_for(set, &own));
+    if (own.size) options.vocab = &own;
+    if (*set->examples) {
+        if (!options.vocab)
+            DART_GOTO(dart_fail(DART_INPUT,
+                "examples need a tokenizer: give a model to fine-tune (--base), or --tokenizer"));
+        if (options.vocab->shared)
+            dart_vocab_share(options.vocab, &out->vocab);
+        else
+            DART_GOTO(dart_vocab_from(options.vocab->level, options.vocab->punctuation,
+                options.vocab->size, options.vocab->text, &out->vocab));
+        status = read_examples(set, out);
+        goto done;
+    }
     if (set->token_file == DART_TOKEN_CACHE_TRUE) options.token_file = DART_TOKEN_FILE_ALWAYS;
     if (set->token_file == DART_TOKEN_CACHE_FALSE) options.token_file = DART_TOKEN_FILE_NEVER;
-    return dart_corpus_open(&options, out);
+    status = dart_corpus_open(&options, out);
+done:
+    dart_vocab_free(&own);
+    return status;
 }
 
 dart_status dart_stream_for(
@@ -172,6 +238,7 @@ dart_status dart_stream_for(
             .batch = (uint32_t)set->batch_size,
             .time = (uint32_t)set->context,
             .stride = (uint32_t)set->eval_stride,
-            .seed = (uint64_t)set->seed},
+            .seed = (uint64_t)set->seed,
+            .pack = dart_settings_pack(set)},
         out);
 }

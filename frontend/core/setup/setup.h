@@ -13,6 +13,8 @@ static inline dart_note dart_note_of(const dart_hooks *hooks)
     return hooks ? (dart_note){hooks->note, hooks->user} : (dart_note){0};
 }
 
+/* Whether examples lie behind each other in a row: they do where positions know distances only. */
+bool dart_settings_pack(const dart_settings *set);
 /* The model that settings ask for. INPUT: impossible sizes. */
 DART_NODISCARD dart_status dart_config_from(
     const dart_settings *set, uint32_t vocab, dart_model_config *out);
@@ -53,6 +55,8 @@ DART_NODISCARD dart_status dart_session_options_from(
 /* vocab: NULL, or the two of a checkpoint. */
 DART_NODISCARD dart_status dart_corpus_for(
     const dart_settings *set, const dart_vocab *vocab, dart_corpus *out);
+/* The tokenizer that the settings name, or their base's; *out has size 0 where they name none. */
+DART_NODISCARD dart_status dart_tokenizer_for(const dart_settings *set, dart_vocab *out);
 uint32_t dart_source_time(const dart_settings *set); /* tokens of a source sentence */
 /* The same of a recipe that translates; vocab[0] is the target's, vocab[1] the source's.
  */

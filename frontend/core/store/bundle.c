@@ -34,10 +34,19 @@ dart_status dart_bundle_model(
     dart_model_config config;
     dart_model_copy made;
     DART_TRY(dart_config_for(&bundle->set, bundle->vocab, bundle->source_vocab, &config));
+    config.of_base = *bundle->set.base != 0;
     if (gate) config.gate = *gate;
     DART_TRY(dart_model_copy_new(&config, ranks, &made));
     dart_bundle_adopt(bundle, &made);
     return DART_OK;
+}
+
+dart_status dart_bundle_begin(dart_bundle *bundle)
+{
+    const dart_settings *set = &bundle->set;
+    DART_TRY(dart_model_init(bundle->model, (uint64_t)set->seed, bundle->param, bundle->frozen));
+    if (!*set->base) return DART_OK;
+    return dart_base_fill(set->base, bundle->model, bundle->param, bundle->frozen, &bundle->base);
 }
 
 dart_status dart_bundle_strip(dart_bundle *bundle, uint32_t **out_counts)
@@ -67,22 +76,56 @@ dart_status dart_bundle_spectra(const dart_bundle *bundle, dart_spectra *out)
     return dart_gate_spectra(bundle->model, &bundle->gate, bundle->param, bundle->frozen, out);
 }
 
+/* What a model with other ranks has of the base: the tensors that are not stored. They are made
+ * from the model as it was at its beginning, since some methods take from the base what their
+ * first ranks hold. */
+static void take_base(const dart_model_copy *from, dart_bundle *to)
+{
+    for (uint32_t p = 0; p < from->model->params; p++) {
+        const dart_param *a = &from->model->param[p], *b = &to->model->param[p];
+        if (a->of_base)
+            memcpy(to->frozen + b->offset, from->frozen + a->offset,
+                dart_shape_words(&a->shape) * sizeof *to->frozen);
+    }
+}
+
+static dart_status check_base(const dart_bundle *bundle, json_t *state, const char *path)
+{
+    const char *hash = json_string_value(json_object_get(state, "base"));
+    if (hash && !strcmp(hash, bundle->base.hash)) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s is not the model that was fine-tuned in %s: its numbers are others; give that one with "
+        "--base",
+        bundle->set.base, path);
+}
+
 dart_status dart_bundle_read(dart_bundle *bundle, const dart_checkpoint *checkpoint, json_t *state)
 {
     dart_gate_config gate;
+    dart_model_copy first = {0};
     uint32_t(*ranks)[DART_MAX_CORES + 1] = NULL;
+    dart_status status = DART_OK;
     DART_TRY(dart_gate_read(state, checkpoint->path, &gate, &bundle->gate));
     /* The fresh model says which weights have ranks; only they tell on which bonds gates lie. */
     DART_TRY(dart_bundle_model(bundle, NULL, NULL));
     ranks = dart_calloc(bundle->model->weights, sizeof *ranks);
     if (!ranks) return DART_MEMORY;
-    dart_status status = dart_ranks_read(state, bundle->model, checkpoint->path, ranks);
-    if (status == DART_OK)
-        status = dart_bundle_model(bundle, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks, &gate);
-    free(ranks);
-    DART_TRY(status);
+    DART_GOTO(dart_ranks_read(state, bundle->model, checkpoint->path, ranks));
+    if (*bundle->set.base) {
+        DART_GOTO(dart_bundle_begin(bundle));
+        DART_GOTO(check_base(bundle, state, checkpoint->path));
+        first = (dart_model_copy){bundle->model, bundle->param, bundle->frozen};
+        bundle->model = NULL;
+        bundle->param = bundle->frozen = NULL;
+    }
+    DART_GOTO(dart_bundle_model(bundle, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks, &gate));
+    if (first.model) take_base(&first, bundle);
     const dart_values values = {"", bundle->param, bundle->frozen};
-    return dart_values_unpack(bundle->model, checkpoint, "model.safetensors", &values, 1);
+    status = dart_values_unpack(bundle->model, checkpoint, "model.safetensors", &values, 1);
+done:
+    dart_model_copy_free(&first);
+    free(ranks);
+    return status;
 }
 
 /* ---- from files ---- */
@@ -98,16 +141,27 @@ static dart_status load_vocabs(const dart_checkpoint *checkpoint, dart_bundle *o
     return dart_vocab_load(checkpoint, "vocab_source.json", &out->stored[1]);
 }
 
+typedef struct loading {
+    dart_bundle *out;
+    const dart_recipe *overrides; /* where else the base is; may be NULL */
+} loading;
+
 /* Everything, as it was saved; dart_checkpoint_load. */
 static dart_status load(void *user, const dart_checkpoint *checkpoint)
 {
-    dart_bundle *out = user;
+    dart_bundle *out = ((loading *)user)->out;
+    const dart_recipe *overrides = ((loading *)user)->overrides;
     char path[sizeof checkpoint->path + 32];
     json_t *state;
     dart_bundle_free(out); /* what a newer one left */
     snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
     DART_TRY(dart_recipe_new(&out->recipe));
     DART_TRY(dart_recipe_load(out->recipe, path));
+    if (overrides && dart_recipe_has(overrides, "base")) {
+        char base[512];
+        DART_TRY(dart_recipe_get(overrides, "base", base, sizeof base));
+        DART_TRY(dart_recipe_set(out->recipe, "base", base));
+    }
     dart_recipe_settings(out->recipe, &out->set);
     DART_TRY(load_vocabs(checkpoint, out));
     DART_TRY(dart_state_parse(checkpoint, &state));
@@ -119,6 +173,7 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
 /* Whether the option says what the model is. */
 static bool of_the_model(const dart_option *option)
 {
+    if (!strcmp(option->key, "base")) return false; /* it was read; its numbers are compared */
     return !strcmp(option->section, "model") || !strcmp(option->section, "method") ||
            !strcmp(option->key, "shared_vocab");
 }
@@ -151,25 +206,47 @@ done:
     return status;
 }
 
+/* A pretrained model as it is: nothing is adapted, its context as long as it goes. */
+static dart_status open_base(const char *path, const dart_recipe *overrides, dart_bundle *out)
+{
+    DART_TRY(dart_recipe_new(&out->recipe));
+    if (overrides) DART_TRY(dart_recipe_overlay(out->recipe, overrides));
+    DART_TRY(dart_recipe_set(out->recipe, "base", path));
+    DART_TRY(dart_recipe_set(out->recipe, "linear", "frozen"));
+    DART_TRY(dart_base_resolve(out->recipe));
+    dart_recipe_settings(out->recipe, &out->set);
+    out->stored = dart_calloc(2, sizeof *out->stored);
+    if (!out->stored) return DART_MEMORY;
+    out->vocab = &out->stored[0];
+    out->source_vocab = &out->stored[1];
+    DART_TRY(dart_tokenizer_for(&out->set, &out->stored[0]));
+    DART_TRY(dart_bundle_model(out, NULL, NULL));
+    return dart_bundle_begin(out);
+}
+
 dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out)
 {
     dart_checkpoint checkpoint = {0};
+    loading l = {out, overrides};
     char inner[4096 + 32];
     dart_status status;
     *out = (dart_bundle){0};
+    if (dart_base_found(path)) return open_base(path, overrides, out);
     if (snprintf(inner, sizeof inner, "%s/manifest.json", path) >= 4096)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
     if (dart_file_exists(inner)) {
         status = dart_checkpoint_open(path, &checkpoint);
-        if (status == DART_OK) status = load(out, &checkpoint);
+        if (status == DART_OK) status = load(&l, &checkpoint);
     } else {
         snprintf(inner, sizeof inner, "%s/checkpoints", path);
         if (!dart_file_exists(inner))
             return dart_fail(DART_INPUT,
-                "%s is neither a run directory nor a checkpoint; give the path that train printed",
+                "%s is neither a run directory nor a checkpoint (the path that train printed), nor "
+                "a "
+                "pretrained model (a folder with config.json, a .gguf file, a .bin of llama2.c)",
                 path);
-        status = dart_checkpoint_newest(inner, note, load, out, &checkpoint);
+        status = dart_checkpoint_newest(inner, note, load, &l, &checkpoint);
     }
     dart_checkpoint_close(&checkpoint);
     if (status == DART_OK && overrides) status = override(path, overrides, out);

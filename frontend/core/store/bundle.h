@@ -3,6 +3,7 @@
 #ifndef DART_BUNDLE_H
 #define DART_BUNDLE_H
 
+#include "base.h"
 #include "model_file.h"
 #include "recipe.h"
 
@@ -14,16 +15,19 @@ typedef struct dart_bundle {
     dart_model *model;                      /* owned */
     float *param, *frozen;                  /* owned, as dart_model_init lays them out */
     dart_model_gate gate;                   /* where model->config.gate.on */
+    dart_base_report base;                  /* where set.base is */
 } dart_bundle;
 
-/* `path`: a run directory (its newest checkpoint that can be loaded; newer ones are told to `note`)
- * or a checkpoint directory. The recipe is the stored one with what `overrides` (may be NULL)
- * gives. Gates are multiplied into the cores. INPUT: no such model, a damaged one, an override of
- * what is part of the model. Free also after a failure. */
+/* `path`: a pretrained model (dart_base_found), a run directory (its newest checkpoint that can be
+ * loaded; newer ones are told to `note`) or a checkpoint directory. The recipe is the stored one
+ * with what `overrides` (may be NULL) gives. Gates are multiplied into the cores. INPUT: no such
+ * model, a damaged one, an override of what is part of the model. Free also after a failure. */
 DART_NODISCARD dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
 void dart_bundle_free(dart_bundle *bundle); /* zeroes it */
 
+/* Initial values of the model, of the recipe's seed, or what it takes over from its base. */
+DART_NODISCARD dart_status dart_bundle_begin(dart_bundle *bundle);
 /* The model of a bundle with recipe and vocabularies, with zeros; an older one is freed. ranks as
  * in dart_model_new. */
 DART_NODISCARD dart_status dart_bundle_model(

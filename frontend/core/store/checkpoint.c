@@ -216,7 +216,7 @@ static dart_status write_files(
 }
 
 dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_checkpoint_file *file,
-    uint32_t files, uint32_t keep)
+    uint32_t files, uint32_t keep, dart_note note)
 {
     dart_status status = DART_OK;
     char scratch[PATH], final[PATH], name[64];
@@ -242,7 +242,10 @@ dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_ch
     }
     made = false;
     DART_GOTO(dart_dir_sync(root));
-    DART_GOTO(prune(root, step, keep));
+    dart_status pruned = prune(root, step, keep);
+    if (pruned == DART_MEMORY) DART_GOTO(pruned);
+    if (pruned != DART_OK)
+        dart_note_line(note, "older checkpoints are left there: %s", dart_error_text());
 done:
     if (made) {
         char sentence[1024];

@@ -22,9 +22,10 @@ typedef struct dart_checkpoint {
 
 /* Writes <root>/step-<step>/, reads it back, and prunes to the newest `keep` (at least 2) that are
  * sound. The same step with other bytes is replaced. On failure nothing of it is left and the older
- * ones are untouched. IO: disk full ... */
+ * ones are untouched. Older ones that cannot be removed are told to `note`, and no failure. IO:
+ * disk full ... */
 DART_NODISCARD dart_status dart_checkpoint_write(const char *root, uint64_t step,
-    const dart_checkpoint_file *file, uint32_t files, uint32_t keep);
+    const dart_checkpoint_file *file, uint32_t files, uint32_t keep, dart_note note);
 /* Reads a checkpoint and verifies every byte of it. INPUT: missing, truncated or damaged (the
  * sentence says what). */
 DART_NODISCARD dart_status dart_checkpoint_open(const char *path, dart_checkpoint *out);

@@ -22,13 +22,15 @@ dart_status dart_vocab_text(const dart_vocab *vocab, char **out)
 {
     dart_status status = DART_OK;
     json_t *list = json_array(), *body = json_object();
-    for (uint32_t i = 0; i < vocab->size && vocab->level != DART_LEVEL_BYTE; i++)
+    for (uint32_t i = 0; i < vocab->size && vocab->text && vocab->level != DART_LEVEL_BYTE; i++)
         dart_json_add(list, token_json(vocab->text[i], &status), &status);
     dart_json_set(body, "format", json_integer(DART_STATE_FORMAT), &status);
     dart_json_set(body, "level", json_integer(vocab->level), &status);
     dart_json_set(body, "punctuation", json_boolean(vocab->punctuation), &status);
     dart_json_set(body, "size", json_integer(vocab->size), &status);
     dart_json_set(body, "tokens", list, &status);
+    if (dart_vocab_hash(vocab))
+        dart_json_set(body, "tokenizer", json_string(dart_vocab_hash(vocab)), &status);
     return dart_json_write(body, status, JSON_COMPACT, "a vocabulary", out);
 }
 
@@ -59,6 +61,23 @@ static dart_status parse_file(const dart_checkpoint *checkpoint, const char *nam
     return status == DART_INPUT ? DART_OK : status;
 }
 
+/* A tokenizer, whose own files lie beside vocab.json. */
+static dart_status load_tokenizer(
+    const dart_checkpoint *checkpoint, json_t *body, uint32_t size, dart_vocab *out)
+{
+    const char *hash = json_string_value(json_object_get(body, "tokenizer"));
+    if (!dart_checkpoint_find(checkpoint, "tokenizer.json"))
+        return dart_fail(DART_INPUT, "the checkpoint %s has no tokenizer.json", checkpoint->path);
+    DART_TRY(dart_vocab_open(checkpoint->path, out));
+    if (hash && !strcmp(hash, dart_vocab_hash(out)) && size >= out->size) {
+        out->size = size;
+        return DART_OK;
+    }
+    dart_vocab_free(out);
+    return dart_fail(
+        DART_INPUT, "%s: tokenizer.json is not the one of vocab.json", checkpoint->path);
+}
+
 dart_status dart_vocab_load(const dart_checkpoint *checkpoint, const char *name, dart_vocab *out)
 {
     dart_status status = DART_OK;
@@ -69,6 +88,10 @@ dart_status dart_vocab_load(const dart_checkpoint *checkpoint, const char *name,
     json_int_t size = json_integer_value(json_object_get(body, "size"));
     json_int_t level = json_integer_value(json_object_get(body, "level"));
     bool bytes = level == DART_LEVEL_BYTE;
+    if (level == DART_LEVEL_TOKEN && size > 0 && size < INT32_MAX) {
+        status = load_tokenizer(checkpoint, body, (uint32_t)size, out);
+        goto done;
+    }
     if (!json_is_array(list) || level < DART_LEVEL_WORD || level > DART_LEVEL_BYTE || size < 1 ||
         size != (bytes ? 256 : (json_int_t)json_array_size(list))) {
         status = dart_fail(DART_INPUT, "%s has no readable %s", checkpoint->path, name);
@@ -98,9 +121,10 @@ done:
 
 enum { NAME = 160 };
 
-/* Where the tensor stands in the set; NULL: the set has none of its region. */
+/* Where the tensor stands in the set; NULL: the set has none of its region, or it is not stored. */
 static float *place_of(const dart_values *set, const dart_param *param)
 {
+    if (param->of_base) return NULL;
     float *region = param->region == DART_REGION_FROZEN ? set->frozen : set->param;
     return region ? region + param->offset : NULL;
 }

@@ -63,10 +63,11 @@ static void add_operand(
     s->operand[s->count++] = dart_reshape(graph, node, shape);
 }
 
+/* Appends the operands [first, last) of a term; its scale belongs to the last one of all. */
 static void add_term(dart_graph *graph, spec *s, const dart_network *net, const dart_term *term,
-    const dart_layout *layout, const dart_node *tensors)
+    const dart_layout *layout, const dart_node *tensors, uint32_t first, uint32_t last)
 {
-    for (uint32_t k = 0; k < term->operands; k++) {
+    for (uint32_t k = first; k < last; k++) {
         dart_node node = tensors[term->tensor[k]];
         dart_shape shape = dart_term_shape(net, term, layout, k);
         if (k + 1 == term->operands && term->scale != 1.0)
@@ -75,14 +76,73 @@ static void add_term(dart_graph *graph, spec *s, const dart_network *net, const 
     }
 }
 
+/* Appends labels of digits, those of one value left out. */
+static void put_digits(spec *s, const char *labels, const uint32_t *dim)
+{
+    for (uint32_t k = 0; labels[k]; k++)
+        if (dim[k] > 1) put(s, labels[k]);
+}
+
 /* Appends "->" and the row labels, preceded by `first` if not 0. */
 static void add_output(spec *s, char first, const char *labels, const uint32_t *dim)
 {
     put(s, '-');
     put(s, '>');
     if (first) put(s, first);
-    for (uint32_t k = 0; labels[k]; k++)
-        if (dim[k] > 1) put(s, labels[k]);
+    put_digits(s, labels, dim);
+}
+
+/* A tensor whose labels are the digits in their order is the dense matrix already. */
+static bool is_dense(const dart_network *net, const dart_term *term)
+{
+    const size_t rows = strlen(net->row);
+    return term->operands == 1 && term->scale == 1.0 &&
+           strncmp(term->labels[0], net->row, rows) == 0 &&
+           strcmp(term->labels[0] + rows, net->col) == 0;
+}
+
+/* The bond that joins both parts of a split term. */
+static char middle_label(const dart_term *term)
+{
+    const char *labels = term->labels[term->split - 1];
+    return labels[strlen(labels) - 1];
+}
+
+static uint32_t middle_rank(
+    const dart_network *net, const dart_term *term, const dart_layout *layout)
+{
+    const dart_shape shape = dart_term_shape(net, term, layout, term->split - 1);
+    return shape.dim[shape.rank - 1];
+}
+
+static dart_node contract(dart_graph *graph, const spec *s)
+{
+    return dart_contract(graph, s->text, s->count, s->operand);
+}
+
+/* x (rows, digits of the input) times one term: (rows, digits of the output). */
+static dart_node apply_term(dart_graph *graph, const dart_network *net, const dart_term *term,
+    const dart_layout *layout, const dart_node *tensors, dart_node x)
+{
+    spec s = {.count = 1, .operand = {x}};
+    put(&s, 'Z');
+    put_digits(&s, net->col, net->col_dim);
+    add_term(graph, &s, net, term, layout, tensors, term->split, term->operands);
+    if (term->split) {
+        const char middle = middle_label(term);
+        const bool wide = middle_rank(net, term, layout) > 1;
+        put(&s, '-');
+        put(&s, '>');
+        put(&s, 'Z');
+        if (wide) put(&s, middle);
+        x = contract(graph, &s);
+        s = (spec){.count = 1, .operand = {x}};
+        put(&s, 'Z');
+        if (wide) put(&s, middle);
+        add_term(graph, &s, net, term, layout, tensors, 0, term->split);
+    }
+    add_output(&s, 'Z', net->row, net->row_dim);
+    return contract(graph, &s);
 }
 
 dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
@@ -98,26 +158,55 @@ dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const 
         if (net.col_dim[k] > 1) digits.dim[digits.rank++] = net.col_dim[k];
     dart_node sum = 0;
     for (uint32_t t = 0; t < net.terms; t++) {
-        spec s = {.count = 1};
-        put(&s, 'Z');
-        for (uint32_t k = 0; net.col[k]; k++)
-            if (net.col_dim[k] > 1) put(&s, net.col[k]);
-        s.operand[0] = dart_reshape(graph, x, digits);
-        add_term(graph, &s, &net, &net.term[t], layout, tensors);
-        add_output(&s, 'Z', net.row, net.row_dim);
-        dart_node y = dart_reshape(graph, dart_contract(graph, s.text, s.count, s.operand), out);
+        const dart_term *term = &net.term[t];
+        dart_node y;
+        if (is_dense(&net, term) && term->labels[0][1] && term->labels[0][2]) {
+            /* a matrix beside a chain does not need its digits */
+            dart_node row = dart_reshape(graph, x, DART_SHAPE(digits.dim[0], weight->in));
+            dart_node matrix = dart_reshape(
+                graph, tensors[term->tensor[0]], DART_SHAPE(layout->padded_out, weight->in));
+            y = dart_contract2(graph, "Zb,ab->Za", row, matrix);
+        } else {
+            y = apply_term(graph, &net, term, layout, tensors, dart_reshape(graph, x, digits));
+        }
+        y = dart_reshape(graph, y, out);
         sum = sum ? dart_add(graph, y, sum) : y;
     }
     return sum;
 }
 
-/* A tensor whose labels are the digits in their order is the dense matrix already. */
-static bool is_dense(const dart_network *net, const dart_term *term)
+/* One half of a split term as a matrix: (rows, bond), or (bond, columns). */
+static dart_node half(dart_graph *graph, const dart_network *net, const dart_term *term,
+    const dart_layout *layout, const dart_node *tensors, bool right, dart_shape shape)
 {
-    const size_t rows = strlen(net->row);
-    return term->operands == 1 && term->scale == 1.0 &&
-           strncmp(term->labels[0], net->row, rows) == 0 &&
-           strcmp(term->labels[0] + rows, net->col) == 0;
+    spec s = {0};
+    const char middle = middle_label(term);
+    const bool wide = middle_rank(net, term, layout) > 1;
+    add_term(graph, &s, net, term, layout, tensors, right ? term->split : 0,
+        right ? term->operands : term->split);
+    put(&s, '-');
+    put(&s, '>');
+    if (wide && right) put(&s, middle);
+    put_digits(&s, right ? net->col : net->row, right ? net->col_dim : net->row_dim);
+    if (wide && !right) put(&s, middle);
+    return dart_reshape(graph, contract(graph, &s), shape);
+}
+
+static dart_node dense_term(dart_graph *graph, const dart_network *net, const dart_term *term,
+    const dart_layout *layout, const dart_node *tensors, dart_shape matrix)
+{
+    if (is_dense(net, term)) return tensors[term->tensor[0]];
+    if (term->split) {
+        const uint32_t rank = middle_rank(net, term, layout);
+        return dart_contract2(graph, "ac,cb->ab",
+            half(graph, net, term, layout, tensors, false, DART_SHAPE(matrix.dim[0], rank)),
+            half(graph, net, term, layout, tensors, true, DART_SHAPE(rank, matrix.dim[1])));
+    }
+    spec s = {0};
+    add_term(graph, &s, net, term, layout, tensors, 0, term->operands);
+    add_output(&s, 0, net->row, net->row_dim);
+    put_digits(&s, net->col, net->col_dim);
+    return contract(graph, &s);
 }
 
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
@@ -127,17 +216,8 @@ dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const 
     const dart_shape matrix = DART_SHAPE(layout->padded_out, weight->in);
     dart_node sum = 0;
     for (uint32_t t = 0; t < net.terms; t++) {
-        const dart_term *term = &net.term[t];
-        dart_node w = tensors[term->tensor[0]];
-        if (!is_dense(&net, term)) {
-            spec s = {0};
-            add_term(graph, &s, &net, term, layout, tensors);
-            add_output(&s, 0, net.row, net.row_dim);
-            for (uint32_t k = 0; net.col[k]; k++)
-                if (net.col_dim[k] > 1) put(&s, net.col[k]);
-            w = dart_contract(graph, s.text, s.count, s.operand);
-        }
-        w = dart_reshape(graph, w, matrix);
+        dart_node w = dart_reshape(
+            graph, dense_term(graph, &net, &net.term[t], layout, tensors, matrix), matrix);
         sum = sum ? dart_add(graph, w, sum) : w;
     }
     return sum;

@@ -167,7 +167,7 @@ dart_status dart_chain_canonical(dart_chain *chain, uint32_t center)
     return DART_OK;
 }
 
-typedef struct svd { /* a (m,n) = u (m,r) diag(s) vt (r,n), r = min(m,n) */
+typedef struct svd { /* a (m,n) = u (m,r) diag(s) vt (r,n), r <= min(m,n) */
     uint32_t m, n, r;
     double *u, *s, *vt;
 } svd;
@@ -180,17 +180,23 @@ static void svd_free(svd *d)
     memset(d, 0, sizeof *d);
 }
 
-static dart_status svd_of(const double *a, uint32_t m, uint32_t n, svd *out)
+/* most: as many values are enough; 0: all. */
+static dart_status svd_of(const double *a, uint32_t m, uint32_t n, uint32_t most, svd *out)
 {
     dart_status status = DART_OK;
-    uint32_t r = m < n ? m : n;
+    const uint32_t all = m < n ? m : n;
+    const bool few = most && most <= all - all / 4;
+    const uint32_t r = few ? most : all;
     *out = (svd){m, n, r, dart_calloc((size_t)m * r, sizeof(double)),
         dart_calloc(r, sizeof(double)), dart_calloc((size_t)r * n, sizeof(double))};
     if (!out->u || !out->s || !out->vt) {
         status = dart_fail(DART_MEMORY, "out of memory for the SVD of a %u x %u core", m, n);
         goto done;
     }
-    DART_GOTO(dart_lapack_svd(m, n, a, out->u, out->s, out->vt));
+    if (few)
+        DART_GOTO(dart_lapack_svd_top(m, n, a, r, out->u, out->s, out->vt));
+    else
+        DART_GOTO(dart_lapack_svd(m, n, a, out->u, out->s, out->vt));
 done:
     if (status != DART_OK) svd_free(out);
     return status;
@@ -225,7 +231,7 @@ static dart_status split_left(
     dart_status status = DART_OK;
     uint32_t m = chain->rank[k] * chain->n[k], n = chain->rank[k + 1];
     svd d;
-    DART_TRY(svd_of(chain->core[k], m, n, &d));
+    DART_TRY(svd_of(chain->core[k], m, n, 0, &d));
     uint32_t r = rank ? rank : tail_rank(d.s, d.r, delta, 0);
     if (r > d.r) r = d.r;
     if (sigma) memcpy(sigma, d.s, (size_t)d.r * sizeof(double));
@@ -257,7 +263,7 @@ static dart_status balance(dart_chain *chain)
     for (uint32_t k = chain->cores - 1; k > 0; k--) {
         uint32_t m = chain->rank[k], n = chain->n[k] * chain->rank[k + 1];
         svd d;
-        DART_GOTO(svd_of(chain->core[k], m, n, &d));
+        DART_GOTO(svd_of(chain->core[k], m, n, 0, &d));
         for (uint32_t i = 0; i < m; i++)
             for (uint32_t j = 0; j < d.r; j++) d.u[(size_t)i * d.r + j] *= d.s[j];
         status = absorb_right(chain, k - 1, d.u, d.r);
@@ -441,7 +447,7 @@ dart_status dart_chain_from_dense(const double *dense, uint32_t cores, const uin
         uint32_t m = out->rank[k] * n[k];
         rest /= n[k];
         svd d;
-        DART_GOTO(svd_of(work, m, (uint32_t)rest, &d));
+        DART_GOTO(svd_of(work, m, (uint32_t)rest, epsilon > 0 ? 0 : max_rank, &d));
         uint32_t r = tail_rank(d.s, d.r, delta, max_rank);
         double *left = columns_of(d.u, m, d.r, r);
         for (uint32_t i = 0; i < r; i++) cblas_dscal((int)rest, d.s[i], d.vt + (size_t)i * rest, 1);

@@ -6,7 +6,7 @@
 
 #include "mem.h"
 
-enum { DART_CHAIN_MAX = 12 };
+enum { DART_CHAIN_MAX = 14 };
 
 typedef struct dart_chain {
     uint32_t cores;
@@ -23,7 +23,8 @@ uint64_t dart_chain_words(const dart_chain *chain);
 
 /* Dense tensor (n_0 x ... x n_{D-1}), caller frees. */
 DART_NODISCARD dart_status dart_chain_dense(const dart_chain *chain, double **out);
-/* TT-SVD with relative error epsilon (Frobenius) and rank cap (0: none). */
+/* TT-SVD with relative error epsilon (Frobenius) and rank cap (0: none). Values below 1e-7 of the
+ * largest may be left out where the cap is low. */
 DART_NODISCARD dart_status dart_chain_from_dense(const double *dense, uint32_t cores,
     const uint32_t *n, double epsilon, uint32_t max_rank, dart_chain *out);
 /* Cores < center left-orthogonal, > center right-orthogonal. The tensor is unchanged. */

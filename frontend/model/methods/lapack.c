@@ -1,5 +1,6 @@
 #include "lapack.h"
 #include "mem.h"
+#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,5 +45,80 @@ dart_status dart_lapack_svd(
 done:
     free(copy);
     free(rest);
+    return status;
+}
+
+dart_status dart_lapack_orthonormal(uint32_t m, uint32_t n, double *a)
+{
+    const lapack_int rows = (lapack_int)m, columns = (lapack_int)n;
+    const size_t words = (size_t)m * n;
+    double *tau = dart_calloc(n, sizeof *tau);
+    if (!tau) return dart_fail(DART_MEMORY, "out of memory for the QR of a %u x %u matrix", m, n);
+    dart_status status = dart_lapack_check(
+        LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, rows, columns, a, columns, tau), "dgeqrf", a, words);
+    if (status == DART_OK)
+        status = dart_lapack_check(
+            LAPACKE_dorgqr(LAPACK_ROW_MAJOR, rows, columns, columns, a, columns, tau), "dorgqr", a,
+            words);
+    free(tau);
+    return status;
+}
+
+/* The r largest eigenvalues of g (k,k), upper half, which is lost, descending, and their vectors as
+ * columns of z (k,r). */
+static dart_status largest(uint32_t k, double *g, uint32_t r, double *value, double *z)
+{
+    lapack_int found = 0, *support = dart_calloc(2 * (size_t)r, sizeof *support);
+    double *w = dart_calloc(k, sizeof *w), *ascending = dart_calloc((size_t)k * r, sizeof *w);
+    dart_status status = support && w && ascending ? DART_OK : DART_MEMORY;
+    if (status == DART_OK)
+        status = dart_lapack_check(LAPACKE_dsyevr(LAPACK_ROW_MAJOR, 'V', 'I', 'U', (lapack_int)k, g,
+                                       (lapack_int)k, 0, 0, (lapack_int)(k - r + 1), (lapack_int)k,
+                                       0, &found, w, ascending, (lapack_int)r, support),
+            "dsyevr", g, (size_t)k * k);
+    for (uint32_t j = 0; status == DART_OK && j < r; j++) {
+        value[j] = w[r - 1 - j];
+        for (uint32_t i = 0; i < k; i++)
+            z[(size_t)i * r + j] = ascending[(size_t)i * r + r - 1 - j];
+    }
+    free(support);
+    free(w);
+    free(ascending);
+    return status;
+}
+
+dart_status dart_lapack_svd_top(
+    uint32_t m, uint32_t n, const double *a, uint32_t r, double *u, double *s, double *vt)
+{
+    dart_status status = DART_OK;
+    const bool wide = m <= n;
+    const uint32_t k = wide ? m : n;
+    double *g = dart_calloc((size_t)k * k, sizeof *g);
+    double *z = wide ? u : dart_calloc((size_t)k * r, sizeof *z);
+    if (!g || !z) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    cblas_dsyrk(CblasRowMajor, CblasUpper, wide ? CblasNoTrans : CblasTrans, (int)k,
+        (int)(wide ? n : m), 1, a, (int)n, 0, g, (int)k);
+    DART_GOTO(largest(k, g, r, s, z));
+    for (uint32_t j = r; j-- > 0;) s[j] = s[j] > 1e-14 * s[0] ? sqrt(s[j]) : 0;
+    if (wide) { /* s vt = u^T a */
+        cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)r, (int)n, (int)m, 1, u, (int)r,
+            a, (int)n, 0, vt, (int)n);
+        for (uint32_t j = 0; j < r; j++)
+            cblas_dscal((int)n, s[j] > 0 ? 1 / s[j] : 0, vt + (size_t)j * n, 1);
+    } else { /* u s = a v */
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)r, (int)n, 1, a, (int)n,
+            z, (int)r, 0, u, (int)r);
+        for (uint32_t j = 0; j < r; j++) {
+            cblas_dscal((int)m, s[j] > 0 ? 1 / s[j] : 0, u + j, (int)r);
+            for (uint32_t i = 0; i < n; i++)
+                vt[(size_t)j * n + i] = s[j] > 0 ? z[(size_t)i * r + j] : 0;
+        }
+    }
+done:
+    free(g);
+    if (!wide) free(z);
     return status;
 }

@@ -1,19 +1,32 @@
 /* lora: a frozen dense W plus scale * B A (Hu et al. 2021, scale = alpha / rank). B starts at zero,
  * so the first step computes W exactly. Tensors are stored as PEFT expects: lora_A (r, in), lora_B
  * (out, r). */
+#include "adopt.h"
+#include "lapack.h"
 #include "layout.h"
+#include "mem.h"
+#include <cblas.h>
 #include <math.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static const dart_option_row alpha = {.key = "lora_alpha",
-    .aliases = "alpha",
+typedef enum start { DEFAULT, PISSA, OLORA } start;
+
+static const dart_option_row rslora_row = {.key = "rslora",
+    .aliases = "use_rslora",
     .section = "method",
-    .kind = DART_OPTION_FLOAT,
-    .fallback = "16",
-    .most = 1e6,
-    .help = "lora: the update is scaled by alpha / rank"};
-static const dart_option_row *const options[] = {&alpha, NULL};
+    .kind = DART_OPTION_BOOL,
+    .fallback = "false",
+    .help = "lora: the update is scaled by alpha / sqrt(rank)"};
+static const dart_option_row init_row = {.key = "lora_init",
+    .aliases = "init_lora_weights",
+    .section = "method",
+    .kind = DART_OPTION_CHOICE,
+    .fallback = "default",
+    .choices = "default|pissa|olora",
+    .help = "lora on a pretrained matrix: B is zero; or B A takes over its largest singular "
+            "triplets (pissa), or the first vectors of its QR (olora), and the rest is frozen"};
+static const dart_option_row *const options[] = {&dart_row_alpha, &rslora_row, &init_row, NULL};
 
 static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 {
@@ -21,16 +34,13 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     DART_TRY(dart_layout_ranks(weight, 2, (uint32_t[]){weight->out, weight->in}, strict));
     uint32_t r = weight->ranks[1];
     out->padded_out = weight->out;
-    out->tensors = 3;
+    out->tensors = out->chain_cores = 2;
     out->bonds = 1;
-    out->chain_first = 1;
-    out->chain_cores = 2;
-    out->tensor[0] =
-        (dart_tensor){"weight", DART_SHAPE(weight->out, weight->in), weight->target_std, true};
-    out->tensor[1] = (dart_tensor){"lora_B", DART_SHAPE(weight->out, r), 0.0, false};
-    /* the spread of PEFT's kaiming_uniform(sqrt 5) */
-    out->tensor[2] =
-        (dart_tensor){"lora_A", DART_SHAPE(r, weight->in), 1.0 / sqrt(3.0 * weight->in), false};
+    out->takes_apart = dart_options_get(&weight->options, &init_row) != DEFAULT;
+    out->tensor[0] = (dart_tensor){"lora_B", DART_SHAPE(weight->out, r), 0.0, false};
+    out->tensor[1] =
+        (dart_tensor){"lora_A", DART_SHAPE(r, weight->in), dart_start_input(weight), false};
+    dart_layout_add_base(weight, out);
     return DART_OK;
 }
 
@@ -39,16 +49,57 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
     (void)plan;
     /* the scale belongs to the requested rank and stays when the bond is cut */
     uint32_t rank = weight->rank ? weight->rank : weight->ranks[1];
-    double given = dart_options_get(&weight->options, &alpha);
-    double scale = given > 0.0 ? given / rank : 1.0;
-    *out = (dart_network){.terms = 2,
-        .term = {{.operands = 2, .tensor = {1, 2}, .labels = {"ac", "cb"}, .scale = scale},
-            {.operands = 1, .tensor = {0}, .labels = {"ab"}, .scale = 1.0}},
+    double given = dart_options_get(&weight->options, &dart_row_alpha);
+    bool root = dart_options_get(&weight->options, &rslora_row) != 0;
+    double scale = given > 0.0 ? given / (root ? sqrt(rank) : rank) : 1.0;
+    *out = (dart_network){.terms = 1,
+        .term = {{.operands = 2, .tensor = {1, 2}, .labels = {"ac", "cb"}, .scale = scale}},
         .row = "a",
         .col = "b",
         .row_dim = {weight->out},
         .col_dim = {weight->in}};
+    dart_network_add_base(out);
 }
 
-const dart_method dart_methods_lora = {
-    "lora", "a frozen matrix plus a trained product of two thin ones", layout, network, options};
+/* OLoRA (Bueyuekakyuez 2024): W = Q R, B the first columns of Q, A the first rows of R, which are
+ * Q^T W. */
+static dart_status take_qr(const dart_weight *weight, const float *base, float *const *tensor)
+{
+    dart_status status = DART_OK;
+    const uint32_t m = weight->out, n = weight->in, r = weight->ranks[1];
+    double *dense = dart_calloc((size_t)m * n, sizeof *dense);
+    double *q = dart_calloc((size_t)m * r, sizeof *q), *a = dart_calloc((size_t)r * n, sizeof *a);
+    if (!dense || !q || !a) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (size_t i = 0; i < (size_t)m * n; i++) dense[i] = base[i];
+    for (uint32_t i = 0; i < m; i++)
+        memcpy(q + (size_t)i * r, dense + (size_t)i * n, r * sizeof *q);
+    DART_GOTO(dart_lapack_orthonormal(m, r, q));
+    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)r, (int)n, (int)m, 1.0, q, (int)r,
+        dense, (int)n, 0.0, a, (int)n);
+    for (size_t i = 0; i < (size_t)m * r; i++) tensor[1][i] = (float)q[i];
+    for (size_t i = 0; i < (size_t)r * n; i++) tensor[2][i] = (float)a[i];
+done:
+    free(dense);
+    free(q);
+    free(a);
+    return status;
+}
+
+static dart_status adopt(const dart_weight *weight, const dart_layout *plan, const float *base,
+    float *const *tensor, double *out_error)
+{
+    if (dart_options_get(&weight->options, &init_row) == PISSA)
+        return dart_adopt_chain(weight, plan, base, tensor, out_error);
+    DART_TRY(take_qr(weight, base, tensor));
+    return dart_adopt_rest(weight, plan, base, tensor, out_error);
+}
+
+const dart_method dart_methods_lora = {.name = "lora",
+    .help = "a frozen matrix plus a trained product of two thin ones",
+    .layout = layout,
+    .network = network,
+    .options = options,
+    .adopt = adopt};

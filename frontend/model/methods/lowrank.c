@@ -1,6 +1,7 @@
 /* lowrank: W = B A, two thin matrices and nothing frozen beside them: what is trained from the
  * start is a matrix of this rank (the baseline of Maestro, Horvath et al. 2023, and others).
  * Tensors are B (out, r) and A (r, in). */
+#include "adopt.h"
 #include "layout.h"
 #include <math.h>
 #include <string.h>
@@ -15,7 +16,7 @@ static const dart_option_row init_row = {.key = "lowrank_init",
     .help =
         "lowrank: normal numbers, both factors of one norm; or factors with orthonormal columns "
         "and rows"};
-static const dart_option_row *const options[] = {&init_row, NULL};
+static const dart_option_row *const options[] = {&init_row, &dart_row_frozen_base, NULL};
 
 static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 {
@@ -31,18 +32,24 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->bonds = 1;
     out->tensor[0] = (dart_tensor){"B", DART_SHAPE(weight->out, r), both / skew, false};
     out->tensor[1] = (dart_tensor){"A", DART_SHAPE(r, weight->in), both * skew, false};
+    out->takes_apart = !dart_over_base(weight);
+    if (out->takes_apart) return DART_OK;
+    dart_layout_zero_start(weight, 1, dart_start_input(weight), out);
+    dart_layout_add_base(weight, out);
     return DART_OK;
 }
 
 static void network(const dart_weight *weight, const dart_layout *plan, dart_network *out)
 {
-    (void)plan;
+    const uint32_t first = plan->chain_first;
     *out = (dart_network){.terms = 1,
-        .term = {{.operands = 2, .tensor = {0, 1}, .labels = {"ac", "cb"}, .scale = 1.0}},
+        .term =
+            {{.operands = 2, .tensor = {first, first + 1}, .labels = {"ac", "cb"}, .scale = 1.0}},
         .row = "a",
         .col = "b",
         .row_dim = {weight->out},
         .col_dim = {weight->in}};
+    if (dart_over_base(weight)) dart_network_add_base(out);
 }
 
 /* `count` vectors of n words, x[k * vector + i * word], made orthogonal one after another, twice
@@ -70,7 +77,8 @@ static void orthogonalise(
 static dart_status init(const dart_weight *weight, const dart_layout *plan, float *const *tensor)
 {
     (void)plan;
-    if (dart_options_get(&weight->options, &init_row) != ORTHOGONAL) return DART_OK;
+    if (dart_over_base(weight) || dart_options_get(&weight->options, &init_row) != ORTHOGONAL)
+        return DART_OK;
     /* W = length^2 Q Q', so its r singular values are all length^2, and their squares sum up to
      * target^2 out in. */
     const uint32_t out = weight->out, in = weight->in, r = weight->ranks[1];
@@ -80,5 +88,10 @@ static dart_status init(const dart_weight *weight, const dart_layout *plan, floa
     return DART_OK;
 }
 
-const dart_method dart_methods_lowrank = {
-    "lowrank", "a trained product of two thin matrices", layout, network, options, init};
+const dart_method dart_methods_lowrank = {.name = "lowrank",
+    .help = "a trained product of two thin matrices",
+    .layout = layout,
+    .network = network,
+    .options = options,
+    .init = init,
+    .adopt = dart_adopt_chain};

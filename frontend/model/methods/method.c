@@ -12,47 +12,70 @@ uint64_t dart_layout_words(const dart_layout *layout, bool frozen)
     return words;
 }
 
-static dart_status check_given(
-    const dart_weight *weight, const char *side, uint32_t n, const uint32_t *modes, bool padded)
+static uint32_t given(const uint32_t *modes)
+{
+    uint32_t count = 0;
+    while (count < DART_MAX_MODES && modes[count]) count++;
+    return count;
+}
+
+static dart_status check_given(const dart_weight *weight, const char *side, uint32_t n,
+    const uint32_t *modes, bool padded, uint32_t *out_size)
 {
     uint64_t product = 1;
-    for (uint32_t k = 0; k < weight->modes; k++) {
-        if (modes[k] == 0 || !dart_mul_u64(product, modes[k], &product))
-            return dart_fail(
-                DART_INPUT, "weight %s: %s mode %u is not usable", weight->name, side, k);
-    }
-    if (product == n || (padded && product > n)) return DART_OK;
+    bool fits = true;
+    for (uint32_t k = 0; k < given(modes); k++)
+        fits = fits && dart_mul_u64(product, modes[k], &product) && product <= UINT32_MAX;
+    *out_size = (uint32_t)product;
+    if (fits && (product == n || (padded && product > n))) return DART_OK;
+    if (!fits)
+        return dart_fail(DART_INPUT,
+            "weight %s: the %s modes multiply to more than 2^32, expected %u", weight->name, side,
+            n);
     return dart_fail(DART_INPUT,
         "weight %s: the %s modes multiply to %llu, expected %s%u: change the modes", weight->name,
         side, (unsigned long long)product, padded ? "at least " : "", n);
 }
 
-dart_status dart_layout_modes(dart_weight *weight, uint32_t fallback, dart_layout *out)
+dart_status dart_layout_sides(dart_weight *weight, uint32_t fallback, dart_layout *out,
+    uint32_t *out_count, uint32_t *in_count)
 {
-    uint32_t count = weight->modes ? weight->modes : fallback;
+    const uint32_t o = given(weight->out_modes), i = given(weight->in_modes);
+    const uint32_t most = o > i ? o : i;
+    const uint32_t count = weight->modes ? weight->modes : most ? most : fallback;
+    uint32_t size;
     if (count < 1 || count > DART_MAX_MODES)
         return dart_fail(DART_INPUT, "weight %s: %u modes a side, expected 1 to %d", weight->name,
             count, DART_MAX_MODES);
-    weight->modes = count;
+    if (most > count)
+        return dart_fail(DART_INPUT, "weight %s: %u modes a side were asked for and %u are given",
+            weight->name, count, most);
+    *out_count = o ? o : count;
+    *in_count = i ? i : count;
+    weight->modes = *out_count > *in_count ? *out_count : *in_count;
     out->padded_out = weight->out;
-    if (weight->out_modes[0] == 0) {
-        if (weight->pad_out)
-            DART_TRY(dart_factor_padded(weight->out, count, weight->out_modes, &out->padded_out));
-        else
-            DART_TRY(dart_factor(weight->out, count, weight->out_modes));
-    } else {
-        DART_TRY(check_given(weight, "output", weight->out, weight->out_modes, weight->pad_out));
-        out->padded_out = 1;
-        for (uint32_t k = 0; k < count; k++) out->padded_out *= weight->out_modes[k];
-    }
-    if (weight->in_modes[0] == 0) {
-        uint32_t ascending[DART_MAX_MODES];
-        DART_TRY(dart_factor(weight->in, count, ascending));
-        for (uint32_t k = 0; k < count; k++) weight->in_modes[k] = ascending[count - 1 - k];
-    } else {
-        DART_TRY(check_given(weight, "input", weight->in, weight->in_modes, false));
-    }
+    if (o)
+        DART_TRY(check_given(
+            weight, "output", weight->out, weight->out_modes, weight->pad_out, &out->padded_out));
+    else if (weight->pad_out)
+        DART_TRY(dart_factor_padded(weight->out, count, weight->out_modes, &out->padded_out));
+    else
+        DART_TRY(dart_factor(weight->out, count, weight->out_modes));
+    if (i) return check_given(weight, "input", weight->in, weight->in_modes, false, &size);
+    uint32_t ascending[DART_MAX_MODES];
+    DART_TRY(dart_factor(weight->in, count, ascending));
+    for (uint32_t k = 0; k < count; k++) weight->in_modes[k] = ascending[count - 1 - k];
     return DART_OK;
+}
+
+dart_status dart_layout_modes(dart_weight *weight, uint32_t fallback, dart_layout *out)
+{
+    uint32_t out_count, in_count;
+    DART_TRY(dart_layout_sides(weight, fallback, out, &out_count, &in_count));
+    if (out_count == in_count) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "weight %s: %u output and %u input modes, but method %s needs as many on either side",
+        weight->name, out_count, in_count, weight->method->name);
 }
 
 dart_status dart_layout_ranks(dart_weight *weight, uint32_t cores, const uint32_t *n, bool strict)

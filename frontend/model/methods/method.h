@@ -9,7 +9,7 @@
 #include "option.h"
 #include "pattern.h"
 
-enum { DART_MAX_MODES = 6, DART_MAX_CORES = 12, DART_MAX_TERMS = 4 };
+enum { DART_MAX_MODES = 7, DART_MAX_CORES = 14, DART_MAX_TERMS = 4 };
 
 /* One weight, as the model asks for it and the recipe parametrizes it. */
 typedef struct dart_weight {
@@ -20,9 +20,10 @@ typedef struct dart_weight {
     const struct dart_method *method;
     uint32_t rank;  /* requested rank */
     uint32_t modes; /* modes a side; 0: the method's default (3) */
-    uint32_t out_modes[DART_MAX_MODES],
-        in_modes[DART_MAX_MODES]; /* filled by layout unless given */
-    dart_options options;         /* of the method */
+    /* filled by layout unless given; behind the last one zeros, where a side has fewer than `modes`
+     */
+    uint32_t out_modes[DART_MAX_MODES], in_modes[DART_MAX_MODES];
+    dart_options options; /* of the method */
     uint32_t ranks[DART_MAX_CORES +
                    1]; /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
 } dart_weight;
@@ -32,9 +33,10 @@ typedef struct dart_weight {
 typedef struct dart_role {
     char pattern[DART_PATTERN_MAX]; /* "blocks.*.attn.[qv]" */
     const struct dart_method *method;
-    uint32_t rank, modes; /* as in dart_weight */
-    dart_options options; /* of the method */
-    bool needed;          /* has to decide at least one weight */
+    uint32_t rank, modes;                                         /* as in dart_weight */
+    uint32_t out_modes[DART_MAX_MODES], in_modes[DART_MAX_MODES]; /* zeros: the method chooses */
+    dart_options options;                                         /* of the method */
+    bool needed; /* has to decide at least one weight */
 } dart_role;
 enum { DART_MAX_ROLES = 20 };
 
@@ -51,6 +53,9 @@ typedef struct dart_layout {
     dart_tensor tensor[DART_MAX_CORES + 2];
     uint32_t bonds;                    /* rank axes; bond k joins chain cores k and k+1 */
     uint32_t chain_first, chain_cores; /* the tensors that form the chain (0 cores: none) */
+    /* A pretrained W is taken apart by the method's adopt(). Else W as it is becomes the tensor
+     * "weight", which is then not changed by anything but training. */
+    bool takes_apart;
 } dart_layout;
 
 /* A product of tensors. Labels a-z; those that are no digits of W are bonds, of this term alone. An
@@ -60,6 +65,10 @@ typedef struct dart_term {
     uint32_t tensor[DART_MAX_CORES]; /* index into layout.tensor */
     char labels[DART_MAX_CORES][16];
     double scale; /* multiplies the product */
+    /* Above 0: the operands before this one have the output digits, the others the input digits,
+     * and one bond, the last label of operand split - 1, joins both. y = x W^T then goes through
+     * that bond: for thin and long chains, which have more operands than one contract takes. */
+    uint32_t split;
 } dart_term;
 
 /* W as a sum of terms; `row` are the output digits' labels, `col` the input digits', the same in
@@ -81,6 +90,11 @@ typedef struct dart_method {
     /* Changes initial values where normal numbers of each tensor's std are not what the method
      * starts with; NULL: they are. tensor[i]: the values of layout->tensor[i]. */
     dart_status (*init)(const dart_weight *weight, const dart_layout *layout, float *const *tensor);
+    /* Takes a pretrained matrix over (layout->takes_apart): base (out, in), all values finite;
+     * tensor[i], which hold initial values, get those whose sum is W, or as near to it as their
+     * ranks allow. *out_error: ||sum - W|| / ||W||. */
+    dart_status (*adopt)(const dart_weight *weight, const dart_layout *layout, const float *base,
+        float *const *tensor, double *out_error);
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not
@@ -110,6 +124,21 @@ dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const 
 /* The dense W (padded_out, in). */
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors);
+/* A pretrained matrix base (out, in) into the tensors of a weight, which hold initial values.
+ * tensor[i] are those of layout->tensor[i]; without takes_apart only "weight" is written, and rows
+ * of its padding become zero. *out_error (may be NULL): ||network's sum - W|| / ||W||. INPUT: a
+ * value that is not finite; MEMORY. adopt.c */
+DART_NODISCARD dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error);
+/* The network's sum as a matrix (out, in) on the host; tensor[i] are the values of
+ * layout->tensor[i]. adopt.c */
+DART_NODISCARD dart_status dart_method_merge(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out);
+/* The chain's term as B A, its scale in B: B (out, rank), A (rank, in), which the caller frees.
+ * That is exact where output digits stand before input digits; elsewhere, and without a chain,
+ * *out_rank is 0. adopt.c */
+DART_NODISCARD dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
+    float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a);
 /* Parameters of the layout: trainable, frozen. */
 uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
 

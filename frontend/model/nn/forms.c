@@ -19,20 +19,16 @@ static dart_form_part *parts_of(const dart_forms *forms, uint32_t weight)
 
 /* ---- choosing ---- */
 
-/* The sum of all terms as a term of its own. */
-static dart_term dense_term(const dart_network *net)
+/* What a weight is multiplied by: its network, or the sum of all terms as one matrix. */
+static dart_network network_of(const dart_model_weight *w, bool summed)
 {
-    dart_term term = {.operands = 1, .scale = 1.0};
-    snprintf(term.labels[0], sizeof term.labels[0], "%s%s", net->row, net->col);
-    return term;
-}
-
-static dart_shape dense_shape(const dart_network *net)
-{
-    dart_shape shape = {0};
-    for (uint32_t k = 0; net->row[k]; k++) shape.dim[shape.rank++] = net->row_dim[k];
-    for (uint32_t k = 0; net->col[k]; k++) shape.dim[shape.rank++] = net->col_dim[k];
-    return shape;
+    if (!summed) return dart_form_network(w);
+    return (dart_network){.terms = 1,
+        .term = {{.operands = 1, .labels = {"ab"}, .scale = 1.0}},
+        .row = "a",
+        .col = "b",
+        .row_dim = {w->layout.padded_out},
+        .col_dim = {w->weight.in}};
 }
 
 /* x (rows, input digits) times a term, as a contract of `graph` whose other operands are stand-ins
@@ -68,15 +64,12 @@ done:
     return status;
 }
 
-/* Product t of a weight: one of its terms, or the sum of all; and the shapes of its operands. */
+/* Term t of network_of, and the shapes of its operands. */
 static dart_term product_of(const dart_model_weight *w, const dart_network *net, bool summed,
     uint32_t t, dart_shape shape[DART_MAX_CORES])
 {
-    if (summed) {
-        shape[0] = dense_shape(net);
-        return dense_term(net);
-    }
-    for (uint32_t k = 0; k < net->term[t].operands; k++)
+    if (summed) shape[0] = DART_SHAPE(w->layout.padded_out, w->weight.in);
+    for (uint32_t k = 0; !summed && k < net->term[t].operands; k++)
         shape[k] = dart_term_shape(net, &net->term[t], &w->layout, k);
     return net->term[t];
 }
@@ -96,9 +89,10 @@ static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_we
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_form *form = &forms->form[weight];
-    const dart_network net = dart_form_network(w);
-    form->summed = dart_form_sums(&net, how);
-    for (uint32_t t = 0; t < (form->summed ? 1 : net.terms); t++) {
+    const dart_network own = dart_form_network(w);
+    form->summed = dart_form_sums(&own, how);
+    const dart_network net = network_of(w, form->summed);
+    for (uint32_t t = 0; t < net.terms; t++) {
         dart_shape shape[DART_MAX_CORES];
         dart_merge merge;
         dart_term term = product_of(w, &net, form->summed, t, shape);
@@ -118,11 +112,11 @@ static bool common_shapes(const dart_model *m, uint32_t n, const int *weight, bo
     dart_shape shape[DART_MAX_CORES])
 {
     const dart_model_weight *first = &m->weight[weight[0]];
-    const dart_network net = dart_form_network(first);
+    const dart_network net = network_of(first, summed);
     const dart_term term = product_of(first, &net, summed, 0, shape);
     for (uint32_t i = 1; i < n; i++) {
         const dart_model_weight *w = &m->weight[weight[i]];
-        const dart_network other = dart_form_network(w);
+        const dart_network other = network_of(w, summed);
         dart_shape own[DART_MAX_CORES];
         const dart_term mine = product_of(w, &other, summed, 0, own);
         if (w->weight.method != first->weight.method || w->weight.out != first->weight.out ||
@@ -149,13 +143,14 @@ static dart_status bundle(dart_forms *forms, uint32_t n, const int *weight, cons
 {
     const dart_model *m = forms->model;
     const dart_model_weight *first = &m->weight[weight[0]];
-    const dart_network net = dart_form_network(first);
-    const bool summed = dart_form_sums(&net, how);
+    const dart_network whole = dart_form_network(first);
+    const bool summed = dart_form_sums(&whole, how);
+    const dart_network net = network_of(first, summed);
     dart_shape shape[DART_MAX_CORES] = {0}, own[DART_MAX_CORES];
     dart_merge merge, alone;
     uint64_t exact = 0;
     *out_done = false;
-    if ((net.terms > 1 && !summed) || first->layout.padded_out % DART_FORM_ALIGN ||
+    if (net.terms > 1 || first->layout.padded_out % DART_FORM_ALIGN ||
         !common_shapes(m, n, weight, summed, shape))
         return DART_OK;
     dart_term term = product_of(first, &net, summed, 0, own);
@@ -320,7 +315,7 @@ static dart_node multiply(
     const dart_forms *forms, dart_graph *graph, uint32_t n, uint32_t weight, dart_node x)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
-    const dart_network net = dart_form_network(w);
+    const dart_network net = network_of(w, forms->form[weight].summed);
     const dart_node_info *info = dart_node_get(graph, x);
     if (!info) return 0;
     const uint32_t rows = (uint32_t)(dart_shape_words(&info->shape) / w->weight.in);

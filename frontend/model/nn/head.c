@@ -62,6 +62,9 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     if (c->positions.kind == DART_SINUSOIDAL)
         out->table = dart_leaf(
             graph, "positions", DART_F32, DART_SHAPE(longest, c->d_model), DART_REGION_TABLE, 0);
+    if (c->packed)
+        out->starts = dart_leaf(graph, "starts", DART_I32, DART_SHAPE(batch, time),
+            DART_REGION_INPUT, dart_model_starts_offset(model, batch, time));
     if (c->enc_layers || c->partial_labels)
         out->scale = dart_leaf(
             graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_FSCAL_SCALE);

@@ -55,8 +55,10 @@ dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_nod
     dart_graph *g = b->graph;
     if (group > 1) q = dart_reshape(g, q, DART_SHAPE(batch, time, kv, group, size));
     dart_node scores = dart_contract2(g, group > 1 ? "bthgd,bshd->bhgts" : "bthd,bshd->bhts", q, k);
-    dart_node share = lengths ? dart_softmax_lengths(g, scores, lengths, scale, causal)
-                              : dart_softmax(g, scores, scale, causal);
+    const bool packed = causal && !lengths && b->leaves->starts;
+    dart_node share = packed    ? dart_softmax_starts(g, scores, b->leaves->starts, scale)
+                      : lengths ? dart_softmax_lengths(g, scores, lengths, scale, causal)
+                                : dart_softmax(g, scores, scale, causal);
     dart_node mixed =
         dart_contract2(g, group > 1 ? "bhgts,bshd->bthgd" : "bhts,bshd->bthd", share, v);
     return dart_reshape(g, mixed, DART_SHAPE(batch, time, c->heads * size));

@@ -44,6 +44,7 @@ static int add_vector(builder *b, uint32_t size, bool ones, const char *format, 
     va_end(args);
     param->shape = DART_SHAPE(size);
     param->region = b->model->config.frozen_vectors ? DART_REGION_FROZEN : DART_REGION_PARAM;
+    param->of_base = b->model->config.of_base && param->region == DART_REGION_FROZEN;
     param->ones = ones;
     return (int)(param - b->model->param);
 }
@@ -58,6 +59,7 @@ static void add_tensors(builder *b, dart_model_weight *w)
         snprintf(param->name, sizeof param->name, "%s.%s", w->weight.name, tensor->name);
         param->shape = tensor->shape;
         param->region = tensor->frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
+        param->of_base = b->model->config.of_base && tensor->frozen;
         param->std = tensor->std;
         param->decay = !tensor->frozen;
         param->weight = index;
@@ -88,6 +90,8 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
     from.method = role->method;
     from.rank = role->rank;
     from.modes = role->modes;
+    memcpy(from.out_modes, role->out_modes, sizeof from.out_modes);
+    memcpy(from.in_modes, role->in_modes, sizeof from.in_modes);
     from.options = role->options;
     from.pad_out = may_pad;
     if (b->ranks) memcpy(from.ranks, b->ranks[model->weights], sizeof from.ranks);
@@ -101,7 +105,7 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
             from.name, from.method->name, from.out, w->layout.padded_out);
         return -1;
     }
-    w->compressed = from.method != dart_method_find("dense");
+    w->compressed = w->layout.chain_cores > 0;
     add_tensors(b, w);
     return (int)model->weights++;
 }
@@ -261,6 +265,9 @@ static dart_status check_config(const dart_model_config *c)
     if (c->bias < 0 || c->bias > DART_QKV_BIAS)
         return dart_fail(
             DART_INPUT, "model: biases of kind %d, expected 0 to %d", c->bias, DART_QKV_BIAS);
+    if (c->packed && (c->positions.kind != DART_ROTARY || c->enc_layers))
+        return dart_fail(DART_INPUT,
+            "model: documents behind each other need rotary positions, which know distances only");
     if (c->enc_layers && c->qk_norm)
         return dart_fail(DART_INPUT,
             "model: norms of queries and keys belong to models of one text, not to an "
@@ -359,6 +366,8 @@ static dart_status place_all(dart_model *model)
         if (pass == PLACE_LAST) model->chain_words = model->param_words;
         if (pass == PLACE_DECAYED) model->decay_words = model->param_words;
     }
+    /* A region without words is none: where nothing is trained, it has words that nobody reads. */
+    if (!model->param_words) model->param_words = DART_PARAM_ALIGN;
 done:
     free(placed);
     return status;
@@ -437,10 +446,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *of = &model->weight[w];
         float *tensor[DART_MAX_CORES + 2];
-        for (uint32_t i = 0; i < of->layout.tensors; i++) {
-            const dart_param *info = &model->param[of->first_param + i];
-            tensor[i] = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
-        }
+        dart_model_tensors(model, w, param, frozen, tensor);
         if (of->weight.method->init)
             DART_TRY(of->weight.method->init(&of->weight, &of->layout, tensor));
     }
@@ -515,11 +521,19 @@ void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t
     *out_index = *out_length + dart_round_up(batch, DART_PARAM_ALIGN);
 }
 
+uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint32_t time)
+{
+    uint64_t source, length, index;
+    dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    return source;
+}
+
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time)
 {
     uint64_t source, length, index;
     const dart_model_config *c = &model->config;
     dart_model_source_offsets(model, batch, time, &source, &length, &index);
+    if (c->packed) return source + dart_round_up((uint64_t)batch * time, DART_PARAM_ALIGN);
     if (!c->enc_layers) return source;
     return index +
            dart_round_up((uint64_t)c->source_vocab + 1 + (uint64_t)batch * c->source_context,

@@ -62,6 +62,8 @@ typedef struct dart_model_config {
     uint32_t roles;
     dart_role role[DART_MAX_ROLES];
     bool partial_labels; /* batches have rows without a label: the loss is the mean over the rest */
+    bool packed;         /* rows hold documents behind each other, which see themselves only */
+    bool of_base;        /* what is frozen is a pretrained model's */
     bool strict_rank;    /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;
@@ -75,6 +77,7 @@ typedef struct dart_param { /* one tensor of the model */
     bool ones,
         decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
     int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
+    bool of_base;       /* frozen, and taken over from a pretrained model: not stored */
     bool gate; /* of a bond: vanishes at the next selection, not a parameter of the model */
 } dart_param;
 
@@ -97,7 +100,7 @@ typedef struct dart_model_weight {
     dart_weight weight;
     dart_layout layout;
     uint32_t first_param; /* params[first_param + i] is layout.tensor[i] */
-    bool compressed;      /* counts as a compressed layer (its method is not dense) */
+    bool compressed;      /* counts as a compressed layer: its method has a chain */
 } dart_model_weight;
 
 typedef struct dart_model {
@@ -134,9 +137,16 @@ void dart_model_free(dart_model *model);
 /* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
 DART_NODISCARD dart_status dart_model_init(
     const dart_model *model, uint64_t seed, float *param, float *frozen);
+/* A pretrained matrix (out, in) becomes weight w; param and frozen hold initial values. What a
+ * caller may spare itself, and errors, are those of dart_method_adopt. */
+DART_NODISCARD dart_status dart_model_adopt(const dart_model *model, uint32_t w, const float *base,
+    float *param, float *frozen, double *out_error);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);
+/* adopt.c: where the tensors of a weight lie in the host's copies of the regions. */
+void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, float *frozen,
+    float *out[DART_MAX_CORES + 2]);
 /* Parameters of the model, and of its compressed layers; what the dense twin of these layers would
  * have. */
 void dart_model_count(
@@ -150,14 +160,17 @@ typedef struct dart_model_leaves {
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
-    dart_node scale; /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
-                        labels' losses is multiplied by; 0: 1 / rows */
+    dart_node starts; /* packed: i32 (B,T), where each position's document begins; else 0 */
+    dart_node scale;  /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
+                         labels' losses is multiplied by; 0: 1 / rows */
     uint32_t batch, time;
 } dart_model_leaves;
 /* INPUT layout in words: tokens at 0, labels, index, each aligned to 64. */
 uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time);
 void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index);
+/* Packed: the documents' starts (B,T), behind the others. */
+uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint32_t time);
 /* Encoder-decoder: source (B,S), lengths (B), the source's scatter index, behind the target's. */
 void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_source, uint64_t *out_length, uint64_t *out_index);

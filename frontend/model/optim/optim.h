@@ -19,8 +19,9 @@ enum { DART_OPTIM_ALIGN = 64 }; /* a tensor begins at a multiple of this many wo
 /* What one step updates, and with which gradients: PARAM and GRAD [0, param_words). */
 typedef struct dart_optim_span {
     uint64_t param_words;
-    uint64_t decay_words; /* weight decay on [0, decay_words) only */
-    uint64_t others;      /* words of PARAM behind these, which another step updates */
+    uint64_t decay_words;  /* weight decay on [0, decay_words) only */
+    uint64_t bonded_words; /* [0, bonded_words): cores with a bond on their right, of lora: B */
+    uint64_t others;       /* words of PARAM behind these, which another step updates */
     /* what of it acts as matrices, ascending, inside [0, decay_words); for optimizers that tell
      * matrices from vectors and tables */
     uint32_t matrices;

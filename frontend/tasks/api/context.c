@@ -1,26 +1,14 @@
 /* A model on a device as a handle: tokens to logits, sampling, text, translation, scores: what
  * dart/infer.h declares. */
 #include "caller.h"
+#include "context.h"
 #include "eval.h"
 #include "generate.h"
-#include "llm.h"
-#include "sample.h"
 #include "setup.h"
-#include "translate.h"
 #include "stop.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct dart_context {
-    const dart_llm *llm;
-    dart_device *device;        /* owned */
-    dart_infer *infer;          /* owned; NULL: a model that translates */
-    dart_speaker speaker;       /* of a model that translates, from its first sentence on */
-    uint32_t best;              /* translations of a sentence */
-    dart_candidate *candidates; /* owned [vocabulary], scratch */
-    uint64_t fed;               /* tokens since the last reset */
-};
 
 /* The model's recipe with what the options say instead; free it also after a failure. */
 static dart_status recipe_of(
@@ -62,7 +50,10 @@ dart_status dart_context_new(
     context->best = o.best ? o.best : 1;
     DART_GOTO(recipe_of(llm, &o, &recipe, &set));
     DART_GOTO(dart_device_for(&set, &context->device));
-    if (!llm->bundle.source_vocab->size) DART_GOTO(open_infer(context, o.context, &set));
+    if (!llm->bundle.source_vocab->size) {
+        DART_GOTO(dart_ends_of(&llm->bundle, &context->ends));
+        DART_GOTO(open_infer(context, o.context, &set));
+    }
     *out = context;
     context = NULL;
 done:
@@ -78,10 +69,11 @@ void dart_context_free(dart_context *context)
     dart_speaker_free(&context->speaker);
     dart_device_close(context->device);
     free(context->candidates);
+    free(context->text.id);
     free(context);
 }
 
-static dart_status continues_text(const dart_context *context)
+dart_status dart_context_reads(const dart_context *context)
 {
     if (context->infer) return DART_OK;
     return dart_fail(DART_INPUT,
@@ -89,19 +81,26 @@ static dart_status continues_text(const dart_context *context)
         context->llm->path);
 }
 
+static dart_status append(dart_ids *text, const int32_t *ids, size_t count)
+{
+    DART_TRY(dart_grow((void **)&text->id, &text->capacity, text->count + count, sizeof *text->id));
+    memcpy(text->id + text->count, ids, count * sizeof *ids);
+    text->count += count;
+    return DART_OK;
+}
+
 dart_status dart_context_feed(dart_context *context, const int32_t *tokens, size_t count)
 {
     DART_IN_C_LOCALE;
-    DART_TRY(continues_text(context));
+    DART_TRY(dart_context_reads(context));
     const uint32_t few = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
     DART_TRY(dart_infer_feed(context->infer, tokens, few));
-    context->fed += count;
-    return DART_OK;
+    return append(&context->text, tokens, count);
 }
 
 const float *dart_context_logits(const dart_context *context)
 {
-    return context->fed ? context->infer->logits : NULL;
+    return context->text.count ? context->infer->logits : NULL;
 }
 
 uint32_t dart_context_position(const dart_context *context)
@@ -116,7 +115,7 @@ uint32_t dart_context_limit(const dart_context *context)
 
 void dart_context_reset(dart_context *context)
 {
-    context->fed = 0;
+    context->text.count = 0;
     if (context->infer) dart_infer_reset(context->infer);
 }
 
@@ -132,23 +131,23 @@ dart_status dart_context_sample(dart_context *context, const dart_sampling *samp
     dart_sampling how;
     *out = -1;
     DART_TRY(dart_options_take(sampling, sizeof how, "dart_sampling", &how));
-    if (!context->fed) return dart_fail(DART_USAGE, "no token was fed, so none follows");
-    return dart_sample(context->infer->logits, context->llm->bundle.vocab->size, &how, context->fed,
-        context->candidates, out);
+    if (!context->text.count) return dart_fail(DART_USAGE, "no token was fed, so none follows");
+    return dart_sample(context->infer->logits, context->llm->bundle.vocab->size, &how,
+        context->text.id, context->text.count, context->candidates, out);
 }
 
 /* The prompt's ids; at least the start token. */
-static dart_status encode_prompt(
-    const dart_llm *llm, const char *prompt, int32_t **out, uint64_t *out_count)
+static dart_status encode_prompt(const dart_llm *llm, const char *prompt, dart_ids *out)
 {
-    DART_TRY(dart_llm_ids(llm, prompt, strlen(prompt), "the prompt", out, out_count));
-    if (*out_count) return DART_OK;
-    free(*out);
-    *out = dart_calloc(1, sizeof **out);
-    if (!*out) return DART_MEMORY;
-    **out = dart_llm_special(llm, DART_SPECIAL_START);
-    *out_count = 1;
-    return DART_OK;
+    const dart_vocab *vocab = llm->bundle.vocab;
+    int32_t *ids;
+    uint64_t count;
+    if (dart_vocab_tokenizer(vocab)) return dart_vocab_prompt(vocab, prompt, strlen(prompt), out);
+    DART_TRY(dart_llm_ids(llm, prompt, strlen(prompt), "the prompt", &ids, &count));
+    const int32_t start = dart_llm_special(llm, DART_SPECIAL_START);
+    const dart_status status = append(out, count ? ids : &start, count ? count : 1);
+    free(ids);
+    return status;
 }
 
 dart_status dart_context_generate(dart_context *context, const dart_generate_options *options,
@@ -158,19 +157,15 @@ dart_status dart_context_generate(dart_context *context, const dart_generate_opt
     dart_generate_options o;
     dart_sampling sampling;
     dart_generate_speed speed = {0};
-    int32_t *prompt = NULL;
-    uint64_t given;
     if (out_speed) DART_TRY(dart_answer_clear(out_speed, "dart_generate_speed"));
     DART_TRY(dart_options_take(options, sizeof o, "dart_generate_options", &o));
     DART_TRY(dart_options_take(o.sampling, sizeof sampling, "dart_sampling", &sampling));
     o.sampling = &sampling;
-    DART_TRY(continues_text(context));
-    DART_TRY(encode_prompt(context->llm, o.prompt ? o.prompt : "", &prompt, &given));
+    DART_TRY(dart_context_reads(context));
     dart_context_reset(context);
-    dart_status status = dart_generate_text(
-        context->infer, context->llm->bundle.vocab, &o, prompt, given, write, user, &speed);
-    context->fed = given + speed.tokens; /* what a token sampled now is numbered by */
-    free(prompt);
+    DART_TRY(encode_prompt(context->llm, o.prompt ? o.prompt : "", &context->text));
+    dart_status status = dart_generate_text(context->infer, context->llm->bundle.vocab, &o,
+        &context->ends, &context->text, write, user, &speed);
     if (status == DART_OK && out_speed) dart_answer_give(out_speed, &speed, sizeof speed);
     return status;
 }

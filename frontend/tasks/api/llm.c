@@ -183,6 +183,7 @@ int32_t dart_llm_special(const dart_llm *llm, dart_special which)
         return pairs ? DART_BOS : (int32_t)vocab->start;
     case DART_SPECIAL_END:
         if (pairs) return DART_EOS;
+        if (vocab->shared) return vocab->end;
         for (uint32_t i = 0; vocab->level == DART_LEVEL_WORD && i < vocab->size; i++)
             if (!strcmp(vocab->text[i], "<eos>")) return (int32_t)i;
         return -1;
@@ -219,6 +220,32 @@ dart_status dart_llm_encode(const dart_llm *llm, const char *text, size_t size, 
     return DART_OK;
 }
 
+/* Text of ids behind `before`: what both give without what it gives alone. */
+static dart_status decode_tokens(const dart_vocab *vocab, int32_t before, const int32_t *ids,
+    size_t count, char *out, size_t room, size_t *out_size)
+{
+    dart_status status = DART_OK;
+    char *text = NULL, *head = NULL;
+    size_t size = 0, skip = 0;
+    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(vocab);
+    int32_t *all = dart_calloc(count + 1, sizeof *all);
+    if (!all) return DART_MEMORY;
+    all[0] = before;
+    memcpy(all + 1, ids, count * sizeof *ids);
+    if (before >= 0) DART_GOTO(dart_tokenizer_decode(tokenizer, all, 1, false, &head, &skip));
+    DART_GOTO(dart_tokenizer_decode(
+        tokenizer, before < 0 ? ids : all, count + (before >= 0), false, &text, &size));
+    if (skip > size || (head && memcmp(head, text, skip))) skip = 0;
+    *out_size = size - skip;
+    if (room) memcpy(out, text + skip, *out_size < room ? *out_size : room);
+done:
+    if (status == DART_INPUT) status = dart_fail(DART_USAGE, "%s", dart_error_text());
+    free(text);
+    free(head);
+    free(all);
+    return status;
+}
+
 dart_status dart_llm_decode(const dart_llm *llm, int32_t before, const int32_t *ids, size_t count,
     char *out, size_t room, size_t *out_size)
 {
@@ -227,6 +254,8 @@ dart_status dart_llm_decode(const dart_llm *llm, int32_t before, const int32_t *
     if (before >= (int64_t)vocab->size)
         return dart_fail(
             DART_USAGE, "token %d is outside the vocabulary of %u", before, vocab->size);
+    if (dart_vocab_tokenizer(vocab))
+        return decode_tokens(vocab, before, ids, count, out, room, out_size);
     for (size_t i = 0; i < count; i++, before = ids[i - 1]) {
         char text[256];
         size_t n;

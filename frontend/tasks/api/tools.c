@@ -1,6 +1,7 @@
 /* Devices, measurements, inspection, sweeps: what dart/device.h and dart/tools.h declare. */
 #include "bench.h"
 #include "bleu.h"
+#include "export.h"
 #include "inspect.h"
 #include "names.h"
 #include "caller.h"
@@ -15,6 +16,23 @@
 void dart_set_abort(dart_status (*abort)(void *user), void *user)
 {
     dart_stop_set((dart_stop){abort, user});
+}
+
+dart_status dart_export(const char *path, const dart_recipe *overrides,
+    const dart_export_options *options, const dart_hooks *hooks, dart_export_result *out)
+{
+    DART_IN_C_LOCALE;
+    dart_export_options o;
+    dart_export_result result = {0};
+    dart_bundle bundle = {0};
+    DART_TRY(dart_answer_clear(out, "dart_export_result"));
+    DART_TRY(dart_options_take(options, sizeof o, "dart_export_options", &o));
+    const dart_note note = dart_note_of(hooks);
+    dart_status status = dart_bundle_open(path, overrides, note, &bundle);
+    if (status == DART_OK) status = dart_export_bundle(&bundle, path, &o, note, &result);
+    dart_bundle_free(&bundle);
+    if (status == DART_OK) dart_answer_give(out, &result, sizeof result);
+    return status;
 }
 
 /* ---- devices ---- */

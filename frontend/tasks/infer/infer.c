@@ -46,7 +46,8 @@ static dart_status allocate(dart_infer *infer)
     DART_TRY(dart_memory_new(&infer->memory, infer->device));
     infer->staging = dart_calloc(input, sizeof *infer->staging);
     infer->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *infer->logits);
-    return infer->staging && infer->logits ? DART_OK : DART_MEMORY;
+    infer->held = dart_calloc((uint64_t)infer->batch * infer->context, sizeof *infer->held);
+    return infer->staging && infer->logits && infer->held ? DART_OK : DART_MEMORY;
 }
 
 static void rope_table(const void *model, float *out)
@@ -129,6 +130,7 @@ void dart_infer_free(dart_infer *infer)
     for (int i = 0; i < DART_INFER_PARTS; i++) dart_program_free(&infer->part[i].program);
     dart_memory_free(&infer->memory, infer->device);
     dart_decoder_free(&infer->decoder);
+    free(infer->held);
     free(infer->staging);
     free(infer->logits);
     free(infer);
@@ -137,6 +139,18 @@ void dart_infer_free(dart_infer *infer)
 void dart_infer_reset(dart_infer *infer)
 {
     infer->at = 0; /* no query sees a row that was not written since */
+}
+
+void dart_infer_rewind(dart_infer *infer, const int32_t *tokens, uint32_t count)
+{
+    uint32_t at = 0;
+    for (bool same = true; at < infer->at && at + 1 < count; at++) {
+        for (uint32_t b = 0; b < infer->batch && same; b++)
+            same =
+                infer->held[(uint64_t)b * infer->context + at] == tokens[(uint64_t)b * count + at];
+        if (!same) break;
+    }
+    infer->at = at;
 }
 
 /* One program on `real` tokens of each sequence, from `first` on, the rest of its `time` padding.
@@ -184,6 +198,9 @@ dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t c
                                                               : &of[DART_INFER_STEP];
         const uint32_t real = left < part->time ? left : part->time;
         if (done) DART_TRY(dart_stop_asked()); /* a long prompt; tokens are its caller's matter */
+        for (uint32_t b = 0; b < infer->batch; b++)
+            memcpy(infer->held + (uint64_t)b * infer->context + infer->at,
+                tokens + (uint64_t)b * count + done, real * sizeof *tokens);
         DART_TRY(run_part(infer, part, tokens, count, done, real));
         done += real;
     }

@@ -31,6 +31,7 @@ typedef struct dart_infer {
     uint32_t at;                      /* tokens that the cache holds */
     dart_memory memory;
     dart_infer_part part[DART_INFER_PARTS];
+    int32_t *held;    /* owned (batch, context): the tokens that the cache holds */
     int32_t *staging; /* owned */
     float *logits;    /* owned (batch, columns): after the last token that was fed */
 } dart_infer;
@@ -41,6 +42,9 @@ DART_NODISCARD dart_status dart_infer_new(dart_device *device, const dart_model 
 void dart_infer_free(dart_infer *infer);
 /* Forgets all tokens. */
 void dart_infer_reset(dart_infer *infer);
+/* Keeps of the tokens that it holds those with which tokens (batch, count) begin too, fewer than
+ * count, and forgets the rest: what is to be fed begins at infer->at. */
+void dart_infer_rewind(dart_infer *infer, const int32_t *tokens, uint32_t count);
 /* Reads `count` tokens of every sequence, tokens (batch, count); infer->logits are those after the
  * last one. INPUT: more than the context holds, or a token outside the vocabulary. */
 DART_NODISCARD dart_status dart_infer_feed(

@@ -1,4 +1,5 @@
-/* Sampling of one token: likeliest first, cut by count and by probability, drawn. */
+/* Sampling of one token: repetition penalised, likeliest first, cut by count and by probability,
+ * drawn. */
 #include "sample.h"
 #include "rng.h"
 #include <math.h>
@@ -26,8 +27,27 @@ static void front(dart_candidate *list, uint32_t count, uint32_t kept)
     }
 }
 
+/* Each token among the last ones, once: Keskar et al. 2019 (CTRL), as transformers and llama.cpp do
+ * it. */
+static void penalise(const float *logits, const dart_sampling *o, const int32_t *before,
+    uint64_t index, dart_candidate *list)
+{
+    const uint64_t last = o->repeat_last_n && o->repeat_last_n < index ? o->repeat_last_n : index;
+    for (uint64_t i = index - last; i < index; i++) {
+        const double logit = logits[before[i]];
+        list[before[i]].weight = logit > 0 ? logit / o->repeat_penalty : logit * o->repeat_penalty;
+    }
+}
+
+/* How many of the heaviest are at least `least` times as heavy as the first. */
+static uint32_t heavy(const dart_candidate *list, uint32_t count, double least)
+{
+    while (count > 1 && list[count - 1].weight < least * list[0].weight) count--;
+    return count;
+}
+
 dart_status dart_sample(const float *logits, uint32_t count, const dart_sampling *how,
-    uint64_t index, dart_candidate *list, int32_t *out)
+    const int32_t *before, uint64_t index, dart_candidate *list, int32_t *out)
 {
     enum { FEW = 256 };
     static const dart_sampling likeliest;
@@ -39,6 +59,7 @@ dart_status dart_sample(const float *logits, uint32_t count, const dart_sampling
                 "trained, or it diverged");
         list[i] = (dart_candidate){i, logits[i]};
     }
+    if (o->repeat_penalty > 0 && o->repeat_penalty != 1) penalise(logits, o, before, index, list);
     uint32_t kept = o->temperature <= 0 ? 1 : o->top_k && o->top_k < count ? o->top_k : count;
     if (kept <= FEW && kept < count)
         front(list, count, kept);
@@ -55,6 +76,11 @@ dart_status dart_sample(const float *logits, uint32_t count, const dart_sampling
         while (n < kept && reached < o->top_p * sum) reached += list[n++].weight;
         kept = n;
         sum = reached;
+    }
+    if (o->min_p > 0) {
+        kept = heavy(list, kept, o->min_p);
+        sum = 0;
+        for (uint32_t i = 0; i < kept; i++) sum += list[i].weight;
     }
     double at = sum * dart_uniform(o->seed, DART_STREAM_SAMPLE, index);
     for (uint32_t i = 0; i < kept; i++) {

@@ -34,8 +34,9 @@ static dart_status fresh_model(const dart_recipe *recipe, view *v)
 {
     dart_bundle *b = &v->bundle;
     dart_model_config config;
-    DART_TRY(dart_recipe_check(recipe, (dart_note){0}));
     DART_TRY(dart_recipe_copy(recipe, &b->recipe));
+    DART_TRY(dart_base_resolve(b->recipe));
+    DART_TRY(dart_recipe_check(b->recipe, (dart_note){0}));
     dart_recipe_settings(b->recipe, &b->set);
     if (*b->set.dataset || *b->set.text || *b->set.source_text)
         DART_TRY(dart_corpus_for(&b->set, NULL, &v->corpus));

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* At most `count`, up to the first 0. */
 static json_t *dims_json(const uint32_t *dim, uint32_t count, dart_status *status)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < count; i++) dart_json_add(list, json_integer(dim[i]), status);
+    for (uint32_t i = 0; i < count && dim[i]; i++)
+        dart_json_add(list, json_integer(dim[i]), status);
     return list;
 }
 

@@ -202,7 +202,7 @@ static size_t modules(const dart_record_run *run, module out[MAX_MODULES], modul
             out[count++] = (module){0};
             memcpy(out[k].name, name, sizeof name);
         }
-        bool compressed = strcmp(w->method, "dense") != 0;
+        bool compressed = strcmp(w->method, "dense") && strcmp(w->method, "frozen");
         out[k].compressed |= compressed;
         if (w->state == 0) {
             out[k].dense += w->dense;

@@ -60,26 +60,13 @@ static dart_status check(
     return dart_yaml_at(&s->yaml, set->at, dart_recipe_value(*out, set->value));
 }
 
-/* A key of the recipe does nothing where the stages have their own: better refused than not heard.
- * max_steps of the recipe bounds them all. */
-static dart_status shadowed(const dart_recipe *recipe, int key)
-{
-    const char *name = dart_recipe_row_at(key)->option.key;
-    if (!strcmp(name, "max_steps")) return DART_OK;
-    for (uint32_t i = 0; i < recipe->stages; i++)
-        if (recipe->stage[i].value[key])
-            return dart_fail(DART_INPUT, "stage '%s' has its own %s; write %s.%s",
-                recipe->stage[i].name, name, recipe->stage[i].name, name);
-    return DART_OK;
-}
-
 static dart_status apply_one(
     const dart_sweep_grid *s, const dart_sweep_set *set, dart_recipe *recipe)
 {
     int key;
     const char *dot = strchr(set->key, '.');
     DART_TRY(check(s, set, dot ? dot + 1 : set->key, &key));
-    DART_TRY(dart_yaml_at(&s->yaml, set->at, shadowed(recipe, key)));
+    DART_TRY(dart_yaml_at(&s->yaml, set->at, dart_recipe_shadowed(recipe, key)));
     return dart_recipe_set(recipe, dart_recipe_row_at(key)->option.key, set->value);
 }
 
@@ -123,7 +110,7 @@ static dart_status apply_flags(const dart_sweep_grid *s, dart_recipe *recipe)
 {
     if (!s->flags) return DART_OK;
     for (int i = 0; i < dart_recipe_rows(); i++)
-        if (s->flags->given[i]) DART_TRY(shadowed(recipe, i));
+        if (s->flags->given[i]) DART_TRY(dart_recipe_shadowed(recipe, i));
     return dart_recipe_overlay(recipe, s->flags);
 }
 

@@ -4,6 +4,7 @@
 #include "c_locale.h"
 #include "checkpoint.h"
 #include "file.h"
+#include "lock.h"
 #include "results.h"
 #include "train.h"
 #include <errno.h>
@@ -280,13 +281,11 @@ static dart_sweep_run *next_ready(const jobs *j)
     return NULL;
 }
 
-static dart_status run_all(
+static dart_status run_each(
     dart_sweep_grid *s, const dart_sweep_hooks *hooks, const dart_sweep_options *o)
 {
     jobs j = {.s = s, .hooks = hooks, .force = o->force, .most = 1};
     if (hooks->start && o->jobs > 1) j.most = o->jobs;
-    if (!o->force) DART_TRY(check_folders(s));
-    DART_TRY(dart_mkdirs(s->folder));
     for (;;) {
         dart_sweep_run *run = NULL;
         heed_stop(&j);
@@ -307,6 +306,19 @@ static dart_status run_all(
         return dart_fail(
             j.end, "stopped after %u of %u runs; the same command goes on", j.finished, s->runs);
     return j.end == DART_OK ? DART_OK : dart_fail(j.end, "%s", j.why);
+}
+
+/* One sweep at a time in its folder; its runs lock their own. */
+static dart_status run_all(
+    dart_sweep_grid *s, const dart_sweep_hooks *hooks, const dart_sweep_options *o)
+{
+    dart_lock lock;
+    if (!o->force) DART_TRY(check_folders(s));
+    DART_TRY(dart_mkdirs(s->folder));
+    DART_TRY(dart_lock_take(s->folder, &lock));
+    dart_status status = run_each(s, hooks, o);
+    dart_lock_drop(&lock);
+    return status;
 }
 
 static dart_status choose_folder(dart_sweep_grid *s, const char *out)

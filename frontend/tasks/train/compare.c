@@ -53,8 +53,7 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_device_for(&run->bundle.set, &run->device));
     DART_TRY(dart_run_model(run, NULL));
     DART_TRY(dart_run_check(run));
-    DART_TRY(dart_model_init(
-        run->bundle.model, (uint64_t)run->bundle.set.seed, run->bundle.param, run->bundle.frozen));
+    DART_TRY(dart_bundle_begin(&run->bundle));
     l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;
 }
@@ -229,13 +228,16 @@ dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, d
     dart_settings set;
     uint32_t count = 0;
     uint64_t steps = 0;
+    dart_recipe *resolved = NULL;
     lane *lanes = dart_calloc(MOST, sizeof *lanes);
     if (!lanes) return DART_MEMORY;
     DART_GOTO(split_ids(devices, lanes, &count));
-    dart_recipe_settings(recipe, &set);
+    DART_GOTO(dart_recipe_copy(recipe, &resolved));
+    DART_GOTO(dart_base_resolve(resolved));
+    dart_recipe_settings(resolved, &set);
     DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
     for (uint32_t i = 0; i < count; i++) {
-        DART_GOTO(open_lane(&lanes[i], recipe, &corpus));
+        DART_GOTO(open_lane(&lanes[i], resolved, &corpus));
         DART_GOTO(enter_stage(&lanes[i]));
     }
     steps = dart_run_steps(&lanes[0].run);
@@ -265,6 +267,7 @@ done:
         free(lanes[i].param);
     }
     free(lanes);
+    dart_recipe_free(resolved);
     dart_corpus_free(&corpus);
     return status;
 }

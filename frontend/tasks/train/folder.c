@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 dart_status dart_folder_path(char out[DART_RUN_PATH], const char *dir, const char *name)
@@ -21,7 +22,7 @@ dart_status dart_folder_path(char out[DART_RUN_PATH], const char *dir, const cha
 
 /* The directory of the run: `out`, or a name made of data, method and seed that is not taken yet
  * (with resume: the last one that is). */
-static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH])
+static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH], bool *out_made)
 {
     char base[DART_RUN_PATH];
     if (set->out[0]) {
@@ -37,13 +38,22 @@ static dart_status choose_dir(const dart_settings *set, char out[DART_RUN_PATH])
                 : data,
         set->linear->name, set->seed);
     snprintf(out, DART_RUN_PATH, "%s", base);
-    for (unsigned n = 2; dart_file_exists(out); n++) {
+    if (!set->resume) DART_TRY(dart_mkdirs("runs"));
+    for (unsigned n = 2;; n++) {
         char next[DART_RUN_PATH];
+        /* Made at once: of two starts only one gets a name. */
+        if (!set->resume && !TEMP_FAILURE_RETRY(mkdir(out, 0777))) {
+            *out_made = true;
+            return DART_OK;
+        }
+        if (!set->resume && errno != EEXIST)
+            return dart_fail(
+                dart_errno_code(errno), "cannot create the folder %s: %s", out, strerror(errno));
+        if (set->resume && !dart_file_exists(out)) return DART_OK;
         snprintf(next, sizeof next, "%.490s-%u", base, n);
-        if (set->resume && !dart_file_exists(next)) break;
+        if (set->resume && !dart_file_exists(next)) return DART_OK;
         snprintf(out, DART_RUN_PATH, "%s", next);
     }
-    return DART_OK;
 }
 
 /* The recipe of a resumed run is the stored one; what the user gives now may only change the run
@@ -94,7 +104,8 @@ dart_status dart_folder_choose(const dart_recipe *given, dart_folder *out, dart_
     *out = (dart_folder){0};
     *out_recipe = NULL;
     dart_recipe_settings(given, &set);
-    DART_TRY(choose_dir(&set, out->dir));
+    DART_TRY(choose_dir(&set, out->dir, &out->made));
+    if (dart_is_folder(out->dir)) DART_TRY(dart_lock_take(out->dir, &out->lock));
     DART_TRY(dart_folder_path(path, out->dir, "recipe.yaml"));
     if (set.resume) {
         if (!dart_file_exists(path))
@@ -175,10 +186,30 @@ static dart_status keep_other_recipe(const char *path, const dart_recipe *recipe
     return DART_OK;
 }
 
-dart_status dart_folder_prepare(
-    const dart_folder *folder, const dart_recipe *recipe, dart_note note)
+/* A folder that was not there when it was chosen: made and locked now. */
+static dart_status make_folder(dart_folder *folder)
+{
+    bool work;
+    DART_TRY(dart_mkdirs(folder->dir));
+    if (folder->inside || folder->lock.fd) return DART_OK;
+    DART_TRY(dart_lock_take(folder->dir, &folder->lock));
+    DART_TRY(has_work(folder->dir, &work));
+    return work && !folder->resume && !folder->aside
+               ? dart_fail(DART_INPUT, "another run was made in %s meanwhile", folder->dir)
+               : DART_OK;
+}
+
+void dart_folder_release(dart_folder *folder)
+{
+    dart_lock_drop(&folder->lock);
+    if (folder->made) (void)rmdir(folder->dir); /* goes only if it is empty */
+    folder->made = false;
+}
+
+dart_status dart_folder_prepare(dart_folder *folder, const dart_recipe *recipe, dart_note note)
 {
     char path[DART_RUN_PATH];
+    DART_TRY(make_folder(folder));
     if (!folder->resume) {
         /* A twin without a checkpoint is no work, but it would be taken for this run's. */
         DART_TRY(dart_folder_path(path, folder->dir, "dense-twin"));
@@ -187,6 +218,5 @@ dart_status dart_folder_prepare(
     }
     DART_TRY(dart_folder_path(path, folder->dir, "recipe.yaml"));
     if (!folder->resume) DART_TRY(keep_other_recipe(path, recipe, note));
-    DART_TRY(dart_mkdirs(folder->dir));
     return dart_recipe_save(recipe, path);
 }

@@ -95,6 +95,7 @@ typedef struct dart_training {
     dart_hooks hooks;
     dart_device *device; /* owned */
     dart_corpus corpus;  /* owned */
+    dart_folder folder;  /* held until it is closed */
     dart_result *out;    /* borrowed */
 } dart_training;
 /* One run of a recipe, without a twin, as far as its first step. corpus: NULL, or what is taken

@@ -49,7 +49,7 @@ static dart_status derive_falling(dart_recipe *recipe, const dart_settings *set,
     return derive(recipe, set, "shrink", rest, count, shrink);
 }
 
-dart_status dart_recipe_expand(dart_recipe *recipe)
+static dart_status expand(dart_recipe *recipe)
 {
     if (recipe->stages) return DART_OK;
     dart_settings set;
@@ -72,4 +72,10 @@ dart_status dart_recipe_expand(dart_recipe *recipe)
     DART_TRY(derive(recipe, &set, "pick", 0, 1, pick));
     if (set.tune_fraction > 0) DART_TRY(derive(recipe, &set, "tune", set.tune_fraction, 0, NULL));
     return DART_OK;
+}
+
+dart_status dart_recipe_expand(dart_recipe *recipe)
+{
+    DART_TRY(expand(recipe));
+    return dart_recipe_settle(recipe);
 }

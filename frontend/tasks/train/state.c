@@ -1,5 +1,6 @@
 /* What a checkpoint of a run holds besides its model, and back: moments, position, the table so
  * far. */
+#include "recipe_impl.h"
 #include "run.h"
 #include "results.h"
 #include <inttypes.h>
@@ -48,6 +49,8 @@ static dart_status state_text(const dart_run *run, char **out)
     dart_json_set(body, "seed", json_integer((json_int_t)run->bundle.set.seed), &status);
     dart_json_set(body, "random_numbers", json_string("philox4x32-10"), &status);
     dart_json_set(body, "data", json_string(run->fingerprint), &status);
+    if (*run->bundle.set.base)
+        dart_json_set(body, "base", json_string(run->bundle.base.hash), &status);
     dart_json_set(body, "device", json_string(dart_device_id(run->device, id)), &status);
     dart_json_set(body, "driver", dart_json_text(run->device->caps.driver), &status);
     return dart_json_write(
@@ -85,14 +88,16 @@ static dart_status check_finite(const dart_run *run)
 
 dart_status dart_run_save(dart_run *run)
 {
-    enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, SOURCE_VOCAB, FILES };
+    /* the last two: of a translation, or of a tokenizer */
+    enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, MORE, EVEN_MORE, FILES };
     const dart_bundle *b = &run->bundle;
     dart_status status = DART_OK;
     char root[DART_RUN_PATH + 32];
     dart_checkpoint_file file[FILES] = {{.name = "model.safetensors"},
         {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}, {.name = "recipe.yaml"},
-        {.name = "vocab.json"}, {.name = "vocab_source.json"}};
-    const uint32_t files = b->source_vocab->size ? FILES : SOURCE_VOCAB;
+        {.name = "vocab.json"}};
+    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(b->vocab);
+    uint32_t files = MORE;
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
     DART_TRY(dart_run_pull(run));
     DART_TRY(check_finite(run));
@@ -105,11 +110,19 @@ dart_status dart_run_save(dart_run *run)
     DART_GOTO(state_text(run, &file[STATE].data));
     DART_GOTO(dart_recipe_text(b->recipe, true, &file[RECIPE].data));
     DART_GOTO(dart_vocab_text(b->vocab, &file[VOCAB].data));
-    if (files == FILES) DART_GOTO(dart_vocab_text(b->source_vocab, &file[SOURCE_VOCAB].data));
+    if (b->source_vocab->size) {
+        strcpy(file[files].name, "vocab_source.json");
+        DART_GOTO(dart_vocab_text(b->source_vocab, &file[files++].data));
+    } else if (tokenizer) {
+        strcpy(file[files].name, "tokenizer.json");
+        strcpy(file[files + 1].name, "tokenizer_config.json");
+        DART_GOTO(dart_tokenizer_texts(tokenizer, &file[files].data, &file[files + 1].data));
+        files += 2;
+    }
     for (uint32_t i = STATE; i < files; i++) file[i].size = strlen(file[i].data);
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
-    DART_GOTO(
-        dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit));
+    DART_GOTO(dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit,
+        dart_note_of(&run->hooks)));
 done:
     for (int i = 0; i < FILES; i++) free(file[i].data);
     return status;
@@ -187,6 +200,62 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     return DART_OK;
 }
 
+/* Stages of the recipe that the checkpoint was written with. */
+static dart_status stages_before(const dart_run *run, const dart_checkpoint *checkpoint,
+    dart_recipe **out_recipe, dart_stage stage[DART_MAX_STAGES], uint32_t *out_count)
+{
+    char path[sizeof checkpoint->path + 32];
+    snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
+    DART_TRY(dart_recipe_new(out_recipe));
+    DART_TRY(dart_recipe_load(*out_recipe, path));
+    return dart_recipe_stages(*out_recipe, run->train.windows, stage, out_count);
+}
+
+/* Going on with other settings: stages that are over cannot be changed any more, and a change that
+ * changes nothing is none. */
+static dart_status check_changes(
+    const dart_run *run, const dart_checkpoint *checkpoint, const json_t *body)
+{
+    dart_recipe *recipe = NULL;
+    dart_stage *before = dart_calloc(DART_MAX_STAGES, sizeof *before);
+    dart_status status = before ? DART_OK : DART_MEMORY;
+    uint32_t count = 0;
+    bool changed = false;
+    const json_int_t at = json_integer_value(json_object_get(body, "at_stage"));
+    const bool finished = json_integer_value(json_object_get(body, "finished")) != 0;
+    if (status == DART_OK) status = stages_before(run, checkpoint, &recipe, before, &count);
+    if (status != DART_OK) goto done;
+    for (uint32_t s = 0; s < count && s < run->stages; s++) {
+        const char *key = dart_settings_difference(&before[s].set, &run->stage[s].set);
+        if (before[s].steps != run->stage[s].steps) key = "max_steps";
+        if (!key) continue;
+        changed = true;
+        if (finished)
+            DART_GOTO(dart_fail(DART_INPUT,
+                "the run in %s is finished, so %s of stage '%s' cannot be changed any more; train "
+                "anew with --force alone",
+                run->dir, key, before[s].name));
+        if ((json_int_t)s < at)
+            DART_GOTO(dart_fail(DART_INPUT,
+                "stage '%s' is over in %s, so its %s cannot be changed any more; change a stage to "
+                "come, or train anew with --force alone",
+                before[s].name, run->dir, key));
+    }
+    changed |= count != run->stages;
+    const char *key = dart_recipe_difference(recipe, run->bundle.recipe);
+    const int row = key ? dart_recipe_key(key) : -1;
+    if (row >= 0 && !changed && !strcmp(dart_recipe_row_at(row)->option.section, "stage"))
+        status = dart_fail(DART_INPUT,
+            "%s changes nothing: the run in %s has its stages in recipe.yaml; write it with a "
+            "stage "
+            "to come in front, like %s.%s",
+            key, run->dir, run->stage[run->stages - 1].name, key);
+done:
+    dart_recipe_free(recipe);
+    free(before);
+    return status;
+}
+
 typedef struct loading {
     dart_run *run;
     bool force, changed; /* changed: the data, which no older checkpoint will change back */
@@ -208,6 +277,12 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
             "the text or its vocabulary changed since %s was written; restore it, or use --force",
             checkpoint->path);
         goto done;
+    }
+    if (l->force) {
+        status = check_changes(run, checkpoint, state);
+        l->changed = status == DART_INPUT;
+        if (l->changed) status = DART_FAILED;
+        DART_GOTO(status);
     }
     DART_GOTO(dart_bundle_read(&run->bundle, checkpoint, state));
     free(run->moment);

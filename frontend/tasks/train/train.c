@@ -12,12 +12,13 @@
 
 static dart_hash corpus_hash(const dart_corpus *corpus)
 {
-    char text[(DART_SPLITS + 1) * 33] = "";
+    char text[(DART_SPLITS + 2) * 33] = "";
     for (int i = 0; i < DART_SPLITS; i++) strcat(text, corpus->hash[i]);
     const dart_vocab *vocab[] = {&corpus->vocab, &corpus->source_vocab};
+    if (dart_vocab_hash(vocab[0])) strcat(text, dart_vocab_hash(vocab[0]));
     for (int v = 0; v < 2; v++)
         for (uint32_t i = 0; i < vocab[v]->size; i++) {
-            if (!vocab[v]->text[i]) break;
+            if (!vocab[v]->text || !vocab[v]->text[i]) break;
             char chained[33 + 256];
             int n = snprintf(
                 chained, sizeof chained, "%s%s", text + DART_SPLITS * 32, vocab[v]->text[i]);
@@ -49,8 +50,7 @@ static dart_status start(dart_run *run)
     if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
     DART_TRY(dart_run_model(run, NULL));
-    const dart_bundle *b = &run->bundle;
-    return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
+    return dart_bundle_begin(&run->bundle);
 }
 
 static dart_status write_table(
@@ -83,11 +83,22 @@ static dart_status open_run(
     return dart_run_check(run);
 }
 
+/* Numbers that training changes. */
+static uint64_t trained_words(const dart_model *model)
+{
+    uint64_t words = 0;
+    for (uint32_t p = 0; p < model->params; p++)
+        if (model->param[p].region == DART_REGION_PARAM && !model->param[p].gate)
+            words += dart_shape_words(&model->param[p].shape);
+    return words;
+}
+
 /* What the run is, before its first step. */
 static void introduce(const dart_run *run)
 {
     const dart_corpus *c = run->corpus;
-    char id[32], params[64], compressed[64], train[64], valid[64], vocab[64], steps[64];
+    char id[32], params[64], compressed[64], trained[64], train[64], valid[64], vocab[64],
+        steps[64];
     dart_table_row row = {0};
     dart_row_counts(run->bundle.model, &row);
     dart_count_text(params, row.params);
@@ -96,10 +107,18 @@ static void introduce(const dart_run *run)
     dart_count_text(valid, c->count[DART_VALID]);
     dart_count_text(vocab, c->vocab.size);
     dart_count_text(steps, dart_run_steps(run) - run->step);
+    if (*run->bundle.set.base) dart_run_note(run, "fine-tuning %s", run->bundle.set.base);
+    if (*run->bundle.base.worst)
+        dart_run_note(run, "%s is off by %.2g of its norm at the start: its method cannot hold it",
+            run->bundle.base.worst, run->bundle.base.error);
+    dart_count_text(trained, trained_words(run->bundle.model));
+    const bool part = run->bundle.model->frozen_words > 0;
+    const char *count = part ? trained : row.compressed_params ? compressed : "";
     dart_run_note(run, "%s on %s (%s): %s parameters%s%s%s", run->row,
-        dart_device_id(run->device, id), run->device->caps.name, params,
-        row.compressed_params ? ", " : "", row.compressed_params ? compressed : "",
-        row.compressed_params ? " of them compressed" : "");
+        dart_device_id(run->device, id), run->device->caps.name, params, *count ? ", " : "", count,
+        part     ? " of them trained"
+        : *count ? " of them compressed"
+                 : "");
     dart_run_note(run, "data: %s, %s tokens to train on, %s to validate, a vocabulary of %s",
         c->source, train, valid, vocab);
     dart_run_note(run, "%s steps to make, in %s", steps, run->dir);
@@ -147,7 +166,7 @@ static dart_status bind_run(dart_run *run)
 static dart_status twin_of(const dart_recipe *recipe, const dart_folder *folder, dart_folder *out,
     dart_recipe **out_recipe)
 {
-    *out = (dart_folder){.resume = folder->resume};
+    *out = (dart_folder){.resume = folder->resume, .inside = true};
     DART_TRY(dart_folder_path(out->dir, folder->dir, "dense-twin"));
     DART_TRY(dart_recipe_copy(recipe, out_recipe));
     dart_status status = dart_recipe_twin(*out_recipe);
@@ -158,7 +177,7 @@ static dart_status twin_of(const dart_recipe *recipe, const dart_folder *folder,
 
 /* Both runs are checked, then the twin is trained; the folders are made ready on the way. */
 static dart_status train_twin(
-    dart_training *t, const dart_folder *folder, const dart_recipe *recipe, dart_run *run)
+    dart_training *t, dart_folder *folder, const dart_recipe *recipe, dart_run *run)
 {
     const dart_note note = dart_note_of(&t->hooks);
     dart_recipe *own, *twin;
@@ -178,12 +197,19 @@ static dart_status train_twin(
 }
 
 /* Folder, data and device; nothing is written. *recipe: to be freed also after a failure. */
-static dart_status open_training(dart_training *t, const dart_recipe *given, dart_corpus *corpus,
-    dart_folder *folder, dart_recipe **recipe)
+static dart_status open_training(
+    dart_training *t, const dart_recipe *given, dart_corpus *corpus, dart_recipe **recipe)
 {
+    dart_folder *folder = &t->folder;
     dart_settings set;
     *t->out = (dart_result){0};
-    DART_TRY(dart_folder_choose(given, folder, recipe));
+    dart_recipe *known;
+    DART_TRY(dart_recipe_copy(given, &known));
+    dart_status status = dart_base_resolve(known);
+    if (status == DART_OK) status = dart_folder_choose(known, folder, recipe);
+    dart_recipe_free(known);
+    DART_TRY(status);
+    DART_TRY(dart_base_resolve(*recipe));
     DART_TRY(dart_recipe_check(*recipe, dart_note_of(&t->hooks)));
     dart_recipe_settings(*recipe, &set);
     if (corpus) {
@@ -202,7 +228,7 @@ static dart_status open_training(dart_training *t, const dart_recipe *given, dar
 
 /* The run itself, on the device, with its folder made ready; takes *recipe over. */
 static dart_status open_main(
-    dart_training *t, const dart_folder *folder, dart_recipe **recipe, bool prepared, dart_run *run)
+    dart_training *t, dart_folder *folder, dart_recipe **recipe, bool prepared, dart_run *run)
 {
     dart_recipe *own = *recipe;
     dart_settings set;
@@ -218,12 +244,11 @@ dart_status dart_training_open(const dart_recipe *given, dart_corpus *corpus,
     const dart_hooks *hooks, dart_result *out, dart_training *t, dart_run *run)
 {
     dart_status status = DART_OK;
-    dart_folder folder;
     dart_recipe *recipe = NULL;
     *t = (dart_training){.hooks = *hooks, .out = out};
     *run = (dart_run){0};
-    DART_GOTO(open_training(t, given, corpus, &folder, &recipe));
-    DART_GOTO(open_main(t, &folder, &recipe, false, run));
+    DART_GOTO(open_training(t, given, corpus, &recipe));
+    DART_GOTO(open_main(t, &t->folder, &recipe, false, run));
     status = begin_run(run);
 done:
     dart_recipe_free(recipe);
@@ -233,6 +258,7 @@ done:
 void dart_training_close(dart_training *t, dart_run *run)
 {
     dart_run_free(run);
+    dart_folder_release(&t->folder);
     dart_corpus_free(&t->corpus);
     dart_device_close(t->device);
     t->device = NULL;
@@ -242,20 +268,19 @@ dart_status dart_train_run(const dart_recipe *given, const dart_hooks *hooks, da
 {
     dart_status status = DART_OK;
     dart_training t = {.hooks = hooks ? *hooks : (dart_hooks){0}, .out = out};
-    dart_folder folder;
     dart_recipe *recipe = NULL;
     dart_run run = {0};
     dart_settings set;
-    DART_GOTO(open_training(&t, given, NULL, &folder, &recipe));
+    DART_GOTO(open_training(&t, given, NULL, &recipe));
     dart_recipe_settings(recipe, &set);
     const bool twin = set.dense_twin && dart_settings_compress(&set);
     if (twin) {
-        DART_GOTO(train_twin(&t, &folder, recipe, &run));
+        DART_GOTO(train_twin(&t, &t.folder, recipe, &run));
         dart_run_free(&run);
     }
-    DART_GOTO(open_main(&t, &folder, &recipe, twin, &run));
+    DART_GOTO(open_main(&t, &t.folder, &recipe, twin, &run));
     DART_GOTO(train_run(&t, &run));
-    status = write_table(folder.dir, out->row, out->rows, &out->protocol);
+    status = write_table(t.folder.dir, out->row, out->rows, &out->protocol);
 done:
     dart_recipe_free(recipe);
     dart_training_close(&t, &run);

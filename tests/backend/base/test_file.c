@@ -49,6 +49,39 @@ static void an_atomic_write_follows_no_link(void **state)
     assert_int_equal(access(aside, F_OK), -1);
 }
 
+static void a_file_in_pieces_appears_whole(void **state)
+{
+    (void)state;
+    dart_file_out out;
+    assert_int_equal(dart_file_begin(in("pieces"), 7, &out), DART_OK);
+    assert_int_equal(dart_file_put(&out, "one", 3), DART_OK);
+    assert_int_equal(access(in("pieces"), F_OK), -1);
+    assert_int_equal(dart_file_put(&out, " two", 4), DART_OK);
+    assert_int_equal(dart_file_end(&out), DART_OK);
+    holds(in("pieces"), "one two");
+    /* dropped: what was there stays, and nothing lies beside it */
+    assert_int_equal(dart_file_begin(in("pieces"), 0, &out), DART_OK);
+    assert_int_equal(dart_file_put(&out, "three", 5), DART_OK);
+    const int fd = out.fd;
+    dart_file_drop(&out);
+    dart_file_drop(&out);
+    assert_int_equal(close(fd), -1);
+    assert_int_equal(access(out.aside, F_OK), -1);
+    holds(in("pieces"), "one two");
+    assert_int_equal(dart_file_begin(in("no/such"), 0, &out), DART_IO);
+    assert_non_null(strstr(dart_error_text(), "no/such"));
+    dart_file_drop(&out);
+    char path[PATH_MAX + 10];
+    memset(path, 'x', sizeof path);
+    path[sizeof path - 1] = 0;
+    assert_int_equal(dart_file_begin(path, 0, &out), DART_INPUT);
+    /* a folder is in the way of the last step */
+    assert_int_equal(dart_mkdirs(in("taken")), DART_OK);
+    assert_int_equal(dart_file_begin(in("taken"), 0, &out), DART_OK);
+    assert_int_equal(dart_file_end(&out), DART_IO);
+    assert_int_equal(access(out.aside, F_OK), -1);
+}
+
 static void a_cache_of_others_is_not_believed(void **state)
 {
     (void)state;
@@ -84,6 +117,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(an_atomic_write_follows_no_link),
+        cmocka_unit_test(a_file_in_pieces_appears_whole),
         cmocka_unit_test(a_cache_of_others_is_not_believed)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

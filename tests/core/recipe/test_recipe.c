@@ -403,11 +403,53 @@ static void test_refused(void **state)
     dart_recipe_free(recipe);
 }
 
+/* What is given beside a recipe acts, or is refused with the spelling that acts. */
+static void test_override(void **state)
+{
+    (void)state;
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t count;
+    dart_recipe *r = load("stages:\n  - {name: shrink, max_steps: 4, lambda_reg: 0.1}\n"
+                          "  - {name: tune, max_steps: 6}\n");
+    assert_non_null(r);
+    const struct {
+        const char *key, *value, *says;
+    } refused[] = {{"lambda_reg", "0.5", "write shrink.lambda_reg"},
+        {"epochs", "2", "write shrink.epochs"}, {"shrnk.lambda_reg", "0.5", "shrink"},
+        {"tune.layers", "3", "holds for the whole run"}, {"tune.lr", "fast", "learning_rate"},
+        {"tune.lambda", "-1", "lambda_reg"}, {"tune.nothing", "1", "nothing"}};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        assert_int_not_equal(dart_recipe_override(r, refused[i].key, refused[i].value), DART_OK);
+        if (!strstr(dart_error_text(), refused[i].says)) fail_msg("%s", dart_error_text());
+    }
+    assert_int_equal(dart_recipe_override(r, "shrink.lambda-reg", "0.5"), DART_OK);
+    assert_int_equal(dart_recipe_override(r, "tune.max_steps", "60"), DART_OK);
+    assert_int_equal(dart_recipe_override(r, "learning-rate", "0.25"), DART_OK);
+    assert_int_equal(dart_recipe_override(r, "model.layers", "3"), DART_OK);
+    assert_int_equal(dart_recipe_stages(r, 1, stage, &count), DART_OK);
+    assert_true(stage[0].set.lambda_reg == 0.5 && stage[1].set.lambda_reg != 0.5);
+    assert_int_equal(stage[1].steps, 60);
+    assert_true(stage[1].set.learning_rate == 0.25 && stage[1].set.layers == 3);
+    /* given before there are stages: kept until there are, also over another recipe */
+    dart_recipe *early;
+    assert_int_equal(dart_recipe_new(&early), DART_OK);
+    assert_int_equal(dart_recipe_override(early, "tune.max_steps", "70"), DART_OK);
+    assert_int_equal(dart_recipe_overlay(r, early), DART_OK);
+    assert_int_equal(dart_recipe_stages(r, 1, stage, &count), DART_OK);
+    assert_int_equal(stage[1].steps, 70);
+    assert_int_equal(dart_recipe_override(early, "nope.max_steps", "70"), DART_OK);
+    assert_int_equal(dart_recipe_overlay(r, early), DART_USAGE);
+    assert_non_null(strstr(dart_error_text(), "unknown stage 'nope'"));
+    dart_recipe_free(early);
+    dart_recipe_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
         cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
         cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_comma_locale), cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_comma_locale), cmocka_unit_test(test_override),
+        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -106,6 +106,26 @@ static void test_entries_decide(void **state)
     }
     dart_model_free(model);
 
+    /* the shape of single weights */
+    ok(model_of(SMALL "method:\n  linear: frozen\n  modes: 2\n"
+                      "  blocks.*.attn.q: {tt-lora: {rank: 2, out_modes: 8x3, in_modes: 2x3*4}}\n",
+        &model));
+    assert_memory_equal(weight_of(model, "blocks.1.attn.q")->out_modes,
+        ((uint32_t[DART_MAX_MODES]){8, 3}), DART_MAX_MODES * sizeof(uint32_t));
+    assert_memory_equal(weight_of(model, "blocks.1.attn.q")->in_modes,
+        ((uint32_t[DART_MAX_MODES]){2, 3, 4}), DART_MAX_MODES * sizeof(uint32_t));
+    dart_model_free(model);
+    assert_int_equal(
+        model_of(SMALL "method: {linear: frozen, '*.q': {tt: {out_modes: 8x3, in_modes: 2x3x4}}}\n",
+            &model),
+        DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "2 output and 3 input modes, but method tt needs"));
+    assert_int_equal(
+        model_of(SMALL "method: {linear: frozen, '*.q': {tt: {out_modes: 8x3, in_modes: 4x5}}}\n",
+            &model),
+        DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "input modes multiply to 20, expected 24"));
+
     ok(model_of("model: {arch: encoder-decoder, layers: 1, d_model: 24, heads: 2, context: 8}\n"
                 "method: {linear: dense, weights: ['dec.*.cross.[kv] tt rank=4 modes=2']}\n",
         &model));
@@ -216,7 +236,12 @@ static void test_wrong_entries(void **state)
         {"head tt rnk=3", "did you mean 'rank'?"},
         {"head tt lora_alpha=3", "unknown setting of a weight 'lora_alpha'; known are rank, modes"},
         {"head tt rank=0", "rank must be between 1 and 4096"},
-        {"head tt modes=9", "modes must be between 1 and 6"},
+        {"head tt-lora out_modes=4x0", "out_modes needs whole numbers with an x between"},
+        {"head tt-lora in_modes=", "in_modes needs whole numbers with an x between"},
+        {"head tt-lora in_modes=4x4x", "in_modes needs whole numbers with an x between"},
+        {"head tt-lora out_modes=2x2x2x2x2x2x2x2", "out_modes has more than 7 modes"},
+        {"head tt-lora out_modes=2x22222222222222222222", "too long for a mode"},
+        {"head tt modes=9", "modes must be between 1 and 7"},
         {"head lora lora_alpha=x", "lora_alpha needs a number"},
         {"blocks.[qv tt", "lacks a ']'"},
     };
@@ -283,7 +308,8 @@ static void test_what_compresses(void **state)
         bool compress;
     } cases[] = {{"{linear: dense}", false}, {"{linear: tt}", true},
         {"{linear: dense, head: tt}", true}, {"{linear: dense, weights: 'blocks.0.* tt'}", true},
-        {"{linear: dense, weights: 'blocks.0.* dense'}", false}};
+        {"{linear: dense, weights: 'blocks.0.* dense'}", false}, {"{linear: frozen}", false},
+        {"{linear: frozen, weights: '*.q tt-lora'}", true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
         dart_settings set;

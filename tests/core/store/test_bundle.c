@@ -1,52 +1,10 @@
 /* Models from files: what is in a bundle, what overrides may do, which checkpoint is taken when the
  * newest cannot be loaded, and that no failed allocation is taken for a damaged file. */
 #include "bundle.h"
+#include "failing_alloc.h"
 #include "safetensors.h"
 #include "tiny_run.h"
 #include <math.h>
-#include <stdatomic.h>
-
-/* The allocation number `fail_at` from now on fails, or all from that one on; 0: none. Sanitizers
- * bring their own malloc; there nothing fails. */
-static atomic_ulong allocations, fail_at;
-static atomic_bool fail_all;
-#ifndef __SANITIZE_ADDRESS__
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *memory, size_t size);
-
-static bool fails(void)
-{
-    unsigned long at = atomic_load(&fail_at), n = atomic_fetch_add(&allocations, 1) + 1;
-    return at && (n == at || (n > at && atomic_load(&fail_all)));
-}
-
-void *malloc(size_t size)
-{
-    return fails() ? NULL : __libc_malloc(size);
-}
-void *calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __libc_calloc(count, size);
-}
-void *realloc(void *memory, size_t size)
-{
-    return fails() ? NULL : __libc_realloc(memory, size);
-}
-#endif
-
-static void start_failing(unsigned long at, bool all)
-{
-    atomic_store(&allocations, 0);
-    atomic_store(&fail_all, all);
-    atomic_store(&fail_at, at);
-}
-
-static unsigned long stop_failing(void)
-{
-    atomic_store(&fail_at, 0);
-    return atomic_load(&allocations);
-}
 
 static int set_up(void **state)
 {
@@ -149,8 +107,9 @@ static void rewrite(uint64_t step, const char *name, const char *text)
         c.file[i].data = strdup(text);
         c.file[i].size = strlen(text);
     }
-    assert_int_equal(
-        dart_checkpoint_write(tiny_path("run/checkpoints"), step, c.file, c.files, 99), DART_OK);
+    assert_int_equal(dart_checkpoint_write(
+                         tiny_path("run/checkpoints"), step, c.file, c.files, 99, (dart_note){0}),
+        DART_OK);
     dart_checkpoint_close(&c);
 }
 

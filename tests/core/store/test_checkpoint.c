@@ -51,7 +51,7 @@ static dart_status save(const char *root, uint64_t step, uint32_t keep)
     dart_checkpoint_file file[] = {{"model.safetensors", weights, sizeof weights},
         {"optimizer.safetensors", moments, sizeof moments}, {"trainer_state.json", state, 10},
         {"empty", empty, 0}};
-    return dart_checkpoint_write(root, step, file, 4, keep);
+    return dart_checkpoint_write(root, step, file, 4, keep, (dart_note){0});
 }
 
 static unsigned entries(const char *path)
@@ -220,8 +220,8 @@ static void test_prune_counts_sound_ones(void **state)
     const dart_checkpoint_file other = {"trainer_state.json", state_of, sizeof state_of - 1};
     const dart_checkpoint_file before = {"trainer_state.json", old, sizeof old - 1};
     root = in("f");
-    assert_int_equal(dart_checkpoint_write(root, 30, &before, 1, 2), DART_OK);
-    assert_int_equal(dart_checkpoint_write(root, 30, &other, 1, 2), DART_OK);
+    assert_int_equal(dart_checkpoint_write(root, 30, &before, 1, 2, (dart_note){0}), DART_OK);
+    assert_int_equal(dart_checkpoint_write(root, 30, &other, 1, 2, (dart_note){0}), DART_OK);
     assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_string_equal(c.file[0].data, state_of);
     dart_checkpoint_close(&c);

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { BATCH = 6, LAB_TENSORS = DART_MAX_CORES + 3 };
+enum { BATCH = 6, LAB_TENSORS = DART_MAX_CORES + 3 /* tensors and x */ };
 
 typedef struct lab {
     dart_weight weight;
@@ -37,7 +37,7 @@ static inline dart_weight make_weight(
         .modes = modes,
         .method = dart_method_find(method)};
     assert_non_null(w.method);
-    w.options = (dart_options){.row = w.method->options};
+    w.options = dart_options_default(w.method->options);
     /* alpha / rank is exact: launches take f32 scales */
     options_put(&w.options, "lora_alpha", 2.0 * rank);
     snprintf(w.name, sizeof w.name, "w");

@@ -162,9 +162,49 @@ static void spd_fn_has_a_second_way(void **state)
     assert_true(isnan(y[0][0]));
 }
 
+/* The largest values only: those of the whole decomposition, and their part of the matrix; what is
+ * lost in rounding is zero. */
+static void few_of_many(void **state)
+{
+    (void)state;
+    enum { LONG = 40, SHORT = 12, R = 5, REAL = 3 };
+    for (int wide = 0; wide < 2; wide++)
+        for (int poor = 0; poor < 2; poor++) {
+            const uint32_t m = wide ? SHORT : LONG, n = wide ? LONG : SHORT;
+            double a[LONG * SHORT], u[LONG * SHORT], s[SHORT], vt[LONG * SHORT];
+            double top_u[LONG * R], top[R], top_vt[R * LONG];
+            for (uint32_t i = 0; i < m; i++)
+                for (uint32_t j = 0; j < n; j++) {
+                    double *at = &a[i * n + j];
+                    *at = poor ? 0 : dart_normal(6, DART_STREAM_TEST, i * n + j);
+                    for (uint32_t k = 0; poor && k < REAL; k++)
+                        *at += dart_normal(7, DART_STREAM_TEST + k, i) *
+                               dart_normal(8, DART_STREAM_TEST + k, j);
+                }
+            assert_int_equal(dart_lapack_svd(m, n, a, u, s, vt), DART_OK);
+            assert_int_equal(dart_lapack_svd_top(m, n, a, R, top_u, top, top_vt), DART_OK);
+            const uint32_t real = poor ? REAL : R;
+            for (uint32_t k = 0; k < R; k++)
+                assert_true(k < real ? fabs(top[k] - s[k]) < 1e-12 * s[0] : top[k] == 0);
+            for (uint32_t i = 0; i < m; i++)
+                for (uint32_t j = 0; j < n; j++) {
+                    double want = 0, got = 0;
+                    for (uint32_t k = 0; k < real; k++)
+                        want += u[i * SHORT + k] * s[k] * vt[k * n + j];
+                    for (uint32_t k = 0; k < R; k++)
+                        got += top_u[i * R + k] * top[k] * top_vt[k * n + j];
+                    assert_true(fabs(got - want) < 1e-11 * s[0]);
+                }
+        }
+    double nothing[LONG * SHORT] = {0}, u[LONG], s[1], vt[SHORT];
+    assert_int_equal(dart_lapack_svd_top(LONG, SHORT, nothing, 1, u, s, vt), DART_OK);
+    assert_true(s[0] == 0 && vt[3] == 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test_setup(svd_has_a_second_way, reset),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(few_of_many),
+        cmocka_unit_test_setup(svd_has_a_second_way, reset),
         cmocka_unit_test_setup(sentences_differ, reset),
         cmocka_unit_test_setup(spd_fn_has_a_second_way, reset)};
     return cmocka_run_group_tests(tests, NULL, NULL);

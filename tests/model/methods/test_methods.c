@@ -103,6 +103,12 @@ static void every_method_applies_and_differentiates(void **state)
         check_weight(make_weight(name, 6, 5, 1, 4), 10 * m + 2);
         check_weight(make_weight(name, 8, 12, 2, 1), 10 * m + 3); /* rank 1: bonds vanish */
         if (pads) check_weight(make_weight(name, 37, 8, 3, 4), 10 * m + 4);
+        const dart_option_row *base = dart_option_named(dart_method_at(m)->options, "frozen_base");
+        for (uint32_t modes = 1; base && modes < 4; modes++) {
+            dart_weight w = make_weight(name, 12, 18 - 6 * (modes == 3), modes, 3);
+            dart_options_set(&w.options, base, 1);
+            check_weight(w, 10 * m + 4 + modes);
+        }
     }
     assert_true(methods >= 5);
     print_message("methods: %d, gradient entries compared: %d\n", methods, checked_gradients);
@@ -324,7 +330,7 @@ static void cutting_zeros_keeps_the_function(void **state)
         dart_chain chain = chain_of(&narrow), wide;
         ok(dart_chain_add(&chain, &chain, &wide));
         ok(dart_chain_cut(&wide, narrow.weight.ranks + 1));
-        dart_weight w = make_weight(name, 24, 36, 2, 4);
+        dart_weight w = make_weight(name, 24, 36, 2, 2);
         memcpy(w.ranks, wide.rank, (wide.cores + 1) * sizeof *w.ranks);
         lab_open(&cut, w, 100 + m);
         if (narrow.layout.chain_first) /* the frozen base */

@@ -6,7 +6,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "forms.h"
+#include "forms_lab.h"
 #include "lab.h"
 #include "reference.h"
 #include "roles.h"
@@ -132,85 +132,6 @@ static void a_sum_applies_and_differentiates(void **state)
     lab_close(&l);
 }
 
-/* Runs `graph` on the data and reads a region, or a node into `out`. */
-static void run_graph(
-    const dart_graph *graph, const ir_data *data, dart_node keep, int region, double *out)
-{
-    ir_run run;
-    ok(dart_graph_check(graph));
-    ok(ir_prepare(&run, device, graph, data, keep ? 1 : 0, &keep));
-    ok(dart_exec_run(run.exec, NULL));
-    ok(keep ? ir_read(&run, 0, out) : ir_read_region(&run, region, out));
-    ir_run_free(&run);
-}
-
-/* Every weight times x, and rows of the table, in the given form. Returns the words of the form. */
-static uint64_t check_forms(const dart_model *model, ir_data *data, dart_infer_weights how)
-{
-    enum { ROWS = 4 };
-    static const uint32_t id[ROWS] = {0, 47, 13, 13};
-    dart_forms forms;
-    dart_graph *graph;
-    const dart_cost cost = dart_cost_for(&device->caps);
-    ok(dart_forms_new(model, how, ROWS, &cost, &forms));
-    data->words[DART_REGION_FORM] = forms.words;
-    data->region[DART_REGION_FORM] = calloc(forms.words, sizeof(double));
-    data->words[DART_REGION_INPUT] = DART_TABLE_GROUPS * 64;
-    data->region[DART_REGION_INPUT] = calloc(DART_TABLE_GROUPS * 64, sizeof(double));
-    ok(dart_graph_new(&graph));
-    ok(dart_forms_prepare(&forms, graph));
-    run_graph(graph, data, 0, DART_REGION_FORM, data->region[DART_REGION_FORM]);
-    dart_graph_free(graph);
-    for (uint32_t i = 0; i < model->weights; i++) {
-        const dart_model_weight *w = &model->weight[i];
-        const bool table = (int)i == model->embedding;
-        const uint32_t n = table ? w->weight.in : w->weight.out;
-        double *tensor[ALL], *got = calloc((size_t)ROWS * n, sizeof *got);
-        double *want = calloc((size_t)ROWS * n, sizeof *want);
-        for (uint32_t t = 0; t < ALL; t++) {
-            const dart_param *p = &model->param[w->first_param + t];
-            tensor[t] = data->region[p->region] + p->offset;
-        }
-        double *dense = by_hand(&w->weight, &w->layout, tensor);
-        dart_node y, ids[DART_TABLE_GROUPS] = {0};
-        ok(dart_graph_new(&graph));
-        if (table) {
-            for (uint32_t g = 0; g < forms.table.groups; g++) {
-                if (!forms.table.group[g].rows) continue;
-                for (uint32_t r = 0; r < ROWS; r++)
-                    data->region[DART_REGION_INPUT][g * 64 + r] = dart_form_row(&forms, g, id[r]);
-                ids[g] =
-                    dart_leaf(graph, "ids", DART_I32, DART_SHAPE(ROWS), DART_REGION_INPUT, g * 64);
-            }
-            y = dart_form_rows(&forms, graph, ids, ROWS);
-            for (uint32_t r = 0; r < ROWS; r++)
-                memcpy(want + r * n, dense + (size_t)id[r] * n, n * sizeof *want);
-        } else { /* x: the first words of PARAM */
-            const double *x = data->region[DART_REGION_PARAM];
-            y = dart_form_apply(&forms, graph, i,
-                dart_leaf(
-                    graph, "x", DART_F32, DART_SHAPE(ROWS, w->weight.in), DART_REGION_PARAM, 0));
-            for (uint32_t r = 0; r < ROWS * n; r++)
-                for (uint32_t j = 0; j < w->weight.in; j++)
-                    want[r] +=
-                        x[r / n * w->weight.in + j] * dense[(size_t)(r % n) * w->weight.in + j];
-        }
-        run_graph(graph, data, y, 0, got);
-        if (difference(got, want, (size_t)ROWS * n) > 1e-12)
-            fail_msg("%s, form %d: difference %g", w->weight.name, how,
-                difference(got, want, (size_t)ROWS * n));
-        dart_graph_free(graph);
-        free(dense);
-        free(got);
-        free(want);
-    }
-    uint64_t words = forms.words;
-    free(data->region[DART_REGION_FORM]);
-    free(data->region[DART_REGION_INPUT]);
-    dart_forms_free(&forms);
-    return words;
-}
-
 static dart_model_config small_config(void)
 {
     dart_model_config config = {.layers = 1,
@@ -246,7 +167,7 @@ static void sums_have_all_forms(void **state)
             dart_round_up((uint64_t)model->weight[w].weight.out * model->weight[w].weight.in, 64);
     uint64_t words[DART_INFER_DENSE + 1];
     for (dart_infer_weights how = DART_INFER_AUTO; how <= DART_INFER_DENSE; how++)
-        words[how] = check_forms(model, &data, how);
+        words[how] = check_forms(device, model, &data, how, by_hand);
     /* beside a dense term nothing is smaller than the sum */
     assert_in_range(words[DART_INFER_DENSE], dense, dense + 1024);
     assert_int_equal(words[DART_INFER_AUTO], words[DART_INFER_DENSE]);

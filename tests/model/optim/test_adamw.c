@@ -17,12 +17,13 @@ static void ok(dart_status status)
     if (status != DART_OK) fail_msg("%s", dart_error_text());
 }
 
-static void adamw_equals_the_formula(void **state)
+/* ratio: of the learning rate of the first `own` words. */
+static void check_formula(double ratio, int own)
 {
-    (void)state;
     enum { N = 192, DECAYED = 64 };
     const dart_optim *adamw = dart_optim_find("adamw");
-    const dart_options o = adamw_values(0.9, 0.99, 1e-8, 0.1);
+    dart_options o = adamw_values(0.9, 0.99, 1e-8, 0.1);
+    options_set(&o, "loraplus_ratio", ratio);
     ir_data data = {0};
     const int regions[] = {DART_REGION_PARAM, DART_REGION_GRAD, DART_REGION_MOMENT};
     for (int r = 0; r < 3; r++) {
@@ -39,8 +40,10 @@ static void adamw_equals_the_formula(void **state)
     ir_run run;
     double param[N], moment[2 * N], after[16], square = 0;
     ok(dart_graph_new(&graph));
-    ok(adamw->append(
-        graph, &(dart_optim_span){.param_words = N, .decay_words = DECAYED, .max_norm = 1}, &o));
+    ok(adamw->append(graph,
+        &(dart_optim_span){
+            .param_words = N, .decay_words = DECAYED, .bonded_words = (uint64_t)own, .max_norm = 1},
+        &o));
     ok(ir_prepare(&run, device, graph, &data, 0, NULL));
     ok(dart_exec_run(run.exec, NULL));
     ok(ir_read_region(&run, DART_REGION_PARAM, param));
@@ -55,7 +58,7 @@ static void adamw_equals_the_formula(void **state)
         double first = 0.9 * m[i] + 0.1 * scale * g[i];
         double second = 0.99 * m[N + i] + 0.01 * scale * g[i] * scale * g[i];
         double p = data.region[DART_REGION_PARAM][i];
-        p -= 0.01 *
+        p -= 0.01 * (i < own ? ratio : 1) *
              (first / (1 - 0.9) / (sqrt(second / (1 - 0.99)) + 1e-8) + (i < DECAYED ? 0.1 * p : 0));
         assert_true(fabs(moment[i] - first) < 1e-6 * (1 + fabs(first)));
         assert_true(fabs(moment[N + i] - second) < 1e-6 * (1 + fabs(second)));
@@ -64,6 +67,22 @@ static void adamw_equals_the_formula(void **state)
     ir_run_free(&run);
     dart_graph_free(graph);
     for (int r = 0; r < 3; r++) free(data.region[regions[r]]);
+}
+
+static void adamw_equals_the_formula(void **state)
+{
+    (void)state;
+    check_formula(1, 64);
+}
+
+/* LoRA+: inside what is decayed, across its end, all words. */
+static void the_first_words_have_a_rate_of_their_own(void **state)
+{
+    (void)state;
+    check_formula(16, 32);
+    check_formula(16, 128);
+    check_formula(0.5, 192);
+    check_formula(16, 0);
 }
 
 static int open_device(void **state)
@@ -81,6 +100,7 @@ static int close_device(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(adamw_equals_the_formula)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(adamw_equals_the_formula),
+        cmocka_unit_test(the_first_words_have_a_rate_of_their_own)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

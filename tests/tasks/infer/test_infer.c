@@ -299,11 +299,11 @@ static void same_text(const lab *l, dart_device *device, const char *what)
         memcpy(new, old, sizeof new);
         for (uint32_t n = PROMPT; n < CONTEXT; n++)
             ok(dart_sample(
-                full_logits(l, old) + (n - 1) * l->columns, VOCAB, &how[i], n, list, &old[n]));
+                full_logits(l, old) + (n - 1) * l->columns, VOCAB, &how[i], old, n, list, &old[n]));
         dart_infer_reset(infer);
         for (uint32_t n = PROMPT, fed = 0; n < CONTEXT; fed = n++) {
             ok(dart_infer_feed(infer, new + fed, n - fed));
-            ok(dart_sample(infer->logits, VOCAB, &how[i], n, list, &new[n]));
+            ok(dart_sample(infer->logits, VOCAB, &how[i], new, n, list, &new[n]));
         }
         if (memcmp(old, new, sizeof old))
             fail_msg("%s: the %s text differs", what, i ? "drawn" : "greedy");

@@ -57,7 +57,7 @@ static inline int tear_down(void **state)
     return dart_remove_tree(folder) != DART_OK;
 }
 
-static const char *in(const char *name)
+static inline const char *in(const char *name)
 {
     static char path[8][256];
     static unsigned turn;

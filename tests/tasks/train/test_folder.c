@@ -4,6 +4,7 @@
 #include "handles.h"
 #include "tiny_run.h"
 #include "checkpoint.h"
+#include "lock.h"
 #include <dirent.h>
 #include <sys/stat.h>
 
@@ -238,10 +239,44 @@ static void test_diverged(void **state)
     }
 }
 
+/* A folder in which another process works is left alone; one that nobody named is made at once, and
+ * goes where the start is refused. */
+static void test_in_use(void **state)
+{
+    (void)state;
+    tiny_watch w = {0};
+    dart_lock lock;
+    dart_recipe *recipe = tiny_recipe(tiny_path("used"), two);
+    assert_int_equal(train(recipe, &w), DART_OK);
+    assert_false(dart_file_exists(tiny_path("used/.lock")));
+    assert_int_equal(dart_lock_take(tiny_path("used"), &lock), DART_OK);
+    const uint64_t before = print_of(tiny_path("used"));
+    tiny_set(recipe, "resume", "true");
+    expect(train(recipe, &w), DART_INPUT, "is in use by process");
+    assert_int_equal(dart_recipe_set(recipe, "resume", "false"), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "force", "true"), DART_OK);
+    expect(train(recipe, &w), DART_INPUT, "is in use by process");
+    assert_true(print_of(tiny_path("used")) == before);
+    dart_lock_drop(&lock);
+    assert_int_equal(train(recipe, &w), DART_OK);
+    char home[4096];
+    assert_non_null(getcwd(home, sizeof home));
+    assert_int_equal(chdir(tiny_path("")), 0);
+    assert_int_equal(dart_recipe_set(recipe, "out", ""), DART_OK);
+    assert_int_equal(dart_recipe_set(recipe, "device", "vulkan:77"), DART_OK);
+    assert_int_not_equal(train(recipe, &w), DART_OK);
+    assert_int_equal(rmdir("runs"), 0); /* nothing is in it */
+    assert_int_equal(dart_recipe_set(recipe, "device", "cpu"), DART_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(train(recipe, &w), DART_OK);
+    assert_int_equal(chdir(home), 0);
+    dart_recipe_free(recipe);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_names), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_force), cmocka_unit_test(test_own_recipe),
-        cmocka_unit_test(test_no_checkpoint_yet), cmocka_unit_test(test_diverged)};
+        cmocka_unit_test(test_no_checkpoint_yet), cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_in_use)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -47,6 +47,10 @@ static void test_resume(void **state)
     resume_everywhere("cpu", "layers", "1", 1);
     resume_everywhere("cpu", "gradient_accumulation_steps", "2", 6);
     resume_everywhere("cpu", "weights", "blocks.*.attn.[qv] lora rank=2, *.mlp.up dense", 6);
+    resume_everywhere("cpu", "weights",
+        "*.q tt-lora rank=2 out_modes=8x2 in_modes=2x8, *.v loretta-rep rank=2 loretta_r=3, "
+        "*.k frozen, *.up dota rank=2 modes=2, *.down ttm rank=2 modes=2 frozen_base=true",
+        6);
     resume_everywhere("cpu", "optimizer", "muon", 6);
     static const char *const others[] = {"opencl:0", "vulkan:0"};
     for (int i = 0; i < 2; i++)
@@ -226,7 +230,8 @@ static void test_step_that_does_not_load(void **state)
         memcpy(ranks, "\"rungs\"", 7);
     }
     assert_int_equal(
-        dart_checkpoint_write(in("wordless/checkpoints"), 22, c.file, c.files, 2), DART_OK);
+        dart_checkpoint_write(in("wordless/checkpoints"), 22, c.file, c.files, 2, (dart_note){0}),
+        DART_OK);
     dart_checkpoint_close(&c);
     set(recipe, "resume", "true");
     w = (watch){0};
@@ -274,7 +279,8 @@ static void test_place_past_the_end(void **state)
             file[i].size = (size_t)n;
         }
         assert_int_equal(
-            dart_checkpoint_write(in("forged/checkpoints"), 22, file, c.files, 2), DART_OK);
+            dart_checkpoint_write(in("forged/checkpoints"), 22, file, c.files, 2, (dart_note){0}),
+            DART_OK);
         dart_checkpoint_close(&c);
         set(recipe, "resume", "true");
         w = (watch){0};
@@ -316,12 +322,54 @@ static void test_signals(void **state)
     dart_recipe_free(recipe);
 }
 
+static dart_status resumed_with(const char *out, const char *key, const char *value, watch *w)
+{
+    dart_recipe *recipe;
+    *w = (watch){0};
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    set(recipe, "out", out);
+    set(recipe, "resume", "true");
+    set(recipe, "force", "true");
+    assert_int_equal(dart_recipe_override(recipe, key, value), DART_OK);
+    dart_status status = train(recipe, w, NULL);
+    dart_recipe_free(recipe);
+    return status;
+}
+
+/* Going on with other settings acts on stages to come, or is refused; it is never passed over. */
+static void test_changed_settings(void **state)
+{
+    (void)state;
+    watch w = {.stop_at = 9}; /* of 20: warmup 4, shrink 8, pick, tune 8 */
+    dart_recipe *recipe = tiny("cpu", in("changed"));
+    set(recipe, "max_steps", "20");
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    dart_recipe_free(recipe);
+    expect(resumed_with(in("changed"), "max_steps", "60", &w), DART_INPUT, "changes nothing");
+    expect(resumed_with(in("changed"), "warmup.max_steps", "60", &w), DART_INPUT,
+        "stage 'warmup' is over");
+    expect(resumed_with(in("changed"), "shrink.max_steps", "3", &w), DART_INPUT, "stage_step");
+    expect(resumed_with(in("changed"), "tone.max_steps", "3", &w), DART_USAGE, "unknown stage");
+    assert_int_equal(w.steps, 0);
+    /* 0.010 is 1e-2: nothing to change, and nothing refused */
+    w = (watch){.stop_at = 11};
+    recipe = tiny("cpu", in("changed"));
+    set(recipe, "max_steps", "20");
+    set(recipe, "lr", "0.010");
+    set(recipe, "resume", "true");
+    assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
+    dart_recipe_free(recipe);
+    assert_int_equal(resumed_with(in("changed"), "tune.max_steps", "30", &w), DART_OK);
+    assert_int_equal(w.steps, 20 - 8 + 30);
+    expect(resumed_with(in("changed"), "tune.max_steps", "40", &w), DART_INPUT, "is finished");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_resume),
         cmocka_unit_test(test_stop_in_evaluations), cmocka_unit_test(test_resume_twin),
         cmocka_unit_test(test_disk_full), cmocka_unit_test(test_damaged_checkpoint),
         cmocka_unit_test(test_step_that_does_not_load), cmocka_unit_test(test_place_past_the_end),
-        cmocka_unit_test(test_signals)};
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_changed_settings)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

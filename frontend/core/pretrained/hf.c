@@ -1,0 +1,222 @@
+/* Models of Hugging Face folders: their tensors. */
+#include "hf.h"
+#include "file.h"
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRIES(table) table, sizeof(table) / sizeof *(table)
+
+static const pretrained_entry gated_whole[] = {
+    {"tok_emb", "embed_tokens.weight", PRETRAINED_VOCAB, PRETRAINED_D},
+    {"norm_f.weight", "norm.weight", PRETRAINED_D}};
+
+#define LINEAR(ours, theirs, out, in, bias)                                                        \
+    {ours, theirs ".weight", PRETRAINED_##out, PRETRAINED_##in},                                   \
+    {                                                                                              \
+        ours ".bias", theirs ".bias", PRETRAINED_##out, .when = PRETRAINED_##bias                  \
+    }
+#define NORM(ours, theirs)                                                                         \
+    {ours ".weight", theirs ".weight", PRETRAINED_D},                                              \
+    {                                                                                              \
+        ours ".bias", theirs ".bias", PRETRAINED_D                                                 \
+    }
+static const pretrained_entry gated[] = {{"norm1.weight", "input_layernorm.weight", PRETRAINED_D},
+    {"norm2.weight", "post_attention_layernorm.weight", PRETRAINED_D},
+    LINEAR("attn.q", "self_attn.q_proj", Q, D, IF_QKV_BIAS),
+    LINEAR("attn.k", "self_attn.k_proj", KV, D, IF_QKV_BIAS),
+    LINEAR("attn.v", "self_attn.v_proj", KV, D, IF_QKV_BIAS),
+    LINEAR("attn.o", "self_attn.o_proj", D, Q, IF_ALL_BIAS),
+    {"attn.q_norm", "self_attn.q_norm.weight", PRETRAINED_HEAD, .when = PRETRAINED_IF_QK_NORM},
+    {"attn.k_norm", "self_attn.k_norm.weight", PRETRAINED_HEAD, .when = PRETRAINED_IF_QK_NORM},
+    LINEAR("mlp.gate", "mlp.gate_proj", FF, D, IF_ALL_BIAS),
+    LINEAR("mlp.up", "mlp.up_proj", FF, D, IF_ALL_BIAS),
+    LINEAR("mlp.down", "mlp.down_proj", D, FF, IF_ALL_BIAS)};
+
+static const pretrained_entry gpt2_whole[] = {
+    {"tok_emb", "wte.weight", PRETRAINED_VOCAB, PRETRAINED_D},
+    {"pos_emb.weight", "wpe.weight", PRETRAINED_POSITIONS, PRETRAINED_D}, NORM("norm_f", "ln_f")};
+
+/* Its linear layers are (in, out). */
+#define CONV1D(ours, theirs, out, in)                                                              \
+    {ours, theirs ".weight", PRETRAINED_##out, PRETRAINED_##in, .lies = PRETRAINED_TRANSPOSED},    \
+    {                                                                                              \
+        ours ".bias", theirs ".bias", PRETRAINED_##out                                             \
+    }
+#define FUSED(ours, number)                                                                        \
+    {ours, "attn.c_attn.weight", PRETRAINED_D, PRETRAINED_D, .lies = PRETRAINED_THIRD_TRANSPOSED,  \
+        .third = number},                                                                          \
+    {                                                                                              \
+        ours ".bias", "attn.c_attn.bias", PRETRAINED_D, .lies = PRETRAINED_THIRD, .third = number  \
+    }
+static const pretrained_entry gpt2[] = {NORM("norm1", "ln_1"), NORM("norm2", "ln_2"),
+    FUSED("attn.q", 0), FUSED("attn.k", 1), FUSED("attn.v", 2),
+    CONV1D("attn.o", "attn.c_proj", D, D), CONV1D("mlp.up", "mlp.c_fc", FF, D),
+    CONV1D("mlp.down", "mlp.c_proj", D, FF)};
+
+static const pretrained_entry bert_whole[] = {
+    {"tok_emb", "embeddings.word_embeddings.weight", PRETRAINED_VOCAB, PRETRAINED_D},
+    {"pos_emb.weight", "embeddings.position_embeddings.weight", PRETRAINED_POSITIONS, PRETRAINED_D},
+    NORM("norm_emb", "embeddings.LayerNorm")};
+static const pretrained_entry bert_types[] = {
+    {"type_emb.weight", "embeddings.token_type_embeddings.weight", PRETRAINED_TYPES, PRETRAINED_D}};
+static const pretrained_entry bert[] = {LINEAR("attn.q", "attention.self.query", D, D, IF_ALL_BIAS),
+    LINEAR("attn.k", "attention.self.key", D, D, IF_ALL_BIAS),
+    LINEAR("attn.v", "attention.self.value", D, D, IF_ALL_BIAS),
+    LINEAR("attn.o", "attention.output.dense", D, D, IF_ALL_BIAS),
+    NORM("norm1", "attention.output.LayerNorm"),
+    LINEAR("mlp.up", "intermediate.dense", FF, D, IF_ALL_BIAS),
+    LINEAR("mlp.down", "output.dense", D, FF, IF_ALL_BIAS), NORM("norm2", "output.LayerNorm")};
+static const pretrained_entry pooler[] = {LINEAR("pooler", "dense", D, D, IF_ALL_BIAS)};
+static const pretrained_entry classifier[] = {
+    LINEAR("classifier", "classifier", LABELS, D, IF_ALL_BIAS)};
+static const pretrained_entry classifier_out[] = {
+    LINEAR("classifier", "classifier.out_proj", LABELS, D, IF_ALL_BIAS)};
+
+/* BERT's first files call weight and bias of a norm gamma and beta. */
+static const char *name_of(dart_pretrained *model, const char *name)
+{
+    static const char *const renamed[][2] = {
+        {"LayerNorm.gamma", "LayerNorm.weight"}, {"LayerNorm.beta", "LayerNorm.bias"}};
+    const size_t n = strlen(name);
+    for (int i = 0; i < 2 && model->config.arch == DART_PRETRAINED_BERT; i++) {
+        const size_t m = strlen(renamed[i][0]);
+        if (n >= m && !strcmp(name + n - m, renamed[i][0]))
+            return dart_arena_printf(&model->arena, "%.*s%s", (int)(n - m), name, renamed[i][1]);
+    }
+    return name;
+}
+
+static dart_status list_sources(dart_pretrained *model)
+{
+    uint64_t count = 0;
+    DART_TRY(dart_shards_open(model->path, &model->shards));
+    for (uint32_t f = 0; f < model->shards.files; f++) count += model->shards.file[f].count;
+    DART_TRY(dart_pretrained_sources(model, count));
+    pretrained_source *source = model->source;
+    for (uint32_t f = 0; f < model->shards.files; f++)
+        for (uint64_t t = 0; t < model->shards.file[f].count; t++, source++) {
+            const dart_st_tensor *tensor = &model->shards.file[f].tensor[t];
+            source->name = name_of(model, tensor->name);
+            if (!source->name) return DART_MEMORY;
+            source->format = dart_st_format(tensor->type);
+            source->type = dart_st_type_name(tensor->type);
+            source->rank = tensor->rank;
+            memcpy(source->dim, tensor->dim, sizeof source->dim);
+            source->data = tensor->data;
+        }
+    dart_pretrained_sources_sort(model);
+    return DART_OK;
+}
+
+/* "model." where the file's names begin so; files of a model without a head have no such prefix. */
+static const char *prefix_of(const dart_pretrained *model, const char *prefix, const char *table)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s%s", prefix, table);
+    return dart_pretrained_source_find(model, name) ? prefix : "";
+}
+
+static dart_status take_gated(dart_pretrained *model)
+{
+    const char *prefix = prefix_of(model, "model.", "embed_tokens.weight");
+    char layers[32], table[64];
+    snprintf(layers, sizeof layers, "%slayers.", prefix);
+    snprintf(table, sizeof table, "%sembed_tokens.weight", prefix);
+    dart_pretrained_skip_all(model, layers, ".self_attn.rotary_emb.inv_freq");
+    DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(gated_whole)));
+    DART_TRY(dart_pretrained_take_layers(model, layers, ENTRIES(gated)));
+    return dart_pretrained_head(model, "lm_head.weight", table);
+}
+
+static dart_status take_gpt2(dart_pretrained *model)
+{
+    const char *prefix = prefix_of(model, "transformer.", "wte.weight");
+    char layers[32], table[64];
+    snprintf(layers, sizeof layers, "%sh.", prefix);
+    snprintf(table, sizeof table, "%swte.weight", prefix);
+    /* causal masks, which older versions stored */
+    dart_pretrained_skip_all(model, layers, ".attn.bias");
+    dart_pretrained_skip_all(model, layers, ".attn.masked_bias");
+    DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(gpt2_whole)));
+    DART_TRY(dart_pretrained_take_layers(model, layers, ENTRIES(gpt2)));
+    return dart_pretrained_head(model, "lm_head.weight", table);
+}
+
+/* A dense layer and a tanh on the first token: below `at`, if it is there. */
+static dart_status take_pooler(dart_pretrained *model, const char *at)
+{
+    model->config.pooler = prefix_of(model, at, "dense.weight")[0];
+    return model->config.pooler ? dart_pretrained_take(model, at, ENTRIES(pooler)) : DART_OK;
+}
+
+/* The classifier's rows are its labels. */
+static dart_status take_classifier(dart_pretrained *model, const char *prefix)
+{
+    dart_pretrained_config *c = &model->config;
+    const bool roberta = c->arch == DART_PRETRAINED_ROBERTA;
+    const pretrained_source *head = dart_pretrained_source_find(
+        model, roberta ? "classifier.out_proj.weight" : "classifier.weight");
+    char below[48];
+    snprintf(below, sizeof below, "%spooler.", prefix);
+    if (!head) return take_pooler(model, below);
+    c->labels = head->rank && head->dim[0] < UINT32_MAX ? (uint32_t)head->dim[0] : 0;
+    if (!c->labels)
+        return dart_fail(DART_INPUT, "%s: the tensor '%s' has no rows", model->path, head->name);
+    if (!roberta) {
+        DART_TRY(take_pooler(model, below));
+        return dart_pretrained_take(model, "", ENTRIES(classifier));
+    }
+    /* RoBERTa's classifier has a pooler of its own and does not use the one below it. */
+    dart_pretrained_skip_all(model, below, "");
+    DART_TRY(take_pooler(model, "classifier."));
+    return dart_pretrained_take(model, "", ENTRIES(classifier_out));
+}
+
+static dart_status take_bert(dart_pretrained *model)
+{
+    const char *name = dart_pretrained_arch_name(model->config.arch);
+    char begin[32], layers[64];
+    snprintf(begin, sizeof begin, "%s.", name);
+    const char *prefix = prefix_of(model, begin, "embeddings.word_embeddings.weight");
+    snprintf(layers, sizeof layers, "%sencoder.layer.", prefix);
+    dart_pretrained_skip_all(model, prefix, "embeddings.position_ids");
+    /* heads that predict words, of pretraining */
+    dart_pretrained_skip_all(model, "cls.", "");
+    dart_pretrained_skip_all(model, "lm_head.", "");
+    DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(bert_whole)));
+    if (model->config.token_types)
+        DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(bert_types)));
+    DART_TRY(dart_pretrained_take_layers(model, layers, ENTRIES(bert)));
+    return take_classifier(model, prefix);
+}
+
+static dart_status read_config(dart_pretrained *model)
+{
+    char path[PATH_MAX], *text = NULL, why[DART_JSON_WHY];
+    size_t size;
+    dart_status status;
+    json_t *root = NULL;
+    if ((size_t)snprintf(path, sizeof path, "%s/config.json", model->path) >= sizeof path)
+        return dart_fail(DART_INPUT, "cannot read %s: the path is too long", model->path);
+    DART_GOTO(dart_file_read(path, &text, &size));
+    DART_GOTO(dart_json_parse(text, size, path, why, &root));
+    if (!json_is_object(root)) {
+        status = dart_fail(DART_INPUT, "%s: it is not an object", path);
+        goto done;
+    }
+    status = dart_hf_read_config(&(hf_settings){model, path, root});
+done:
+    json_decref(root);
+    free(text);
+    return status;
+}
+
+dart_status dart_pretrained_open_hf(dart_pretrained *model)
+{
+    DART_TRY(read_config(model));
+    DART_TRY(list_sources(model));
+    if (model->config.arch == DART_PRETRAINED_GPT2) return take_gpt2(model);
+    return model->config.arch >= DART_PRETRAINED_BERT ? take_bert(model) : take_gated(model);
+}

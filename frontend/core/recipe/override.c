@@ -1,0 +1,119 @@
+/* Values that are to act whatever a recipe's stages say: flags and the environment; and recipes
+ * over recipes. */
+#include "names.h"
+#include "recipe_impl.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char *stage_name_at(const void *recipe, uint32_t index)
+{
+    const dart_recipe *r = recipe;
+    return index < r->stages ? r->stage[index].name : NULL;
+}
+
+/* "shrink.lambda_reg" names a key of a stage, "model.layers" and "layers" one of the recipe. */
+static const char *stage_key(const char *key, char stage[64])
+{
+    const char *dot = strchr(key, '.');
+    if (!dot || dot == key || dot - key >= 64) return NULL;
+    snprintf(stage, 64, "%.*s", (int)(dot - key), key);
+    return dart_recipe_is_section(stage) ? NULL : dot + 1;
+}
+
+dart_status dart_recipe_shadowed(const dart_recipe *recipe, int key)
+{
+    const char *name = dart_recipe_row_at(key)->option.key;
+    if (!strcmp(name, "max_steps") || !recipe->stages) return DART_OK;
+    for (uint32_t i = 0; i < recipe->stages; i++)
+        if (recipe->stage[i].value[key])
+            return dart_fail(DART_INPUT, "stage '%s' has its own %s; write %s.%s",
+                recipe->stage[i].name, name, recipe->stage[i].name, name);
+    if (strcmp(name, "epochs")) return DART_OK;
+    return dart_fail(DART_INPUT, "the recipe's stages say how long they are; write %s.epochs",
+        recipe->stage[0].name);
+}
+
+static dart_status override_stage(
+    dart_recipe *recipe, const char *name, const char *inner, const char *value)
+{
+    const int key = dart_recipe_key(inner);
+    if (key < 0) return dart_recipe_unknown(DART_USAGE, "key of a stage", inner);
+    if (strcmp(dart_recipe_row_at(key)->option.section, "stage"))
+        return dart_fail(DART_USAGE, "%s holds for the whole run, not for a stage", inner);
+    DART_TRY(dart_recipe_value(key, value));
+    const char *own = dart_recipe_row_at(key)->option.key;
+    for (uint32_t i = 0; i < recipe->stages; i++) {
+        if (strcmp(recipe->stage[i].name, name)) continue;
+        /* The bound on the whole run would take back what a longer stage asks for. */
+        if (!strcmp(own, "max_steps") || !strcmp(own, "epochs"))
+            DART_TRY(dart_recipe_set(recipe, "max_steps", "0"));
+        return dart_recipe_stage_set(recipe, &recipe->stage[i], own, value);
+    }
+    if (recipe->stages)
+        return dart_name_unknown(DART_USAGE, "stage", name, stage_name_at, recipe, "");
+    /* Its stages are not known yet. */
+    if (recipe->pendings == DART_RECIPE_PENDING)
+        return dart_fail(DART_USAGE, "more than %d keys of stages", DART_RECIPE_PENDING);
+    const char *whole = dart_arena_printf(&recipe->arena, "%s.%s", name, inner);
+    const char *copy = dart_arena_strdup(&recipe->arena, value);
+    if (!whole || !copy) return DART_MEMORY;
+    recipe->pending[recipe->pendings][0] = whole;
+    recipe->pending[recipe->pendings++][1] = copy;
+    return DART_OK;
+}
+
+dart_status dart_recipe_override(dart_recipe *recipe, const char *key, const char *value)
+{
+    char stage[64];
+    const char *inner = stage_key(key, stage);
+    if (inner) return override_stage(recipe, stage, inner, value);
+    const char *dot = strchr(key, '.');
+    if (dot) key = dot + 1; /* behind a section */
+    const int row = dart_recipe_key(key);
+    if (row >= 0) DART_TRY(dart_recipe_shadowed(recipe, row));
+    return dart_recipe_set(recipe, key, value);
+}
+
+dart_status dart_recipe_settle(dart_recipe *recipe)
+{
+    const uint32_t count = recipe->pendings;
+    recipe->pendings = 0;
+    for (uint32_t i = 0; i < count; i++)
+        DART_TRY(dart_recipe_override(recipe, recipe->pending[i][0], recipe->pending[i][1]));
+    return DART_OK;
+}
+
+/* ---- one recipe over another ---- */
+
+dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over)
+{
+    for (int i = 0; i < dart_recipe_rows(); i++)
+        if (over->given[i])
+            DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(i)->option.key, over->value[i]));
+    for (uint32_t i = 0; i < over->pendings; i++)
+        DART_TRY(dart_recipe_override(recipe, over->pending[i][0], over->pending[i][1]));
+    if (!over->stages) return DART_OK;
+    recipe->stages = over->stages;
+    for (uint32_t s = 0; s < over->stages; s++) {
+        recipe->stage[s] = (dart_recipe_stage){0};
+        recipe->stage[s].name = dart_arena_strdup(&recipe->arena, over->stage[s].name);
+        if (!recipe->stage[s].name) return DART_MEMORY;
+        for (int i = 0; i < dart_recipe_rows(); i++) {
+            if (!over->stage[s].value[i]) continue;
+            recipe->stage[s].value[i] = dart_arena_strdup(&recipe->arena, over->stage[s].value[i]);
+            if (!recipe->stage[s].value[i]) return DART_MEMORY;
+        }
+    }
+    return DART_OK;
+}
+
+dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out)
+{
+    DART_TRY(dart_recipe_new(out));
+    dart_status status = dart_recipe_overlay(*out, recipe);
+    if (status != DART_OK) {
+        dart_recipe_free(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,271 @@
+/* From the files of a pretrained model to a recipe and to values. */
+#include "base.h"
+#include "adopt.h"
+#include "file.h"
+#include "recipe_impl.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* A training window unless one is given; longer ones cost memory and time. */
+enum { WINDOW = 256 };
+
+static bool ends_with(const char *text, const char *tail)
+{
+    const size_t n = strlen(text), m = strlen(tail);
+    return n >= m && !strcmp(text + n - m, tail);
+}
+
+bool dart_base_found(const char *path)
+{
+    char inner[PATH_MAX];
+    if (ends_with(path, ".gguf") || ends_with(path, ".bin")) return true;
+    return snprintf(inner, sizeof inner, "%s/config.json", path) < (int)sizeof inner &&
+           dart_file_exists(inner);
+}
+
+/* ---- the recipe ---- */
+
+/* What a key has to be. Another value that was given is refused. */
+static dart_status fix(dart_recipe *recipe, const char *path, const char *key, const char *format,
+    ...) __attribute__((format(printf, 4, 5)));
+
+static dart_status fix(
+    dart_recipe *recipe, const char *path, const char *key, const char *format, ...)
+{
+    char wanted[64], given[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(wanted, sizeof wanted, format, args);
+    va_end(args);
+    if (dart_recipe_has(recipe, key)) {
+        DART_TRY(dart_recipe_get(recipe, key, given, sizeof given));
+        /* `auto` and `0` leave it to the base. */
+        const bool left = !strcmp(given, "auto") || !strcmp(given, "0");
+        if (!left && !dart_recipe_same_value(dart_recipe_key(key), given, wanted))
+            return dart_fail(DART_INPUT,
+                "%s is %s in %s, and cannot be %s; leave it out, the base decides", key, wanted,
+                path, given);
+    }
+    return dart_recipe_set(recipe, key, wanted);
+}
+
+/* What a key is unless it was given. */
+static dart_status prefer(dart_recipe *recipe, const char *key, const char *value)
+{
+    return dart_recipe_has(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
+}
+
+static dart_status resolve_rope(
+    dart_recipe *recipe, const char *path, const dart_pretrained_rope *rope)
+{
+    static const char *const names[] = {[DART_PRETRAINED_PLAIN] = "none",
+        [DART_PRETRAINED_LINEAR] = "linear",
+        [DART_PRETRAINED_LLAMA3] = "llama3"};
+    if (rope->base <= 0) return fix(recipe, path, "pos", "learned");
+    if (rope->scaling == DART_PRETRAINED_FACTORS)
+        return dart_fail(DART_INPUT,
+            "%s stretches its rotary positions by a number for each pair, which this program does "
+            "not compute; give the Hugging Face folder of the model instead",
+            path);
+    DART_TRY(fix(recipe, path, "pos", "rope"));
+    DART_TRY(fix(recipe, path, "rope_base", "%.17g", rope->base));
+    DART_TRY(fix(recipe, path, "rope_scaling", "%s", names[rope->scaling]));
+    if (rope->scaling == DART_PRETRAINED_PLAIN) return DART_OK;
+    DART_TRY(fix(recipe, path, "rope_factor", "%.17g", rope->factor));
+    if (rope->scaling != DART_PRETRAINED_LLAMA3) return DART_OK;
+    DART_TRY(fix(recipe, path, "rope_low", "%.17g", rope->low));
+    DART_TRY(fix(recipe, path, "rope_high", "%.17g", rope->high));
+    return fix(recipe, path, "rope_context", "%" PRIu32, rope->original_context);
+}
+
+static dart_status resolve_act(
+    dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
+{
+    static const char *const names[] = {[DART_PRETRAINED_SWIGLU] = "swiglu",
+        [DART_PRETRAINED_GELU_TANH] = "gelu",
+        [DART_PRETRAINED_RELU] = "relu"};
+    if (c->act == DART_PRETRAINED_GELU_ERF)
+        return dart_fail(DART_INPUT,
+            "%s has the exact GELU as its activation, and this program computes the one with tanh",
+            path);
+    return fix(recipe, path, "act", "%s", names[c->act]);
+}
+
+/* The window of training and evaluation. */
+static dart_status resolve_context(
+    dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
+{
+    char text[32];
+    dart_settings set;
+    snprintf(text, sizeof text, "%u", c->context < WINDOW ? c->context : WINDOW);
+    DART_TRY(prefer(recipe, "context", text));
+    dart_recipe_settings(recipe, &set);
+    if ((uint64_t)set.context > c->context)
+        return dart_fail(DART_INPUT,
+            "a context of %" PRId64 " is longer than the %u positions of %s; use a smaller "
+            "--context",
+            set.context, c->context, path);
+    if (c->sliding_window && (uint64_t)set.context > c->sliding_window)
+        return dart_fail(DART_INPUT,
+            "%s looks back %u tokens at most, which this program does not do; use a --context of "
+            "at "
+            "most %u, where it makes no difference",
+            path, c->sliding_window, c->sliding_window);
+    return DART_OK;
+}
+
+static dart_status resolve_model(
+    dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
+{
+    static const char *const biases[] = {[DART_PRETRAINED_NO_BIAS] = "false",
+        [DART_PRETRAINED_QKV_BIAS] = "qkv",
+        [DART_PRETRAINED_ALL_BIAS] = "true"};
+    if (c->post_norm)
+        return dart_fail(DART_INPUT,
+            "%s is a model of the kind of %s, which reads a text from both sides; this program "
+            "fine-tunes models that go on with one",
+            path, dart_pretrained_arch_name(c->arch));
+    const struct {
+        const char *key;
+        uint32_t value;
+    } sizes[] = {{"layers", c->layers}, {"d_model", c->d_model}, {"heads", c->heads},
+        {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"d_ff", c->d_ff},
+        {"vocab_size", c->vocab}};
+    DART_TRY(fix(recipe, path, "arch", "%s", c->arch == DART_PRETRAINED_GPT2 ? "gpt" : "llama"));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        DART_TRY(fix(recipe, path, sizes[i].key, "%" PRIu32, sizes[i].value));
+    DART_TRY(fix(recipe, path, "norm", "%s", c->rms_norm ? "rmsnorm" : "layernorm"));
+    DART_TRY(fix(recipe, path, "norm_eps", "%.17g", c->norm_eps));
+    DART_TRY(resolve_act(recipe, path, c));
+    DART_TRY(resolve_rope(recipe, path, &c->rope));
+    DART_TRY(fix(recipe, path, "tied_head", "%s", c->tied ? "true" : "false"));
+    DART_TRY(fix(recipe, path, "bias", "%s", biases[c->bias]));
+    DART_TRY(fix(recipe, path, "qk_norm", "%s", c->qk_norm ? "true" : "false"));
+    return resolve_context(recipe, path, c);
+}
+
+/* Fine-tuning is not training from scratch. A dense method is full fine-tuning: everything is
+ * trained, at a rate that does not destroy what is there. */
+static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
+{
+    dart_settings set;
+    DART_TRY(prefer(recipe, "linear", "lora"));
+    DART_TRY(prefer(recipe, "rank", "8"));
+    dart_recipe_settings(recipe, &set);
+    const bool full = !strcmp(set.linear->name, "dense") && !*set.target_modules;
+    const char *rest = full ? "dense" : "frozen";
+    DART_TRY(prefer(recipe, "embedding", rest));
+    if (!tied) DART_TRY(prefer(recipe, "head", rest));
+    DART_TRY(prefer(recipe, "train_vectors", full ? "true" : "false"));
+    if (!full && dart_option_named(set.linear->options, "frozen_base"))
+        DART_TRY(prefer(recipe, "frozen_base", "true"));
+    DART_TRY(prefer(recipe, "dropout", "0"));
+    DART_TRY(prefer(recipe, "learning_rate", full ? "5e-5" : "1e-3"));
+    DART_TRY(prefer(recipe, "reg", "none"));
+    return prefer(recipe, "select", "none");
+}
+
+dart_status dart_base_resolve(dart_recipe *recipe)
+{
+    char path[PATH_MAX], whole[PATH_MAX];
+    dart_pretrained *model;
+    DART_TRY(dart_recipe_get(recipe, "base", path, sizeof path));
+    if (!*path) return DART_OK;
+    DART_TRY(dart_pretrained_open(path, &model));
+    const dart_pretrained_config *c = dart_pretrained_config_of(model);
+    dart_status status = resolve_model(recipe, path, c);
+    if (status == DART_OK) status = resolve_defaults(recipe, c->tied);
+    dart_pretrained_close(model);
+    DART_TRY(status);
+    if (!realpath(path, whole)) return dart_fail(DART_INPUT, "cannot find %s any more", path);
+    return dart_recipe_set(recipe, "base", whole);
+}
+
+/* ---- values ---- */
+
+typedef struct filling {
+    const dart_pretrained *base;
+    const dart_model *model;
+    float *param, *frozen;
+    XXH3_state_t *hash;
+    dart_base_report *out;
+} filling;
+
+static float *place_of(const filling *f, const dart_param *param)
+{
+    return (param->region == DART_REGION_FROZEN ? f->frozen : f->param) + param->offset;
+}
+
+static dart_status read_all(
+    const filling *f, const char *name, uint64_t rows, uint64_t columns, float *to)
+{
+    DART_TRY(dart_pretrained_read(f->base, name, 0, rows, to));
+    XXH3_128bits_update(f->hash, to, rows * columns * sizeof *to);
+    return DART_OK;
+}
+
+static dart_status fill_vector(const filling *f, const dart_param *param)
+{
+    const uint32_t columns = param->shape.rank > 1 ? param->shape.dim[1] : 1;
+    return read_all(f, param->name, param->shape.dim[0], columns, place_of(f, param));
+}
+
+/* A weight whose method keeps the matrix as it is takes it without a copy. */
+static dart_status fill_weight(const filling *f, uint32_t w)
+{
+    const dart_model_weight *weight = &f->model->weight[w];
+    const dart_layout *layout = &weight->layout;
+    const uint32_t rows = weight->weight.out, columns = weight->weight.in;
+    double error = 0;
+    if (!layout->takes_apart && layout->tensors && layout->padded_out == rows &&
+        !strcmp(layout->tensor[0].name, "weight"))
+        return read_all(f, weight->weight.name, rows, columns,
+            place_of(f, &f->model->param[weight->first_param]));
+    float *matrix = dart_calloc((size_t)rows * columns, sizeof *matrix);
+    if (!matrix) return DART_MEMORY;
+    dart_status status = read_all(f, weight->weight.name, rows, columns, matrix);
+    if (status == DART_OK)
+        status = dart_model_adopt(f->model, w, matrix, f->param, f->frozen, &error);
+    free(matrix);
+    /* Rounding of f32 is no loss. */
+    if (error > f->out->error && error > 1e-5) {
+        f->out->error = error;
+        snprintf(f->out->worst, sizeof f->out->worst, "%s", weight->weight.name);
+    }
+    return status;
+}
+
+static dart_status fill(const filling *f)
+{
+    for (uint32_t p = 0; p < f->model->params; p++) {
+        const dart_param *param = &f->model->param[p];
+        if (param->weight < 0 && !param->gate) DART_TRY(fill_vector(f, param));
+    }
+    for (uint32_t w = 0; w < f->model->weights; w++) DART_TRY(fill_weight(f, w));
+    return DART_OK;
+}
+
+dart_status dart_base_fill(
+    const char *path, const dart_model *model, float *param, float *frozen, dart_base_report *out)
+{
+    dart_pretrained *base;
+    *out = (dart_base_report){0};
+    DART_TRY(dart_pretrained_open(path, &base));
+    filling f = {base, model, param, frozen, XXH3_createState(), out};
+    dart_status status = f.hash ? DART_OK : DART_MEMORY;
+    if (f.hash) {
+        XXH3_128bits_reset(f.hash);
+        status = fill(&f);
+        const XXH128_hash_t hash = XXH3_128bits_digest(f.hash);
+        snprintf(out->hash, sizeof out->hash, "%016" PRIx64 "%016" PRIx64, (uint64_t)hash.high64,
+            (uint64_t)hash.low64);
+    }
+    XXH3_freeState(f.hash);
+    dart_pretrained_close(base);
+    return status;
+}

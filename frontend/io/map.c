@@ -1,0 +1,48 @@
+/* mmap of whole files. */
+#include "map.h"
+#include "file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static dart_status map_fd(int fd, const char *path, dart_map *out)
+{
+    struct stat info;
+    if (fstat(fd, &info))
+        return dart_fail(dart_errno_code(errno), "cannot read %s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return dart_fail(DART_INPUT, "cannot read %s: it is %s, a file is needed", path,
+            S_ISDIR(info.st_mode) ? "a directory" : "not a plain file");
+    if (info.st_size == 0) { /* which mmap refuses */
+        *out = (dart_map){.data = (const uint8_t *)""};
+        return DART_OK;
+    }
+    void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED)
+        return dart_fail(dart_errno_code(errno), "cannot map %s: %s", path, strerror(errno));
+    *out = (dart_map){.data = data, .size = (size_t)info.st_size};
+    return DART_OK;
+}
+
+dart_status dart_map_open(const char *path, dart_map *out)
+{
+    *out = (dart_map){0};
+    /* a pipe or a device must not make the call wait before it is refused */
+    int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
+    if (fd < 0)
+        return dart_fail(dart_errno_code(errno), "cannot read %s: %s", path, strerror(errno));
+    dart_status status = map_fd(fd, path, out);
+    close(fd);
+    return status;
+}
+
+void dart_map_close(dart_map *map)
+{
+    if (map->size) munmap((void *)map->data, map->size);
+    *map = (dart_map){0};
+}

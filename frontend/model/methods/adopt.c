@@ -1,0 +1,309 @@
+/* Pretrained matrices into the tensors of a method: copied, or decomposed into the chain (TT-SVD,
+ * for two cores the truncated SVD) in f64. */
+#include "adopt.h"
+#include "chain.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- where the entries of a chain lie in W ---- */
+
+typedef struct digits { /* of all cores, in the order of the chain */
+    uint32_t count, cores;
+    uint32_t dim[2 * DART_MAX_MODES];
+    uint64_t stride[2 * DART_MAX_MODES]; /* in W (padded out, in) */
+    uint32_t n[DART_MAX_CORES];          /* the product of each core's digits */
+} digits;
+
+static void add_digit(digits *d, uint32_t core, uint32_t dim, uint64_t stride)
+{
+    d->dim[d->count] = dim;
+    d->stride[d->count++] = stride;
+    d->n[core] *= dim;
+}
+
+static uint64_t product_after(const uint32_t *dim, size_t at, size_t count)
+{
+    uint64_t product = 1;
+    for (size_t k = at + 1; k < count; k++) product *= dim[k];
+    return product;
+}
+
+static digits digits_of(const dart_weight *weight, const dart_network *net)
+{
+    const dart_term *term = &net->term[0];
+    digits d = {.cores = term->operands};
+    for (uint32_t k = 0; k < term->operands; k++) {
+        d.n[k] = 1;
+        for (const char *label = term->labels[k]; *label; label++) {
+            const char *row = strchr(net->row, *label), *col = strchr(net->col, *label);
+            if (row) {
+                const size_t at = (size_t)(row - net->row);
+                add_digit(&d, k, net->row_dim[at],
+                    weight->in * product_after(net->row_dim, at, strlen(net->row)));
+            } else if (col) {
+                const size_t at = (size_t)(col - net->col);
+                add_digit(
+                    &d, k, net->col_dim[at], product_after(net->col_dim, at, strlen(net->col)));
+            }
+        }
+    }
+    return d;
+}
+
+/* Steps through a chain's entries in order; *at: the place in W of the present one. */
+static void next_entry(const digits *d, uint32_t *index, uint64_t *at)
+{
+    for (uint32_t k = d->count; k-- > 0;) {
+        *at += d->stride[k];
+        if (++index[k] < d->dim[k]) return;
+        *at -= d->stride[k] * d->dim[k];
+        index[k] = 0;
+    }
+}
+
+/* ---- decomposition ---- */
+
+/* Cores into tensors, each times `factor`. A bond of lower rank than the layout's: its missing
+ * indices get zeros on their left, and keep their initial values on their right, so that they add
+ * nothing and can be trained. */
+static void write_cores(const dart_weight *weight, const dart_layout *layout,
+    const dart_chain *chain, double factor, float *const *tensor)
+{
+    for (uint32_t k = 0; k < chain->cores; k++) {
+        const uint32_t left = weight->ranks[k], right = weight->ranks[k + 1], n = chain->n[k];
+        float *to = tensor[layout->chain_first + k];
+        for (uint32_t a = 0; a < left; a++)
+            for (uint32_t i = 0; i < n; i++)
+                for (uint32_t b = 0; b < right; b++, to++) {
+                    if (b >= chain->rank[k + 1])
+                        *to = 0;
+                    else if (a < chain->rank[k])
+                        *to = (float)(factor *
+                                      chain->core[k][((size_t)a * n + i) * chain->rank[k + 1] + b]);
+                }
+    }
+}
+
+/* The chain of a weight's tensors as they are. */
+static dart_status read_cores(const dart_weight *weight, const dart_layout *layout,
+    const uint32_t *n, float *const *tensor, dart_chain *out)
+{
+    DART_TRY(dart_chain_new(layout->chain_cores, n, weight->ranks, out));
+    for (uint32_t k = 0; k < out->cores; k++) {
+        const uint64_t words = (uint64_t)weight->ranks[k] * n[k] * weight->ranks[k + 1];
+        for (uint64_t i = 0; i < words; i++) out->core[k][i] = tensor[layout->chain_first + k][i];
+    }
+    return DART_OK;
+}
+
+static const float zero = 0;
+
+/* W's entry at a place of the padded matrix. */
+static const float *entry(const dart_weight *weight, const float *base, uint64_t at)
+{
+    return at < (uint64_t)weight->out * weight->in ? base + at : &zero;
+}
+
+dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout, const float *base,
+    float *const *tensor, double *out_error)
+{
+    dart_status status = DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const digits d = digits_of(weight, &net);
+    const uint64_t words = (uint64_t)layout->padded_out * weight->in;
+    float *rest = layout->chain_first ? tensor[0] : NULL;
+    dart_chain chain = {0};
+    double *update = NULL, error = 0, power = 0;
+    uint32_t index[2 * DART_MAX_MODES] = {0};
+    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_dense(&chain, &update));
+    for (uint64_t i = 0, at = 0; i < words; i++, next_entry(&d, index, &at)) {
+        const double w = *entry(weight, base, at);
+        double left = w - net.term[0].scale * update[i];
+        if (rest) {
+            rest[at] = (float)left;
+            left -= rest[at];
+        }
+        error += left * left;
+        power += w * w;
+    }
+    *out_error = power > 0 ? sqrt(error / power) : sqrt(error);
+done:
+    free(update);
+    dart_chain_free(&chain);
+    return status;
+}
+
+dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error)
+{
+    dart_status status = DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const digits d = digits_of(weight, &net);
+    const uint64_t words = (uint64_t)layout->padded_out * weight->in;
+    const uint32_t cores = layout->chain_cores;
+    uint32_t most = 1, wanted[DART_MAX_CORES], index[2 * DART_MAX_MODES] = {0};
+    dart_chain chain = {0};
+    double *dense = dart_calloc(words, sizeof *dense);
+    if (!dense) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint64_t i = 0, at = 0; i < words; i++, next_entry(&d, index, &at))
+        dense[i] = *entry(weight, base, at);
+    for (uint32_t k = 1; k < cores; k++)
+        if (weight->ranks[k] > most) most = weight->ranks[k];
+    DART_GOTO(dart_chain_from_dense(dense, cores, d.n, 0, most, &chain));
+    for (uint32_t k = 1; k < cores; k++)
+        wanted[k - 1] = chain.rank[k] < weight->ranks[k] ? chain.rank[k] : weight->ranks[k];
+    DART_GOTO(dart_chain_cut(&chain, wanted));
+    write_cores(weight, layout, &chain, pow(net.term[0].scale, -1.0 / cores), tensor);
+    free(dense);
+    dense = NULL;
+    dart_chain_free(&chain);
+    status = dart_adopt_rest(weight, layout, base, tensor, out_error);
+done:
+    free(dense);
+    dart_chain_free(&chain);
+    return status;
+}
+
+/* ---- for every method ---- */
+
+/* The tensor "weight"; layout->tensors: there is none. */
+static uint32_t whole_of(const dart_layout *layout)
+{
+    uint32_t i = 0;
+    while (i < layout->tensors && strcmp(layout->tensor[i].name, "weight") != 0) i++;
+    return i;
+}
+
+/* W is the tensor "weight"; what a chain beside it adds at first is the error. */
+static dart_status copy_whole(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error)
+{
+    const uint32_t whole = whole_of(layout);
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    const uint64_t all = dart_shape_words(&layout->tensor[whole].shape);
+    memcpy(tensor[whole], base, words * sizeof *base);
+    memset(tensor[whole] + words, 0, (all - words) * sizeof *base);
+    *out_error = 0;
+    if (!layout->chain_cores) return DART_OK;
+    dart_status status = DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const digits d = digits_of(weight, &net);
+    dart_chain chain;
+    double power = 0, norm = 0;
+    DART_TRY(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_canonical(&chain, 0));
+    for (uint64_t i = 0; i < (uint64_t)chain.n[0] * chain.rank[1]; i++)
+        norm += chain.core[0][i] * chain.core[0][i];
+    for (uint64_t i = 0; i < words; i++) power += (double)base[i] * base[i];
+    *out_error = fabs(net.term[0].scale) * sqrt(norm / (power > 0 ? power : 1));
+done:
+    dart_chain_free(&chain);
+    return status;
+}
+
+dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error)
+{
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    double error = 0;
+    for (uint64_t i = 0; i < words; i++)
+        if (!isfinite(base[i]))
+            return dart_fail(DART_INPUT,
+                "weight %s: the pretrained matrix has a value that is not finite in row %llu, "
+                "column %llu",
+                weight->name, (unsigned long long)(i / weight->in),
+                (unsigned long long)(i % weight->in));
+    if (layout->takes_apart)
+        DART_TRY(weight->method->adopt(weight, layout, base, tensor, &error));
+    else
+        DART_TRY(copy_whole(weight, layout, base, tensor, &error));
+    if (out_error) *out_error = error;
+    return DART_OK;
+}
+
+dart_status dart_method_merge(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out)
+{
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    const uint64_t all = (uint64_t)layout->padded_out * weight->in;
+    const uint32_t whole = whole_of(layout);
+    dart_status status = DART_OK;
+    dart_chain chain = {0};
+    double *update = NULL;
+    uint32_t index[2 * DART_MAX_MODES] = {0};
+    if (whole < layout->tensors)
+        memcpy(out, tensor[whole], words * sizeof *out);
+    else
+        memset(out, 0, words * sizeof *out);
+    if (!layout->chain_cores) return DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const digits d = digits_of(weight, &net);
+    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_dense(&chain, &update));
+    for (uint64_t i = 0, at = 0; i < all; i++, next_entry(&d, index, &at))
+        if (at < words) out[at] = (float)(out[at] + net.term[0].scale * update[i]);
+done:
+    free(update);
+    dart_chain_free(&chain);
+    return status;
+}
+
+/* How many leading cores have output digits only, the others having none; 0: they are mixed. */
+static uint32_t split_of(const dart_network *net)
+{
+    const dart_term *term = &net->term[0];
+    uint32_t split = 0;
+    for (uint32_t k = 0; k < term->operands; k++) {
+        bool rows = false, columns = false;
+        for (const char *label = term->labels[k]; *label; label++) {
+            rows |= strchr(net->row, *label) != NULL;
+            columns |= strchr(net->col, *label) != NULL;
+        }
+        if (rows && (columns || split < k)) return 0;
+        if (!columns) split = k + 1;
+    }
+    return split < term->operands ? split : 0;
+}
+
+dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
+    float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a)
+{
+    dart_status status = DART_OK;
+    *out_rank = 0;
+    *out_b = *out_a = NULL;
+    if (!layout->chain_cores) return DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    const uint32_t split = split_of(&net);
+    if (!split || layout->padded_out != weight->out) return DART_OK;
+    const digits d = digits_of(weight, &net);
+    dart_chain chain = {0};
+    double *left = NULL, *right = NULL;
+    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+    DART_GOTO(dart_chain_halves(&chain, split - 1, &left, &right));
+    const uint32_t rank = chain.rank[split];
+    const uint64_t b = (uint64_t)weight->out * rank, a = (uint64_t)rank * weight->in;
+    *out_b = dart_calloc(b, sizeof **out_b);
+    *out_a = dart_calloc(a, sizeof **out_a);
+    if (!*out_b || !*out_a) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint64_t i = 0; i < b; i++) (*out_b)[i] = (float)(net.term[0].scale * left[i]);
+    for (uint64_t i = 0; i < a; i++) (*out_a)[i] = (float)right[i];
+    *out_rank = rank;
+done:
+    if (status != DART_OK) {
+        free(*out_b);
+        free(*out_a);
+        *out_b = *out_a = NULL;
+    }
+    free(left);
+    free(right);
+    dart_chain_free(&chain);
+    return status;
+}

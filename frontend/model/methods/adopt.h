@@ -1,0 +1,17 @@
+/* Inside this room only: what adopt() of methods is made of. The chain is term 0 of the network; a
+ * frozen rest, if there is one, tensor 0. */
+#ifndef DART_ADOPT_H
+#define DART_ADOPT_H
+
+#include "method.h"
+
+/* dart_method.adopt by decomposition: the chain gets the TT-SVD of W at the weight's ranks, bonds
+ * balanced, divided by the term's scale; the frozen matrix what is left of W. */
+DART_NODISCARD dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error);
+/* The cores are there: the frozen matrix gets W - scale * chain, of the values that the cores have
+ * in f32. Without one only the error is measured. */
+DART_NODISCARD dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error);
+
+#endif

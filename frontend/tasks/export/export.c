@@ -1,0 +1,82 @@
+/* Which format, and whether its folder may be written. */
+#include "export.h"
+#include "file.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    dart_status (*write)(const dart_exporting *e);
+    bool dtype; /* takes the option */
+} formats[] = {{"peft", dart_export_peft, false}, {"hf", dart_export_hf, true},
+    {"gguf", dart_export_gguf, true}, {"gguf-lora", dart_export_gguf_lora, false}};
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* Nothing of somebody else's is written over. */
+static dart_status check_folder(const char *path)
+{
+    if (!dart_file_exists(path)) return DART_OK;
+    if (!dart_is_folder(path))
+        return dart_fail(DART_INPUT, "%s is a file; --out names a folder to make", path);
+    DIR *folder = opendir(path);
+    if (!folder)
+        return dart_fail(dart_errno_code(errno), "cannot list %s: %s", path, strerror(errno));
+    bool empty = true;
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder)) || errno == EINTR;)
+        if (entry) empty &= !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+    closedir(folder);
+    if (empty) return DART_OK;
+    return dart_fail(DART_INPUT, "%s has files in it; name a new folder with --out", path);
+}
+
+/* After a failure nothing is left of what was written into a folder that was empty. */
+static void remove_files(const char *path, bool folder_too)
+{
+    static const char *const names[] = {"config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json", "adapter_config.json", "adapter_model.safetensors", "model.gguf",
+        "adapter.gguf"};
+    char name[4096];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(name, sizeof name, "%s/%s", path, names[i]);
+        unlink(name);
+    }
+    if (folder_too) rmdir(path);
+}
+
+dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
+    const dart_export_options *options, dart_note note, dart_export_result *out)
+{
+    dart_exporting e = {
+        .bundle = bundle, .options = options, .from = from, .note = note, .out = out};
+    dart_pretrained *base = NULL;
+    int format = 0;
+    *out = (dart_export_result){0};
+    while (format < FORMATS && strcmp(options->format, formats[format].name)) format++;
+    if (format == FORMATS)
+        return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf, gguf, gguf-lora",
+            options->format);
+    if (options->dtype && *options->dtype && !formats[format].dtype)
+        return dart_fail(
+            DART_USAGE, "--dtype is for --format hf and gguf; adapters are written in F32");
+    if (!options->out || !*options->out)
+        return dart_fail(DART_USAGE, "an export needs a folder to write (--out)");
+    if (strlen(options->out) > 3900)
+        return dart_fail(DART_INPUT, "the path %.200s... is too long", options->out);
+    if (bundle->source_vocab->size)
+        return dart_fail(DART_INPUT,
+            "%s translates, and other programs have no model like it; only models of one text are "
+            "exported",
+            from);
+    DART_TRY(check_folder(options->out));
+    if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
+    e.base = base;
+    const bool made = !dart_file_exists(options->out);
+    dart_status status = dart_mkdirs(options->out);
+    if (status == DART_OK) status = formats[format].write(&e);
+    if (status != DART_OK) remove_files(options->out, made);
+    dart_pretrained_close(base);
+    return status;
+}

@@ -1,0 +1,307 @@
+/* A whole model as a Hugging Face folder: config.json, model.safetensors, its tokenizer. */
+#include "export.h"
+#include "file.h"
+#include "json.h"
+#include "safetensors.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct files { /* the tensors as they are collected */
+    dart_st_write *tensor;
+    char (*name)[176];
+    float **owned; /* merged matrices */
+    size_t count, capacity;
+} files;
+
+static dart_status add(files *f, const char *name, uint32_t rank, uint64_t rows, uint64_t columns,
+    const float *data, float *owned)
+{
+    if (f->count == f->capacity) return dart_fail(DART_MEMORY, "more tensors than were counted");
+    snprintf(f->name[f->count], sizeof *f->name, "%s", name);
+    f->owned[f->count] = owned;
+    f->tensor[f->count] = (dart_st_write){f->name[f->count], rank, {rows, columns}, data};
+    f->count++;
+    return DART_OK;
+}
+
+/* (rows, columns) to (columns, rows), with `all` columns from `first` on in the result: Conv1D. */
+static void transpose(
+    const float *from, uint64_t rows, uint64_t columns, uint64_t all, uint64_t first, float *to)
+{
+    for (uint64_t r = 0; r < rows; r++)
+        for (uint64_t c = 0; c < columns; c++) to[c * all + first + r] = from[r * columns + c];
+}
+
+/* GPT-2's c_attn of a layer: matrix (d, 3 d) and bias (3 d) of its three parts. */
+static dart_status add_fused(const dart_exporting *e, uint32_t layer, files *f)
+{
+    const dart_bundle *b = e->bundle;
+    const dart_model_attention *a = &b->model->block[layer].attn;
+    const int weight[] = {a->q, a->k, a->v}, bias[] = {a->q_bias, a->k_bias, a->v_bias};
+    const uint64_t d = b->model->config.d_model;
+    char name[176];
+    float *whole = dart_calloc(3 * d * d, sizeof *whole),
+          *biases = dart_calloc(3 * d, sizeof *biases);
+    dart_status status = whole && biases ? DART_OK : DART_MEMORY;
+    for (int i = 0; i < 3 && status == DART_OK; i++) {
+        float *part = NULL;
+        status = dart_export_weight(e, (uint32_t)weight[i], &part);
+        if (status != DART_OK) break;
+        transpose(part, d, d, 3 * d, (uint64_t)i * d, whole);
+        free(part);
+        const dart_param *p = &b->model->param[bias[i]];
+        memcpy(biases + (uint64_t)i * d,
+            (p->region == DART_REGION_FROZEN ? b->frozen : b->param) + p->offset,
+            d * sizeof *biases);
+    }
+    snprintf(name, sizeof name, "transformer.h.%u.attn.c_attn.weight", layer);
+    if (status == DART_OK) status = add(f, name, 2, d, 3 * d, whole, whole);
+    if (status == DART_OK) whole = NULL;
+    snprintf(name, sizeof name, "transformer.h.%u.attn.c_attn.bias", layer);
+    if (status == DART_OK) status = add(f, name, 1, 3 * d, 1, biases, biases);
+    if (status == DART_OK) biases = NULL;
+    free(whole);
+    free(biases);
+    return status;
+}
+
+static bool is_fused(bool gpt, const char *name)
+{
+    const char *at = strstr(name, ".attn.");
+    return gpt && at && strchr("qkv", at[6]);
+}
+
+static dart_status add_weight(
+    const dart_exporting *e, dart_pretrained_arch arch, uint32_t w, files *f)
+{
+    const dart_weight *weight = &e->bundle->model->weight[w].weight;
+    const bool gpt = arch == DART_PRETRAINED_GPT2;
+    const uint64_t rows = weight->out, columns = weight->in;
+    char module[160], name[176];
+    float *matrix = NULL;
+    if (is_fused(gpt, weight->name)) return DART_OK;
+    DART_TRY(dart_export_name(arch, weight->name, module));
+    snprintf(name, sizeof name, "%s.weight", module);
+    DART_TRY(dart_export_weight(e, w, &matrix));
+    if (!gpt || strncmp(weight->name, "blocks.", 7))
+        return add(f, name, 2, rows, columns, matrix, matrix);
+    float *turned = dart_calloc(rows * columns, sizeof *turned);
+    if (turned) transpose(matrix, rows, columns, rows, 0, turned);
+    free(matrix);
+    return turned ? add(f, name, 2, columns, rows, turned, turned) : DART_MEMORY;
+}
+
+static dart_status add_vector(
+    const dart_exporting *e, dart_pretrained_arch arch, const dart_param *p, files *f)
+{
+    const dart_bundle *b = e->bundle;
+    char name[160];
+    const float *data = (p->region == DART_REGION_FROZEN ? b->frozen : b->param) + p->offset;
+    if (is_fused(arch == DART_PRETRAINED_GPT2, p->name)) return DART_OK;
+    DART_TRY(dart_export_name(arch, p->name, name));
+    return add(f, name, p->shape.rank, p->shape.dim[0], p->shape.rank > 1 ? p->shape.dim[1] : 1,
+        data, NULL);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const dart_st_write *)a)->name, ((const dart_st_write *)b)->name);
+}
+
+static dart_status write_tensors(const dart_exporting *e, files *f)
+{
+    const dart_block_format *format;
+    dart_st_stream *stream = NULL;
+    dart_status status = DART_OK;
+    char path[4096];
+    DART_TRY(dart_export_dtype(e, false, &format));
+    dart_st_entry *entry = dart_calloc(f->count + 1, sizeof *entry);
+    if (!entry) return DART_MEMORY;
+    const dart_st_type type = format->id == DART_BLOCK_F16    ? DART_ST_F16
+                              : format->id == DART_BLOCK_BF16 ? DART_ST_BF16
+                                                              : DART_ST_F32;
+    qsort(f->tensor, f->count, sizeof *f->tensor, by_name);
+    for (size_t i = 0; i < f->count; i++) {
+        const dart_st_write *t = &f->tensor[i];
+        entry[i] = (dart_st_entry){t->name, t->rank > 1 ? type : DART_ST_F32, t->rank, {0}};
+        memcpy(entry[i].dim, t->dim, sizeof entry[i].dim);
+        e->out->bytes += (t->rank > 1 ? format->bytes : 4) * t->dim[0] * t->dim[1];
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", e->options->out);
+    DART_GOTO(dart_safetensors_begin(path, entry, f->count, &stream));
+    for (size_t i = 0; i < f->count; i++)
+        DART_GOTO(dart_safetensors_append(
+            stream, f->tensor[i].data, f->tensor[i].dim[0] * f->tensor[i].dim[1]));
+    status = dart_safetensors_end(stream);
+    stream = NULL;
+done:
+    dart_safetensors_drop(stream);
+    free(entry);
+    return status;
+}
+
+static dart_status write_model(const dart_exporting *e, dart_pretrained_arch arch)
+{
+    const dart_model *model = e->bundle->model;
+    dart_status status = DART_OK;
+    files f = {.capacity = (size_t)model->weights + model->params + 2ull * model->config.layers};
+    f.tensor = dart_calloc(f.capacity, sizeof *f.tensor);
+    f.name = dart_calloc(f.capacity, sizeof *f.name);
+    f.owned = dart_calloc(f.capacity, sizeof *f.owned);
+    if (!f.tensor || !f.name || !f.owned) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    for (uint32_t w = 0; w < model->weights; w++) DART_GOTO(add_weight(e, arch, w, &f));
+    for (uint32_t p = 0; p < model->params; p++)
+        if (model->param[p].weight < 0 && !model->param[p].gate)
+            DART_GOTO(add_vector(e, arch, &model->param[p], &f));
+    for (uint32_t l = 0; arch == DART_PRETRAINED_GPT2 && l < model->config.layers; l++)
+        DART_GOTO(add_fused(e, l, &f));
+    for (size_t i = 0; i < f.count; i++)
+        e->out->parameters += f.tensor[i].dim[0] * f.tensor[i].dim[1];
+    status = write_tensors(e, &f);
+done:
+    for (size_t i = 0; f.owned && i < f.count; i++) free(f.owned[i]);
+    free(f.tensor);
+    free(f.name);
+    free(f.owned);
+    return status;
+}
+
+/* ---- config.json ---- */
+
+static void set_uint(json_t *body, const char *key, uint64_t value, dart_status *status)
+{
+    dart_json_set(body, key, json_integer((json_int_t)value), status);
+}
+
+static json_t *rope_json(const dart_rope_scaling *s, dart_status *status)
+{
+    if (s->kind == DART_ROPE_PLAIN) return json_null();
+    json_t *rope = json_object();
+    dart_json_set(
+        rope, "rope_type", json_string(s->kind == DART_ROPE_LINEAR ? "linear" : "llama3"), status);
+    dart_json_set(rope, "factor", json_real(s->factor), status);
+    if (s->kind != DART_ROPE_LLAMA3) return rope;
+    dart_json_set(rope, "low_freq_factor", json_real(s->low), status);
+    dart_json_set(rope, "high_freq_factor", json_real(s->high), status);
+    set_uint(rope, "original_max_position_embeddings", s->original_context, status);
+    return rope;
+}
+
+static void llama_config(const dart_exporting *e, json_t *body, dart_status *status)
+{
+    const dart_model_config *c = &e->bundle->model->config;
+    set_uint(body, "hidden_size", c->d_model, status);
+    set_uint(body, "intermediate_size", c->d_ff, status);
+    set_uint(body, "num_hidden_layers", c->layers, status);
+    set_uint(body, "num_attention_heads", c->heads, status);
+    set_uint(body, "num_key_value_heads", c->kv_heads, status);
+    set_uint(body, "head_dim", dart_head_dim(c), status);
+    dart_json_set(body, "hidden_act", json_string("silu"), status);
+    dart_json_set(body, "rms_norm_eps", json_real(c->norm.eps), status);
+    dart_json_set(body, "rope_theta", json_real(c->positions.base), status);
+    dart_json_set(body, "rope_scaling", rope_json(&c->positions.scaling, status), status);
+    dart_json_set(body, "attention_bias", json_boolean(c->bias != DART_NO_BIAS), status);
+    dart_json_set(body, "mlp_bias", json_boolean(c->bias == DART_ALL_BIAS), status);
+}
+
+static void gpt2_config(const dart_exporting *e, json_t *body, dart_status *status)
+{
+    const dart_model_config *c = &e->bundle->model->config;
+    set_uint(body, "n_embd", c->d_model, status);
+    set_uint(body, "n_inner", c->d_ff, status);
+    set_uint(body, "n_layer", c->layers, status);
+    set_uint(body, "n_head", c->heads, status);
+    set_uint(body, "n_positions", c->context, status);
+    dart_json_set(body, "activation_function",
+        json_string(c->act == DART_ACT_RELU ? "relu" : "gelu_new"), status);
+    dart_json_set(body, "layer_norm_epsilon", json_real(c->norm.eps), status);
+}
+
+dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out)
+{
+    const dart_model_config *c = &e->bundle->model->config;
+    const bool rotary = c->positions.kind == DART_ROTARY, gated = c->act == DART_ACT_SWIGLU;
+    const bool rms = c->norm.kind == DART_RMS_NORM;
+    if (e->base) {
+        *out = dart_pretrained_config_of(e->base)->arch;
+        return DART_OK;
+    }
+    if (rms && rotary && gated && !c->norm.post) {
+        *out = c->qk_norm                 ? DART_PRETRAINED_QWEN3
+               : c->bias == DART_QKV_BIAS ? DART_PRETRAINED_QWEN2
+                                          : DART_PRETRAINED_LLAMA;
+        if (!c->qk_norm || c->bias == DART_NO_BIAS) return DART_OK;
+    } else if (!rms && c->positions.kind == DART_LEARNED && c->bias == DART_ALL_BIAS &&
+               (c->act == DART_ACT_GELU || c->act == DART_ACT_RELU) && c->kv_heads == c->heads &&
+               dart_head_dim(c) * c->heads == c->d_model) {
+        *out = DART_PRETRAINED_GPT2;
+        return DART_OK;
+    }
+    return dart_fail(DART_INPUT,
+        "no model of Hugging Face's computes what %s does: its norm, positions, activation and "
+        "biases go together neither as in GPT-2 nor as in Llama or Qwen",
+        e->from);
+}
+
+static dart_status write_config(const dart_exporting *e, dart_pretrained_arch arch)
+{
+    static const char *const classes[] = {[DART_PRETRAINED_LLAMA] = "LlamaForCausalLM",
+        [DART_PRETRAINED_MISTRAL] = "MistralForCausalLM",
+        [DART_PRETRAINED_QWEN2] = "Qwen2ForCausalLM",
+        [DART_PRETRAINED_QWEN3] = "Qwen3ForCausalLM",
+        [DART_PRETRAINED_GPT2] = "GPT2LMHeadModel"};
+    const dart_model_config *c = &e->bundle->model->config;
+    const dart_pretrained_config *base = e->base ? dart_pretrained_config_of(e->base) : NULL;
+    const dart_vocab *vocab = e->bundle->vocab;
+    dart_status status = DART_OK;
+    char path[4096], *text;
+    const char *dtype = e->options->dtype ? e->options->dtype : "";
+    const char *dtype_name = !strcmp(dtype, "f16")    ? "float16"
+                             : !strcmp(dtype, "bf16") ? "bfloat16"
+                                                      : "float32";
+    json_t *body = json_object(), *classes_of = json_array();
+    dart_json_add(classes_of, json_string(classes[arch]), &status);
+    dart_json_set(body, "architectures", classes_of, &status);
+    dart_json_set(body, "model_type", json_string(dart_pretrained_arch_name(arch)), &status);
+    if (arch == DART_PRETRAINED_GPT2)
+        gpt2_config(e, body, &status);
+    else
+        llama_config(e, body, &status);
+    if (arch != DART_PRETRAINED_GPT2)
+        set_uint(body, "max_position_embeddings", base ? base->context : c->context, &status);
+    set_uint(body, "vocab_size", c->vocab, &status);
+    dart_json_set(body, "tie_word_embeddings", json_boolean(c->tied), &status);
+    dart_json_set(body, "torch_dtype", json_string(dtype_name), &status);
+    if (base && base->bos >= 0)
+        dart_json_set(body, "bos_token_id", json_integer(base->bos), &status);
+    else if (vocab->first >= 0)
+        dart_json_set(body, "bos_token_id", json_integer(vocab->first), &status);
+    if (base && base->eos_count)
+        dart_json_set(body, "eos_token_id", json_integer(base->eos[0]), &status);
+    else if (vocab->end >= 0)
+        dart_json_set(body, "eos_token_id", json_integer(vocab->end), &status);
+    DART_TRY(
+        dart_json_write(body, status, JSON_INDENT(2) | JSON_PRESERVE_ORDER, "config.json", &text));
+    snprintf(path, sizeof path, "%s/config.json", e->options->out);
+    status = dart_file_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+dart_status dart_export_hf(const dart_exporting *e)
+{
+    dart_pretrained_arch arch;
+    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(e->bundle->vocab);
+    DART_TRY(dart_export_arch(e, &arch));
+    DART_TRY(write_model(e, arch));
+    DART_TRY(write_config(e, arch));
+    if (tokenizer) return dart_tokenizer_save(tokenizer, e->options->out);
+    dart_note_line(e->note,
+        "the model's tokens are no tokenizer of Hugging Face's: config.json and model.safetensors "
+        "are written, and no tokenizer.json");
+    return DART_OK;
+}

@@ -1,0 +1,39 @@
+/* Logits of a model for given tokens, for comparison with other programs' loaders:
+ *   dump_logits MODEL DEVICE ID...
+ * writes (tokens, vocabulary) f32 to standard output: row i are the scores of what follows token i.
+ */
+#include <dart.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int fail(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, dart_last_error());
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    dart_recipe *recipe;
+    dart_llm *llm;
+    dart_context *context;
+    if (argc < 4) {
+        fprintf(stderr, "usage: dump_logits MODEL DEVICE ID...\n");
+        return 2;
+    }
+    if (dart_recipe_new(&recipe) != DART_OK ||
+        dart_recipe_set(recipe, "device", argv[2]) != DART_OK)
+        return fail("device");
+    const dart_llm_options options = {.size = sizeof options, .overrides = recipe};
+    if (dart_llm_open(argv[1], &options, &llm) != DART_OK) return fail(argv[1]);
+    if (dart_context_new(llm, NULL, &context) != DART_OK) return fail("context");
+    for (int i = 3; i < argc; i++) {
+        const int32_t id = atoi(argv[i]);
+        if (dart_context_feed(context, &id, 1) != DART_OK) return fail("feed");
+        fwrite(dart_context_logits(context), sizeof(float), dart_llm_vocab_size(llm), stdout);
+    }
+    dart_context_free(context);
+    dart_llm_close(llm);
+    dart_recipe_free(recipe);
+    return fflush(stdout) != 0;
+}

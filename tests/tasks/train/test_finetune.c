@@ -1,0 +1,201 @@
+/* Fine-tuning of a small pretrained model with every method: it begins at the pretrained function,
+ * learns, goes on bit for bit after a stop, computes the same when it is opened again, and finds
+ * ranks. On each device that is there. */
+#include "pretrained_lab.h"
+#include <inttypes.h>
+#include <math.h>
+
+static const char *const methods[] = {
+    "lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "tt", "dense"};
+enum { METHODS = sizeof methods / sizeof *methods };
+
+static double perplexity_of(const char *path, dart_status wanted, const char *base)
+{
+    dart_recipe *over;
+    dart_llm *llm;
+    dart_eval_result result = {.size = sizeof result};
+    assert_int_equal(dart_recipe_new(&over), DART_OK);
+    set(over, "device", "cpu");
+    if (base) set(over, "base", base);
+    dart_status status = dart_llm_open(
+        path, &(dart_llm_options){.size = sizeof(dart_llm_options), .overrides = over}, &llm);
+    dart_recipe_free(over);
+    if (wanted != DART_OK) {
+        assert_int_equal(status, wanted);
+        return 0;
+    }
+    if (status != DART_OK) fail_msg("%s", dart_error_text());
+    assert_int_equal(dart_llm_evaluate(llm, NULL, &result), DART_OK);
+    dart_llm_close(llm);
+    return result.valid_ppl;
+}
+
+static void every_method_begins_at_the_base_and_learns(void **state)
+{
+    (void)state;
+    double first = 0;
+    for (int m = 0; m < METHODS; m++) {
+        watch w = {0};
+        dart_result result;
+        dart_recipe *recipe = tuning(methods[m], "cpu", in(methods[m]));
+        if (!strcmp(methods[m], "dense")) set(recipe, "lr", "1e-3");
+        if (train(recipe, &w, &result) != DART_OK)
+            fail_msg("%s: %s", methods[m], dart_error_text());
+        dart_recipe_free(recipe);
+        if (!m) first = w.first;
+        if (fabs(w.first - first) > 1e-5 * first)
+            fail_msg("%s begins with a loss of %.7g, lora with %.7g", methods[m], w.first, first);
+        assert_true(w.last < 0.9 * first);
+        const dart_table_row *row = &result.row[result.rows - 1];
+        const double again = perplexity_of(in(methods[m]), DART_OK, NULL);
+        if (fabs(again - row->valid_ppl) > 1e-6 * again)
+            fail_msg("%s: perplexity %.9g, and %.9g when opened again", methods[m], row->valid_ppl,
+                again);
+        print_message("%s: loss %.4f to %.4f, perplexity %.3f\n", methods[m], first, w.last, again);
+    }
+}
+
+static void stopped_tuning_goes_on_bit_for_bit(void **state)
+{
+    (void)state;
+    static const char *const tried[] = {"lora", "tt-lora", "dota"};
+    for (int m = 0; m < 3; m++) {
+        watch w = {0};
+        char part[64];
+        snprintf(part, sizeof part, "part-%s", tried[m]);
+        for (int go = 0; go < 3; go++) {
+            dart_recipe *recipe = tuning(tried[m], "cpu", in(part));
+            if (go) set(recipe, "resume", "true");
+            w = (watch){.stop_at = go == 0 ? 9 : go == 1 ? 17 : 0};
+            dart_status status = train(recipe, &w, NULL);
+            dart_recipe_free(recipe);
+            if (status != (go < 2 ? DART_INTERRUPTED : DART_OK)) fail_msg("%s", dart_error_text());
+        }
+        assert_same_run(in(tried[m]), in(part));
+    }
+}
+
+/* The base's numbers are not stored: a checkpoint of a few adapters is small, and refuses another
+ * base than its own, wherever that lies. */
+static void the_base_is_known_by_its_numbers(void **state)
+{
+    (void)state;
+    char other[128], moved[128], *data;
+    size_t size;
+    snprintf(other, sizeof other, "%s/other.bin", folder);
+    snprintf(moved, sizeof moved, "%s/moved.bin", folder);
+    write_base(other, 4);
+    perplexity_of(in("lora"), DART_INPUT, other);
+    assert_non_null(strstr(dart_error_text(), "is not the model that was fine-tuned"));
+    write_base(moved, 3);
+    const double there = perplexity_of(in("lora"), DART_OK, moved);
+    assert_true(there == perplexity_of(in("lora"), DART_OK, NULL));
+    char path[256];
+    snprintf(path, sizeof path, "%s/checkpoints/step-00000024/model.safetensors", in("tt-lora"));
+    assert_int_equal(dart_file_read(path, &data, &size), DART_OK);
+    free(data);
+    assert_true(size < 16384);
+}
+
+static void training_finds_ranks(void **state)
+{
+    (void)state;
+    static const char *const tried[] = {"lora", "tt-lora", "loretta-rep", "dota"};
+    for (int m = 0; m < 4; m++) {
+        watch w = {0};
+        char name[64];
+        dart_result result;
+        snprintf(name, sizeof name, "found-%s", tried[m]);
+        dart_recipe *recipe = tuning(tried[m], "cpu", in(name));
+        set(recipe, "rank", "4");
+        set(recipe, "reg", "bond-nuclear");
+        set(recipe, "select", "budget");
+        set(recipe, "budget", "0.5");
+        if (train(recipe, &w, &result) != DART_OK) fail_msg("%s: %s", tried[m], dart_error_text());
+        dart_recipe_free(recipe);
+        const dart_table_row *before = &result.row[0], *last = &result.row[result.rows - 1];
+        assert_true(result.rows >= 3);
+        assert_true((double)last->chain_params <= 0.51 * (double)before->chain_params);
+        const double again = perplexity_of(in(name), DART_OK, NULL);
+        assert_true(fabs(again - last->valid_ppl) <= 1e-6 * again);
+        print_message("%s: %" PRIu64 " of %" PRIu64 " numbers kept, ranks %u/%.1f/%u\n", tried[m],
+            last->chain_params, before->chain_params, last->rank_min, last->rank_mean,
+            last->rank_max);
+    }
+}
+
+/* 50 steps of the same on each device. */
+static void devices_agree(void **state)
+{
+    (void)state;
+    static const char *const tried[] = {"lora", "tt-lora", "loretta-rep", "dota"};
+    char devices[64] = "cpu";
+    if (present("vulkan:0")) strcat(devices, ",vulkan:0");
+    if (present("opencl:0")) strcat(devices, ",opencl:0");
+    if (!strchr(devices, ',')) skip();
+    for (int m = 0; m < 4; m++) {
+        dart_recipe *recipe = tuning(tried[m], "cpu", in("unused"));
+        set(recipe, "max_steps", "50");
+        if (dart_compare(recipe, devices, 1e-4, NULL, true, NULL, NULL) != DART_OK)
+            fail_msg("%s: %s", tried[m], dart_error_text());
+        dart_recipe_free(recipe);
+    }
+    print_message("%s agree over 50 steps\n", devices);
+}
+
+static void what_the_base_decides_cannot_be_given(void **state)
+{
+    (void)state;
+    const struct {
+        const char *key, *value, *says;
+    } cases[] = {{"d_model", "32", "d_model is 16 in"}, {"layers", "3", "layers is 2 in"},
+        {"norm", "layernorm", "norm is rmsnorm in"}, {"context", "65", "longer than the 64"},
+        {"base", "/nowhere/model.gguf", "/nowhere/model.gguf"},
+        {"tokenizer", "/nowhere", "/nowhere"}, {"examples", "/nowhere.jsonl", "/nowhere.jsonl"},
+        {"target_modules", "blocks.9.attn.q", "fits no weight"},
+        {"arch", "gpt", "arch is llama in"}, {"linear", "lorra", "lora"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        watch w = {0};
+        dart_recipe *recipe = tuning("lora", "cpu", in("refused"));
+        dart_status status = dart_recipe_set(recipe, cases[i].key, cases[i].value);
+        if (status == DART_OK) status = train(recipe, &w, NULL);
+        assert_true(status == DART_INPUT || status == DART_USAGE);
+        if (!strstr(dart_error_text(), cases[i].says))
+            fail_msg("%s %s: %s", cases[i].key, cases[i].value, dart_error_text());
+        assert_false(dart_file_exists(in("refused")));
+        dart_recipe_free(recipe);
+    }
+}
+
+/* Only the layers that target names are trained. */
+static void targets_are_what_is_trained(void **state)
+{
+    (void)state;
+    dart_llm *llm;
+    watch w = {0};
+    dart_recipe *recipe = tuning("lora", "cpu", in("target"));
+    set(recipe, "target_modules", "q_proj, blocks.1.mlp.up");
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    dart_recipe_free(recipe);
+    assert_int_equal(dart_llm_open(in("target"), NULL, &llm), DART_OK);
+    uint32_t trained = 0;
+    for (size_t i = 0; i < dart_llm_tensor_count(llm); i++) {
+        dart_tensor_info info = {.size = sizeof info};
+        assert_int_equal(dart_llm_tensor_at(llm, i, &info), DART_OK);
+        if (!info.trainable) continue;
+        trained++;
+        assert_true(strstr(info.name, ".attn.q.") || strstr(info.name, "blocks.1.mlp.up."));
+    }
+    assert_int_equal(trained, 2 * (LAB_LAYERS + 1));
+    dart_llm_close(llm);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_method_begins_at_the_base_and_learns),
+        cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit),
+        cmocka_unit_test(the_base_is_known_by_its_numbers), cmocka_unit_test(training_finds_ranks),
+        cmocka_unit_test(devices_agree), cmocka_unit_test(what_the_base_decides_cannot_be_given),
+        cmocka_unit_test(targets_are_what_is_trained)};
+    return cmocka_run_group_tests(tests, set_up_base, tear_down);
+}

@@ -1,0 +1,228 @@
+/* chat: a conversation in the terminal, or a line of a pipe for each message and each answer. */
+#include "cli.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+static const dart_option options[] = {
+    {"model_path", "model", "string", "", "",
+        "run directory, checkpoint directory or pretrained model"},
+    {"system", "", "string", "", "", "what the assistant is told first; empty: the template's own"},
+    {"tokens", "n,n_predict", "int", "0", "",
+        "tokens of an answer at most; 0: as many as the context has room for"},
+    CLI_SAMPLING,
+    {NULL},
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static dart_status asked(void *user)
+{
+    (void)user;
+    return interrupted ? DART_INTERRUPTED : DART_OK;
+}
+
+typedef struct talk {
+    dart_context *context;
+    dart_generate_options how;
+    dart_message *message;      /* owned, with texts but the system's */
+    size_t count, room, system; /* system: 1 where there is one */
+    bool terminal, quiet;
+} talk;
+
+static dart_status say(talk *t, const char *role, const char *text)
+{
+    if (t->count == t->room) {
+        dart_message *more = realloc(t->message, (t->room + 64) * sizeof *more);
+        if (!more) return cli_fail(DART_MEMORY, "out of memory for the conversation");
+        t->message = more;
+        t->room += 64;
+    }
+    t->message[t->count++] = (dart_message){role, text};
+    return DART_OK;
+}
+
+/* Drops `count` messages from `from` on. */
+static void forget(talk *t, size_t from, size_t count)
+{
+    for (size_t i = from; i < from + count; i++) free((void *)t->message[i].text);
+    memmove(t->message + from, t->message + from + count,
+        (t->count - from - count) * sizeof *t->message);
+    t->count -= count;
+}
+
+typedef struct answer_sink {
+    cli_kept kept;
+    bool one_line; /* line ends are written as spaces */
+} answer_sink;
+
+static int take_answer(void *user, const char *text, size_t size)
+{
+    answer_sink *sink = user;
+    if (cli_keep(&sink->kept, text, size)) return 1;
+    for (size_t i = 0; i < size; i++)
+        if (putchar(sink->one_line && text[i] == '\n' ? ' ' : text[i]) == EOF) return 1;
+    return fflush(stdout) != 0;
+}
+
+/* Takes the text of a question over; without an answer it was not said. */
+static dart_status ask(talk *t, char *text)
+{
+    answer_sink sink = {.one_line = !t->terminal};
+    size_t left = 0;
+    dart_status status = say(t, "user", text);
+    if (status != DART_OK) {
+        free(text);
+        return status;
+    }
+    interrupted = 0;
+    status = dart_context_chat(
+        t->context, t->message, t->count, &t->how, take_answer, &sink, &left, NULL);
+    if (status == DART_OK && cli_keep(&sink.kept, "", 0)) status = DART_MEMORY; /* an empty one */
+    if (status == DART_OK) status = say(t, "assistant", sink.kept.text);
+    if (status != DART_OK) {
+        if (sink.kept.failed) status = DART_MEMORY;
+        free(sink.kept.text);
+        forget(t, t->count - 1, 1);
+        return status;
+    }
+    putchar('\n');
+    if (fflush(stdout) != 0) return cli_fail(DART_IO, "cannot write to standard output");
+    if (left) forget(t, t->system, left);
+    if (left && !t->quiet)
+        fprintf(stderr,
+            "(the context of %u tokens is full: the oldest %zu messages are left out)\n",
+            dart_context_limit(t->context), left);
+    return DART_OK;
+}
+
+/* Messages to the end of the input, /exit, or an interrupt between answers. */
+static dart_status converse(talk *t)
+{
+    dart_status status = DART_OK;
+    char *line = NULL;
+    size_t room = 0;
+    for (uint64_t number = 1;; number++) {
+        if (t->terminal) fputs("> ", stdout);
+        if (t->terminal) fflush(stdout);
+        errno = 0;
+        ssize_t size = getline(&line, &room, stdin);
+        if (size < 0) {
+            const bool pressed = errno == EINTR && interrupted;
+            if (errno == ENOMEM)
+                status = cli_fail(DART_MEMORY, "out of memory: reading a line");
+            else if (ferror(stdin) && !pressed)
+                status = cli_fail(DART_IO, "cannot read the input");
+            else if (pressed && !t->terminal)
+                status = cli_fail(DART_INTERRUPTED, "interrupted");
+            if (t->terminal) putchar('\n');
+            break;
+        }
+        if (memchr(line, 0, (size_t)size)) {
+            status = cli_fail(DART_INPUT, "line %llu of the input has a zero byte; it is not text",
+                (unsigned long long)number);
+            break;
+        }
+        while (size && (line[size - 1] == '\n' || line[size - 1] == '\r')) line[--size] = 0;
+        if (!size) continue;
+        if (!strcmp(line, "/exit")) break;
+        if (!strcmp(line, "/reset")) {
+            forget(t, t->system, t->count - t->system);
+            continue;
+        }
+        status = ask(t, line);
+        line = NULL;
+        room = 0;
+        if (interrupted && !t->terminal) status = cli_fail(DART_INTERRUPTED, "interrupted");
+        if (t->terminal && status == DART_INTERRUPTED) {
+            putchar('\n');
+        } else if (t->terminal && status == DART_INPUT) {
+            fprintf(stderr, "dart-llm: %s\n", dart_last_error());
+        } else if (status != DART_OK) {
+            break;
+        }
+        status = DART_OK;
+    }
+    free(line);
+    return status;
+}
+
+/* Whether a model of another program lies there, which may be opened with any context. */
+static bool is_pretrained(const char *path)
+{
+    struct stat info;
+    char inner[4200];
+    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) return true;
+    snprintf(inner, sizeof inner, "%s/config.json", path);
+    return access(inner, F_OK) == 0;
+}
+
+/* A conversation needs more context than the window that fine-tuning would take: of a pretrained
+ * model as much as it has positions for, up to a bound. A run has that of its training. */
+static dart_status open_model(const cli_call *cli, const char *path, dart_llm **out)
+{
+    enum { MOST = 2048, LEAST = 16 };
+    dart_status status = DART_INPUT;
+    if (!is_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
+        return cli_open(path, cli->recipe, NULL, out);
+    for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", tokens);
+        CLI_TRY(dart_recipe_set(cli->recipe, "context", text));
+        status = cli_open(path, cli->recipe, NULL, out);
+    }
+    return status;
+}
+
+static dart_status run(cli_call *cli)
+{
+    const char *path = cli_text(cli, "model_path"), *system = cli_text(cli, "system");
+    if (!path && cli->args) path = cli->arg[0];
+    if (!path) return cli_fail(DART_USAGE, "chat needs a model: a run or a pretrained one");
+    dart_status status = DART_OK;
+    dart_sampling sampling;
+    cli_texts stops = {0};
+    dart_llm *llm = NULL;
+    uint64_t tokens;
+    CLI_TRY(cli_uint(cli, "tokens", 0, 1000000, &tokens));
+    CLI_TRY(cli_sampling(cli, &sampling));
+    talk t = {.terminal = isatty(STDIN_FILENO), .quiet = cli->quiet, .system = system != NULL};
+    CLI_GOTO(cli_stops(cli, &stops));
+    t.how = (dart_generate_options){.size = sizeof t.how,
+        .tokens = (uint32_t)tokens,
+        .sampling = &sampling,
+        .abort = asked,
+        .stop = stops.text,
+        .stops = stops.count,
+        .ignore_end = cli_flag(cli, "ignore_eos")};
+    CLI_GOTO(open_model(cli, path, &llm));
+    CLI_GOTO(dart_context_new(llm, NULL, &t.context));
+    if (system) CLI_GOTO(say(&t, "system", system));
+    /* without SA_RESTART: it ends the wait for a line */
+    const struct sigaction listen = {.sa_handler = on_interrupt};
+    sigaction(SIGINT, &listen, NULL);
+    status = converse(&t);
+    forget(&t, t.system, t.count - t.system);
+done:
+    free(t.message);
+    cli_texts_free(&stops);
+    dart_context_free(t.context);
+    dart_llm_close(llm);
+    return status;
+}
+
+const cli_command cmd_chat = {.name = "chat",
+    .summary = "talk with a model",
+    .arguments = "[MODEL]",
+    .recipe = true,
+    .own = options,
+    .run = run};

@@ -1,0 +1,71 @@
+/* finetune: trains on from a pretrained model. The recipe's keys, with other defaults where there
+ * is a base; `method` is for the linear layers that `target_modules` names. */
+#include "cli.h"
+#include <string.h>
+
+static const dart_option options[] = {
+    {"json", "", "bool", "false", "", "print the result as JSON"},
+    {"adaptive", "", "bool", "false", "",
+        "let training find the ranks: warm up, shrink, pick, tune; --budget says how many numbers "
+        "stay in the adapters"},
+    {"preset", "", "string", "", "",
+        "a published configuration: tt-lora-roberta-base, tt-lora-llama-3.1-8b, "
+        "tt-lora-llama-3.1-70b, tt-lora-llama-3.2-1b, loretta-rep-roberta-base, "
+        "loretta-rep-llama-2-7b; flags override it"},
+    {NULL},
+};
+
+static dart_status prefer(dart_recipe *recipe, const char *key, const char *value)
+{
+    return dart_recipe_has(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
+}
+
+static dart_status prepare(cli_call *cli)
+{
+    char base[1024], examples[1024], method[64];
+    dart_recipe *recipe = cli->recipe;
+    CLI_TRY(dart_recipe_get(recipe, "base", base, sizeof base));
+    CLI_TRY(dart_recipe_get(recipe, "examples", examples, sizeof examples));
+    CLI_TRY(dart_recipe_get(recipe, "linear", method, sizeof method));
+    if (!*base)
+        return cli_fail(DART_USAGE,
+            "finetune needs --base, a Hugging Face folder, a .gguf file or a .bin of llama2.c");
+    if (!*examples && !dart_recipe_has(recipe, "text") && !dart_recipe_has(recipe, "dataset"))
+        return cli_fail(DART_USAGE,
+            "finetune needs --data, a .jsonl file or a folder of them (or --text FILE, --dataset "
+            "NAME)");
+    if (!cli_flag(cli, "adaptive")) return DART_OK;
+    if (!strcmp(method, "dense") || !strcmp(method, "frozen"))
+        return cli_fail(DART_USAGE,
+            "--adaptive finds ranks, and the method %s has none; choose lora, tt-lora, loretta-rep "
+            "or dota",
+            method);
+    /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
+    CLI_TRY(prefer(recipe, "linear", "tt-lora"));
+    CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
+    CLI_TRY(prefer(recipe, "select", "budget"));
+    /* Twice the ranks that fine-tuning takes otherwise, to choose from. */
+    return prefer(recipe, "rank", "16");
+}
+
+static dart_status run(cli_call *cli)
+{
+    const char *preset = cli_text(cli, "preset");
+    if (preset) CLI_TRY(dart_recipe_preset(cli->recipe, preset));
+    CLI_TRY(prepare(cli));
+    cli_progress progress;
+    cli_listen();
+    dart_hooks hooks = cli_hooks(&progress, cli->quiet);
+    dart_result *result;
+    dart_status status = dart_train(cli->recipe, &hooks, &result);
+    cli_progress_end(&progress);
+    if (status == DART_OK) status = cli_result(result, cli_flag(cli, "json"), stdout);
+    dart_result_free(result);
+    return status;
+}
+
+const cli_command cmd_finetune = {.name = "finetune",
+    .summary = "train a pretrained model on, with few trained numbers",
+    .recipe = true,
+    .own = options,
+    .run = run};

@@ -33,6 +33,30 @@ dart_status dart_recipe_shadowed(const dart_recipe *recipe, int key)
         recipe->stage[0].name);
 }
 
+/* max_steps bounds the whole run: above the sum of its stages it would do nothing. How long a stage
+ * of epochs is depends on the data, which are not known here. */
+static dart_status bound_acts(const dart_recipe *recipe, int key, const char *value)
+{
+    dart_settings set;
+    long long total = 0;
+    const char *last = NULL;
+    for (uint32_t i = 0; i < recipe->stages; i++) {
+        const dart_recipe_stage *stage = &recipe->stage[i];
+        if (stage->value[dart_recipe_key("epochs")]) return DART_OK;
+        if (!stage->value[key]) continue;
+        dart_recipe_parse(key, stage->value[key], &set);
+        total += set.max_steps;
+        if (set.max_steps) last = stage->name;
+    }
+    DART_TRY(dart_recipe_value(key, value));
+    dart_recipe_parse(key, value, &set);
+    if (!last || set.max_steps <= total) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "the recipe's stages come to %lld steps, and max_steps %s is only a bound on them; write "
+        "%s.max_steps",
+        total, value, last);
+}
+
 static dart_status override_stage(
     dart_recipe *recipe, const char *name, const char *inner, const char *value)
 {
@@ -71,6 +95,7 @@ dart_status dart_recipe_override(dart_recipe *recipe, const char *key, const cha
     if (dot) key = dot + 1; /* behind a section */
     const int row = dart_recipe_key(key);
     if (row >= 0) DART_TRY(dart_recipe_shadowed(recipe, row));
+    if (row >= 0 && row == dart_recipe_key("max_steps")) DART_TRY(bound_acts(recipe, row, value));
     return dart_recipe_set(recipe, key, value);
 }
 

@@ -5,15 +5,17 @@
 #include "select.h"
 #include <math.h>
 
-/* One derived stage: `part` of the epochs (or of the steps), with these overrides. */
+/* One derived stage: `part` of the epochs (or of the steps) behind `before` of them, with these
+ * overrides. Where stages meet is rounded, not their lengths: so these add up to max_steps. */
 static dart_status derive(dart_recipe *recipe, const dart_settings *set, const char *name,
-    double part, uint32_t count, const char *const (*overrides)[2])
+    double before, double part, uint32_t count, const char *const (*overrides)[2])
 {
     dart_recipe_stage *stage = &recipe->stage[recipe->stages++];
+    const double all = (double)set->max_steps;
     *stage = (dart_recipe_stage){.name = name};
     if (set->max_steps)
         DART_TRY(dart_recipe_stage_number(
-            recipe, stage, "max_steps", round(part * (double)set->max_steps)));
+            recipe, stage, "max_steps", round((before + part) * all) - round(before * all)));
     else
         DART_TRY(dart_recipe_stage_number(recipe, stage, "epochs", part * set->epochs));
     for (uint32_t i = 0; i < count; i++)
@@ -27,6 +29,7 @@ static dart_status derive_falling(dart_recipe *recipe, const dart_settings *set,
 {
     const dart_reg *reg = dart_settings_reg(set);
     const bool gated = reg && reg->gate, penalty = reg && !reg->gate;
+    const double begin = set->warmup_fraction;
     const char *until = recipe->value[dart_recipe_key("until")];
     const char *shrink[5][2] = {
         {"lr_scheduler", "constant"}, {"warmup_steps", "0"}, {"until", until}};
@@ -43,10 +46,11 @@ static dart_status derive_falling(dart_recipe *recipe, const dart_settings *set,
         {"reg", gated ? reg->name : set->select->gate}};
     if (gated || set->select->gate) {
         bool first = !gated && count > 3;
-        if (first) DART_TRY(derive(recipe, set, "shrink", rest / 2, count, shrink));
-        return derive(recipe, set, "choose", first ? rest / 2 : rest, 3, choose);
+        if (first) DART_TRY(derive(recipe, set, "shrink", begin, rest / 2, count, shrink));
+        const double half = first ? rest / 2 : 0;
+        return derive(recipe, set, "choose", begin + half, rest - half, 3, choose);
     }
-    return derive(recipe, set, "shrink", rest, count, shrink);
+    return derive(recipe, set, "shrink", begin, rest, count, shrink);
 }
 
 static dart_status expand(dart_recipe *recipe)
@@ -58,7 +62,7 @@ static dart_status expand(dart_recipe *recipe)
     const bool compress = dart_settings_compress(&set);
     if (!compress || !set.select) {
         const char *const plain[][2] = {{"reg", reg ? reg->name : "none"}};
-        return derive(recipe, &set, "train", 1, reg && compress, plain);
+        return derive(recipe, &set, "train", 0, 1, reg && compress, plain);
     }
     if (set.warmup_fraction + set.tune_fraction > 1)
         return dart_fail(DART_INPUT, "warmup_fraction %g and tune_fraction %g are together above 1",
@@ -67,10 +71,12 @@ static dart_status expand(dart_recipe *recipe)
     const char *const pick[][2] = {{"select", set.select->name}};
     double rest = 1 - set.warmup_fraction - set.tune_fraction;
     if (set.warmup_fraction > 0)
-        DART_TRY(derive(recipe, &set, "warmup", set.warmup_fraction, 1, warmup));
+        DART_TRY(derive(recipe, &set, "warmup", 0, set.warmup_fraction, 1, warmup));
     if (rest > 0) DART_TRY(derive_falling(recipe, &set, rest));
-    DART_TRY(derive(recipe, &set, "pick", 0, 1, pick));
-    if (set.tune_fraction > 0) DART_TRY(derive(recipe, &set, "tune", set.tune_fraction, 0, NULL));
+    const double tuned = 1 - set.tune_fraction;
+    DART_TRY(derive(recipe, &set, "pick", tuned, 0, 1, pick));
+    if (set.tune_fraction > 0)
+        DART_TRY(derive(recipe, &set, "tune", tuned, set.tune_fraction, 0, NULL));
     return DART_OK;
 }
 

@@ -32,7 +32,14 @@ static dart_status open_streams(dart_run *run)
     dart_stream *stream[DART_SPLITS] = {&run->train, &run->valid, &run->test};
     for (int i = 0; i < DART_SPLITS; i++)
         DART_TRY(dart_stream_for(&run->bundle.set, run->corpus, i, stream[i]));
-    return dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages);
+    DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
+    uint64_t total = 0;
+    for (uint32_t s = 0; s < run->stages; s++) total += run->stage[s].steps;
+    if ((uint64_t)run->bundle.set.max_steps > total)
+        dart_run_note(run,
+            "max_steps %" PRIu64 " is only a bound on the stages, which come to %" PRIu64 " steps",
+            (uint64_t)run->bundle.set.max_steps, total);
+    return DART_OK;
 }
 
 /* From the newest checkpoint, or from the beginning when there is none yet. */

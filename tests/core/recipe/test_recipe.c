@@ -417,11 +417,16 @@ static void test_override(void **state)
     } refused[] = {{"lambda_reg", "0.5", "write shrink.lambda_reg"},
         {"epochs", "2", "write shrink.epochs"}, {"shrnk.lambda_reg", "0.5", "shrink"},
         {"tune.layers", "3", "holds for the whole run"}, {"tune.lr", "fast", "learning_rate"},
-        {"tune.lambda", "-1", "lambda_reg"}, {"tune.nothing", "1", "nothing"}};
+        {"tune.lambda", "-1", "lambda_reg"}, {"tune.nothing", "1", "nothing"},
+        {"max_steps", "11", "come to 10 steps"}, {"max_steps", "11", "write tune.max_steps"}};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         assert_int_not_equal(dart_recipe_override(r, refused[i].key, refused[i].value), DART_OK);
         if (!strstr(dart_error_text(), refused[i].says)) fail_msg("%s", dart_error_text());
     }
+    /* a bound that binds */
+    assert_int_equal(dart_recipe_override(r, "max_steps", "5"), DART_OK);
+    assert_int_equal(dart_recipe_stages(r, 1, stage, &count), DART_OK);
+    assert_true(stage[0].steps == 2 && stage[1].steps == 3);
     assert_int_equal(dart_recipe_override(r, "shrink.lambda-reg", "0.5"), DART_OK);
     assert_int_equal(dart_recipe_override(r, "tune.max_steps", "60"), DART_OK);
     assert_int_equal(dart_recipe_override(r, "learning-rate", "0.25"), DART_OK);

@@ -50,6 +50,29 @@ static void test_derived_stages(void **state)
     dart_recipe_free(recipe);
 }
 
+/* Whatever their shares, the stages come to the steps that were asked for. */
+static void test_every_step(void **state)
+{
+    (void)state;
+    static const char *const rules[] = {"threshold", "gumbel", "none"};
+    for (int i = 0; i < 3; i++)
+        for (unsigned steps = 1; steps < 24; steps++) {
+            char text[8];
+            dart_stage stage[DART_MAX_STAGES];
+            uint32_t count;
+            uint64_t total = 0;
+            snprintf(text, sizeof text, "%u", steps);
+            dart_recipe *recipe = tiny_recipe(tiny_path("steps"), "");
+            tiny_set(recipe, "select", rules[i]);
+            tiny_set(recipe, "max_steps", text);
+            assert_int_equal(dart_recipe_expand(recipe), DART_OK);
+            assert_int_equal(dart_recipe_stages(recipe, 1000, stage, &count), DART_OK);
+            for (uint32_t s = 0; s < count; s++) total += stage[s].steps;
+            assert_int_equal(total, steps);
+            dart_recipe_free(recipe);
+        }
+}
+
 /* Without stages, the rules make their own. */
 static void test_expand(void **state)
 {
@@ -77,7 +100,7 @@ static void test_expand(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_derived_stages), cmocka_unit_test(test_expand)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_derived_stages),
+        cmocka_unit_test(test_every_step), cmocka_unit_test(test_expand)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -11,7 +11,7 @@ static const dart_option options[] = {
     {"model_path", "model", "string", "", "",
         "run directory, checkpoint directory or pretrained model"},
     {"system", "", "string", "", "", "what the assistant is told first; empty: the template's own"},
-    {"tokens", "n,n_predict", "int", "0", "",
+    {"tokens", "n,n_predict,max_new_tokens", "int", "0", "",
         "tokens of an answer at most; 0: as many as the context has room for"},
     CLI_SAMPLING,
     {NULL},

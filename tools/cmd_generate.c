@@ -7,7 +7,7 @@
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
     {"prompt", "", "string", "", "", "text to continue; empty: from the start of a sentence"},
-    {"tokens", "n,n_predict", "int", "64", "", "how many tokens to make"},
+    {"tokens", "n,n_predict,max_new_tokens", "int", "64", "", "how many tokens to make"},
     CLI_SAMPLING,
     {"overflow", "", "slide|shift|stop", "slide", "",
         "when the context is full: read the newest tokens again for each new one; read the newest "

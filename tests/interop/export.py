@@ -23,7 +23,7 @@ import transformers
 
 import logits
 
-METHODS = ("lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "dense")
+METHODS = ("lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "dense", "lora found")  # found: ranks by training
 BASES = ("llama", "llama3", "llama-blocks", "mistral", "qwen2", "qwen3", "gpt2")
 PROMPT = "The capital of France is"
 
@@ -151,9 +151,10 @@ def main():
             logits.byte_tokenizer(base)
             for method in METHODS:
                 model = work / f"{name}-{method}"
-                run(given.dart, "finetune", "--base", base, "--data", work, "--method", method, "--rank", 3,
+                kind, found = method.split()[0], ("--adaptive", "--budget", "0.6") if "found" in method else ()
+                run(given.dart, "finetune", "--base", base, "--data", work, "--method", kind, "--rank", 3,
                     "--max-steps", 5, "--learning-rate", "1e-2", "--context", 32, "--device", "cpu", "--out", model,
-                    "--quiet")
+                    "--quiet", *found)
                 expected = ours(given.dump, model)
                 moved = error(ours(given.dump, base), expected)
                 run(given.dart, "export", model, "--format", "hf", "--out", model / "hf")

@@ -162,6 +162,8 @@ bool cli_per_symbol(const dart_protocol *protocol); /* tokens are characters or 
 double cli_bits(double perplexity);                 /* bits a token */
 /* The result table of a run, as text or as JSON. */
 DART_NODISCARD dart_status cli_result(const dart_result *result, bool json, FILE *out);
+/* Trains by the call's recipe, shows how far it is, and prints the table. */
+DART_NODISCARD dart_status cli_train(cli_call *cli);
 
 extern const cli_command cmd_train, cmd_finetune, cmd_export, cmd_eval, cmd_generate, cmd_chat,
     cmd_translate, cmd_inspect, cmd_report, cmd_sweep, cmd_devices, cmd_bench, cmd_bleu,

@@ -53,15 +53,7 @@ static dart_status run(cli_call *cli)
     const char *preset = cli_text(cli, "preset");
     if (preset) CLI_TRY(dart_recipe_preset(cli->recipe, preset));
     CLI_TRY(prepare(cli));
-    cli_progress progress;
-    cli_listen();
-    dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    dart_result *result;
-    dart_status status = dart_train(cli->recipe, &hooks, &result);
-    cli_progress_end(&progress);
-    if (status == DART_OK) status = cli_result(result, cli_flag(cli, "json"), stdout);
-    dart_result_free(result);
-    return status;
+    return cli_train(cli);
 }
 
 const cli_command cmd_finetune = {.name = "finetune",

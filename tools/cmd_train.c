@@ -10,26 +10,34 @@ static const dart_option options[] = {
     {NULL},
 };
 
-static dart_status run(cli_call *cli)
+dart_status cli_train(cli_call *cli)
 {
-    const char *devices = cli_text(cli, "compare");
-    double bound;
-    CLI_TRY(cli_real(cli, "bound", 0, 1e9, &bound));
     cli_progress progress;
     cli_listen();
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    if (devices) {
-        dart_status status = dart_compare(
-            cli->recipe, devices, bound, &hooks, cli_flag(cli, "json"), cli_write, stdout);
-        cli_progress_end(&progress);
-        return status;
-    }
     dart_result *result;
     dart_status status = dart_train(cli->recipe, &hooks, &result);
     cli_progress_end(&progress);
     if (status == DART_OK) status = cli_result(result, cli_flag(cli, "json"), stdout);
     dart_result_free(result);
     return status;
+}
+
+static dart_status run(cli_call *cli)
+{
+    const char *devices = cli_text(cli, "compare");
+    double bound;
+    CLI_TRY(cli_real(cli, "bound", 0, 1e9, &bound));
+    if (devices) {
+        cli_progress progress;
+        cli_listen();
+        dart_hooks hooks = cli_hooks(&progress, cli->quiet);
+        dart_status status = dart_compare(
+            cli->recipe, devices, bound, &hooks, cli_flag(cli, "json"), cli_write, stdout);
+        cli_progress_end(&progress);
+        return status;
+    }
+    return cli_train(cli);
 }
 
 const cli_command cmd_train = {.name = "train",

@@ -1,6 +1,7 @@
 /* chat: a conversation in the terminal, or a line of a pipe for each message and each answer. */
 #include "cli.h"
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -84,7 +85,6 @@ static dart_status ask(talk *t, char *text)
         free(text);
         return status;
     }
-    interrupted = 0;
     status = dart_context_chat(
         t->context, t->message, t->count, &t->how, take_answer, &sink, &left, NULL);
     if (status == DART_OK && cli_keep(&sink.kept, "", 0)) status = DART_MEMORY; /* an empty one */
@@ -105,54 +105,108 @@ static dart_status ask(talk *t, char *text)
     return DART_OK;
 }
 
-/* Messages to the end of the input, /exit, or an interrupt between answers. */
-static dart_status converse(talk *t)
+/* Standard input by lines. stdio cannot wait for one without missing an interrupt that comes just
+ * before it begins to wait. */
+typedef struct input {
+    char *text; /* owned: what was read, of which the first `given` bytes were handed out */
+    size_t used, room, given;
+} input;
+
+/* Waits until there is something to read; INTERRUPTED, without a sentence, if Ctrl-C came first. */
+static dart_status await_input(void)
 {
+    sigset_t block, before;
+    struct pollfd wait = {.fd = STDIN_FILENO, .events = POLLIN};
     dart_status status = DART_OK;
-    char *line = NULL;
-    size_t room = 0;
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    while (!interrupted && ppoll(&wait, 1, NULL, &before) < 0 && status == DART_OK)
+        if (errno != EINTR)
+            status = cli_fail(DART_IO, "cannot read the input: %s", strerror(errno));
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return status == DART_OK && interrupted ? DART_INTERRUPTED : status;
+}
+
+/* The next line without its end, a string of *out_size bytes that lives until the next call; NULL
+ * at the end of the input. */
+static dart_status read_line(input *in, char **out, size_t *out_size)
+{
+    char *end = NULL;
+    size_t looked = 0;
+    *out = NULL;
+    memmove(in->text, in->text + in->given, in->used - in->given);
+    in->used -= in->given;
+    in->given = 0;
+    while (!(end = memchr(in->text + looked, '\n', in->used - looked))) {
+        looked = in->used;
+        if (in->room - in->used < 2) {
+            char *more = realloc(in->text, in->room * 2);
+            if (!more) return cli_fail(DART_MEMORY, "out of memory: reading a line");
+            in->text = more;
+            in->room *= 2;
+        }
+        CLI_TRY(await_input());
+        const ssize_t n = read(STDIN_FILENO, in->text + in->used, in->room - in->used - 1);
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return cli_fail(DART_IO, "cannot read the input: %s", strerror(errno));
+        if (n > 0) in->used += (size_t)n;
+        if (n == 0 && !in->used) return DART_OK;
+        if (n == 0) break; /* the last line has no end */
+    }
+    in->given = end ? (size_t)(end + 1 - in->text) : in->used;
+    size_t size = end ? in->given - 1 : in->used;
+    while (size && in->text[size - 1] == '\r') size--;
+    in->text[size] = 0;
+    *out = in->text;
+    *out_size = size;
+    return DART_OK;
+}
+
+/* Messages to the end of the input, /exit, or an interrupt between answers. */
+static dart_status converse_by(talk *t, input *in)
+{
+    char *line;
+    size_t size;
     for (uint64_t number = 1;; number++) {
+        if (t->terminal) interrupted = 0; /* from here on it is meant for the prompt */
         if (t->terminal) fputs("> ", stdout);
         if (t->terminal) fflush(stdout);
-        errno = 0;
-        ssize_t size = getline(&line, &room, stdin);
-        if (size < 0) {
-            const bool pressed = errno == EINTR && interrupted;
-            if (errno == ENOMEM)
-                status = cli_fail(DART_MEMORY, "out of memory: reading a line");
-            else if (ferror(stdin) && !pressed)
-                status = cli_fail(DART_IO, "cannot read the input");
-            else if (pressed && !t->terminal)
-                status = cli_fail(DART_INTERRUPTED, "interrupted");
-            if (t->terminal) putchar('\n');
-            break;
+        dart_status status = read_line(in, &line, &size);
+        if (t->terminal && (status == DART_INTERRUPTED || (status == DART_OK && !line))) {
+            putchar('\n');
+            return DART_OK;
         }
-        if (memchr(line, 0, (size_t)size)) {
-            status = cli_fail(DART_INPUT, "line %llu of the input has a zero byte; it is not text",
+        if (status == DART_INTERRUPTED) return cli_fail(status, "interrupted");
+        if (status != DART_OK || !line) return status;
+        if (memchr(line, 0, size))
+            return cli_fail(DART_INPUT, "line %llu of the input has a zero byte; it is not text",
                 (unsigned long long)number);
-            break;
-        }
-        while (size && (line[size - 1] == '\n' || line[size - 1] == '\r')) line[--size] = 0;
         if (!size) continue;
-        if (!strcmp(line, "/exit")) break;
+        if (!strcmp(line, "/exit")) return DART_OK;
         if (!strcmp(line, "/reset")) {
             forget(t, t->system, t->count - t->system);
             continue;
         }
-        status = ask(t, line);
-        line = NULL;
-        room = 0;
-        if (interrupted && !t->terminal) status = cli_fail(DART_INTERRUPTED, "interrupted");
-        if (t->terminal && status == DART_INTERRUPTED) {
+        char *text = strdup(line);
+        if (!text) return cli_fail(DART_MEMORY, "out of memory for the conversation");
+        status = ask(t, text);
+        if (interrupted && !t->terminal) return cli_fail(DART_INTERRUPTED, "interrupted");
+        if (t->terminal && status == DART_INTERRUPTED)
             putchar('\n');
-        } else if (t->terminal && status == DART_INPUT) {
+        else if (t->terminal && status == DART_INPUT)
             fprintf(stderr, "dart-llm: %s\n", dart_last_error());
-        } else if (status != DART_OK) {
-            break;
-        }
-        status = DART_OK;
+        else if (status != DART_OK)
+            return status;
     }
-    free(line);
+}
+
+static dart_status converse(talk *t)
+{
+    input in = {.text = malloc(4096), .room = 4096};
+    if (!in.text) return cli_fail(DART_MEMORY, "out of memory for the conversation");
+    const dart_status status = converse_by(t, &in);
+    free(in.text);
     return status;
 }
 
@@ -207,7 +261,6 @@ static dart_status run(cli_call *cli)
     CLI_GOTO(open_model(cli, path, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &t.context));
     if (system) CLI_GOTO(say(&t, "system", system));
-    /* without SA_RESTART: it ends the wait for a line */
     const struct sigaction listen = {.sa_handler = on_interrupt};
     sigaction(SIGINT, &listen, NULL);
     status = converse(&t);

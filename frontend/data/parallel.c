@@ -281,7 +281,7 @@ static dart_status read_all(const dart_parallel_options *o, reader *r)
         return dart_fail(DART_INPUT,
             "no parallel corpus: name a data set (--dataset multi30k-de-en) or two files "
             "(--source, --target)");
-    } else if (strchr(o->dataset, '/') && dart_is_folder(o->dataset)) {
+    } else if (!find_known(o->dataset) && dart_is_folder(o->dataset)) {
         for (int side = 0; side < DART_SIDES; side++)
             DART_TRY(read_folder(o->dataset, file[side], side, o->lowercase, r));
         snprintf(r->source, sizeof r->source, "%.500s", o->dataset);

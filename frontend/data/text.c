@@ -208,9 +208,19 @@ static void name_from(dart_splits *s, const char *path)
     snprintf(s->name, sizeof s->name, "%.*s", (int)(n - from > 63 ? 63 : n - from), path + from);
 }
 
+static dart_status find_user_folder(const char *folder, dart_splits *s)
+{
+    static const char *const file[DART_SPLITS] = {"train.txt", "valid.txt", "test.txt"};
+    for (int i = 0; i < DART_SPLITS; i++) DART_TRY(find_split(folder, file[i], 0, s, i));
+    snprintf(s->source, sizeof s->source, "%.500s", folder);
+    name_from(s, folder);
+    return DART_OK;
+}
+
 static dart_status find_text(const char *path, dart_splits *s)
 {
     uint64_t bytes;
+    if (dart_is_folder(path)) return find_user_folder(path, s);
     if ((size_t)snprintf(s->path[DART_TRAIN], PATH_MAX, "%s", path) >= PATH_MAX)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", path);
     snprintf(s->source, sizeof s->source, "%.500s", path);
@@ -219,15 +229,6 @@ static dart_status find_text(const char *path, dart_splits *s)
     if (bytes == 0) return dart_fail(DART_INPUT, "%s is empty; there is nothing to train on", path);
     s->punctuation = true;
     return cut_splits(s, false);
-}
-
-static dart_status find_user_folder(const char *folder, dart_splits *s)
-{
-    static const char *const file[DART_SPLITS] = {"train.txt", "valid.txt", "test.txt"};
-    for (int i = 0; i < DART_SPLITS; i++) DART_TRY(find_split(folder, file[i], 0, s, i));
-    snprintf(s->source, sizeof s->source, "%.500s", folder);
-    name_from(s, folder);
-    return DART_OK;
 }
 
 static const char *name_at(const void *context, uint32_t index)
@@ -271,17 +272,18 @@ static dart_status find_dataset(const dataset *set, dart_level level, dart_split
 dart_status dart_splits_find(const dart_corpus_options *options, dart_splits *out)
 {
     const char *name = options->dataset;
+    const dataset *set = name ? dataset_find(name) : NULL;
     *out = (dart_splits){.level = options->vocab ? options->vocab->level : options->level};
     if (options->text && options->text[0]) {
         DART_TRY(find_text(options->text, out));
     } else if (!name || !name[0]) {
         return dart_fail(
             DART_INPUT, "no data: name a data set (--dataset ptb) or a file (--text FILE)");
-    } else if (strchr(name, '/') && dart_is_folder(name)) {
+    } else if (!set && dart_is_folder(name)) {
         DART_TRY(find_user_folder(name, out));
+    } else if (!set) {
+        return unknown_dataset(name);
     } else {
-        const dataset *set = dataset_find(name);
-        if (!set) return unknown_dataset(name);
         if (out->level == DART_LEVEL_AUTO) out->level = set->level;
         set = at_level(set, out->level);
         DART_TRY(find_dataset(set, out->level, out));

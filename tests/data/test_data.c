@@ -1,6 +1,7 @@
 /* Text to tokens to batches: counts, order, coverage, the scatter index, bad input. */
 #include "data.h"
 #include "file.h"
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -70,7 +71,21 @@ static void test_words(void **state)
     joined[used] = 0;
     assert_string_equal(joined, "the cat sat\nthe dog sat\n\nthe <unk> ate\n");
 
-    dart_corpus again; /* the saved vocabulary gives the same ids */
+    dart_corpus again; /* a folder may be given as text too, and by its bare name */
+    char before[PATH_MAX];
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(folder), 0);
+    const dart_corpus_options named[] = {
+        {.text = dir, .level = DART_LEVEL_WORD}, {.dataset = "words", .level = DART_LEVEL_WORD}};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(dart_corpus_open(&named[i], &again), DART_OK);
+        assert_int_equal(again.count[DART_TRAIN], 13);
+        assert_memory_equal(again.tokens[DART_TRAIN], ids, sizeof ids);
+        dart_corpus_free(&again);
+    }
+    assert_int_equal(chdir(before), 0);
+
+    /* the saved vocabulary gives the same ids */
     assert_int_equal(
         dart_corpus_open(&(dart_corpus_options){.dataset = dir, .vocab = &c.vocab}, &again),
         DART_OK);

@@ -17,6 +17,12 @@ DART_NODISCARD dart_status dart_vocab_text(const dart_vocab *vocab, char **out);
 DART_NODISCARD dart_status dart_vocab_load(
     const dart_checkpoint *checkpoint, const char *name, dart_vocab *out);
 
+/* ---- model.json ---- */
+/* What the model computes, with every default resolved: for readers that are not this program. It
+ * is not read back; recipe.yaml and the ranks of trainer_state.json say the same. Caller frees
+ * *out. model_text.c */
+DART_NODISCARD dart_status dart_model_text(const dart_model *model, char **out);
+
 /* ---- *.safetensors ---- */
 /* A set of values for the tensors of a model, as dart_model_init lays them out. */
 typedef struct dart_values {

@@ -89,13 +89,13 @@ static dart_status check_finite(const dart_run *run)
 dart_status dart_run_save(dart_run *run)
 {
     /* the last two: of a translation, or of a tokenizer */
-    enum { MODEL, MOMENTS, STATE, RECIPE, VOCAB, MORE, EVEN_MORE, FILES };
+    enum { MODEL, MOMENTS, STATE, RECIPE, LAYOUT, VOCAB, MORE, EVEN_MORE, FILES };
     const dart_bundle *b = &run->bundle;
     dart_status status = DART_OK;
     char root[DART_RUN_PATH + 32];
     dart_checkpoint_file file[FILES] = {{.name = "model.safetensors"},
         {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}, {.name = "recipe.yaml"},
-        {.name = "vocab.json"}};
+        {.name = "model.json"}, {.name = "vocab.json"}};
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(b->vocab);
     uint32_t files = MORE;
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
@@ -109,6 +109,7 @@ dart_status dart_run_save(dart_run *run)
         dart_values_pack(b->model, moments, states, &file[MOMENTS].data, &file[MOMENTS].size));
     DART_GOTO(state_text(run, &file[STATE].data));
     DART_GOTO(dart_recipe_text(b->recipe, true, &file[RECIPE].data));
+    DART_GOTO(dart_model_text(b->model, &file[LAYOUT].data));
     DART_GOTO(dart_vocab_text(b->vocab, &file[VOCAB].data));
     if (b->source_vocab->size) {
         strcpy(file[files].name, "vocab_source.json");

@@ -53,6 +53,7 @@ static void test_open(void **state)
     assert_int_equal(
         dart_safetensors_open(tiny_path("run/checkpoints/step-00000013/model.safetensors"), &file),
         DART_OK);
+    assert_true(dart_file_exists(tiny_path("run/checkpoints/step-00000013/model.json")));
     unsigned same = 0, masked = 0;
     for (uint32_t p = 0; p < model->params; p++) {
         const dart_st_tensor *t = dart_safetensors_find(&file, model->param[p].name);

@@ -82,7 +82,7 @@ if(PYTHON3)
   add_test(NAME experiments/tables COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/tables.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
   set_tests_properties(experiments/tables PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200)
 endif()
-# Parsers of untrusted files, 20 s each; tests/fuzz/run.py makes longer runs.
+# Parsers of untrusted files, 20 or 60 s each; tests/fuzz/run.py makes longer runs.
 if(PYTHON3 AND NOT DART_SANITIZE)
   add_test(NAME fuzz/targets COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/run.py ${CMAKE_SOURCE_DIR}
     ${CMAKE_BINARY_DIR}/fuzz --seconds 20 --fresh --jobs 2)

@@ -24,6 +24,9 @@ int main(int argc, char **argv)
     if (dart_recipe_new(&recipe) != DART_OK ||
         dart_recipe_set(recipe, "device", argv[2]) != DART_OK)
         return fail("device");
+    const char *context_length = getenv("DUMP_CONTEXT"); /* of a pretrained model; else 256 */
+    if (context_length && dart_recipe_set(recipe, "context", context_length) != DART_OK)
+        return fail("DUMP_CONTEXT");
     const dart_llm_options options = {.size = sizeof options, .overrides = recipe};
     if (dart_llm_open(argv[1], &options, &llm) != DART_OK) return fail(argv[1]);
     if (dart_context_new(llm, NULL, &context) != DART_OK) return fail("context");

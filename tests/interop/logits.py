@@ -1,11 +1,13 @@
 """Logits of small random models of every architecture, made and computed by transformers, against ours.
 
-usage: logits.py DUMP_LOGITS [--devices cpu,vulkan:0,opencl:0] [--work FOLDER] [--model FILE.gguf]
+usage: logits.py DUMP_LOGITS [--devices cpu,vulkan:0,opencl:0] [--work FOLDER] [--model FILE.gguf [--text FILE]]
   DUMP_LOGITS  build/tests/dump_logits
-  --model      also this GGUF file, against transformers on the same dequantised weights
+  --model      also this GGUF file, against transformers on the same dequantised weights: logits, 64 greedy tokens
+  --text       and the negative log-likelihood of the first 2,048 tokens of this text, in windows of 256
 
 Needs torch, transformers, tokenizers, numpy (and gguf for --model): tests/interop/run makes them available."""
 import argparse
+import gzip
 import pathlib
 import subprocess
 import sys
@@ -84,12 +86,58 @@ def compare(name, expected, program, path, devices, ids):
     return failed
 
 
+def ours(program, path, device, ids):
+    done = subprocess.run([program, str(path), device, *map(str, ids)], capture_output=True, check=True)
+    return np.frombuffer(done.stdout, np.float32).reshape(len(ids), -1)
+
+
+def likelihood(logits, labels):
+    """Sum of -log p over the rows."""
+    logits = logits.astype(np.float64)
+    top = logits.max(1, keepdims=True)
+    total = np.log(np.exp(logits - top).sum(1)) + top[:, 0]
+    return float((total - logits[np.arange(len(labels)), labels]).sum())
+
+
+def real_model(given, devices):
+    """Cases and failures of a GGUF file on one device."""
+    path, cases, failed = given.model, 2, 0
+    source = dict(pretrained_model_name_or_path=path.parent, gguf_file=path.name)
+    model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+    ids = tokenizer("The capital of France is", add_special_tokens=False).input_ids
+    failed += compare(path.name, logits_of(model, ids), given.program, path, devices, ids)
+    with torch.no_grad():
+        text = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=64, min_new_tokens=64)[0].tolist()
+    scores = ours(given.program, path, devices[0], text[:-1]).copy()
+    scores[:, model.generation_config.eos_token_id] = -np.inf  # what min_new_tokens forbids
+    got = scores.argmax(1)[len(ids) - 1:].tolist()
+    same = sum(a == b for a, b in zip(got, text[len(ids):]))
+    print(f"{path.name}, {devices[0]}: {same} of 64 greedy tokens are transformers'")
+    failed += same != 64
+    if given.text:
+        opened = gzip.open(given.text, "rt") if given.text.suffix == ".gz" else given.text.open()
+        tokens = tokenizer(opened.read(40000), add_special_tokens=False).input_ids[:2048]
+        sums = [0.0, 0.0]
+        for begin in range(0, 2048, 256):
+            window = tokens[begin:begin + 256]
+            for i, logits in enumerate((logits_of(model, window), ours(given.program, path, devices[0], window))):
+                sums[i] += likelihood(logits[:-1, :], window[1:])
+        scored = 2048 - 8
+        print(f"{path.name}, {devices[0]}: {sums[1] / scored:.6f} nats a token over {scored} of 2,048 tokens, "
+              f"transformers {sums[0] / scored:.6f}")
+        failed += abs(sums[1] - sums[0]) > 5e-5 * sums[0]
+        cases += 1
+    return cases, failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--devices", default="cpu,vulkan:0,opencl:0")
     parser.add_argument("--work", type=pathlib.Path)
     parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--text", type=pathlib.Path)
     given = parser.parse_args()
     devices, failed, cases = given.devices.split(","), 0, 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -101,11 +149,8 @@ def main():
             failed += compare(name, logits_of(model, IDS), given.program, folder, devices, IDS)
             cases += len(devices)
     if given.model:
-        model = transformers.AutoModelForCausalLM.from_pretrained(given.model.parent, gguf_file=given.model.name,
-                                                                  dtype=torch.float32).eval()
-        ids = [504, 3575, 282, 4649, 314]  # "The capital of France is" of SmolLM2
-        failed += compare(given.model.name, logits_of(model, ids), given.program, given.model, devices[:1], ids)
-        cases += 1
+        more, wrong = real_model(given, devices[:1])
+        cases, failed = cases + more, failed + wrong
     print(f"logits: {cases} cases, {failed} failed")
     return 1 if failed or not cases else 0
 

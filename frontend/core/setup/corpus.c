@@ -1,11 +1,13 @@
 /* The corpus that a recipe names, a text or sentence pairs, and its streams. */
 #include "chat.h"
 #include "examples.h"
+#include "file.h"
 #include "hash.h"
 #include "parallel.h"
 #include "rng.h"
 #include "setup.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -171,10 +173,32 @@ static dart_status read_examples(const dart_settings *set, dart_corpus *out)
     return status;
 }
 
+/* Where a base has its tokenizer: in it, but a checkpoint of llama2.c beside it. */
+static dart_status tokenizer_of_base(const dart_settings *set, char out[PATH_MAX])
+{
+    const char *base = set->base, *name = strrchr(base, '/');
+    const size_t length = strlen(base), folder = name ? (size_t)(name + 1 - base) : 0;
+    snprintf(out, PATH_MAX, "%s", base);
+    if (length < 4 || strcmp(base + length - 4, ".bin") != 0) return DART_OK;
+    snprintf(out, PATH_MAX, "%.*stokenizer.bin", (int)folder, base);
+    if (dart_file_exists(out)) return DART_OK;
+    snprintf(out, PATH_MAX, "%.*stok%" PRId64 ".bin", (int)folder, base, set->vocab_size);
+    if (dart_file_exists(out)) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s has no tokenizer in it, and neither tokenizer.bin nor %s lies beside it; name the file "
+        "with --tokenizer",
+        base, out + folder);
+}
+
 dart_status dart_tokenizer_for(const dart_settings *set, dart_vocab *out)
 {
-    const char *path = *set->tokenizer ? set->tokenizer : set->base;
+    char of_base[PATH_MAX];
+    const char *path = set->tokenizer;
     *out = (dart_vocab){0};
+    if (!*path) {
+        DART_TRY(tokenizer_of_base(set, of_base));
+        path = of_base;
+    }
     if (!*path) return DART_OK;
     DART_TRY(dart_vocab_open(path, out));
     if (!*set->base || out->size == set->vocab_size) return DART_OK;

@@ -1,6 +1,7 @@
 """A scratch place with a small text and small trained models of our own making, the commands that are disturbed there,
 and what a disturbed command has to come to. Used by faults.py and kills.py."""
 import hashlib
+import itertools
 import os
 import pathlib
 import random
@@ -106,7 +107,7 @@ class Lab:
         self.base = pathlib.Path(self.scratch.name) / "base"
         self.base.mkdir()
         self.expected = {}
-        self.count = 0
+        self.numbers = itertools.count(1)  # several threads ask
         self._prepare()
 
     def close(self):
@@ -133,8 +134,7 @@ class Lab:
 
     def folder(self, command):
         """A fresh place for one trial."""
-        self.count += 1
-        place = pathlib.Path(self.scratch.name) / f"trial-{os.getpid()}-{self.count}"
+        place = pathlib.Path(self.scratch.name) / f"trial-{os.getpid()}-{next(self.numbers)}"
         place.mkdir()
         for path in self.base.iterdir():
             if path.is_file():

@@ -52,6 +52,12 @@ static dart_status grad_reshape(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+static dart_status grad_again(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    return DART_OK;
+}
+
 static dart_status grad_permute(const rule_args *r, dart_node *dx)
 {
     uint32_t inverse[DART_MAX_RANK];
@@ -302,29 +308,36 @@ dart_status dart_grad(
         return dart_fail(DART_FAILED, "gradient of node %u: expected a scalar", loss);
     uint32_t count = loss;
     dart_status status = DART_OK;
-    bool *wanted = dart_calloc((size_t)graph->count + 1, sizeof *wanted);
+    dart_again again = {.graph = graph, .room = (size_t)graph->count + 1};
+    again.wanted = dart_calloc(again.room, sizeof *again.wanted);
+    again.value = dart_calloc((size_t)count + 1, sizeof *again.value);
+    again.outside = dart_calloc((size_t)count + 1, sizeof *again.outside);
     dart_node *adjoint = dart_calloc((size_t)count + 1, sizeof *adjoint);
-    if (!wanted || !adjoint) {
+    if (!again.wanted || !again.value || !again.outside || !adjoint) {
         status = DART_MEMORY;
         goto done;
     }
     for (uint32_t i = 0; i < n; i++)
-        if (x[i] && x[i] <= graph->count) wanted[x[i]] = true;
-    for (dart_node y = 1; y <= count; y++)
+        if (x[i] && x[i] <= graph->count) again.wanted[x[i]] = true;
+    for (dart_node y = 1; y <= count; y++) {
+        again.value[y] = y;
         for (uint32_t k = 0; k < graph->node[y]->inputs; k++)
-            wanted[y] |= wanted[graph->node[y]->in[k]];
+            again.wanted[y] |= again.wanted[graph->node[y]->in[k]];
+    }
     const char *scope = graph->scope;
     adjoint[loss] = dart_fill(graph, end->shape, 1);
     for (dart_node y = count; y >= 1; y--) {
-        if (!adjoint[y] || !wanted[y]) continue;
+        if (!adjoint[y] || !again.wanted[y]) continue;
+        DART_GOTO(dart_again_make(&again, y));
         const dart_node_info *info = graph->node[y];
+        const dart_node value = again.value[y];
         dart_node dx[DART_MAX_IN] = {0};
         graph->scope = graph->scope_of[y];
-        rule_args args = {graph, y, adjoint[y], info, wanted};
+        rule_args args = {graph, value, adjoint[y], graph->node[value], again.wanted};
         DART_GOTO(rules[info->op](&args, dx));
         for (uint32_t k = 0; k < info->inputs; k++) {
             dart_node in = info->in[k];
-            if (!dx[k] || !wanted[in]) continue;
+            if (!dx[k] || !again.wanted[in]) continue;
             adjoint[in] = adjoint[in] ? dart_add(graph, adjoint[in], dx[k]) : dx[k];
         }
     }
@@ -332,7 +345,9 @@ dart_status dart_grad(
     for (uint32_t i = 0; i < n; i++) grads[i] = x[i] && x[i] <= count ? adjoint[x[i]] : 0;
     status = dart_verify(graph, "gradients");
 done:
-    free(wanted);
+    free(again.wanted);
+    free(again.value);
+    free(again.outside);
     free(adjoint);
     return status;
 }

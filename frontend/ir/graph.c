@@ -16,6 +16,7 @@ void dart_graph_free(dart_graph *graph)
     dart_arena_free(&graph->arena);
     free(graph->node);
     free(graph->scope_of);
+    free(graph->segment_of);
     free(graph);
 }
 
@@ -83,10 +84,13 @@ dart_node dart_graph_add(dart_graph *graph, const dart_node_info *info)
     if ((status = dart_grow(
              (void **)&graph->node, &graph->node_capacity, need, sizeof *graph->node)) != DART_OK ||
         (status = dart_grow((void **)&graph->scope_of, &graph->scope_capacity, need,
-             sizeof *graph->scope_of)) != DART_OK)
+             sizeof *graph->scope_of)) != DART_OK ||
+        (status = dart_grow((void **)&graph->segment_of, &graph->segment_capacity, need,
+             sizeof *graph->segment_of)) != DART_OK)
         return dart_graph_fail(graph, status);
     graph->count++;
     graph->node[graph->count] = copy;
     graph->scope_of[graph->count] = graph->scope;
+    graph->segment_of[graph->count] = graph->segment;
     return graph->count;
 }

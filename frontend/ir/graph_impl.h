@@ -8,7 +8,10 @@ struct dart_graph {
     dart_arena arena;
     dart_node_info **node; /* node[1..count]; addresses never move */
     const char **scope_of;
-    size_t node_capacity, scope_capacity;
+    uint32_t *segment_of;
+    size_t node_capacity, scope_capacity, segment_capacity;
+    bool recompute;
+    uint32_t segment;
     uint32_t count;
     const char *scope;
     dart_status failed; /* first builder failure */
@@ -27,6 +30,18 @@ void dart_node_format(const dart_graph *graph, dart_node node, char *out, size_t
  * wanted[input]; 0: none (grad_map.c). FAILED: there is no rule. */
 dart_status dart_grad_map(
     dart_graph *graph, dart_node y, dart_node dy, const bool *wanted, dart_node *dx);
+
+/* A graph in reverse, whose segments are computed a second time (recompute.c). */
+typedef struct dart_again {
+    dart_graph *graph;
+    bool *wanted; /* [node], of all nodes up to now: depends on what we differentiate by */
+    size_t room;
+    dart_node *value;   /* [node as built]: what gradients take for it; itself, or its second one */
+    dart_node *outside; /* [node as built]: a view of it for the segment in work, or 0 */
+} dart_again;
+/* Before the gradient of `last`, the last node of its segment that has one: makes the segment's
+ * nodes up to it a second time. Nothing to do without a segment, or if that was done. */
+DART_NODISCARD dart_status dart_again_make(dart_again *again, dart_node last);
 char *dart_shape_format(const dart_shape *shape, char out[128]);
 
 #endif

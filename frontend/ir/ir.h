@@ -99,6 +99,11 @@ uint32_t dart_graph_count(const dart_graph *graph);    /* nodes are 1..count */
 const dart_node_info *dart_node_get(const dart_graph *graph, dart_node node);
 void dart_graph_scope(
     dart_graph *graph, const char *scope); /* label of nodes made next, "blocks.0.attn" */
+/* Nodes made from now on belong to this segment; 0: to none. With recompute, dart_grad keeps of a
+ * segment's values only those that came in, and makes the others a second time: less memory, the
+ * segment's forward work twice. Off in a new graph. recompute.c */
+void dart_graph_segment(dart_graph *graph, uint32_t segment);
+void dart_graph_recompute(dart_graph *graph, bool on);
 const char *dart_node_scope(const dart_graph *graph, dart_node node);
 /* Appends any node after checking it against ops.def and its shape rule. The typed builders below
  * call it. */

@@ -21,6 +21,11 @@ dart_status dart_lower_reshape(dart_lowering *low, dart_node node, const dart_no
     return dart_lower_view(low, node, info->in[0]);
 }
 
+dart_status dart_lower_again(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    return dart_lower_view(low, node, info->in[0]);
+}
+
 dart_status dart_lower_with_grad(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     return dart_lower_view(low, node, info->in[0]);

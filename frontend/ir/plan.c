@@ -147,7 +147,8 @@ static dart_status count_memory(const dart_lowering *low, dart_plan *plan)
     return dart_fail(DART_MEMORY,
         "the step needs %.1f MiB (%.1f MiB of activations, most of them at %s; %.1f MiB of "
         "parameters "
-        "and state) and the device has %.1f MiB; use a smaller batch, context or model",
+        "and state) and the device has %.1f MiB; use "
+        "--gradient-checkpointing, or a smaller batch, context or model",
         mib(total, caps), mib(stats->planned_words, caps), stats->bound_at,
         mib(stats->region_words, caps), (double)caps->memory / 0x1p20);
 }

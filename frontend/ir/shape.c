@@ -96,6 +96,13 @@ static dart_status shape_reshape(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
+static dart_status shape_again(const dart_graph *graph, dart_node_info *info)
+{
+    info->shape = *in_shape(graph, info, 0);
+    info->dtype = in_node(graph, info, 0)->dtype;
+    return DART_OK;
+}
+
 static dart_status shape_permute(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *x = in_shape(graph, info, 0);

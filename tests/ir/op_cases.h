@@ -65,6 +65,16 @@ static inline dart_node case_reshape(builder *b, uint32_t v)
     return dart_reshape(b->g, param(b, DART_SHAPE(sizes[v], 6)), DART_SHAPE(2, sizes[v], 3));
 }
 
+static inline dart_node case_again(builder *b, uint32_t v)
+{
+    if (v >= 2) return 0;
+    b->tolerance = 1e-12;
+    dart_node x = param(b, DART_SHAPE(3, 5)), y = dart_affine(b->g, x, 2, 1);
+    const dart_node_info again = {
+        .op = DART_OP_again, .inputs = 1, .in = {v ? y : x}, .ints = 1, .i = {1}};
+    return dart_mul(b->g, dart_graph_add(b->g, &again), y);
+}
+
 static inline dart_node case_permute(builder *b, uint32_t v)
 {
     static const uint32_t orders[][5] = {{1, 0, 2, 3, 4}, {4, 3, 2, 1, 0}, {0, 2, 1, 4, 3},

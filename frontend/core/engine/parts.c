@@ -59,6 +59,7 @@ static dart_status append_gradients(const dart_session *session, dart_graph *gra
     }
     DART_GOTO(dart_model_leaves_new(model, graph, o->batch, o->time, &leaves));
     DART_GOTO(dart_part_masks(session, graph, true, &leaves, &masks));
+    dart_graph_recompute(graph, o->recompute);
     dart_node loss = dart_model_loss(model, graph, &leaves, true, o->chunk_rows, NULL);
     DART_GOTO(dart_graph_check(graph));
     uint32_t count = list_slots(model, &leaves, &masks.gates, slots);

@@ -13,6 +13,7 @@ typedef struct dart_session_options {
     uint32_t batch, time, accumulation, chunk_rows;
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
+    bool recompute;          /* training: blocks are computed a second time for their gradients */
     const dart_optim *optim; /* train */
     dart_options optim_options;
     double max_grad_norm;

@@ -17,6 +17,7 @@ dart_node dart_build_body(dart_build *b)
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         const dart_model_block *block = &model->block[layer];
         char scope[32];
+        dart_graph_segment(g, layer + 1);
         snprintf(scope, sizeof scope, "blocks.%u.attn", layer);
         dart_graph_scope(g, scope);
         dart_node h = dart_build_norm(b, x, block->norm1_w, block->norm1_b);
@@ -27,5 +28,6 @@ dart_node dart_build_body(dart_build *b)
         h = dart_build_norm(b, x, block->norm2_w, block->norm2_b);
         x = dart_add(g, x, dart_build_dropout(b, dart_build_mlp(b, h, block), 2 + 2 * layer));
     }
+    dart_graph_segment(g, 0);
     return x;
 }

@@ -74,6 +74,7 @@ dart_node dart_build_encoder(dart_build *b)
     x = dart_build_dropout(b, x, 0);
     for (uint32_t layer = 0; layer < c->enc_layers; layer++) {
         const dart_model_block *block = &model->encoder[layer];
+        dart_graph_segment(b->graph, layer + 1);
         uint32_t site = encoder_site(layer);
         scope(b, "enc", layer, "attn");
         dart_node h = enter(b, x, block->norm1_w, block->norm1_b);
@@ -83,6 +84,7 @@ dart_node dart_build_encoder(dart_build *b)
         h = dart_build_mlp(b, enter(b, x, block->norm2_w, block->norm2_b), block);
         x = leave(b, x, h, site + 1, block->norm2_w, block->norm2_b);
     }
+    dart_graph_segment(b->graph, 0);
     return dart_build_norm(b, x, model->source_norm_w, model->source_norm_b);
 }
 
@@ -136,6 +138,7 @@ dart_node dart_build_decoder(dart_build *b, const dart_decoder *d)
     for (uint32_t layer = 0; layer < c->layers; layer++) {
         const dart_model_block *block = &model->block[layer];
         uint32_t site = decoder_site(b, layer);
+        dart_graph_segment(b->graph, c->enc_layers + layer + 1);
         scope(b, "dec", layer, "attn");
         dart_node h = enter(b, x, block->norm1_w, block->norm1_b);
         h = d->at ? cached_attention(b, h, &block->attn, d->cache[layer], d->at)
@@ -154,6 +157,7 @@ dart_node dart_build_decoder(dart_build *b, const dart_decoder *d)
         h = dart_build_mlp(b, enter(b, x, block->norm2_w, block->norm2_b), block);
         x = leave(b, x, h, site + 2, block->norm2_w, block->norm2_b);
     }
+    dart_graph_segment(b->graph, 0);
     return x;
 }
 

@@ -226,13 +226,15 @@ static dart_status open_model(const cli_call *cli, const char *path, dart_llm **
 {
     enum { MOST = 2048, LEAST = 16 };
     dart_status status = DART_INPUT;
+    cli_progress progress;
+    const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     if (!is_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
-        return cli_open(path, cli->recipe, NULL, out);
+        return cli_open(path, cli->recipe, &hooks, out);
     for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {
         char text[16];
         snprintf(text, sizeof text, "%d", tokens);
         CLI_TRY(dart_recipe_set(cli->recipe, "context", text));
-        status = cli_open(path, cli->recipe, NULL, out);
+        status = cli_open(path, cli->recipe, &hooks, out);
     }
     return status;
 }

@@ -73,10 +73,12 @@ static dart_status run(cli_call *cli)
     dart_context *context = NULL;
     dart_generate_speed speed = {.size = sizeof speed};
     cli_kept kept = {0};
+    cli_progress progress;
+    const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     CLI_GOTO(cli_stops(cli, &stops));
     o.stop = stops.text;
     o.stops = stops.count;
-    CLI_GOTO(cli_open(path, cli->recipe, NULL, &llm));
+    CLI_GOTO(cli_open(path, cli->recipe, &hooks, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &context));
     if (json)
         CLI_GOTO(dart_context_generate(context, &o, cli_keep, &kept, &speed));

@@ -58,8 +58,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < kept.files; i++)
         if (!strcmp(file[i].name, "trainer_state.json"))
             file[i].data = (char *)(uintptr_t)data, file[i].size = size;
-    fuzz_need(dart_remove_tree(root) == DART_OK && dart_checkpoint_write(root, kept.step, file,
-                                                       kept.files, 2, (dart_note){0}) == DART_OK,
+    fuzz_need(dart_remove_tree(root) == DART_OK &&
+                  dart_checkpoint_write(root, kept.step, file, kept.files, 2, DART_CHECKPOINT_NONE,
+                      (dart_note){0}) == DART_OK,
         "no checkpoint");
     dart_recipe *recipe = recipe_of(true);
     const dart_status status = dart_train_run(recipe, &hooks, result);

@@ -80,9 +80,9 @@ dart_status dart_recipe_stage_number(
 dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
     dart_stage out[DART_MAX_STAGES], uint32_t *out_count)
 {
-    static const char *const own[] = {
-        "reg", "select", "epochs", "max_steps", "until", "ordered_dropout"};
-    enum { REG, SELECT, EPOCHS, STEPS, UNTIL, ORDERED, OWN };
+    static const char *const own[] = {"reg", "select", "epochs", "max_steps", "until",
+        "ordered_dropout", "early_stopping_patience"};
+    enum { REG, SELECT, EPOCHS, STEPS, UNTIL, ORDERED, PATIENCE, OWN };
     uint64_t total = 0;
     for (uint32_t s = 0; s < recipe->stages; s++) {
         const dart_recipe_stage *stage = &recipe->stage[s];
@@ -97,6 +97,9 @@ dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
         if (!given[SELECT]) set->select = NULL;
         if (!given[UNTIL]) set->until = DART_UNTIL_STEPS;
         if (!given[ORDERED]) set->ordered_dropout = 0;
+        /* Ranks that fall are paid for with validation loss. */
+        if (!given[PATIENCE] && (set->reg || set->ordered_dropout > 0))
+            set->early_stopping_patience = 0;
         if (stage->value[dart_recipe_key("lambda_schedule")] && set->lambda_warmup == 0 &&
             set->lambda_schedule != DART_LAMBDA_CONSTANT)
             return dart_fail(DART_INPUT,

@@ -76,6 +76,11 @@ dart_status dart_stages_check(
     for (uint32_t s = from->stage; s < stages; s++) {
         const dart_settings *set = &stage[s].set;
         dart_session_options options;
+        if ((set->early_stopping_patience || set->load_best) && !set->eval_steps)
+            return dart_fail(DART_INPUT,
+                "%s goes by the validation loss, which is not measured while a stage trains; give "
+                "--eval-steps too, the steps between evaluations",
+                set->load_best ? "load_best" : "early_stopping_patience");
         if (stage[s].pick && from->picked <= s) {
             DART_TRY(check_pick(model, &stage[s], gate));
             gate = NULL;

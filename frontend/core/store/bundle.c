@@ -144,19 +144,26 @@ static dart_status load_vocabs(const dart_checkpoint *checkpoint, dart_bundle *o
 typedef struct loading {
     dart_bundle *out;
     const dart_recipe *overrides; /* where else the base is; may be NULL */
+    const char *run;              /* the run directory; NULL: a checkpoint was named */
+    dart_note note;
 } loading;
 
-/* Everything, as it was saved; dart_checkpoint_load. */
-static dart_status load(void *user, const dart_checkpoint *checkpoint)
+static dart_status load_recipe(const dart_checkpoint *checkpoint, dart_recipe **out)
 {
-    dart_bundle *out = ((loading *)user)->out;
-    const dart_recipe *overrides = ((loading *)user)->overrides;
     char path[sizeof checkpoint->path + 32];
+    snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
+    DART_TRY(dart_recipe_new(out));
+    return dart_recipe_load(*out, path);
+}
+
+/* Everything, as it was saved. */
+static dart_status load_one(const loading *l, const dart_checkpoint *checkpoint)
+{
+    dart_bundle *out = l->out;
+    const dart_recipe *overrides = l->overrides;
     json_t *state;
     dart_bundle_free(out); /* what a newer one left */
-    snprintf(path, sizeof path, "%s/recipe.yaml", checkpoint->path);
-    DART_TRY(dart_recipe_new(&out->recipe));
-    DART_TRY(dart_recipe_load(out->recipe, path));
+    DART_TRY(load_recipe(checkpoint, &out->recipe));
     if (overrides && dart_recipe_has(overrides, "base")) {
         char base[512];
         DART_TRY(dart_recipe_get(overrides, "base", base, sizeof base));
@@ -168,6 +175,66 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     dart_status status = dart_bundle_read(out, checkpoint, state);
     json_decref(state);
     return status == DART_OK ? dart_bundle_strip(out, NULL) : status;
+}
+
+/* Whether the best model is to be taken instead of the newest. */
+static dart_status wants_best(const loading *l, const dart_checkpoint *newest, bool *out)
+{
+    dart_settings set;
+    dart_recipe *recipe = NULL;
+    dart_status status = load_recipe(newest, &recipe);
+    if (status == DART_OK && l->overrides) status = dart_recipe_overlay(recipe, l->overrides);
+    if (status == DART_OK) {
+        dart_recipe_settings(recipe, &set);
+        *out = set.load_best;
+    }
+    dart_recipe_free(recipe);
+    return status;
+}
+
+/* The step that the newest checkpoint calls the best, where its model is wanted. A finished run's
+ * newest checkpoint holds that model itself. */
+static dart_status load_best(const loading *l, const dart_checkpoint *newest, bool *out_done)
+{
+    json_t *state;
+    dart_checkpoint best;
+    bool wanted = false;
+    *out_done = false;
+    DART_TRY(dart_state_parse(newest, &state));
+    json_t *entry = json_object_get(state, "best");
+    const json_int_t step = json_integer_value(json_object_get(entry, "step"));
+    const double nll = dart_json_number(entry, "nll");
+    const bool finished = json_integer_value(json_object_get(state, "finished")) != 0;
+    json_decref(state);
+    if (step < 1) return DART_OK;
+    DART_TRY(wants_best(l, newest, &wanted));
+    if (!wanted) return DART_OK;
+    if (!finished && (uint64_t)step != newest->step) {
+        char root[sizeof newest->path + 32];
+        snprintf(root, sizeof root, "%s/checkpoints", l->run);
+        dart_status status = dart_checkpoint_at(root, (uint64_t)step, &best);
+        if (status == DART_OK) status = load_one(l, &best);
+        dart_checkpoint_close(&best);
+        *out_done = status == DART_OK;
+        if (status == DART_INPUT) {
+            dart_note_line(l->note, "%s; the newest one is taken instead", dart_error_text());
+            return DART_OK;
+        }
+        DART_TRY(status);
+    }
+    dart_note_line(l->note,
+        "%s: the model of step %" JSON_INTEGER_FORMAT ", the best validation loss (%.4f)", l->run,
+        step, nll);
+    return DART_OK;
+}
+
+/* dart_checkpoint_load */
+static dart_status load(void *user, const dart_checkpoint *checkpoint)
+{
+    const loading *l = user;
+    bool done = false;
+    if (l->run) DART_TRY(load_best(l, checkpoint, &done));
+    return done ? DART_OK : load_one(l, checkpoint);
 }
 
 /* Whether the option says what the model is. */
@@ -228,7 +295,7 @@ dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out)
 {
     dart_checkpoint checkpoint = {0};
-    loading l = {out, overrides};
+    loading l = {out, overrides, NULL, note};
     char inner[4096 + 32];
     dart_status status;
     *out = (dart_bundle){0};
@@ -246,6 +313,7 @@ dart_status dart_bundle_open(
                 "a "
                 "pretrained model (a folder with config.json, a .gguf file, a .bin of llama2.c)",
                 path);
+        l.run = path;
         status = dart_checkpoint_newest(inner, note, load, &l, &checkpoint);
     }
     dart_checkpoint_close(&checkpoint);

@@ -19,7 +19,8 @@ typedef struct dart_bundle {
 } dart_bundle;
 
 /* `path`: a pretrained model (dart_base_found), a run directory (its newest checkpoint that can be
- * loaded; newer ones are told to `note`) or a checkpoint directory. The recipe is the stored one
+ * loaded, or with load_best the one of the best validation loss, which is told to `note` as are
+ * newer ones that cannot be loaded) or a checkpoint directory. The recipe is the stored one
  * with what `overrides` (may be NULL) gives. Gates are multiplied into the cores. INPUT: no such
  * model, a damaged one, an override of what is part of the model. Free also after a failure. */
 DART_NODISCARD dart_status dart_bundle_open(

@@ -151,9 +151,9 @@ static dart_status step_path(char out[PATH], const char *root, uint64_t step)
     return join(out, root, name);
 }
 
-/* Keeps the newest `keep` sound ones; `written` was just read back. Damaged ones do not count, and
- * go with what is older than those. */
-static dart_status prune(const char *root, uint64_t written, uint32_t keep)
+/* Keeps the newest `keep` sound ones and `spared`; `written` was just read back. Damaged ones do
+ * not count, and go with what is older than those. */
+static dart_status prune(const char *root, uint64_t written, uint32_t keep, uint64_t spared)
 {
     uint64_t *steps;
     size_t count;
@@ -165,6 +165,7 @@ static dart_status prune(const char *root, uint64_t written, uint32_t keep)
         char path[PATH];
         dart_checkpoint old;
         DART_GOTO(step_path(path, root, steps[i]));
+        if (sound == keep && steps[i] == spared) continue;
         if (sound == keep) {
             DART_GOTO(dart_remove_tree(path));
         } else if (steps[i] == written) {
@@ -216,7 +217,7 @@ static dart_status write_files(
 }
 
 dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_checkpoint_file *file,
-    uint32_t files, uint32_t keep, dart_note note)
+    uint32_t files, uint32_t keep, uint64_t spared, dart_note note)
 {
     dart_status status = DART_OK;
     char scratch[PATH], final[PATH], name[64];
@@ -242,7 +243,7 @@ dart_status dart_checkpoint_write(const char *root, uint64_t step, const dart_ch
     }
     made = false;
     DART_GOTO(dart_dir_sync(root));
-    dart_status pruned = prune(root, step, keep);
+    dart_status pruned = prune(root, step, keep, spared);
     if (pruned == DART_MEMORY) DART_GOTO(pruned);
     if (pruned != DART_OK)
         dart_note_line(note, "older checkpoints are left there: %s", dart_error_text());
@@ -327,6 +328,14 @@ done:
     json_decref(body);
     if (status != DART_OK) dart_checkpoint_close(out);
     return status;
+}
+
+dart_status dart_checkpoint_at(const char *root, uint64_t step, dart_checkpoint *out)
+{
+    char path[PATH];
+    *out = (dart_checkpoint){0};
+    DART_TRY(step_path(path, root, step));
+    return dart_checkpoint_open(path, out);
 }
 
 dart_status dart_checkpoint_exists(const char *root, bool *out)

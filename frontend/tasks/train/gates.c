@@ -52,6 +52,7 @@ dart_status dart_run_gate_strip(dart_run *run, uint32_t **out_counts)
     if (!run->bundle.model->config.gate.on) return DART_OK;
     dart_run_unbind(run);
     DART_TRY(dart_bundle_strip(&run->bundle, out_counts));
+    run->best = (dart_best){0};
     return move_moments(run, was);
 }
 
@@ -63,6 +64,7 @@ static dart_status add_gates(dart_run *run, const dart_gate_config *config)
     const uint64_t was = b->model->param_words;
     DART_TRY(dart_gate_change(b->model, config, b->param, b->frozen, &with));
     dart_bundle_adopt(b, &with);
+    run->best = (dart_best){0};
     return move_moments(run, was);
 }
 

@@ -71,12 +71,14 @@ static dart_status measures(dart_run *run, double *out_valid)
     const dart_stage *stage = &run->stage[run->at_stage];
     const uint64_t eval_steps = (uint64_t)run->bundle.set.eval_steps;
     const uint64_t rank_steps = dart_stage_rank_steps(stage);
+    const bool last = run->bundle.set.load_best && run->step == dart_run_steps(run);
     *out_valid = NAN;
-    if (eval_steps && run->step % eval_steps == 0) {
+    if (eval_steps && (run->step % eval_steps == 0 || last)) {
         dart_perplexity found;
         DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &found));
         dart_run_log_evaluation(run, "valid", &found);
         *out_valid = found.value;
+        dart_run_validated(run, found.nll);
     }
     if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
     if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
@@ -209,6 +211,7 @@ static dart_status advance(dart_run *run)
         run->at_stage++;
         run->stage_step = 0;
         run->rest = (dart_rest){0};
+        run->waiting = (dart_waiting){0};
     }
     return DART_OK;
 }
@@ -230,6 +233,7 @@ static dart_status rounded_row(dart_run *run)
 
 static dart_status finish(dart_run *run)
 {
+    DART_TRY(dart_run_take_best(run));
     if (!run->last_pick) {
         if (run->owed != DART_OWED_ROUNDED) DART_TRY(dart_run_row(run, run->row));
         run->owed = DART_OWED_ROUNDED;
@@ -273,6 +277,7 @@ static dart_status next(dart_run *run)
     if (run->stage_step == run->stage[run->at_stage].steps) DART_TRY(go_on(run));
     dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
     bool due = run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
+    due |= run->best.step == run->step;
     if (run->finished || (due && stop == DART_OK)) DART_TRY(dart_run_save(run));
     return run->finished || stop == DART_OK ? DART_OK
            : stop == DART_TERMINATED        ? DART_TERMINATED

@@ -67,6 +67,7 @@ dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy)
 {
     dart_run_unbind(run);
     dart_bundle_adopt(&run->bundle, copy);
+    run->best = (dart_best){0};
     return no_moments(run);
 }
 

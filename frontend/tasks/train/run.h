@@ -16,6 +16,18 @@ typedef struct dart_rest {
     uint64_t since;
 } dart_rest;
 
+/* What validation has shown in the stage at hand, for early stopping. */
+typedef struct dart_waiting {
+    uint64_t evaluations, since; /* since: the last ones in a row that were no progress */
+    double nll;                  /* the smallest; where there were evaluations */
+} dart_waiting;
+
+/* Of the model as the last selection left it: where validation was best. */
+typedef struct dart_best {
+    uint64_t step; /* 0: it was not evaluated yet, or nobody asked */
+    double nll;
+} dart_best;
+
 typedef struct dart_run {
     /* what */
     dart_bundle bundle; /* recipe expanded; its vocabularies are the corpus's */
@@ -48,8 +60,11 @@ typedef struct dart_run {
     bool finished;
     uint32_t owed; /* DART_OWED_: what a stop left undone after the last step */
     dart_rest rest;
-    uint32_t steps_here;            /* of this call, until the expected time was told */
-    int64_t moved[DART_MAX_STAGES]; /* steps that plateaus moved from a stage to a later one */
+    dart_waiting waiting;
+    dart_best best;
+    uint32_t steps_here; /* of this call, until the expected time was told */
+    int64_t
+        moved[DART_MAX_STAGES]; /* steps that plateaus moved to a later stage, or stops left out */
 } dart_run;
 
 /* Tells the user one line. */
@@ -133,6 +148,15 @@ DART_NODISCARD dart_status dart_run_save(dart_run *run);
  * stages and corpus. INPUT: it belongs to another recipe, data or vocabulary, unless `force`. */
 DART_NODISCARD dart_status dart_run_load(dart_run *run, const char *root, bool force);
 
+/* Values and moments of a step that was saved with the model at hand. INPUT: none that is sound. */
+DART_NODISCARD dart_status dart_run_load_step(dart_run *run, const char *root, uint64_t step);
+
+/* best.c */
+/* Takes in the validation loss after a step: a best step, a stage that ends here. */
+void dart_run_validated(dart_run *run, double nll);
+/* At the end: the best step's model instead of the last one, where the recipe asks for it. */
+DART_NODISCARD dart_status dart_run_take_best(dart_run *run);
+
 /* pick.c */
 /* Bond spectra into spectra.jsonl. */
 DART_NODISCARD dart_status dart_run_spectra(dart_run *run);
@@ -181,6 +205,11 @@ uint64_t dart_stage_rank_steps(const dart_stage *stage);
 /* Takes a measurement after step `at` of the stage; whether the rank has stood still for long
  * enough. */
 bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *rest);
+/* Takes in a validation loss; whether the stage's patience is over. Progress is a loss below the
+ * smallest one by more than the threshold; the first of a stage is progress. */
+bool dart_waited(const dart_stage *stage, double nll, dart_waiting *waiting);
+/* Ends stage `at` after `done` steps and leaves the others out. Subtracts from moved[at]. */
+void dart_stage_stop(dart_stage *stages, uint32_t at, uint64_t done, int64_t *moved);
 /* Ends stage `at` after `done` steps: what is left goes to the next stage that has steps, so that
  * the run sees the tokens that its recipe says. Adds to moved[]. */
 void dart_stage_end(dart_stage *stages, uint32_t count, uint32_t at, uint64_t done, int64_t *moved);

@@ -63,13 +63,28 @@ bool dart_plateau(const dart_stage *stage, uint64_t at, double rank, dart_rest *
     return at - rest->since >= (uint64_t)set->plateau_steps;
 }
 
+bool dart_waited(const dart_stage *stage, double nll, dart_waiting *w)
+{
+    const dart_settings *set = &stage->set;
+    const bool first = !w->evaluations++;
+    const bool progress = first || nll < w->nll - set->early_stopping_threshold;
+    w->since = progress ? 0 : w->since + 1;
+    if (first || nll < w->nll) w->nll = nll;
+    return set->early_stopping_patience && w->since >= (uint64_t)set->early_stopping_patience;
+}
+
+void dart_stage_stop(dart_stage *stages, uint32_t at, uint64_t done, int64_t *moved)
+{
+    moved[at] -= (int64_t)(stages[at].steps - done);
+    stages[at].steps = done;
+}
+
 void dart_stage_end(dart_stage *stages, uint32_t count, uint32_t at, uint64_t done, int64_t *moved)
 {
     uint64_t left = stages[at].steps - done;
     uint32_t heir = at + 1;
     while (heir < count && !stages[heir].steps) heir++;
-    stages[at].steps = done;
-    moved[at] -= (int64_t)left;
+    dart_stage_stop(stages, at, done, moved);
     if (heir == count) return;
     stages[heir].steps += left;
     moved[heir] += (int64_t)left;

@@ -61,8 +61,11 @@ static dart_status expand(dart_recipe *recipe)
     const dart_reg *reg = dart_settings_reg(&set);
     const bool compress = dart_settings_compress(&set);
     if (!compress || !set.select) {
-        const char *const plain[][2] = {{"reg", reg ? reg->name : "none"}};
-        return derive(recipe, &set, "train", 0, 1, reg && compress, plain);
+        /* There is no other stage that could stop early. */
+        const char *const plain[][2] = {{"reg", reg ? reg->name : "none"},
+            {"early_stopping_patience", recipe->value[dart_recipe_key("early_stopping_patience")]}};
+        const uint32_t own = set.early_stopping_patience ? 2 : 1;
+        return derive(recipe, &set, "train", 0, 1, reg && compress ? own : 0, plain);
     }
     if (set.warmup_fraction + set.tune_fraction > 1)
         return dart_fail(DART_INPUT, "warmup_fraction %g and tune_fraction %g are together above 1",

@@ -17,6 +17,23 @@
 
 /* ---- saving ---- */
 
+static json_t *best_json(const dart_best *best, dart_status *status)
+{
+    json_t *body = json_object();
+    dart_json_set(body, "step", json_integer((json_int_t)best->step), status);
+    dart_json_set(body, "nll", dart_json_real(best->nll), status);
+    return body;
+}
+
+static json_t *waiting_json(const dart_waiting *waiting, dart_status *status)
+{
+    json_t *body = json_object();
+    dart_json_set(body, "evaluations", json_integer((json_int_t)waiting->evaluations), status);
+    dart_json_set(body, "since", json_integer((json_int_t)waiting->since), status);
+    dart_json_set(body, "nll", dart_json_real(waiting->nll), status);
+    return body;
+}
+
 static dart_status state_text(const dart_run *run, char **out)
 {
     char id[32];
@@ -39,6 +56,9 @@ static dart_status state_text(const dart_run *run, char **out)
     dart_json_set(rest, "rank", dart_json_real(run->rest.rank), &status);
     dart_json_set(rest, "since", json_integer((json_int_t)run->rest.since), &status);
     dart_json_set(body, "rest", rest, &status);
+    if (run->best.step) dart_json_set(body, "best", best_json(&run->best, &status), &status);
+    if (run->waiting.evaluations)
+        dart_json_set(body, "waiting", waiting_json(&run->waiting, &status), &status);
     for (uint32_t s = 0; s < run->stages; s++)
         dart_json_add(moved, json_integer((json_int_t)run->moved[s]), &status);
     dart_json_set(body, "moved_steps", moved, &status);
@@ -123,7 +143,7 @@ dart_status dart_run_save(dart_run *run)
     for (uint32_t i = STATE; i < files; i++) file[i].size = strlen(file[i].data);
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
     DART_GOTO(dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit,
-        dart_note_of(&run->hooks)));
+        run->best.step ? run->best.step : DART_CHECKPOINT_NONE, dart_note_of(&run->hooks)));
 done:
     for (int i = 0; i < FILES; i++) free(file[i].data);
     return status;
@@ -175,6 +195,20 @@ static dart_status check_position(const dart_run *run, const json_t *body, const
     return DART_OK;
 }
 
+/* What validation had shown; a step that is none, or none yet, is as if nothing had been seen. */
+static void read_validation(dart_run *run, const json_t *body)
+{
+    const json_t *best = json_object_get(body, "best"), *waiting = json_object_get(body, "waiting");
+    const json_int_t step = json_integer_value(json_object_get(best, "step"));
+    run->best = (dart_best){0};
+    if (step > 0 && (uint64_t)step <= run->step)
+        run->best = (dart_best){(uint64_t)step, dart_json_number(best, "nll")};
+    run->waiting = (dart_waiting){
+        .evaluations = (uint64_t)json_integer_value(json_object_get(waiting, "evaluations")),
+        .since = (uint64_t)json_integer_value(json_object_get(waiting, "since")),
+        .nll = dart_json_number(waiting, "nll")};
+}
+
 static dart_status read_position(dart_run *run, json_t *body, const char *path)
 {
     DART_TRY(check_position(run, body, path));
@@ -192,6 +226,7 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     json_t *rest = json_object_get(body, "rest");
     run->rest.rank = dart_json_number(rest, "rank");
     run->rest.since = (uint64_t)json_integer_value(json_object_get(rest, "since"));
+    read_validation(run, body);
     for (uint32_t s = 0; s < run->stages; s++) run->moved[s] = moved_of(run, body, s);
     for (uint32_t s = 0; s < run->stages; s++) run->stage[s].steps += (uint64_t)run->moved[s];
     json_t *rows = json_object_get(body, "rows");
@@ -199,6 +234,31 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     for (size_t r = 0; r < json_array_size(rows) && r < DART_TABLE_ROWS; r++)
         dart_table_row_read(json_array_get(rows, r), &run->table[run->rows++]);
     return DART_OK;
+}
+
+dart_status dart_run_load_step(dart_run *run, const char *root, uint64_t step)
+{
+    dart_checkpoint checkpoint;
+    dart_bundle *b = &run->bundle;
+    const dart_values model = {"", b->param, b->frozen};
+    dart_values moments[DART_OPTIM_STATES];
+    dart_gate_config config;
+    dart_model_gate gate;
+    json_t *state = NULL;
+    const uint32_t states = moments_of(run, moments);
+    dart_status status = dart_checkpoint_at(root, step, &checkpoint);
+    DART_GOTO(status);
+    DART_GOTO(dart_state_parse(&checkpoint, &state));
+    DART_GOTO(dart_gate_read(state, checkpoint.path, &config, &gate));
+    /* What cannot be read leaves the host copies half done; those of the device are whole. */
+    DART_GOTO(dart_values_unpack(b->model, &checkpoint, "model.safetensors", &model, 1));
+    DART_GOTO(dart_values_unpack(b->model, &checkpoint, "optimizer.safetensors", moments, states));
+    b->gate = gate;
+    status = dart_session_write(run->session, b->param, b->frozen, run->moment);
+done:
+    json_decref(state);
+    dart_checkpoint_close(&checkpoint);
+    return status;
 }
 
 /* Stages of the recipe that the checkpoint was written with. */

@@ -108,8 +108,8 @@ static void rewrite(uint64_t step, const char *name, const char *text)
         c.file[i].data = strdup(text);
         c.file[i].size = strlen(text);
     }
-    assert_int_equal(dart_checkpoint_write(
-                         tiny_path("run/checkpoints"), step, c.file, c.files, 99, (dart_note){0}),
+    assert_int_equal(dart_checkpoint_write(tiny_path("run/checkpoints"), step, c.file, c.files, 99,
+                         DART_CHECKPOINT_NONE, (dart_note){0}),
         DART_OK);
     dart_checkpoint_close(&c);
 }

@@ -51,7 +51,7 @@ static dart_status save(const char *root, uint64_t step, uint32_t keep)
     dart_checkpoint_file file[] = {{"model.safetensors", weights, sizeof weights},
         {"optimizer.safetensors", moments, sizeof moments}, {"trainer_state.json", state, 10},
         {"empty", empty, 0}};
-    return dart_checkpoint_write(root, step, file, 4, keep, (dart_note){0});
+    return dart_checkpoint_write(root, step, file, 4, keep, DART_CHECKPOINT_NONE, (dart_note){0});
 }
 
 static unsigned entries(const char *path)
@@ -106,6 +106,26 @@ static void test_round_trip_and_prune(void **state)
     assert_int_equal(c.step, 60);
     dart_checkpoint_close(&c);
     assert_int_equal(save(root, 70, 2), DART_OK);
+    assert_int_equal(entries(root), 2);
+}
+
+/* The best step stays, however old it is, beside the newest ones. */
+static void test_spared(void **state)
+{
+    (void)state;
+    const char *root = in("spared");
+    const dart_checkpoint_file file = {"model", "abc", 3};
+    dart_checkpoint c;
+    for (uint64_t step = 1; step <= 9; step++)
+        assert_int_equal(
+            dart_checkpoint_write(root, step, &file, 1, 2, 3, (dart_note){0}), DART_OK);
+    assert_int_equal(entries(root), 3);
+    assert_int_equal(dart_checkpoint_at(root, 3, &c), DART_OK);
+    assert_int_equal(c.step, 3);
+    dart_checkpoint_close(&c);
+    assert_int_equal(dart_checkpoint_at(root, 7, &c), DART_INPUT);
+    /* another is the best now */
+    assert_int_equal(dart_checkpoint_write(root, 10, &file, 1, 2, 9, (dart_note){0}), DART_OK);
     assert_int_equal(entries(root), 2);
 }
 
@@ -220,8 +240,12 @@ static void test_prune_counts_sound_ones(void **state)
     const dart_checkpoint_file other = {"trainer_state.json", state_of, sizeof state_of - 1};
     const dart_checkpoint_file before = {"trainer_state.json", old, sizeof old - 1};
     root = in("f");
-    assert_int_equal(dart_checkpoint_write(root, 30, &before, 1, 2, (dart_note){0}), DART_OK);
-    assert_int_equal(dart_checkpoint_write(root, 30, &other, 1, 2, (dart_note){0}), DART_OK);
+    assert_int_equal(
+        dart_checkpoint_write(root, 30, &before, 1, 2, DART_CHECKPOINT_NONE, (dart_note){0}),
+        DART_OK);
+    assert_int_equal(
+        dart_checkpoint_write(root, 30, &other, 1, 2, DART_CHECKPOINT_NONE, (dart_note){0}),
+        DART_OK);
     assert_int_equal(dart_checkpoint_newest(root, (dart_note){0}, NULL, NULL, &c), DART_OK);
     assert_string_equal(c.file[0].data, state_of);
     dart_checkpoint_close(&c);
@@ -310,8 +334,8 @@ static void test_kill(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip_and_prune),
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_prune_counts_sound_ones),
-        cmocka_unit_test(test_exists), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_kill)};
+        cmocka_unit_test(test_spared), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_prune_counts_sound_ones), cmocka_unit_test(test_exists),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_kill)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -233,7 +233,9 @@ static void test_not_finite(void **state)
     for (uint32_t i = 0; i < c.files; i++)
         if (!strcmp(c.file[i].name, "model.safetensors"))
             memset(c.file[i].data + c.file[i].size - 400, 0xff, 400);
-    assert_int_equal(dart_checkpoint_write(path, 1, c.file, c.files, 2, (dart_note){0}), DART_OK);
+    assert_int_equal(
+        dart_checkpoint_write(path, 1, c.file, c.files, 2, DART_CHECKPOINT_NONE, (dart_note){0}),
+        DART_OK);
     dart_checkpoint_close(&c);
     strcat(path, "/step-00000001");
     assert_int_equal(handle_eval(path, NULL, &r), DART_DIVERGED);

@@ -229,8 +229,8 @@ static void test_step_that_does_not_load(void **state)
         assert_non_null(ranks);
         memcpy(ranks, "\"rungs\"", 7);
     }
-    assert_int_equal(
-        dart_checkpoint_write(in("wordless/checkpoints"), 22, c.file, c.files, 2, (dart_note){0}),
+    assert_int_equal(dart_checkpoint_write(in("wordless/checkpoints"), 22, c.file, c.files, 2,
+                         DART_CHECKPOINT_NONE, (dart_note){0}),
         DART_OK);
     dart_checkpoint_close(&c);
     set(recipe, "resume", "true");
@@ -278,8 +278,8 @@ static void test_place_past_the_end(void **state)
             file[i].data = text;
             file[i].size = (size_t)n;
         }
-        assert_int_equal(
-            dart_checkpoint_write(in("forged/checkpoints"), 22, file, c.files, 2, (dart_note){0}),
+        assert_int_equal(dart_checkpoint_write(in("forged/checkpoints"), 22, file, c.files, 2,
+                             DART_CHECKPOINT_NONE, (dart_note){0}),
             DART_OK);
         dart_checkpoint_close(&c);
         set(recipe, "resume", "true");

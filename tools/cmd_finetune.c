@@ -32,7 +32,7 @@ static dart_status prepare(cli_call *cli)
             "finetune needs --base, a Hugging Face folder, a .gguf file or a .bin of llama2.c");
     if (!*examples && !dart_recipe_has(recipe, "text") && !dart_recipe_has(recipe, "dataset"))
         return cli_fail(DART_USAGE,
-            "finetune needs --data, a .jsonl file or a folder of them (or --text FILE, --dataset "
+            "finetune needs --data, a .jsonl, .csv or .tsv file or a folder of them (or --text FILE, --dataset "
             "NAME)");
     if (!cli_flag(cli, "adaptive")) return DART_OK;
     if (!strcmp(method, "dense") || !strcmp(method, "frozen"))

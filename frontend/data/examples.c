@@ -1,5 +1,6 @@
-/* Lines of JSON as documents. */
+/* Lines of JSON, and records of CSV and TSV files, as documents. */
 #include "examples.h"
+#include "csv.h"
 #include "documents.h"
 #include "file.h"
 #include "utf8.h"
@@ -37,9 +38,35 @@ static dart_status add_id(sample *s, int32_t id, bool learn)
     return DART_OK;
 }
 
-static dart_status add_text(sample *s, json_t *text, bool learn)
+/* A question with its answer, or (prompt NULL) a text; into s->ids. */
+static dart_status add_example(
+    sample *s, const dart_csv_field *prompt, const dart_csv_field *answer)
 {
-    return add(s, json_string_value(text), json_string_length(text), false, learn);
+    DART_TRY(add_id(s, s->vocab->first, false));
+    if (prompt) DART_TRY(add(s, prompt->text, prompt->bytes, false, false));
+    DART_TRY(add(s, answer->text, answer->bytes, false, true));
+    return add_id(s, s->vocab->end, true);
+}
+
+static bool given(const char *name)
+{
+    return name && *name;
+}
+
+static const char *name_or(const char *name, const char *otherwise)
+{
+    return given(name) ? name : otherwise;
+}
+
+/* Which kinds of example may be, where names of columns say so. */
+static bool may_be_text(const dart_examples_options *o)
+{
+    return !given(o->prompt_column) && !given(o->completion_column);
+}
+
+static bool may_be_pair(const dart_examples_options *o)
+{
+    return !given(o->text_column);
 }
 
 static dart_status read_messages(sample *s, json_t *list)
@@ -89,31 +116,52 @@ done:
     return status;
 }
 
-/* The ids of one line. */
-static dart_status read_line(sample *s, json_t *body)
+static dart_csv_field string_of(const json_t *text)
 {
-    json_t *messages = json_object_get(body, "messages"), *text = json_object_get(body, "text");
-    json_t *prompt = json_object_get(body, "prompt");
-    json_t *completion = json_object_get(body, "completion");
-    if (messages) return read_messages(s, messages);
-    DART_TRY(add_id(s, s->vocab->first, false));
-    if (json_is_string(prompt) && json_is_string(completion)) {
-        DART_TRY(add_text(s, prompt, false));
-        DART_TRY(add_text(s, completion, true));
-    } else if (json_is_string(text)) {
-        DART_TRY(add_text(s, text, true));
-    } else {
-        return dart_fail(DART_INPUT,
-            "%s is none of {\"messages\": [..]}, {\"prompt\": \"..\", \"completion\": \"..\"} and "
-            "{\"text\": \"..\"}",
-            s->what);
+    return (dart_csv_field){json_string_value(text), json_string_length(text)};
+}
+
+/* The ids of one line. *out_all: a text, all of which is learnt. */
+static dart_status read_line(sample *s, json_t *body, bool *out_all)
+{
+    const dart_examples_options *o = s->options;
+    const char *ask = name_or(o->prompt_column, "prompt");
+    const char *reply = name_or(o->completion_column, "completion");
+    const char *whole = name_or(o->text_column, "text");
+    json_t *prompt = json_object_get(body, ask), *completion = json_object_get(body, reply);
+    json_t *text = json_object_get(body, whole), *messages = json_object_get(body, "messages");
+    *out_all = false;
+    if (messages && may_be_text(o) && may_be_pair(o)) return read_messages(s, messages);
+    if (json_is_string(prompt) && json_is_string(completion) && may_be_pair(o)) {
+        const dart_csv_field question = string_of(prompt), answer = string_of(completion);
+        return add_example(s, &question, &answer);
     }
-    return add_id(s, s->vocab->end, true);
+    if (json_is_string(text) && may_be_text(o)) {
+        const dart_csv_field only = string_of(text);
+        *out_all = true;
+        return add_example(s, NULL, &only);
+    }
+    return dart_fail(DART_INPUT,
+        "%s is none of {\"messages\": [..]}, {\"%s\": \"..\", \"%s\": \"..\"} and {\"%s\": "
+        "\"..\"}",
+        s->what, ask, reply, whole);
 }
 
 typedef struct losses { /* what did not fit */
     uint64_t cut, left;
 } losses;
+
+/* What the sample has gathered. all: of a text. */
+static dart_status take_document(const sample *s, bool all, dart_documents *out, losses *lost)
+{
+    uint64_t cut;
+    bool left;
+    DART_TRY(dart_documents_add(out, s->ids.id, all || s->options->learn_prompts ? NULL : s->learn,
+        s->ids.count, s->options->time, &cut, &left));
+    lost->cut += cut;
+    lost->left += left;
+    return DART_OK;
+}
 
 static dart_status take_line(
     sample *s, const char *line, size_t bytes, dart_documents *out, losses *lost)
@@ -124,17 +172,11 @@ static dart_status take_line(
     dart_status status = dart_json_parse(line, bytes, "a line", why, &body);
     if (status == DART_INPUT) return dart_fail(DART_INPUT, "%s is no JSON: %s", s->what, why);
     DART_TRY(status);
-    status = read_line(s, body);
-    const bool all = !json_object_get(body, "messages") && !json_object_get(body, "prompt");
+    bool all;
+    status = read_line(s, body, &all);
     json_decref(body);
     DART_TRY(status);
-    uint64_t cut;
-    bool left;
-    DART_TRY(dart_documents_add(out, s->ids.id, all || s->options->learn_prompts ? NULL : s->learn,
-        s->ids.count, s->options->time, &cut, &left));
-    lost->cut += cut;
-    lost->left += left;
-    return DART_OK;
+    return take_document(s, all, out, lost);
 }
 
 /* The examples of lines [from, to) of a file. */
@@ -162,6 +204,98 @@ done:
     return status;
 }
 
+/* ---- CSV and TSV ---- */
+
+/* What separates the fields of a file; 0: it holds lines of JSON. */
+static char separator_of(const char *path)
+{
+    const size_t n = strlen(path);
+    if (n > 4 && !strcasecmp(path + n - 4, ".csv")) return ',';
+    return n > 4 && !strcasecmp(path + n - 4, ".tsv") ? '\t' : 0;
+}
+
+/* Where an example's texts stand in a record. */
+typedef struct columns {
+    int prompt, answer; /* prompt -1: the answer is a text, all of which is learnt */
+} columns;
+
+static dart_status find_columns(
+    const dart_examples_options *o, const dart_csv *csv, const char *path, columns *out)
+{
+    const char *ask = name_or(o->prompt_column, "prompt");
+    const char *reply = name_or(o->completion_column, "completion");
+    const char *whole = name_or(o->text_column, "text");
+    *out = (columns){dart_csv_column(csv, ask), dart_csv_column(csv, reply)};
+    if (out->prompt >= 0 && out->answer >= 0 && may_be_pair(o)) return DART_OK;
+    *out = (columns){-1, dart_csv_column(csv, whole)};
+    if (out->answer >= 0 && may_be_text(o)) return DART_OK;
+    char names[200] = "";
+    for (uint32_t i = 0; i < csv->columns && strlen(names) < 120; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%.40s", i ? ", " : "",
+            csv->name[i].text);
+    if (!may_be_pair(o))
+        return dart_fail(DART_INPUT, "%s has no column '%.60s'; it has %s", path, whole, names);
+    return dart_fail(DART_INPUT,
+        "%s has no columns '%.60s' and '%.60s'; it has %s: choose with --prompt-column and "
+        "--completion-column, or with --text-column",
+        path, ask, reply, names);
+}
+
+/* The examples of records [from, to) of a file. */
+static dart_status take_records(const dart_examples_options *o, const dart_vocab *vocab,
+    const char *path, const char *data, size_t size, uint64_t from, uint64_t to,
+    dart_documents *out, losses *lost)
+{
+    sample s = {.options = o, .vocab = vocab};
+    dart_csv csv;
+    columns where;
+    bool more;
+    dart_status status = DART_OK;
+    DART_GOTO(dart_csv_open(path, data, size, separator_of(path), &csv));
+    DART_GOTO(find_columns(o, &csv, path, &where));
+    for (uint64_t at = 0; at < to; at++) {
+        DART_GOTO(dart_csv_next(&csv, &more));
+        if (!more) break;
+        if (at < from) continue;
+        snprintf(s.what, sizeof s.what, "%.500s, line %" PRIu64, path, csv.line);
+        s.ids.count = 0;
+        const dart_csv_field *prompt = where.prompt < 0 ? NULL : &csv.field[where.prompt];
+        DART_GOTO(add_example(&s, prompt, &csv.field[where.answer]));
+        DART_GOTO(take_document(&s, !prompt, out, lost));
+    }
+done:
+    dart_csv_close(&csv);
+    free(s.ids.id);
+    free(s.learn);
+    return status;
+}
+
+static dart_status count_records(
+    const char *path, const char *data, size_t size, uint64_t *out_count)
+{
+    dart_csv csv;
+    bool more = true;
+    *out_count = 0;
+    dart_status status = dart_csv_open(path, data, size, separator_of(path), &csv);
+    while (status == DART_OK && more) {
+        status = dart_csv_next(&csv, &more);
+        *out_count += more;
+    }
+    dart_csv_close(&csv);
+    return status;
+}
+
+/* ---- files ---- */
+
+/* Lines or records [from, to) of a file. */
+static dart_status take_part(const dart_examples_options *o, const dart_vocab *vocab,
+    const char *path, const char *data, size_t size, uint64_t from, uint64_t to,
+    dart_documents *out, losses *lost)
+{
+    return (separator_of(path) ? take_records : take_lines)(
+        o, vocab, path, data, size, from, to, out, lost);
+}
+
 static uint64_t count_lines(const char *data, size_t size)
 {
     uint64_t lines = 0;
@@ -187,7 +321,7 @@ static dart_status take_file(
     size_t size;
     DART_TRY(dart_file_read(path, &data, &size));
     dart_status status =
-        take_lines(o, &out->vocab, path, data, size, 0, UINT64_MAX, &out->documents[split], lost);
+        take_part(o, &out->vocab, path, data, size, 0, UINT64_MAX, &out->documents[split], lost);
     free(data);
     return status;
 }
@@ -198,25 +332,39 @@ static dart_status cut_file(const dart_examples_options *o, dart_corpus *out, lo
     char *data;
     size_t size;
     DART_TRY(dart_file_read(o->path, &data, &size));
-    const uint64_t lines = count_lines(data, size);
-    const uint64_t at[] = {0, lines * 90 / 100, lines * 95 / 100, lines};
+    uint64_t lines = count_lines(data, size);
     dart_status status = DART_OK;
+    if (separator_of(o->path)) status = count_records(o->path, data, size, &lines);
+    const uint64_t at[] = {0, lines * 90 / 100, lines * 95 / 100, lines};
     for (int i = 0; i < DART_SPLITS && status == DART_OK; i++)
-        status = take_lines(
+        status = take_part(
             o, &out->vocab, o->path, data, size, at[i], at[i + 1], &out->documents[i], lost);
     free(data);
     return status;
 }
 
+/* The file of a split in the folder, of whichever kind is there; JSON where there is none. */
+static dart_status split_path(
+    const dart_examples_options *o, const char *split, char out[4096], bool *out_there)
+{
+    static const char *const kinds[] = {".tsv", ".csv", ".jsonl"};
+    *out_there = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !*out_there; i++) {
+        if (snprintf(out, 4096, "%s/%s%s", o->path, split, kinds[i]) >= 4096)
+            return dart_fail(DART_INPUT, "the path %.200s... is too long", o->path);
+        *out_there = dart_file_exists(out);
+    }
+    return DART_OK;
+}
+
 static dart_status take_folder(const dart_examples_options *o, dart_corpus *out, losses *lost)
 {
-    static const char *const names[] = {"train.jsonl", "valid.jsonl", "test.jsonl"};
+    static const char *const names[] = {"train", "valid", "test"};
     for (int i = 0; i < DART_SPLITS; i++) {
         char path[4096];
-        if (snprintf(path, sizeof path, "%s/%s", o->path, names[i]) >= (int)sizeof path)
-            return dart_fail(DART_INPUT, "the path %.200s... is too long", o->path);
-        if (i == DART_TEST && !dart_file_exists(path))
-            snprintf(path, sizeof path, "%s/%s", o->path, names[DART_VALID]);
+        bool there;
+        DART_TRY(split_path(o, names[i], path, &there));
+        if (i == DART_TEST && !there) DART_TRY(split_path(o, names[DART_VALID], path, &there));
         DART_TRY(take_file(o, path, i, out, lost));
     }
     return DART_OK;

@@ -147,7 +147,7 @@ dart_status dart_stream_pairs(
     return DART_OK;
 }
 
-/* Examples of a .jsonl file; out->vocab is there. */
+/* Examples of a .jsonl, .csv or .tsv file; out->vocab is there. */
 static dart_status read_examples(const dart_settings *set, dart_corpus *out)
 {
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(&out->vocab);
@@ -166,6 +166,9 @@ static dart_status read_examples(const dart_settings *set, dart_corpus *out)
                                         .valid = set->valid_examples,
                                         .chat = talks ? &chat : NULL,
                                         .why_no_chat = why,
+                                        .prompt_column = set->prompt_column,
+                                        .completion_column = set->completion_column,
+                                        .text_column = set->text_column,
                                         .time = (uint32_t)set->context,
                                         .learn_prompts = set->learn_prompts},
             out);

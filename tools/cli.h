@@ -66,6 +66,9 @@ DART_NODISCARD dart_status cli_parse(cli_call *cli, int argc, char **argv);
  */
 const char *cli_text(const cli_call *cli, const char *key);
 bool cli_flag(const cli_call *cli, const char *key);
+/* The model that a command works on: --model-path, the first argument, or the recipe's base (which
+ * is written into `base`); NULL: none was named. */
+const char *cli_model(const cli_call *cli, char *base, size_t size);
 /* USAGE, naming the option, unless the text is a number within [low, high]. */
 DART_NODISCARD dart_status cli_uint(
     const cli_call *cli, const char *key, uint64_t low, uint64_t high, uint64_t *out);

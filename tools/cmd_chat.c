@@ -241,8 +241,8 @@ static dart_status open_model(const cli_call *cli, const char *path, dart_llm **
 
 static dart_status run(cli_call *cli)
 {
-    const char *path = cli_text(cli, "model_path"), *system = cli_text(cli, "system");
-    if (!path && cli->args) path = cli->arg[0];
+    char base[1024];
+    const char *path = cli_model(cli, base, sizeof base), *system = cli_text(cli, "system");
     if (!path) return cli_fail(DART_USAGE, "chat needs a model: a run or a pretrained one");
     dart_status status = DART_OK;
     dart_sampling sampling;

@@ -19,10 +19,9 @@ static const dart_option options[] = {
 
 static dart_status run(cli_call *cli)
 {
-    const char *path = cli_text(cli, "model_path");
-    char out[1024], bytes[64];
+    char out[1024], bytes[64], base[1024];
+    const char *path = cli_model(cli, base, sizeof base);
     uint64_t rank;
-    if (!path && cli->args) path = cli->arg[0];
     if (!path) return cli_fail(DART_USAGE, "export needs a model; see --help");
     CLI_TRY(cli_uint(cli, "max_rank", 0, 65536, &rank));
     CLI_TRY(dart_recipe_get(cli->recipe, "out", out, sizeof out));

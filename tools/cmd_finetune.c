@@ -31,19 +31,20 @@ static dart_status prepare(cli_call *cli)
         return cli_fail(DART_USAGE,
             "finetune needs --base, a Hugging Face folder, a .gguf file or a .bin of llama2.c");
     if (!*examples && !dart_recipe_has(recipe, "text") && !dart_recipe_has(recipe, "dataset"))
-        return cli_fail(DART_USAGE,
-            "finetune needs --data, a .jsonl, .csv or .tsv file or a folder of them (or --text FILE, --dataset "
-            "NAME)");
+        return cli_fail(DART_USAGE, "finetune needs --data, a .jsonl, .csv or .tsv file or a "
+                                    "folder of them (or --text FILE, --dataset "
+                                    "NAME)");
     if (!cli_flag(cli, "adaptive")) return DART_OK;
     if (!strcmp(method, "dense") || !strcmp(method, "frozen"))
         return cli_fail(DART_USAGE,
             "--adaptive finds ranks, and the method %s has none; choose lora, tt-lora, loretta-rep "
             "or dota",
             method);
-    /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
-    CLI_TRY(prefer(recipe, "linear", "tt-lora"));
     CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
     CLI_TRY(prefer(recipe, "select", "budget"));
+    if (dart_recipe_has(recipe, "adapter")) return DART_OK; /* method and ranks are its own */
+    /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
+    CLI_TRY(prefer(recipe, "linear", "tt-lora"));
     /* Twice the ranks that fine-tuning takes otherwise, to choose from. */
     return prefer(recipe, "rank", "16");
 }

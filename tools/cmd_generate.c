@@ -51,8 +51,8 @@ static dart_status print_json(const char *path, const char *prompt, const char *
 
 static dart_status run(cli_call *cli)
 {
-    const char *path = cli_text(cli, "model_path"), *prompt = cli_text(cli, "prompt");
-    if (!path && cli->args) path = cli->arg[0];
+    char base[1024];
+    const char *path = cli_model(cli, base, sizeof base), *prompt = cli_text(cli, "prompt");
     if (!path)
         return cli_fail(DART_USAGE, "generate needs --model-path, a run or checkpoint directory");
     dart_sampling sampling;

@@ -254,6 +254,14 @@ const char *cli_text(const cli_call *cli, const char *key)
     return value && *value ? value : NULL;
 }
 
+const char *cli_model(const cli_call *cli, char *base, size_t size)
+{
+    const char *path = cli_text(cli, "model_path");
+    if (path) return path;
+    if (cli->args) return cli->arg[0];
+    return dart_recipe_get(cli->recipe, "base", base, size) == DART_OK && *base ? base : NULL;
+}
+
 bool cli_flag(const cli_call *cli, const char *key)
 {
     const char *value = cli_text(cli, key);

@@ -1,10 +1,11 @@
 /* Logits of a model for given tokens, for comparison with other programs' loaders:
- *   dump_logits MODEL DEVICE ID...
+ *   dump_logits [--adapter PATH[=SCALE],...] MODEL DEVICE ID...
  * writes (tokens, vocabulary) f32 to standard output: row i are the scores of what follows token i.
  */
 #include <dart.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int fail(const char *what)
 {
@@ -17,13 +18,19 @@ int main(int argc, char **argv)
     dart_recipe *recipe;
     dart_llm *llm;
     dart_context *context;
+    const char *adapter = argc > 2 && !strcmp(argv[1], "--adapter") ? argv[2] : NULL;
+    if (adapter) {
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 4) {
-        fprintf(stderr, "usage: dump_logits MODEL DEVICE ID...\n");
+        fprintf(stderr, "usage: dump_logits [--adapter LIST] MODEL DEVICE ID...\n");
         return 2;
     }
     if (dart_recipe_new(&recipe) != DART_OK ||
-        dart_recipe_set(recipe, "device", argv[2]) != DART_OK)
-        return fail("device");
+        dart_recipe_set(recipe, "device", argv[2]) != DART_OK ||
+        (adapter && dart_recipe_set(recipe, "adapter", adapter) != DART_OK))
+        return fail("device or adapter");
     const char *context_length = getenv("DUMP_CONTEXT"); /* of a pretrained model; else 256 */
     if (context_length && dart_recipe_set(recipe, "context", context_length) != DART_OK)
         return fail("DUMP_CONTEXT");

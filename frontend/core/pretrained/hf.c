@@ -74,6 +74,27 @@ static const pretrained_entry classifier[] = {
 static const pretrained_entry classifier_out[] = {
     LINEAR("classifier", "classifier.out_proj", LABELS, D, IF_ALL_BIAS)};
 
+uint32_t dart_hf_weights(
+    dart_pretrained_arch arch, const char *module, char out[DART_HF_PARTS][DART_PRETRAINED_NAME])
+{
+    const bool gpt = arch == DART_PRETRAINED_GPT2;
+    const pretrained_entry *entry = gpt ? gpt2 : gated;
+    const size_t entries = gpt ? sizeof gpt2 / sizeof *gpt2 : sizeof gated / sizeof *gated;
+    const char *prefix = gpt ? "transformer." : "model.";
+    unsigned layer;
+    int at = 0;
+    uint32_t count = 0;
+    char name[96];
+    if (arch >= DART_PRETRAINED_BERT) return 0;
+    if (!strncmp(module, prefix, strlen(prefix))) module += strlen(prefix);
+    if (sscanf(module, gpt ? "h.%9u.%n" : "layers.%9u.%n", &layer, &at) != 1 || !at) return 0;
+    if ((size_t)snprintf(name, sizeof name, "%s.weight", module + at) >= sizeof name) return 0;
+    for (size_t i = 0; i < entries && count < DART_HF_PARTS; i++)
+        if (!strcmp(entry[i].theirs, name) && entry[i].columns != PRETRAINED_ONE)
+            snprintf(out[count++], DART_PRETRAINED_NAME, "blocks.%u.%s", layer, entry[i].ours);
+    return count;
+}
+
 /* BERT's first files call weight and bias of a norm gamma and beta. */
 static const char *name_of(dart_pretrained *model, const char *name)
 {

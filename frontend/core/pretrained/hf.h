@@ -25,6 +25,13 @@ dart_status dart_hf_bool(
 dart_status dart_hf_text(
     const hf_settings *settings, const json_t *object, const char *key, const char **out);
 
+/* Our weights that a module is, by its name of Hugging Face's with or without the model's prefix,
+ * "model.layers.0.self_attn.q_proj": one, or all that GPT-2's c_attn holds, in its order. Returns
+ * how many; 0: no linear layer of a block. */
+enum { DART_HF_PARTS = 3 };
+uint32_t dart_hf_weights(
+    dart_pretrained_arch arch, const char *module, char out[DART_HF_PARTS][DART_PRETRAINED_NAME]);
+
 /* Fills model->config from config.json and generation_config.json. */
 dart_status dart_hf_read_config(const hf_settings *settings);
 

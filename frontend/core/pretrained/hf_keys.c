@@ -67,6 +67,32 @@ static int key_of(const void *key, const void *row)
     return strcmp(key, *(const char *const *)row);
 }
 
+/* Those of adapter_config.json that are read, or do not matter once an adapter is trained. What is
+ * not among them is refused unless it is null, false, 0 or empty. */
+static const char *const adapter_keys[] = {"alpha_pattern", "auto_mapping",
+    "base_model_name_or_path", "bias", "corda_config", "eva_config", "exclude_modules",
+    "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
+    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config",
+    "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern",
+    "revision", "runtime_config", "target_modules", "task_type", "use_rslora"};
+
+dart_status dart_hf_check_adapter(const char *file, json_t *root)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(root, key, value)
+    {
+        const size_t count = sizeof adapter_keys / sizeof *adapter_keys;
+        if (bsearch(key, adapter_keys, count, sizeof *adapter_keys, key_of) || is_nothing(value))
+            continue;
+        return dart_fail(DART_INPUT,
+            "%s: the setting '%.60s' asks for something that is not read here: only plain LoRA "
+            "pairs of linear layers are",
+            file, key);
+    }
+    return DART_OK;
+}
+
 dart_status dart_hf_check_keys(const char *file, json_t *root)
 {
     const char *key;

@@ -6,5 +6,7 @@
 
 /* INPUT: names a key that is unknown, or whose value asks for what is not computed here. */
 dart_status dart_hf_check_keys(const char *file, json_t *root);
+/* The same of adapter_config.json, as PEFT writes it. */
+dart_status dart_hf_check_adapter(const char *file, json_t *root);
 
 #endif

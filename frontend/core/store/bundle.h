@@ -27,6 +27,11 @@ DART_NODISCARD dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
 void dart_bundle_free(dart_bundle *bundle); /* zeroes it */
 
+/* The same of runs and checkpoints alone, as they were saved: of `overrides` only where the base is
+ * and whether the best model is wanted. stored.c */
+DART_NODISCARD dart_status dart_bundle_stored(
+    const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
+
 /* Initial values of the model, of the recipe's seed, or what it takes over from its base. */
 DART_NODISCARD dart_status dart_bundle_begin(dart_bundle *bundle);
 /* The model of a bundle with recipe and vocabularies, with zeros; an older one is freed. ranks as

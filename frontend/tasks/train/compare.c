@@ -2,6 +2,7 @@
  * apart. */
 #include "clock.h"
 #include "run.h"
+#include "adapters.h"
 #include "stages.h"
 #include <inttypes.h>
 #include <math.h>
@@ -51,9 +52,8 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_stream_for(&run->bundle.set, corpus, DART_TRAIN, &run->train));
     DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
     DART_TRY(dart_device_for(&run->bundle.set, &run->device));
-    DART_TRY(dart_run_model(run, NULL));
+    DART_TRY(dart_run_fresh(run));
     DART_TRY(dart_run_check(run));
-    DART_TRY(dart_bundle_begin(&run->bundle));
     l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;
 }
@@ -233,6 +233,7 @@ dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, d
     if (!lanes) return DART_MEMORY;
     DART_GOTO(split_ids(devices, lanes, &count));
     DART_GOTO(dart_recipe_copy(recipe, &resolved));
+    DART_GOTO(dart_adapters_resolve(resolved));
     DART_GOTO(dart_base_resolve(resolved));
     dart_recipe_settings(resolved, &set);
     DART_GOTO(dart_corpus_for(&set, NULL, &corpus));

@@ -1,5 +1,6 @@
 /* The parts of a run that training and comparison share. */
 #include "run.h"
+#include "adapters.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -60,6 +61,13 @@ dart_status dart_run_model(dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES
 {
     dart_run_unbind(run);
     DART_TRY(dart_bundle_model(&run->bundle, ranks, NULL));
+    return no_moments(run);
+}
+
+dart_status dart_run_fresh(dart_run *run)
+{
+    dart_run_unbind(run);
+    DART_TRY(dart_adapters_begin(&run->bundle, dart_note_of(&run->hooks)));
     return no_moments(run);
 }
 

@@ -74,6 +74,9 @@ typedef struct dart_run {
 /* A new model with zeros, and no moments; ranks as in dart_model_new. */
 DART_NODISCARD dart_status dart_run_model(
     dart_run *run, const uint32_t (*ranks)[DART_MAX_CORES + 1]);
+/* A new model as training begins with it, initial values, the base and adapters beside it; no
+ * moments. */
+DART_NODISCARD dart_status dart_run_fresh(dart_run *run);
 /* Instead of the run's model, session and moments: a model made from it, with moments zero. */
 DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
 void dart_run_unbind(dart_run *run);                     /* frees the session */

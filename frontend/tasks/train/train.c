@@ -5,6 +5,7 @@
 #include "hash.h"
 #include "protocol.h"
 #include "run.h"
+#include "adapters.h"
 #include "results.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -56,8 +57,7 @@ static dart_status start(dart_run *run)
     }
     if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
-    DART_TRY(dart_run_model(run, NULL));
-    return dart_bundle_begin(&run->bundle);
+    return dart_run_fresh(run);
 }
 
 static dart_status write_table(
@@ -212,7 +212,8 @@ static dart_status open_training(
     *t->out = (dart_result){0};
     dart_recipe *known;
     DART_TRY(dart_recipe_copy(given, &known));
-    dart_status status = dart_base_resolve(known);
+    dart_status status = dart_adapters_resolve(known);
+    if (status == DART_OK) status = dart_base_resolve(known);
     if (status == DART_OK) status = dart_folder_choose(known, folder, recipe);
     dart_recipe_free(known);
     DART_TRY(status);

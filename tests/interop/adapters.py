@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import numpy as np
 import peft
@@ -48,6 +49,12 @@ def save_adapter(base, folder, settings, seed, dtype=torch.float32):
 
 
 def adapted_logits(base, *adapters):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        return logits_by_peft(base, *adapters)
+
+
+def logits_by_peft(base, *adapters):
     """adapters: folders, or (folder, scale)."""
     model = transformers.AutoModelForCausalLM.from_pretrained(base).eval()
     expected = None

@@ -1,4 +1,5 @@
 /* The model that is measured: trained, or fresh from a recipe with random weights. */
+#include "adapters.h"
 #include "bench.h"
 #include "setup.h"
 
@@ -19,6 +20,7 @@ dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
     *out = (dart_bundle){0};
     if (path && *path) return dart_bundle_open(path, call->recipe, (dart_note){0}, out);
     DART_TRY(dart_recipe_copy(call->recipe, &out->recipe));
+    DART_TRY(dart_adapters_resolve(out->recipe));
     DART_TRY(dart_base_resolve(out->recipe));
     dart_recipe_settings(out->recipe, &out->set);
     uint32_t vocab = out->set.vocab_size ? (uint32_t)out->set.vocab_size : DEFAULT_VOCAB;

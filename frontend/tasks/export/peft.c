@@ -13,14 +13,33 @@ static void strings(json_t *object, const char *key, const char *value, dart_sta
     dart_json_set(object, key, json_string(value), status);
 }
 
-/* Names of the modules that have adapters, each once: "q_proj". */
-static json_t *targets(const dart_export_pair *p, uint32_t count, dart_status *status)
+static const char *last_name(const char *module)
+{
+    const char *dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+/* Whether all modules of the base that are called so have adapters. */
+static bool in_all_layers(
+    const dart_exporting *e, const dart_export_pair *p, uint32_t count, const char *name)
+{
+    const dart_pretrained_config *config = dart_pretrained_config_of(e->base);
+    const bool twice = config->arch == DART_PRETRAINED_GPT2 && !strcmp(name, "c_proj");
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) found += !strcmp(last_name(p[i].module), name);
+    return found == config->layers * (twice ? 2 : 1);
+}
+
+/* Names of the modules that have adapters, each once: "q_proj", or the whole name where not all
+ * that are called so have one. */
+static json_t *targets(
+    const dart_exporting *e, const dart_export_pair *p, uint32_t count, dart_status *status)
 {
     json_t *list = json_array();
     for (uint32_t i = 0; i < count; i++) {
-        const char *name = strrchr(p[i].module, '.');
+        const char *name = last_name(p[i].module);
         bool seen = false;
-        name = name ? name + 1 : p[i].module;
+        if (!in_all_layers(e, p, count, name)) name = p[i].module;
         for (size_t k = 0; k < json_array_size(list); k++)
             seen |= !strcmp(json_string_value(json_array_get(list, k)), name);
         if (!seen) dart_json_add(list, json_string(name), status);
@@ -48,7 +67,7 @@ static dart_status write_config(const dart_exporting *e, const dart_export_pair 
     dart_json_set(body, "r", json_integer(rank), &status);
     dart_json_set(body, "lora_alpha", json_integer(rank), &status);
     dart_json_set(body, "lora_dropout", json_real(0.0), &status);
-    dart_json_set(body, "target_modules", targets(p, count, &status), &status);
+    dart_json_set(body, "target_modules", targets(e, p, count, &status), &status);
     dart_json_set(body, "rank_pattern", ranks, &status);
     dart_json_set(body, "alpha_pattern", alphas, &status);
     strings(body, "bias", "none", &status);

@@ -1,6 +1,7 @@
 /* What a recipe (or a trained model's) becomes before anything runs: graph, plan,
  * memory, ranks, paths.
  */
+#include "adapters.h"
 #include "inspect.h"
 #include "bundle.h"
 #include "memstream.h"
@@ -35,6 +36,7 @@ static dart_status fresh_model(const dart_recipe *recipe, view *v)
     dart_bundle *b = &v->bundle;
     dart_model_config config;
     DART_TRY(dart_recipe_copy(recipe, &b->recipe));
+    DART_TRY(dart_adapters_resolve(b->recipe));
     DART_TRY(dart_base_resolve(b->recipe));
     DART_TRY(dart_recipe_check(b->recipe, (dart_note){0}));
     dart_recipe_settings(b->recipe, &b->set);

@@ -121,6 +121,22 @@ static void several_are_added(void **state)
     dart_recipe_free(recipe);
 }
 
+/* The names of modules are Hugging Face's, whatever kind of file the base is. */
+static void base_may_be_a_gguf_file(void **state)
+{
+    (void)state;
+    static float one[IDS * VOCAB], got[IDS * VOCAB];
+    char out[128], file[160];
+    snprintf(out, sizeof out, "%s", tiny_path("gguf"));
+    dart_export_result exported = {.size = sizeof exported};
+    const dart_export_options o = {.size = sizeof o, .format = "gguf", .out = out};
+    ok(dart_export(base, NULL, &o, NULL, &exported));
+    snprintf(file, sizeof file, "%s/model.gguf", out);
+    logits_of(base, adapter, "cpu", one);
+    logits_of(file, adapter, "cpu", got);
+    assert_true(error_of(got, one) < 1e-6);
+}
+
 /* A single adapter keeps PEFT's rank and scale, so that training goes on as there. */
 static void settings_are_the_adapters(void **state)
 {
@@ -231,7 +247,8 @@ static void memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(logits_equal_those_of_peft),
-        cmocka_unit_test(several_are_added), cmocka_unit_test(settings_are_the_adapters),
-        cmocka_unit_test(what_is_refused), cmocka_unit_test(memory)};
+        cmocka_unit_test(several_are_added), cmocka_unit_test(base_may_be_a_gguf_file),
+        cmocka_unit_test(settings_are_the_adapters), cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(memory)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -17,13 +17,14 @@ typedef struct dart_llm_options {
      * key that the stored tensors do not fit is an error. NULL: none. */
     const dart_recipe *overrides;
     void *user;
-    void (*note)(void *user, const char *line); /* news: a damaged checkpoint was passed over, which step was taken */
+    void (*note)(void *user,
+        const char *line); /* news: a damaged checkpoint was passed over, which step was taken */
 } dart_llm_options;
 
 /* path: a run directory (its newest checkpoint that is whole, or with load_best the best by
  * validation), a checkpoint directory, or a pretrained model, with the key `adapter` beside it.
- * options may be NULL. Errors: INPUT (neither, damaged, tensors that do not fit), MEMORY, IO. Close it
- * after its contexts. */
+ * options may be NULL. Errors: INPUT (neither, damaged, tensors that do not fit), MEMORY, IO. Close
+ * it after its contexts. */
 DART_API DART_NODISCARD dart_status dart_llm_open(
     const char *path, const dart_llm_options *options, dart_llm **out);
 DART_API void dart_llm_close(dart_llm *llm); /* NULL: nothing to do */

@@ -25,7 +25,8 @@ static dart_status add(sample *s, const char *text, size_t bytes, bool special, 
     const size_t before = s->ids.count;
     DART_TRY(dart_vocab_append(s->vocab, text, bytes, special, s->what, &s->ids));
     DART_TRY(dart_grow((void **)&s->learn, &s->learn_room, s->ids.count, 1));
-    memset(s->learn + before, learn || s->options->learn_prompts, s->ids.count - before);
+    if (s->ids.count > before) /* of an empty text there may be no list yet */
+        memset(s->learn + before, learn || s->options->learn_prompts, s->ids.count - before);
     return DART_OK;
 }
 

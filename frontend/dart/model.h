@@ -17,8 +17,7 @@ typedef struct dart_llm_options {
      * key that the stored tensors do not fit is an error. NULL: none. */
     const dart_recipe *overrides;
     void *user;
-    void (*note)(void *user,
-        const char *line); /* news: a damaged checkpoint was passed over, which step was taken */
+    void (*note)(void *user, const char *line); /* which checkpoint was taken, or not */
 } dart_llm_options;
 
 /* path: a run directory (its newest checkpoint that is whole, or with load_best the best by

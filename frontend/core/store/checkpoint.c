@@ -151,7 +151,8 @@ static dart_status step_path(char out[PATH], const char *root, uint64_t step)
     return join(out, root, name);
 }
 
-/* Keeps the newest `keep` sound ones and `spared`; `written` was just read back. Damaged ones do
+/* Keeps the newest `keep` sound ones, `spared`, and step 0, which is written only where it is asked
+ * for; `written` was just read back. Damaged ones do
  * not count, and go with what is older than those. */
 static dart_status prune(const char *root, uint64_t written, uint32_t keep, uint64_t spared)
 {
@@ -165,7 +166,7 @@ static dart_status prune(const char *root, uint64_t written, uint32_t keep, uint
         char path[PATH];
         dart_checkpoint old;
         DART_GOTO(step_path(path, root, steps[i]));
-        if (sound == keep && steps[i] == spared) continue;
+        if (sound == keep && (steps[i] == spared || steps[i] == 0)) continue;
         if (sound == keep) {
             DART_GOTO(dart_remove_tree(path));
         } else if (steps[i] == written) {

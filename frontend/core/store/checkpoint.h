@@ -22,9 +22,9 @@ typedef struct dart_checkpoint {
 } dart_checkpoint;
 
 /* Writes <root>/step-<step>/, reads it back, and prunes to the newest `keep` (at least 2) that are
- * sound, and the step `spared` (DART_CHECKPOINT_NONE: no other). The same step with other bytes is
- * replaced. On failure nothing of it is left and the older ones are untouched. Older ones that
- * cannot be removed are told to `note`, and no failure. IO: disk full ... */
+ * sound, and the step `spared` (DART_CHECKPOINT_NONE: no other; step 0 stays anyway). The same step
+ * with other bytes is replaced. On failure nothing of it is left and the older ones are untouched.
+ * Older ones that cannot be removed are told to `note`, and no failure. IO: disk full ... */
 DART_NODISCARD dart_status dart_checkpoint_write(const char *root, uint64_t step,
     const dart_checkpoint_file *file, uint32_t files, uint32_t keep, uint64_t spared,
     dart_note note);

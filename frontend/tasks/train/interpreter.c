@@ -181,8 +181,10 @@ static dart_status pick(dart_run *run, const dart_settings *set)
 static dart_status before_pick(dart_run *run, uint32_t from, uint64_t from_step)
 {
     if (run->last_pick && !run->phase_tokens) return DART_OK;
-    dart_status status =
-        pick_row(run, run->last_pick ? "before selection" : "TT before selection", false);
+    char name[64];
+    snprintf(name, sizeof name, "%s%sbefore selection", run->last_pick ? "" : run->row,
+        run->last_pick ? "" : " ");
+    dart_status status = pick_row(run, name, false);
     if (status == DART_OK) return DART_OK;
     run->at_stage = from;
     run->stage_step = from_step;
@@ -266,6 +268,7 @@ static dart_status begin(dart_run *run)
 {
     double valid;
     DART_TRY(dart_run_bind(run));
+    if (run->bundle.set.save_start && run->step == 0) DART_TRY(dart_run_save(run));
     if (run->owed == DART_OWED_MEASURES) DART_TRY(measures(run, &valid));
     DART_TRY(go_on(run));
     return run->finished ? dart_run_save(run) : DART_OK;

@@ -242,7 +242,8 @@ static dart_status open_main(
     dart_settings set;
     *recipe = NULL;
     dart_recipe_settings(own, &set);
-    DART_TRY(open_run(t, own, folder->dir, dart_settings_compress(&set) ? "TT" : "dense", run));
+    const char *row = *set.base ? set.linear->name : dart_settings_compress(&set) ? "TT" : "dense";
+    DART_TRY(open_run(t, own, folder->dir, row, run));
     if (prepared) return DART_OK;
     DART_TRY(bind_run(run));
     return dart_folder_prepare(folder, run->bundle.recipe, dart_note_of(&t->hooks));

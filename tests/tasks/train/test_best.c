@@ -120,6 +120,38 @@ static void test_best_is_taken(void **state)
     dart_recipe_free(recipe);
 }
 
+/* The checkpoint before the first step stays, holds what training begins with, and changes nothing.
+ */
+static void test_start_is_kept(void **state)
+{
+    (void)state;
+    tiny_watch w = {0};
+    dart_result r;
+    dart_bundle start, fresh;
+    for (int with = 0; with < 2; with++) {
+        dart_recipe *recipe = spoilt(with ? "from-start" : "without-start");
+        if (with) tiny_set(recipe, "save_start", "true");
+        if (tiny_train(recipe, &w, &r) != DART_OK) fail_msg("%s", dart_error_text());
+        dart_recipe_free(recipe);
+    }
+    assert_true(has_step("from-start", 0) && has_step("from-start", 20));
+    assert_false(has_step("without-start", 0) || has_step("from-start", 15));
+    tiny_assert_same("from-start", "without-start", "checkpoints/step-00000020/model.safetensors");
+    const char *path = tiny_path("from-start/checkpoints/step-00000000");
+    assert_int_equal(dart_bundle_open(path, NULL, (dart_note){0}, &start), DART_OK);
+    fresh = (dart_bundle){.set = start.set,
+        .recipe = start.recipe,
+        .vocab = start.vocab,
+        .source_vocab = start.source_vocab};
+    assert_int_equal(dart_bundle_model(&fresh, NULL, NULL), DART_OK);
+    assert_int_equal(dart_bundle_begin(&fresh), DART_OK);
+    assert_memory_equal(start.param, fresh.param, start.model->param_words * sizeof *start.param);
+    fresh.recipe = NULL;
+    fresh.vocab = fresh.source_vocab = NULL;
+    dart_bundle_free(&fresh);
+    dart_bundle_free(&start);
+}
+
 static void assert_same_end(const char *a, const char *b)
 {
     static const char *const names[] = {"metrics.jsonl", "spectra.jsonl",
@@ -304,9 +336,10 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_best_is_taken), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_stop_in_evaluations), cmocka_unit_test(test_opening_a_stopped_run),
-        cmocka_unit_test(test_stages_that_end), cmocka_unit_test(test_selection),
-        cmocka_unit_test(test_who_has_patience), cmocka_unit_test(test_refused)};
+        cmocka_unit_test(test_best_is_taken), cmocka_unit_test(test_start_is_kept),
+        cmocka_unit_test(test_resume), cmocka_unit_test(test_stop_in_evaluations),
+        cmocka_unit_test(test_opening_a_stopped_run), cmocka_unit_test(test_stages_that_end),
+        cmocka_unit_test(test_selection), cmocka_unit_test(test_who_has_patience),
+        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -52,6 +52,9 @@ DART_NODISCARD dart_status dart_vocab_open(const char *path, dart_vocab *out);
 /* Another one with the same tokenizer; each is freed by itself. */
 void dart_vocab_share(const dart_vocab *vocab, dart_vocab *out);
 const dart_tokenizer *dart_vocab_tokenizer(const dart_vocab *vocab); /* NULL: none */
+/* How many ids have a token: fewer than `size` where the embedding has more rows than the
+ * tokenizer has tokens. */
+uint32_t dart_vocab_tokens(const dart_vocab *vocab);
 const char *dart_vocab_hash(const dart_vocab *vocab); /* of a tokenizer's tokens; NULL: none */
 
 /* Text of ids as they come. */

@@ -81,6 +81,12 @@ const dart_tokenizer *dart_vocab_tokenizer(const dart_vocab *vocab)
     return vocab->shared ? vocab->shared->tokenizer : NULL;
 }
 
+uint32_t dart_vocab_tokens(const dart_vocab *vocab)
+{
+    const uint32_t tokens = vocab->shared ? dart_tokenizer_size(vocab->shared->tokenizer) : 0;
+    return tokens && tokens < vocab->size ? tokens : vocab->size;
+}
+
 const char *dart_vocab_hash(const dart_vocab *vocab)
 {
     return vocab->shared ? vocab->shared->hash : NULL;

@@ -132,7 +132,7 @@ dart_status dart_context_sample(dart_context *context, const dart_sampling *samp
     *out = -1;
     DART_TRY(dart_options_take(sampling, sizeof how, "dart_sampling", &how));
     if (!context->text.count) return dart_fail(DART_USAGE, "no token was fed, so none follows");
-    return dart_sample(context->infer->logits, context->llm->bundle.vocab->size, &how,
+    return dart_sample(context->infer->logits, dart_vocab_tokens(context->llm->bundle.vocab), &how,
         context->text.id, context->text.count, context->candidates, out);
 }
 

@@ -81,8 +81,8 @@ dart_status dart_generate_text(dart_infer *infer, const dart_vocab *vocab,
             speed.prompt_seconds = dart_seconds() - begin;
         }
         fed = n;
-        DART_GOTO(
-            dart_sample(infer->logits, vocab->size, o->sampling, text->id, n, list, &text->id[n]));
+        DART_GOTO(dart_sample(
+            infer->logits, dart_vocab_tokens(vocab), o->sampling, text->id, n, list, &text->id[n]));
         text->count++;
         if (n > given) speed.seconds += dart_seconds() - begin;
         speed.tokens++;

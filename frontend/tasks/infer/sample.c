@@ -30,10 +30,11 @@ static void front(dart_candidate *list, uint32_t count, uint32_t kept)
 /* Each token among the last ones, once: Keskar et al. 2019 (CTRL), as transformers and llama.cpp do
  * it. */
 static void penalise(const float *logits, const dart_sampling *o, const int32_t *before,
-    uint64_t index, dart_candidate *list)
+    uint64_t index, uint32_t count, dart_candidate *list)
 {
     const uint64_t last = o->repeat_last_n && o->repeat_last_n < index ? o->repeat_last_n : index;
     for (uint64_t i = index - last; i < index; i++) {
+        if ((uint32_t)before[i] >= count) continue;
         const double logit = logits[before[i]];
         list[before[i]].weight = logit > 0 ? logit / o->repeat_penalty : logit * o->repeat_penalty;
     }
@@ -59,7 +60,8 @@ dart_status dart_sample(const float *logits, uint32_t count, const dart_sampling
                 "trained, or it diverged");
         list[i] = (dart_candidate){i, logits[i]};
     }
-    if (o->repeat_penalty > 0 && o->repeat_penalty != 1) penalise(logits, o, before, index, list);
+    if (o->repeat_penalty > 0 && o->repeat_penalty != 1)
+        penalise(logits, o, before, index, count, list);
     uint32_t kept = o->temperature <= 0 ? 1 : o->top_k && o->top_k < count ? o->top_k : count;
     if (kept <= FEW && kept < count)
         front(list, count, kept);

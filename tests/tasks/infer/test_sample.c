@@ -118,6 +118,21 @@ static void logits_that_are_no_numbers_are_refused(void **state)
     assert_int_equal(dart_sample(logits, COUNT, NULL, NULL, 0, list, &id), DART_DIVERGED);
 }
 
+/* A model may have more rows than there are tokens; such an id before is no token to penalise. */
+static void ids_without_a_token_are_not_drawn(void **state)
+{
+    (void)state;
+    static const float logits[COUNT] = {3, 2, 1, 0, 9, 9};
+    const int32_t before[] = {4, 5, 0};
+    dart_candidate list[COUNT];
+    int32_t id;
+    assert_int_equal(dart_sample(logits, COUNT - 2, NULL, NULL, 0, list, &id), DART_OK);
+    assert_int_equal(id, 0);
+    const dart_sampling how = {.temperature = 5, .seed = 3, .repeat_penalty = 2};
+    assert_int_equal(dart_sample(logits, COUNT - 2, &how, before, 3, list, &id), DART_OK);
+    assert_in_range(id, 0, COUNT - 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +140,7 @@ int main(void)
         cmocka_unit_test(repetition_is_penalised),
         cmocka_unit_test(penalty_comes_before_the_temperature),
         cmocka_unit_test(logits_that_are_no_numbers_are_refused),
+        cmocka_unit_test(ids_without_a_token_are_not_drawn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,8 @@
 
 const char *dart_part_name(int part)
 {
-    static const char *const names[DART_PARTS] = {"step", "accumulate", "update", "eval", "logits"};
+    static const char *const names[DART_PARTS] = {
+        "step", "accumulate", "update", "eval", "logits", "covariance"};
     return names[part];
 }
 
@@ -217,6 +218,9 @@ static dart_status part_graph(dart_session *session, int part, dart_graph **out)
         break;
     case DART_PART_EVAL:
         DART_GOTO(append_eval(session, *out));
+        break;
+    case DART_PART_COVARIANCE:
+        DART_GOTO(dart_part_covariance(session, *out));
         break;
     default:
         DART_GOTO(append_logits(session, *out, &session->logit_columns));

@@ -25,6 +25,16 @@ DART_NODISCARD dart_status dart_part_masks(const dart_session *session, dart_gra
 /* AdamW of the gate parameters with a step block of their own: neither clipped nor decayed. */
 DART_NODISCARD dart_status dart_part_gate_update(const dart_session *session, dart_graph *graph);
 
+/* covariance.c: sums of one batch into OUTPUT; session->covariances gets what there is to measure,
+ * with sums of zeros. */
+DART_NODISCARD dart_status dart_part_covariance(dart_session *session, dart_graph *graph);
+/* Words of OUTPUT, and of FSCAL, that it needs; which rows of a batch count; its sums, read back.
+ */
+uint64_t dart_covariance_words(const dart_covariances *covariances);
+uint64_t dart_covariance_fscal(const dart_session_options *options);
+DART_NODISCARD dart_status dart_covariance_rows(dart_session *session, const int32_t *labels);
+DART_NODISCARD dart_status dart_covariance_add(dart_session *session);
+
 /* One part of a session, planned; its times are added to the session's. */
 DART_NODISCARD dart_status dart_part_prepare(
     dart_session *session, const dart_caps *caps, int part, dart_graph_program *program);

@@ -16,6 +16,8 @@ static bool wanted(const dart_session_options *o, int part)
         return o->train && o->accumulation > 1;
     case DART_PART_EVAL:
         return o->eval;
+    case DART_PART_COVARIANCE:
+        return o->covariance != NULL;
     default:
         return o->logits;
     }
@@ -28,6 +30,7 @@ static dart_status allocate(dart_session *session)
     uint64_t *words = session->memory.words;
     uint64_t rows = (uint64_t)o->batch * o->time;
     uint64_t logits = (uint64_t)o->time * session->logit_columns;
+    uint64_t output = dart_covariance_words(&session->covariances);
     words[DART_REGION_PARAM] = model->param_words;
     words[DART_REGION_FROZEN] = model->frozen_words;
     words[DART_REGION_TABLE] = model->table_words;
@@ -43,9 +46,10 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_MOMENT] = o->train ? o->optim->states * model->param_words : 0;
     words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
     words[DART_REGION_ISCAL] = DART_ISCAL_WORDS;
-    words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
+    words[DART_REGION_FSCAL] = o->covariance ? dart_covariance_fscal(o) : DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
-    words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
+    if (rows > output) output = rows;
+    words[DART_REGION_OUTPUT] = logits > output ? logits : output;
     DART_TRY(dart_memory_new(&session->memory, session->device));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
@@ -143,6 +147,7 @@ void dart_session_free(dart_session *session)
     dart_shapes_free(session->shapes);
     for (int i = 0; i < DART_PARTS; i++) dart_program_free(&session->part[i]);
     dart_memory_free(&session->memory, session->device);
+    dart_covariances_free(&session->covariances);
     free(session->rows);
     free(session->logits);
     free(session);
@@ -259,4 +264,41 @@ dart_status dart_session_logits(dart_session *session, const int32_t *tokens, co
     DART_TRY(dart_program_run(&session->part[DART_PART_LOGITS], NULL));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
         (uint64_t)time * session->logit_columns, session->logits);
+}
+
+dart_status dart_session_covariance(dart_session *session, dart_stream *stream, uint64_t batches)
+{
+    dart_covariances *c = &session->covariances;
+    for (uint64_t at = 0; at < batches; at++) {
+        dart_input input;
+        DART_TRY(dart_stop_asked());
+        DART_TRY(dart_input_load(session, stream, at, true, &input));
+        DART_TRY(dart_covariance_rows(session, input.labels));
+        DART_TRY(dart_program_run(&session->part[DART_PART_COVARIANCE], NULL));
+        DART_TRY(dart_covariance_add(session));
+        c->rows += input.predicted;
+    }
+    return c->rows ? DART_OK
+                   : dart_fail(DART_INPUT,
+                         "covariance: %llu batches without any label: expected some text to learn",
+                         (unsigned long long)batches);
+}
+
+dart_status dart_model_covariances(dart_device *device, const dart_model *model, const float *param,
+    const float *frozen, dart_stream *stream, uint64_t batches, const bool *wanted,
+    dart_covariances *out)
+{
+    const dart_session_options options = {
+        .batch = stream->batch, .time = stream->time, .accumulation = 1, .covariance = wanted};
+    dart_session *session = NULL;
+    dart_status status = DART_OK;
+    *out = (dart_covariances){0};
+    DART_GOTO(dart_session_new(device, NULL, model, &options, &session));
+    DART_GOTO(dart_session_write(session, param, frozen, NULL));
+    DART_GOTO(dart_session_covariance(session, stream, batches));
+    *out = session->covariances;
+    session->covariances = (dart_covariances){0};
+done:
+    dart_session_free(session);
+    return status;
 }

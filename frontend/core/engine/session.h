@@ -14,6 +14,7 @@ typedef struct dart_session_options {
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
     bool recompute;          /* training: blocks are computed a second time for their gradients */
+    const bool *covariance;  /* borrowed, one a weight: whose inputs to measure; NULL: none */
     const dart_optim *optim; /* train */
     dart_options optim_options;
     double max_grad_norm;
@@ -31,11 +32,28 @@ enum {
     DART_PART_UPDATE, /* with accumulation: penalty, clipping, AdamW */
     DART_PART_EVAL,
     DART_PART_LOGITS,
+    DART_PART_COVARIANCE,
     DART_PARTS
 };
-const char *dart_part_name(int part); /* "step", "accumulate", "update", "eval", "logits" */
+const char *dart_part_name(
+    int part); /* "step", "accumulate", "update", "eval", "logits", "covariance" */
 
 typedef struct dart_shapes dart_shapes; /* shapes.c */
+
+/* The second moments of what weights multiply: a row x (in) of a weight's input adds x^T x. */
+typedef struct dart_covariance {
+    uint32_t size;   /* in */
+    uint32_t weight; /* the first that reads this input */
+    uint64_t offset; /* of a batch's sum, in OUTPUT */
+    double *sum;     /* owned (size, size), symmetric */
+} dart_covariance;
+enum { DART_NO_COVARIANCE = UINT32_MAX };
+typedef struct dart_covariances {
+    uint64_t rows;       /* that were summed */
+    uint32_t count;      /* inputs: weights that read the same (q, k, v; gate, up) share one */
+    dart_covariance *of; /* owned */
+    uint32_t *place;     /* owned, one a weight: index into `of`, or DART_NO_COVARIANCE */
+} dart_covariances;
 
 typedef struct dart_session {
     dart_program_times times; /* of making it; build: with buffers and tables */
@@ -48,6 +66,7 @@ typedef struct dart_session {
     float *rows;         /* owned (batch * time), eval */
     float *logits;       /* owned (time, logit_columns) */
     uint32_t logit_columns;
+    dart_covariances covariances; /* those asked for; sums are zeros until they are measured */
 } dart_session;
 
 /* `device` may be NULL with `caps` given: graphs and plans only, nothing is allocated on a device
@@ -90,5 +109,18 @@ DART_NODISCARD dart_status dart_session_eval(
  * scatter index of the tokens, (vocab + 1 + time). */
 DART_NODISCARD dart_status dart_session_logits(
     dart_session *session, const int32_t *tokens, const int32_t *index);
+/* Sums over training batches 0 .. batches - 1 of the stream, rows without a label left out, added
+ * to session->covariances in f64 (a batch's own sums are f32). INPUT: no row has a label; DIVERGED:
+ * an input is not finite. */
+DART_NODISCARD dart_status dart_session_covariance(
+    dart_session *session, dart_stream *stream, uint64_t batches);
+void dart_covariances_free(dart_covariances *covariances); /* zeroes it */
+
+/* The same of a model's host values, with a session of its own of the stream's batch and time.
+ * wanted: one a weight. *out is the caller's to free. INPUT: an encoder-decoder, a model
+ * with gates, or nothing is wanted; else as above. */
+DART_NODISCARD dart_status dart_model_covariances(dart_device *device, const dart_model *model,
+    const float *param, const float *frozen, dart_stream *stream, uint64_t batches,
+    const bool *wanted, dart_covariances *out);
 
 #endif

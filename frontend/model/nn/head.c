@@ -100,7 +100,7 @@ static dart_node sum(dart_graph *graph, dart_node a, dart_node b)
 dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows)
 {
-    dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0};
+    dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0, NULL};
     uint32_t rows = leaves->batch * leaves->time, dim = model->config.d_model;
     const double smoothing = training ? model->config.label_smoothing : 0;
     if (chunk_rows == 0 || chunk_rows > rows) chunk_rows = rows;
@@ -142,6 +142,16 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     return leaves->scale ? dart_mul(graph, loss, leaves->scale) : loss;
 }
 
+void dart_model_inputs(
+    const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, dart_node *out)
+{
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, out};
+    memset(out, 0, model->weights * sizeof *out);
+    dart_node x = dart_build_body(&b);
+    dart_graph_scope(graph, "head");
+    out[model->head] = dart_build_norm(&b, x, model->norm_w, model->norm_b);
+}
+
 dart_node dart_build_logits(dart_build *b, dart_node x)
 {
     dart_node w = head_matrix(b);
@@ -153,7 +163,7 @@ dart_node dart_build_logits(dart_build *b, dart_node x)
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at)
 {
-    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0};
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, NULL};
     dart_node x = dart_build_body(&b);
     dart_graph_scope(graph, "head");
     uint32_t rows = b.batch;

@@ -187,6 +187,10 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
  * (B*T, vocab padded). */
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
+/* What each weight multiplies, without dropout: out[w] (B, rows of its side, in), one node for
+ * those that read the same; 0 for tables that are only looked up. */
+void dart_model_inputs(
+    const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, dart_node *out);
 /* ---- an encoder-decoder that translates, seq2seq_next.c: `sentences` at once, `beams` prefixes of
  * each; row i is a prefix of sentence i / beams ---- */
 /* CACHE words: keys and values of the encoded sentences, then those of the prefixes. */

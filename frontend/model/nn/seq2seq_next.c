@@ -47,7 +47,7 @@ static dart_node memory_leaf(
 dart_status dart_model_encode(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves)
 {
-    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0};
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, NULL};
     dart_node memory = dart_build_encoder(&b);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
         dart_node value[2];
@@ -66,7 +66,7 @@ dart_status dart_model_next(const dart_model *model, dart_graph *graph,
     const uint32_t size = dart_head_dim(c), line = c->context * c->kv_heads * size;
     const dart_next_input in = dart_model_next_input(sentences, beams);
     const uint64_t first = c->layers * 2 * memory_words(c, sentences);
-    dart_build b = {model, graph, leaves, false, rows, 1, 0};
+    dart_build b = {model, graph, leaves, false, rows, 1, 0, NULL};
     dart_node k[DART_MAX_LAYERS], v[DART_MAX_LAYERS], cache[DART_MAX_LAYERS];
     dart_node parents =
         dart_leaf(graph, "parents", DART_I32, DART_SHAPE(2 * rows), DART_REGION_INPUT, in.parents);

@@ -21,9 +21,13 @@ static inline double *dense_of(const lab *l, int weight)
     return reference_dense(&w->weight, &w->layout, tensor);
 }
 
+/* Told of each product, x (rows, in) of a weight; NULL: nobody. */
+static void (*plain_watcher)(const lab *l, int weight, const double *x, uint32_t rows);
+
 static inline void plain_linear(
     const lab *l, int weight, int bias, const double *x, uint32_t rows, double *y)
 {
+    if (plain_watcher) plain_watcher(l, weight, x, rows);
     const dart_weight *w = &l->model->weight[weight].weight;
     double *dense = dense_of(l, weight);
     for (uint32_t r = 0; r < rows; r++)

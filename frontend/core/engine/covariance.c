@@ -1,0 +1,149 @@
+/* Second moments of what weights multiply: the graph of one batch, and its sums on the host. */
+#include "parts.h"
+#include <math.h>
+#include <stdlib.h>
+
+enum { ALIGN = 64 }; /* words: where a slice may begin */
+
+void dart_covariances_free(dart_covariances *c)
+{
+    for (uint32_t i = 0; i < c->count; i++) free(c->of[i].sum);
+    free(c->of);
+    free(c->place);
+    *c = (dart_covariances){0};
+}
+
+uint64_t dart_covariance_words(const dart_covariances *c)
+{
+    if (!c->count) return 0;
+    const dart_covariance *last = &c->of[c->count - 1];
+    return last->offset + (uint64_t)last->size * last->size;
+}
+
+/* A word for each row of a batch, behind the step's: 1 where it counts. */
+enum { ROWS_AT = (DART_FSCAL_WORDS + ALIGN - 1) / ALIGN * ALIGN };
+
+uint64_t dart_covariance_fscal(const dart_session_options *o)
+{
+    return ROWS_AT + (uint64_t)o->batch * o->time;
+}
+
+/* Which input each wanted weight reads; out [weights]: the node of each. */
+static dart_status list_inputs(dart_session *session, const dart_node *x, dart_node *out)
+{
+    const dart_model *model = session->model;
+    dart_covariances *c = &session->covariances;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        uint32_t at = 0;
+        c->place[w] = DART_NO_COVARIANCE;
+        if (!session->options.covariance[w] || !x[w]) continue;
+        while (at < c->count && out[at] != x[w]) at++;
+        c->place[w] = at;
+        if (at < c->count) continue;
+        const uint32_t size = model->weight[w].weight.in;
+        c->of[at] = (dart_covariance){
+            .size = size, .weight = w, .offset = dart_round_up(dart_covariance_words(c), ALIGN)};
+        out[at] = x[w];
+        c->count++;
+        c->of[at].sum = dart_calloc((size_t)size * size, sizeof *c->of[at].sum);
+        if (!c->of[at].sum) return DART_MEMORY;
+    }
+    if (c->count) return DART_OK;
+    return dart_fail(DART_INPUT, "covariance: no weight that multiplies anything was asked for");
+}
+
+dart_status dart_part_covariance(dart_session *session, dart_graph *graph)
+{
+    const dart_model *model = session->model;
+    const uint32_t batch = session->options.batch, time = session->options.time;
+    dart_covariances *c = &session->covariances;
+    dart_status status = DART_OK;
+    dart_model_leaves leaves = {0};
+    dart_node *x = dart_calloc(model->weights, sizeof *x);
+    dart_node *read = dart_calloc(model->weights, sizeof *read);
+    c->of = dart_calloc(model->weights, sizeof *c->of);
+    c->place = dart_calloc(model->weights, sizeof *c->place);
+    if (!x || !read || !c->of || !c->place) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    if (model->config.enc_layers || model->config.gate.on)
+        DART_GOTO(dart_fail(DART_INPUT,
+            "covariance: inputs are measured in models of one text without gates, and this one %s",
+            model->config.gate.on ? "has gates" : "is an encoder-decoder"));
+    DART_GOTO(dart_model_leaves_new(model, graph, batch, time, &leaves));
+    dart_model_inputs(model, graph, &leaves, x);
+    DART_GOTO(dart_graph_check(graph));
+    DART_GOTO(list_inputs(session, x, read));
+    dart_graph_scope(graph, "covariance");
+    dart_node counts =
+        dart_leaf(graph, "rows", DART_F32, DART_SHAPE(batch * time), DART_REGION_FSCAL, ROWS_AT);
+    for (uint32_t i = 0; i < c->count; i++) {
+        const uint32_t n = c->of[i].size;
+        dart_node rows = dart_reshape(graph, read[i], DART_SHAPE(batch * time, n));
+        dart_node sum =
+            model->config.partial_labels
+                ? dart_contract(graph, "za,zb,z->ab", 3, (dart_node[]){rows, rows, counts})
+                : dart_contract2(graph, "za,zb->ab", rows, rows);
+        dart_store(graph,
+            dart_leaf(graph, "covariance", DART_F32, DART_SHAPE(n, n), DART_REGION_OUTPUT,
+                c->of[i].offset),
+            sum);
+    }
+    status = dart_graph_check(graph);
+done:
+    dart_model_leaves_free(&leaves);
+    free(x);
+    free(read);
+    return status;
+}
+
+dart_status dart_covariance_rows(dart_session *session, const int32_t *labels)
+{
+    const uint64_t rows = (uint64_t)session->options.batch * session->options.time;
+    if (!session->model->config.partial_labels) return DART_OK;
+    float *counts = dart_calloc(rows, sizeof *counts);
+    if (!counts) return DART_MEMORY;
+    for (uint64_t r = 0; r < rows; r++) counts[r] = labels[r] >= 0;
+    dart_status status = dart_device_write_f32(
+        session->device, session->memory.buffer[DART_REGION_FSCAL], ROWS_AT, rows, counts);
+    free(counts);
+    return status;
+}
+
+/* Both halves of a batch's sum, whose bits need not be equal, give one symmetric matrix. */
+static dart_status add(const dart_model *model, const float *batch, dart_covariance *to)
+{
+    const size_t n = to->size;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++) {
+            const double sum = 0.5 * ((double)batch[i * n + j] + batch[j * n + i]);
+            if (!isfinite(sum))
+                return dart_fail(DART_DIVERGED,
+                    "covariance: the inputs of %s are not finite or too large",
+                    model->weight[to->weight].weight.name);
+            to->sum[i * n + j] += sum;
+            if (j < i) to->sum[j * n + i] += sum;
+        }
+    return DART_OK;
+}
+
+dart_status dart_covariance_add(dart_session *session)
+{
+    dart_covariances *c = &session->covariances;
+    dart_status status = DART_OK;
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->of[i].size > most) most = c->of[i].size;
+    float *batch = dart_calloc(most * most, sizeof *batch);
+    if (!batch) return DART_MEMORY;
+    for (uint32_t i = 0; i < c->count; i++) {
+        dart_covariance *to = &c->of[i];
+        DART_GOTO(dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT],
+            to->offset, (uint64_t)to->size * to->size, batch));
+        DART_GOTO(add(session->model, batch, to));
+    }
+done:
+    free(batch);
+    return status;
+}

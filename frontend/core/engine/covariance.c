@@ -7,17 +7,26 @@ enum { ALIGN = 64 }; /* words: where a slice may begin */
 
 void dart_covariances_free(dart_covariances *c)
 {
-    for (uint32_t i = 0; i < c->count; i++) free(c->of[i].sum);
+    for (uint32_t i = 0; i < c->count; i++) {
+        free(c->of[i].sum);
+        free(c->of[i].total);
+    }
     free(c->of);
     free(c->place);
     *c = (dart_covariances){0};
+}
+
+/* Where the total of a batch's rows lies in OUTPUT, behind their sum. */
+static uint64_t total_at(const dart_covariance *c)
+{
+    return dart_round_up(c->offset + (uint64_t)c->size * c->size, ALIGN);
 }
 
 uint64_t dart_covariance_words(const dart_covariances *c)
 {
     if (!c->count) return 0;
     const dart_covariance *last = &c->of[c->count - 1];
-    return last->offset + (uint64_t)last->size * last->size;
+    return total_at(last) + last->size;
 }
 
 /* A word for each row of a batch, behind the step's: 1 where it counts. */
@@ -46,7 +55,8 @@ static dart_status list_inputs(dart_session *session, const dart_node *x, dart_n
         out[at] = x[w];
         c->count++;
         c->of[at].sum = dart_calloc((size_t)size * size, sizeof *c->of[at].sum);
-        if (!c->of[at].sum) return DART_MEMORY;
+        c->of[at].total = dart_calloc(size, sizeof *c->of[at].total);
+        if (!c->of[at].sum || !c->of[at].total) return DART_MEMORY;
     }
     if (c->count) return DART_OK;
     return dart_fail(DART_INPUT, "covariance: no weight that multiplies anything was asked for");
@@ -81,14 +91,22 @@ dart_status dart_part_covariance(dart_session *session, dart_graph *graph)
     for (uint32_t i = 0; i < c->count; i++) {
         const uint32_t n = c->of[i].size;
         dart_node rows = dart_reshape(graph, read[i], DART_SHAPE(batch * time, n));
-        dart_node sum =
-            model->config.partial_labels
-                ? dart_contract(graph, "za,zb,z->ab", 3, (dart_node[]){rows, rows, counts})
-                : dart_contract2(graph, "za,zb->ab", rows, rows);
+        const dart_covariance *to = &c->of[i];
+        dart_node sum, total;
+        if (model->config.partial_labels) {
+            sum = dart_contract(graph, "za,zb,z->ab", 3, (dart_node[]){rows, rows, counts});
+            total = dart_contract2(graph, "za,z->a", rows, counts);
+        } else {
+            sum = dart_contract2(graph, "za,zb->ab", rows, rows);
+            total = dart_reduce_sum(graph, rows, 0, 1);
+        }
         dart_store(graph,
-            dart_leaf(graph, "covariance", DART_F32, DART_SHAPE(n, n), DART_REGION_OUTPUT,
-                c->of[i].offset),
+            dart_leaf(
+                graph, "covariance", DART_F32, DART_SHAPE(n, n), DART_REGION_OUTPUT, to->offset),
             sum);
+        dart_store(graph,
+            dart_leaf(graph, "total", DART_F32, DART_SHAPE(n), DART_REGION_OUTPUT, total_at(to)),
+            total);
     }
     status = dart_graph_check(graph);
 done:
@@ -112,7 +130,8 @@ dart_status dart_covariance_rows(dart_session *session, const int32_t *labels)
 }
 
 /* Both halves of a batch's sum, whose bits need not be equal, give one symmetric matrix. */
-static dart_status add(const dart_model *model, const float *batch, dart_covariance *to)
+static dart_status add(
+    const dart_model *model, const float *batch, const float *total, dart_covariance *to)
 {
     const size_t n = to->size;
     for (size_t i = 0; i < n; i++)
@@ -125,6 +144,7 @@ static dart_status add(const dart_model *model, const float *batch, dart_covaria
             to->sum[i * n + j] += sum;
             if (j < i) to->sum[j * n + i] += sum;
         }
+    for (size_t i = 0; i < n; i++) to->total[i] += total[i];
     return DART_OK;
 }
 
@@ -135,15 +155,22 @@ dart_status dart_covariance_add(dart_session *session)
     uint64_t most = 0;
     for (uint32_t i = 0; i < c->count; i++)
         if (c->of[i].size > most) most = c->of[i].size;
+    const dart_buffer output = session->memory.buffer[DART_REGION_OUTPUT];
     float *batch = dart_calloc(most * most, sizeof *batch);
-    if (!batch) return DART_MEMORY;
+    float *total = dart_calloc(most, sizeof *total);
+    if (!batch || !total) {
+        status = DART_MEMORY;
+        goto done;
+    }
     for (uint32_t i = 0; i < c->count; i++) {
         dart_covariance *to = &c->of[i];
-        DART_GOTO(dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT],
-            to->offset, (uint64_t)to->size * to->size, batch));
-        DART_GOTO(add(session->model, batch, to));
+        DART_GOTO(dart_device_read_f32(
+            session->device, output, to->offset, (uint64_t)to->size * to->size, batch));
+        DART_GOTO(dart_device_read_f32(session->device, output, total_at(to), to->size, total));
+        DART_GOTO(add(session->model, batch, total, to));
     }
 done:
     free(batch);
+    free(total);
     return status;
 }

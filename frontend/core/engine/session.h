@@ -40,12 +40,13 @@ const char *dart_part_name(
 
 typedef struct dart_shapes dart_shapes; /* shapes.c */
 
-/* The second moments of what weights multiply: a row x (in) of a weight's input adds x^T x. */
+/* The moments of what weights multiply: a row x (in) of a weight's input adds x^T x and x. */
 typedef struct dart_covariance {
     uint32_t size;   /* in */
     uint32_t weight; /* the first that reads this input */
     uint64_t offset; /* of a batch's sum, in OUTPUT */
     double *sum;     /* owned (size, size), symmetric */
+    double *total;   /* owned (size): of the rows x themselves */
 } dart_covariance;
 enum { DART_NO_COVARIANCE = UINT32_MAX };
 typedef struct dart_covariances {

@@ -8,12 +8,15 @@
 
 enum { BATCHES = 3, TOKENS = 200, LONGEST = 2 * WIDTH, WEIGHTS = 32 };
 
-static double want[WEIGHTS][LONGEST * LONGEST];
+static double want[WEIGHTS][LONGEST * LONGEST], want_total[WEIGHTS][LONGEST];
 static int row; /* of the batch, that the plain transformer begins with */
 
 static void sum_up(const lab *l, int weight, const double *x, uint32_t rows)
 {
     const uint32_t n = l->model->weight[weight].weight.in;
+    for (uint32_t r = 0; r < rows; r++)
+        for (uint32_t i = 0; i < n && l->label[row + (int)r] >= 0; i++)
+            want_total[weight][i] += x[r * n + i];
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t i = 0; i < n * n && l->label[row + (int)r] >= 0; i++)
             want[weight][i] += x[r * n + i / n] * x[r * n + i % n];
@@ -110,6 +113,11 @@ static void compare_on(const char *id, const lab *l, text *t, const bool *wanted
                     i, got->sum[i], want[w][i]);
             assert_true(got->sum[i] == got->sum[mirror]);
         }
+        largest = sqrt(largest * (double)rows); /* of a sum of so many */
+        for (uint32_t i = 0; i < got->size; i++)
+            if (fabs(got->total[i] - want_total[w][i]) > 1e-5 * largest)
+                fail_msg("%s, %s, total %u: %g, expected %g", id, l->model->weight[w].weight.name,
+                    i, got->total[i], want_total[w][i]);
     }
     const dart_model_attention *a = &l->model->block[0].attn;
     assert_int_equal(c.place[a->q], c.place[a->k]);
@@ -133,6 +141,7 @@ static void sums_are_those_of_the_plain_transformer(void **state)
         text_open(&t, which % 2);
         assert_true(l.model->weights <= WEIGHTS);
         memset(want, 0, sizeof want);
+        memset(want_total, 0, sizeof want_total);
         plain_watcher = sum_up;
         for (uint64_t at = 0; at < BATCHES; at++) {
             const dart_batch *b = dart_stream_train(&t.stream, at);

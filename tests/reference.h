@@ -41,13 +41,26 @@ static inline double reference_base(const dart_weight *weight, const dart_layout
     return layout->chain_first ? reference_dense_entry(weight, layout, tensor, i, j) : 0;
 }
 
-static inline double reference_lora_entry(const dart_weight *weight, const dart_layout *layout,
+/* W0 + s B A */
+static inline double reference_lora_sum(const dart_weight *weight, const dart_layout *layout,
     double *const *tensor, uint32_t i, uint32_t j)
 {
     const double rank = weight->rank, root = reference_option(weight, "rslora");
     const double scale = reference_option(weight, "lora_alpha") / (root ? sqrt(rank) : rank);
     return scale * reference_product(weight, tensor[1], tensor[2], i, j) +
            reference_dense_entry(weight, layout, tensor, i, j);
+}
+
+/* DoRA: m_i (W0 + s B A)_ij / ||(W0 + s B A)_i|| */
+static inline double reference_lora_entry(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    const double sum = reference_lora_sum(weight, layout, tensor, i, j);
+    double power = 0;
+    if (!reference_option(weight, "use_dora")) return sum;
+    for (uint32_t k = 0; k < weight->in; k++)
+        power += pow(reference_lora_sum(weight, layout, tensor, i, k), 2);
+    return tensor[3][i] * sum / sqrt(power);
 }
 
 static inline double reference_lowrank_entry(const dart_weight *weight, const dart_layout *layout,

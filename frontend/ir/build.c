@@ -118,6 +118,11 @@ dart_node dart_reduce_sum(dart_graph *graph, dart_node x, uint32_t axis, uint32_
     return reduce(graph, 0, x, axis, count);
 }
 
+dart_node dart_reduce_sumsq(dart_graph *graph, dart_node x, uint32_t axis, uint32_t count)
+{
+    return reduce(graph, 1, x, axis, count);
+}
+
 dart_node dart_sum_all(dart_graph *graph, dart_node x)
 {
     return reduce_all(graph, 0, x);

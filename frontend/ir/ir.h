@@ -139,6 +139,8 @@ dart_node dart_contract2(dart_graph *graph, const char *einsum, dart_node a, dar
 
 /* x viewed as (outer, mid, inner), kept axes = all but [axis, axis+count): sums over these axes. */
 dart_node dart_reduce_sum(dart_graph *graph, dart_node x, uint32_t axis, uint32_t count);
+/* The same with sums of squares. */
+dart_node dart_reduce_sumsq(dart_graph *graph, dart_node x, uint32_t axis, uint32_t count);
 dart_node dart_sum_all(dart_graph *graph, dart_node x);   /* scalar */
 dart_node dart_sumsq_all(dart_graph *graph, dart_node x); /* scalar */
 dart_node dart_bad_count(dart_graph *graph, dart_node x); /* scalar: how many are NaN or infinite */

@@ -23,7 +23,11 @@ import transformers
 
 import logits
 
-METHODS = ("lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "dense", "lora found")  # found: ranks by training
+METHODS = ("lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "dense", "lora found", "lora dora", "lora dora pissa",
+           "lora dora part")
+WORDS = {"found": ("--adaptive", "--budget", "0.6"),  # ranks by training
+         "dora": ("--use-dora", "true"), "pissa": ("--lora-init", "pissa"),
+         "part": ("--weights", "blocks.*.attn.q lora rank=3 use_dora=true, blocks.*.attn.v lora rank=2, blocks.* frozen")}
 BASES = ("llama", "llama3", "llama-blocks", "mistral", "qwen2", "qwen3", "gpt2")
 PROMPT = "The capital of France is"
 
@@ -151,10 +155,11 @@ def main():
             logits.byte_tokenizer(base)
             for method in METHODS:
                 model = work / f"{name}-{method}"
-                kind, found = method.split()[0], ("--adaptive", "--budget", "0.6") if "found" in method else ()
+                kind, *more = method.split()
+                more = [word for each in more for word in WORDS[each]]
                 run(given.dart, "finetune", "--base", base, "--data", work, "--method", kind, "--rank", 3,
                     "--max-steps", 5, "--learning-rate", "1e-2", "--context", 32, "--device", "cpu", "--out", model,
-                    "--quiet", *found)
+                    "--quiet", *more)
                 expected = ours(given.dump, model)
                 moved = error(ours(given.dump, base), expected)
                 run(given.dart, "export", model, "--format", "hf", "--out", model / "hf")

@@ -223,7 +223,8 @@ static dart_status fill_weight(const filling *f, uint32_t w)
     const uint32_t rows = weight->weight.out, columns = weight->weight.in;
     double error = 0;
     if (!layout->takes_apart && layout->tensors && layout->padded_out == rows &&
-        !strcmp(layout->tensor[0].name, "weight"))
+        !strcmp(layout->tensor[0].name, "weight") &&
+        !dart_network_of(&weight->weight, layout).rescaled)
         return read_all(f, weight->weight.name, rows, columns,
             place_of(f, &f->model->param[weight->first_param]));
     float *matrix = dart_calloc((size_t)rows * columns, sizeof *matrix);

@@ -206,27 +206,7 @@ done:
     return status;
 }
 
-dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
-    const float *base, float *const *tensor, double *out_error)
-{
-    const uint64_t words = (uint64_t)weight->out * weight->in;
-    double error = 0;
-    for (uint64_t i = 0; i < words; i++)
-        if (!isfinite(base[i]))
-            return dart_fail(DART_INPUT,
-                "weight %s: the pretrained matrix has a value that is not finite in row %llu, "
-                "column %llu",
-                weight->name, (unsigned long long)(i / weight->in),
-                (unsigned long long)(i % weight->in));
-    if (layout->takes_apart)
-        DART_TRY(weight->method->adopt(weight, layout, base, tensor, &error));
-    else
-        DART_TRY(copy_whole(weight, layout, base, tensor, &error));
-    if (out_error) *out_error = error;
-    return DART_OK;
-}
-
-dart_status dart_method_merge(
+dart_status dart_method_sum(
     const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out)
 {
     const uint64_t words = (uint64_t)weight->out * weight->in;
@@ -251,6 +231,69 @@ done:
     free(update);
     dart_chain_free(&chain);
     return status;
+}
+
+/* ||row||, never 0 */
+static double length_of(const float *row, uint32_t columns)
+{
+    double power = DART_ROW_TINY;
+    for (uint32_t j = 0; j < columns; j++) power += (double)row[j] * row[j];
+    return sqrt(power);
+}
+
+/* Rows keep the lengths that the sum gives them, so that W is the sum. */
+static dart_status set_lengths(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor)
+{
+    const dart_network net = dart_network_of(weight, layout);
+    if (!net.rescaled) return DART_OK;
+    float *sum = dart_calloc((size_t)weight->out * weight->in, sizeof *sum);
+    if (!sum) return DART_MEMORY;
+    const dart_status status = dart_method_sum(weight, layout, tensor, sum);
+    for (uint32_t i = 0; status == DART_OK && i < weight->out; i++)
+        tensor[net.lengths][i] = (float)length_of(sum + (size_t)i * weight->in, weight->in);
+    free(sum);
+    return status;
+}
+
+dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error)
+{
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    double error = 0;
+    for (uint64_t i = 0; i < words; i++)
+        if (!isfinite(base[i]))
+            return dart_fail(DART_INPUT,
+                "weight %s: the pretrained matrix has a value that is not finite in row %llu, "
+                "column %llu",
+                weight->name, (unsigned long long)(i / weight->in),
+                (unsigned long long)(i % weight->in));
+    if (layout->takes_apart)
+        DART_TRY(weight->method->adopt(weight, layout, base, tensor, &error));
+    else
+        DART_TRY(copy_whole(weight, layout, base, tensor, &error));
+    if (out_error) *out_error = error;
+    return set_lengths(weight, layout, tensor);
+}
+
+dart_status dart_method_start(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor)
+{
+    if (weight->method->init) DART_TRY(weight->method->init(weight, layout, tensor));
+    return set_lengths(weight, layout, tensor);
+}
+
+dart_status dart_method_merge(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out)
+{
+    const dart_network net = dart_network_of(weight, layout);
+    DART_TRY(dart_method_sum(weight, layout, tensor, out));
+    for (uint32_t i = 0; net.rescaled && i < weight->out; i++) {
+        float *row = out + (size_t)i * weight->in;
+        const double factor = tensor[net.lengths][i] / length_of(row, weight->in);
+        for (uint32_t j = 0; j < weight->in; j++) row[j] = (float)(factor * row[j]);
+    }
+    return DART_OK;
 }
 
 /* How many leading cores have output digits only, the others having none; 0: they are mixed. */

@@ -145,36 +145,6 @@ static dart_node apply_term(dart_graph *graph, const dart_network *net, const da
     return contract(graph, &s);
 }
 
-dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
-    const dart_node *tensors, dart_node x)
-{
-    const dart_network net = dart_network_of(weight, layout);
-    const dart_node_info *info = x ? dart_node_get(graph, x) : NULL;
-    if (!info) return 0;
-    dart_shape out = info->shape, digits = {.rank = 1, .dim = {1}};
-    for (uint32_t k = 0; k + 1 < out.rank; k++) digits.dim[0] *= out.dim[k];
-    out.dim[out.rank - 1] = layout->padded_out;
-    for (uint32_t k = 0; net.col[k]; k++)
-        if (net.col_dim[k] > 1) digits.dim[digits.rank++] = net.col_dim[k];
-    dart_node sum = 0;
-    for (uint32_t t = 0; t < net.terms; t++) {
-        const dart_term *term = &net.term[t];
-        dart_node y;
-        if (is_dense(&net, term) && term->labels[0][1] && term->labels[0][2]) {
-            /* a matrix beside a chain does not need its digits */
-            dart_node row = dart_reshape(graph, x, DART_SHAPE(digits.dim[0], weight->in));
-            dart_node matrix = dart_reshape(
-                graph, tensors[term->tensor[0]], DART_SHAPE(layout->padded_out, weight->in));
-            y = dart_contract2(graph, "Zb,ab->Za", row, matrix);
-        } else {
-            y = apply_term(graph, &net, term, layout, tensors, dart_reshape(graph, x, digits));
-        }
-        y = dart_reshape(graph, y, out);
-        sum = sum ? dart_add(graph, y, sum) : y;
-    }
-    return sum;
-}
-
 /* One half of a split term as a matrix: (rows, bond), or (bond, columns). */
 static dart_node half(dart_graph *graph, const dart_network *net, const dart_term *term,
     const dart_layout *layout, const dart_node *tensors, bool right, dart_shape shape)
@@ -209,16 +179,72 @@ static dart_node dense_term(dart_graph *graph, const dart_network *net, const da
     return contract(graph, &s);
 }
 
+/* The terms' sum as a matrix (padded out, in). */
+static dart_node sum_of(dart_graph *graph, const dart_network *net, const dart_layout *layout,
+    const dart_node *tensors, dart_shape matrix)
+{
+    dart_node sum = 0;
+    for (uint32_t t = 0; t < net->terms; t++) {
+        dart_node w = dart_reshape(
+            graph, dense_term(graph, net, &net->term[t], layout, tensors, matrix), matrix);
+        sum = sum ? dart_add(graph, w, sum) : w;
+    }
+    return sum;
+}
+
+/* What the rows of a sum (rows, columns) are multiplied by: (rows). */
+static dart_node row_factors(
+    dart_graph *graph, const dart_network *net, const dart_node *tensors, dart_node sum)
+{
+    const dart_node_info *lengths = dart_node_get(graph, tensors[net->lengths]);
+    if (!lengths) return 0;
+    const dart_node power = dart_reduce_sumsq(graph, sum, 1, 1);
+    dart_node norm =
+        dart_map1(graph, DART_OP_sqrt, dart_affine(graph, power, 1.0, DART_ROW_TINY), 0, 0);
+    /* its value, but no gradient */
+    norm = dart_map2(graph, DART_OP_straight, dart_fill(graph, lengths->shape, 0), norm, 0, 0);
+    return dart_map2(graph, DART_OP_div, tensors[net->lengths], norm, 0, 0);
+}
+
+dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
+    const dart_node *tensors, dart_node x)
+{
+    const dart_network net = dart_network_of(weight, layout);
+    const dart_node_info *info = x ? dart_node_get(graph, x) : NULL;
+    if (!info) return 0;
+    dart_shape out = info->shape, digits = {.rank = 1, .dim = {1}};
+    for (uint32_t k = 0; k + 1 < out.rank; k++) digits.dim[0] *= out.dim[k];
+    out.dim[out.rank - 1] = layout->padded_out;
+    for (uint32_t k = 0; net.col[k]; k++)
+        if (net.col_dim[k] > 1) digits.dim[digits.rank++] = net.col_dim[k];
+    dart_node sum = 0;
+    for (uint32_t t = 0; t < net.terms; t++) {
+        const dart_term *term = &net.term[t];
+        dart_node y;
+        if (is_dense(&net, term) && term->labels[0][1] && term->labels[0][2]) {
+            /* a matrix beside a chain does not need its digits */
+            dart_node row = dart_reshape(graph, x, DART_SHAPE(digits.dim[0], weight->in));
+            dart_node matrix = dart_reshape(
+                graph, tensors[term->tensor[0]], DART_SHAPE(layout->padded_out, weight->in));
+            y = dart_contract2(graph, "Zb,ab->Za", row, matrix);
+        } else {
+            y = apply_term(graph, &net, term, layout, tensors, dart_reshape(graph, x, digits));
+        }
+        y = dart_reshape(graph, y, out);
+        sum = sum ? dart_add(graph, y, sum) : y;
+    }
+    if (!net.rescaled) return sum;
+    const dart_node w =
+        sum_of(graph, &net, layout, tensors, DART_SHAPE(layout->padded_out, weight->in));
+    return dart_mul(graph, sum, row_factors(graph, &net, tensors, w));
+}
+
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors)
 {
     const dart_network net = dart_network_of(weight, layout);
     const dart_shape matrix = DART_SHAPE(layout->padded_out, weight->in);
-    dart_node sum = 0;
-    for (uint32_t t = 0; t < net.terms; t++) {
-        dart_node w = dart_reshape(
-            graph, dense_term(graph, &net, &net.term[t], layout, tensors, matrix), matrix);
-        sum = sum ? dart_add(graph, w, sum) : w;
-    }
-    return sum;
+    const dart_node sum = sum_of(graph, &net, layout, tensors, matrix);
+    if (!net.rescaled) return sum;
+    return dart_contract2(graph, "ab,a->ab", sum, row_factors(graph, &net, tensors, sum));
 }

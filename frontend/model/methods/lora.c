@@ -1,6 +1,8 @@
 /* lora: a frozen dense W plus scale * B A (Hu et al. 2021, scale = alpha / rank). B starts at zero,
  * so the first step computes W exactly. Tensors are stored as PEFT expects: lora_A (r, in), lora_B
- * (out, r). */
+ * (out, r), with DoRA (Liu et al. 2024) lora_magnitude_vector (out): rows of W + scale B A get
+ * these lengths, which begin as those of W. As there and in PEFT the norms that they are divided by
+ * count as constants in gradients. */
 #include "adopt.h"
 #include "lapack.h"
 #include "layout.h"
@@ -26,7 +28,19 @@ static const dart_option_row init_row = {.key = "lora_init",
     .choices = "default|pissa|olora",
     .help = "lora on a pretrained matrix: B is zero; or B A takes over its largest singular "
             "triplets (pissa), or the first vectors of its QR (olora), and the rest is frozen"};
-static const dart_option_row *const options[] = {&dart_row_alpha, &rslora_row, &init_row, NULL};
+static const dart_option_row dora_row = {.key = "use_dora",
+    .aliases = "dora",
+    .section = "method",
+    .kind = DART_OPTION_BOOL,
+    .fallback = "false",
+    .help = "lora: the rows of the sum have lengths that are trained beside it (DoRA)"};
+static const dart_option_row *const options[] = {
+    &dart_row_alpha, &rslora_row, &init_row, &dora_row, NULL};
+
+static bool is_dora(const dart_weight *weight)
+{
+    return dart_options_get(&weight->options, &dora_row) != 0;
+}
 
 static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
 {
@@ -41,6 +55,9 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->tensor[1] =
         (dart_tensor){"lora_A", DART_SHAPE(r, weight->in), dart_start_input(weight), false};
     dart_layout_add_base(weight, out);
+    if (is_dora(weight))
+        out->tensor[out->tensors++] =
+            (dart_tensor){"lora_magnitude_vector", DART_SHAPE(weight->out), 0.0, false};
     return DART_OK;
 }
 
@@ -59,6 +76,8 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
         .row_dim = {weight->out},
         .col_dim = {weight->in}};
     dart_network_add_base(out);
+    out->rescaled = is_dora(weight);
+    out->lengths = 3;
 }
 
 /* OLoRA (Bueyuekakyuez 2024): W = Q R, B the first columns of Q, A the first rows of R, which are

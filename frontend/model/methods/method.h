@@ -71,14 +71,21 @@ typedef struct dart_term {
     uint32_t split;
 } dart_term;
 
-/* W as a sum of terms; `row` are the output digits' labels, `col` the input digits', the same in
- * all terms. The first term is the one with the chain. */
+/* W as a sum of terms, with rows that may have lengths of their own; `row` are the output digits'
+ * labels, `col` the input digits', the same in all terms. The first term is the one with the chain.
+ */
 typedef struct dart_network {
     uint32_t terms;
     dart_term term[DART_MAX_TERMS];
     char row[DART_MAX_MODES + 1], col[DART_MAX_MODES + 1];
     uint32_t row_dim[DART_MAX_MODES], col_dim[DART_MAX_MODES];
+    /* Rows of the sum get lengths of their own: row i becomes lengths_i row_i / ||row_i||, where
+     * the divisor counts as a constant in gradients. */
+    bool rescaled;
+    uint32_t lengths; /* index into layout.tensor: (padded out) */
 } dart_network;
+/* Added to ||row||^2, so that a row of zeros stays one. */
+#define DART_ROW_TINY 1e-30
 
 typedef struct dart_method {
     const char *name, *help;
@@ -124,14 +131,21 @@ dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const 
 /* The dense W (padded_out, in). */
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors);
+/* What initial values of each tensor's std become before training: the method's init, and lengths
+ * of rows are those that the sum has. adopt.c */
+DART_NODISCARD dart_status dart_method_start(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor);
 /* A pretrained matrix base (out, in) into the tensors of a weight, which hold initial values.
  * tensor[i] are those of layout->tensor[i]; without takes_apart only "weight" is written, and rows
  * of its padding become zero. *out_error (may be NULL): ||network's sum - W|| / ||W||. INPUT: a
  * value that is not finite; MEMORY. adopt.c */
 DART_NODISCARD dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layout,
     const float *base, float *const *tensor, double *out_error);
-/* The network's sum as a matrix (out, in) on the host; tensor[i] are the values of
- * layout->tensor[i]. adopt.c */
+/* The network's sum as a matrix (out, in) on the host, its rows with the lengths that terms give
+ * them; tensor[i] are the values of layout->tensor[i]. adopt.c */
+DART_NODISCARD dart_status dart_method_sum(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out);
+/* W: the same, its rows with lengths of their own where they have them. */
 DART_NODISCARD dart_status dart_method_merge(
     const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out);
 /* The chain's term as B A, its scale in B: B (out, rank), A (rank, in), which the caller frees.

@@ -16,7 +16,7 @@ dart_network dart_form_network(const dart_model_weight *w)
 
 bool dart_form_sums(const dart_network *net, dart_infer_weights how)
 {
-    bool sums = how == DART_INFER_AUTO || how == DART_INFER_DENSE;
+    bool sums = how == DART_INFER_AUTO || how == DART_INFER_DENSE || net->rescaled;
     for (uint32_t t = 0; t < net->terms; t++)
         sums |= net->term[t].operands + 1 > DART_MAX_OPERANDS; /* x is one more */
     return net->terms > 1 && sums;

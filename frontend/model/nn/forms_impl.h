@@ -8,7 +8,7 @@ enum { DART_FORM_ALIGN = 64 }; /* words: where a form may begin */
 
 dart_network dart_form_network(const dart_model_weight *w);
 /* Terms as they are, or their sum: beside a dense matrix nothing is cheaper than the sum, and terms
- * that are too long for one product have no other form. */
+ * that are too long for one product, or rows with lengths of their own, have no other form. */
 bool dart_form_sums(const dart_network *net, dart_infer_weights how);
 /* Words of the region, aligned; returns where they begin. */
 uint64_t dart_form_reserve(dart_forms *forms, uint64_t words);

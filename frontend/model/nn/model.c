@@ -61,7 +61,7 @@ static void add_tensors(builder *b, dart_model_weight *w)
         param->region = tensor->frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
         param->of_base = b->model->config.of_base && tensor->frozen;
         param->std = tensor->std;
-        param->decay = !tensor->frozen;
+        param->decay = !tensor->frozen && tensor->shape.rank > 1;
         param->weight = index;
         param->tensor = (int)i;
     }
@@ -447,8 +447,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
         const dart_model_weight *of = &model->weight[w];
         float *tensor[DART_MAX_CORES + 2];
         dart_model_tensors(model, w, param, frozen, tensor);
-        if (of->weight.method->init)
-            DART_TRY(of->weight.method->init(&of->weight, &of->layout, tensor));
+        DART_TRY(dart_method_start(&of->weight, &of->layout, tensor));
     }
     return DART_OK;
 }

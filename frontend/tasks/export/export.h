@@ -27,18 +27,20 @@ DART_NODISCARD dart_status dart_export_name(
     dart_pretrained_arch arch, const char *ours, char out[160]);
 /* merge.c: the matrix (out, in) of weight w with what training added; caller frees. */
 DART_NODISCARD dart_status dart_export_weight(const dart_exporting *e, uint32_t w, float **out);
-/* A LoRA pair: the weight's update is b a. */
+/* A LoRA pair: the weight becomes base + b a. */
 typedef struct dart_export_pair {
     uint32_t weight, rank, out, in;
     uint32_t part, parts; /* parts: the module's outputs are so many of the weight's; 0: one */
     float *b, *a;         /* owned (out, rank), (rank, in) */
+    float *lengths;       /* owned (out): rows of base + b a get these; NULL: they keep their own */
     char module[160];     /* "model.layers.0.self_attn.q_proj" */
     double error;         /* relative, of what is not kept */
 } dart_export_pair;
 /* pairs.c: all adapters, at least one; GPT-2's of queries, keys and values are one pair. Counts
- * their numbers and tells the error. INPUT: something else was trained too. */
+ * their numbers and tells the error. lengths: the format has a place for lengths of rows; where one
+ * weight has such, all pairs get them. INPUT: something else was trained too. */
 DART_NODISCARD dart_status dart_export_pairs(
-    const dart_exporting *e, dart_export_pair **out, uint32_t *out_count);
+    const dart_exporting *e, bool lengths, dart_export_pair **out, uint32_t *out_count);
 void dart_export_pairs_free(dart_export_pair *pair, uint32_t count);
 /* hf.c: the architecture of Hugging Face's that computes what the model does. */
 DART_NODISCARD dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out);

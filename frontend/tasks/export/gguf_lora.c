@@ -60,7 +60,7 @@ dart_status dart_export_gguf_lora(const dart_exporting *e)
     dart_gguf_entry *entry = NULL;
     char(*name)[80] = NULL;
     dart_status status;
-    DART_TRY(dart_export_pairs(e, &p, &count));
+    DART_TRY(dart_export_pairs(e, false, &p, &count));
     const dart_pretrained_arch arch = dart_pretrained_config_of(e->base)->arch;
     entry = dart_calloc(2ull * count, sizeof *entry);
     name = dart_calloc(2ull * count, sizeof *name);

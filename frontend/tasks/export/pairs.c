@@ -11,14 +11,14 @@
 /* Singular values below this part of the largest are rounding. */
 static const double ROUNDING = 1e-7;
 
-/* The update that training made, W - base, through its singular values. */
-static dart_status decompose(
-    const dart_exporting *e, const dart_model_weight *weight, dart_export_pair *p)
+/* What training made of the base, `trained` (out, in), as base + b a, through singular values. */
+static dart_status decompose(const dart_exporting *e, const dart_model_weight *weight,
+    const float *trained, dart_export_pair *p)
 {
     const uint32_t m = weight->weight.out, n = weight->weight.in, most = m < n ? m : n;
     const size_t words = (size_t)m * n;
     dart_status status = DART_OK;
-    float *merged = NULL, *base = dart_calloc(words, sizeof *base);
+    float *base = dart_calloc(words, sizeof *base);
     double *update = dart_calloc(words, sizeof *update), *s = dart_calloc(most, sizeof *s);
     double *u = dart_calloc((size_t)m * most, sizeof *u);
     double *vt = dart_calloc((size_t)most * n, sizeof *vt), all = 0, left = 0;
@@ -26,9 +26,8 @@ static dart_status decompose(
         status = DART_MEMORY;
         goto done;
     }
-    DART_GOTO(dart_export_weight(e, p->weight, &merged));
     DART_GOTO(dart_pretrained_read(e->base, weight->weight.name, 0, m, base));
-    for (size_t i = 0; i < words; i++) update[i] = (double)merged[i] - base[i];
+    for (size_t i = 0; i < words; i++) update[i] = (double)trained[i] - base[i];
     DART_GOTO(dart_lapack_svd(m, n, update, u, s, vt));
     while (p->rank < most && s[p->rank] > ROUNDING * s[0]) p->rank++;
     if (e->options->rank && p->rank > e->options->rank) p->rank = e->options->rank;
@@ -52,7 +51,6 @@ static dart_status decompose(
             p->a[(size_t)k * n + j] = (float)(root * vt[(size_t)k * n + j]);
     }
 done:
-    free(merged);
     free(base);
     free(update);
     free(s);
@@ -61,11 +59,59 @@ done:
     return status;
 }
 
-static dart_status make_pair(const dart_exporting *e, uint32_t w, dart_export_pair *out)
+static bool has_lengths(const dart_model_weight *weight)
+{
+    return dart_network_of(&weight->weight, &weight->layout).rescaled;
+}
+
+/* Euclidean lengths of the rows of a matrix. */
+static void measure_rows(const float *matrix, uint32_t rows, uint32_t columns, float *out)
+{
+    for (uint32_t i = 0; i < rows; i++) {
+        double power = 0;
+        for (uint32_t j = 0; j < columns; j++)
+            power += (double)matrix[(size_t)i * columns + j] * matrix[(size_t)i * columns + j];
+        out[i] = (float)sqrt(power);
+    }
+}
+
+/* b and a, so that base + b a is the weight; or, with lengths, the weight but for these. */
+static dart_status fill_pair(const dart_exporting *e, bool lengths, dart_export_pair *p)
 {
     const dart_bundle *b = e->bundle;
-    const dart_model_weight *weight = &b->model->weight[w];
-    float *tensor[DART_MAX_CORES + 2];
+    const dart_model_weight *weight = &b->model->weight[p->weight];
+    const dart_network net = dart_network_of(&weight->weight, &weight->layout);
+    const size_t words = (size_t)p->out * p->in;
+    float *tensor[DART_MAX_CORES + 2], *trained = NULL;
+    dart_status status = DART_OK;
+    dart_model_tensors(b->model, p->weight, b->param, b->frozen, tensor);
+    /* Where adopting changed the frozen matrix, the pair is beside another one than the base. */
+    if (!weight->layout.takes_apart && (lengths || !net.rescaled))
+        DART_TRY(
+            dart_method_pair(&weight->weight, &weight->layout, tensor, &p->rank, &p->b, &p->a));
+    if (p->rank && !lengths) return DART_OK;
+    if (lengths) p->lengths = dart_calloc(p->out, sizeof *p->lengths);
+    trained = dart_calloc(words, sizeof *trained);
+    if (!trained || (lengths && !p->lengths)) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(lengths ? dart_method_sum(&weight->weight, &weight->layout, tensor, trained)
+                      : dart_method_merge(&weight->weight, &weight->layout, tensor, trained));
+    if (!p->rank) DART_GOTO(decompose(e, weight, trained, p));
+    if (lengths && net.rescaled)
+        memcpy(p->lengths, tensor[net.lengths], p->out * sizeof *p->lengths);
+    else if (lengths)
+        measure_rows(trained, p->out, p->in, p->lengths);
+done:
+    free(trained);
+    return status;
+}
+
+static dart_status make_pair(
+    const dart_exporting *e, uint32_t w, bool lengths, dart_export_pair *out)
+{
+    const dart_model_weight *weight = &e->bundle->model->weight[w];
     *out = (dart_export_pair){.weight = w, .out = weight->weight.out, .in = weight->weight.in};
     const bool gpt = dart_pretrained_config_of(e->base)->arch == DART_PRETRAINED_GPT2;
     const char *letter = strstr(weight->weight.name, ".attn.");
@@ -80,12 +126,7 @@ static dart_status make_pair(const dart_exporting *e, uint32_t w, dart_export_pa
         DART_TRY(dart_export_name(
             dart_pretrained_config_of(e->base)->arch, weight->weight.name, out->module));
     }
-    dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
-    /* Where adopting changed the frozen matrix, the pair is beside another one than the base. */
-    if (!weight->layout.takes_apart)
-        DART_TRY(dart_method_pair(
-            &weight->weight, &weight->layout, tensor, &out->rank, &out->b, &out->a));
-    return out->rank ? DART_OK : decompose(e, weight, out);
+    return fill_pair(e, lengths, out);
 }
 
 /* Everything that training changed is in adapters. */
@@ -111,9 +152,38 @@ static dart_status check(const dart_exporting *e)
     return DART_OK;
 }
 
+/* Lengths of all rows of a module whose parts p[0..count) have adapters: those of the others are
+ * the base's. NULL where the parts have none. */
+static dart_status fuse_lengths(
+    const dart_exporting *e, const dart_export_pair *p, uint32_t count, float **out)
+{
+    const uint32_t rows = p->out, columns = p->in;
+    char name[sizeof(dart_weight){0}.name];
+    dart_status status = DART_OK;
+    *out = NULL;
+    if (!p->lengths) return DART_OK;
+    float *base = dart_calloc((size_t)rows * columns, sizeof *base);
+    *out = dart_calloc((size_t)p->parts * rows, sizeof **out);
+    if (!base || !*out) status = DART_MEMORY;
+    strcpy(name, e->bundle->model->weight[p->weight].weight.name);
+    for (uint32_t part = 0; part < p->parts && status == DART_OK; part++) {
+        uint32_t k = 0;
+        while (k < count && p[k].part != part) k++;
+        if (k < count) {
+            memcpy(*out + (size_t)part * rows, p[k].lengths, rows * sizeof **out);
+            continue;
+        }
+        name[strlen(name) - 1] = "qkv"[part];
+        status = dart_pretrained_read(e->base, name, 0, rows, base);
+        measure_rows(base, rows, columns, *out + (size_t)part * rows);
+    }
+    free(base);
+    return status;
+}
+
 /* GPT-2 has one module for queries, keys and values: its pair has the rows of A below each other,
  * and B in the parts of its outputs. */
-static dart_status fuse(dart_export_pair *p, uint32_t *count)
+static dart_status fuse(const dart_exporting *e, dart_export_pair *p, uint32_t *count)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0, end; i < *count; i = end) {
@@ -138,7 +208,13 @@ static dart_status fuse(dart_export_pair *p, uint32_t *count)
             free(p[k].b);
             p[k].a = p[k].b = NULL;
         }
+        const dart_status status = fuse_lengths(e, p + i, end - i, &whole.lengths);
+        for (uint32_t k = i; k < end; k++) {
+            free(p[k].lengths);
+            p[k].lengths = NULL;
+        }
         p[kept++] = whole;
+        DART_TRY(status);
         if (!whole.a || !whole.b) return DART_MEMORY;
     }
     for (uint32_t i = kept; i < *count; i++) p[i] = (dart_export_pair){0};
@@ -146,26 +222,30 @@ static dart_status fuse(dart_export_pair *p, uint32_t *count)
     return DART_OK;
 }
 
-dart_status dart_export_pairs(const dart_exporting *e, dart_export_pair **out, uint32_t *out_count)
+dart_status dart_export_pairs(
+    const dart_exporting *e, bool lengths, dart_export_pair **out, uint32_t *out_count)
 {
     const dart_model *model = e->bundle->model;
     uint32_t count = 0;
+    bool any = false;
     dart_status status = DART_OK;
     *out = NULL;
     *out_count = 0;
     DART_TRY(check(e));
     dart_export_pair *p = dart_calloc(model->weights, sizeof *p);
     if (!p) return DART_MEMORY;
+    for (uint32_t w = 0; w < model->weights; w++) any |= has_lengths(&model->weight[w]);
     for (uint32_t w = 0; w < model->weights; w++) {
         if (!model->weight[w].layout.chain_cores) continue;
-        DART_GOTO(make_pair(e, w, &p[count++]));
+        DART_GOTO(make_pair(e, w, lengths && any, &p[count++]));
         if (p[count - 1].error > e->out->error) e->out->error = p[count - 1].error;
     }
     if (!count)
         DART_GOTO(dart_fail(DART_INPUT, "%s has no adapters; use --format hf or gguf", e->from));
-    DART_GOTO(fuse(p, &count));
+    DART_GOTO(fuse(e, p, &count));
     for (uint32_t i = 0; i < count; i++)
-        e->out->parameters += (uint64_t)p[i].rank * (p[i].in + p[i].out);
+        e->out->parameters +=
+            (uint64_t)p[i].rank * (p[i].in + p[i].out) + (p[i].lengths ? p[i].out : 0);
     *out = p;
     *out_count = count;
     p = NULL;
@@ -179,6 +259,7 @@ void dart_export_pairs_free(dart_export_pair *p, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         free(p[i].b);
         free(p[i].a);
+        free(p[i].lengths);
     }
     free(p);
 }

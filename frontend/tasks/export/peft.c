@@ -76,7 +76,7 @@ static dart_status write_config(const dart_exporting *e, const dart_export_pair 
     dart_json_set(body, "inference_mode", json_true(), &status);
     dart_json_set(body, "init_lora_weights", json_true(), &status);
     dart_json_set(body, "use_rslora", json_false(), &status);
-    dart_json_set(body, "use_dora", json_false(), &status);
+    dart_json_set(body, "use_dora", json_boolean(p[0].lengths != NULL), &status);
     dart_json_set(body, "modules_to_save", json_null(), &status);
     dart_json_set(body, "layers_to_transform", json_null(), &status);
     dart_json_set(body, "layers_pattern", json_null(), &status);
@@ -94,19 +94,31 @@ static dart_status write_tensors(const dart_exporting *e, const dart_export_pair
     dart_status status = DART_OK;
     char path[4096], *data = NULL;
     size_t size;
-    dart_st_write *tensor = dart_calloc(2ull * count, sizeof *tensor);
-    char(*name)[224] = dart_calloc(2ull * count, sizeof *name);
+    dart_st_write *tensor = dart_calloc(3ull * count, sizeof *tensor);
+    char(*name)[224] = dart_calloc(3ull * count, sizeof *name);
+    uint64_t tensors = 0;
     if (!tensor || !name) {
         status = DART_MEMORY;
         goto done;
     }
     for (uint32_t i = 0; i < count; i++) {
-        snprintf(name[2 * i], sizeof *name, "base_model.model.%s.lora_A.weight", p[i].module);
-        snprintf(name[2 * i + 1], sizeof *name, "base_model.model.%s.lora_B.weight", p[i].module);
-        tensor[2 * i] = (dart_st_write){name[2 * i], 2, {p[i].rank, p[i].in}, p[i].a};
-        tensor[2 * i + 1] = (dart_st_write){name[2 * i + 1], 2, {p[i].out, p[i].rank}, p[i].b};
+        const struct {
+            const char *name;
+            int axes;
+            uint64_t rows, columns;
+            const float *data;
+        } parts[] = {{"lora_A.weight", 2, p[i].rank, p[i].in, p[i].a},
+            {"lora_B.weight", 2, p[i].out, p[i].rank, p[i].b},
+            {"lora_magnitude_vector", 1, p[i].out, 0, p[i].lengths}};
+        for (int k = 0; k < 3; k++) {
+            if (!parts[k].data) continue;
+            char *of = name[tensors];
+            snprintf(of, sizeof *name, "base_model.model.%s.%s", p[i].module, parts[k].name);
+            tensor[tensors++] = (dart_st_write){
+                of, parts[k].axes, {parts[k].rows, parts[k].columns}, parts[k].data};
+        }
     }
-    DART_GOTO(dart_safetensors_pack(tensor, 2ull * count, &data, &size));
+    DART_GOTO(dart_safetensors_pack(tensor, tensors, &data, &size));
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", e->options->out);
     status = dart_file_write_atomic(path, data, size);
     e->out->bytes += size;
@@ -121,7 +133,7 @@ dart_status dart_export_peft(const dart_exporting *e)
 {
     dart_export_pair *p;
     uint32_t count;
-    DART_TRY(dart_export_pairs(e, &p, &count));
+    DART_TRY(dart_export_pairs(e, true, &p, &count));
     dart_status status = write_tensors(e, p, count);
     if (status == DART_OK) status = write_config(e, p, count);
     dart_export_pairs_free(p, count);

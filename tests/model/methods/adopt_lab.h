@@ -36,7 +36,7 @@ static inline void adoption_open(adoption *a, dart_weight weight, uint64_t strea
             a->tensor[t][i] =
                 (float)(tensor->std * dart_normal(78, DART_STREAM_TEST + stream + t, i));
     }
-    if (weight.method->init) ok(weight.method->init(&a->weight, &a->layout, a->tensor));
+    ok(dart_method_start(&a->weight, &a->layout, a->tensor));
 }
 
 static inline dart_status adopt(adoption *a)

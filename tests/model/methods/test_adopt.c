@@ -31,7 +31,7 @@ typedef struct variant {
 /* Beside the defaults of all methods. */
 static const variant variants[] = {{"tt", "frozen_base", 1}, {"ttm", "frozen_base", 1},
     {"lowrank", "frozen_base", 1}, {"lora", "lora_init", 1}, {"lora", "lora_init", 2},
-    {"lora", "rslora", 1}, {"loretta-rep", "loretta_r", 3}};
+    {"lora", "rslora", 1}, {"lora", "use_dora", 1}, {"loretta-rep", "loretta_r", 3}};
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
 static bool variant_at(uint32_t index, variant *out)

@@ -12,6 +12,39 @@
 static dart_device *device;
 static int checked_gradients;
 
+/* A non-linear loss of y, so that mixed terms matter. */
+static dart_node loss_of(dart_graph *graph, dart_node y)
+{
+    return dart_add(graph, dart_sumsq_all(graph, y),
+        dart_sum_all(graph, dart_map1(graph, DART_OP_gelu, y, 0, 0)));
+}
+
+/* What a gradient is the derivative of: the loss with the norms of rows, where they have lengths of
+ * their own, held at what they are now. */
+static dart_node loss_of_constant_norms(lab *l, dart_node loss)
+{
+    const dart_network net = dart_network_of(&l->weight, &l->layout);
+    if (!net.rescaled) return loss;
+    const uint32_t n = l->layout.tensors, out = l->layout.padded_out, in = l->weight.in;
+    double *w = reference_dense(&l->weight, &l->layout, l->tensor);
+    dart_weight plain = l->weight;
+    options_set(&plain.options, "use_dora", 0);
+    l->data.words[DART_REGION_FROZEN] = out;
+    l->data.region[DART_REGION_FROZEN] = calloc(out, sizeof(double));
+    double *sum = reference_dense(&plain, &l->layout, l->tensor);
+    for (uint32_t i = 0; i < out; i++) { /* 1 / norm: W / (lengths sum) */
+        const double *a = w + (size_t)i * in, *b = sum + (size_t)i * in;
+        l->data.region[DART_REGION_FROZEN][i] = a[0] / (l->tensor[net.lengths][i] * b[0]);
+    }
+    free(w);
+    free(sum);
+    dart_node y = dart_method_apply(l->graph, &plain, &l->layout, l->leaf, l->leaf[n]);
+    y = dart_mul(l->graph, y, l->leaf[net.lengths]);
+    y = dart_mul(l->graph, y,
+        dart_leaf(l->graph, "norms", DART_F32, DART_SHAPE(out), DART_REGION_FROZEN, 0));
+    return loss_of(l->graph, y);
+}
+
 /* apply, dense and their gradients for one weight; returns the number of gradient entries compared.
  */
 static void check_weight(dart_weight weight, uint64_t stream)
@@ -22,9 +55,7 @@ static void check_weight(dart_weight weight, uint64_t stream)
     dart_node x = l.leaf[n];
     dart_node y = dart_method_apply(l.graph, &l.weight, &l.layout, l.leaf, x);
     dart_node w = dart_method_dense(l.graph, &l.weight, &l.layout, l.leaf);
-    /* y (BATCH, out): a non-linear loss of it, so that mixed terms matter */
-    dart_node loss = dart_add(l.graph, dart_sumsq_all(l.graph, y),
-        dart_sum_all(l.graph, dart_map1(l.graph, DART_OP_gelu, y, 0, 0)));
+    dart_node loss = loss_of(l.graph, y); /* y (BATCH, out) */
     dart_node grads[LAB_TENSORS];
     ok(dart_graph_check(l.graph));
     ok(dart_grad(l.graph, loss, n + 1, l.leaf, grads));
@@ -44,7 +75,7 @@ static void check_weight(dart_weight weight, uint64_t stream)
     /* finite differences, eps 1e-6, rtol 1e-3, atol 1e-5, of a sample of entries of every tensor
      * and x */
     ir_run run;
-    dart_node keep[16] = {loss};
+    dart_node keep[16] = {loss_of_constant_norms(&l, loss)};
     double *gradient[LAB_TENSORS], value[2];
     assert_true(n + 2 <= 16);
     for (uint32_t i = 0; i <= n; i++) {
@@ -108,6 +139,12 @@ static void every_method_applies_and_differentiates(void **state)
             dart_weight w = make_weight(name, 12, 18 - 6 * (modes == 3), modes, 3);
             dart_options_set(&w.options, base, 1);
             check_weight(w, 10 * m + 4 + modes);
+        }
+        const dart_option_row *dora = dart_option_named(dart_method_at(m)->options, "use_dora");
+        for (uint32_t rank = 1; dora && rank < 5; rank++) {
+            dart_weight w = make_weight(name, 12 + rank, 18, 2, rank);
+            dart_options_set(&w.options, dora, 1);
+            check_weight(w, 10 * m + 4 + rank);
         }
     }
     assert_true(methods >= 5);
@@ -214,7 +251,7 @@ static double variance_ratio(const dart_weight *weight, const dart_layout *layou
                 value[i][k] =
                     (float)(layout->tensor[i].std * dart_normal(draw, DART_STREAM_TEST + i, k));
         }
-        if (weight->method->init) ok(weight->method->init(weight, layout, value));
+        ok(dart_method_start(weight, layout, value));
         for (uint32_t i = 0; i < layout->tensors; i++)
             for (uint64_t k = 0; k < dart_shape_words(&layout->tensor[i].shape); k++)
                 tensor[i][k] = value[i][k];
@@ -230,9 +267,10 @@ static double variance_ratio(const dart_weight *weight, const dart_layout *layou
     return sum / count / (weight->target_std * weight->target_std);
 }
 
-/* Names of a CHOICE: "a|b|c" has 3. */
+/* Names of a CHOICE: "a|b|c" has 3; a BOOL has 2. */
 static uint32_t choices_of(const dart_option_row *row)
 {
+    if (row && row->kind == DART_OPTION_BOOL) return 2;
     uint32_t n = row && row->kind == DART_OPTION_CHOICE;
     for (const char *c = n ? row->choices : ""; *c; c++) n += *c == '|';
     return n;

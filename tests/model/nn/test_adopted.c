@@ -102,18 +102,22 @@ static void the_first_step_is_the_dense_one(void **state)
         read_back(&dense, &base, &none);
         put_back(&dense, base, none);
         losses(&dense, want);
-        for (uint32_t m = 0; dart_method_at(m); m++) {
-            config = config_of(dart_method_at(m), llama);
-            lab_open(&other, &config);
-            adopt_all(&other, &dense, base);
-            losses(&other, got);
-            for (int r = 0; r < ROWS && exact(dart_method_at(m)); r++)
-                if (!(fabs(got[r] - want[r]) < 1e-6))
-                    fail_msg("%s: loss %.9g of row %d, expected %.9g", dart_method_at(m)->name,
-                        got[r], r, want[r]);
-            lab_close(&other);
-            methods += exact(dart_method_at(m));
-        }
+        for (uint32_t m = 0; dart_method_at(m); m++)
+            for (int dora = 0; dora < 2; dora++) {
+                if (dora && !dart_option_named(dart_method_at(m)->options, "use_dora")) continue;
+                config = config_of(dart_method_at(m), llama);
+                for (int r = 0; r < ROLES; r++)
+                    options_put(&config.role[r].options, "use_dora", dora);
+                lab_open(&other, &config);
+                adopt_all(&other, &dense, base);
+                losses(&other, got);
+                for (int r = 0; r < ROWS && exact(dart_method_at(m)); r++)
+                    if (!(fabs(got[r] - want[r]) < 1e-6))
+                        fail_msg("%s: loss %.9g of row %d, expected %.9g", dart_method_at(m)->name,
+                            got[r], r, want[r]);
+                lab_close(&other);
+                methods += exact(dart_method_at(m));
+            }
         free(base);
         free(none);
         lab_close(&dense);
@@ -130,7 +134,8 @@ static void every_form_is_the_matrix(void **state)
                 dart_model_config config = config_of(dart_method_at(m), llama);
                 lab l;
                 for (int r = 0; r < ROLES; r++)
-                    options_put(&config.role[r].options, "frozen_base", base);
+                    for (int k = 0; k < 2; k++)
+                        options_put(&config.role[r].options, k ? "frozen_base" : "use_dora", base);
                 lab_open(&l, &config);
                 for (dart_infer_weights how = DART_INFER_AUTO; how <= DART_INFER_DENSE; how++)
                     check_forms(device, l.model, &l.data, how, reference_dense);

@@ -58,6 +58,8 @@ static int set_up_models(void **state)
     tuned("lora", NULL, in("lora"));
     tuned("tt-lora", NULL, in("tt-lora"));
     tuned("dota", NULL, in("dota"));
+    tuned("lora use_dora=true", NULL, in("dora"));
+    tuned("lora use_dora=true lora_init=pissa", NULL, in("dora-pissa"));
     tuned("dense", NULL, in("dense"));
     return 0;
 }
@@ -127,8 +129,8 @@ static void whole_models_compute_the_same(void **state)
     } cases[] = {{"hf", NULL, "", 1e-5}, {"hf", "f16", "", 1e-2}, {"hf", "bf16", "", 5e-2},
         {"gguf", NULL, "/model.gguf", 1e-5}, {"gguf", "f32", "/model.gguf", 1e-5},
         {"gguf", "f16", "/model.gguf", 1e-2}, {"gguf", "bf16", "/model.gguf", 5e-2}};
-    static const char *const from[] = {"lora", "tt-lora", "dota", "dense"};
-    for (int m = 0; m < 4; m++)
+    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dense"};
+    for (int m = 0; m < 5; m++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char out[200], file[256];
             snprintf(out, sizeof out, "%s/%s-%s-%zu", folder, from[m], cases[i].format, i);
@@ -173,7 +175,7 @@ static void tokens_are_the_same_in_gguf(void **state)
 static void pairs_stand_beside_the_base(void **state)
 {
     (void)state;
-    static const char *const from[] = {"lora", "tt-lora", "dota"};
+    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dora-pissa"};
     dart_gguf *base, *whole, *lora;
     bool several = false; /* ranks in one file */
     char path[256];
@@ -187,7 +189,7 @@ static void pairs_stand_beside_the_base(void **state)
     dart_recipe_free(over);
     snprintf(path, sizeof path, "%s/model.gguf", in("base-gguf"));
     assert_int_equal(dart_gguf_open(path, &base), DART_OK);
-    for (int m = 0; m < 3; m++) {
+    for (int m = 0; m < 5; m++) {
         char out[200];
         uint64_t count;
         double alpha, moved = 0;
@@ -239,6 +241,56 @@ static void pairs_stand_beside_the_base(void **state)
     }
     assert_true(several);
     dart_gguf_close(base);
+}
+
+/* What PEFT calls magnitudes: lengths of the rows of the merged matrices. */
+static void lengths_stand_beside_the_pairs(void **state)
+{
+    (void)state;
+    static const char *const from[] = {"dora", "dora-pissa", "lora"};
+    for (int m = 0; m < 3; m++) {
+        char out[200], path[256], name[160], *config;
+        dart_safetensors pairs, whole;
+        unsigned found = 0;
+        size_t bytes;
+        snprintf(out, sizeof out, "%s/%s-peft", folder, from[m]);
+        exported(in(from[m]), "peft", NULL, out);
+        snprintf(path, sizeof path, "%s/adapter_config.json", out);
+        assert_int_equal(dart_file_read(path, &config, &bytes), DART_OK);
+        assert_true((strstr(config, "\"use_dora\": true") != NULL) == (m < 2));
+        free(config);
+        snprintf(path, sizeof path, "%s/adapter_model.safetensors", out);
+        assert_int_equal(dart_safetensors_open(path, &pairs), DART_OK);
+        snprintf(out, sizeof out, "%s/%s-merged", folder, from[m]);
+        exported(in(from[m]), "hf", NULL, out);
+        snprintf(path, sizeof path, "%s/model.safetensors", out);
+        assert_int_equal(dart_safetensors_open(path, &whole), DART_OK);
+        for (size_t i = 0; i < pairs.count; i++) {
+            const dart_st_tensor *t = &pairs.tensor[i];
+            const char *end = strstr(t->name, "lora_magnitude_vector");
+            if (!end) continue;
+            const char *module = t->name + strlen("base_model.model.");
+            snprintf(name, sizeof name, "%.*sweight", (int)(end - module), module);
+            const dart_st_tensor *w = dart_safetensors_find(&whole, name);
+            assert_non_null(w);
+            assert_true(t->rank == 1 && t->dim[0] == w->dim[0]);
+            float *length = calloc(t->count, sizeof *length);
+            float *matrix = calloc(w->count, sizeof *matrix), *row = matrix;
+            assert_int_equal(dart_safetensors_f32(&pairs, t->name, t->count, length), DART_OK);
+            assert_int_equal(dart_safetensors_f32(&whole, w->name, w->count, matrix), DART_OK);
+            for (uint64_t r = 0; r < w->dim[0]; r++, row += w->dim[1]) {
+                double power = 0;
+                for (uint64_t c = 0; c < w->dim[1]; c++) power += (double)row[c] * row[c];
+                assert_true(fabs(sqrt(power) - fabs(length[r])) <= 1e-5 * sqrt(power));
+            }
+            free(length);
+            free(matrix);
+            found++;
+        }
+        assert_int_equal(found, m < 2 ? 7 * LAB_LAYERS : 0);
+        dart_safetensors_close(&pairs);
+        dart_safetensors_close(&whole);
+    }
 }
 
 /* Tuned on a GGUF file, and exported: what that says of itself stays. */
@@ -394,9 +446,9 @@ static void failures_leave_nothing(void **state)
     char memory[] = "/dev/shm/dart-export-XXXXXX", out[200]; /* fsync takes no time there */
     const bool fast = mkdtemp(memory) != NULL;
     snprintf(out, sizeof out, "%s/failed", fast ? memory : folder);
-    if (dart_bundle_open(in("tt-lora"), NULL, (dart_note){0}, &bundle) != DART_OK)
-        fail_msg("%s", dart_error_text());
     for (int f = 0; f < 4; f++) {
+        if (dart_bundle_open(in(f ? "tt-lora" : "dora"), NULL, (dart_note){0}, &bundle) != DART_OK)
+            fail_msg("%s", dart_error_text());
         unsigned long failed = 0, at = 1;
         for (;; at++) {
             start_failing(at, false);
@@ -429,8 +481,8 @@ static void failures_leave_nothing(void **state)
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
         assert_int_equal(status, DART_IO);
         assert_int_equal(rmdir(out), 0);
+        dart_bundle_free(&bundle);
     }
-    dart_bundle_free(&bundle);
     if (fast) assert_int_equal(rmdir(memory), 0);
 }
 
@@ -439,6 +491,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(whole_models_compute_the_same),
         cmocka_unit_test(tokens_are_the_same_in_gguf),
         cmocka_unit_test(pairs_stand_beside_the_base),
+        cmocka_unit_test(lengths_stand_beside_the_pairs),
         cmocka_unit_test(metadata_of_a_gguf_base_stay), cmocka_unit_test(blocks_where_rows_allow),
         cmocka_unit_test(gpt_from_scratch_has_a_place),
         cmocka_unit_test(what_has_no_place_is_refused), cmocka_unit_test(failures_leave_nothing)};

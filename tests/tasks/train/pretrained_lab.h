@@ -89,9 +89,12 @@ static inline int set_up_base(void **state)
     return 0;
 }
 
-/* Fine-tuning for 24 steps. */
+/* Fine-tuning for 24 steps. method: "lora", "lora use_dora=true lora_init=pissa" */
 static inline dart_recipe *tuning(const char *method, const char *device, const char *out)
 {
+    char words[128];
+    snprintf(words, sizeof words, "%s", method);
+    method = strtok(words, " ");
     const char *const keys[][2] = {{"base", base_path}, {"tokenizer", tokenizer_path},
         {"examples", examples_path}, {"linear", method}, {"device", device}, {"out", out},
         {"context", "16"}, {"batch_size", "4"}, {"rank", "3"}, {"max_steps", "24"}, {"lr", "1e-2"},
@@ -99,6 +102,7 @@ static inline dart_recipe *tuning(const char *method, const char *device, const 
     dart_recipe *recipe;
     assert_int_equal(dart_recipe_new(&recipe), DART_OK);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) set(recipe, keys[i][0], keys[i][1]);
+    for (char *key; (key = strtok(NULL, " =")) != NULL;) set(recipe, key, strtok(NULL, " "));
     return recipe;
 }
 

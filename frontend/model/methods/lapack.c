@@ -64,9 +64,7 @@ dart_status dart_lapack_orthonormal(uint32_t m, uint32_t n, double *a)
     return status;
 }
 
-/* The r largest eigenvalues of g (k,k), upper half, which is lost, descending, and their vectors as
- * columns of z (k,r). */
-static dart_status largest(uint32_t k, double *g, uint32_t r, double *value, double *z)
+dart_status dart_lapack_eigen_top(uint32_t k, double *g, uint32_t r, double *value, double *z)
 {
     lapack_int found = 0, *support = dart_calloc(2 * (size_t)r, sizeof *support);
     double *w = dart_calloc(k, sizeof *w), *ascending = dart_calloc((size_t)k * r, sizeof *w);
@@ -101,7 +99,7 @@ dart_status dart_lapack_svd_top(
     }
     cblas_dsyrk(CblasRowMajor, CblasUpper, wide ? CblasNoTrans : CblasTrans, (int)k,
         (int)(wide ? n : m), 1, a, (int)n, 0, g, (int)k);
-    DART_GOTO(largest(k, g, r, s, z));
+    DART_GOTO(dart_lapack_eigen_top(k, g, r, s, z));
     for (uint32_t j = r; j-- > 0;) s[j] = s[j] > 1e-14 * s[0] ? sqrt(s[j]) : 0;
     if (wide) { /* s vt = u^T a */
         cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)r, (int)n, (int)m, 1, u, (int)r,

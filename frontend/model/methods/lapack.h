@@ -19,6 +19,10 @@ DART_NODISCARD dart_status dart_lapack_svd(
  * of the largest is lost in rounding, and is 0 with its vt. Errors as above. */
 DART_NODISCARD dart_status dart_lapack_svd_top(
     uint32_t m, uint32_t n, const double *a, uint32_t r, double *u, double *s, double *vt);
+/* The r largest eigenvalues of g (k,k), symmetric, of which the upper half is read and nothing
+ * left, descending, and their vectors as columns of z (k,r). Errors as above. */
+DART_NODISCARD dart_status dart_lapack_eigen_top(
+    uint32_t k, double *g, uint32_t r, double *value, double *z);
 /* a (m,n), m >= n: its columns become orthonormal, the first k of them spanning what the first k
  * did. Errors as above. */
 DART_NODISCARD dart_status dart_lapack_orthonormal(uint32_t m, uint32_t n, double *a);

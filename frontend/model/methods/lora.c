@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum start { DEFAULT, PISSA, OLORA } start;
+typedef enum start { DEFAULT, PISSA, OLORA, EVA } start;
 
 static const dart_option_row rslora_row = {.key = "rslora",
     .aliases = "use_rslora",
@@ -25,9 +25,11 @@ static const dart_option_row init_row = {.key = "lora_init",
     .section = "method",
     .kind = DART_OPTION_CHOICE,
     .fallback = "default",
-    .choices = "default|pissa|olora",
-    .help = "lora on a pretrained matrix: B is zero; or B A takes over its largest singular "
-            "triplets (pissa), or the first vectors of its QR (olora), and the rest is frozen"};
+    .choices = "default|pissa|olora|eva",
+    .help =
+        "lora: B is zero and A random; or B A takes over a pretrained matrix's largest singular "
+        "triplets (pissa), or the first vectors of its QR (olora), and the rest is frozen; or A "
+        "has the principal directions of the inputs (eva)"};
 static const dart_option_row dora_row = {.key = "use_dora",
     .aliases = "dora",
     .section = "method",
@@ -50,7 +52,9 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->padded_out = weight->out;
     out->tensors = out->chain_cores = 2;
     out->bonds = 1;
-    out->takes_apart = dart_options_get(&weight->options, &init_row) != DEFAULT;
+    const double from = dart_options_get(&weight->options, &init_row);
+    out->takes_apart = from == PISSA || from == OLORA;
+    if (from == EVA) out->directions = r < weight->in ? r : weight->in;
     out->tensor[0] = (dart_tensor){"lora_B", DART_SHAPE(weight->out, r), 0.0, false};
     out->tensor[1] =
         (dart_tensor){"lora_A", DART_SHAPE(r, weight->in), dart_start_input(weight), false};
@@ -116,9 +120,21 @@ static dart_status adopt(const dart_weight *weight, const dart_layout *plan, con
     return dart_adopt_rest(weight, plan, base, tensor, out_error);
 }
 
+/* EVA (Paischer et al. 2024), without moving ranks between weights: rows of A are the directions.
+ * Where the inputs do not vary, what A began with stays. */
+static void align(const dart_weight *weight, const dart_layout *plan, const double *direction,
+    const double *variance, float *const *tensor)
+{
+    const double ROUNDING = 1e-6; /* of sums in f32, relative to the largest variance */
+    for (uint32_t k = 0; k < plan->directions; k++)
+        for (uint32_t j = 0; variance[k] > ROUNDING * variance[0] && j < weight->in; j++)
+            tensor[2][(size_t)k * weight->in + j] = (float)direction[(size_t)k * weight->in + j];
+}
+
 const dart_method dart_methods_lora = {.name = "lora",
     .help = "a frozen matrix plus a trained product of two thin ones",
     .layout = layout,
     .network = network,
     .options = options,
-    .adopt = adopt};
+    .adopt = adopt,
+    .align = align};

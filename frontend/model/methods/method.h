@@ -56,6 +56,9 @@ typedef struct dart_layout {
     /* A pretrained W is taken apart by the method's adopt(). Else W as it is becomes the tensor
      * "weight", which is then not changed by anything but training. */
     bool takes_apart;
+    /* How many principal directions of what the weight multiplies its values start along (align);
+     * 0: none, so that inputs need not be measured. */
+    uint32_t directions;
 } dart_layout;
 
 /* A product of tensors. Labels a-z; those that are no digits of W are bonds, of this term alone. An
@@ -102,6 +105,11 @@ typedef struct dart_method {
      * ranks allow. *out_error: ||sum - W|| / ||W||. */
     dart_status (*adopt)(const dart_weight *weight, const dart_layout *layout, const float *base,
         float *const *tensor, double *out_error);
+    /* Values that begin along principal directions (layout->directions of them): direction
+     * (directions, in) has orthonormal rows, variance is that of the inputs along each, descending.
+     * tensor[i] hold what init, or adopt, left there. */
+    void (*align)(const dart_weight *weight, const dart_layout *layout, const double *direction,
+        const double *variance, float *const *tensor);
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not

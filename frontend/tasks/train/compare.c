@@ -53,6 +53,7 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
     DART_TRY(dart_device_for(&run->bundle.set, &run->device));
     DART_TRY(dart_run_fresh(run));
+    DART_TRY(dart_run_align(run));
     DART_TRY(dart_run_check(run));
     l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;

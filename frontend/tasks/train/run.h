@@ -124,6 +124,10 @@ DART_NODISCARD dart_status dart_training_open(const dart_recipe *given, dart_cor
 DART_NODISCARD dart_status dart_training_finish(dart_training *t, const dart_run *run);
 void dart_training_close(dart_training *t, dart_run *run);
 
+/* align.c: initial values that begin along the principal directions of inputs, which are measured
+ * on the run's device; nothing where no method asks for them. As dart_model_covariances. */
+DART_NODISCARD dart_status dart_run_align(dart_run *run);
+
 /* bind.c */
 DART_NODISCARD dart_status dart_run_bind(
     dart_run *run); /* session for the stage at hand, from the host copies */

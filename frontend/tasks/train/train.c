@@ -57,7 +57,8 @@ static dart_status start(dart_run *run)
     }
     if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
-    return dart_run_fresh(run);
+    DART_TRY(dart_run_fresh(run));
+    return dart_run_align(run);
 }
 
 static dart_status write_table(

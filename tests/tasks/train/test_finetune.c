@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <math.h>
 
-static const char *const methods[] = {"lora", "lora use_dora=true", "tt-lora", "loretta-rep",
-    "dota", "lowrank", "ttm", "tt", "dense"};
+static const char *const methods[] = {"lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora",
+    "loretta-rep", "dota", "lowrank", "ttm", "tt", "dense"};
 enum { METHODS = sizeof methods / sizeof *methods };
 
 static double perplexity_of(const char *path, dart_status wanted, const char *base)
@@ -58,8 +58,9 @@ static void every_method_begins_at_the_base_and_learns(void **state)
 static void stopped_tuning_goes_on_bit_for_bit(void **state)
 {
     (void)state;
-    static const char *const tried[] = {"lora", "lora use_dora=true", "tt-lora", "dota"};
-    for (int m = 0; m < 4; m++) {
+    static const char *const tried[] = {
+        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "dota"};
+    for (int m = 0; m < 5; m++) {
         watch w = {0};
         char part[64];
         snprintf(part, sizeof part, "part-%s", tried[m]);
@@ -130,12 +131,12 @@ static void devices_agree(void **state)
 {
     (void)state;
     static const char *const tried[] = {
-        "lora", "lora use_dora=true", "tt-lora", "loretta-rep", "dota"};
+        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "loretta-rep", "dota"};
     char devices[64] = "cpu";
     if (present("vulkan:0")) strcat(devices, ",vulkan:0");
     if (present("opencl:0")) strcat(devices, ",opencl:0");
     if (!strchr(devices, ',')) skip();
-    for (int m = 0; m < 5; m++) {
+    for (int m = 0; m < 6; m++) {
         dart_recipe *recipe = tuning(tried[m], "cpu", in("unused"));
         set(recipe, "max_steps", "50");
         if (dart_compare(recipe, devices, 1e-4, NULL, true, NULL, NULL) != DART_OK)

@@ -166,6 +166,7 @@ static const struct {
     {"frozen", reference_dense_entry},
     {"tt-lora", reference_tt_lora_entry},
     {"loretta-rep", reference_loretta_entry},
+    {"loretta-adp", reference_tt_entry},
     {"dota", reference_ttm_entry},
 };
 

@@ -162,11 +162,13 @@ static const char *const target_name[][2] = {{"q_proj", "{blocks,enc,dec}.*.{att
     {"up_proj", "*.mlp.up"}, {"down_proj", "*.mlp.down"}, {"attention", "*.{attn,cross}.*"},
     {"mlp", "*.mlp.*"}};
 
-/* `linear` for the patterns of `target_modules`, and what is frozen for the linear layers it
- * leaves. */
+/* `linear` for the patterns of `target_modules`, or for adapters, and what is frozen for the linear
+ * layers it leaves. */
 static dart_status read_targets(const dart_settings *set, dart_role *out, uint32_t *count)
 {
-    const char *text = set->target_modules;
+    const char *text = *set->target_modules ? set->target_modules
+                       : set->adapter_size  ? "*.adapter.*"
+                                            : "";
     while (*text) {
         const char *end = entry_end(text);
         char one[ENTRY];
@@ -182,7 +184,7 @@ static dart_status read_targets(const dart_settings *set, dart_role *out, uint32
                 "target_modules: more than %d patterns with those of weights",
                 DART_MAX_ROLES - SHORT_FORMS);
         out[*count] = short_form(set, pattern, set->linear, set->linear_rank, set->linear_modes);
-        out[(*count)++].needed = true;
+        out[(*count)++].needed = *set->target_modules != 0;
         text = end + (*end == ',');
     }
     return DART_OK;
@@ -195,7 +197,8 @@ dart_status dart_settings_roles(const dart_settings *set, dart_role *out, uint32
     out[(*out_count)++] =
         short_form(set, "{tok,src}_emb", set->embedding, set->embedding_rank, set->embedding_modes);
     out[(*out_count)++] = short_form(set, "head", set->head, set->head_rank, set->head_modes);
-    const dart_method *rest = *set->target_modules ? dart_method_find("frozen") : set->linear;
+    const bool part = *set->target_modules || set->adapter_size;
+    const dart_method *rest = part ? dart_method_find("frozen") : set->linear;
     out[(*out_count)++] = short_form(set, "*", rest, set->linear_rank, set->linear_modes);
     return DART_OK;
 }

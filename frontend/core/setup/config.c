@@ -53,6 +53,7 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .bias = biases[set->bias],
         .qk_norm = set->qk_norm,
         .frozen_vectors = !set->train_vectors,
+        .adapter = (uint32_t)set->adapter_size,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
         .partial_labels = *set->examples != 0,

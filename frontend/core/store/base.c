@@ -157,12 +157,20 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
     DART_TRY(prefer(recipe, "linear", "lora"));
     DART_TRY(prefer(recipe, "rank", "8"));
     dart_recipe_settings(recipe, &set);
-    const bool full = !strcmp(set.linear->name, "dense") && !*set.target_modules;
+    if (set.linear->adapter && !*set.target_modules) {
+        char width[16];
+        snprintf(width, sizeof width, "%" PRIu32, set.linear->adapter);
+        DART_TRY(prefer(recipe, "adapter_size", width));
+        dart_recipe_settings(recipe, &set);
+    }
+    const bool full =
+        !strcmp(set.linear->name, "dense") && !*set.target_modules && !set.adapter_size;
     const char *rest = full ? "dense" : "frozen";
     DART_TRY(prefer(recipe, "embedding", rest));
     if (!tied) DART_TRY(prefer(recipe, "head", rest));
     DART_TRY(prefer(recipe, "train_vectors", full ? "true" : "false"));
-    if (!full && dart_option_named(set.linear->options, "frozen_base"))
+    const bool own = !full && (!set.adapter_size || *set.target_modules);
+    if (own && dart_option_named(set.linear->options, "frozen_base"))
         DART_TRY(prefer(recipe, "frozen_base", "true"));
     DART_TRY(prefer(recipe, "dropout", "0"));
     DART_TRY(prefer(recipe, "learning_rate", full ? "5e-5" : "1e-3"));
@@ -245,9 +253,10 @@ static dart_status fill(const filling *f)
 {
     for (uint32_t p = 0; p < f->model->params; p++) {
         const dart_param *param = &f->model->param[p];
-        if (param->weight < 0 && !param->gate) DART_TRY(fill_vector(f, param));
+        if (param->weight < 0 && !param->gate && !param->added) DART_TRY(fill_vector(f, param));
     }
-    for (uint32_t w = 0; w < f->model->weights; w++) DART_TRY(fill_weight(f, w));
+    for (uint32_t w = 0; w < f->model->weights; w++)
+        if (!f->model->weight[w].added) DART_TRY(fill_weight(f, w));
     return DART_OK;
 }
 

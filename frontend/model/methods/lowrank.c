@@ -33,9 +33,9 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->tensor[0] = (dart_tensor){"B", DART_SHAPE(weight->out, r), both / skew, false};
     out->tensor[1] = (dart_tensor){"A", DART_SHAPE(r, weight->in), both * skew, false};
     out->takes_apart = !dart_over_base(weight);
-    if (out->takes_apart) return DART_OK;
-    dart_layout_zero_start(weight, 1, dart_start_input(weight), out);
-    dart_layout_add_base(weight, out);
+    if (!out->takes_apart || weight->target_std <= 0)
+        dart_layout_zero_start(weight, 1, dart_start_input(weight), out);
+    if (!out->takes_apart) dart_layout_add_base(weight, out);
     return DART_OK;
 }
 
@@ -77,7 +77,8 @@ static void orthogonalise(
 static dart_status init(const dart_weight *weight, const dart_layout *plan, float *const *tensor)
 {
     (void)plan;
-    if (dart_over_base(weight) || dart_options_get(&weight->options, &init_row) != ORTHOGONAL)
+    if (dart_over_base(weight) || weight->target_std <= 0 ||
+        dart_options_get(&weight->options, &init_row) != ORTHOGONAL)
         return DART_OK;
     /* W = length^2 Q Q', so its r singular values are all length^2, and their squares sum up to
      * target^2 out in. */

@@ -25,6 +25,7 @@ dart_status dart_layout_ttm(dart_weight *weight, bool strict, dart_layout *out)
             weight->ranks[k], weight->out_modes[k], weight->in_modes[k], weight->ranks[k + 1]);
         tensor->std = std;
     }
+    if (weight->target_std <= 0) dart_layout_zero_start(weight, 0, dart_start_input(weight), out);
     out->takes_apart = true;
     return DART_OK;
 }

@@ -16,7 +16,7 @@ typedef struct dart_weight {
     char name[96];     /* "blocks.0.attn.q" */
     uint32_t out, in;  /* logical W is out x in; an embedding is vocab x dim */
     bool pad_out;      /* the vocabulary side may be padded to a product of modes */
-    double target_std; /* wanted standard deviation of W's entries at initialisation */
+    double target_std; /* wanted standard deviation of W's entries at initialisation; 0: W = 0 */
     const struct dart_method *method;
     uint32_t rank;  /* requested rank */
     uint32_t modes; /* modes a side; 0: the method's default (3) */
@@ -110,6 +110,9 @@ typedef struct dart_method {
      * tensor[i] hold what init, or adopt, left there. */
     void (*align)(const dart_weight *weight, const dart_layout *layout, const double *direction,
         const double *variance, float *const *tensor);
+    /* Above 0: in fine-tuning it is not for a model's own weights, but for those of adapters, of
+     * this width where nothing else is said. */
+    uint32_t adapter;
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not

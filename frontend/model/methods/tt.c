@@ -31,9 +31,9 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
         tensor->std = std;
     }
     out->takes_apart = !dart_over_base(weight);
-    if (out->takes_apart) return DART_OK;
-    dart_layout_zero_start(weight, d, dart_start_input(weight), out);
-    dart_layout_add_base(weight, out);
+    if (!out->takes_apart || weight->target_std <= 0)
+        dart_layout_zero_start(weight, d, dart_start_input(weight), out);
+    if (!out->takes_apart) dart_layout_add_base(weight, out);
     return DART_OK;
 }
 

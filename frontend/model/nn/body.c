@@ -22,11 +22,13 @@ dart_node dart_build_body(dart_build *b)
         dart_graph_scope(g, scope);
         dart_node h = dart_build_norm(b, x, block->norm1_w, block->norm1_b);
         h = dart_build_attention(b, h, &block->attn, b->time, 0, true);
-        x = dart_add(g, x, dart_build_dropout(b, h, 1 + 2 * layer));
+        h = dart_build_dropout(b, h, 1 + 2 * layer);
+        x = dart_add(g, x, dart_build_adapter(b, h, &block->attn_adapter));
         snprintf(scope, sizeof scope, "blocks.%u.mlp", layer);
         dart_graph_scope(g, scope);
         h = dart_build_norm(b, x, block->norm2_w, block->norm2_b);
-        x = dart_add(g, x, dart_build_dropout(b, dart_build_mlp(b, h, block), 2 + 2 * layer));
+        h = dart_build_dropout(b, dart_build_mlp(b, h, block), 2 + 2 * layer);
+        x = dart_add(g, x, dart_build_adapter(b, h, &block->mlp_adapter));
     }
     dart_graph_segment(g, 0);
     return x;

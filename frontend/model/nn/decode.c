@@ -83,6 +83,20 @@ static dart_node add_linear(const stepper *s, dart_node residual, dart_node x, i
     return bias >= 0 ? dart_add(s->graph, y, vector(s, bias)) : y;
 }
 
+/* residual + the output of a sub-layer, W x + bias, through its adapter */
+static dart_node add_output(const stepper *s, dart_node residual, dart_node x, int weight, int bias,
+    const dart_model_adapter *adapter)
+{
+    const dart_forms *forms = &s->decoder->forms;
+    dart_graph *g = s->graph;
+    if (adapter->down < 0) return add_linear(s, residual, x, weight, bias);
+    dart_node y = dart_form_apply(forms, g, (uint32_t)weight, x);
+    if (bias >= 0) y = dart_add(g, y, vector(s, bias));
+    dart_node h = dart_form_apply(forms, g, (uint32_t)adapter->down, y);
+    h = dart_map1(g, DART_OP_relu, dart_add(g, h, vector(s, adapter->down_bias)), 0.0, 0.0);
+    return add_linear(s, dart_add(g, residual, y), h, adapter->up, adapter->up_bias);
+}
+
 static dart_node input(const stepper *s, const char *name, uint32_t words, uint64_t offset)
 {
     return dart_leaf(s->graph, name, DART_I32, DART_SHAPE(words), DART_REGION_INPUT, offset);
@@ -90,8 +104,9 @@ static dart_node input(const stepper *s, const char *name, uint32_t words, uint6
 
 /* residual + attention of x */
 static dart_node attention(const stepper *s, dart_node residual, dart_node x,
-    const dart_model_attention *attn, uint32_t layer)
+    const dart_model_block *block, uint32_t layer)
 {
+    const dart_model_attention *attn = &block->attn;
     const dart_model_config *c = &s->model->config;
     const uint32_t batch = s->decoder->batch, size = dart_head_dim(c), kv = c->kv_heads;
     const uint32_t context = s->decoder->context;
@@ -122,7 +137,7 @@ static dart_node attention(const stepper *s, dart_node residual, dart_node x,
     cache = dart_cache_write(g, cache, k, v, s->at);
     dart_node mixed = dart_attend(g, q, cache, s->at, 1.0 / sqrt(size));
     mixed = dart_reshape(g, mixed, DART_SHAPE(batch, s->time, c->heads * size));
-    return add_linear(s, residual, mixed, attn->o, attn->o_bias);
+    return add_output(s, residual, mixed, attn->o, attn->o_bias, &block->attn_adapter);
 }
 
 /* residual + MLP of x */
@@ -145,7 +160,7 @@ static dart_node mlp(
         dart_form_apply_all(forms, g, 1, &block->up, &block->up_bias, x, y, &all);
         y[0] = dart_map1(g, ops[act], y[0], 0.0, 0.0);
     }
-    return add_linear(s, residual, y[0], block->down, block->down_bias);
+    return add_output(s, residual, y[0], block->down, block->down_bias, &block->mlp_adapter);
 }
 
 /* Token rows and positions: (B, time, C). */
@@ -200,7 +215,7 @@ dart_node dart_decode_logits(const dart_decoder *decoder, dart_graph *graph, uin
         snprintf(scope, sizeof scope, "blocks.%u.attn", layer);
         dart_graph_scope(graph, scope);
         dart_node h = norm(&s, x, block->norm1_w, block->norm1_b);
-        x = attention(&s, x, h, &block->attn, layer);
+        x = attention(&s, x, h, block, layer);
         snprintf(scope, sizeof scope, "blocks.%u.mlp", layer);
         dart_graph_scope(graph, scope);
         h = norm(&s, x, block->norm2_w, block->norm2_b);

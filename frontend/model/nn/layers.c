@@ -87,6 +87,14 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
     return dart_build_linear(b, mixed, attn->o, attn->o_bias);
 }
 
+dart_node dart_build_adapter(const dart_build *b, dart_node x, const dart_model_adapter *adapter)
+{
+    if (adapter->down < 0) return x;
+    dart_node h = dart_build_linear(b, x, adapter->down, adapter->down_bias);
+    h = dart_map1(b->graph, DART_OP_relu, h, 0.0, 0.0);
+    return dart_add(b->graph, x, dart_build_linear(b, h, adapter->up, adapter->up_bias));
+}
+
 dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block)
 {
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,

@@ -44,6 +44,8 @@ dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_nod
 /* Self-attention of x (batch, time, C) with its projections. */
 dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_model_attention *attn,
     uint32_t time, dart_node lengths, bool causal);
+/* x + up relu(down x); x itself where the model has no adapters. */
+dart_node dart_build_adapter(const dart_build *b, dart_node x, const dart_model_adapter *adapter);
 dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block);
 
 /* roles.c: the role that decides a weight of this name; NULL: none. */

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* At most, with cross-attention. */
-enum { WEIGHTS_A_BLOCK = 11, VECTORS_A_BLOCK = 21 };
+/* At most, with cross-attention and adapters. */
+enum { WEIGHTS_A_BLOCK = 15, VECTORS_A_BLOCK = 25 };
 
 /* Weights get GPT-2's standard deviation at GPT-2's width, scaled like 1/sqrt(inputs) elsewhere;
  * the two projections that write into the residual stream are divided by sqrt(2 layers) (Radford et
@@ -170,6 +170,34 @@ static void add_attention(
     out->k_norm = add_vector(b, size, true, "%s.%u.%s.k_norm", at->side, at->layer, name);
 }
 
+/* What is added behind a sub-layer and is trained, whatever is frozen: at first it adds nothing. */
+static void add_adapter(
+    builder *b, const block_place *at, const char *name, dart_model_adapter *out)
+{
+    const uint32_t d = b->model->config.d_model, width = b->model->config.adapter;
+    const struct {
+        const char *name;
+        dart_weight weight;
+        int *index, *bias;
+    } parts[] = {
+        {"down", {.out = width, .in = d, .target_std = 1 / sqrt(d)}, &out->down, &out->down_bias},
+        {"up", {.out = d, .in = width, .target_std = 0}, &out->up, &out->up_bias}};
+    for (int i = 0; i < 2; i++) {
+        const uint32_t first = b->model->params;
+        *parts[i].index = add_weight(b, parts[i].weight, false, "%s.%u.%s.adapter.%s", at->side,
+            at->layer, name, parts[i].name);
+        if (b->status != DART_OK) return;
+        b->model->weight[*parts[i].index].added = true;
+        *parts[i].bias = add_vector(b, parts[i].weight.out, false, "%s.%u.%s.adapter.%s.bias",
+            at->side, at->layer, name, parts[i].name);
+        b->model->param[*parts[i].bias].region = DART_REGION_PARAM;
+        for (uint32_t p = first; p < b->model->params; p++) {
+            b->model->param[p].of_base = false;
+            b->model->param[p].added = true;
+        }
+    }
+}
+
 static void add_block(builder *b, const block_place *at, bool cross, dart_model_block *block)
 {
     const dart_model_config *c = &b->model->config;
@@ -187,6 +215,9 @@ static void add_block(builder *b, const block_place *at, bool cross, dart_model_
         block->gate = add_linear(b, at, "mlp.gate", c->d_ff, d, false, false, &block->gate_bias);
     block->up = add_linear(b, at, "mlp.up", c->d_ff, d, false, false, &block->up_bias);
     block->down = add_linear(b, at, "mlp.down", d, c->d_ff, true, false, &block->down_bias);
+    if (!c->adapter) return;
+    add_adapter(b, at, "attn", &block->attn_adapter);
+    add_adapter(b, at, "mlp", &block->mlp_adapter);
 }
 
 static int add_table(builder *b, uint32_t vocab, const char *name)
@@ -268,6 +299,12 @@ static dart_status check_config(const dart_model_config *c)
     if (c->packed && (c->positions.kind != DART_ROTARY || c->enc_layers))
         return dart_fail(DART_INPUT,
             "model: documents behind each other need rotary positions, which know distances only");
+    if (c->enc_layers && c->adapter)
+        return dart_fail(
+            DART_INPUT, "model: adapters belong to models of one text, not to an encoder-decoder");
+    if (c->adapter > 65536)
+        return dart_fail(
+            DART_INPUT, "model: adapters of width %u, expected at most 65536", c->adapter);
     if (c->enc_layers && c->qk_norm)
         return dart_fail(DART_INPUT,
             "model: norms of queries and keys belong to models of one text, not to an "

@@ -51,10 +51,12 @@ typedef struct dart_model_config {
     bool shared_vocab; /* one token embedding for both sides */
     dart_model_norm norm;
     dart_model_positions positions;
-    int act;                /* DART_ACT_ */
-    bool tied;              /* head = token embedding */
-    int bias;               /* DART_*_BIAS */
-    bool qk_norm;           /* RMSNorm of each query and key before their positions (Qwen 3) */
+    int act;          /* DART_ACT_ */
+    uint32_t adapter; /* above 0: the output x of every attention and MLP becomes x + W' relu(W x),
+                         of this width between (Houlsby et al. 2019) */
+    bool tied;        /* head = token embedding */
+    int bias;         /* DART_*_BIAS */
+    bool qk_norm;     /* RMSNorm of each query and key before their positions (Qwen 3) */
     bool frozen_vectors;    /* norms, biases and learned positions are not trained */
     double label_smoothing; /* of the training loss only */
     double dropout;         /* embedding, attention output, mlp output */
@@ -78,7 +80,8 @@ typedef struct dart_param { /* one tensor of the model */
         decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
     int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
     bool of_base;       /* frozen, and taken over from a pretrained model: not stored */
-    bool gate; /* of a bond: vanishes at the next selection, not a parameter of the model */
+    bool gate;  /* of a bond: vanishes at the next selection, not a parameter of the model */
+    bool added; /* of an adapter: a pretrained model has none */
 } dart_param;
 
 /* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has
@@ -89,9 +92,15 @@ typedef struct dart_model_attention {
     int q_norm, k_norm;
 } dart_model_attention;
 
+typedef struct dart_model_adapter {
+    int down, up;           /* weights: (adapter, d_model), (d_model, adapter) */
+    int down_bias, up_bias; /* params */
+} dart_model_adapter;
+
 typedef struct dart_model_block {
     dart_model_attention attn, cross; /* cross: decoder of an encoder-decoder */
-    int up, gate, down;               /* weights */
+    dart_model_adapter attn_adapter, mlp_adapter;
+    int up, gate, down;                                                 /* weights */
     int norm1_w, norm1_b, cross_norm_w, cross_norm_b, norm2_w, norm2_b; /* params */
     int up_bias, gate_bias, down_bias;
 } dart_model_block;
@@ -101,6 +110,7 @@ typedef struct dart_model_weight {
     dart_layout layout;
     uint32_t first_param; /* params[first_param + i] is layout.tensor[i] */
     bool compressed;      /* counts as a compressed layer: its method has a chain */
+    bool added;           /* as in dart_param */
 } dart_model_weight;
 
 typedef struct dart_model {

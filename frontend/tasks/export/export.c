@@ -70,6 +70,12 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
             "%s translates, and other programs have no model like it; only models of one text are "
             "exported",
             from);
+    if (bundle->model->config.adapter)
+        return dart_fail(DART_INPUT,
+            "%s has adapters behind its layers, with an activation between, which no file of "
+            "another "
+            "program has a place for",
+            from);
     DART_TRY(check_folder(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;

@@ -63,6 +63,9 @@ static void sizes_are_the_published_ones(void **state)
             80 * (3920 + (8 * 8 + 8 * 8 * 10 + (16 + 32 + 16) * 100 + 16 * 10))},
         {"tt-lora-llama-3.2-1b", llama3_1b, 16 * (960 + 1160)},
         {"loretta-rep-roberta-base", roberta, 12 * 2 * 2 * 580},
+        {"loretta-adp-roberta-base", roberta, 12 * 2 * 2 * 780},
+        /* 1,100 each, but for the rank that the mode of 4 at an end cannot carry */
+        {"loretta-adp-llama-2-7b", llama2_7b, 32 * 2 * 2 * (1100 - 24)},
         /* 800 each, but for the ranks that a mode of 4 cannot carry */
         {"loretta-rep-llama-2-7b", llama2_7b, 32 * 2 * 2 * (800 - 24)},
     };

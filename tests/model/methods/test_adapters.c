@@ -42,6 +42,17 @@ static void sizes_are_the_published_ones(void **state)
         {"loretta-rep", 4096, 4096, 4, 2 * (64 + 256 + 128 + 64 + 16)},
         {"lora", 4096, 1024, 8, 8 * (4096 + 1024)},
     };
+    /* LoRETTA's adapters: 780 and 1,100 numbers either way, the latter without the rank that the
+     * mode of 4 at one end cannot carry; nothing is frozen beside them */
+    for (int up = 0; up < 2; up++)
+        for (int wide = 0; wide < 2; wide++) {
+            dart_layout layout;
+            const uint32_t size = wide ? 4096 : 768;
+            dart_weight w = make_weight("loretta-adp", up ? size : 64, up ? 64 : size, 0, 5);
+            ok(w.method->layout(&w, true, &layout));
+            assert_int_equal(dart_layout_words(&layout, false), wide ? 1100 - 24 : 780);
+            assert_int_equal(dart_layout_words(&layout, true), 0);
+        }
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const uint64_t words =
             trained(make_weight(rows[i].method, rows[i].out, rows[i].in, 0, rows[i].rank));
@@ -161,6 +172,31 @@ static void published_starts_are_not_zero(void **state)
     assert_true(fabs(sum[1] / count[1] * (36 + 6) - 1) < 0.1);
 }
 
+/* A weight that is asked to be zero at first: one core is zero, the others are not, so that it can
+ * become something; of a matrix, all of it. */
+static void zero_is_a_start(void **state)
+{
+    (void)state;
+    uint32_t chains = 0;
+    for (uint32_t m = 0; dart_method_at(m); m++)
+        for (uint32_t modes = 1; modes < 4; modes++) {
+            adoption a;
+            dart_weight w = make_weight(dart_method_at(m)->name, 24, 36, modes, 3);
+            w.target_std = 0;
+            adoption_open(&a, w, 40 * m + 10 * modes);
+            double *sum = sum_of(&a);
+            for (size_t i = 0; i < (size_t)24 * 36; i++) assert_true(sum[i] == 0);
+            free(sum);
+            uint32_t zeros = 0;
+            for (uint32_t k = 0; k < a.layout.chain_cores; k++)
+                zeros += power_of(&a, a.layout.chain_first + k) == 0;
+            assert_int_equal(zeros, a.layout.chain_cores > 0);
+            chains += a.layout.chain_cores > 0;
+            adoption_close(&a);
+        }
+    assert_true(chains >= 24);
+}
+
 /* ---- options that scale ---- */
 
 static double scale_of(const dart_weight *from)
@@ -278,6 +314,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_the_published_ones),
         cmocka_unit_test(updates_start_at_zero), cmocka_unit_test(published_starts_are_not_zero),
-        cmocka_unit_test(scales), cmocka_unit_test(long_chains)};
+        cmocka_unit_test(zero_is_a_start), cmocka_unit_test(scales), cmocka_unit_test(long_chains)};
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -19,7 +19,7 @@ static inline dart_model_config base_config(void)
     return c;
 }
 
-enum { FIXED = 9 };
+enum { FIXED = 10 };
 
 static inline dart_model_config fixed_at(int which)
 {
@@ -79,6 +79,12 @@ static inline dart_model_config fixed_at(int which)
         c.positions.scaling = (dart_rope_scaling){.kind = DART_ROPE_LINEAR, .factor = 2.5};
         c.head_dim = 8;
         c.frozen_vectors = true;
+        break;
+    case 8: /* adapters of tensor trains behind frozen layers; vectors of their own are trained */
+        c.adapter = 4;
+        c.frozen_vectors = true;
+        c.bias = DART_ALL_BIAS;
+        role_set(&c, LINEAR, "loretta-adp");
         break;
     default: /* dropout everywhere */
         c.dropout = 0.3;

@@ -147,6 +147,19 @@ static inline void plain_mlp(
     plain_linear(l, block->down, block->down_bias, up, rows, out);
 }
 
+/* y (rows, C) becomes y + up relu(down y) */
+static inline void plain_adapter(
+    const lab *l, const dart_model_adapter *adapter, double *y, uint32_t rows)
+{
+    enum { WIDEST = WIDTH };
+    double h[MOST * WIDEST], more[MOST * WIDTH];
+    if (!l->model->config.adapter) return;
+    plain_linear(l, adapter->down, adapter->down_bias, y, rows, h);
+    for (uint32_t i = 0; i < rows * l->model->config.adapter; i++) h[i] = h[i] > 0 ? h[i] : 0;
+    plain_linear(l, adapter->up, adapter->up_bias, h, rows, more);
+    for (uint32_t i = 0; i < rows * WIDTH; i++) y[i] += more[i];
+}
+
 enum { SELF, CROSS, MLP };
 
 /* Sub-layer `part` of a block on the residual stream x; causal: of self-attention. */
@@ -162,6 +175,8 @@ static inline void plain_sublayer(const lab *l, const dart_model_block *block, i
     if (part == SELF) plain_attention(l, &block->attn, h, rows, h, rows, true, causal, y);
     if (part == CROSS) plain_attention(l, &block->cross, h, rows, memory, keys, false, false, y);
     if (part == MLP) plain_mlp(l, block, h, rows, y);
+    if (part == SELF) plain_adapter(l, &block->attn_adapter, y, rows);
+    if (part == MLP) plain_adapter(l, &block->mlp_adapter, y, rows);
     for (uint32_t i = 0; i < rows * WIDTH; i++) x[i] += y[i];
     if (!post) return;
     memcpy(h, x, sizeof(double) * rows * WIDTH);

@@ -4,10 +4,10 @@
 #include "forms_lab.h"
 #include "reference.h"
 
-/* Beside a frozen matrix, where the method can. tt-embedding cannot, and is only near. */
+/* Beside a frozen matrix, where the method can. These cannot, and are only near. */
 static bool exact(const dart_method *method)
 {
-    return strcmp(method->name, "tt-embedding") != 0;
+    return strcmp(method->name, "tt-embedding") && strcmp(method->name, "loretta-adp");
 }
 
 static dart_model_config config_of(const dart_method *method, int llama)

@@ -402,7 +402,9 @@ static void what_has_no_place_is_refused(void **state)
     dart_export_result result = {.size = sizeof result};
     expect(dart_export(base_path, over, &o, NULL, &result), DART_INPUT, "has no token for a blank");
     dart_recipe_free(over);
-    char lora[200], dense[200], words[200], no[200];
+    char lora[200], dense[200], words[200], adapted[200], no[200];
+    tuned("loretta-adp", NULL, in("adapted"));
+    snprintf(adapted, sizeof adapted, "%s/adapted", folder);
     snprintf(lora, sizeof lora, "%s/lora", folder);
     snprintf(dense, sizeof dense, "%s/dense", folder);
     snprintf(words, sizeof words, "%s/words", folder);
@@ -422,7 +424,9 @@ static void what_has_no_place_is_refused(void **state)
         {words, "gguf", NULL, no, DART_INPUT, "needs a tokenizer"},
         {words, "gguf-lora", NULL, no, DART_INPUT, "trained from scratch"},
         {words, "peft", NULL, no, DART_INPUT, "trained from scratch"},
-        {dense, "gguf-lora", NULL, no, DART_INPUT, "adapter cannot hold"}};
+        {dense, "gguf-lora", NULL, no, DART_INPUT, "adapter cannot hold"},
+        {adapted, "peft", NULL, no, DART_INPUT, "adapters behind its layers"},
+        {adapted, "hf", NULL, no, DART_INPUT, "adapters behind its layers"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         expect(export(cases[i].from, cases[i].format, cases[i].dtype, cases[i].out),
             cases[i].wanted, cases[i].says);

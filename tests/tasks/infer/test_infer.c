@@ -43,7 +43,7 @@ static dart_model_config base_config(void)
 }
 
 /* From 7 on weights are wide enough to be multiplied together. */
-enum { FIXED = 12 };
+enum { FIXED = 13 };
 
 static dart_model_config fixed_at(int which)
 {
@@ -129,6 +129,12 @@ static dart_model_config fixed_at(int which)
         c.act = DART_ACT_SWIGLU;
         c.bias = DART_QKV_BIAS;
         c.kv_heads = 1;
+        break;
+    case 12: /* adapters behind the layers of a GPT */
+        c.tied = true;
+        c.bias = DART_ALL_BIAS;
+        c.adapter = 8;
+        role_set(&c, LINEAR, "loretta-adp");
         break;
     default: /* LoRA everywhere, TT-matrix head */
         role_set(&c, LINEAR, "lora");

@@ -6,7 +6,8 @@
 #include <math.h>
 
 static const char *const methods[] = {"lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora",
-    "loretta-rep", "dota", "lowrank", "ttm", "tt", "dense"};
+    "loretta-rep", "loretta-adp", "lowrank adapter_size=6", "dota", "lowrank", "ttm", "tt",
+    "dense"};
 enum { METHODS = sizeof methods / sizeof *methods };
 
 static double perplexity_of(const char *path, dart_status wanted, const char *base)
@@ -59,8 +60,8 @@ static void stopped_tuning_goes_on_bit_for_bit(void **state)
 {
     (void)state;
     static const char *const tried[] = {
-        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "dota"};
-    for (int m = 0; m < 5; m++) {
+        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "loretta-adp", "dota"};
+    for (int m = 0; m < 6; m++) {
         watch w = {0};
         char part[64];
         snprintf(part, sizeof part, "part-%s", tried[m]);
@@ -102,8 +103,8 @@ static void training_finds_ranks(void **state)
 {
     (void)state;
     static const char *const tried[] = {
-        "lora", "lora use_dora=true", "tt-lora", "loretta-rep", "dota"};
-    for (int m = 0; m < 5; m++) {
+        "lora", "lora use_dora=true", "tt-lora", "loretta-rep", "loretta-adp", "dota"};
+    for (int m = 0; m < 6; m++) {
         watch w = {0};
         char name[64];
         dart_result result;
@@ -130,13 +131,13 @@ static void training_finds_ranks(void **state)
 static void devices_agree(void **state)
 {
     (void)state;
-    static const char *const tried[] = {
-        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "loretta-rep", "dota"};
+    static const char *const tried[] = {"lora", "lora use_dora=true", "lora lora_init=eva",
+        "tt-lora", "loretta-rep", "loretta-adp", "dota"};
     char devices[64] = "cpu";
     if (present("vulkan:0")) strcat(devices, ",vulkan:0");
     if (present("opencl:0")) strcat(devices, ",opencl:0");
     if (!strchr(devices, ',')) skip();
-    for (int m = 0; m < 6; m++) {
+    for (int m = 0; m < 7; m++) {
         dart_recipe *recipe = tuning(tried[m], "cpu", in("unused"));
         set(recipe, "max_steps", "50");
         if (dart_compare(recipe, devices, 1e-4, NULL, true, NULL, NULL) != DART_OK)

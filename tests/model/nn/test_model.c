@@ -251,6 +251,10 @@ static void bad_configurations_are_refused(void **state)
     assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "even head size"));
     c = base_config();
+    c.adapter = 65537;
+    assert_int_equal(dart_model_new(&c, NULL, &m), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "width 65537"));
+    c = base_config();
     role_set(&c, LINEAR, "tt");
     c.role[LINEAR].rank = 4000;
     c.strict_rank = true;

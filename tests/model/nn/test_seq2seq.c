@@ -119,6 +119,10 @@ static void impossible_models_are_refused(void **state)
     assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "encoder-decoder"));
     c = base_config();
+    c.adapter = 4;
+    assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "adapters"));
+    c = base_config();
     c.positions.kind = 3;
     assert_int_equal(dart_model_new(&c, NULL, &model), DART_INPUT);
 }

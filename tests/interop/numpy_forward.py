@@ -38,7 +38,10 @@ class Checkpoint:
             operands = [self.tensor[o["tensor"]].reshape(o["shape"]) for o in term["operands"]]
             labels = ",".join(o["labels"] for o in term["operands"]) + "->" + w["row"] + w["column"]
             total = total + term["scale"] * np.einsum(labels, *operands, optimize="greedy")
-        return total.reshape(w["padded_out"], w["in"])[:w["out"]]
+        total = total.reshape(w["padded_out"], w["in"])
+        if "lengths" in w:
+            total = total * (self.tensor[w["lengths"]] / np.sqrt((total ** 2).sum(-1) + 1e-30))[:, None]
+        return total[:w["out"]]
 
     def linear(self, x, name):
         y = x @ self.matrix(name).T
@@ -101,14 +104,19 @@ class Checkpoint:
             up = 0.5 * up * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up ** 3)))
         return self.linear(up, block + ".mlp.down")
 
+    def adapted(self, y, part):
+        if "adapter" not in self.model:
+            return y
+        return y + self.linear(np.maximum(self.linear(y, part + ".adapter.down"), 0), part + ".adapter.up")
+
     def logits(self, ids):
         x = self.matrix("tok_emb")[ids]
         if self.model["positions"]["kind"] == "learned":
             x = x + self.tensor["pos_emb.weight"][:len(ids)]
         for layer in range(self.model["layers"]):
             block = f"blocks.{layer}"
-            x = x + self.attention(self.block_norm(x, block + ".norm1"), block)
-            x = x + self.mlp(self.block_norm(x, block + ".norm2"), block)
+            x = x + self.adapted(self.attention(self.block_norm(x, block + ".norm1"), block), block + ".attn")
+            x = x + self.adapted(self.mlp(self.block_norm(x, block + ".norm2"), block), block + ".mlp")
         head = "tok_emb" if self.model["tied_head"] else "head"
         return self.block_norm(x, "norm_f") @ self.matrix(head).T
 
@@ -117,7 +125,8 @@ CASES = ("--linear tt --rank 4", "--linear ttm --rank 3 --embedding tt-embedding
          "--arch llama --kv-heads 2 --linear lowrank --rank 3 --act swiglu --rope-base 500",
          "--arch llama --qk-norm true --linear dense --rope-scaling llama3 --rope-factor 4 --rope-low 1 --rope-high 4"
          " --rope-context 16", "--act silu --norm rmsnorm --pos rope --bias qkv --linear lora --rank 2",
-         "--act relu --linear loretta-rep", "--linear tt-lora --rank 3 --norm-eps 1e-3 --head-dim 12", "--linear dota --rank 2")
+         "--act relu --linear loretta-rep", "--linear tt-lora --rank 3 --norm-eps 1e-3 --head-dim 12", "--linear dota --rank 2",
+         "--linear lora --rank 2 --use-dora true", "--linear loretta-adp --adapter-size 8 --rank 3")
 
 
 def compare(dump, program):

@@ -184,7 +184,7 @@ static dart_status take_weight(
     update u = {.out = weight->weight.out, .in = weight->weight.in, .scale = scale};
     snprintf(u.name, sizeof u.name, "%s", weight->weight.name);
     dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
-    if (!weight->layout.takes_apart)
+    if (!weight->layout.takes_apart && !dart_network_of(&weight->weight, &weight->layout).rescaled)
         DART_TRY(dart_method_pair(&weight->weight, &weight->layout, tensor, &u.rank, &u.b, &u.a));
     if (u.rank) return add(a, &u);
     return dart_fail(DART_INPUT,
@@ -368,7 +368,7 @@ static dart_status settle(dart_recipe *recipe, const char *list, const adapters 
     DART_TRY(write_targets(a, targets));
     const char *const keys[][2] = {{"linear", "lora"}, {"rank", rank}, {"lora_alpha", alpha},
         {"rslora", a->rank && a->rslora ? "true" : "false"}, {"lora_init", "default"},
-        {"linear_rank", "0"}, {"target_modules", targets}};
+        {"use_dora", "false"}, {"linear_rank", "0"}, {"target_modules", targets}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         DART_TRY(fix(recipe, list, keys[i][0], keys[i][1]));
     return DART_OK;

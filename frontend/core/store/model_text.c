@@ -79,6 +79,9 @@ static json_t *weight_json(const dart_model *model, const dart_model_weight *w, 
     dart_json_set(body, "row", json_string(net.row), status);
     dart_json_set(body, "column", json_string(net.col), status);
     dart_json_set(body, "terms", terms, status);
+    if (net.rescaled)
+        dart_json_set(
+            body, "lengths", json_string(model->param[w->first_param + net.lengths].name), status);
     return body;
 }
 
@@ -121,6 +124,7 @@ dart_status dart_model_text(const dart_model *model, char **out)
     dart_json_set(body, "activation", json_string(activation[c->act]), &status);
     dart_json_set(body, "positions", positions_json(&c->positions, &status), &status);
     dart_json_set(body, "qk_norm", json_boolean(c->qk_norm), &status);
+    if (c->adapter) dart_json_set(body, "adapter", json_integer(c->adapter), &status);
     dart_json_set(body, "tied_head", json_boolean(c->tied), &status);
     dart_json_set(body, "gates", json_boolean(c->gate.on), &status);
     for (uint32_t w = 0; w < model->weights; w++)

@@ -103,6 +103,13 @@ static void check_weight(const dart_model *model, const dart_values *values, jso
     size_t t;
     assert_true(json_array_size(terms) > 0);
     json_array_foreach(terms, t, term) add_term(model, values, body, term, in, sum);
+    json_t *lengths = json_object_get(body, "lengths");
+    const float *length = lengths ? values_of(model, values, json_string_value(lengths)) : NULL;
+    for (uint32_t i = 0; length && i < rows; i++) {
+        double power = 1e-30;
+        for (uint32_t j = 0; j < in; j++) power += sum[i * in + j] * sum[i * in + j];
+        for (uint32_t j = 0; j < in; j++) sum[i * in + j] *= length[i] / sqrt(power);
+    }
     for (uint32_t i = 0; i < w->layout.tensors; i++)
         tensor[i] = (float *)values_of(model, values, model->param[w->first_param + i].name);
     assert_int_equal(dart_method_merge(&w->weight, &w->layout, tensor, merged), DART_OK);
@@ -117,7 +124,8 @@ static void check_weight(const dart_model *model, const dart_values *values, jso
     free(merged);
 }
 
-static void check_method(const dart_method *method)
+/* more: rows with lengths of their own where the method can, and adapters */
+static void check_method(const dart_method *method, bool more)
 {
     dart_model_config config = {.layers = 1,
         .d_model = 8,
@@ -134,6 +142,8 @@ static void check_method(const dart_method *method)
     size_t w;
     roles_new(&config, 2, 2, 2, 2);
     role_everywhere(&config, method);
+    for (int r = 0; r < ROLES; r++) options_put(&config.role[r].options, "use_dora", more);
+    if (more) config.adapter = 4;
     if (dart_model_new(&config, NULL, &model) != DART_OK) fail_msg("%s", dart_error_text());
     const dart_values values = {.param = calloc(model->param_words + 1, sizeof(float)),
         .frozen = calloc(model->frozen_words + 1, sizeof(float))};
@@ -147,6 +157,7 @@ static void check_method(const dart_method *method)
     assert_int_equal(dart_model_text(model, &text), DART_OK);
     assert_int_equal(dart_json_parse(text, strlen(text), "model.json", why, &body), DART_OK);
     assert_int_equal(json_integer_value(json_object_get(body, "head_dim")), 4);
+    assert_int_equal(json_integer_value(json_object_get(body, "adapter")), more ? 4 : 0);
     assert_string_equal(json_string_value(json_object_get(body, "activation")), "swiglu");
     assert_int_equal(json_array_size(json_object_get(body, "weights")), model->weights);
     assert_int_equal(json_array_size(json_object_get(body, "tensors")), model->params);
@@ -163,7 +174,10 @@ static void test_methods(void **state)
 {
     uint32_t m;
     (void)state;
-    for (m = 0; dart_method_at(m); m++) check_method(dart_method_at(m));
+    for (m = 0; dart_method_at(m); m++) {
+        check_method(dart_method_at(m), false);
+        check_method(dart_method_at(m), true);
+    }
     assert_true(m >= 10);
     printf("model.json: the matrices of %u methods\n", m);
 }

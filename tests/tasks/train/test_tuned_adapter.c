@@ -131,8 +131,10 @@ static void runs_that_are_none(void **state)
 {
     (void)state;
     static const char *const cases[][4] = {{"dense", "train_vectors", "true", "trained"},
-        {"dota", "rank", "2", "export the run first"}};
-    for (int i = 0; i < 2; i++) {
+        {"dota", "rank", "2", "export the run first"},
+        {"lora", "use_dora", "true", "export the run first"},
+        {"loretta-adp", "rank", "2", "adapter.down.bias too"}};
+    for (int i = 0; i < 4; i++) {
         watch w = {0};
         dart_bundle b;
         dart_recipe *recipe = tuning(cases[i][0], "cpu", in(cases[i][0]));

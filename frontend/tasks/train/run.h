@@ -35,7 +35,8 @@ typedef struct dart_run {
     uint32_t stages;
     char dir[DART_RUN_PATH];
     const char *home; /* borrowed: the folder to resume; a dense twin's is not its own */
-    const char *row;  /* "dense twin", "TT", a method beside a base: what progress calls it; static */
+    const char
+        *row; /* "dense twin", "TT", a method beside a base: what progress calls it; static */
     dart_hooks hooks;
     /* with what */
     dart_device *device;   /* borrowed */

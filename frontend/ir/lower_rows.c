@@ -45,6 +45,9 @@ dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_nod
     dart_value ids = dart_in(low, info, 1);
     gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0]};
     DART_TRY(dart_value_output(low, node));
+    if (dart_dtype_packed(dart_node_get(low->graph, info->in[0])->dtype))
+        return dart_emit_unpack(
+            low, node, info->in[0], 0, (uint32_t)ids.words, &ids, low->value[node]);
     return dart_emit_launch(low, DART_K_gather, node, 3,
         (dart_value[]){ids, dart_in(low, info, 0), low->value[node]}, &p);
 }

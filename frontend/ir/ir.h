@@ -19,7 +19,7 @@ enum { DART_MAX_OPERANDS = 12 /* of a contract */ };
 typedef uint32_t dart_node; /* 0: none */
 /* Above the last one, DART_DTYPE(format): a matrix (rows, columns) that is kept packed, as
  * packed.def says. Leaves of FROZEN and FORM alone may be that, and nothing but contract (with
- * other operands) and gather reads them. */
+ * other operands), gather and unpack reads them. */
 typedef enum dart_dtype { DART_F32, DART_I32, DART_DTYPES } dart_dtype;
 #define DART_DTYPE(format) ((dart_dtype)(DART_DTYPES + (int)(format)))
 static inline bool dart_dtype_packed(dart_dtype type)
@@ -171,6 +171,9 @@ dart_node dart_rmsnorm(dart_graph *graph, dart_node x, dart_node w, double eps);
 dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_node index);
 /* the same without a gradient: w (V,C), ids i32 (...) -> (..., C) */
 dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids);
+/* w as f32; the same node where it is not packed. Nothing flows back: packed matrices are frozen.
+ */
+dart_node dart_unpack(dart_graph *graph, dart_node w);
 /* Inference. In place: rows at[0] .. at[0] + T of the leaf `cache` (2,B,S,H,D) become k and v
  * (B,T,H,D); rows past S are dropped. Returns the cache as it is then. */
 dart_node dart_cache_write(

@@ -39,6 +39,12 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
     return dart_emit_reduce(low, node, 0, part, 1, p.chunks, 2ull * cols, low->value[node]);
 }
 
+dart_status dart_lower_unpack(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_unpack(low, node, info->in[0], 0, info->shape.dim[0], NULL, low->value[node]);
+}
+
 dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     const dart_shape *w = dart_in_shape(low, info, 0);

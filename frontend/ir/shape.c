@@ -239,6 +239,14 @@ static dart_status shape_norm_dw(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
+static dart_status shape_unpack(const dart_graph *graph, dart_node_info *info)
+{
+    EXPECT(dart_dtype_packed(in_node(graph, info, 0)->dtype), "a packed matrix");
+    info->shape = *in_shape(graph, info, 0);
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
 static dart_status shape_gather(const dart_graph *graph, dart_node_info *info)
 {
     const dart_node_info *w = in_node(graph, info, 0), *ids = in_node(graph, info, 1),
@@ -481,7 +489,8 @@ static const shape_rule rules[DART_OPS] = {
 /* with_grad is gone before anything is lowered. */
 static bool reads_packed(const dart_node_info *info, uint32_t input)
 {
-    return info->op == DART_OP_with_grad || (info->op == DART_OP_gather && input == 0) ||
+    return info->op == DART_OP_with_grad || info->op == DART_OP_unpack ||
+           (info->op == DART_OP_gather && input == 0) ||
            (info->op == DART_OP_contract && info->inputs > 1);
 }
 

@@ -249,6 +249,16 @@ static inline dart_node case_norm_dw(builder *b, uint32_t v)
     return gradient_of_norm(b, DART_OP_norm_dw, v);
 }
 
+static inline dart_node case_unpack(builder *b, uint32_t v)
+{
+    if (v >= 2 * DART_PACKED_FORMATS) return 0;
+    const dart_packed format = (dart_packed)(v / 2);
+    b->tolerance = 1e-12;
+    b->no_gradient = true;
+    return dart_unpack(
+        b->g, packed_leaf(b, format, v % 2 ? 1 : 31, 3 * dart_packed_info_of(format).block));
+}
+
 static inline dart_node case_gather(builder *b, uint32_t v)
 {
     if (v >= SIZES + DART_PACKED_FORMATS) return 0;

@@ -218,6 +218,7 @@ dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const 
     for (uint32_t t = 0; t < net.terms; t++) {
         dart_node w = dart_reshape(
             graph, dense_term(graph, &net, &net.term[t], layout, tensors, matrix), matrix);
+        if (net.terms > 1) w = dart_unpack(graph, w);
         sum = sum ? dart_add(graph, w, sum) : w;
     }
     return sum;

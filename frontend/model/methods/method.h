@@ -121,7 +121,7 @@ dart_shape dart_term_shape(const dart_network *network, const dart_term *term,
 /* x (..., in) -> (..., out): y = x W^T. tensors[i] are the nodes of layout->tensor[i]. */
 dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors, dart_node x);
-/* The dense W (padded_out, in). */
+/* The dense W (padded_out, in); packed where it is one tensor that is. */
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors);
 /* A pretrained matrix base (out, in) into the tensors of a weight, which hold initial values.

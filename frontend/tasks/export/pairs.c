@@ -18,7 +18,7 @@ static dart_status decompose(
     const uint32_t m = weight->weight.out, n = weight->weight.in, most = m < n ? m : n;
     const size_t words = (size_t)m * n;
     dart_status status = DART_OK;
-    float *merged = NULL, *base = dart_calloc(words, sizeof *base);
+    float *merged = NULL, *kept = NULL, *base = dart_calloc(words, sizeof *base);
     double *update = dart_calloc(words, sizeof *update), *s = dart_calloc(most, sizeof *s);
     double *u = dart_calloc((size_t)m * most, sizeof *u);
     double *vt = dart_calloc((size_t)most * n, sizeof *vt), all = 0, left = 0;
@@ -28,7 +28,10 @@ static dart_status decompose(
     }
     DART_GOTO(dart_export_weight(e, p->weight, &merged));
     DART_GOTO(dart_pretrained_read(e->base, weight->weight.name, 0, m, base));
-    for (size_t i = 0; i < words; i++) update[i] = (double)merged[i] - base[i];
+    /* What packing rounded is no part of the update where the matrix was kept as it is. */
+    if (dart_model_packed(e->bundle->model, p->weight) && !weight->layout.takes_apart)
+        DART_GOTO(dart_base_unpack(e->bundle->model, p->weight, e->bundle->frozen, &kept));
+    for (size_t i = 0; i < words; i++) update[i] = (double)merged[i] - (kept ? kept : base)[i];
     DART_GOTO(dart_lapack_svd(m, n, update, u, s, vt));
     while (p->rank < most && s[p->rank] > ROUNDING * s[0]) p->rank++;
     if (e->options->rank && p->rank > e->options->rank) p->rank = e->options->rank;
@@ -53,6 +56,7 @@ static dart_status decompose(
     }
 done:
     free(merged);
+    free(kept);
     free(base);
     free(update);
     free(s);
@@ -80,7 +84,7 @@ static dart_status make_pair(const dart_exporting *e, uint32_t w, dart_export_pa
         DART_TRY(dart_export_name(
             dart_pretrained_config_of(e->base)->arch, weight->weight.name, out->module));
     }
-    dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
+    dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
     /* Where adopting changed the frozen matrix, the pair is beside another one than the base. */
     if (!weight->layout.takes_apart)
         DART_TRY(dart_method_pair(

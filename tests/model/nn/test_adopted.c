@@ -62,7 +62,7 @@ static void adopt_all(lab *l, const lab *from, const float *base)
         const dart_model_weight *dense = &from->model->weight[w];
         assert_string_equal(dense->weight.name, m->weight[w].weight.name);
         ok(dart_model_adopt(
-            m, w, base + from->model->param[dense->first_param].offset, param, frozen, &error));
+            m, w, base + from->model->param[dense->first_param].offset, param, frozen, NULL, &error));
         worst = fmax(worst, error);
     }
     if (exact(m->weight[0].weight.method)) assert_true(worst < 1e-7);

@@ -1,0 +1,13 @@
+/* A model's values on a device. */
+#ifndef DART_UPLOAD_H
+#define DART_UPLOAD_H
+
+#include "model.h"
+#include "program.h"
+
+/* Writes PARAM and FROZEN where `memory` has buffers for them; param, frozen: as dart_model_init
+ * lays them out. What is packed is written as it is, word for word. */
+DART_NODISCARD dart_status dart_model_upload(const dart_model *model, dart_device *device,
+    const dart_memory *memory, const float *param, const float *frozen);
+
+#endif

@@ -47,7 +47,7 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_FSCAL] = DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
     words[DART_REGION_OUTPUT] = logits > rows ? logits : rows;
-    DART_TRY(dart_memory_new(&session->memory, session->device));
+    DART_TRY(dart_model_memory(model, session->device, &session->memory));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;

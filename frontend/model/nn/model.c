@@ -440,7 +440,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
         float *to = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
         uint64_t words = dart_shape_words(&info->shape);
         uint64_t stream = DART_STREAM_INIT | (uint64_t)(p + 1) << 32;
-        if (dart_dtype_packed(info->type)) continue;
+        if (info->of_base) continue;
         for (uint64_t i = 0; i < words; i++)
             to[i] = info->ones        ? 1.0f
                     : info->std > 0.0 ? (float)(info->std * dart_normal(seed, stream, i))

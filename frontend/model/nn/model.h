@@ -148,7 +148,8 @@ const dart_param *dart_model_packed(const dart_model *model, uint32_t weight);
 /* Whether any is. */
 bool dart_model_packs(const dart_model *model);
 /* Initial values: the words of PARAM and FROZEN, param_words and frozen_words long, as floats. What
- * is packed (words of packed.def, whose bits are those of the floats) is zero. */
+ * is a pretrained model's is zero; of it, what is packed are words of packed.def, whose bits are
+ * those of the floats. */
 DART_NODISCARD dart_status dart_model_init(
     const dart_model *model, uint64_t seed, float *param, float *frozen);
 /* A pretrained matrix (out, in) becomes weight w; param and frozen hold initial values. What a

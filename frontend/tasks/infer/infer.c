@@ -45,7 +45,7 @@ static dart_status allocate(dart_infer *infer)
     words[DART_REGION_TABLE] = infer->model->table_words;
     words[DART_REGION_INPUT] = input;
     words[DART_REGION_OUTPUT] = (uint64_t)infer->batch * infer->columns;
-    DART_TRY(dart_memory_new(&infer->memory, infer->device));
+    DART_TRY(dart_model_memory(infer->model, infer->device, &infer->memory));
     infer->staging = dart_calloc(input, sizeof *infer->staging);
     infer->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *infer->logits);
     infer->held = dart_calloc((uint64_t)infer->batch * infer->context, sizeof *infer->held);
@@ -74,11 +74,16 @@ static dart_status fill_forms(dart_infer *infer, const float *param, const float
     status = dart_program_plan(&program, graph, &device->caps, NULL, NULL);
     graph = NULL;
     DART_GOTO(status);
-    DART_GOTO(dart_memory_new(&own, device));
+    DART_GOTO(dart_model_memory(model, device, &own));
     for (int r = DART_REGION_PARAM; r <= DART_REGION_FROZEN; r++) {
         if (!own.words[r]) continue;
         memory.words[r] = own.words[r];
         memory.buffer[r] = own.buffer[r];
+    }
+    if (own.pieces) {
+        memory.pieces = own.pieces;
+        memcpy(memory.start, own.start, sizeof memory.start);
+        memcpy(memory.piece, own.piece, sizeof memory.piece);
     }
     DART_GOTO(dart_model_upload(model, device, &memory, param, frozen));
     DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));

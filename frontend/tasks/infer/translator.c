@@ -59,7 +59,7 @@ static dart_status allocate(dart_translator *t)
     words[DART_REGION_INPUT] = encode > next.words ? encode : next.words;
     words[DART_REGION_OUTPUT] = (uint64_t)t->rows * t->columns;
     words[DART_REGION_CACHE] = dart_model_cache_words(model, t->sentences, t->beams);
-    DART_TRY(dart_memory_new(&t->memory, t->device));
+    DART_TRY(dart_model_memory(model, t->device, &t->memory));
     t->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *t->logits);
     t->length = dart_calloc(t->sentences, sizeof *t->length);
     t->prefix = dart_calloc((size_t)t->rows * model->config.context, sizeof *t->prefix);

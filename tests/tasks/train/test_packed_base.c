@@ -9,6 +9,8 @@
 #include "pretrained_lab.h"
 #include "base.h"
 #include "export.h"
+#include "infer.h"
+#include "session.h"
 #include <math.h>
 
 static const char *const formats[] = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "nf4", "nf4_double"};
@@ -240,6 +242,47 @@ static void a_file_of_the_format_changes_nothing(void **state)
     }
 }
 
+/* On a device whose buffers are short the frozen words lie in several; logits stay, bit for bit. */
+static void frozen_words_in_several_buffers(void **state)
+{
+    (void)state;
+    static const int32_t ids[IDS] = {1, 100, 40, 259, 35, 261};
+    static const int32_t index[LAB_VOCAB + 1 + IDS] = {0};
+    float *seen[2], *made[2];
+    dart_bundle b;
+    assert_int_equal(dart_bundle_open(in("f16"), NULL, (dart_note){0}, &b), DART_OK);
+    for (int cut = 0; cut < 2; cut++) {
+        dart_device *device;
+        dart_session *session;
+        dart_infer *infer;
+        const dart_session_options o = {.batch = 1, .time = IDS, .chunk_rows = 64, .logits = true};
+        const dart_infer_options how = {.batch = 1};
+        assert_int_equal(dart_device_open("cpu", NULL, &device), DART_OK);
+        if (cut) device->caps.max_alloc = 120000;
+        if (dart_session_new(device, NULL, b.model, &o, &session) != DART_OK)
+            fail_msg("%s", dart_error_text());
+        assert_int_equal(session->memory.pieces, cut ? 2 : 0);
+        assert_int_equal(dart_session_write(session, b.param, b.frozen, NULL), DART_OK);
+        assert_int_equal(dart_session_logits(session, ids, index), DART_OK);
+        seen[cut] = malloc(IDS * LAB_VOCAB * sizeof(float));
+        memcpy(seen[cut], session->logits, IDS * LAB_VOCAB * sizeof(float));
+        dart_session_free(session);
+        if (dart_infer_new(device, b.model, &how, b.param, b.frozen, &infer) != DART_OK)
+            fail_msg("%s", dart_error_text());
+        assert_int_equal(infer->memory.pieces, cut ? 2 : 0);
+        assert_int_equal(dart_infer_feed(infer, ids, IDS), DART_OK);
+        made[cut] = malloc(LAB_VOCAB * sizeof(float));
+        memcpy(made[cut], infer->logits, LAB_VOCAB * sizeof(float));
+        dart_infer_free(infer);
+        assert_int_equal(device->bytes_allocated, 0);
+        dart_device_close(device);
+    }
+    assert_memory_equal(seen[0], seen[1], IDS * LAB_VOCAB * sizeof(float));
+    assert_memory_equal(made[0], made[1], LAB_VOCAB * sizeof(float));
+    for (int i = 0; i < 2; i++) free(seen[i]), free(made[i]);
+    dart_bundle_free(&b);
+}
+
 static void what_it_is_kept_in_is_part_of_the_run(void **state)
 {
     (void)state;
@@ -311,6 +354,7 @@ int main(void)
         cmocka_unit_test(methods_find_ranks_beside_it), cmocka_unit_test(devices_agree),
         cmocka_unit_test(opened_and_exported_it_computes_the_same),
         cmocka_unit_test(a_file_of_the_format_changes_nothing),
+        cmocka_unit_test(frozen_words_in_several_buffers),
         cmocka_unit_test(what_it_is_kept_in_is_part_of_the_run),
         cmocka_unit_test(memory_that_runs_out_is_said)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);

@@ -80,20 +80,29 @@ void dart_packed_take(dart_packed format, const uint8_t *blocks, uint32_t column
             take_block(format, blocks + (size_t)b * of->bytes, b, out, scales);
 }
 
-/* Codes of a block of nf4 at a scale; returns the sum of squared errors. */
-static float code_nf4(const float *x, float scale, uint8_t code[64])
+static float middle_of(int k)
 {
-    float error = 0, part[64];
-    for (int i = 0; i < 64; i++) part[i] = x[i] / scale, code[i] = 0;
+    return (dart_nf4[k] + dart_nf4[k + 1]) / 2.0f;
+}
+
+/* The sum of squared errors of a block of nf4 at a scale. */
+static float error_of(const float *x, float scale)
+{
+    const float by = 1.0f / scale;
+    float part[64], value[64], sum[8] = {0};
+    for (int i = 0; i < 64; i++) part[i] = x[i] * by;
+    for (int i = 0; i < 64; i++) value[i] = dart_nf4[0];
     for (int k = 0; k < 15; k++) {
-        const float middle = (dart_nf4[k] + dart_nf4[k + 1]) / 2.0f;
-        for (int i = 0; i < 64; i++) code[i] = (uint8_t)(code[i] + (part[i] > middle));
+        const float middle = middle_of(k), next = dart_nf4[k + 1];
+        for (int i = 0; i < 64; i++) value[i] = part[i] > middle ? next : value[i];
     }
-    for (int i = 0; i < 64; i++) {
-        const float off = dart_nf4[code[i]] * scale - x[i];
-        error += off * off;
-    }
-    return error;
+    for (int i = 0; i < 64; i += 8)
+        for (int k = 0; k < 8; k++) {
+            const float off = value[i + k] * scale - x[i + k];
+            sum[k] += off * off;
+        }
+    for (int k = 1; k < 8; k++) sum[0] += sum[k];
+    return sum[0];
 }
 
 /* The largest magnitude is seldom the best scale: a little less, of either sign as the values are
@@ -101,18 +110,22 @@ static float code_nf4(const float *x, float scale, uint8_t code[64])
 static void refine_nf4(const float *x, bool either_sign, uint8_t *block)
 {
     static const float factors[] = {1.0f, 0.95f, 0.9f, 0.85f, 0.8f};
-    float largest, least = INFINITY;
-    uint8_t code[64];
+    float largest, best = 0, least = INFINITY;
+    uint8_t code[64] = {0};
     memcpy(&largest, block + 32, sizeof largest);
     if (largest < FLT_MIN) return;
     for (int f = 0; f < (either_sign ? 10 : 5); f++) {
         const float scale = (f < 5 ? largest : -largest) * factors[f % 5];
-        const float error = code_nf4(x, scale, code);
+        const float error = error_of(x, scale);
         if (!(error < least)) continue;
         least = error;
-        for (int i = 0; i < 32; i++) block[i] = (uint8_t)(code[i] | code[32 + i] << 4);
-        memcpy(block + 32, &scale, sizeof scale);
+        best = scale;
     }
+    if (best == 0) return; /* squares beyond what floats hold */
+    for (int i = 0; i < 64; i++)
+        while (code[i] < 15 && x[i] * (1.0f / best) > middle_of(code[i])) code[i]++;
+    for (int i = 0; i < 32; i++) block[i] = (uint8_t)(code[i] | code[32 + i] << 4);
+    memcpy(block + 32, &best, sizeof best);
 }
 
 /* The scales of nf4 blocks to 8 bits. False: one is larger than a half. */

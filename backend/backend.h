@@ -43,7 +43,7 @@ typedef struct dart_caps {
 typedef struct dart_limits {
     const char *name;
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
-    uint64_t max_binding, memory;
+    uint64_t max_binding, max_alloc, memory;
     bool no_subgroup, no_storage16, no_arith16;
     double max_dispatch_s;
 } dart_limits;

@@ -145,6 +145,14 @@ static void extent_gather(const dart_launch *l, uint64_t *words)
     words[2] = times(p->rows, p->cols);
 }
 
+static void extent_unpack(const dart_launch *l, uint64_t *words)
+{
+    PARAM(unpack);
+    words[0] = l->tune[DART_UNPACK_BY_ID] ? p->rows : 0;
+    words[1] = times(p->total, p->pitch);
+    words[2] = times(p->rows, p->cols);
+}
+
 static void extent_cache_write(const dart_launch *l, uint64_t *words)
 {
     PARAM(cache_write);

@@ -134,6 +134,12 @@ static void shape_gather(shaper *s)
     shape_stride(s, (uint64_t)p->rows * p->cols);
 }
 
+static void shape_unpack(shaper *s)
+{
+    const unpack_params *p = (const unpack_params *)s->launch->param;
+    shape_stride(s, p->rows * ceil_div(p->cols, 8));
+}
+
 static void shape_scatter(shaper *s)
 {
     const scatter_params *p = (const scatter_params *)s->launch->param;

@@ -14,7 +14,7 @@ if(NOT DART_FUZZ) # drivers are not instrumented, and no target opens one
 endif()
 
 dart_room(public frontend)
-dart_room(io frontend/io LINK PkgConfig::JANSSON PkgConfig::XXHASH)
+dart_room(io frontend/io MAY shaders LINK PkgConfig::JANSSON PkgConfig::XXHASH)
 # Numbers are decoded and encoded bit for bit as llama.cpp does it: no fused products and sums.
 target_compile_options(io PRIVATE -ffp-contract=off)
 dart_room(tokenizer frontend/tokenizer MAY io public LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC PkgConfig::XXHASH)

@@ -12,6 +12,7 @@
 typedef struct ir_data {
     double *region[DART_REGIONS];
     uint64_t words[DART_REGIONS];
+    bool bits[DART_REGIONS]; /* words are patterns, of packed matrices */
 } ir_data;
 
 static inline bool ir_region_is_int(int region)
@@ -46,7 +47,7 @@ static inline dart_status ir_write(ir_run *run, const ir_data *data)
 {
     for (int r = 1; r < DART_REGIONS; r++) {
         if (!data->words[r]) continue;
-        if (!ir_region_is_int(r)) {
+        if (!ir_region_is_int(r) && !data->bits[r]) {
             DART_TRY(dart_device_write_f64(
                 run->device, run->memory.buffer[r], 0, data->words[r], data->region[r]));
             continue;

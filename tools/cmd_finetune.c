@@ -11,7 +11,7 @@ static const dart_option options[] = {
     {"preset", "", "string", "", "",
         "a published configuration: tt-lora-roberta-base, tt-lora-llama-3.1-8b, "
         "tt-lora-llama-3.1-70b, tt-lora-llama-3.2-1b, loretta-rep-roberta-base, "
-        "loretta-rep-llama-2-7b; flags override it"},
+        "loretta-rep-llama-2-7b, qdota; flags override it"},
     {NULL},
 };
 

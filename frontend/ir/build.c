@@ -172,6 +172,13 @@ dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids)
         graph, &(dart_node_info){.op = DART_OP_gather, .inputs = 2, .in = {w, ids}});
 }
 
+dart_node dart_unpack(dart_graph *graph, dart_node w)
+{
+    const dart_node_info *info = dart_node_get(graph, w);
+    if (!info || !dart_dtype_packed(info->dtype)) return w;
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_unpack, .inputs = 1, .in = {w}});
+}
+
 dart_node dart_cache_write(
     dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at)
 {

@@ -167,6 +167,27 @@ dart_status dart_emit_permute(dart_lowering *low, dart_node label, const uint32_
     }
 }
 
+/* ---- packed matrices ---- */
+
+dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, uint32_t first,
+    uint32_t rows, const dart_value *ids, dart_value y)
+{
+    const dart_node_info *info = dart_node_get(low->graph, w);
+    const dart_packed format = dart_dtype_format(info->dtype);
+    const uint32_t columns = info->shape.dim[1], pitch = dart_packed_pitch(format, columns);
+    unpack_params p = {
+        rows, columns, ids ? info->shape.dim[0] : rows, pitch, dart_packed_codes(format, columns)};
+    dart_value from = low->value[w];
+    from.offset += (uint64_t)first * pitch;
+    from.words = (uint64_t)p.total * pitch;
+    dart_launch *launch =
+        dart_emit(low, DART_K_unpack, label, 3, (dart_value[]){ids ? *ids : from, from, y}, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_UNPACK_FORMAT] = format;
+    launch->tune[DART_UNPACK_BY_ID] = ids != NULL;
+    return DART_OK;
+}
+
 /* ---- sums ---- */
 
 enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024, SUM_MOST = 32768 };

@@ -48,6 +48,10 @@ DART_NODISCARD dart_status dart_emit_copy(
     dart_lowering *low, dart_node label, dart_value x, uint32_t offset, dart_value y);
 DART_NODISCARD dart_status dart_emit_spread(
     dart_lowering *low, dart_node label, uint32_t count, uint32_t step, dart_value x, dart_value y);
+/* y (rows, columns): rows [first, first + rows) of the packed matrix `w`, or those that the i32
+ * words `ids` name. */
+DART_NODISCARD dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w,
+    uint32_t first, uint32_t rows, const dart_value *ids, dart_value y);
 /* y (outer, inner) = reduction `op` (reduce.k) of x (outer, mid, inner) over mid. */
 DART_NODISCARD dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op,
     dart_value x, uint64_t outer, uint64_t mid, uint64_t inner, dart_value y);

@@ -119,8 +119,8 @@ static bool aligned(const dart_lowering *low, int64_t offset)
 
 static bool overlaps(const dart_node_info *a, const dart_node_info *b)
 {
-    return a->i[0] == b->i[0] && a->i[1] < b->i[1] + (int64_t)dart_shape_words(&b->shape) &&
-           b->i[1] < a->i[1] + (int64_t)dart_shape_words(&a->shape);
+    return a->i[0] == b->i[0] && a->i[1] < b->i[1] + (int64_t)dart_node_words(b) &&
+           b->i[1] < a->i[1] + (int64_t)dart_node_words(a);
 }
 
 /* The leaf that `node` reads (or overwrites) as input i, if it overlaps `leaf`. */

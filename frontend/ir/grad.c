@@ -289,6 +289,7 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_clip no_grad
 #define grad_cache_write no_grad /* inference only */
 #define grad_attend no_grad
+#define grad_unpack no_grad /* what is packed is frozen */
 
 static const grad_rule rules[DART_OPS] = {
 #define MAP(name, ...) [DART_OP_##name] = grad_map,

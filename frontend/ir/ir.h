@@ -9,6 +9,7 @@
 #define DART_IR_H
 
 #include "mem.h"
+#include "packed.h"
 #include "step_block.h"
 #include <stdio.h>
 
@@ -16,7 +17,20 @@ enum { DART_MAX_RANK = 12, DART_MAX_IN = 14, DART_MAX_INTS = 26, DART_MAX_FLOATS
 enum { DART_MAX_OPERANDS = 12 /* of a contract */ };
 
 typedef uint32_t dart_node; /* 0: none */
-typedef enum dart_dtype { DART_F32, DART_I32 } dart_dtype;
+/* Above the last one, DART_DTYPE(format): a matrix (rows, columns) that is kept packed, as
+ * packed.def says. Leaves of FROZEN and FORM alone may be that, and nothing but contract (with
+ * other operands), gather and unpack reads them. */
+typedef enum dart_dtype { DART_F32, DART_I32, DART_DTYPES } dart_dtype;
+#define DART_DTYPE(format) ((dart_dtype)(DART_DTYPES + (int)(format)))
+static inline bool dart_dtype_packed(dart_dtype type)
+{
+    return type >= DART_DTYPES;
+}
+static inline dart_packed dart_dtype_format(dart_dtype type) /* of a packed one */
+{
+    return (dart_packed)((int)type - DART_DTYPES);
+}
+const char *dart_dtype_name(dart_dtype type); /* "f32", "q8_0" */
 
 typedef struct dart_shape {
     uint32_t rank; /* 0: a scalar, one word */
@@ -28,6 +42,8 @@ dart_shape dart_shape_of(uint32_t rank, const uint32_t *dim);
     dart_shape_of(sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t), (uint32_t[]){__VA_ARGS__})
 uint64_t dart_shape_words(const dart_shape *shape);
 bool dart_shape_equal(const dart_shape *a, const dart_shape *b);
+/* Words that a tensor takes: one an element, fewer where it is packed. */
+uint64_t dart_type_words(dart_dtype type, const dart_shape *shape);
 
 typedef enum dart_op {
     DART_OP_none,
@@ -89,6 +105,11 @@ typedef struct dart_node_info {
     double f[DART_MAX_FLOATS];
     const char *text; /* contract: the einsum; leaf: its name. Owned by the graph. */
 } dart_node_info;
+
+static inline uint64_t dart_node_words(const dart_node_info *info)
+{
+    return dart_type_words(info->dtype, &info->shape);
+}
 
 typedef struct dart_graph dart_graph;
 
@@ -152,6 +173,9 @@ dart_node dart_rmsnorm(dart_graph *graph, dart_node x, dart_node w, double eps);
 dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_node index);
 /* the same without a gradient: w (V,C), ids i32 (...) -> (..., C) */
 dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids);
+/* w as f32; the same node where it is not packed. Nothing flows back: packed matrices are frozen.
+ */
+dart_node dart_unpack(dart_graph *graph, dart_node w);
 /* Inference. In place: rows at[0] .. at[0] + T of the leaf `cache` (2,B,S,H,D) become k and v
  * (B,T,H,D); rows past S are dropped. Returns the cache as it is then. */
 dart_node dart_cache_write(

@@ -1,13 +1,21 @@
 /* Pairwise contracts as launches. */
 #include "lower.h"
 
+/* Whether operand i of a contract is packed. */
+static bool packed(const dart_lowering *low, dart_node node, int i)
+{
+    return dart_dtype_packed(
+        dart_node_get(low->graph, dart_node_get(low->graph, node)->in[i])->dtype);
+}
+
 /* A product with a tensor of ones that shares no label is a copy with repeats. */
 static dart_status broadcast(
     dart_lowering *low, dart_node node, const dart_einsum *e, const dart_labels t[3], bool *done)
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
     *done = false;
-    if (low->alpha[node] != 1 || low->into[node]) return DART_OK;
+    if (low->alpha[node] != 1 || low->into[node] || packed(low, node, 0) || packed(low, node, 1))
+        return DART_OK;
     for (int i = 0; i < 2; i++) {
         const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
         if (ones->op != DART_OP_fill || ones->f[0] != 1) continue;
@@ -48,6 +56,60 @@ static dart_status emit_gemm(
     return DART_OK;
 }
 
+/* Words of a packed matrix that are numbers at one time, and what its rows are then counted by, so
+ * that slices stay aligned. */
+enum { PANEL = 1 << 22, PANEL_ROWS = 64 };
+
+/* gemms of rows of a packed matrix, one panel after the other: `w` is the second (turned: first)
+ * matrix of the product. Its rows are rows or columns of the result, or what is summed over. */
+static dart_status emit_panels(dart_lowering *low, dart_node node, dart_node w,
+    const dart_gemm_plan *plan, const dart_value value[3], bool turned)
+{
+    const uint32_t *dim = dart_node_get(low->graph, w)->shape.dim;
+    const uint32_t fit = PANEL / dim[1] / PANEL_ROWS * PANEL_ROWS, per = fit ? fit : PANEL_ROWS;
+    const bool summed = turned ? plan->ta : !plan->tb;
+    for (uint32_t first = 0; first < dim[0]; first += per) {
+        const uint32_t rows = dim[0] - first < per ? dim[0] - first : per;
+        dart_gemm_plan part = *plan;
+        gemm_params *p = &part.param;
+        dart_value at[3] = {value[0], value[1], value[2]};
+        uint64_t skip[3] = {0};
+        DART_TRY(dart_emit_new(low, node, (uint64_t)rows * dim[1], &at[!turned]));
+        DART_TRY(dart_emit_unpack(low, node, w, first, rows, NULL, at[!turned]));
+        if (summed) {
+            p->k = rows;
+            skip[turned] =
+                (uint64_t)first * (turned ? (plan->tb ? 1 : p->ldb) : (plan->ta ? p->lda : 1));
+            if (first) p->beta = 1;
+        } else if (turned) {
+            p->m = rows;
+            skip[2] = (uint64_t)first * p->ldc;
+        } else {
+            p->n = rows;
+            skip[2] = first;
+        }
+        for (int i = 0; i < 3; i++) at[i].offset += skip[i], at[i].words -= skip[i];
+        DART_TRY(emit_gemm(low, node, &part, at));
+    }
+    return DART_OK;
+}
+
+/* A packed operand that need not be numbers as a whole: it is large, and a plain matrix of the
+ * product. -1: none. */
+static int paneled(const dart_lowering *low, dart_node node, const dart_gemm_plan *plan)
+{
+    const gemm_params *p = &plan->param;
+    const dart_node_info *info = dart_node_get(low->graph, node);
+    if (p->batch0 > 1 || p->batch1 > 1 || p->batch2 > 1) return -1;
+    for (int i = 0; i < 2; i++) {
+        const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
+        if (packed(low, node, i) && !packed(low, node, !i) && !plan->permute[i] &&
+            !plan->permute[2] && w->dim[0] > 1 && w->dim[1] > 1 && dart_shape_words(w) > PANEL)
+            return i;
+    }
+    return -1;
+}
+
 dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     char name[160];
@@ -70,6 +132,13 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
             dart_node_describe(low->graph, node, name));
     DART_TRY(dart_value_output(low, node));
     dart_value value[3] = {low->value[info->in[0]], low->value[info->in[1]], low->value[node]};
+    const int panels = paneled(low, node, &plan);
+    for (int i = 0; i < 2; i++) {
+        if (!packed(low, node, i) || i == panels) continue;
+        const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
+        DART_TRY(dart_emit_new(low, node, dart_shape_words(w), &value[i]));
+        DART_TRY(dart_emit_unpack(low, node, info->in[i], 0, w->dim[0], NULL, value[i]));
+    }
     dart_value seen[3] = {value[0], value[1], value[2]};
     for (int i = 0; i < 3; i++) {
         if (!plan.permute[i]) continue;
@@ -80,8 +149,10 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     gemm_params *p = &plan.param;
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
-    DART_TRY(
-        emit_gemm(low, node, &plan, (dart_value[]){seen[plan.swap], seen[!plan.swap], seen[2]}));
+    const dart_value of_gemm[3] = {seen[plan.swap], seen[!plan.swap], seen[2]};
+    DART_TRY(panels < 0 ? emit_gemm(low, node, &plan, of_gemm)
+                        : emit_panels(low, node, info->in[panels], &plan, of_gemm,
+                              panels == (plan.swap ? 1 : 0)));
     low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     if (plan.permute[2])
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));

@@ -39,12 +39,21 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
     return dart_emit_reduce(low, node, 0, part, 1, p.chunks, 2ull * cols, low->value[node]);
 }
 
+dart_status dart_lower_unpack(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_unpack(low, node, info->in[0], 0, info->shape.dim[0], NULL, low->value[node]);
+}
+
 dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     const dart_shape *w = dart_in_shape(low, info, 0);
     dart_value ids = dart_in(low, info, 1);
     gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0]};
     DART_TRY(dart_value_output(low, node));
+    if (dart_dtype_packed(dart_node_get(low->graph, info->in[0])->dtype))
+        return dart_emit_unpack(
+            low, node, info->in[0], 0, (uint32_t)ids.words, &ids, low->value[node]);
     return dart_emit_launch(low, DART_K_gather, node, 3,
         (dart_value[]){ids, dart_in(low, info, 0), low->value[node]}, &p);
 }

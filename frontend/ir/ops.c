@@ -54,6 +54,20 @@ uint64_t dart_shape_words(const dart_shape *shape)
     return words;
 }
 
+uint64_t dart_type_words(dart_dtype type, const dart_shape *shape)
+{
+    uint64_t words;
+    if (!dart_dtype_packed(type)) return dart_shape_words(shape);
+    const uint32_t pitch = dart_packed_pitch(dart_dtype_format(type), shape->dim[1]);
+    return dart_mul_u64(shape->dim[0], pitch, &words) ? words : UINT64_MAX;
+}
+
+const char *dart_dtype_name(dart_dtype type)
+{
+    if (dart_dtype_packed(type)) return dart_packed_info_of(dart_dtype_format(type)).name;
+    return type == DART_I32 ? "i32" : "f32";
+}
+
 bool dart_shape_equal(const dart_shape *a, const dart_shape *b)
 {
     return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;

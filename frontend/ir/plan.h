@@ -6,10 +6,15 @@
 #include "backend.h"
 #include "ir.h"
 
-/* The buffers of the regions, shared by all plans of a stage. */
+/* The buffers of the regions, shared by all plans of a stage. FROZEN may be cut into several where
+ * one would be longer than the device allocates: piece i has its words from start[i] on. */
+enum { DART_MEMORY_PIECES = 256 };
 typedef struct dart_memory {
     dart_buffer buffer[DART_REGIONS];
     uint64_t words[DART_REGIONS];
+    uint32_t pieces; /* 0: FROZEN is one buffer; else buffer[] has the first */
+    uint64_t start[DART_MEMORY_PIECES];
+    dart_buffer piece[DART_MEMORY_PIECES];
 } dart_memory;
 
 typedef struct dart_plan_stats {
@@ -40,6 +45,10 @@ const dart_plan_stats *dart_plan_stats_of(const dart_plan *plan);
  * window. */
 const dart_launch *dart_plan_launches(const dart_plan *plan, uint32_t *out_count);
 void dart_plan_print(const dart_plan *plan, FILE *out); /* for golden files and `inspect` */
+
+/* The buffer that has words of a region. FAILED: they are not allocated, or not all in one. */
+DART_NODISCARD dart_status dart_memory_slice(const dart_memory *memory, dart_region region,
+    uint64_t offset, uint64_t words, dart_slice *out);
 
 /* A plan bound to a device: arena allocated, program recorded. */
 typedef struct dart_exec dart_exec;

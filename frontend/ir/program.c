@@ -100,16 +100,52 @@ static dart_mem kind_of(int region)
                                                                        : DART_MEM_DEVICE;
 }
 
+dart_status dart_memory_cut(
+    dart_memory *memory, const dart_caps *caps, uint32_t count, const uint64_t *begins)
+{
+    const uint64_t all = memory->words[DART_REGION_FROZEN], most = caps->max_alloc / caps->word;
+    memory->pieces = 0;
+    if (!caps->max_alloc || all <= most) return DART_OK;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t end = i + 1 < count ? begins[i + 1] : all;
+        if (i && end - memory->start[memory->pieces - 1] <= most) continue;
+        if (memory->pieces == DART_MEMORY_PIECES)
+            return dart_fail(DART_MEMORY,
+                "the frozen matrices do not fit into %d buffers of %.1f MiB; keep them in fewer "
+                "bits (base_dtype)",
+                DART_MEMORY_PIECES, (double)caps->max_alloc / 0x1p20);
+        memory->start[memory->pieces++] = begins[i];
+    }
+    return DART_OK;
+}
+
+static dart_status alloc_pieces(dart_memory *memory, dart_device *device)
+{
+    const uint64_t all = memory->words[DART_REGION_FROZEN];
+    for (uint32_t i = 0; i < memory->pieces; i++) {
+        const uint64_t end = i + 1 < memory->pieces ? memory->start[i + 1] : all;
+        DART_TRY(
+            dart_device_alloc(device, DART_MEM_DEVICE, end - memory->start[i], &memory->piece[i]));
+    }
+    memory->buffer[DART_REGION_FROZEN] = memory->piece[0];
+    return DART_OK;
+}
+
 dart_status dart_memory_new(dart_memory *memory, dart_device *device)
 {
     for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++)
-        if (memory->words[r])
+        if (r == DART_REGION_FROZEN && memory->pieces)
+            DART_TRY(alloc_pieces(memory, device));
+        else if (memory->words[r])
             DART_TRY(dart_device_alloc(device, kind_of(r), memory->words[r], &memory->buffer[r]));
     return DART_OK;
 }
 
 void dart_memory_free(dart_memory *memory, dart_device *device)
 {
+    for (uint32_t i = 0; i < memory->pieces; i++)
+        if (memory->piece[i]) dart_device_free(device, memory->piece[i]);
+    if (memory->pieces) memory->buffer[DART_REGION_FROZEN] = 0;
     for (int r = 0; r < DART_REGIONS; r++)
         if (memory->buffer[r]) dart_device_free(device, memory->buffer[r]);
     *memory = (dart_memory){0};

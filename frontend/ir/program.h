@@ -53,6 +53,12 @@ DART_NODISCARD dart_status dart_program_slice(
 /* The program is empty afterwards. One whose arena others use may go before them. */
 void dart_program_free(dart_graph_program *program);
 
+/* Decides where FROZEN is cut, before dart_memory_new and with memory->words set: at some of
+ * `count` ascending words at which tensors begin (0 the first), so that no piece is longer than the
+ * device allocates, where tensors allow that. Nothing is cut that fits into one buffer. MEMORY:
+ * more than DART_MEMORY_PIECES. */
+DART_NODISCARD dart_status dart_memory_cut(
+    dart_memory *memory, const dart_caps *caps, uint32_t count, const uint64_t *begins);
 /* A zeroed buffer for every region that has words; those that host and device pass each other in
  * every step (INPUT to OUTPUT) in memory that the host sees. MEMORY: does not fit; what was
  * allocated until then is dart_memory_free's. */

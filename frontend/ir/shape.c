@@ -68,11 +68,23 @@ static dart_status shape_map(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
+static uint32_t block_of(dart_dtype type)
+{
+    return dart_packed_info_of(dart_dtype_format(type)).block;
+}
+
 static dart_status shape_leaf(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(info->ints == 2 && info->i[0] > 0 && info->i[0] < DART_REGIONS && info->i[1] >= 0,
         "a region and an offset");
     EXPECT(dart_shape_words(&info->shape) != UINT64_MAX, "a size that fits 64 bits");
+    if (!dart_dtype_packed(info->dtype)) return DART_OK;
+    EXPECT((int)info->dtype < DART_DTYPES + DART_PACKED_FORMATS &&
+               (info->i[0] == DART_REGION_FROZEN || info->i[0] == DART_REGION_FORM),
+        "a packed matrix in the region frozen or form");
+    EXPECT(info->shape.rank == 2 && info->shape.dim[1] % block_of(info->dtype) == 0 &&
+               dart_shape_words(&info->shape) <= UINT32_MAX,
+        "a packed matrix (rows, columns) of whole blocks");
     return DART_OK;
 }
 
@@ -223,6 +235,14 @@ static dart_status shape_norm_dw(const dart_graph *graph, dart_node_info *info)
     const dart_shape *x = in_shape(graph, info, 0);
     EXPECT(x->rank >= 1 && dart_shape_equal(x, in_shape(graph, info, 1)), "x and dy alike");
     info->shape = DART_SHAPE(2, last_dim(x));
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_unpack(const dart_graph *graph, dart_node_info *info)
+{
+    EXPECT(dart_dtype_packed(in_node(graph, info, 0)->dtype), "a packed matrix");
+    info->shape = *in_shape(graph, info, 0);
     info->dtype = DART_F32;
     return DART_OK;
 }
@@ -466,10 +486,22 @@ static const shape_rule rules[DART_OPS] = {
 #undef OP
 };
 
+/* with_grad is gone before anything is lowered. */
+static bool reads_packed(const dart_node_info *info, uint32_t input)
+{
+    return info->op == DART_OP_with_grad || info->op == DART_OP_unpack ||
+           (info->op == DART_OP_gather && input == 0) ||
+           (info->op == DART_OP_contract && info->inputs > 1);
+}
+
 dart_status dart_infer(const dart_graph *graph, dart_node_info *info)
 {
     if (info->shape.rank > DART_MAX_RANK)
         return dart_fail(DART_FAILED, "%s at \"%s\": %u axes, at most %d",
             dart_op_info_of(info->op)->name, graph->scope, info->shape.rank, DART_MAX_RANK);
+    for (uint32_t i = 0; i < info->inputs; i++)
+        EXPECT(!dart_dtype_packed(in_node(graph, info, i)->dtype) || reads_packed(info, i),
+            "numbers, not a packed matrix: only a contract with another tensor and a look-up "
+            "unpack one");
     return dart_op_info_of(info->op)->map ? shape_map(graph, info) : rules[info->op](graph, info);
 }

@@ -27,7 +27,7 @@ void dart_node_format(const dart_graph *graph, dart_node node, char *out, size_t
         PUT("}");
     }
     if (info->text) PUT(" \"%s\"", info->text);
-    PUT(" : %s%s", info->dtype == DART_I32 ? "i32" : "f32", dart_shape_format(&info->shape, shape));
+    PUT(" : %s%s", dart_dtype_name(info->dtype), dart_shape_format(&info->shape, shape));
     if (graph->scope_of[node][0]) PUT(" @%s", graph->scope_of[node]);
 #undef PUT
 }
@@ -78,6 +78,20 @@ static bool eat_float(const char **at, double *out)
     return true;
 }
 
+static bool eat_dtype(const char **at, dart_dtype *out)
+{
+    while (**at == ' ') (*at)++;
+    const size_t n = strcspn(*at, "[");
+    for (int type = 0; type < DART_DTYPES + DART_PACKED_FORMATS; type++) {
+        const char *name = dart_dtype_name((dart_dtype)type);
+        if (strlen(name) != n || strncmp(name, *at, n)) continue;
+        *at += n;
+        *out = (dart_dtype)type;
+        return true;
+    }
+    return false;
+}
+
 /* One line into info; text and scope point into buffers of at least the line's length. */
 static bool parse_line(
     const char *at, int64_t *number, dart_node_info *info, char *text, char *scope)
@@ -112,9 +126,7 @@ static bool parse_line(
         at += n + 1;
     }
     if (!eat(&at, ":")) return false;
-    info->dtype = eat(&at, "i32") ? DART_I32 : DART_F32;
-    if (info->dtype == DART_F32 && !eat(&at, "f32")) return false;
-    if (!eat(&at, "[")) return false;
+    if (!eat_dtype(&at, &info->dtype) || !eat(&at, "[")) return false;
     while (!eat(&at, "]")) {
         if ((info->shape.rank && !eat(&at, ",")) || !eat_int(&at, &value) ||
             info->shape.rank >= DART_MAX_RANK || value < 0 || value > UINT32_MAX)

@@ -9,9 +9,12 @@ typedef float f32;
 #define TO_I32(x) ((int)(x))
 #define AS_F32(x) as_float(x)
 
+#define CONSTANT(name, value) enum { name = value };
+#define CONSTANT_F(name, value) __constant float name = value;
+
 /* Words of the step block. */
-#define ISCAL(name, word) enum { ISCAL_##name = word };
-#define FSCAL(name, word) enum { FSCAL_##name = word };
+#define ISCAL(name, word) CONSTANT(ISCAL_##name, word)
+#define FSCAL(name, word) CONSTANT(FSCAL_##name, word)
 #define METRIC(name, word)
 #include "step_block.def"
 

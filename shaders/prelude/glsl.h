@@ -11,9 +11,12 @@
 #define TO_I32(x) int(x)
 #define AS_F32(x) uintBitsToFloat(x)
 
+#define CONSTANT(name, value) const u32 name = value;
+#define CONSTANT_F(name, value) const f32 name = value;
+
 /* Words of the step block. */
-#define ISCAL(name, word) const u32 ISCAL_##name = word;
-#define FSCAL(name, word) const u32 FSCAL_##name = word;
+#define ISCAL(name, word) CONSTANT(ISCAL_##name, word)
+#define FSCAL(name, word) CONSTANT(FSCAL_##name, word)
 #define METRIC(name, word)
 #include "step_block.def"
 

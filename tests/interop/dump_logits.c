@@ -34,6 +34,9 @@ int main(int argc, char **argv)
     const char *context_length = getenv("DUMP_CONTEXT"); /* of a pretrained model; else 256 */
     if (context_length && dart_recipe_set(recipe, "context", context_length) != DART_OK)
         return fail("DUMP_CONTEXT");
+    const char *kept = getenv("DUMP_BASE_DTYPE");
+    if (kept && dart_recipe_set(recipe, "base_dtype", kept) != DART_OK)
+        return fail("DUMP_BASE_DTYPE");
     const dart_llm_options options = {.size = sizeof options, .overrides = recipe};
     if (dart_llm_open(argv[1], &options, &llm) != DART_OK) return fail(argv[1]);
     if (dart_context_new(llm, NULL, &context) != DART_OK) return fail("context");

@@ -116,6 +116,40 @@ static inline dart_node fscal(builder *b)
     return leaf(b, DART_REGION_FSCAL, DART_F32, DART_SHAPE(DART_FSCAL_BLOCK), fscal_value);
 }
 
+/* A packed matrix of the region FROZEN: random codes, scales below 1/16 in size. */
+static inline dart_node packed_leaf(builder *b, dart_packed format, uint32_t rows, uint32_t columns)
+{
+    const dart_shape shape = DART_SHAPE(rows, columns);
+    const uint32_t pitch = dart_packed_pitch(format, columns);
+    const uint32_t codes = dart_packed_codes(format, columns);
+    const uint64_t at = dart_round_up(b->data.words[DART_REGION_FROZEN], 64);
+    double *to = dart_calloc(at + (uint64_t)rows * pitch, sizeof *to);
+    if (!to) abort();
+    if (at)
+        memcpy(
+            to, b->data.region[DART_REGION_FROZEN], b->data.words[DART_REGION_FROZEN] * sizeof *to);
+    free(b->data.region[DART_REGION_FROZEN]);
+    b->data.region[DART_REGION_FROZEN] = to;
+    b->data.words[DART_REGION_FROZEN] = at + (uint64_t)rows * pitch;
+    b->data.bits[DART_REGION_FROZEN] = true;
+    for (uint64_t i = 0; i < (uint64_t)rows * pitch; i++) {
+        uint32_t word[4];
+        const bool scale =
+            format == DART_PACKED_f16 || format == DART_PACKED_bf16 || i % pitch >= codes;
+        dart_philox(9, DART_STREAM_TEST, b->draws++, word);
+        if (scale && format == DART_PACKED_bf16)
+            word[0] = (word[0] & 0x807f807f) | 0x3d003d00;
+        else if (scale && format == DART_PACKED_nf4)
+            word[0] = (word[0] & 0x807fffff) | 0x3d000000;
+        else if (scale && format == DART_PACKED_nf4_double && (i + 1) % pitch)
+            word[0] &= 0x0f0f0f0f; /* codes of scales */
+        else if (scale)
+            word[0] &= 0xabffabff; /* halves */
+        to[at + i] = (double)(int32_t)word[0];
+    }
+    return dart_leaf(b->g, "packed", DART_DTYPE(format), shape, DART_REGION_FROZEN, at);
+}
+
 static inline void compare_region(builder *b, dart_region region)
 {
     b->reads[b->read_count++] = region;

@@ -106,6 +106,44 @@ static inline dart_node case_unslice(builder *b, uint32_t v)
                                     .i = {1, 5}});
 }
 
+/* With a frozen matrix that is packed, in every format: rows as results and as what is summed over,
+ * odd numbers of them, a row alone, a result that is turned, a third operand, two of them, and one
+ * that is unpacked panel by panel. */
+static inline dart_node case_packed(builder *b, uint32_t v)
+{
+    enum { KINDS = 6 };
+    const dart_packed format = (dart_packed)(v / KINDS);
+    const uint32_t block = dart_packed_info_of(format).block, k = block == 1 ? 33 : 3 * block;
+    if (v > KINDS * DART_PACKED_FORMATS) return 0;
+    b->tolerance = 1e-9;
+    if (v == KINDS * DART_PACKED_FORMATS)
+        return dart_contract2(b->g, "k,nk->n", param(b, DART_SHAPE(8192)),
+            packed_leaf(b, DART_PACKED_q4_1, 577, 8192));
+    switch (v % KINDS) {
+    case 0:
+        return dart_contract2(
+            b->g, "abk,nk->abn", param(b, DART_SHAPE(3, 5, k)), packed_leaf(b, format, 31, k));
+    case 1:
+        return dart_contract2(
+            b->g, "nk,k->n", packed_leaf(b, format, 7, k), param(b, DART_SHAPE(k)));
+    case 2:
+        return dart_contract2(
+            b->g, "an,nk->ka", param(b, DART_SHAPE(9, 5)), packed_leaf(b, format, 5, k));
+    case 3:
+        return dart_contract(b->g, "ak,nk,nr->ar", 3,
+            (dart_node[]){param(b, DART_SHAPE(3, k)), packed_leaf(b, format, 5, k),
+                param(b, DART_SHAPE(5, 2))});
+    case 4:
+        return dart_contract(b->g, "nk,mk,n->m", 3,
+            (dart_node[]){packed_leaf(b, format, 5, k), packed_leaf(b, format, 4, k),
+                param(b, DART_SHAPE(5))});
+    default:
+        return dart_add(b->g, param(b, DART_SHAPE(4, 31)),
+            dart_contract2(
+                b->g, "ak,nk->an", param(b, DART_SHAPE(4, k)), packed_leaf(b, format, 31, k)));
+    }
+}
+
 static inline dart_node case_contract(builder *b, uint32_t v)
 {
     /* einsum and, per letter a.., its size */
@@ -135,7 +173,8 @@ static inline dart_node case_contract(builder *b, uint32_t v)
         {"ab,bc->ac", {1, 257, 1}},
         {"ab,cdb,cea,fc->def", {3, 4, 5, 2, 6, 3}},
     };
-    if (v >= sizeof all / sizeof *all) return 0;
+    const uint32_t plain = sizeof all / sizeof *all;
+    if (v >= plain) return case_packed(b, v - plain);
     b->tolerance = 1e-9;
     dart_node operand[DART_MAX_IN];
     uint32_t n = 0;
@@ -210,10 +249,27 @@ static inline dart_node case_norm_dw(builder *b, uint32_t v)
     return gradient_of_norm(b, DART_OP_norm_dw, v);
 }
 
+static inline dart_node case_unpack(builder *b, uint32_t v)
+{
+    if (v >= 2 * DART_PACKED_FORMATS) return 0;
+    const dart_packed format = (dart_packed)(v / 2);
+    b->tolerance = 1e-12;
+    b->no_gradient = true;
+    return dart_unpack(
+        b->g, packed_leaf(b, format, v % 2 ? 1 : 31, 3 * dart_packed_info_of(format).block));
+}
+
 static inline dart_node case_gather(builder *b, uint32_t v)
 {
-    if (v >= SIZES) return 0;
+    if (v >= SIZES + DART_PACKED_FORMATS) return 0;
     b->tolerance = 1e-12;
+    if (v >= SIZES) {
+        const dart_packed format = (dart_packed)(v - SIZES);
+        dart_node at, unused,
+            of = packed_leaf(b, format, 13, 3 * dart_packed_info_of(format).block);
+        tokens(b, 13, 29, &at, &unused);
+        return dart_lookup(b->g, of, at);
+    }
     dart_node ids, index, w = param(b, DART_SHAPE(13, sizes[v]));
     tokens(b, 13, 29, &ids, &index);
     return dart_embedding(b->g, w, ids, index);

@@ -74,7 +74,8 @@ static void broken_text_is_refused(void **state)
         "%1 = fill() {1,0} : f32[", "%2 = fill() {1,0} : f32[2]",
         "%1 = fill() {1,0} : f32[2]\n%2 = gelu(%9) {0,0} : f32[2]",
         "%1 = fill() {1,0} : f32[2]\n%2 = gelu(%1) {0,0} : f32[3]", "hello",
-        "%1 = leaf() [1,0] \"open : f32[2]"};
+        "%1 = leaf() [1,0] \"open : f32[2]", "%1 = leaf() [2,0] \"w\" : q9_0[2,32]",
+        "%1 = leaf() [2,0] \"w\" : q8_0[2,33]", "%1 = leaf() [1,0] \"w\" : q8_0[2,32]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         dart_graph *g;
         assert_int_equal(dart_graph_parse(bad[i], &g), DART_INPUT);
@@ -140,10 +141,49 @@ static void labels_are_checked(void **state)
     }
 }
 
+/* A packed matrix takes fewer words, is a leaf of what is frozen, and is read by products with
+ * other tensors and by look-ups alone. */
+static void packed_matrices_have_few_readers(void **state)
+{
+    (void)state;
+    static const char *const wants[] = {
+        "numbers, not a packed", "numbers, not a packed", "whole blocks", "region frozen or form"};
+    dart_graph *g, *again;
+    assert_int_equal(dart_graph_new(&g), DART_OK);
+    for (int format = 0; format < DART_PACKED_FORMATS; format++)
+        (void)dart_leaf(g, "w", DART_DTYPE(format), DART_SHAPE(3, 128), DART_REGION_FROZEN, 64);
+    static const uint64_t row[] = {64, 64, 34, 18, 20, 18, 18};
+    for (int format = 0; format < DART_PACKED_FORMATS; format++)
+        assert_int_equal(dart_node_words(dart_node_get(g, (dart_node)format + 1)), 3 * row[format]);
+    char *first = text_of(g), *second;
+    assert_non_null(strstr(first, "nf4_double[3,128]"));
+    assert_int_equal(dart_graph_parse(first, &again), DART_OK);
+    second = text_of(again);
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+    dart_graph_free(again);
+    dart_graph_free(g);
+    for (int which = 0; which < 4; which++) {
+        assert_int_equal(dart_graph_new(&g), DART_OK);
+        const dart_dtype type = DART_DTYPE(DART_PACKED_q4_0);
+        dart_node w = dart_leaf(g, "w", type, DART_SHAPE(3, 64), DART_REGION_FROZEN, 0);
+        if (which == 0) w = dart_affine(g, w, 2, 0);
+        if (which == 1) w = dart_contract(g, "ab->ba", 1, &w);
+        if (which == 2) w = dart_leaf(g, "v", type, DART_SHAPE(3, 65), DART_REGION_FROZEN, 0);
+        if (which == 3) w = dart_leaf(g, "v", type, DART_SHAPE(3, 64), DART_REGION_TABLE, 0);
+        assert_int_equal(w, 0);
+        assert_int_equal(dart_graph_check(g), DART_FAILED);
+        assert_non_null(strstr(dart_error_text(), wants[which]));
+        dart_graph_free(g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(text_parses_back),
         cmocka_unit_test(broken_text_is_refused), cmocka_unit_test(wrong_calls_name_op_and_scope),
-        cmocka_unit_test(verify_names_the_guilty_pass), cmocka_unit_test(labels_are_checked)};
+        cmocka_unit_test(verify_names_the_guilty_pass), cmocka_unit_test(labels_are_checked),
+        cmocka_unit_test(packed_matrices_have_few_readers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

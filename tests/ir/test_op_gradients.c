@@ -63,7 +63,7 @@ int main(void)
         return 1;
     }
     for (int op = 1; op < DART_OPS; op++)
-        for (uint32_t v = 0; v < 64; v++) gradient_check(oracle, (dart_op)op, v, &total);
+        for (uint32_t v = 0; v < 96; v++) gradient_check(oracle, (dart_op)op, v, &total);
     printf("gradient checks in f64: %u cases\n", total.done);
     if (total.done < 180) {
         printf("FAILED: fewer than 180 gradient cases ran\n");

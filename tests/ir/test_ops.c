@@ -88,7 +88,7 @@ int main(int argc, char **argv)
             continue;
         }
         for (int op = 1; op < DART_OPS; op++)
-            for (uint32_t v = 0; v < 64; v++) agreement(oracle, device, (dart_op)op, v, &here);
+            for (uint32_t v = 0; v < 96; v++) agreement(oracle, device, (dart_op)op, v, &here);
         printf("op agreement on %s (%s)%s%s: %u tensors compared, %u failed\n", names[d],
             device->caps.name, limits_name ? " under " : "", limits_name ? limits_name : "",
             here.done, here.failed);

@@ -96,7 +96,7 @@ static void chain_span(const dart_model *model, uint64_t *begin, uint64_t *end)
         for (uint32_t k = 0; weight->layout.bonds && k < weight->layout.chain_cores; k++) {
             const dart_param *param =
                 &model->param[weight->first_param + weight->layout.chain_first + k];
-            uint64_t last = param->offset + dart_shape_words(&param->shape);
+            uint64_t last = param->offset + dart_param_words(param);
             if (param->offset < *begin) *begin = param->offset;
             if (last > *end) *end = last;
         }

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "parts.h"
 #include "stop.h"
+#include "upload.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,7 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
     if (rows > output) output = rows;
     words[DART_REGION_OUTPUT] = logits > output ? logits : output;
-    DART_TRY(dart_memory_new(&session->memory, session->device));
+    DART_TRY(dart_model_memory(model, session->device, &session->memory));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
@@ -159,10 +160,7 @@ dart_status dart_session_write(
     dart_device *device = session->device;
     const dart_memory *m = &session->memory;
     const uint64_t words = session->model->param_words;
-    DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_PARAM], 0, words, param));
-    if (session->model->frozen_words)
-        DART_TRY(dart_device_write_f32(
-            device, m->buffer[DART_REGION_FROZEN], 0, session->model->frozen_words, frozen));
+    DART_TRY(dart_model_upload(session->model, device, m, param, frozen));
     if (moment && session->options.train)
         DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0,
             session->options.optim->states * words, moment));

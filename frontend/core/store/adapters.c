@@ -183,7 +183,7 @@ static dart_status take_weight(
     float *tensor[DART_MAX_CORES + 2];
     update u = {.out = weight->weight.out, .in = weight->weight.in, .scale = scale};
     snprintf(u.name, sizeof u.name, "%s", weight->weight.name);
-    dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
+    dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
     if (!weight->layout.takes_apart && !dart_network_of(&weight->weight, &weight->layout).rescaled)
         DART_TRY(dart_method_pair(&weight->weight, &weight->layout, tensor, &u.rank, &u.b, &u.a));
     if (u.rank) return add(a, &u);
@@ -439,7 +439,7 @@ static void put_values(const dart_bundle *b, uint32_t w, const update *u)
     const dart_network network = dart_network_of(&weight->weight, &weight->layout);
     const double factor = u->scale / network.term[0].scale;
     float *tensor[DART_MAX_CORES + 2];
-    dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
+    dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
     for (size_t i = 0; i < (size_t)u->out * u->rank; i++)
         tensor[1][i] = factor == 1 ? u->b[i] : (float)(factor * u->b[i]);
     memcpy(tensor[2], u->a, (size_t)u->rank * u->in * sizeof *u->a);

@@ -2,6 +2,7 @@
 #include "base.h"
 #include "adopt.h"
 #include "file.h"
+#include "packed_rows.h"
 #include "recipe_impl.h"
 #include <inttypes.h>
 #include <limits.h>
@@ -178,12 +179,22 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
     return prefer(recipe, "select", "none");
 }
 
+static dart_status check_no_base(const dart_recipe *recipe)
+{
+    dart_settings set;
+    dart_recipe_settings(recipe, &set);
+    if (set.base_dtype == DART_BASE_DTYPE_F32) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "base_dtype says how a pretrained model is kept, and there is none; give one with --base, "
+        "or leave it out");
+}
+
 dart_status dart_base_resolve(dart_recipe *recipe)
 {
     char path[PATH_MAX], whole[PATH_MAX];
     dart_pretrained *model;
     DART_TRY(dart_recipe_get(recipe, "base", path, sizeof path));
-    if (!*path) return DART_OK;
+    if (!*path) return check_no_base(recipe);
     DART_TRY(dart_pretrained_open(path, &model));
     const dart_pretrained_config *c = dart_pretrained_config_of(model);
     dart_status status = resolve_model(recipe, path, c);
@@ -223,24 +234,82 @@ static dart_status fill_vector(const filling *f, const dart_param *param)
     return read_all(f, param->name, param->shape.dim[0], columns, place_of(f, param));
 }
 
+/* A matrix that is packed as it is: some rows at a time, and what its file has in the very format
+ * is not rounded again. */
+static dart_status fill_packed(const filling *f, const dart_param *param, const char *name)
+{
+    enum { PIECE = 1 << 16 };
+    const dart_pretrained_tensor *t = dart_pretrained_find(f->base, name);
+    const uint32_t all = param->shape.dim[0], columns = param->shape.dim[1];
+    const uint32_t most = columns < PIECE ? PIECE / columns : 1;
+    const dart_packed format = dart_dtype_format(param->type);
+    const uint32_t pitch = dart_packed_pitch(format, columns);
+    uint32_t *to = (uint32_t *)(void *)place_of(f, param);
+    dart_packed like;
+    dart_status status = DART_OK;
+    float *piece = dart_calloc((size_t)most * columns, sizeof *piece);
+    if (!piece) return DART_MEMORY;
+    const bool same =
+        t && !t->transposed && dart_packed_like(t->format->id, &like) && like == format;
+    for (uint32_t first = 0; first < all && status == DART_OK; first += most) {
+        const uint32_t rows = all - first < most ? all - first : most;
+        status = dart_pretrained_read(f->base, name, first, rows, piece);
+        if (status != DART_OK) break;
+        XXH3_128bits_update(f->hash, piece, (size_t)rows * columns * sizeof *piece);
+        uint32_t *words = to + (size_t)first * pitch;
+        for (uint32_t r = 0; same && r < rows; r++)
+            dart_packed_take(format, t->data + dart_pretrained_row(t, first + r) * t->stride,
+                columns, words + (size_t)r * pitch);
+        if (!same) status = dart_packed_encode(format, piece, rows, columns, name, words);
+    }
+    free(piece);
+    return status;
+}
+
+/* Lengths of rows are those of the matrix as it is kept. */
+static dart_status fill_lengths(const filling *f, uint32_t w)
+{
+    const dart_model_weight *weight = &f->model->weight[w];
+    float *tensor[DART_MAX_CORES + 2], *unpacked = NULL;
+    if (!dart_network_of(&weight->weight, &weight->layout).rescaled) return DART_OK;
+    if (dart_model_packed(f->model, w))
+        DART_TRY(dart_base_unpack(f->model, w, f->frozen, &unpacked));
+    dart_model_tensors(f->model, w, f->param, f->frozen, unpacked, tensor);
+    const dart_status status = dart_method_lengths(&weight->weight, &weight->layout, tensor);
+    free(unpacked);
+    return status;
+}
+
 /* A weight whose method keeps the matrix as it is takes it without a copy. */
 static dart_status fill_weight(const filling *f, uint32_t w)
 {
     const dart_model_weight *weight = &f->model->weight[w];
     const dart_layout *layout = &weight->layout;
+    const dart_param *packed = dart_model_packed(f->model, w);
     const uint32_t rows = weight->weight.out, columns = weight->weight.in;
+    float *unpacked = NULL;
     double error = 0;
     if (!layout->takes_apart && layout->tensors && layout->padded_out == rows &&
-        !strcmp(layout->tensor[0].name, "weight") &&
-        !dart_network_of(&weight->weight, layout).rescaled)
-        return read_all(f, weight->weight.name, rows, columns,
-            place_of(f, &f->model->param[weight->first_param]));
+        !strcmp(layout->tensor[0].name, "weight")) {
+        DART_TRY(packed ? fill_packed(f, packed, weight->weight.name)
+                        : read_all(f, weight->weight.name, rows, columns,
+                              place_of(f, &f->model->param[weight->first_param])));
+        return fill_lengths(f, w);
+    }
+    dart_status status = DART_OK;
     float *matrix = dart_calloc((size_t)rows * columns, sizeof *matrix);
-    if (!matrix) return DART_MEMORY;
-    dart_status status = read_all(f, weight->weight.name, rows, columns, matrix);
-    if (status == DART_OK)
-        status = dart_model_adopt(f->model, w, matrix, f->param, f->frozen, &error);
+    if (packed) unpacked = dart_calloc((size_t)rows * columns, sizeof *unpacked);
+    if (!matrix || (packed && !unpacked)) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(read_all(f, weight->weight.name, rows, columns, matrix));
+    DART_GOTO(dart_model_adopt(f->model, w, matrix, f->param, f->frozen, unpacked, &error));
+    if (packed)
+        status = dart_packed_encode(dart_dtype_format(packed->type), unpacked, rows, columns,
+            weight->weight.name, (uint32_t *)(void *)place_of(f, packed));
+    if (packed && status == DART_OK) status = fill_lengths(f, w);
+done:
     free(matrix);
+    free(unpacked);
     /* Rounding of f32 is no loss. */
     if (error > f->out->error && error > 1e-5) {
         f->out->error = error;

@@ -15,6 +15,17 @@ bool dart_base_found(const char *path);
  * base. */
 DART_NODISCARD dart_status dart_base_resolve(dart_recipe *recipe);
 
+/* In what each frozen matrix of a base is kept (config->base_type), by the key base_dtype; config:
+ * of_base. INPUT: with `file`, that there is no such model. */
+DART_NODISCARD dart_status dart_base_types(const dart_settings *set, dart_model_config *config);
+/* Frozen matrices of a model's base in the memory of a device: bytes as they are kept, and as f32;
+ * *out_plain of them are f32 although base_dtype asks for something else. */
+void dart_base_bytes(const dart_model *model, uint64_t *out_kept, uint64_t *out_f32,
+    uint32_t *out_packed, uint32_t *out_plain);
+/* The numbers of the matrix of weight w that is packed; malloc'ed. */
+DART_NODISCARD dart_status dart_base_unpack(
+    const dart_model *model, uint32_t w, const float *frozen, float **out);
+
 /* What a model took over from its base. */
 typedef struct dart_base_report {
     char hash[33];  /* of all numbers that were read */

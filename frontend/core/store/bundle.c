@@ -27,13 +27,19 @@ void dart_bundle_adopt(dart_bundle *bundle, dart_model_copy *copy)
     *copy = (dart_model_copy){0};
 }
 
+dart_status dart_bundle_config(const dart_bundle *bundle, dart_model_config *out)
+{
+    DART_TRY(dart_config_for(&bundle->set, bundle->vocab, bundle->source_vocab, out));
+    out->of_base = *bundle->set.base != 0;
+    return dart_base_types(&bundle->set, out);
+}
+
 dart_status dart_bundle_model(
     dart_bundle *bundle, const uint32_t (*ranks)[DART_MAX_CORES + 1], const dart_gate_config *gate)
 {
     dart_model_config config;
     dart_model_copy made;
-    DART_TRY(dart_config_for(&bundle->set, bundle->vocab, bundle->source_vocab, &config));
-    config.of_base = *bundle->set.base != 0;
+    DART_TRY(dart_bundle_config(bundle, &config));
     if (gate) config.gate = *gate;
     DART_TRY(dart_model_copy_new(&config, ranks, &made));
     dart_bundle_adopt(bundle, &made);
@@ -84,7 +90,7 @@ static void take_base(const dart_model_copy *from, dart_bundle *to)
         const dart_param *a = &from->model->param[p], *b = &to->model->param[p];
         if (a->of_base)
             memcpy(to->frozen + b->offset, from->frozen + a->offset,
-                dart_shape_words(&a->shape) * sizeof *to->frozen);
+                dart_param_words(a) * sizeof *to->frozen);
     }
 }
 

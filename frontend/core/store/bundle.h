@@ -34,6 +34,8 @@ DART_NODISCARD dart_status dart_bundle_stored(
 
 /* Initial values of the model, of the recipe's seed, or what it takes over from its base. */
 DART_NODISCARD dart_status dart_bundle_begin(dart_bundle *bundle);
+/* The configuration of its model, for a bundle with recipe and vocabularies. */
+DART_NODISCARD dart_status dart_bundle_config(const dart_bundle *bundle, dart_model_config *out);
 /* The model of a bundle with recipe and vocabularies, with zeros; an older one is freed. ranks as
  * in dart_model_new. */
 DART_NODISCARD dart_status dart_bundle_model(

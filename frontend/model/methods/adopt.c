@@ -241,11 +241,12 @@ static double length_of(const float *row, uint32_t columns)
     return sqrt(power);
 }
 
-/* Rows keep the lengths that the sum gives them, so that W is the sum. */
-static dart_status set_lengths(
+dart_status dart_method_lengths(
     const dart_weight *weight, const dart_layout *layout, float *const *tensor)
 {
     const dart_network net = dart_network_of(weight, layout);
+    for (uint32_t i = 0; i < layout->tensors; i++)
+        if (!tensor[i]) return DART_OK;
     if (!net.rescaled) return DART_OK;
     float *sum = dart_calloc((size_t)weight->out * weight->in, sizeof *sum);
     if (!sum) return DART_MEMORY;
@@ -273,14 +274,14 @@ dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layo
     else
         DART_TRY(copy_whole(weight, layout, base, tensor, &error));
     if (out_error) *out_error = error;
-    return set_lengths(weight, layout, tensor);
+    return dart_method_lengths(weight, layout, tensor);
 }
 
 dart_status dart_method_start(
     const dart_weight *weight, const dart_layout *layout, float *const *tensor)
 {
     if (weight->method->init) DART_TRY(weight->method->init(weight, layout, tensor));
-    return set_lengths(weight, layout, tensor);
+    return dart_method_lengths(weight, layout, tensor);
 }
 
 dart_status dart_method_merge(

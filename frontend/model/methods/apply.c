@@ -187,6 +187,7 @@ static dart_node sum_of(dart_graph *graph, const dart_network *net, const dart_l
     for (uint32_t t = 0; t < net->terms; t++) {
         dart_node w = dart_reshape(
             graph, dense_term(graph, net, &net->term[t], layout, tensors, matrix), matrix);
+        if (net->terms > 1) w = dart_unpack(graph, w);
         sum = sum ? dart_add(graph, w, sum) : w;
     }
     return sum;

@@ -139,9 +139,13 @@ dart_shape dart_term_shape(const dart_network *network, const dart_term *term,
 /* x (..., in) -> (..., out): y = x W^T. tensors[i] are the nodes of layout->tensor[i]. */
 dart_node dart_method_apply(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors, dart_node x);
-/* The dense W (padded_out, in). */
+/* The dense W (padded_out, in); packed where it is one tensor that is. */
 dart_node dart_method_dense(dart_graph *graph, const dart_weight *weight, const dart_layout *layout,
     const dart_node *tensors);
+/* Rows get the lengths that the sum gives them, so that W is the sum; nothing where the method has
+ * no lengths, or a tensor's values are not at hand (NULL). MEMORY. adopt.c */
+DART_NODISCARD dart_status dart_method_lengths(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor);
 /* What initial values of each tensor's std become before training: the method's init, and lengths
  * of rows are those that the sum has. adopt.c */
 DART_NODISCARD dart_status dart_method_start(

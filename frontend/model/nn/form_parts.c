@@ -14,12 +14,19 @@ dart_network dart_form_network(const dart_model_weight *w)
     return dart_network_of(&w->weight, &w->layout);
 }
 
-bool dart_form_sums(const dart_network *net, dart_infer_weights how)
+bool dart_form_sums(const dart_forms *forms, uint32_t weight, dart_infer_weights how)
 {
-    bool sums = how == DART_INFER_AUTO || how == DART_INFER_DENSE || net->rescaled;
-    for (uint32_t t = 0; t < net->terms; t++)
-        sums |= net->term[t].operands + 1 > DART_MAX_OPERANDS; /* x is one more */
-    return net->terms > 1 && sums;
+    const dart_network net = dart_form_network(&forms->model->weight[weight]);
+    const bool packed = dart_model_packed(forms->model, weight) != NULL;
+    bool sums = how == DART_INFER_DENSE || (how == DART_INFER_AUTO && !packed) || net.rescaled;
+    for (uint32_t t = 0; t < net.terms; t++)
+        sums |= net.term[t].operands + 1 > DART_MAX_OPERANDS; /* x is one more */
+    return net.terms > 1 && sums;
+}
+
+const dart_param *dart_form_packed(const dart_forms *forms, uint32_t weight, bool summed)
+{
+    return summed ? NULL : dart_model_packed(forms->model, weight);
 }
 
 dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset)
@@ -27,10 +34,9 @@ dart_node dart_form_leaf(dart_graph *graph, dart_shape shape, uint64_t offset)
     return dart_leaf(graph, "form", DART_F32, shape, DART_REGION_FORM, offset);
 }
 
-dart_node dart_form_param(const dart_forms *forms, dart_graph *graph, uint32_t index)
+dart_node dart_form_param(dart_graph *graph, const dart_param *p)
 {
-    const dart_param *p = &forms->model->param[index];
-    return dart_leaf(graph, p->name, DART_F32, p->shape, p->region, p->offset);
+    return dart_leaf(graph, p->name, p->type, p->shape, p->region, p->offset);
 }
 
 /* x with zeros behind it along every axis that is shorter than in `shape`. */
@@ -61,7 +67,7 @@ dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t we
     uint32_t n = 0;
     for (uint32_t k = 0; k < of->operands; k++) {
         if (!(set >> k & 1)) continue;
-        operand[n] = dart_form_param(forms, graph, w->first_param + of->tensor[k]);
+        operand[n] = dart_form_param(graph, &forms->model->param[w->first_param + of->tensor[k]]);
         operand[n] = dart_reshape(graph, operand[n], dart_term_shape(&net, of, &w->layout, k));
         if (padded && padded[k].rank) operand[n] = pad(graph, operand[n], &padded[k]);
         if (k + 1 == of->operands && of->scale != 1.0)
@@ -80,7 +86,7 @@ dart_node dart_form_dense(const dart_forms *forms, dart_graph *graph, uint32_t w
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_node tensor[DART_MAX_CORES + 2];
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        tensor[i] = dart_form_param(forms, graph, w->first_param + i);
+        tensor[i] = dart_form_param(graph, &forms->model->param[w->first_param + i]);
     return dart_method_dense(graph, &w->weight, &w->layout, tensor);
 }
 

@@ -84,13 +84,19 @@ static dart_status add_part(dart_forms *forms, dart_form *form, const dart_merge
     return DART_OK;
 }
 
+/* Whether a term is that tensor alone. */
+static bool is_matrix(const dart_term *term, const dart_param *packed)
+{
+    return term->operands == 1 && (int)term->tensor[0] == packed->tensor && term->scale == 1.0;
+}
+
 static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_weights how,
     uint32_t rows, const dart_cost *cost)
 {
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_form *form = &forms->form[weight];
-    const dart_network own = dart_form_network(w);
-    form->summed = dart_form_sums(&own, how);
+    form->summed = dart_form_sums(forms, weight, how);
+    const dart_param *packed = dart_form_packed(forms, weight, form->summed);
     const dart_network net = network_of(w, form->summed);
     for (uint32_t t = 0; t < net.terms; t++) {
         dart_shape shape[DART_MAX_CORES];
@@ -99,6 +105,10 @@ static dart_status place_alone(dart_forms *forms, uint32_t weight, dart_infer_we
         DART_TRY(choose(&net, &term, shape, how, rows, cost, &merge));
         DART_TRY(add_part(forms, form, &merge));
         forms->seconds += merge.seconds;
+        if (packed && is_matrix(&net.term[t], packed)) {
+            parts_of(forms, weight)[t].packed = packed;
+            continue;
+        }
         for (uint32_t g = 0; g < merge.groups; g++)
             parts_of(forms, weight)[t].offset[g] =
                 dart_form_reserve(forms, dart_shape_words(&merge.shape[g]));
@@ -143,13 +153,14 @@ static dart_status bundle(dart_forms *forms, uint32_t n, const int *weight, cons
 {
     const dart_model *m = forms->model;
     const dart_model_weight *first = &m->weight[weight[0]];
-    const dart_network whole = dart_form_network(first);
-    const bool summed = dart_form_sums(&whole, how);
+    const bool summed = dart_form_sums(forms, (uint32_t)weight[0], how);
     const dart_network net = network_of(first, summed);
     dart_shape shape[DART_MAX_CORES] = {0}, own[DART_MAX_CORES];
     dart_merge merge, alone;
     uint64_t exact = 0;
     *out_done = false;
+    for (uint32_t i = 0; i < n; i++)
+        if (dart_model_packed(m, (uint32_t)weight[i])) return DART_OK;
     if (net.terms > 1 || first->layout.padded_out % DART_FORM_ALIGN ||
         !common_shapes(m, n, weight, summed, shape))
         return DART_OK;
@@ -244,7 +255,7 @@ static void prepare_form(const dart_forms *forms, dart_graph *graph, uint32_t we
     const dart_form *form = &forms->form[weight];
     for (uint32_t p = 0; p < form->parts; p++) {
         const dart_form_part *part = parts_of(forms, weight) + p;
-        for (uint32_t g = 0; g < part->merge.groups; g++)
+        for (uint32_t g = 0; g < part->merge.groups && !part->packed; g++)
             dart_form_keep(graph,
                 form->summed ? dart_form_dense(forms, graph, weight)
                              : dart_form_make(forms, graph, weight, p, part->merge.mask[g] >> 1,
@@ -264,7 +275,7 @@ dart_status dart_forms_prepare(const dart_forms *forms, dart_graph *graph)
     dart_graph_scope(graph, "vectors");
     for (uint32_t p = 0; p < m->params; p++)
         if (m->param[p].weight < 0)
-            dart_form_keep(graph, dart_form_param(forms, graph, p), forms->vector[p]);
+            dart_form_keep(graph, dart_form_param(graph, &m->param[p]), forms->vector[p]);
     return dart_graph_check(graph);
 }
 
@@ -295,6 +306,10 @@ static dart_node multiply_part(dart_graph *graph, const dart_form_part *part, ui
     const dart_merge *merge = &part->merge;
     dart_node operand[DART_MAX_CORES + 1] = {digits};
     char text[240];
+    if (part->packed) {
+        digits = dart_reshape(graph, digits, DART_SHAPE(rows, part->packed->shape.dim[1]));
+        return dart_contract2(graph, "Zb,ab->Za", digits, dart_form_param(graph, part->packed));
+    }
     for (uint32_t g = 0; g < merge->groups; g++) {
         dart_shape shape = merge->shape[g];
         if (n > 1) {

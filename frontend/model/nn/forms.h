@@ -1,6 +1,7 @@
 /* Weights as inference multiplies by them. They do not change between tokens, so cores are merged
  * once: into two halves, into the dense matrix, or not at all. What decoding needs lies in the
- * region FORM, and PARAM and FROZEN can be given back after the prepare program has run. */
+ * region FORM, and PARAM can be given back after the prepare program has run; so can FROZEN, unless
+ * matrices in it are packed, which are read there. */
 #ifndef DART_FORMS_H
 #define DART_FORMS_H
 
@@ -19,6 +20,7 @@ typedef enum dart_infer_weights {
 typedef struct dart_form_part {
     dart_merge merge;
     uint64_t offset[DART_MAX_CORES]; /* of the groups */
+    const dart_param *packed;        /* the one group, which is read in FROZEN; NULL: none */
 } dart_form_part;
 
 /* y = W x. Weights of one shape that read the same x (q, k, v; gate, up) are bundled where they
@@ -52,6 +54,7 @@ typedef struct dart_table_form { /* rows of W by their number */
     uint32_t first[DART_MAX_TERMS + 1]; /* groups [first[p], first[p + 1]) are part p's */
     char text[DART_MAX_TERMS][200];     /* of a part's gathered rows, "Z" first */
     bool summed;
+    const dart_param *packed; /* the one group, which is read in FROZEN; NULL: none */
     uint64_t words;
     double seconds;
 } dart_table_form;

@@ -40,7 +40,7 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     for (uint32_t p = 0; p < model->params; p++) {
         const dart_param *param = &model->param[p];
         out->param[p] =
-            dart_leaf(graph, param->name, DART_F32, param->shape, param->region, param->offset);
+            dart_leaf(graph, param->name, param->type, param->shape, param->region, param->offset);
     }
     dart_model_input_offsets(model, batch, time, &tokens, &labels, &index);
     out->batch = batch;

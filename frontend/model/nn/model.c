@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* At most, with cross-attention and adapters. */
-enum { WEIGHTS_A_BLOCK = 15, VECTORS_A_BLOCK = 25 };
+enum { VECTORS_A_BLOCK = 25 };
 
 /* Weights get GPT-2's standard deviation at GPT-2's width, scaled like 1/sqrt(inputs) elsewhere;
  * the two projections that write into the residual stream are divided by sqrt(2 layers) (Radford et
@@ -60,6 +60,8 @@ static void add_tensors(builder *b, dart_model_weight *w)
         param->shape = tensor->shape;
         param->region = tensor->frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
         param->of_base = b->model->config.of_base && tensor->frozen;
+        if (param->of_base && tensor->shape.rank == 2 && index < DART_MAX_WEIGHTS)
+            param->type = (dart_dtype)b->model->config.base_type[index];
         param->std = tensor->std;
         param->decay = !tensor->frozen && tensor->shape.rank > 1;
         param->weight = index;
@@ -351,7 +353,7 @@ static uint64_t table_words(const dart_model_config *c)
 
 static dart_status place(dart_param *param, uint64_t *at)
 {
-    uint64_t words = dart_shape_words(&param->shape);
+    uint64_t words = dart_param_words(param);
     param->offset = *at;
     if (!dart_add_u64(*at, words, at) || *at > UINT64_MAX - DART_PARAM_ALIGN)
         return dart_fail(DART_MEMORY, "model: parameter %s does not fit", param->name);
@@ -419,7 +421,7 @@ dart_status dart_model_new(const dart_model_config *config,
     builder b = {model, ranks, DART_OK};
     const dart_model_config *c = &model->config;
     size_t blocks = (size_t)config->layers + config->enc_layers;
-    size_t weights = blocks * WEIGHTS_A_BLOCK + 3;
+    size_t weights = blocks * DART_BLOCK_WEIGHTS + 3;
     size_t params = weights * (DART_MAX_CORES + 2) + blocks * VECTORS_A_BLOCK + 6;
     model->config = *config;
     model->weight = dart_calloc(weights, sizeof *model->weight);
@@ -475,6 +477,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
         float *to = (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
         uint64_t words = dart_shape_words(&info->shape);
         uint64_t stream = DART_STREAM_INIT | (uint64_t)(p + 1) << 32;
+        if (info->of_base) continue;
         for (uint64_t i = 0; i < words; i++)
             to[i] = info->ones        ? 1.0f
                     : info->std > 0.0 ? (float)(info->std * dart_normal(seed, stream, i))
@@ -483,7 +486,7 @@ dart_status dart_model_init(const dart_model *model, uint64_t seed, float *param
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *of = &model->weight[w];
         float *tensor[DART_MAX_CORES + 2];
-        dart_model_tensors(model, w, param, frozen, tensor);
+        dart_model_tensors(model, w, param, frozen, NULL, tensor);
         DART_TRY(dart_method_start(&of->weight, &of->layout, tensor));
     }
     return DART_OK;

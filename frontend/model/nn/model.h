@@ -5,7 +5,8 @@
 
 #include "method.h"
 
-enum { DART_MAX_LAYERS = 512 };
+enum { DART_MAX_LAYERS = 512, DART_BLOCK_WEIGHTS = 15 /* of a block, at most */ };
+enum { DART_MAX_WEIGHTS = DART_MAX_LAYERS * DART_BLOCK_WEIGHTS + 3 };
 enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU };
 
 enum { DART_LAYER_NORM, DART_RMS_NORM };
@@ -65,14 +66,17 @@ typedef struct dart_model_config {
     dart_role role[DART_MAX_ROLES];
     bool partial_labels; /* batches have rows without a label: the loss is the mean over the rest */
     bool packed;         /* rows hold documents behind each other, which see themselves only */
-    bool of_base;        /* what is frozen is a pretrained model's */
-    bool strict_rank;    /* a rank above the cap is an error instead of being clamped */
+    bool of_base;        /* what is frozen is a pretrained model's, ... */
+    uint8_t
+        base_type[DART_MAX_WEIGHTS]; /* ... and the dtype that each weight's matrix is kept in */
+    bool strict_rank;                /* a rank above the cap is an error instead of being clamped */
     dart_gate_config gate;
 } dart_model_config;
 
 typedef struct dart_param { /* one tensor of the model */
     char name[128];         /* "blocks.0.attn.q.core0", as in the safetensors file */
     dart_shape shape;
+    dart_dtype type;    /* F32, or packed */
     dart_region region; /* PARAM or FROZEN */
     uint64_t offset;    /* words, aligned to 64 */
     double std;         /* initialisation; ones if `ones` */
@@ -83,6 +87,11 @@ typedef struct dart_param { /* one tensor of the model */
     bool gate;  /* of a bond: vanishes at the next selection, not a parameter of the model */
     bool added; /* of an adapter: a pretrained model has none */
 } dart_param;
+
+static inline uint64_t dart_param_words(const dart_param *param)
+{
+    return dart_type_words(param->type, &param->shape);
+}
 
 /* Where a block finds its pieces: indices into weight[] and param[], -1 where the configuration has
  * none. */
@@ -144,19 +153,27 @@ static inline uint32_t dart_head_dim(const dart_model_config *c)
 DART_NODISCARD dart_status dart_model_new(const dart_model_config *config,
     const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model);
 void dart_model_free(dart_model *model);
-/* Initial values (host f32): PARAM and FROZEN regions, param_words and frozen_words long. */
+/* The tensor of a weight that is packed; NULL: none is. */
+const dart_param *dart_model_packed(const dart_model *model, uint32_t weight);
+/* Whether any is. */
+bool dart_model_packs(const dart_model *model);
+/* Initial values: the words of PARAM and FROZEN, param_words and frozen_words long, as floats. What
+ * is a pretrained model's is zero; of it, what is packed are words of packed.def, whose bits are
+ * those of the floats. */
 DART_NODISCARD dart_status dart_model_init(
     const dart_model *model, uint64_t seed, float *param, float *frozen);
 /* A pretrained matrix (out, in) becomes weight w; param and frozen hold initial values. What a
- * caller may spare itself, and errors, are those of dart_method_adopt. */
+ * caller may spare itself, and errors, are those of dart_method_adopt. `unpacked` gets the numbers
+ * of the tensor that is to be packed; NULL where none is. */
 DART_NODISCARD dart_status dart_model_adopt(const dart_model *model, uint32_t w, const float *base,
-    float *param, float *frozen, double *out_error);
+    float *param, float *frozen, float *unpacked, double *out_error);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);
-/* adopt.c: where the tensors of a weight lie in the host's copies of the regions. */
+/* adopt.c: where the tensors of a weight lie in the host's copies of the regions. `unpacked` (may
+ * be NULL) takes the place of one that is packed. */
 void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, float *frozen,
-    float *out[DART_MAX_CORES + 2]);
+    float *unpacked, float *out[DART_MAX_CORES + 2]);
 /* Parameters of the model, and of its compressed layers; what the dense twin of these layers would
  * have. */
 void dart_model_count(

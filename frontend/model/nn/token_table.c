@@ -167,14 +167,19 @@ done:
     return status;
 }
 
-static dart_status table_of(const dart_model_weight *w, dart_infer_weights how, uint32_t rows,
+/* A table that is packed and nothing else is read as it is. */
+static dart_status table_of(const dart_forms *forms, dart_infer_weights how, uint32_t rows,
     const dart_cost *cost, dart_table_form *t)
 {
+    const uint32_t weight = (uint32_t)forms->model->embedding;
+    const dart_model_weight *w = &forms->model->weight[weight];
     const dart_network net = dart_form_network(w);
-    *t = (dart_table_form){.summed = dart_form_sums(&net, how)};
+    const bool packed = dart_model_packed(forms->model, weight) != NULL;
+    *t = (dart_table_form){.summed = packed ? net.terms > 1 : dart_form_sums(forms, weight, how)};
+    t->packed = dart_form_packed(forms, weight, t->summed);
     t->parts = t->summed ? 1 : net.terms;
     for (uint32_t p = 0; p < t->parts; p++) {
-        if (t->summed) {
+        if (t->summed || t->packed) {
             dart_table_group g = dense_group(&net);
             add_group(t, &g);
         } else {
@@ -199,19 +204,19 @@ dart_status dart_table_plan(
     dart_forms *forms, dart_infer_weights how, uint32_t rows, const dart_cost *cost)
 {
     const dart_model *m = forms->model;
-    const dart_model_weight *w = &m->weight[m->embedding];
     dart_table_form *t = &forms->table, chain;
     if (head_has_table(forms)) how = DART_INFER_DENSE;
-    DART_TRY(table_of(w, how, rows, cost, t));
+    DART_TRY(table_of(forms, how, rows, cost, t));
     if (how == DART_INFER_AUTO) {
-        DART_TRY(table_of(w, DART_INFER_CORES, rows, cost, &chain));
+        DART_TRY(table_of(forms, DART_INFER_CORES, rows, cost, &chain));
         if (splits_well(&chain) && chain.words < t->words &&
             chain.seconds - t->seconds <= 0.05 * forms->seconds)
             *t = chain;
     }
     if (!splits_well(t)) /* a network whose operands hold digits crosswise */
-        DART_TRY(table_of(w, DART_INFER_DENSE, rows, cost, t));
+        DART_TRY(table_of(forms, DART_INFER_DENSE, rows, cost, t));
     forms->seconds += t->seconds;
+    if (t->packed) return DART_OK;
     if (head_has_table(forms)) {
         t->group[0].offset = forms->part[forms->form[m->head].first].offset[0];
         return DART_OK;
@@ -225,7 +230,7 @@ void dart_table_prepare(const dart_forms *forms, dart_graph *graph)
 {
     const uint32_t weight = (uint32_t)forms->model->embedding;
     const dart_table_form *t = &forms->table;
-    if (head_has_table(forms)) return;
+    if (head_has_table(forms) || t->packed) return;
     for (uint32_t i = 0; i < t->groups; i++) {
         const dart_table_group *g = &t->group[i];
         dart_form_keep(graph,
@@ -253,8 +258,10 @@ dart_node dart_form_rows(
         for (uint32_t i = 0; i < groups; i++) {
             const dart_table_group *g = &t->group[first + i];
             const uint32_t words = (uint32_t)dart_shape_words(&g->shape);
-            operand[i] =
-                dart_form_leaf(graph, g->rows ? DART_SHAPE(g->rows, words) : g->shape, g->offset);
+            operand[i] = t->packed
+                             ? dart_form_param(graph, t->packed)
+                             : dart_form_leaf(graph,
+                                   g->rows ? DART_SHAPE(g->rows, words) : g->shape, g->offset);
             if (!g->rows) continue;
             dart_shape shape = {.rank = 1, .dim = {n}};
             for (uint32_t a = 0; a < g->shape.rank; a++) shape.dim[shape.rank++] = g->shape.dim[a];

@@ -107,7 +107,7 @@ dart_status dart_cut_apply(const dart_model *model, const float *param, const fl
         float *target = (b->region == DART_REGION_FROZEN ? out->frozen : out->param) + b->offset;
         const float *source = (a->region == DART_REGION_FROZEN ? frozen : param) + a->offset;
         if (!from_chain(out->model, b, s, cut->cut, target))
-            memcpy(target, source, (size_t)dart_shape_words(&b->shape) * sizeof *target);
+            memcpy(target, source, (size_t)dart_param_words(b) * sizeof *target);
     }
     return DART_OK;
 }

@@ -1,6 +1,7 @@
 /* A trained model as a handle: what dart/model.h declares. */
 #include "llm.h"
 #include "caller.h"
+#include "packed_rows.h"
 #include "parallel.h"
 #include "words.h"
 #include <inttypes.h>
@@ -163,6 +164,12 @@ dart_status dart_llm_tensor_read(const dart_llm *llm, size_t index, float *out, 
             param->name, words, room);
     const dart_bundle *b = &llm->bundle;
     const float *region = param->region == DART_REGION_FROZEN ? b->frozen : b->param;
+    if (dart_dtype_packed(param->type)) {
+        dart_packed_decode(dart_dtype_format(param->type),
+            (const uint32_t *)(const void *)(region + param->offset), param->shape.dim[0],
+            param->shape.dim[1], out);
+        return DART_OK;
+    }
     memcpy(out, region + param->offset, words * sizeof *out);
     return DART_OK;
 }

@@ -11,9 +11,10 @@
 /* Singular values below this part of the largest are rounding. */
 static const double ROUNDING = 1e-7;
 
-/* What training made of the base, `trained` (out, in), as base + b a, through singular values. */
+/* What training made of the base, `trained` (out, in), as base + b a, through singular values.
+ * kept: the base as packing left it; NULL: as it is in its file. */
 static dart_status decompose(const dart_exporting *e, const dart_model_weight *weight,
-    const float *trained, dart_export_pair *p)
+    const float *trained, const float *kept, dart_export_pair *p)
 {
     const uint32_t m = weight->weight.out, n = weight->weight.in, most = m < n ? m : n;
     const size_t words = (size_t)m * n;
@@ -27,7 +28,8 @@ static dart_status decompose(const dart_exporting *e, const dart_model_weight *w
         goto done;
     }
     DART_GOTO(dart_pretrained_read(e->base, weight->weight.name, 0, m, base));
-    for (size_t i = 0; i < words; i++) update[i] = (double)trained[i] - base[i];
+    /* What packing rounded is no part of the update where the matrix was kept as it is. */
+    for (size_t i = 0; i < words; i++) update[i] = (double)trained[i] - (kept ? kept : base)[i];
     DART_GOTO(dart_lapack_svd(m, n, update, u, s, vt));
     while (p->rank < most && s[p->rank] > ROUNDING * s[0]) p->rank++;
     if (e->options->rank && p->rank > e->options->rank) p->rank = e->options->rank;
@@ -82,9 +84,9 @@ static dart_status fill_pair(const dart_exporting *e, bool lengths, dart_export_
     const dart_model_weight *weight = &b->model->weight[p->weight];
     const dart_network net = dart_network_of(&weight->weight, &weight->layout);
     const size_t words = (size_t)p->out * p->in;
-    float *tensor[DART_MAX_CORES + 2], *trained = NULL;
+    float *tensor[DART_MAX_CORES + 2], *trained = NULL, *kept = NULL;
     dart_status status = DART_OK;
-    dart_model_tensors(b->model, p->weight, b->param, b->frozen, tensor);
+    dart_model_tensors(b->model, p->weight, b->param, b->frozen, NULL, tensor);
     /* Where adopting changed the frozen matrix, the pair is beside another one than the base. */
     if (!weight->layout.takes_apart && (lengths || !net.rescaled))
         DART_TRY(
@@ -96,15 +98,20 @@ static dart_status fill_pair(const dart_exporting *e, bool lengths, dart_export_
         status = DART_MEMORY;
         goto done;
     }
+    if (dart_model_packed(b->model, p->weight))
+        DART_GOTO(dart_base_unpack(b->model, p->weight, b->frozen, &kept));
+    dart_model_tensors(b->model, p->weight, b->param, b->frozen, kept, tensor);
     DART_GOTO(lengths ? dart_method_sum(&weight->weight, &weight->layout, tensor, trained)
                       : dart_method_merge(&weight->weight, &weight->layout, tensor, trained));
-    if (!p->rank) DART_GOTO(decompose(e, weight, trained, p));
+    if (!p->rank)
+        DART_GOTO(decompose(e, weight, trained, weight->layout.takes_apart ? NULL : kept, p));
     if (lengths && net.rescaled)
         memcpy(p->lengths, tensor[net.lengths], p->out * sizeof *p->lengths);
     else if (lengths)
         measure_rows(trained, p->out, p->in, p->lengths);
 done:
     free(trained);
+    free(kept);
     return status;
 }
 

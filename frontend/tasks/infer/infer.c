@@ -2,6 +2,7 @@
  * a prompt. */
 #include "infer.h"
 #include "stop.h"
+#include "upload.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,11 +40,12 @@ static dart_status allocate(dart_infer *infer)
     for (int i = 0; i < DART_INFER_PARTS; i++)
         if (infer->part[i].input.words > input) input = infer->part[i].input.words;
     words[DART_REGION_FORM] = infer->decoder.forms.words;
+    if (dart_model_packs(infer->model)) words[DART_REGION_FROZEN] = infer->model->frozen_words;
     words[DART_REGION_CACHE] = infer->decoder.cache_words;
     words[DART_REGION_TABLE] = infer->model->table_words;
     words[DART_REGION_INPUT] = input;
     words[DART_REGION_OUTPUT] = (uint64_t)infer->batch * infer->columns;
-    DART_TRY(dart_memory_new(&infer->memory, infer->device));
+    DART_TRY(dart_model_memory(infer->model, infer->device, &infer->memory));
     infer->staging = dart_calloc(input, sizeof *infer->staging);
     infer->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *infer->logits);
     infer->held = dart_calloc((uint64_t)infer->batch * infer->context, sizeof *infer->held);
@@ -55,7 +57,8 @@ static void rope_table(const void *model, float *out)
     dart_model_table(model, out);
 }
 
-/* Fills FORM; the parameters themselves are on the device only meanwhile. */
+/* Fills FORM; the parameters themselves are on the device only meanwhile, but for FROZEN where
+ * matrices in it are packed: those are read there. */
 static dart_status fill_forms(dart_infer *infer, const float *param, const float *frozen)
 {
     dart_status status = DART_OK;
@@ -65,22 +68,24 @@ static dart_status fill_forms(dart_infer *infer, const float *param, const float
     dart_graph_program program = {0};
     dart_graph *graph = NULL;
     own.words[DART_REGION_PARAM] = model->param_words;
-    own.words[DART_REGION_FROZEN] = model->frozen_words;
+    if (!memory.words[DART_REGION_FROZEN]) own.words[DART_REGION_FROZEN] = model->frozen_words;
     DART_GOTO(dart_graph_new(&graph));
     DART_GOTO(dart_forms_prepare(&infer->decoder.forms, graph));
     status = dart_program_plan(&program, graph, &device->caps, NULL, NULL);
     graph = NULL;
     DART_GOTO(status);
-    DART_GOTO(dart_memory_new(&own, device));
-    DART_GOTO(
-        dart_device_write_f32(device, own.buffer[DART_REGION_PARAM], 0, model->param_words, param));
-    if (model->frozen_words)
-        DART_GOTO(dart_device_write_f32(
-            device, own.buffer[DART_REGION_FROZEN], 0, model->frozen_words, frozen));
+    DART_GOTO(dart_model_memory(model, device, &own));
     for (int r = DART_REGION_PARAM; r <= DART_REGION_FROZEN; r++) {
+        if (!own.words[r]) continue;
         memory.words[r] = own.words[r];
         memory.buffer[r] = own.buffer[r];
     }
+    if (own.pieces) {
+        memory.pieces = own.pieces;
+        memcpy(memory.start, own.start, sizeof memory.start);
+        memcpy(memory.piece, own.piece, sizeof memory.piece);
+    }
+    DART_GOTO(dart_model_upload(model, device, &memory, param, frozen));
     DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));
     DART_GOTO(dart_program_run(&program, NULL));
 done:
@@ -212,7 +217,7 @@ dart_infer_memory dart_infer_memory_of(const dart_infer *infer)
 {
     const uint64_t *words = infer->memory.words, word = infer->device->caps.word;
     dart_infer_memory m = {0};
-    m.weights = words[DART_REGION_FORM] * word;
+    m.weights = (words[DART_REGION_FORM] + words[DART_REGION_FROZEN]) * word;
     m.cache = words[DART_REGION_CACHE] * word;
     m.other =
         (words[DART_REGION_TABLE] + words[DART_REGION_INPUT] + words[DART_REGION_OUTPUT]) * word;

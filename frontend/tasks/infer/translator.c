@@ -1,6 +1,7 @@
 /* Two programs over one set of regions: the encoder once a batch, the decoder once a token. */
 #include "translator.h"
 #include "stop.h"
+#include "upload.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,7 @@ static dart_status allocate(dart_translator *t)
     words[DART_REGION_INPUT] = encode > next.words ? encode : next.words;
     words[DART_REGION_OUTPUT] = (uint64_t)t->rows * t->columns;
     words[DART_REGION_CACHE] = dart_model_cache_words(model, t->sentences, t->beams);
-    DART_TRY(dart_memory_new(&t->memory, t->device));
+    DART_TRY(dart_model_memory(model, t->device, &t->memory));
     t->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *t->logits);
     t->length = dart_calloc(t->sentences, sizeof *t->length);
     t->prefix = dart_calloc((size_t)t->rows * model->config.context, sizeof *t->prefix);
@@ -75,12 +76,7 @@ static void rope_table(const void *model, float *out)
 static dart_status write(dart_translator *t, const float *param, const float *frozen)
 {
     const dart_model *model = t->model;
-    const dart_buffer *buffer = t->memory.buffer;
-    DART_TRY(
-        dart_device_write_f32(t->device, buffer[DART_REGION_PARAM], 0, model->param_words, param));
-    if (model->frozen_words)
-        DART_TRY(dart_device_write_f32(
-            t->device, buffer[DART_REGION_FROZEN], 0, model->frozen_words, frozen));
+    DART_TRY(dart_model_upload(model, t->device, &t->memory, param, frozen));
     return dart_memory_fill(
         &t->memory, t->device, DART_REGION_TABLE, model->table_words, rope_table, model);
 }

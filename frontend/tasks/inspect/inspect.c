@@ -47,7 +47,7 @@ static dart_status fresh_model(const dart_recipe *recipe, view *v)
             b->set.vocab_size ? (uint32_t)b->set.vocab_size : DEFAULT_VOCAB;
     b->vocab = &v->corpus.vocab;
     b->source_vocab = &v->corpus.source_vocab;
-    DART_TRY(dart_config_for(&b->set, b->vocab, b->source_vocab, &config));
+    DART_TRY(dart_bundle_config(b, &config));
     return dart_model_new(&config, NULL, &b->model);
 }
 

@@ -58,7 +58,7 @@ static dart_status align_readers(dart_run *run, const dart_covariances *c, uint3
         const dart_model_weight *of = &b->model->weight[w];
         float *tensor[DART_MAX_CORES + 2];
         if (c->place[w] != at) continue;
-        dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
+        dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
         of->weight.method->align(&of->weight, &of->layout, direction, variance, tensor);
     }
 done:

@@ -101,6 +101,21 @@ static uint64_t trained_words(const dart_model *model)
     return words;
 }
 
+/* In what the base is kept, where that is not f32. */
+static void tell_base(const dart_run *run)
+{
+    uint64_t kept, whole;
+    uint32_t packed, plain;
+    char rest[96] = "";
+    dart_base_bytes(run->bundle.model, &kept, &whole, &packed, &plain);
+    if (run->bundle.set.base_dtype == DART_BASE_DTYPE_F32) return;
+    if (plain)
+        snprintf(rest, sizeof rest,
+            "; %u stay f32 (no whole blocks a row, or another format in the file)", plain);
+    dart_run_note(run, "%u matrices of the base are packed, %.1f MiB instead of %.1f%s", packed,
+        (double)kept / 0x1p20, (double)whole / 0x1p20, rest);
+}
+
 /* What the run is, before its first step. */
 static void introduce(const dart_run *run)
 {
@@ -116,6 +131,7 @@ static void introduce(const dart_run *run)
     dart_count_text(vocab, c->vocab.size);
     dart_count_text(steps, dart_run_steps(run) - run->step);
     if (*run->bundle.set.base) dart_run_note(run, "fine-tuning %s", run->bundle.set.base);
+    if (*run->bundle.set.base) tell_base(run);
     if (*run->bundle.base.worst)
         dart_run_note(run, "%s is off by %.2g of its norm at the start: its method cannot hold it",
             run->bundle.base.worst, run->bundle.base.error);

@@ -61,8 +61,8 @@ static void adopt_all(lab *l, const lab *from, const float *base)
     for (uint32_t w = 0; w < m->weights; w++) {
         const dart_model_weight *dense = &from->model->weight[w];
         assert_string_equal(dense->weight.name, m->weight[w].weight.name);
-        ok(dart_model_adopt(
-            m, w, base + from->model->param[dense->first_param].offset, param, frozen, &error));
+        ok(dart_model_adopt(m, w, base + from->model->param[dense->first_param].offset, param,
+            frozen, NULL, &error));
         worst = fmax(worst, error);
     }
     if (exact(m->weight[0].weight.method)) assert_true(worst < 1e-7);

@@ -4,7 +4,11 @@
 
 #include "small_run.h"
 
-enum { LAB_DIM = 16, LAB_HIDDEN = 24, LAB_LAYERS = 2, LAB_HEADS = 2, LAB_KV = 1, LAB_CONTEXT = 64 };
+#ifndef LAB_WIDTH /* of the model; its MLP is half as wide again */
+#define LAB_WIDTH 16
+#endif
+enum { LAB_DIM = LAB_WIDTH, LAB_HIDDEN = LAB_WIDTH / 2 * 3, LAB_LAYERS = 2, LAB_HEADS = 2 };
+enum { LAB_KV = 1, LAB_CONTEXT = 64 };
 enum { LAB_BYTES = 259, LAB_VOCAB = 262 }; /* <unk> <s> </s>, the bytes, some pieces */
 
 static char base_path[64], tokenizer_path[64], examples_path[64];
@@ -34,9 +38,9 @@ static inline void write_base(const char *path, uint64_t seed)
     assert_int_equal(fclose(f), 0);
 }
 
-static inline void write_tokenizer(const char *path)
+/* llama2.c's format; `more`: the pieces behind the bytes. */
+static inline void write_pieces(const char *path, const char *const more[3])
 {
-    static const char *const more[] = {"th", "he", " a"};
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     const int32_t longest = 6;
@@ -57,6 +61,12 @@ static inline void write_tokenizer(const char *path)
         fwrite(text, 1, (size_t)bytes, f);
     }
     assert_int_equal(fclose(f), 0);
+}
+
+static inline void write_tokenizer(const char *path)
+{
+    static const char *const more[] = {"th", "he", " a"};
+    write_pieces(path, more);
 }
 
 static inline void write_examples(const char *dir)

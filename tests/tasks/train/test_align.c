@@ -61,7 +61,7 @@ static void compare(const opened *o, const dart_covariances *c, uint32_t w)
     assert_true(n <= WIDEST);
     for (uint32_t i = 0; i < n * n; i++)
         centred[i] = of->sum[i] / rows - of->total[i / n] / rows * (of->total[i % n] / rows);
-    dart_model_tensors(b->model, w, b->param, b->frozen, tensor);
+    dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
     for (uint32_t i = 0; i < b->model->weight[w].weight.out * RANK; i++)
         assert_true(tensor[1][i] == 0);
     for (uint32_t k = 0; k < RANK; k++) {

@@ -1,0 +1,60 @@
+/* Cases of unpack: every format, whole and by ids, columns that fill words and that do not. */
+#include "cases.h"
+#include "packed.h"
+
+/* Random codes; scales are halves or floats of any sign between 2^-14 and 2. */
+static void fill(suite *s, const unpack_params *p, dart_packed format)
+{
+    const dart_packed_info info = dart_packed_info_of(format);
+    uint32_t *w = dart_suite_bits(s, (uint64_t)p->total * p->pitch);
+    for (uint32_t r = 0; r < p->total; r++, w += p->pitch) {
+        if (info.bits == 16) { /* finite; of three columns subnormal, where those are halves */
+            const uint32_t mask = format == DART_PACKED_bf16 ? 0xbf7fbf7f
+                                  : p->cols == 3             ? 0x83ff83ff
+                                                             : 0xbfffbfff;
+            for (uint32_t i = 0; i < p->pitch; i++) w[i] &= mask;
+            continue;
+        }
+        const uint32_t halves = info.scale_bits == 8 ? (p->cols / info.block + 3) / 4 : 0;
+        for (uint32_t i = p->codes + halves; i < p->pitch; i++)
+            w[i] = info.scale_bits == 32 && format != DART_PACKED_q4_1
+                       ? (w[i] & 0x80ffffff) | 0x3c000000
+                       : w[i] & 0xbfffbfff;
+    }
+}
+
+static void one(suite *s, dart_packed format, uint32_t cols, uint32_t rows, bool by_id)
+{
+    const uint32_t total = by_id ? 19 : rows;
+    unpack_params p = {
+        rows, cols, total, dart_packed_pitch(format, cols), dart_packed_codes(format, cols)};
+    /* products of few bits are exact */
+    const bool exact =
+        format == DART_PACKED_f16 || format == DART_PACKED_q8_0 || format == DART_PACKED_q4_0;
+    dart_suite_case(s, DART_K_unpack, &p, exact ? SUITE_EXACT : SUITE_ELEMENT, "%s %u%s rows of %u",
+        dart_packed_info_of(format).name, rows, by_id ? " chosen" : "", cols);
+    dart_suite_mode(s, "FORMAT", format);
+    dart_suite_mode(s, "BY_ID", by_id);
+    int32_t *ids = dart_suite_integers(s, rows);
+    for (uint32_t r = 0; r < rows; r++) {
+        ids[r] = (int32_t)dart_suite_random(s, total);
+        if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)total; /* outside: gives 0 */
+    }
+    fill(s, &p, format);
+    dart_suite_output(s, (uint64_t)rows * cols);
+    dart_suite_done(s);
+}
+
+void dart_suite_cases_unpack(suite *s)
+{
+    static const uint32_t blocks[] = {1, 2, 3, 9, 33, 260};
+    static const uint32_t rows[] = {1, 3, 33};
+    for (int format = 0; format < DART_PACKED_FORMATS; format++) {
+        const uint32_t block = dart_packed_info_of((dart_packed)format).block;
+        for (uint32_t i = 0; i < 6 * 3 * 2; i++) {
+            uint32_t cols = block * blocks[i / 6];
+            if (block > 1 && blocks[i / 6] == 260) cols = 64 * 260; /* two groups of nf4_double */
+            one(s, (dart_packed)format, cols, cols > 9000 ? 2 : rows[i / 2 % 3], i % 2);
+        }
+    }
+}

@@ -318,6 +318,12 @@ done:
     return status;
 }
 
+dart_status dart_chain_balance(dart_chain *chain)
+{
+    DART_TRY(dart_chain_canonical(chain, chain->cores - 1));
+    return balance(chain);
+}
+
 dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank)
 {
     for (uint32_t k = 0; k + 1 < chain->cores; k++)

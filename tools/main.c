@@ -3,7 +3,7 @@
 #include "cli.h"
 #include <string.h>
 
-static const cli_command *const commands[] = {&cmd_train, &cmd_finetune, &cmd_export, &cmd_eval,
+static const cli_command *const commands[] = {&cmd_train, &cmd_finetune, &cmd_compress, &cmd_export, &cmd_eval,
     &cmd_generate, &cmd_chat, &cmd_translate, &cmd_inspect, &cmd_report, &cmd_sweep, &cmd_devices,
     &cmd_bench, &cmd_bleu, &cmd_tokenizer, &cmd_selftest, &cmd_completion, &cmd_version, &cmd_help,
     NULL};

@@ -5,6 +5,7 @@
 #include "dart.h"
 #include "mem.h"
 #include "option.h"
+#include "pattern.h"
 
 enum { DART_MAX_STAGES = 32, DART_PLUGIN_OPTIONS = 64 /* rows of all plug-ins together */ };
 
@@ -57,6 +58,9 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
 struct dart_role;
 DART_NODISCARD dart_status dart_settings_roles(
     const dart_settings *set, struct dart_role *out, uint32_t *out_count);
+/* The next pattern of a list with commas, as in `target_modules`: PEFT's names and groups become
+ * patterns of ours ("q_proj", "mlp"). *text moves behind it. INPUT: no pattern. */
+DART_NODISCARD dart_status dart_module_next(const char **text, char out[DART_PATTERN_MAX]);
 /* Whether any weight has another method than dense and frozen. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */

@@ -1,6 +1,7 @@
 /* compress: matrices of a trained model as tensor networks, as a run to evaluate, heal, export. */
 #include "cli.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,9 @@ static const dart_option options[] = {
     {"modules", "", "string", "", "",
         "which matrices: patterns (blocks.*.mlp.*, tok_emb, head) or q_proj, k_proj, v_proj, "
         "o_proj, gate_proj, up_proj, down_proj, attention, mlp; default: all linear layers"},
+    {"calibrate", "", "string", "", "",
+        "be near to the outputs of the matrices over this text instead of to their entries"},
+    {"calibrate_tokens", "", "int", "16384", "", "tokens of it to read"},
     {"json", "", "bool", "false", "", "print the result as JSON"},
     {NULL},
 };
@@ -35,7 +39,8 @@ static dart_status read_target(const char *text, double *out)
 
 static dart_status print_table(const dart_compression *c)
 {
-    const char *heading[] = {"weight", "shape", "ranks", "before", "after", "ratio", "error"};
+    const char *heading[] = {"weight", "shape", "ranks", "before", "after", "ratio", "error",
+        "of outputs"};
     enum { COLUMNS = sizeof heading / sizeof *heading };
     cli_table table = {0};
     dart_status status = DART_OK;
@@ -44,14 +49,16 @@ static dart_status print_table(const dart_compression *c)
     CLI_GOTO(cli_table_row(&table, COLUMNS, heading));
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        char shape[64], ratio[64], error[64];
+        char shape[64], ratio[64], error[64], outputs[64] = "-";
         snprintf(shape, sizeof shape, "%u x %u", row->out, row->in);
         dart_count_text(text[0], row->before);
         dart_count_text(text[1], row->after);
         cli_number(ratio, (double)row->before / (double)row->after, 2);
         snprintf(error, sizeof error, "%.3g", row->error);
+        if (!isnan(row->output_error))
+            snprintf(outputs, sizeof outputs, "%.3g", row->output_error);
         const char *cells[] = {row->name, shape, *row->ranks ? row->ranks : "as it is", text[0],
-            text[1], ratio, error};
+            text[1], ratio, error, outputs};
         CLI_GOTO(cli_table_row(&table, COLUMNS, cells));
         before += row->before;
         after += row->after;
@@ -78,10 +85,10 @@ static dart_status print_json(const dart_compression *c, const char *out)
     dart_compression_size(c, &before, &after);
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o}", "weight", row->name, "out",
+        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o}", "weight", row->name, "out",
             (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
             (json_int_t)row->before, "after", (json_int_t)row->after, "error",
-            cli_json_real(row->error));
+            cli_json_real(row->error), "output_error", cli_json_real(row->output_error));
         if (!one || json_array_append_new(rows, one)) {
             json_decref(rows);
             rows = NULL;
@@ -99,12 +106,14 @@ static dart_status run(cli_call *cli)
 {
     char base[1024], out[1024];
     double target, epsilon;
+    uint64_t tokens;
     dart_compression *result;
     const char *path = cli->args ? cli->arg[0] : base;
     CLI_TRY(dart_recipe_get(cli->recipe, "base", base, sizeof base));
     CLI_TRY(dart_recipe_get(cli->recipe, "out", out, sizeof out));
     CLI_TRY(read_target(cli_text(cli, "target"), &target));
     CLI_TRY(cli_real(cli, "epsilon", 0, 1, &epsilon));
+    CLI_TRY(cli_uint(cli, "calibrate_tokens", 1, 1ull << 40, &tokens));
     if (!*path)
         return cli_fail(DART_USAGE,
             "compress needs --base, a Hugging Face folder, a .gguf file, a .bin of llama2.c or a "
@@ -118,6 +127,8 @@ static dart_status run(cli_call *cli)
         .method = cli_text(cli, "method"),
         .modules = cli_text(cli, "modules"),
         .ranks = cli_text(cli, "ranks"),
+        .calibrate = cli_text(cli, "calibrate"),
+        .calibrate_tokens = tokens,
         .target = target,
         .epsilon = epsilon};
     dart_status status = dart_compress(path, cli->recipe, &o, &hooks, &result);

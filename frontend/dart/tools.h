@@ -76,7 +76,10 @@ typedef struct dart_compress_options {
     const char *ranks;
     double target;  /* the matrices together get so many times smaller, above 1; 0: by epsilon */
     double epsilon; /* largest relative error of each matrix (Frobenius), below 1; 0: by target */
-    double reserved[2];
+    /* A text whose covariance of each matrix's inputs says which errors matter: errors are then
+     * those of outputs, ||(W - W') R|| with R R^T the covariance; NULL or "": those of entries. */
+    const char *calibrate;
+    uint64_t calibrate_tokens; /* read of it; 0: 16,384 */
 } dart_compress_options;
 
 typedef struct dart_compress_row {
@@ -85,6 +88,7 @@ typedef struct dart_compress_row {
     uint32_t out, in; /* the matrix is out x in */
     uint64_t before, after; /* numbers in it */
     double error;           /* ||W - W'|| / ||W|| (Frobenius) */
+    double output_error;    /* of the outputs over the calibration text; NaN: there was none */
 } dart_compress_row;
 
 /* What compression came to. */

@@ -24,7 +24,7 @@ typedef struct work {
 
 /* ---- metrics ---- */
 
-dart_status dart_metric_root(uint32_t n, const float *covariance, double **out, double *out_damping)
+dart_status dart_metric_root(uint32_t n, const double *covariance, double **out, double *out_damping)
 {
     double mean = 0, damping = 0;
     bool finite = true;
@@ -70,18 +70,15 @@ static dart_status digit_root(work *w, uint32_t digit)
     const uint64_t stride = w->d.stride[digit];
     double damping;
     double *trace = dart_calloc((size_t)n * n, sizeof *trace);
-    float *rounded = dart_calloc((size_t)n * n, sizeof *rounded);
-    dart_status status = trace && rounded ? DART_OK : DART_MEMORY;
+    dart_status status = trace ? DART_OK : DART_MEMORY;
     for (uint32_t c = 0; status == DART_OK && c < in; c++) {
         if (c / stride % n) continue; /* each set of the other digits once */
         /* the n rows c + i stride of R */
         cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)n, (int)in, 1,
             w->root + (size_t)c * in, (int)(stride * in), 1, trace, (int)n);
     }
-    for (uint32_t i = 0; status == DART_OK && i < n * n; i++) rounded[i] = (float)trace[i];
-    if (status == DART_OK) status = dart_metric_root(n, rounded, &w->lower[digit], &damping);
+    if (status == DART_OK) status = dart_metric_root(n, trace, &w->lower[digit], &damping);
     free(trace);
-    free(rounded);
     return status;
 }
 

@@ -12,7 +12,7 @@
  * smallest of 1e-8, 1e-7 ... that is enough; *out_damping says which, 0: none. INPUT: C is not
  * finite, or zero. Caller frees *out. */
 DART_NODISCARD dart_status dart_metric_root(
-    uint32_t n, const float *covariance, double **out, double *out_damping);
+    uint32_t n, const double *covariance, double **out, double *out_damping);
 
 /* Singular values of every bond of the chain of W = base (out, in), descending, sigma[k] malloc'ed
  * of min(left, right) values. root: R (in, in), or NULL for plain nearness. The values are those of

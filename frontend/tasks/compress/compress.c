@@ -24,6 +24,9 @@ typedef struct compressing {
     dart_compress_fate *fate;        /* owned [weights] */
     double *(*sigma)[DART_CHAIN_MAX]; /* owned [weights] */
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
+    dart_covariances inputs;         /* where there is a text to calibrate with */
+    double *root;                    /* owned: of the inputs `root_of`; NULL: none */
+    uint32_t root_of;
 } compressing;
 
 /* ---- what is asked for ---- */
@@ -135,6 +138,29 @@ static dart_status config_of(
     return dart_config_for(&set, from->vocab, from->source_vocab, out);
 }
 
+/* The metric of weight w; *out NULL: entries count alike. Neighbours often have the same inputs. */
+static dart_status metric_of(compressing *c, uint32_t w, const double **out)
+{
+    const uint32_t place = c->inputs.place ? c->inputs.place[w] : DART_NO_COVARIANCE;
+    double damping;
+    *out = NULL;
+    if (place == DART_NO_COVARIANCE) return DART_OK;
+    if (!c->root || c->root_of != place) {
+        const dart_covariance *of = &c->inputs.of[place];
+        free(c->root);
+        c->root = NULL;
+        DART_TRY(dart_metric_root(of->size, of->sum, &c->root, &damping));
+        c->root_of = place;
+        if (damping > 0 && !c->to.model) /* told once */
+            dart_note_line(c->note,
+                "the inputs of %s are not independent over the text: %g of their mean square was "
+                "added to each",
+                c->from.model->weight[w].weight.name, damping);
+    }
+    *out = c->root;
+    return DART_OK;
+}
+
 /* The networks at full ranks, and the spectra of their bonds. */
 static dart_status look(compressing *c)
 {
@@ -147,11 +173,13 @@ static dart_status look(compressing *c)
     DART_TRY(status);
     for (uint32_t w = 0; w < c->full->weights; w++) {
         const dart_model_weight *weight = &c->full->weight[w];
+        const double *root;
         float *matrix;
         if (c->fate[w] != DART_FATE_NETWORK) continue;
+        DART_TRY(metric_of(c, w, &root));
         DART_TRY(matrix_of(&c->from, w, &matrix));
         status =
-            dart_decompose_spectra(&weight->weight, &weight->layout, matrix, NULL, c->sigma[w]);
+            dart_decompose_spectra(&weight->weight, &weight->layout, matrix, root, c->sigma[w]);
         free(matrix);
         DART_TRY(status);
     }
@@ -170,18 +198,22 @@ static void ranks_text(const dart_model_weight *weight, char out[64])
 static dart_status make_weight(compressing *c, uint32_t w)
 {
     const dart_model_weight *weight = &c->to.model->weight[w];
+    const double *root;
     float *tensor[DART_MAX_CORES + 2], *matrix, *instead = NULL;
     dart_status status = DART_OK;
+    DART_TRY(metric_of(c, w, &root));
     DART_TRY(matrix_of(&c->from, w, &matrix));
     if (c->fate[w] != DART_FATE_NETWORK) {
         DART_GOTO(dart_model_adopt(c->to.model, w, matrix, c->to.param, c->to.frozen, NULL));
     } else {
         dart_model_tensors(c->to.model, w, c->to.param, c->to.frozen, tensor);
-        DART_GOTO(dart_decompose(&weight->weight, &weight->layout, matrix, NULL, tensor));
+        DART_GOTO(dart_decompose(&weight->weight, &weight->layout, matrix, root, tensor));
     }
     if (c->fate[w] == DART_FATE_OTHER) goto done;
     dart_compress_row *row = &c->out->row[c->out->rows++];
-    *row = (dart_compress_row){.out = weight->weight.out, .in = weight->weight.in};
+    *row = (dart_compress_row){.out = weight->weight.out,
+        .in = weight->weight.in,
+        .output_error = root ? 0 : NAN};
     snprintf(row->name, sizeof row->name, "%s", weight->weight.name);
     row->before = row->after = (uint64_t)row->out * row->in;
     if (c->fate[w] == DART_FATE_KEPT) goto done;
@@ -193,7 +225,9 @@ static dart_status make_weight(compressing *c, uint32_t w)
         goto done;
     }
     DART_GOTO(dart_method_merge(&weight->weight, &weight->layout, tensor, instead));
-    status = dart_decompose_error(&weight->weight, matrix, instead, NULL, &row->error);
+    DART_GOTO(dart_decompose_error(&weight->weight, matrix, instead, NULL, &row->error));
+    if (root)
+        status = dart_decompose_error(&weight->weight, matrix, instead, root, &row->output_error);
 done:
     free(matrix);
     free(instead);
@@ -250,6 +284,8 @@ static void close_all(compressing *c)
     free(c->sigma);
     free(c->ranks);
     free(c->fate);
+    free(c->root);
+    dart_covariances_free(&c->inputs);
     dart_model_free(c->full);
     dart_bundle_free(&c->to);
     dart_bundle_free(&c->from);
@@ -265,6 +301,8 @@ dart_status dart_compress_run(const char *path, const dart_recipe *overrides,
     DART_GOTO(dart_bundle_open(path, overrides, note, &c.from));
     DART_GOTO(allocate(&c));
     DART_GOTO(choose_weights(&c));
+    if (options->calibrate && *options->calibrate)
+        DART_GOTO(dart_compress_calibrate(&c.from, options, c.fate, note, &c.inputs));
     DART_GOTO(look(&c));
     DART_GOTO(dart_compress_choose(c.full, c.sigma, c.how,
         options->target != 0 ? options->target : options->epsilon, c.fate, c.ranks));

@@ -4,6 +4,7 @@
 
 #include "bundle.h"
 #include "dart.h"
+#include "session.h"
 
 struct dart_compression {
     dart_compress_row *row; /* owned [rows] */
@@ -36,6 +37,12 @@ typedef enum dart_compress_fate {
  * a recipe holds. */
 DART_NODISCARD dart_status dart_compress_recipe(const dart_bundle *from, const char *method,
     const dart_compress_fate *fate, uint32_t rank, dart_recipe **out);
+
+/* calibrate.c: second moments of the inputs of all networks over options->calibrate. INPUT: no such
+ * text, or too short a one. Free *out also after a failure. */
+DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
+    const dart_compress_options *options, const dart_compress_fate *fate, dart_note note,
+    dart_covariances *out);
 
 /* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
  * per bond as many values as its rank at least. Weights whose network would not be smaller get the

@@ -20,21 +20,18 @@ void *calloc(size_t count, size_t size)
 #endif
 
 /* C = X^T X of `rows` inputs, each coordinate on a scale of its own; caller frees. */
-static float *covariance(uint32_t n, uint32_t rows)
+static double *covariance(uint32_t n, uint32_t rows)
 {
     double *c = calloc((size_t)n * n, sizeof *c);
-    float *out = calloc((size_t)n * n, sizeof *out);
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t i = 0; i < n; i++)
             for (uint32_t j = 0; j < n; j++)
                 c[i * n + j] += (0.1 + i % 5) * dart_normal(5, DART_STREAM_TEST, r * n + i) *
                                 (0.1 + j % 5) * dart_normal(5, DART_STREAM_TEST, r * n + j);
-    for (uint32_t i = 0; i < n * n; i++) out[i] = (float)c[i];
-    free(c);
-    return out;
+    return c;
 }
 
-static double *root_of(uint32_t n, const float *c)
+static double *root_of(uint32_t n, const double *c)
 {
     double *root, damping;
     ok(dart_metric_root(n, c, &root, &damping));
@@ -47,7 +44,7 @@ static void roots_multiply_to_their_matrix(void **state)
     (void)state;
     enum { N = 6 };
     double *root, damping;
-    float *c = covariance(N, 20);
+    double *c = covariance(N, 20);
     ok(dart_metric_root(N, c, &root, &damping));
     assert_true(damping == 0);
     for (int i = 0; i < N; i++)
@@ -103,7 +100,7 @@ static void decomposed(adoption *a, const double *root)
 static void full_ranks_lose_nothing(void **state)
 {
     (void)state;
-    float *c = covariance(36, 80);
+    double *c = covariance(36, 80);
     double *root = root_of(36, c);
     for (int m = 0; m < 4; m++)
         for (int metric = 0; metric < 2; metric++) {
@@ -136,8 +133,8 @@ static double tail(const double *sigma, uint32_t count, uint32_t rank)
 static void one_bond_is_cut_as_its_spectrum_says(void **state)
 {
     (void)state;
-    float *c = covariance(36, 80), *kron = calloc(36 * 36, sizeof *kron);
-    float *six = covariance(6, 20), *other = covariance(6, 9);
+    double *c = covariance(36, 80), *kron = calloc(36 * 36, sizeof *kron);
+    double *six = covariance(6, 20), *other = covariance(6, 9);
     for (int i = 0; i < 36; i++)
         for (int j = 0; j < 36; j++)
             kron[i * 36 + j] = six[i / 6 * 6 + j / 6] * other[i % 6 * 6 + j % 6];
@@ -224,7 +221,7 @@ static void memory_that_runs_out_is_told(void **state)
 #ifdef __SANITIZE_ADDRESS__
     skip();
 #endif
-    float *c = covariance(36, 80);
+    double *c = covariance(36, 80);
     double *root = root_of(36, c), *sigma[DART_CHAIN_MAX], *again, damping, error;
     for (int m = 0; m < 3; m++) {
         adoption a;

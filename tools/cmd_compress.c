@@ -39,8 +39,8 @@ static dart_status read_target(const char *text, double *out)
 
 static dart_status print_table(const dart_compression *c)
 {
-    const char *heading[] = {"weight", "shape", "ranks", "before", "after", "ratio", "error",
-        "of outputs"};
+    const char *heading[] = {
+        "weight", "shape", "ranks", "before", "after", "ratio", "error", "of outputs"};
     enum { COLUMNS = sizeof heading / sizeof *heading };
     cli_table table = {0};
     dart_status status = DART_OK;
@@ -55,8 +55,7 @@ static dart_status print_table(const dart_compression *c)
         dart_count_text(text[1], row->after);
         cli_number(ratio, (double)row->before / (double)row->after, 2);
         snprintf(error, sizeof error, "%.3g", row->error);
-        if (!isnan(row->output_error))
-            snprintf(outputs, sizeof outputs, "%.3g", row->output_error);
+        if (!isnan(row->output_error)) snprintf(outputs, sizeof outputs, "%.3g", row->output_error);
         const char *cells[] = {row->name, shape, *row->ranks ? row->ranks : "as it is", text[0],
             text[1], ratio, error, outputs};
         CLI_GOTO(cli_table_row(&table, COLUMNS, cells));
@@ -85,8 +84,8 @@ static dart_status print_json(const dart_compression *c, const char *out)
     dart_compression_size(c, &before, &after);
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o}", "weight", row->name, "out",
-            (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
+        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o}", "weight", row->name,
+            "out", (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
             (json_int_t)row->before, "after", (json_int_t)row->after, "error",
             cli_json_real(row->error), "output_error", cli_json_real(row->output_error));
         if (!one || json_array_append_new(rows, one)) {
@@ -95,10 +94,9 @@ static dart_status print_json(const dart_compression *c, const char *out)
             break;
         }
     }
-    return cli_json(
-        cli_json_join(cli_json_text(json_object(), "out", out),
-            json_pack("{s:I, s:I, s:o}", "parameters_before", (json_int_t)before,
-                "parameters_after", (json_int_t)after, "weights", rows)),
+    return cli_json(cli_json_join(cli_json_text(json_object(), "out", out),
+                        json_pack("{s:I, s:I, s:o}", "parameters_before", (json_int_t)before,
+                            "parameters_after", (json_int_t)after, "weights", rows)),
         stdout);
 }
 

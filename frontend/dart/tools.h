@@ -83,9 +83,9 @@ typedef struct dart_compress_options {
 } dart_compress_options;
 
 typedef struct dart_compress_row {
-    char name[96];    /* "blocks.0.attn.q" */
-    char ranks[64];   /* "8/57/8"; "": it stays as it is, since its network would be larger */
-    uint32_t out, in; /* the matrix is out x in */
+    char name[96];          /* "blocks.0.attn.q" */
+    char ranks[64];         /* "8/57/8"; "": it stays as it is, since its network would be larger */
+    uint32_t out, in;       /* the matrix is out x in */
     uint64_t before, after; /* numbers in it */
     double error;           /* ||W - W'|| / ||W|| (Frobenius) */
     double output_error;    /* of the outputs over the calibration text; NaN: there was none */

@@ -26,6 +26,8 @@ typedef struct dart_bundle {
 DART_NODISCARD dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
 void dart_bundle_free(dart_bundle *bundle); /* zeroes it */
+/* Whether a recipe's option says what the model is, so that no other value fits a stored one. */
+bool dart_bundle_option(const dart_option *option);
 
 /* The same of runs and checkpoints alone, as they were saved: of `overrides` only where the base is
  * and whether the best model is wanted. stored.c */

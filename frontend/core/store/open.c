@@ -4,8 +4,7 @@
 #include "setup.h"
 #include <string.h>
 
-/* Whether the option says what the model is. */
-static bool of_the_model(const dart_option *option)
+bool dart_bundle_option(const dart_option *option)
 {
     if (!strcmp(option->key, "base")) return false; /* it was read; its numbers are compared */
     return !strcmp(option->section, "model") || !strcmp(option->section, "method") ||
@@ -27,7 +26,7 @@ static dart_status override(const char *path, const dart_recipe *given, dart_bun
     DART_GOTO(dart_recipe_overlay(mixed, given));
     for (uint32_t i = 0; dart_option_at(i); i++) {
         const dart_option *option = dart_option_at(i);
-        if (!of_the_model(option)) continue;
+        if (!dart_bundle_option(option)) continue;
         DART_GOTO(dart_recipe_get(out->recipe, option->key, stored, sizeof stored));
         DART_GOTO(dart_recipe_get(mixed, option->key, now, sizeof now));
         if (dart_recipe_same_value((int)i, stored, now)) continue;

@@ -40,8 +40,7 @@ static dart_status state_text(const dart_bundle *bundle, char **out)
     dart_json_set(body, "gate", json_null(), &status);
     dart_json_set(body, "ranks", dart_ranks_json(bundle->model, &status), &status);
     dart_json_set(body, "data", json_string(""), &status); /* of no text */
-    if (*bundle->set.base)
-        dart_json_set(body, "base", json_string(bundle->base.hash), &status);
+    if (*bundle->set.base) dart_json_set(body, "base", json_string(bundle->base.hash), &status);
     return dart_json_write(
         body, status, JSON_INDENT(1) | JSON_PRESERVE_ORDER, "trainer_state.json", out);
 }

@@ -4,8 +4,8 @@
 
 #include "bundle.h"
 
-/* Appends recipe, model.json, vocabularies and tokenizer to the files of a checkpoint, which are zero from
- * *files on. Their data are malloc'ed, also after a failure. */
+/* Appends recipe, model.json, vocabularies and tokenizer to the files of a checkpoint, which are
+ * zero from *files on. Their data are malloc'ed, also after a failure. */
 DART_NODISCARD dart_status dart_bundle_texts(
     const dart_bundle *bundle, dart_checkpoint_file *file, uint32_t *files);
 /* A run directory whose one checkpoint, of step 0, is the bundle: dart_bundle_open opens it, and

@@ -24,7 +24,8 @@ typedef struct work {
 
 /* ---- metrics ---- */
 
-dart_status dart_metric_root(uint32_t n, const double *covariance, double **out, double *out_damping)
+dart_status dart_metric_root(
+    uint32_t n, const double *covariance, double **out, double *out_damping)
 {
     double mean = 0, damping = 0;
     bool finite = true;

@@ -114,18 +114,18 @@ static dart_status set_linears(
     return *text ? dart_recipe_set(out, "weights", text) : DART_OK;
 }
 
-static dart_status set_methods(const dart_model *model, const char *method,
-    const dart_compress_fate *fate, dart_recipe *out)
+static dart_status set_methods(
+    const dart_model *model, const char *method, const dart_compress_fate *fate, dart_recipe *out)
 {
     const int tok = model->embedding, src = model->source_embedding, head = model->head;
     /* a train over the digits of the vocabulary, which may be padded */
     const char *of_table = strcmp(method, "lowrank") ? "tt-embedding" : method;
     DART_TRY(set_linears(model, method, fate, out));
     if (tok >= 0 && src >= 0 && is_network(fate, (uint32_t)tok) != is_network(fate, (uint32_t)src))
-        return dart_fail(DART_INPUT,
-            "tok_emb and src_emb share one method: name both in --modules, or neither");
-    DART_TRY(dart_recipe_set(out, "embedding",
-        tok >= 0 && is_network(fate, (uint32_t)tok) ? of_table : "frozen"));
+        return dart_fail(
+            DART_INPUT, "tok_emb and src_emb share one method: name both in --modules, or neither");
+    DART_TRY(dart_recipe_set(
+        out, "embedding", tok >= 0 && is_network(fate, (uint32_t)tok) ? of_table : "frozen"));
     if (head == tok || head < 0) return DART_OK;
     return dart_recipe_set(out, "head", is_network(fate, (uint32_t)head) ? method : "frozen");
 }

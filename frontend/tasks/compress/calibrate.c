@@ -31,12 +31,13 @@ dart_status dart_compress_calibrate(const dart_bundle *from, const dart_compress
         goto done;
     }
     if (batches > most)
-        dart_note_line(note, "%s has only %" PRIu64 " tokens to calibrate with, %" PRIu64
-            " were asked for", options->calibrate, most * row, tokens);
+        dart_note_line(note,
+            "%s has only %" PRIu64 " tokens to calibrate with, %" PRIu64 " were asked for",
+            options->calibrate, most * row, tokens);
     if (batches > most) batches = most;
     DART_GOTO(dart_device_for(&set, &device));
-    status = dart_model_covariances(device, from->model, from->param, from->frozen, &stream,
-        batches, wanted, out);
+    status = dart_model_covariances(
+        device, from->model, from->param, from->frozen, &stream, batches, wanted, out);
 done:
     free(wanted);
     dart_device_close(device);

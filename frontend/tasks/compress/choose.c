@@ -9,10 +9,10 @@
 
 typedef struct choice {
     const dart_model *model;
-    dart_compress_fate *fate; /* borrowed [weights] */
-    dart_bond *all;           /* owned: bonds of all networks */
-    uint32_t *rank;           /* owned: one a bond of `all` */
-    dart_bond *some;          /* owned: those of the weights that are networks still */
+    dart_compress_fate *fate;      /* borrowed [weights] */
+    dart_bond *all;                /* owned: bonds of all networks */
+    uint32_t *rank;                /* owned: one a bond of `all` */
+    dart_bond *some;               /* owned: those of the weights that are networks still */
     uint32_t *some_rank, *some_at; /* owned: their ranks, and their places in `all` */
     uint32_t bonds, somes;
     uint64_t target; /* words of all chosen matrices together */

@@ -20,12 +20,12 @@ typedef struct compressing {
     const char *method; /* as recipes name it */
     dart_compress_ranks how;
     dart_bundle from, to;
-    dart_model *full;                /* owned: the networks at full ranks, without values */
-    dart_compress_fate *fate;        /* owned [weights] */
-    double *(*sigma)[DART_CHAIN_MAX]; /* owned [weights] */
+    dart_model *full;                      /* owned: the networks at full ranks, without values */
+    dart_compress_fate *fate;              /* owned [weights] */
+    double *(*sigma)[DART_CHAIN_MAX];      /* owned [weights] */
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
-    dart_covariances inputs;         /* where there is a text to calibrate with */
-    double *root;                    /* owned: of the inputs `root_of`; NULL: none */
+    dart_covariances inputs;               /* where there is a text to calibrate with */
+    double *root;                          /* owned: of the inputs `root_of`; NULL: none */
     uint32_t root_of;
 } compressing;
 
@@ -211,9 +211,8 @@ static dart_status make_weight(compressing *c, uint32_t w)
     }
     if (c->fate[w] == DART_FATE_OTHER) goto done;
     dart_compress_row *row = &c->out->row[c->out->rows++];
-    *row = (dart_compress_row){.out = weight->weight.out,
-        .in = weight->weight.in,
-        .output_error = root ? 0 : NAN};
+    *row = (dart_compress_row){
+        .out = weight->weight.out, .in = weight->weight.in, .output_error = root ? 0 : NAN};
     snprintf(row->name, sizeof row->name, "%s", weight->weight.name);
     row->before = row->after = (uint64_t)row->out * row->in;
     if (c->fate[w] == DART_FATE_KEPT) goto done;

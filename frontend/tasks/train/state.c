@@ -319,6 +319,14 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     DART_TRY(dart_state_parse(checkpoint, &state));
     dart_status status = DART_OK;
     const char *data = json_string_value(json_object_get(state, "data"));
+    if (!*data) {
+        l->changed = true;
+        status = dart_fail(DART_FAILED,
+            "%s was not trained: it is what compress made; begin a run of its own with it, "
+            "--init-from %s --out ANOTHER",
+            checkpoint->path, run->dir);
+        goto done;
+    }
     l->changed = !l->force && strcmp(data, run->fingerprint);
     if (l->changed) {
         status = dart_fail(DART_FAILED,

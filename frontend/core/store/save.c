@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 dart_status dart_bundle_texts(
     const dart_bundle *bundle, dart_checkpoint_file *file, uint32_t *files)
@@ -53,6 +54,7 @@ dart_status dart_bundle_save(const dart_bundle *bundle, const char *dir, dart_no
     uint32_t files = 2;
     dart_status status = DART_OK;
     const dart_values values = {"", bundle->param, bundle->frozen};
+    const bool made = !dart_file_exists(dir);
     if (snprintf(root, sizeof root, "%s/checkpoints", dir) >= (int)sizeof root - 64)
         return dart_fail(DART_INPUT, "the path %.200s... is too long", dir);
     snprintf(recipe, sizeof recipe, "%s/recipe.yaml", dir);
@@ -64,6 +66,9 @@ dart_status dart_bundle_save(const dart_bundle *bundle, const char *dir, dart_no
     DART_GOTO(dart_checkpoint_write(root, 0, file, files, 2, note));
     status = dart_recipe_save(bundle->recipe, recipe);
 done:
+    if (status != DART_OK && dart_remove_tree(root) != DART_OK)
+        dart_note_line(note, "%s is left behind, it could not be removed", root);
+    if (status != DART_OK && made) (void)rmdir(dir);
     for (uint32_t i = 0; i < DART_CHECKPOINT_FILES; i++) free(file[i].data);
     return status;
 }

@@ -45,9 +45,13 @@ dart_status dart_compress(const char *path, const dart_recipe *overrides,
     dart_compress_options o;
     *out = NULL;
     DART_TRY(dart_options_take(options, sizeof o, "dart_compress_options", &o));
+    dart_bundle bundle = {0};
+    DART_TRY(dart_compress_check(&o)); /* opening a model takes longer */
     dart_compression *result = dart_calloc(1, sizeof *result);
     if (!result) return DART_MEMORY;
-    dart_status status = dart_compress_run(path, overrides, &o, dart_note_of(hooks), result);
+    dart_status status = dart_bundle_open(path, overrides, dart_note_of(hooks), &bundle);
+    if (status == DART_OK) status = dart_compress_bundle(&bundle, &o, dart_note_of(hooks), result);
+    dart_bundle_free(&bundle);
     if (status == DART_OK)
         *out = result;
     else

@@ -19,7 +19,8 @@ typedef struct compressing {
     dart_compression *out;
     const char *method; /* as recipes name it */
     dart_compress_ranks how;
-    dart_bundle from, to;
+    const dart_bundle *from; /* borrowed */
+    dart_bundle to;
     dart_model *full;                      /* owned: the networks at full ranks, without values */
     dart_compress_fate *fate;              /* owned [weights] */
     double *(*sigma)[DART_CHAIN_MAX];      /* owned [weights] */
@@ -70,6 +71,12 @@ static dart_status check_options(compressing *c)
     return dart_folder_vacant(o->out);
 }
 
+dart_status dart_compress_check(const dart_compress_options *options)
+{
+    compressing c = {.options = options};
+    return check_options(&c);
+}
+
 /* The weight's name that is nearest to a pattern. */
 static const char *nearest(const dart_model *model, const char *pattern)
 {
@@ -86,7 +93,7 @@ static const char *nearest(const dart_model *model, const char *pattern)
 
 static dart_status choose_weights(compressing *c)
 {
-    const dart_model *model = c->from.model;
+    const dart_model *model = c->from->model;
     const char *text = c->options->modules;
     if (!text || !*text) text = "{blocks,enc,dec}.*";
     while (*text) {
@@ -155,7 +162,7 @@ static dart_status metric_of(compressing *c, uint32_t w, const double **out)
             dart_note_line(c->note,
                 "the inputs of %s are not independent over the text: %g of their mean square was "
                 "added to each",
-                c->from.model->weight[w].weight.name, damping);
+                c->from->model->weight[w].weight.name, damping);
     }
     *out = c->root;
     return DART_OK;
@@ -166,8 +173,8 @@ static dart_status look(compressing *c)
 {
     dart_recipe *recipe;
     dart_model_config config;
-    DART_TRY(dart_compress_recipe(&c->from, c->method, c->fate, FULL_RANK, &recipe));
-    dart_status status = config_of(&c->from, recipe, &config);
+    DART_TRY(dart_compress_recipe(c->from, c->method, c->fate, FULL_RANK, &recipe));
+    dart_status status = config_of(c->from, recipe, &config);
     if (status == DART_OK) status = dart_model_new(&config, NULL, &c->full);
     dart_recipe_free(recipe);
     DART_TRY(status);
@@ -177,7 +184,7 @@ static dart_status look(compressing *c)
         float *matrix;
         if (c->fate[w] != DART_FATE_NETWORK) continue;
         DART_TRY(metric_of(c, w, &root));
-        DART_TRY(matrix_of(&c->from, w, &matrix));
+        DART_TRY(matrix_of(c->from, w, &matrix));
         status =
             dart_decompose_spectra(&weight->weight, &weight->layout, matrix, root, c->sigma[w]);
         free(matrix);
@@ -202,7 +209,7 @@ static dart_status make_weight(compressing *c, uint32_t w)
     float *tensor[DART_MAX_CORES + 2], *matrix, *instead = NULL;
     dart_status status = DART_OK;
     DART_TRY(metric_of(c, w, &root));
-    DART_TRY(matrix_of(&c->from, w, &matrix));
+    DART_TRY(matrix_of(c->from, w, &matrix));
     if (c->fate[w] != DART_FATE_NETWORK) {
         DART_GOTO(dart_model_adopt(c->to.model, w, matrix, c->to.param, c->to.frozen, NULL));
     } else {
@@ -236,7 +243,7 @@ done:
 /* Norms, biases and learned positions. */
 static void copy_vectors(compressing *c)
 {
-    const dart_bundle *a = &c->from, *b = &c->to;
+    const dart_bundle *a = c->from, *b = &c->to;
     for (uint32_t p = 0; p < b->model->params; p++)
         for (uint32_t q = 0; q < a->model->params; q++) {
             const dart_param *to = &b->model->param[p], *from = &a->model->param[q];
@@ -251,8 +258,12 @@ static dart_status make_model(compressing *c)
 {
     dart_bundle *to = &c->to;
     uint64_t ignored[2];
-    *to = (dart_bundle){.vocab = c->from.vocab, .source_vocab = c->from.source_vocab};
-    DART_TRY(dart_compress_recipe(&c->from, c->method, c->fate, 1, &to->recipe));
+    uint32_t rank = 1; /* a model that is fresh of the recipe has room for the ranks of this one */
+    for (uint32_t w = 0; w < c->full->weights; w++)
+        for (uint32_t k = 0; k <= DART_MAX_CORES; k++)
+            if (c->ranks[w][k] > rank) rank = c->ranks[w][k];
+    *to = (dart_bundle){.vocab = c->from->vocab, .source_vocab = c->from->source_vocab};
+    DART_TRY(dart_compress_recipe(c->from, c->method, c->fate, rank, &to->recipe));
     DART_TRY(dart_recipe_set(to->recipe, "out", c->options->out));
     dart_recipe_settings(to->recipe, &to->set);
     DART_TRY(dart_bundle_model(to, (const uint32_t(*)[DART_MAX_CORES + 1]) c->ranks, NULL));
@@ -268,7 +279,7 @@ static dart_status make_model(compressing *c)
 
 static dart_status allocate(compressing *c)
 {
-    const uint32_t weights = c->from.model->weights;
+    const uint32_t weights = c->from->model->weights;
     c->fate = dart_calloc(weights, sizeof *c->fate);
     c->sigma = dart_calloc(weights, sizeof *c->sigma);
     c->ranks = dart_calloc(weights, sizeof *c->ranks);
@@ -278,7 +289,7 @@ static dart_status allocate(compressing *c)
 
 static void close_all(compressing *c)
 {
-    for (uint32_t w = 0; c->sigma && w < c->from.model->weights; w++)
+    for (uint32_t w = 0; c->sigma && w < c->from->model->weights; w++)
         for (int k = 0; k < DART_CHAIN_MAX; k++) free(c->sigma[w][k]);
     free(c->sigma);
     free(c->ranks);
@@ -287,21 +298,19 @@ static void close_all(compressing *c)
     dart_covariances_free(&c->inputs);
     dart_model_free(c->full);
     dart_bundle_free(&c->to);
-    dart_bundle_free(&c->from);
 }
 
-dart_status dart_compress_run(const char *path, const dart_recipe *overrides,
-    const dart_compress_options *options, dart_note note, dart_compression *out)
+dart_status dart_compress_bundle(const dart_bundle *from, const dart_compress_options *options,
+    dart_note note, dart_compression *out)
 {
-    compressing c = {.options = options, .note = note, .out = out};
+    compressing c = {.options = options, .from = from, .note = note, .out = out};
     dart_status status = DART_OK;
     *out = (dart_compression){0};
     DART_TRY(check_options(&c));
-    DART_GOTO(dart_bundle_open(path, overrides, note, &c.from));
     DART_GOTO(allocate(&c));
     DART_GOTO(choose_weights(&c));
     if (options->calibrate && *options->calibrate)
-        DART_GOTO(dart_compress_calibrate(&c.from, options, c.fate, note, &c.inputs));
+        DART_GOTO(dart_compress_calibrate(c.from, options, c.fate, note, &c.inputs));
     DART_GOTO(look(&c));
     DART_GOTO(dart_compress_choose(c.full, c.sigma, c.how,
         options->target != 0 ? options->target : options->epsilon, c.fate, c.ranks));

@@ -12,9 +12,11 @@ struct dart_compression {
     uint64_t before, after; /* parameters of the whole model */
 };
 
-/* What dart_compress does. *out: zero before, to be freed also after a failure. */
-DART_NODISCARD dart_status dart_compress_run(const char *path, const dart_recipe *overrides,
+/* What dart_compress does, of a bundle that is open. `out` is to be freed also after a failure. */
+DART_NODISCARD dart_status dart_compress_bundle(const dart_bundle *from,
     const dart_compress_options *options, dart_note note, dart_compression *out);
+/* What is asked for can be done with any model. USAGE; INPUT: the folder is not empty. */
+DART_NODISCARD dart_status dart_compress_check(const dart_compress_options *options);
 
 /* ---- inside this room ---- */
 

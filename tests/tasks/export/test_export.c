@@ -28,28 +28,6 @@ static void tuned(const char *method, const char *base, const char *out)
     dart_recipe_free(recipe);
 }
 
-/* llama2.c's format; `more`: the pieces behind the bytes. */
-static void write_pieces(const char *path, const char *const more[3])
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fwrite(&(int32_t){6}, 4, 1, f);
-    for (int i = 0; i < LAB_VOCAB; i++) {
-        char text[16];
-        if (i < 3)
-            snprintf(text, sizeof text, "%s", i == 0 ? "<unk>" : i == 1 ? "\n<s>\n" : "\n</s>\n");
-        else if (i < LAB_BYTES)
-            snprintf(text, sizeof text, "<0x%02X>", i - 3);
-        else
-            snprintf(text, sizeof text, "%s", more[i - LAB_BYTES]);
-        const float score = i < LAB_BYTES ? 0 : (float)-i;
-        fwrite(&score, 4, 1, f);
-        fwrite(&(int32_t){(int32_t)strlen(text)}, 4, 1, f);
-        fwrite(text, 1, strlen(text), f);
-    }
-    assert_int_equal(fclose(f), 0);
-}
-
 static int set_up_models(void **state)
 {
     static const char *const more[] = {" ", "a", " a"};

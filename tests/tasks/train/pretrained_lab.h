@@ -34,9 +34,9 @@ static inline void write_base(const char *path, uint64_t seed)
     assert_int_equal(fclose(f), 0);
 }
 
-static inline void write_tokenizer(const char *path)
+/* llama2.c's format; `more`: the pieces behind the bytes. */
+static inline void write_pieces(const char *path, const char *const more[LAB_VOCAB - LAB_BYTES])
 {
-    static const char *const more[] = {"th", "he", " a"};
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     const int32_t longest = 6;
@@ -57,6 +57,11 @@ static inline void write_tokenizer(const char *path)
         fwrite(text, 1, (size_t)bytes, f);
     }
     assert_int_equal(fclose(f), 0);
+}
+
+static inline void write_tokenizer(const char *path)
+{
+    write_pieces(path, (const char *const[]){"th", "he", " a"});
 }
 
 static inline void write_examples(const char *dir)

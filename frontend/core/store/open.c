@@ -1,6 +1,7 @@
 /* Bundles from whatever a path holds, with what a user gives beside it. */
 #include "adapters.h"
 #include "bundle.h"
+#include "recipe_impl.h"
 #include "setup.h"
 #include <string.h>
 
@@ -14,7 +15,7 @@ bool dart_bundle_option(const dart_option *option)
 /* What the user gives now, over what was stored. */
 static dart_status override(const char *path, const dart_recipe *given, dart_bundle *out)
 {
-    char stored[512], now[512];
+    char stored[DART_RECIPE_TEXT], now[DART_RECIPE_TEXT];
     dart_recipe *mixed;
     dart_status status = DART_OK;
     if (dart_recipe_has(given, "adapter"))

@@ -145,7 +145,7 @@ dart_status dart_compress_recipe(const dart_bundle *from, const char *method,
     const dart_compress_fate *fate, uint32_t rank, dart_recipe **out)
 {
     dart_status status = DART_OK;
-    char value[1024];
+    char value[TEXT];
     DART_TRY(dart_recipe_new(out));
     for (uint32_t i = 0; dart_option_at(i); i++) {
         const dart_option *option = dart_option_at(i);

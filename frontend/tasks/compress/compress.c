@@ -168,7 +168,7 @@ static dart_status metric_of(compressing *c, uint32_t w, const double **out)
     return DART_OK;
 }
 
-/* The networks at full ranks, and the spectra of their bonds. */
+/* The networks at full ranks, and, where ranks are chosen by them, the spectra of their bonds. */
 static dart_status look(compressing *c)
 {
     dart_recipe *recipe;
@@ -182,7 +182,7 @@ static dart_status look(compressing *c)
         const dart_model_weight *weight = &c->full->weight[w];
         const double *root;
         float *matrix;
-        if (c->fate[w] != DART_FATE_NETWORK) continue;
+        if (c->fate[w] != DART_FATE_NETWORK || c->how == DART_RANKS_UNIFORM) continue;
         DART_TRY(metric_of(c, w, &root));
         DART_TRY(matrix_of(c->from, w, &matrix));
         status =

@@ -47,7 +47,7 @@ DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
     dart_covariances *out);
 
 /* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
- * per bond as many values as its rank at least. Weights whose network would not be smaller get the
+ * per bond as many values as its rank at least, which only UNIFORM does not read. Weights whose network would not be smaller get the
  * fate KEPT. ranks: [weights], as in dart_model_new. INPUT: the target cannot be met, or no matrix
  * becomes smaller. */
 DART_NODISCARD dart_status dart_compress_choose(const dart_model *model,

@@ -8,6 +8,7 @@
 #include "../train/pretrained_lab.h"
 #include "compress.h"
 #include "decompose.h"
+#include "setup.h"
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -349,6 +350,51 @@ static void what_cannot_be_is_refused(void **state)
     assert_false(dart_file_exists(no));
 }
 
+/* Whatever becomes of single weights, the recipe says it: of 280 in 40 layers, every other one, or
+ * hardly any. */
+static void recipes_name_every_weight(void **state)
+{
+    (void)state;
+    static const char *const keys[][2] = {{"arch", "llama"}, {"layers", "40"}, {"d_model", "16"},
+        {"heads", "2"}, {"d_ff", "24"}, {"tied_head", "false"}};
+    dart_vocab vocab[2] = {{.size = 64}};
+    dart_bundle from = {.vocab = &vocab[0], .source_vocab = &vocab[1]};
+    assert_int_equal(dart_recipe_new(&from.recipe), DART_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        set(from.recipe, keys[i][0], keys[i][1]);
+    dart_recipe_settings(from.recipe, &from.set);
+    assert_int_equal(dart_bundle_model(&from, NULL, NULL), DART_OK);
+    const uint32_t weights = from.model->weights;
+    assert_int_equal(weights, 282);
+    for (unsigned part = 0; part <= 8; part++) {
+        dart_compress_fate fate[282];
+        dart_recipe *recipe;
+        dart_settings made;
+        dart_model_config config;
+        dart_model *model;
+        for (uint32_t w = 0; w < weights; w++) {
+            uint32_t word[4];
+            dart_philox(part, DART_STREAM_TEST, w, word);
+            fate[w] = word[0] % 8 < part ? DART_FATE_NETWORK
+                      : word[1] % 2      ? DART_FATE_KEPT
+                                         : DART_FATE_OTHER;
+        }
+        if (dart_compress_recipe(&from, "lowrank", fate, 5, &recipe) != DART_OK)
+            fail_msg("%u: %s", part, dart_error_text());
+        dart_recipe_settings(recipe, &made);
+        assert_int_equal(dart_config_for(&made, from.vocab, from.source_vocab, &config), DART_OK);
+        if (dart_model_new(&config, NULL, &model) != DART_OK)
+            fail_msg("%u: %s", part, dart_error_text());
+        for (uint32_t w = 0; w < weights; w++)
+            if ((model->weight[w].layout.bonds > 0) != (fate[w] == DART_FATE_NETWORK))
+                fail_msg("%u: %s is %s", part, model->weight[w].weight.name,
+                    model->weight[w].weight.method->name);
+        dart_model_free(model);
+        dart_recipe_free(recipe);
+    }
+    dart_bundle_free(&from);
+}
+
 /* ---- going on from it ---- */
 
 static dart_recipe *healing(const char *from, const char *out)
@@ -581,7 +627,8 @@ int main(void)
         cmocka_unit_test(errors_are_held), cmocka_unit_test(tables_become_networks),
         cmocka_unit_test(exports_compute_the_same),
         cmocka_unit_test(calibration_brings_outputs_nearer),
-        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(healing_goes_on_from_the_run),
+        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(recipes_name_every_weight),
+        cmocka_unit_test(healing_goes_on_from_the_run),
         cmocka_unit_test(healing_is_resumed_bit_by_bit),
         cmocka_unit_test(other_models_do_not_go_on), cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(devices_agree_on_stories)};

@@ -155,6 +155,9 @@ static void test_compress(void **state)
     works("finetune --base %D/small --text %D/text.txt --device cpu --max-steps 4 --adaptive "
           "--budget 0.9 --out %D/healed --quiet");
     assert_non_null(strstr(works("eval --device cpu %D/healed")->out, "test"));
+    works("train --init-from %D/small --text %D/text.txt --max-steps 2 --compare cpu,cpu");
+    works("inspect ranks --init-from %D/small --device cpu");
+    works("bench --test eval --init-from %D/small --device cpu -r 1 --format csv");
     refused("train --resume --out %D/small --text %D/text.txt --force", 3, "was not trained");
 }
 

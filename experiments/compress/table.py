@@ -1,6 +1,6 @@
 """Perplexity over size of a compressed SmolLM2-135M, a row at a time.
 
-usage: table.py DART_LLM MODEL PTB [--minutes N] [--tokens-of BYTES] [--threads N]
+usage: table.py DART_LLM MODEL PTB [--minutes N] [--tokens-of BYTES] [--threads N] [--only WORD]...
 
 MODEL is model.gguf of datasets/fetch smollm2-135m-instruct, PTB the folder of datasets/fetch ptb. Rows that stand in
 results.csv are not measured again, so a run that stopped goes on; --minutes is processor time for this call, after which
@@ -82,6 +82,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--tokens-of", type=int, default=40000)
     parser.add_argument("--threads", default="1")
+    parser.add_argument("--only", action="append", default=[])
     call = parser.parse_args()
     os.environ["DART_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = call.threads
     path = HERE / "results.csv"
@@ -91,7 +92,7 @@ def main():
     else:
         path.write_text(",".join(COLUMNS) + "\n")
     for row in rows():
-        if row in known:
+        if row in known or not set(call.only) <= set(row):
             continue
         if cpu() > call.minutes * 60:
             break

@@ -47,9 +47,9 @@ DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
     dart_covariances *out);
 
 /* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
- * per bond as many values as its rank at least, which only UNIFORM does not read. Weights whose network would not be smaller get the
- * fate KEPT. ranks: [weights], as in dart_model_new. INPUT: the target cannot be met, or no matrix
- * becomes smaller. */
+ * per bond as many values as its rank at least, which only UNIFORM does not read. Weights whose
+ * network would not be smaller get the fate KEPT. ranks: [weights], as in dart_model_new. INPUT:
+ * the target cannot be met, or no matrix becomes smaller. */
 DART_NODISCARD dart_status dart_compress_choose(const dart_model *model,
     double *const (*sigma)[DART_CHAIN_MAX], dart_compress_ranks how, double amount,
     dart_compress_fate *fate, uint32_t (*ranks)[DART_MAX_CORES + 1]);

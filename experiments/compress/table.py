@@ -1,10 +1,11 @@
 """Perplexity over size of a compressed SmolLM2-135M, a row at a time.
 
 usage: table.py DART_LLM MODEL PTB [--minutes N] [--tokens-of BYTES] [--threads N] [--only WORD]...
+       table.py --print
 
 MODEL is model.gguf of datasets/fetch smollm2-135m-instruct, PTB the folder of datasets/fetch ptb. Rows that stand in
 results.csv are not measured again, so a run that stopped goes on; --minutes is processor time for this call, after which
-no further row is begun. README.md's table is made of results.csv: rows that are missing are "not run".
+no further row is begun. README.md's table is made of results.csv by --print: what is missing there is "not run".
 """
 import argparse
 import csv
@@ -75,7 +76,25 @@ def measure(row, call, folder):
     return [*row, parameters, test["tokens"], f"{test['nll']:.4f}", f"{test['perplexity']:.6g}", f"{cpu() - began:.0f}"]
 
 
+def show():
+    """results.csv as the table of README.md."""
+    known = {tuple(line[:5]): line for line in csv.reader((HERE / "results.csv").open())}
+    targets = ("1.25x", "1.5x", "2x", "4x")
+    print("| matrices | method | ranks | near to |", " | ".join(targets), "|")
+    print("| --- | --- | --- | --- |", "---: | " * len(targets))
+    kinds = []
+    for row in rows():
+        if row[1] and row[:4] not in kinds:
+            kinds.append(row[:4])
+    for kind in sorted(kinds, key=lambda kind: (kind[0] != "linears", kind[1], kind[2], kind[3])):
+        cells = [known.get((*kind, target)) for target in targets]
+        if any(cells):
+            print("|", " | ".join([*kind, *(f"{float(cell[8]):,.1f}" if cell else "not run" for cell in cells)]), "|")
+
+
 def main():
+    if sys.argv[1:] == ["--print"]:
+        return show()
     parser = argparse.ArgumentParser(usage=__doc__)
     for name in ("dart_llm", "model", "ptb"):
         parser.add_argument(name, type=pathlib.Path)

@@ -117,7 +117,6 @@ static dart_status run(cli_call *cli)
             "compress needs --base, a Hugging Face folder, a .gguf file, a .bin of llama2.c or a "
             "run directory");
     if (!*out) return cli_fail(DART_USAGE, "compress needs --out, a folder to write");
-    CLI_TRY(dart_recipe_set(cli->recipe, "base", ""));
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     const dart_compress_options o = {.size = sizeof o,

@@ -97,8 +97,9 @@ typedef struct dart_compression dart_compression;
 /* The model at `path` (as for dart_llm_open) with chosen matrices as tensor networks, as a run
  * directory: a checkpoint of step 0, which everything opens that opens runs, and which training
  * goes on from (key `base` or `init_from`). Everything is checked, and computed, before the folder
- * is made. overrides and hooks may be NULL. Errors: USAGE, INPUT (a target that the matrices cannot
- * meet, sizes without factors, a pattern that fits nothing), MEMORY, IO. Free the result. */
+ * is made. overrides and hooks may be NULL; the key base of overrides is not read. Errors: USAGE,
+ * INPUT (a target that the matrices cannot meet, sizes without factors, a pattern that fits
+ * nothing), MEMORY, IO. Free the result. */
 DART_API DART_NODISCARD dart_status dart_compress(const char *path, const dart_recipe *overrides,
     const dart_compress_options *options, const dart_hooks *hooks, dart_compression **out);
 DART_API uint32_t dart_compression_rows(const dart_compression *compression);

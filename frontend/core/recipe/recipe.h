@@ -81,6 +81,8 @@ DART_NODISCARD dart_status dart_recipe_settle(dart_recipe *recipe);
 const char *dart_settings_difference(const dart_settings *a, const dart_settings *b);
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
+/* The key has its default again, as if it had not been given. */
+void dart_recipe_unset(dart_recipe *recipe, const char *key);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */
 DART_NODISCARD dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over);
 /* The stages with their steps, for `windows` training windows an epoch. INPUT: no steps at all. */

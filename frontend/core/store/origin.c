@@ -42,7 +42,6 @@ static dart_status take_model(dart_recipe *recipe, const dart_recipe *stored, co
             continue;
         }
         DART_TRY(dart_recipe_get(recipe, option->key, now, sizeof now));
-        if (base && !*now) DART_TRY(dart_recipe_set(recipe, option->key, was));
         if (base) continue; /* it may lie elsewhere by now; its numbers are compared */
         if (dart_recipe_same_value((int)i, was, now) || may_differ(stored, option->key, was, now))
             continue;
@@ -64,7 +63,8 @@ static dart_status find_path(dart_recipe *recipe, char path[DART_RECIPE_TEXT])
     snprintf(inner, sizeof inner, "%s/recipe.yaml", base);
     if (!*base || dart_base_found(base) || !dart_file_exists(inner)) return DART_OK;
     strcpy(path, base);
-    return dart_recipe_set(recipe, "base", "");
+    dart_recipe_unset(recipe, "base");
+    return DART_OK;
 }
 
 static dart_status prefer(dart_recipe *recipe, const char *key, const char *value)

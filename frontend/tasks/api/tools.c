@@ -46,10 +46,14 @@ dart_status dart_compress(const char *path, const dart_recipe *overrides,
     *out = NULL;
     DART_TRY(dart_options_take(options, sizeof o, "dart_compress_options", &o));
     dart_bundle bundle = {0};
+    dart_recipe *over = NULL;
     DART_TRY(dart_compress_check(&o)); /* opening a model takes longer */
     dart_compression *result = dart_calloc(1, sizeof *result);
     if (!result) return DART_MEMORY;
-    dart_status status = dart_bundle_open(path, overrides, dart_note_of(hooks), &bundle);
+    dart_status status = overrides ? dart_recipe_copy(overrides, &over) : DART_OK;
+    if (status == DART_OK && over) dart_recipe_unset(over, "base"); /* it is `path` */
+    if (status == DART_OK) status = dart_bundle_open(path, over, dart_note_of(hooks), &bundle);
+    dart_recipe_free(over);
     if (status == DART_OK) status = dart_compress_bundle(&bundle, &o, dart_note_of(hooks), result);
     dart_bundle_free(&bundle);
     if (status == DART_OK)

@@ -350,6 +350,43 @@ static void what_cannot_be_is_refused(void **state)
     assert_false(dart_file_exists(no));
 }
 
+/* Adapters are merged first; the base of the run is not lost by one that is given. */
+static void adapters_are_merged_first(void **state)
+{
+    (void)state;
+    watch w = {0};
+    dart_bundle tuned, base, run;
+    dart_recipe *over = opening(), *recipe = tuning("lora", "cpu", in("lora"));
+    if (train(recipe, &w, NULL) != DART_OK) fail_msg("%s", dart_error_text());
+    dart_recipe_free(recipe);
+    dart_compression *c;
+    const dart_compress_options o = {.target = 2, .modules = "blocks.0.*", .out = in("merged")};
+    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
+    set(recipe, "base", in("lora"));
+    if (compress(in("lora"), &o, recipe, &c) != DART_OK) fail_msg("%s", dart_error_text());
+    dart_recipe_free(recipe);
+    dart_compression_free(c);
+    opened(in("lora"), NULL, &tuned);
+    opened(base_path, over, &base);
+    opened(in("merged"), NULL, &run);
+    uint32_t moved = 0;
+    for (uint32_t v = 0; v < run.model->weights; v++) {
+        const dart_weight *weight = &run.model->weight[v].weight;
+        const size_t bytes = (size_t)weight->out * weight->in * sizeof(float);
+        float *x = matrix(&tuned, v), *y = matrix(&run, v), *z = matrix(&base, v);
+        if (!run.model->weight[v].layout.bonds) assert_memory_equal(x, y, bytes);
+        moved += memcmp(x, z, bytes) != 0;
+        free(x);
+        free(y);
+        free(z);
+    }
+    assert_int_equal(moved, 14);
+    dart_bundle_free(&tuned);
+    dart_bundle_free(&base);
+    dart_bundle_free(&run);
+    dart_recipe_free(over);
+}
+
 /* Whatever becomes of single weights, the recipe says it: of 280 in 40 layers, every other one, or
  * hardly any. */
 static void recipes_name_every_weight(void **state)
@@ -627,8 +664,8 @@ int main(void)
         cmocka_unit_test(errors_are_held), cmocka_unit_test(tables_become_networks),
         cmocka_unit_test(exports_compute_the_same),
         cmocka_unit_test(calibration_brings_outputs_nearer),
-        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(recipes_name_every_weight),
-        cmocka_unit_test(healing_goes_on_from_the_run),
+        cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(adapters_are_merged_first),
+        cmocka_unit_test(recipes_name_every_weight), cmocka_unit_test(healing_goes_on_from_the_run),
         cmocka_unit_test(healing_is_resumed_bit_by_bit),
         cmocka_unit_test(other_models_do_not_go_on), cmocka_unit_test(failures_leave_nothing),
         cmocka_unit_test(devices_agree_on_stories)};

@@ -35,6 +35,8 @@ static dart_status take_model(dart_recipe *recipe, const dart_recipe *stored, co
     for (uint32_t i = 0; dart_option_at(i); i++) {
         const dart_option *option = dart_option_at(i);
         const bool base = !strcmp(option->key, "base");
+        /* Adapters that the run began with are part of its values by now. */
+        if (!strcmp(option->key, "adapter")) continue;
         if (!base && !dart_bundle_option(option)) continue;
         DART_TRY(dart_recipe_get(stored, option->key, was, sizeof was));
         if (!dart_recipe_has(recipe, option->key)) {
@@ -78,6 +80,11 @@ dart_status dart_origin_resolve(dart_recipe *recipe)
     dart_recipe *stored;
     DART_TRY(find_path(recipe, path));
     if (!*path) return dart_base_resolve(recipe);
+    DART_TRY(dart_recipe_get(recipe, "adapter", inner, sizeof inner));
+    if (*inner)
+        return dart_fail(DART_INPUT,
+            "an adapter stands beside a pretrained model, and %s is a run; leave out one of both",
+            path);
     snprintf(inner, sizeof inner, "%s/recipe.yaml", path);
     if (!dart_file_exists(inner) || !realpath(path, whole))
         return dart_fail(DART_INPUT,

@@ -63,7 +63,7 @@ dart_status dart_bundle_save(const dart_bundle *bundle, const char *dir, dart_no
     file[1].size = strlen(file[1].data);
     DART_GOTO(dart_bundle_texts(bundle, file, &files));
     DART_GOTO(dart_mkdirs(root));
-    DART_GOTO(dart_checkpoint_write(root, 0, file, files, 2, note));
+    DART_GOTO(dart_checkpoint_write(root, 0, file, files, 2, DART_CHECKPOINT_NONE, note));
     status = dart_recipe_save(bundle->recipe, recipe);
 done:
     if (status != DART_OK && dart_remove_tree(root) != DART_OK)

@@ -133,9 +133,9 @@ static dart_status set_methods(
 /* What says of the model how its weights are parametrized: set anew. */
 static bool is_about_methods(const char *key)
 {
-    static const char *const keys[] = {"base", "weights", "target_modules", "linear", "embedding",
-        "head", "rank", "linear_rank", "embedding_rank", "head_rank", "frozen_base", "strict_rank",
-        "train_vectors"};
+    static const char *const keys[] = {"base", "adapter", "weights", "target_modules", "linear",
+        "embedding", "head", "rank", "linear_rank", "embedding_rank", "head_rank", "frozen_base",
+        "strict_rank", "train_vectors"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(keys[i], key)) return true;
     return false;

@@ -76,12 +76,19 @@ def measure(row, call, folder):
     return [*row, parameters, test["tokens"], f"{test['nll']:.4f}", f"{test['perplexity']:.6g}", f"{cpu() - began:.0f}"]
 
 
+def figure(cell):
+    if not cell:
+        return "not run"
+    value = float(cell[8])
+    return f"{value:.1f}" if value < 1e3 else f"{value:.2g}"
+
+
 def show():
     """results.csv as the table of README.md."""
     known = {tuple(line[:5]): line for line in csv.reader((HERE / "results.csv").open())}
     targets = ("1.25x", "1.5x", "2x", "4x")
     print("| matrices | method | ranks | near to |", " | ".join(targets), "|")
-    print("| --- | --- | --- | --- |", "---: | " * len(targets))
+    print("| --- | --- | --- | --- |", "---: | " * (len(targets) - 1) + "---: |")
     kinds = []
     for row in rows():
         if row[1] and row[:4] not in kinds:
@@ -89,7 +96,7 @@ def show():
     for kind in sorted(kinds, key=lambda kind: (kind[0] != "linears", kind[1], kind[2], kind[3])):
         cells = [known.get((*kind, target)) for target in targets]
         if any(cells):
-            print("|", " | ".join([*kind, *(f"{float(cell[8]):,.1f}" if cell else "not run" for cell in cells)]), "|")
+            print("|", " | ".join([*kind, *(figure(cell) for cell in cells)]), "|")
 
 
 def main():

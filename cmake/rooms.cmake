@@ -45,10 +45,11 @@ dart_room(report frontend/tasks/report MAY record)
 dart_room(score frontend/tasks/score MAY store record LINK PkgConfig::PCRE2 PkgConfig::UTF8PROC)
 dart_room(inspect frontend/tasks/inspect MAY store)
 dart_room(export frontend/tasks/export MAY store LINK PkgConfig::BLAS)
+dart_room(compress frontend/tasks/compress MAY store)
 dart_room(infer frontend/tasks/infer MAY score)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect export tokenizer)
+dart_room(api frontend/tasks/api MAY bench sweep inspect export compress tokenizer)

@@ -2,6 +2,7 @@
  * is a base; `method` is for the linear layers that `target_modules` names. */
 #include "cli.h"
 #include <string.h>
+#include <unistd.h>
 
 static const dart_option options[] = {
     {"json", "", "bool", "false", "", "print the result as JSON"},
@@ -11,7 +12,8 @@ static const dart_option options[] = {
     {"preset", "", "string", "", "",
         "a published configuration: tt-lora-roberta-base, tt-lora-llama-3.1-8b, "
         "tt-lora-llama-3.1-70b, tt-lora-llama-3.2-1b, loretta-rep-roberta-base, "
-        "loretta-rep-llama-2-7b, qdota; flags override it"},
+        "loretta-rep-llama-2-7b, loretta-adp-roberta-base, loretta-adp-llama-2-7b, qdota; flags "
+        "override it"},
     {NULL},
 };
 
@@ -20,21 +22,35 @@ static dart_status prefer(dart_recipe *recipe, const char *key, const char *valu
     return dart_recipe_has(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
 }
 
+/* Whether the base is a run of ours, which has its methods and ranks already. */
+static bool is_run(const char *base)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "%s/recipe.yaml", base);
+    return access(path, F_OK) == 0;
+}
+
 static dart_status prepare(cli_call *cli)
 {
     char base[1024], examples[1024], method[64];
     dart_recipe *recipe = cli->recipe;
-    CLI_TRY(dart_recipe_get(recipe, "base", base, sizeof base));
+    CLI_TRY(dart_recipe_get(recipe, "init_from", base, sizeof base));
+    if (!*base) CLI_TRY(dart_recipe_get(recipe, "base", base, sizeof base));
     CLI_TRY(dart_recipe_get(recipe, "examples", examples, sizeof examples));
     CLI_TRY(dart_recipe_get(recipe, "linear", method, sizeof method));
     if (!*base)
         return cli_fail(DART_USAGE,
-            "finetune needs --base, a Hugging Face folder, a .gguf file or a .bin of llama2.c");
+            "finetune needs --base, a Hugging Face folder, a .gguf file, a .bin of llama2.c or a "
+            "run of ours");
     if (!*examples && !dart_recipe_has(recipe, "text") && !dart_recipe_has(recipe, "dataset"))
         return cli_fail(DART_USAGE, "finetune needs --data, a .jsonl, .csv or .tsv file or a "
                                     "folder of them (or --text FILE, --dataset "
                                     "NAME)");
     if (!cli_flag(cli, "adaptive")) return DART_OK;
+    if (is_run(base)) {
+        CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
+        return prefer(recipe, "select", "budget");
+    }
     if (!strcmp(method, "dense") || !strcmp(method, "frozen"))
         return cli_fail(DART_USAGE,
             "--adaptive finds ranks, and the method %s has none; choose lora, tt-lora, loretta-rep "

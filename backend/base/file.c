@@ -1,6 +1,7 @@
 /* Files: whole reads (also gzip), durable writes, directories. Every failure names the path and the
  * cause. */
 #include "file.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -307,6 +308,22 @@ bool dart_is_folder(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+dart_status dart_folder_vacant(const char *path)
+{
+    if (!dart_file_exists(path)) return DART_OK;
+    if (!dart_is_folder(path))
+        return dart_fail(DART_INPUT, "%s is a file; --out names a folder to make", path);
+    DIR *folder = opendir(path);
+    if (!folder)
+        return dart_fail(dart_errno_code(errno), "cannot list %s: %s", path, strerror(errno));
+    bool empty = true;
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder)) || errno == EINTR;)
+        if (entry) empty &= !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
+    closedir(folder);
+    if (empty) return DART_OK;
+    return dart_fail(DART_INPUT, "%s has files in it; name a new folder with --out", path);
 }
 
 dart_status dart_cache_path(char *out, size_t size)

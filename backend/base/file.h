@@ -32,6 +32,9 @@ DART_NODISCARD dart_status dart_remove_tree(const char *path);
 dart_status dart_errno_code(int error);
 bool dart_file_exists(const char *path);
 bool dart_is_folder(const char *path);
+/* Whether a folder may be made at `path`: nothing is there, or an empty folder. INPUT: a file, or
+ * files in it; the sentence asks for another --out. */
+DART_NODISCARD dart_status dart_folder_vacant(const char *path);
 /* Where the user's cache folder for this program is: $XDG_CACHE_HOME/dart-llm or
  * ~/.cache/dart-llm. */
 DART_NODISCARD dart_status dart_cache_path(char *out, size_t size);

@@ -62,6 +62,55 @@ typedef struct dart_export_result {
 DART_API DART_NODISCARD dart_status dart_export(const char *path, const dart_recipe *overrides,
     const dart_export_options *options, const dart_hooks *hooks, dart_export_result *out);
 
+/* ---- models made smaller ---- */
+
+typedef struct dart_compress_options {
+    size_t size;
+    const char *out;     /* a folder that is not there yet, or empty: the run directory to make */
+    const char *method;  /* "svd": two thin matrices; "tt", "ttm": tensor trains; NULL: svd */
+    const char *modules; /* patterns of weights with commas ("blocks.*.mlp.*", "tok_emb"), or
+                            q_proj ..., attention, mlp; NULL or "": all linear layers */
+    /* of target: NULL or "uniform": every matrix shrinks alike; "found": ranks of all matrices
+     * together, by what discarding costs (the rule budget); "threshold": every bond keeps the
+     * singular values above one part of its range (WeLore) */
+    const char *ranks;
+    double target;  /* the matrices together get so many times smaller, above 1; 0: by epsilon */
+    double epsilon; /* largest relative error of each matrix (Frobenius), below 1; 0: by target */
+    /* A text whose covariance of each matrix's inputs says which errors matter: errors are then
+     * those of outputs, ||(W - W') R|| with R R^T the covariance; NULL or "": those of entries. */
+    const char *calibrate;
+    uint64_t calibrate_tokens; /* read of it; 0: 16,384 */
+} dart_compress_options;
+
+typedef struct dart_compress_row {
+    char name[96];          /* "blocks.0.attn.q" */
+    char ranks[64];         /* "8/57/8"; "": it stays as it is, since its network would be larger */
+    uint32_t out, in;       /* the matrix is out x in */
+    uint64_t before, after; /* numbers in it */
+    double error;           /* ||W - W'|| / ||W|| (Frobenius) */
+    double output_error;    /* of the outputs over the calibration text; NaN: there was none */
+} dart_compress_row;
+
+/* What compression came to. */
+typedef struct dart_compression dart_compression;
+
+/* The model at `path` (as for dart_llm_open) with chosen matrices as tensor networks, as a run
+ * directory: a checkpoint of step 0, which everything opens that opens runs, and which training
+ * goes on from (key `base` or `init_from`). Everything is checked, and computed, before the folder
+ * is made. overrides and hooks may be NULL; the key base of overrides is not read. Errors: USAGE,
+ * INPUT (a target that the matrices cannot meet, sizes without factors, a pattern that fits
+ * nothing), MEMORY, IO. Free the result. */
+DART_API DART_NODISCARD dart_status dart_compress(const char *path, const dart_recipe *overrides,
+    const dart_compress_options *options, const dart_hooks *hooks, dart_compression **out);
+DART_API uint32_t dart_compression_rows(const dart_compression *compression);
+/* NULL past the end. */
+DART_API const dart_compress_row *dart_compression_row(
+    const dart_compression *compression, uint32_t index);
+/* Parameters of the whole model, before and after. */
+DART_API void dart_compression_size(
+    const dart_compression *compression, uint64_t *out_before, uint64_t *out_after);
+DART_API void dart_compression_free(dart_compression *compression); /* NULL: nothing */
+
 /* ---- sweeps: a grid of runs ---- */
 
 typedef struct dart_sweep_options {

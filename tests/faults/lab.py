@@ -77,6 +77,8 @@ COMMANDS = {
     "generate-json": Command("generate --model-path trained --prompt the --tokens 6 --quiet --json", ["trained"]),
     "inspect-json": Command("inspect memory --model-path trained --json", ["trained"]),
     "inspect-plan": Command("inspect plan --model-path trained --json", ["trained"]),
+    "compress": Command("compress trained --modules mlp,tok_emb --epsilon 0.9 --out small --quiet", ["trained"],
+                        files=["small/checkpoints/step-00000000/model.safetensors", "small/recipe.yaml"]),
     "devices-json": Command("devices --json"),
     "bleu": Command("bleu target.txt text-2.txt --json"),
     "two": Command("report trained half --out page.html", ["trained", "half"], files=["page.html"]),

@@ -18,6 +18,12 @@ static void test_usage(void **state)
     refused("finetune --base x.gguf --data x.jsonl --adaptive --method dense", 2, "has none");
     refused("finetune --base x.gguf --data x.jsonl --preset tt-lora-lama-3.1-8b", 2,
         "did you mean 'tt-lora-llama-3.1-8b'");
+    refused("compress --target 2x --out x", 2, "--base");
+    refused("compress x --target 2x", 2, "--out");
+    refused("compress x --target twice --out x", 2, "a number above 1 like 4x");
+    refused("compress x --out %D/x", 2, "either a target");
+    refused("compress x --target 2 --method cp --out %D/x", 2, "svd|tt|ttm");
+    refused("compress /nowhere --target 2 --out %D/x", 3, "/nowhere");
     refused("export", 2, "needs a model");
     refused("export x", 2, "--out");
     refused("export /nowhere --out x", 3, "/nowhere");
@@ -80,7 +86,7 @@ static void test_readme(void **state)
 {
     (void)state;
     static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
-        "bleu", "report", "bench", "selftest", "tokenizer", "finetune", "export"};
+        "bleu", "report", "bench", "selftest", "tokenizer", "finetune", "export", "compress"};
     char *text = NULL;
     size_t size = 0;
     assert_int_equal(dart_file_read(DART_SOURCE_DIR "/README.md", &text, &size), DART_OK);

@@ -137,6 +137,30 @@ static void test_run(void **state)
     refused("eval --model-path %D/no-such-run", 3, "no-such-run");
 }
 
+/* A run made smaller, and trained on from there. */
+static void test_compress(void **state)
+{
+    (void)state;
+    const outcome *r = works("compress --base %D/run --modules *.mlp.* --method svd --target 1.5x "
+                             "--out %D/small --quiet");
+    assert_non_null(strstr(r->out, "blocks.0.mlp.up"));
+    assert_null(strstr(r->out, "attn"));
+    assert_non_null(strstr(r->out, "times smaller; the model: "));
+    refused("compress %D/run --target 1.5x --out %D/small", 3, "has files in it");
+    r = works("compress %D/run --modules mlp --epsilon 0.9 --out %D/smaller --quiet --json");
+    assert_non_null(strstr(r->out, "\"parameters_after\""));
+    assert_non_null(strstr(r->out, "\"output_error\": null"));
+    assert_non_null(strstr(works("eval --device cpu %D/small --text %D/text.txt")->out, "test"));
+    works("inspect ranks --device cpu --model-path %D/small");
+    works("finetune --base %D/small --text %D/text.txt --device cpu --max-steps 4 --adaptive "
+          "--budget 0.9 --out %D/healed --quiet");
+    assert_non_null(strstr(works("eval --device cpu %D/healed")->out, "test"));
+    works("train --init-from %D/small --text %D/text.txt --max-steps 2 --compare cpu,cpu");
+    works("inspect ranks --init-from %D/small --device cpu");
+    works("bench --test eval --init-from %D/small --device cpu -r 1 --format csv");
+    refused("train --resume --out %D/small --text %D/text.txt --force", 3, "was not trained");
+}
+
 static void newest_checkpoint(char out[600])
 {
     char command[700];
@@ -232,7 +256,8 @@ static void test_enough(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_protocol), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_signals), cmocka_unit_test(test_enough)};
+        cmocka_unit_test(test_compress), cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_enough)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

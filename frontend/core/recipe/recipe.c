@@ -38,6 +38,14 @@ dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *va
     return DART_OK;
 }
 
+void dart_recipe_unset(dart_recipe *recipe, const char *key)
+{
+    const int i = dart_recipe_key(key);
+    if (i < 0) return;
+    recipe->value[i] = dart_option_at((uint32_t)i)->fallback;
+    recipe->given[i] = false;
+}
+
 bool dart_recipe_has(const dart_recipe *recipe, const char *key)
 {
     const int i = dart_recipe_key(key);

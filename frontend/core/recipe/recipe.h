@@ -5,6 +5,7 @@
 #include "dart.h"
 #include "mem.h"
 #include "option.h"
+#include "pattern.h"
 
 enum { DART_MAX_STAGES = 32, DART_PLUGIN_OPTIONS = 64 /* rows of all plug-ins together */ };
 
@@ -59,6 +60,9 @@ dart_options dart_settings_options(const dart_settings *set, const dart_option_r
 struct dart_role;
 DART_NODISCARD dart_status dart_settings_roles(
     const dart_settings *set, struct dart_role *out, uint32_t *out_count);
+/* The next pattern of a list with commas, as in `target_modules`: PEFT's names and groups become
+ * patterns of ours ("q_proj", "mlp"). *text moves behind it. INPUT: no pattern. */
+DART_NODISCARD dart_status dart_module_next(const char **text, char out[DART_PATTERN_MAX]);
 /* Whether any weight has another method than dense and frozen. */
 bool dart_settings_compress(const dart_settings *set);
 /* The penalty or the gates that act: NULL also where a penalty has no strength. */
@@ -79,6 +83,8 @@ DART_NODISCARD dart_status dart_recipe_settle(dart_recipe *recipe);
 const char *dart_settings_difference(const dart_settings *a, const dart_settings *b);
 /* Copies values, stages and which keys were given. */
 DART_NODISCARD dart_status dart_recipe_copy(const dart_recipe *recipe, dart_recipe **out);
+/* The key has its default again, as if it had not been given. */
+void dart_recipe_unset(dart_recipe *recipe, const char *key);
 /* Sets in `recipe` every key that was given in `over`; stages too if it has any. */
 DART_NODISCARD dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over);
 /* The stages with their steps, for `windows` training windows an epoch. INPUT: no steps at all. */

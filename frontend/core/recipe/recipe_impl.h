@@ -7,7 +7,7 @@
 enum {
     DART_RECIPE_OPTIONS = 192, /* rows of the table, at most */
     DART_RECIPE_PENDING = 32,
-    DART_RECIPE_TEXT = 512 /* bytes of a value with its end, at most */
+    DART_RECIPE_TEXT = 2048 /* bytes of a value with its end, at most */
 };
 
 /* Kinds of plug-in that a value may name. */

@@ -162,6 +162,21 @@ static const char *const target_name[][2] = {{"q_proj", "{blocks,enc,dec}.*.{att
     {"up_proj", "*.mlp.up"}, {"down_proj", "*.mlp.down"}, {"attention", "*.{attn,cross}.*"},
     {"mlp", "*.mlp.*"}};
 
+dart_status dart_module_next(const char **text, char out[DART_PATTERN_MAX])
+{
+    const char *begin = *text + strspn(*text, " "), *end = entry_end(begin);
+    char one[ENTRY];
+    snprintf(one, sizeof one, "%.*s", (int)(end - begin), begin);
+    for (size_t n = strlen(one); n && one[n - 1] == ' ';) one[--n] = 0;
+    const char *pattern = one;
+    for (size_t i = 0; i < sizeof target_name / sizeof *target_name; i++)
+        if (!strcmp(one, target_name[i][0])) pattern = target_name[i][1];
+    DART_TRY(dart_pattern_check(pattern));
+    strcpy(out, pattern);
+    *text = end + (*end == ',');
+    return DART_OK;
+}
+
 /* `linear` for the patterns of `target_modules`, or for adapters, and what is frozen for the linear
  * layers it leaves. */
 static dart_status read_targets(const dart_settings *set, dart_role *out, uint32_t *count)
@@ -170,22 +185,14 @@ static dart_status read_targets(const dart_settings *set, dart_role *out, uint32
                        : set->adapter_size  ? "*.adapter.*"
                                             : "";
     while (*text) {
-        const char *end = entry_end(text);
-        char one[ENTRY];
-        while (*text == ' ') text++;
-        snprintf(one, sizeof one, "%.*s", (int)(end - text), text);
-        for (size_t n = strlen(one); n && one[n - 1] == ' ';) one[--n] = 0;
-        const char *pattern = one;
-        for (size_t i = 0; i < sizeof target_name / sizeof *target_name; i++)
-            if (!strcmp(one, target_name[i][0])) pattern = target_name[i][1];
-        DART_TRY(dart_pattern_check(pattern));
+        char pattern[DART_PATTERN_MAX];
+        DART_TRY(dart_module_next(&text, pattern));
         if (*count == DART_MAX_ROLES - SHORT_FORMS)
             return dart_fail(DART_USAGE,
                 "target_modules: more than %d patterns with those of weights",
                 DART_MAX_ROLES - SHORT_FORMS);
         out[*count] = short_form(set, pattern, set->linear, set->linear_rank, set->linear_modes);
         out[(*count)++].needed = *set->target_modules != 0;
-        text = end + (*end == ',');
     }
     return DART_OK;
 }

@@ -1,5 +1,6 @@
 /* In what a base's frozen matrices are kept. */
 #include "base.h"
+#include "bundle.h"
 #include "packed_rows.h"
 #include <stdlib.h>
 #include <string.h>
@@ -69,4 +70,23 @@ dart_status dart_base_unpack(const dart_model *model, uint32_t w, const float *f
         (const uint32_t *)(const void *)(frozen + packed->offset), packed->shape.dim[0],
         packed->shape.dim[1], *out);
     return DART_OK;
+}
+
+dart_status dart_bundle_matrix(const dart_bundle *b, uint32_t w, float **out)
+{
+    const dart_model_weight *weight = &b->model->weight[w];
+    float *tensor[DART_MAX_CORES + 2], *unpacked = NULL;
+    *out = NULL;
+    if (dart_model_packed(b->model, w))
+        DART_TRY(dart_base_unpack(b->model, w, b->frozen, &unpacked));
+    dart_model_tensors(b->model, w, b->param, b->frozen, unpacked, tensor);
+    *out = dart_calloc((size_t)weight->weight.out * weight->weight.in, sizeof **out);
+    dart_status status = *out ? DART_OK : DART_MEMORY;
+    if (*out) status = dart_method_merge(&weight->weight, &weight->layout, tensor, *out);
+    free(unpacked);
+    if (status != DART_OK) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
 }

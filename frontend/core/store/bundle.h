@@ -26,6 +26,8 @@ typedef struct dart_bundle {
 DART_NODISCARD dart_status dart_bundle_open(
     const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out);
 void dart_bundle_free(dart_bundle *bundle); /* zeroes it */
+/* Whether a recipe's option says what the model is, so that no other value fits a stored one. */
+bool dart_bundle_option(const dart_option *option);
 
 /* The same of runs and checkpoints alone, as they were saved: of `overrides` only where the base is
  * and whether the best model is wanted. stored.c */
@@ -51,5 +53,9 @@ void dart_bundle_adopt(dart_bundle *bundle, dart_model_copy *copy);
 DART_NODISCARD dart_status dart_bundle_strip(dart_bundle *bundle, uint32_t **out_counts);
 /* Bond spectra, gates multiplied in. To be freed also after a failure. */
 DART_NODISCARD dart_status dart_bundle_spectra(const dart_bundle *bundle, dart_spectra *out);
+
+/* The matrix of weight w (out, in), whatever it is made of and in whatever dtype it is kept; the
+ * caller frees *out. MEMORY. base_types.c */
+DART_NODISCARD dart_status dart_bundle_matrix(const dart_bundle *bundle, uint32_t w, float **out);
 
 #endif

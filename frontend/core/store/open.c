@@ -1,11 +1,11 @@
 /* Bundles from whatever a path holds, with what a user gives beside it. */
 #include "adapters.h"
 #include "bundle.h"
+#include "recipe_impl.h"
 #include "setup.h"
 #include <string.h>
 
-/* Whether the option says what the model is. */
-static bool of_the_model(const dart_option *option)
+bool dart_bundle_option(const dart_option *option)
 {
     if (!strcmp(option->key, "base")) return false; /* it was read; its numbers are compared */
     return !strcmp(option->section, "model") || !strcmp(option->section, "method") ||
@@ -15,7 +15,7 @@ static bool of_the_model(const dart_option *option)
 /* What the user gives now, over what was stored. */
 static dart_status override(const char *path, const dart_recipe *given, dart_bundle *out)
 {
-    char stored[512], now[512];
+    char stored[DART_RECIPE_TEXT], now[DART_RECIPE_TEXT];
     dart_recipe *mixed;
     dart_status status = DART_OK;
     if (dart_recipe_has(given, "adapter"))
@@ -27,7 +27,7 @@ static dart_status override(const char *path, const dart_recipe *given, dart_bun
     DART_GOTO(dart_recipe_overlay(mixed, given));
     for (uint32_t i = 0; dart_option_at(i); i++) {
         const dart_option *option = dart_option_at(i);
-        if (!of_the_model(option)) continue;
+        if (!dart_bundle_option(option)) continue;
         DART_GOTO(dart_recipe_get(out->recipe, option->key, stored, sizeof stored));
         DART_GOTO(dart_recipe_get(mixed, option->key, now, sizeof now));
         if (dart_recipe_same_value((int)i, stored, now)) continue;

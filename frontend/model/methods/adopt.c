@@ -2,73 +2,15 @@
  * for two cores the truncated SVD) in f64. */
 #include "adopt.h"
 #include "chain.h"
+#include "digits.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- where the entries of a chain lie in W ---- */
-
-typedef struct digits { /* of all cores, in the order of the chain */
-    uint32_t count, cores;
-    uint32_t dim[2 * DART_MAX_MODES];
-    uint64_t stride[2 * DART_MAX_MODES]; /* in W (padded out, in) */
-    uint32_t n[DART_MAX_CORES];          /* the product of each core's digits */
-} digits;
-
-static void add_digit(digits *d, uint32_t core, uint32_t dim, uint64_t stride)
-{
-    d->dim[d->count] = dim;
-    d->stride[d->count++] = stride;
-    d->n[core] *= dim;
-}
-
-static uint64_t product_after(const uint32_t *dim, size_t at, size_t count)
-{
-    uint64_t product = 1;
-    for (size_t k = at + 1; k < count; k++) product *= dim[k];
-    return product;
-}
-
-static digits digits_of(const dart_weight *weight, const dart_network *net)
-{
-    const dart_term *term = &net->term[0];
-    digits d = {.cores = term->operands};
-    for (uint32_t k = 0; k < term->operands; k++) {
-        d.n[k] = 1;
-        for (const char *label = term->labels[k]; *label; label++) {
-            const char *row = strchr(net->row, *label), *col = strchr(net->col, *label);
-            if (row) {
-                const size_t at = (size_t)(row - net->row);
-                add_digit(&d, k, net->row_dim[at],
-                    weight->in * product_after(net->row_dim, at, strlen(net->row)));
-            } else if (col) {
-                const size_t at = (size_t)(col - net->col);
-                add_digit(
-                    &d, k, net->col_dim[at], product_after(net->col_dim, at, strlen(net->col)));
-            }
-        }
-    }
-    return d;
-}
-
-/* Steps through a chain's entries in order; *at: the place in W of the present one. */
-static void next_entry(const digits *d, uint32_t *index, uint64_t *at)
-{
-    for (uint32_t k = d->count; k-- > 0;) {
-        *at += d->stride[k];
-        if (++index[k] < d->dim[k]) return;
-        *at -= d->stride[k] * d->dim[k];
-        index[k] = 0;
-    }
-}
-
 /* ---- decomposition ---- */
 
-/* Cores into tensors, each times `factor`. A bond of lower rank than the layout's: its missing
- * indices get zeros on their left, and keep their initial values on their right, so that they add
- * nothing and can be trained. */
-static void write_cores(const dart_weight *weight, const dart_layout *layout,
-    const dart_chain *chain, double factor, float *const *tensor)
+void dart_adopt_cores(const dart_weight *weight, const dart_layout *layout, const dart_chain *chain,
+    double factor, float *const *tensor)
 {
     for (uint32_t k = 0; k < chain->cores; k++) {
         const uint32_t left = weight->ranks[k], right = weight->ranks[k + 1], n = chain->n[k];
@@ -97,20 +39,12 @@ static dart_status read_cores(const dart_weight *weight, const dart_layout *layo
     return DART_OK;
 }
 
-static const float zero = 0;
-
-/* W's entry at a place of the padded matrix. */
-static const float *entry(const dart_weight *weight, const float *base, uint64_t at)
-{
-    return at < (uint64_t)weight->out * weight->in ? base + at : &zero;
-}
-
 dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout, const float *base,
     float *const *tensor, double *out_error)
 {
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const digits d = digits_of(weight, &net);
+    const dart_digits d = dart_digits_of(weight, &net);
     const uint64_t words = (uint64_t)layout->padded_out * weight->in;
     float *rest = layout->chain_first ? tensor[0] : NULL;
     dart_chain chain = {0};
@@ -118,8 +52,8 @@ dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout
     uint32_t index[2 * DART_MAX_MODES] = {0};
     DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
     DART_GOTO(dart_chain_dense(&chain, &update));
-    for (uint64_t i = 0, at = 0; i < words; i++, next_entry(&d, index, &at)) {
-        const double w = *entry(weight, base, at);
+    for (uint64_t i = 0, at = 0; i < words; i++, dart_digits_next(&d, index, &at)) {
+        const double w = dart_digits_entry(weight, base, at);
         double left = w - net.term[0].scale * update[i];
         if (rest) {
             rest[at] = (float)left;
@@ -140,7 +74,7 @@ dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layou
 {
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const digits d = digits_of(weight, &net);
+    const dart_digits d = dart_digits_of(weight, &net);
     const uint64_t words = (uint64_t)layout->padded_out * weight->in;
     const uint32_t cores = layout->chain_cores;
     uint32_t most = 1, wanted[DART_MAX_CORES], index[2 * DART_MAX_MODES] = {0};
@@ -150,15 +84,15 @@ dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layou
         status = DART_MEMORY;
         goto done;
     }
-    for (uint64_t i = 0, at = 0; i < words; i++, next_entry(&d, index, &at))
-        dense[i] = *entry(weight, base, at);
+    for (uint64_t i = 0, at = 0; i < words; i++, dart_digits_next(&d, index, &at))
+        dense[i] = dart_digits_entry(weight, base, at);
     for (uint32_t k = 1; k < cores; k++)
         if (weight->ranks[k] > most) most = weight->ranks[k];
     DART_GOTO(dart_chain_from_dense(dense, cores, d.n, 0, most, &chain));
     for (uint32_t k = 1; k < cores; k++)
         wanted[k - 1] = chain.rank[k] < weight->ranks[k] ? chain.rank[k] : weight->ranks[k];
     DART_GOTO(dart_chain_cut(&chain, wanted));
-    write_cores(weight, layout, &chain, pow(net.term[0].scale, -1.0 / cores), tensor);
+    dart_adopt_cores(weight, layout, &chain, pow(net.term[0].scale, -1.0 / cores), tensor);
     free(dense);
     dense = NULL;
     dart_chain_free(&chain);
@@ -192,7 +126,7 @@ static dart_status copy_whole(const dart_weight *weight, const dart_layout *layo
     if (!layout->chain_cores) return DART_OK;
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const digits d = digits_of(weight, &net);
+    const dart_digits d = dart_digits_of(weight, &net);
     dart_chain chain;
     double power = 0, norm = 0;
     DART_TRY(read_cores(weight, layout, d.n, tensor, &chain));
@@ -222,10 +156,10 @@ dart_status dart_method_sum(
         memset(out, 0, words * sizeof *out);
     if (!layout->chain_cores) return DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const digits d = digits_of(weight, &net);
+    const dart_digits d = dart_digits_of(weight, &net);
     DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
     DART_GOTO(dart_chain_dense(&chain, &update));
-    for (uint64_t i = 0, at = 0; i < all; i++, next_entry(&d, index, &at))
+    for (uint64_t i = 0, at = 0; i < all; i++, dart_digits_next(&d, index, &at))
         if (at < words) out[at] = (float)(out[at] + net.term[0].scale * update[i]);
 done:
     free(update);
@@ -324,7 +258,7 @@ dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layou
     const dart_network net = dart_network_of(weight, layout);
     const uint32_t split = split_of(&net);
     if (!split || layout->padded_out != weight->out) return DART_OK;
-    const digits d = digits_of(weight, &net);
+    const dart_digits d = dart_digits_of(weight, &net);
     dart_chain chain = {0};
     double *left = NULL, *right = NULL;
     DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));

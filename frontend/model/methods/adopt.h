@@ -3,6 +3,7 @@
 #ifndef DART_ADOPT_H
 #define DART_ADOPT_H
 
+#include "chain.h"
 #include "method.h"
 
 /* dart_method.adopt by decomposition: the chain gets the TT-SVD of W at the weight's ranks, bonds
@@ -13,5 +14,11 @@ DART_NODISCARD dart_status dart_adopt_chain(const dart_weight *weight, const dar
  * in f32. Without one only the error is measured. */
 DART_NODISCARD dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout,
     const float *base, float *const *tensor, double *out_error);
+
+/* Cores into tensors, each times `factor`. A bond of lower rank than the layout's: its missing
+ * indices get zeros on their left, and keep their initial values on their right, so that they add
+ * nothing and can be trained. */
+void dart_adopt_cores(const dart_weight *weight, const dart_layout *layout, const dart_chain *chain,
+    double factor, float *const *tensor);
 
 #endif

@@ -180,26 +180,31 @@ static void svd_free(svd *d)
     memset(d, 0, sizeof *d);
 }
 
-/* most: as many values are enough; 0: all. */
-static dart_status svd_of(const double *a, uint32_t m, uint32_t n, uint32_t most, svd *out)
+/* The r largest values; top: by dart_lapack_svd_top, else r is all of them. */
+static dart_status svd_by(const double *a, uint32_t m, uint32_t n, uint32_t r, bool top, svd *out)
 {
     dart_status status = DART_OK;
-    const uint32_t all = m < n ? m : n;
-    const bool few = most && most <= all - all / 4;
-    const uint32_t r = few ? most : all;
     *out = (svd){m, n, r, dart_calloc((size_t)m * r, sizeof(double)),
         dart_calloc(r, sizeof(double)), dart_calloc((size_t)r * n, sizeof(double))};
     if (!out->u || !out->s || !out->vt) {
         status = dart_fail(DART_MEMORY, "out of memory for the SVD of a %u x %u core", m, n);
         goto done;
     }
-    if (few)
+    if (top)
         DART_GOTO(dart_lapack_svd_top(m, n, a, r, out->u, out->s, out->vt));
     else
         DART_GOTO(dart_lapack_svd(m, n, a, out->u, out->s, out->vt));
 done:
     if (status != DART_OK) svd_free(out);
     return status;
+}
+
+/* most: as many values are enough; 0: all. */
+static dart_status svd_of(const double *a, uint32_t m, uint32_t n, uint32_t most, svd *out)
+{
+    const uint32_t all = m < n ? m : n;
+    const bool few = most && most <= all - all / 4;
+    return svd_by(a, m, n, few ? most : all, few, out);
 }
 
 /* first r columns of u (m, width) */
@@ -255,15 +260,15 @@ done:
 /* The center sits at the last core. Brings the chain to the gauge where both sides of a bond with
  * singular values s have Gram matrix diag(s): right-to-left SVDs leave the center at core 0, then a
  * diagonal gauge sqrt(s) goes into each bond. That gauge is exact for any positive diagonal, so
- * values at rounding level are lifted to stay invertible. */
-static dart_status balance(dart_chain *chain)
+ * values at rounding level are lifted to stay invertible. top: as in svd_by. */
+static dart_status balance(dart_chain *chain, bool top)
 {
     dart_status status = DART_OK;
     double *gauge[DART_CHAIN_MAX] = {0}; /* gauge[k] belongs to the bond left of core k */
     for (uint32_t k = chain->cores - 1; k > 0; k--) {
         uint32_t m = chain->rank[k], n = chain->n[k] * chain->rank[k + 1];
         svd d;
-        DART_GOTO(svd_of(chain->core[k], m, n, 0, &d));
+        DART_GOTO(svd_by(chain->core[k], m, n, m < n ? m : n, top, &d));
         for (uint32_t i = 0; i < m; i++)
             for (uint32_t j = 0; j < d.r; j++) d.u[(size_t)i * d.r + j] *= d.s[j];
         status = absorb_right(chain, k - 1, d.u, d.r);
@@ -318,6 +323,12 @@ done:
     return status;
 }
 
+dart_status dart_chain_balance(dart_chain *chain)
+{
+    DART_TRY(dart_chain_canonical(chain, chain->cores - 1));
+    return balance(chain, true);
+}
+
 dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank)
 {
     for (uint32_t k = 0; k + 1 < chain->cores; k++)
@@ -327,7 +338,7 @@ dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank)
     DART_TRY(dart_chain_canonical(chain, 0));
     for (uint32_t k = 0; k + 1 < chain->cores; k++)
         DART_TRY(split_left(chain, k, new_rank[k], 0.0, NULL));
-    return balance(chain);
+    return balance(chain, false);
 }
 
 static double frobenius(const double *a, uint64_t count)
@@ -341,7 +352,7 @@ dart_status dart_chain_round(dart_chain *chain, double epsilon)
     double bonds = chain->cores > 1 ? chain->cores - 1 : 1;
     double delta = epsilon * frobenius(chain->core[0], core_words(chain, 0)) / sqrt(bonds);
     for (uint32_t k = 0; k + 1 < chain->cores; k++) DART_TRY(split_left(chain, k, 0, delta, NULL));
-    return balance(chain);
+    return balance(chain, false);
 }
 
 double dart_chain_norm(const dart_chain *chain)

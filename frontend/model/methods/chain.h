@@ -39,6 +39,9 @@ DART_NODISCARD dart_status dart_chain_spectra(
  * bond by bond. A bond that its neighbours' new ranks cannot carry (r_k > n_k r_{k+1}) ends lower
  * than asked: read chain->rank afterwards. */
 DART_NODISCARD dart_status dart_chain_cut(dart_chain *chain, const uint32_t *new_rank);
+/* The same tensor with its bonds balanced, as after a cut, but that values below 1e-7 of a bond's
+ * largest are lost. Ranks that the cores cannot carry fall. */
+DART_NODISCARD dart_status dart_chain_balance(dart_chain *chain);
 /* Rounding to relative error epsilon; ranks fall. */
 DART_NODISCARD dart_status dart_chain_round(dart_chain *chain, double epsilon);
 /* Sum of two chains of the same n (ranks add up). */

@@ -38,7 +38,7 @@ typedef struct dart_role {
     dart_options options;                                         /* of the method */
     bool needed; /* has to decide at least one weight */
 } dart_role;
-enum { DART_MAX_ROLES = 20 };
+enum { DART_MAX_ROLES = 40 };
 
 typedef struct dart_tensor {
     char name[32]; /* "core0", "weight", "lora_A" */

@@ -5,6 +5,7 @@
 #include "inspect.h"
 #include "names.h"
 #include "caller.h"
+#include "compress.h"
 #include "parallel.h"
 #include "selftest.h"
 #include "setup.h"
@@ -33,6 +34,57 @@ dart_status dart_export(const char *path, const dart_recipe *overrides,
     dart_bundle_free(&bundle);
     if (status == DART_OK) dart_answer_give(out, &result, sizeof result);
     return status;
+}
+
+/* ---- models made smaller ---- */
+
+dart_status dart_compress(const char *path, const dart_recipe *overrides,
+    const dart_compress_options *options, const dart_hooks *hooks, dart_compression **out)
+{
+    DART_IN_C_LOCALE;
+    dart_compress_options o;
+    *out = NULL;
+    DART_TRY(dart_options_take(options, sizeof o, "dart_compress_options", &o));
+    dart_bundle bundle = {0};
+    dart_recipe *over = NULL;
+    DART_TRY(dart_compress_check(&o)); /* opening a model takes longer */
+    dart_compression *result = dart_calloc(1, sizeof *result);
+    if (!result) return DART_MEMORY;
+    dart_status status = overrides ? dart_recipe_copy(overrides, &over) : DART_OK;
+    if (status == DART_OK && over) dart_recipe_unset(over, "base"); /* it is `path` */
+    if (status == DART_OK) status = dart_bundle_open(path, over, dart_note_of(hooks), &bundle);
+    dart_recipe_free(over);
+    if (status == DART_OK) status = dart_compress_bundle(&bundle, &o, dart_note_of(hooks), result);
+    dart_bundle_free(&bundle);
+    if (status == DART_OK)
+        *out = result;
+    else
+        dart_compression_free(result);
+    return status;
+}
+
+uint32_t dart_compression_rows(const dart_compression *compression)
+{
+    return compression->rows;
+}
+
+const dart_compress_row *dart_compression_row(const dart_compression *compression, uint32_t index)
+{
+    return index < compression->rows ? &compression->row[index] : NULL;
+}
+
+void dart_compression_size(
+    const dart_compression *compression, uint64_t *out_before, uint64_t *out_after)
+{
+    *out_before = compression->before;
+    *out_after = compression->after;
+}
+
+void dart_compression_free(dart_compression *compression)
+{
+    if (!compression) return;
+    free(compression->row);
+    free(compression);
 }
 
 /* ---- devices ---- */

@@ -17,7 +17,10 @@ dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
 {
     const char *path = call->options->model_path;
     dart_model_config config;
+    dart_settings given;
     *out = (dart_bundle){0};
+    dart_recipe_settings(call->recipe, &given);
+    if ((!path || !*path) && *given.init_from) path = given.init_from;
     if (path && *path) return dart_bundle_open(path, call->recipe, (dart_note){0}, out);
     DART_TRY(dart_recipe_copy(call->recipe, &out->recipe));
     DART_TRY(dart_adapters_resolve(out->recipe));

@@ -1,8 +1,6 @@
 /* Which format, and whether its folder may be written. */
 #include "export.h"
 #include "file.h"
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,23 +12,6 @@ static const struct {
 } formats[] = {{"peft", dart_export_peft, false}, {"hf", dart_export_hf, true},
     {"gguf", dart_export_gguf, true}, {"gguf-lora", dart_export_gguf_lora, false}};
 enum { FORMATS = sizeof formats / sizeof *formats };
-
-/* Nothing of somebody else's is written over. */
-static dart_status check_folder(const char *path)
-{
-    if (!dart_file_exists(path)) return DART_OK;
-    if (!dart_is_folder(path))
-        return dart_fail(DART_INPUT, "%s is a file; --out names a folder to make", path);
-    DIR *folder = opendir(path);
-    if (!folder)
-        return dart_fail(dart_errno_code(errno), "cannot list %s: %s", path, strerror(errno));
-    bool empty = true;
-    for (struct dirent *entry; errno = 0, (entry = readdir(folder)) || errno == EINTR;)
-        if (entry) empty &= !strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..");
-    closedir(folder);
-    if (empty) return DART_OK;
-    return dart_fail(DART_INPUT, "%s has files in it; name a new folder with --out", path);
-}
 
 /* After a failure nothing is left of what was written into a folder that was empty. */
 static void remove_files(const char *path, bool folder_too)
@@ -76,7 +57,7 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
             "another "
             "program has a place for",
             from);
-    DART_TRY(check_folder(options->out));
+    DART_TRY(dart_folder_vacant(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;
     const bool made = !dart_file_exists(options->out);

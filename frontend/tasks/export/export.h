@@ -25,8 +25,6 @@ typedef struct dart_exporting {
  * INPUT: it has no name there. */
 DART_NODISCARD dart_status dart_export_name(
     dart_pretrained_arch arch, const char *ours, char out[160]);
-/* merge.c: the matrix (out, in) of weight w with what training added; caller frees. */
-DART_NODISCARD dart_status dart_export_weight(const dart_exporting *e, uint32_t w, float **out);
 /* A LoRA pair: the weight becomes base + b a. */
 typedef struct dart_export_pair {
     uint32_t weight, rank, out, in;

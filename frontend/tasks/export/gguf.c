@@ -166,7 +166,7 @@ static dart_status append(const file *f, size_t i, dart_gguf_stream *stream)
         if (p->weight >= 0) {
             const dart_weight *weight = &b->model->weight[p->weight].weight;
             float *matrix;
-            DART_TRY(dart_export_weight(f->e, (uint32_t)p->weight, &matrix));
+            DART_TRY(dart_bundle_matrix(f->e->bundle, (uint32_t)p->weight, &matrix));
             dart_status status = append_rows(stream, matrix, weight->out, weight->in, p->pairs);
             free(matrix);
             DART_TRY(status);

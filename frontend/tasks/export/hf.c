@@ -46,7 +46,7 @@ static dart_status add_fused(const dart_exporting *e, uint32_t layer, files *f)
     dart_status status = whole && biases ? DART_OK : DART_MEMORY;
     for (int i = 0; i < 3 && status == DART_OK; i++) {
         float *part = NULL;
-        status = dart_export_weight(e, (uint32_t)weight[i], &part);
+        status = dart_bundle_matrix(e->bundle, (uint32_t)weight[i], &part);
         if (status != DART_OK) break;
         transpose(part, d, d, 3 * d, (uint64_t)i * d, whole);
         free(part);
@@ -83,7 +83,7 @@ static dart_status add_weight(
     if (is_fused(gpt, weight->name)) return DART_OK;
     DART_TRY(dart_export_name(arch, weight->name, module));
     snprintf(name, sizeof name, "%s.weight", module);
-    DART_TRY(dart_export_weight(e, w, &matrix));
+    DART_TRY(dart_bundle_matrix(e->bundle, w, &matrix));
     if (!gpt || strncmp(weight->name, "blocks.", 7))
         return add(f, name, 2, rows, columns, matrix, matrix);
     float *turned = dart_calloc(rows * columns, sizeof *turned);

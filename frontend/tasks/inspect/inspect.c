@@ -56,6 +56,9 @@ static dart_status view_open(
 {
     dart_session_options options;
     dart_bundle *b = &v->bundle;
+    dart_settings given;
+    dart_recipe_settings(recipe, &given);
+    if (!model_path && *given.init_from) model_path = given.init_from;
     if (model_path)
         DART_TRY(dart_bundle_open(model_path, recipe, (dart_note){0}, b));
     else

@@ -1,6 +1,7 @@
 /* The same training steps on several devices in lockstep, and how far they drift
  * apart. */
 #include "clock.h"
+#include "origin.h"
 #include "run.h"
 #include "adapters.h"
 #include "stages.h"
@@ -39,7 +40,8 @@ static dart_status split_ids(const char *devices, lane *lanes, uint32_t *count)
     return DART_OK;
 }
 
-static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *corpus)
+static dart_status open_lane(
+    lane *l, const dart_recipe *recipe, dart_corpus *corpus, const dart_bundle *origin)
 {
     dart_run *run = &l->run;
     DART_TRY(dart_recipe_copy(recipe, &run->bundle.recipe));
@@ -52,8 +54,8 @@ static dart_status open_lane(lane *l, const dart_recipe *recipe, dart_corpus *co
     DART_TRY(dart_stream_for(&run->bundle.set, corpus, DART_TRAIN, &run->train));
     DART_TRY(dart_recipe_stages(run->bundle.recipe, run->train.windows, run->stage, &run->stages));
     DART_TRY(dart_device_for(&run->bundle.set, &run->device));
-    DART_TRY(dart_run_fresh(run));
-    DART_TRY(dart_run_align(run));
+    DART_TRY(dart_run_start(run, origin));
+    if (!origin->model) DART_TRY(dart_run_align(run));
     DART_TRY(dart_run_check(run));
     l->param = dart_calloc(run->bundle.model->param_words, sizeof *l->param);
     return l->param ? DART_OK : DART_MEMORY;
@@ -226,6 +228,7 @@ dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, d
 {
     dart_status status = DART_OK;
     dart_corpus corpus = {0};
+    dart_bundle origin = {0};
     dart_settings set;
     uint32_t count = 0;
     uint64_t steps = 0;
@@ -235,11 +238,13 @@ dart_status dart_compare_print(const dart_recipe *recipe, const char *devices, d
     DART_GOTO(split_ids(devices, lanes, &count));
     DART_GOTO(dart_recipe_copy(recipe, &resolved));
     DART_GOTO(dart_adapters_resolve(resolved));
-    DART_GOTO(dart_base_resolve(resolved));
+    DART_GOTO(dart_origin_resolve(resolved));
     dart_recipe_settings(resolved, &set);
-    DART_GOTO(dart_corpus_for(&set, NULL, &corpus));
+    if (*set.init_from)
+        DART_GOTO(dart_bundle_open(set.init_from, NULL, dart_note_of(hooks), &origin));
+    DART_GOTO(dart_corpus_for(&set, origin.stored, &corpus));
     for (uint32_t i = 0; i < count; i++) {
-        DART_GOTO(open_lane(&lanes[i], resolved, &corpus));
+        DART_GOTO(open_lane(&lanes[i], resolved, &corpus, &origin));
         DART_GOTO(enter_stage(&lanes[i]));
     }
     steps = dart_run_steps(&lanes[0].run);
@@ -271,5 +276,6 @@ done:
     free(lanes);
     dart_recipe_free(resolved);
     dart_corpus_free(&corpus);
+    dart_bundle_free(&origin);
     return status;
 }

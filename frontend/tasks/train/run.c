@@ -1,4 +1,5 @@
 /* The parts of a run that training and comparison share. */
+#include "origin.h"
 #include "run.h"
 #include "adapters.h"
 #include <inttypes.h>
@@ -69,6 +70,18 @@ dart_status dart_run_fresh(dart_run *run)
     dart_run_unbind(run);
     DART_TRY(dart_adapters_begin(&run->bundle, dart_note_of(&run->hooks)));
     return no_moments(run);
+}
+
+dart_status dart_run_start(dart_run *run, const dart_bundle *origin)
+{
+    uint32_t(*ranks)[DART_MAX_CORES + 1];
+    if (!origin->model) return dart_run_fresh(run);
+    DART_TRY(dart_origin_ranks(origin, &ranks));
+    dart_status status = dart_run_model(run, (const uint32_t(*)[DART_MAX_CORES + 1]) ranks);
+    free(ranks);
+    DART_TRY(status);
+    DART_TRY(dart_bundle_begin(&run->bundle));
+    return dart_origin_take(origin, &run->bundle);
 }
 
 dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy)

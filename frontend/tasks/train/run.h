@@ -78,6 +78,9 @@ DART_NODISCARD dart_status dart_run_model(
 /* A new model as training begins with it, initial values, the base and adapters beside it; no
  * moments. */
 DART_NODISCARD dart_status dart_run_fresh(dart_run *run);
+/* The same, or with the ranks and values of `origin`, a run to begin with (origin->model NULL:
+ * none). INPUT: its tensors are others. */
+DART_NODISCARD dart_status dart_run_start(dart_run *run, const dart_bundle *origin);
 /* Instead of the run's model, session and moments: a model made from it, with moments zero. */
 DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
 void dart_run_unbind(dart_run *run);                     /* frees the session */
@@ -115,6 +118,7 @@ typedef struct dart_training {
     dart_device *device; /* owned */
     dart_corpus corpus;  /* owned */
     dart_folder folder;  /* held until it is closed */
+    dart_bundle origin;  /* owned; the run that this one begins with; without a model: none */
     dart_result *out;    /* borrowed */
 } dart_training;
 /* One run of a recipe, without a twin, as far as its first step. corpus: NULL, or what is taken

@@ -3,6 +3,7 @@
 #include "recipe_impl.h"
 #include "run.h"
 #include "results.h"
+#include "save.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -108,16 +109,13 @@ static dart_status check_finite(const dart_run *run)
 
 dart_status dart_run_save(dart_run *run)
 {
-    /* the last two: of a translation, or of a tokenizer */
-    enum { MODEL, MOMENTS, STATE, RECIPE, LAYOUT, VOCAB, MORE, EVEN_MORE, FILES };
+    enum { MODEL, MOMENTS, STATE, TEXTS };
     const dart_bundle *b = &run->bundle;
     dart_status status = DART_OK;
     char root[DART_RUN_PATH + 32];
-    dart_checkpoint_file file[FILES] = {{.name = "model.safetensors"},
-        {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}, {.name = "recipe.yaml"},
-        {.name = "model.json"}, {.name = "vocab.json"}};
-    const dart_tokenizer *tokenizer = dart_vocab_tokenizer(b->vocab);
-    uint32_t files = MORE;
+    dart_checkpoint_file file[DART_CHECKPOINT_FILES] = {{.name = "model.safetensors"},
+        {.name = "optimizer.safetensors"}, {.name = "trainer_state.json"}};
+    uint32_t files = TEXTS;
     DART_TRY(dart_metrics_sync(&run->metrics, run->log_bytes));
     DART_TRY(dart_run_pull(run));
     DART_TRY(check_finite(run));
@@ -128,24 +126,13 @@ dart_status dart_run_save(dart_run *run)
     DART_GOTO(
         dart_values_pack(b->model, moments, states, &file[MOMENTS].data, &file[MOMENTS].size));
     DART_GOTO(state_text(run, &file[STATE].data));
-    DART_GOTO(dart_recipe_text(b->recipe, true, &file[RECIPE].data));
-    DART_GOTO(dart_model_text(b->model, &file[LAYOUT].data));
-    DART_GOTO(dart_vocab_text(b->vocab, &file[VOCAB].data));
-    if (b->source_vocab->size) {
-        strcpy(file[files].name, "vocab_source.json");
-        DART_GOTO(dart_vocab_text(b->source_vocab, &file[files++].data));
-    } else if (tokenizer) {
-        strcpy(file[files].name, "tokenizer.json");
-        strcpy(file[files + 1].name, "tokenizer_config.json");
-        DART_GOTO(dart_tokenizer_texts(tokenizer, &file[files].data, &file[files + 1].data));
-        files += 2;
-    }
-    for (uint32_t i = STATE; i < files; i++) file[i].size = strlen(file[i].data);
+    file[STATE].size = strlen(file[STATE].data);
+    DART_GOTO(dart_bundle_texts(b, file, &files));
     snprintf(root, sizeof root, "%s/checkpoints", run->dir);
     DART_GOTO(dart_checkpoint_write(root, run->step, file, files, (uint32_t)b->set.save_total_limit,
         run->best.step ? run->best.step : DART_CHECKPOINT_NONE, dart_note_of(&run->hooks)));
 done:
-    for (int i = 0; i < FILES; i++) free(file[i].data);
+    for (int i = 0; i < DART_CHECKPOINT_FILES; i++) free(file[i].data);
     return status;
 }
 
@@ -332,6 +319,14 @@ static dart_status load(void *user, const dart_checkpoint *checkpoint)
     DART_TRY(dart_state_parse(checkpoint, &state));
     dart_status status = DART_OK;
     const char *data = json_string_value(json_object_get(state, "data"));
+    if (!*data) {
+        l->changed = true;
+        status = dart_fail(DART_FAILED,
+            "%s was not trained: it is what compress made; begin a run of its own with it, "
+            "--init-from %s --out ANOTHER",
+            checkpoint->path, run->dir);
+        goto done;
+    }
     l->changed = !l->force && strcmp(data, run->fingerprint);
     if (l->changed) {
         status = dart_fail(DART_FAILED,

@@ -2,6 +2,7 @@
  * that can be known before the first step is checked before anything is created or moved. */
 #include "file.h"
 #include "folder.h"
+#include "origin.h"
 #include "hash.h"
 #include "protocol.h"
 #include "run.h"
@@ -44,7 +45,7 @@ static dart_status open_streams(dart_run *run)
 }
 
 /* From the newest checkpoint, or from the beginning when there is none yet. */
-static dart_status start(dart_run *run)
+static dart_status start(const dart_bundle *origin, dart_run *run)
 {
     char root[DART_RUN_PATH];
     bool saved;
@@ -57,8 +58,8 @@ static dart_status start(dart_run *run)
     }
     if (run->bundle.set.resume)
         dart_run_note(run, "%s: no checkpoint yet, starting from the beginning", run->dir);
-    DART_TRY(dart_run_fresh(run));
-    return dart_run_align(run);
+    DART_TRY(dart_run_start(run, origin));
+    return origin->model ? DART_OK : dart_run_align(run);
 }
 
 static dart_status write_table(
@@ -87,7 +88,7 @@ static dart_status open_run(
     dart_recipe_settings(recipe, &run->bundle.set);
     snprintf(run->fingerprint, sizeof run->fingerprint, "%s", corpus_hash(&t->corpus).text);
     DART_TRY(open_streams(run));
-    DART_TRY(start(run));
+    DART_TRY(start(&t->origin, run));
     return dart_run_check(run);
 }
 
@@ -132,6 +133,8 @@ static void introduce(const dart_run *run)
     dart_count_text(steps, dart_run_steps(run) - run->step);
     if (*run->bundle.set.base) dart_run_note(run, "fine-tuning %s", run->bundle.set.base);
     if (*run->bundle.set.base) tell_base(run);
+    if (*run->bundle.set.init_from)
+        dart_run_note(run, "going on from %s", run->bundle.set.init_from);
     if (*run->bundle.base.worst)
         dart_run_note(run, "%s is off by %.2g of its norm at the start: its method cannot hold it",
             run->bundle.base.worst, run->bundle.base.error);
@@ -230,18 +233,25 @@ static dart_status open_training(
     dart_recipe *known;
     DART_TRY(dart_recipe_copy(given, &known));
     dart_status status = dart_adapters_resolve(known);
-    if (status == DART_OK) status = dart_base_resolve(known);
+    if (status == DART_OK) status = dart_origin_resolve(known);
     if (status == DART_OK) status = dart_folder_choose(known, folder, recipe);
     dart_recipe_free(known);
     DART_TRY(status);
-    DART_TRY(dart_base_resolve(*recipe));
+    DART_TRY(dart_origin_resolve(*recipe));
     DART_TRY(dart_recipe_check(*recipe, dart_note_of(&t->hooks)));
     dart_recipe_settings(*recipe, &set);
+    if (*set.init_from) {
+        if (set.dense_twin)
+            return dart_fail(DART_INPUT,
+                "a run that begins with another one (init_from) has no dense twin to compare with; "
+                "leave dense_twin out");
+        DART_TRY(dart_bundle_open(set.init_from, NULL, dart_note_of(&t->hooks), &t->origin));
+    }
     if (corpus) {
         t->corpus = *corpus;
         *corpus = (dart_corpus){0};
     } else {
-        DART_TRY(dart_corpus_for(&set, NULL, &t->corpus));
+        DART_TRY(dart_corpus_for(&set, t->origin.stored, &t->corpus));
     }
     if (t->corpus.note[0]) dart_note_line(dart_note_of(&t->hooks), "%s", t->corpus.note);
     dart_protocol_for(&set, &t->corpus, &t->out->protocol);
@@ -286,6 +296,7 @@ void dart_training_close(dart_training *t, dart_run *run)
     dart_run_free(run);
     dart_folder_release(&t->folder);
     dart_corpus_free(&t->corpus);
+    dart_bundle_free(&t->origin);
     dart_device_close(t->device);
     t->device = NULL;
 }

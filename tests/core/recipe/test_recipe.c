@@ -312,7 +312,7 @@ static void test_round_trip(void **state)
     longest[DART_RECIPE_TEXT] = 0;
     assert_int_equal(dart_recipe_new(&recipe), DART_OK);
     assert_int_equal(dart_recipe_set(recipe, "text", longest), DART_USAGE);
-    assert_non_null(strstr(dart_error_text(), "the value of text is longer than 511 bytes"));
+    assert_non_null(strstr(dart_error_text(), "the value of text is longer than 2047 bytes"));
     assert_int_equal(dart_recipe_set(recipe, "text", longest + 1), DART_OK);
     dart_recipe_free(recipe);
 }

@@ -1,0 +1,320 @@
+/* TT-SVD near to the outputs of a layer. A chain of W R cannot take R^-1 back in general, since R
+ * mixes all input digits. Two cases can: R^-1 goes into the right part before that is cut on, where
+ * a bond has all input digits on its right (tt, lowrank: exact there and left of it); and a
+ * Kronecker product of small triangles, one a digit, goes into the cores (all other bonds). */
+#include "decompose.h"
+#include "adopt.h"
+#include "digits.h"
+#include "lapack.h"
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct work {
+    const dart_weight *weight;
+    const double *root; /* NULL: plain */
+    dart_digits d;
+    uint32_t split;                    /* leading cores have all output digits; 0: mixed */
+    double *lower[2 * DART_MAX_MODES]; /* owned: of input digits, where they are used */
+    double *dense;                     /* owned, in the chain's order */
+    uint64_t words;
+    double scale;
+} work;
+
+/* ---- metrics ---- */
+
+dart_status dart_metric_root(
+    uint32_t n, const double *covariance, double **out, double *out_damping)
+{
+    double mean = 0, damping = 0;
+    bool finite = true;
+    lapack_int info = 1;
+    *out = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        mean += covariance[(size_t)i * n + i] / n;
+        for (uint32_t j = 0; j <= i; j++) finite &= isfinite(covariance[(size_t)i * n + j]) != 0;
+    }
+    if (!finite || mean <= 0)
+        return dart_fail(DART_INPUT,
+            "the covariance of a weight's inputs has a mean of %g on its diagonal%s; expected "
+            "finite numbers, and inputs that are not all zero",
+            mean, finite ? "" : " and values that are not finite");
+    double *r = dart_calloc((size_t)n * n, sizeof *r);
+    if (!r) return DART_MEMORY;
+    while (info > 0 && damping < 1) {
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t j = 0; j <= i; j++) r[(size_t)i * n + j] = covariance[(size_t)i * n + j];
+        for (uint32_t i = 0; i < n; i++) r[(size_t)i * n + i] += damping * mean;
+        info = LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (lapack_int)n, r, (lapack_int)n);
+        *out_damping = damping;
+        damping = damping > 0 ? 10 * damping : 1e-8;
+    }
+    dart_status status = dart_lapack_check(info, "dpotrf", r, 0);
+    if (status != DART_OK) {
+        free(r);
+        return status;
+    }
+    *out = r;
+    return DART_OK;
+}
+
+static bool is_input(const work *w, uint32_t digit)
+{
+    return w->d.stride[digit] < w->weight->in;
+}
+
+/* The triangle of one input digit: of the partial trace of R R^T over all others. */
+static dart_status digit_root(work *w, uint32_t digit)
+{
+    const uint32_t in = w->weight->in, n = w->d.dim[digit];
+    const uint64_t stride = w->d.stride[digit];
+    double damping;
+    double *trace = dart_calloc((size_t)n * n, sizeof *trace);
+    dart_status status = trace ? DART_OK : DART_MEMORY;
+    for (uint32_t c = 0; status == DART_OK && c < in; c++) {
+        if (c / stride % n) continue; /* each set of the other digits once */
+        /* the n rows c + i stride of R */
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)n, (int)in, 1,
+            w->root + (size_t)c * in, (int)(stride * in), 1, trace, (int)n);
+    }
+    if (status == DART_OK) status = dart_metric_root(n, trace, &w->lower[digit], &damping);
+    free(trace);
+    return status;
+}
+
+/* x (outer, n, inner) times the triangle along n, or times its inverse. */
+static void along(
+    double *x, uint64_t outer, uint32_t n, uint64_t inner, const double *lower, bool inverse)
+{
+    if (inner == 1) {
+        if (inverse)
+            cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit,
+                (int)outer, (int)n, 1, lower, (int)n, x, (int)n);
+        else
+            cblas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit,
+                (int)outer, (int)n, 1, lower, (int)n, x, (int)n);
+        return;
+    }
+    for (uint64_t o = 0; o < outer; o++, x += n * inner) {
+        if (inverse)
+            cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, (int)n,
+                (int)inner, 1, lower, (int)n, x, (int)inner);
+        else
+            cblas_dtrmm(CblasRowMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, (int)n,
+                (int)inner, 1, lower, (int)n, x, (int)inner);
+    }
+}
+
+/* x: digits `first` and later, with `outer` rows before them. */
+static void along_digits(const work *w, uint32_t first, uint32_t end, uint64_t outer,
+    uint64_t inner, bool inverse, double *x)
+{
+    for (uint32_t k = first; k < end; k++) inner *= w->d.dim[k];
+    for (uint32_t k = first; k < end; k++) {
+        inner /= w->d.dim[k];
+        if (w->lower[k]) along(x, outer, w->d.dim[k], inner, w->lower[k], inverse);
+        outer *= w->d.dim[k];
+    }
+}
+
+/* ---- the matrix in the chain's order ---- */
+
+static void work_free(work *w)
+{
+    for (uint32_t k = 0; k < 2 * DART_MAX_MODES; k++) free(w->lower[k]);
+    free(w->dense);
+    w->dense = NULL;
+}
+
+static dart_status work_new(const dart_weight *weight, const dart_layout *layout, const float *base,
+    const double *root, work *w)
+{
+    dart_status status = DART_OK;
+    const dart_network net = dart_network_of(weight, layout);
+    uint32_t index[2 * DART_MAX_MODES] = {0}, inputs = 0;
+    *w = (work){.weight = weight, .root = root, .scale = net.term[0].scale};
+    w->d = dart_digits_of(weight, &net);
+    w->words = (uint64_t)layout->padded_out * weight->in;
+    uint64_t left = 1;
+    for (uint32_t k = 0; k < w->d.cores && dart_digits_in_order(&w->d); k++) {
+        left *= w->d.n[k];
+        if (left == layout->padded_out && k + 1 < w->d.cores) w->split = k + 1;
+    }
+    w->dense = dart_calloc(w->words, sizeof *w->dense);
+    if (!w->dense) return DART_MEMORY;
+    for (uint64_t i = 0, at = 0; i < w->words; i++, dart_digits_next(&w->d, index, &at))
+        w->dense[i] = dart_digits_entry(weight, base, at);
+    if (!root) return DART_OK;
+    for (uint32_t k = 0; k < w->d.count; k++) inputs += is_input(w, k);
+    /* One input digit alone needs no product. */
+    for (uint32_t k = 0; k < w->d.count; k++)
+        if (is_input(w, k) && !(w->split && inputs == 1)) DART_GOTO(digit_root(w, k));
+done:
+    if (status != DART_OK) work_free(w);
+    return status;
+}
+
+/* rows of `in` numbers times R, or times its inverse */
+static void by_root(const work *w, uint64_t rows, bool inverse, double *x)
+{
+    const int in = (int)w->weight->in;
+    if (inverse)
+        cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)rows,
+            in, 1, w->root, in, x, in);
+    else
+        cblas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)rows,
+            in, 1, w->root, in, x, in);
+}
+
+/* Into the metric in which the first bond is cut. */
+static void enter(work *w)
+{
+    if (w->root && w->split)
+        by_root(w, w->words / w->weight->in, false, w->dense);
+    else
+        along_digits(w, 0, w->d.count, 1, 1, false, w->dense);
+}
+
+/* From the metric left of the input digits into that between them: x (rows, in). */
+static void change(const work *w, uint64_t rows, double *x)
+{
+    if (!w->root) return;
+    by_root(w, rows, true, x);
+    along_digits(w, w->d.first[w->split], w->d.count, rows, 1, false, x);
+}
+
+/* ---- spectra ---- */
+
+/* Singular values of a (m,n), descending, through the Gram matrix of its shorter side. */
+static dart_status values_of(const double *a, uint64_t m, uint64_t n, double **out)
+{
+    const bool wide = m <= n;
+    const uint64_t r = wide ? m : n;
+    double *g = dart_calloc((size_t)(r * r), sizeof *g), *s = dart_calloc((size_t)r, sizeof *s);
+    dart_status status = g && s ? DART_OK : DART_MEMORY;
+    *out = NULL;
+    if (status == DART_OK) {
+        cblas_dsyrk(CblasRowMajor, CblasUpper, wide ? CblasNoTrans : CblasTrans, (int)r,
+            (int)(wide ? n : m), 1, a, (int)n, 0, g, (int)r);
+        status = dart_lapack_check(
+            LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'N', 'U', (lapack_int)r, g, (lapack_int)r, s),
+            "dsyevd", g, (size_t)(r * r));
+    }
+    free(g);
+    for (uint64_t i = 0; status == DART_OK && i < r; i++) s[i] = s[i] > 0 ? sqrt(s[i]) : 0;
+    for (uint64_t i = 0, j = r; status == DART_OK && i + 1 < j; i++) {
+        const double x = s[i];
+        s[i] = s[--j];
+        s[j] = x;
+    }
+    if (status == DART_OK)
+        *out = s;
+    else
+        free(s);
+    return status;
+}
+
+dart_status dart_decompose_spectra(const dart_weight *weight, const dart_layout *layout,
+    const float *base, const double *root, double *sigma[DART_CHAIN_MAX])
+{
+    work w;
+    dart_status status = DART_OK;
+    uint64_t left = 1;
+    memset(sigma, 0, DART_CHAIN_MAX * sizeof *sigma);
+    DART_TRY(work_new(weight, layout, base, root, &w));
+    enter(&w);
+    for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
+        left *= w.d.n[k];
+        DART_GOTO(values_of(w.dense, left, w.words / left, &sigma[k]));
+        if (k + 1 == w.split) change(&w, left, w.dense);
+    }
+done:
+    work_free(&w);
+    for (uint32_t k = 0; status != DART_OK && k < DART_CHAIN_MAX; k++) {
+        free(sigma[k]);
+        sigma[k] = NULL;
+    }
+    return status;
+}
+
+/* ---- the chain ---- */
+
+/* Cuts bond k of what is left, (rank, n_k, rest): *rest becomes (new rank, rest). */
+static dart_status cut_bond(
+    const work *w, uint32_t k, uint32_t rank, uint64_t *words, double **rest, dart_chain *out)
+{
+    const uint32_t m = out->rank[k] * w->d.n[k], n = (uint32_t)(*words / m);
+    const uint32_t least = m < n ? m : n, r = rank < least ? rank : least;
+    double *u = dart_calloc((size_t)m * r, sizeof *u), *s = dart_calloc(r, sizeof *s);
+    double *vt = dart_calloc((size_t)r * n, sizeof *vt);
+    dart_status status = u && s && vt ? DART_OK : DART_MEMORY;
+    if (status == DART_OK) status = dart_lapack_svd_top(m, n, *rest, r, u, s, vt);
+    if (status == DART_OK) {
+        for (uint32_t i = 0; i < r; i++) cblas_dscal((int)n, s[i], vt + (size_t)i * n, 1);
+        free(out->core[k]);
+        free(*rest);
+        out->core[k] = u;
+        out->rank[k + 1] = r;
+        *rest = vt;
+        *words = (uint64_t)r * n;
+        u = vt = NULL;
+    }
+    free(u);
+    free(s);
+    free(vt);
+    return status;
+}
+
+/* Every core in plain coordinates again. */
+static void leave(const work *w, dart_chain *chain)
+{
+    for (uint32_t k = 0; k < chain->cores; k++)
+        along_digits(w, w->d.first[k], w->d.first[k + 1], chain->rank[k], chain->rank[k + 1], true,
+            chain->core[k]);
+}
+
+dart_status dart_decompose(const dart_weight *weight, const dart_layout *layout, const float *base,
+    const double *root, float *const *tensor)
+{
+    work w;
+    dart_status status = DART_OK;
+    uint32_t ones[DART_CHAIN_MAX + 1];
+    dart_chain chain = {0};
+    for (uint32_t k = 0; k <= DART_CHAIN_MAX; k++) ones[k] = 1;
+    DART_TRY(work_new(weight, layout, base, root, &w));
+    enter(&w);
+    DART_GOTO(dart_chain_new(w.d.cores, w.d.n, ones, &chain));
+    for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
+        DART_GOTO(cut_bond(&w, k, weight->ranks[k + 1], &w.words, &w.dense, &chain));
+        if (k + 1 == w.split) change(&w, chain.rank[k + 1], w.dense);
+    }
+    free(chain.core[w.d.cores - 1]);
+    chain.core[w.d.cores - 1] = w.dense;
+    w.dense = NULL;
+    leave(&w, &chain);
+    DART_GOTO(dart_chain_balance(&chain));
+    dart_adopt_cores(weight, layout, &chain, pow(w.scale, -1.0 / w.d.cores), tensor);
+done:
+    dart_chain_free(&chain);
+    work_free(&w);
+    return status;
+}
+
+dart_status dart_decompose_error(const dart_weight *weight, const float *base, const float *instead,
+    const double *root, double *out)
+{
+    const uint64_t words = (uint64_t)weight->out * weight->in;
+    const work w = {.weight = weight, .root = root};
+    double norm[2];
+    double *x = dart_calloc(words, sizeof *x);
+    if (!x) return DART_MEMORY;
+    for (int whole = 0; whole < 2; whole++) {
+        for (uint64_t i = 0; i < words; i++) x[i] = whole ? base[i] : (double)instead[i] - base[i];
+        if (root) by_root(&w, weight->out, false, x);
+        norm[whole] = cblas_dnrm2((int)words, x, 1);
+    }
+    free(x);
+    *out = norm[1] > 0 ? norm[0] / norm[1] : norm[0];
+    return DART_OK;
+}

@@ -1,0 +1,318 @@
+/* From a model to one whose chosen matrices are tensor networks, as a run directory. */
+#include "compress.h"
+#include "decompose.h"
+#include "file.h"
+#include "save.h"
+#include "setup.h"
+#include "words.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* As a recipe can ask for it: as large as bonds are anywhere. */
+enum { FULL_RANK = 4096 };
+
+typedef struct compressing {
+    const dart_compress_options *options;
+    dart_note note;
+    dart_compression *out;
+    const char *method; /* as recipes name it */
+    dart_compress_ranks how;
+    const dart_bundle *from; /* borrowed */
+    dart_bundle to;
+    dart_model *full;                      /* owned: the networks at full ranks, without values */
+    dart_compress_fate *fate;              /* owned [weights] */
+    double *(*sigma)[DART_CHAIN_MAX];      /* owned [weights] */
+    uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
+    dart_covariances inputs;               /* where there is a text to calibrate with */
+    double *root;                          /* owned: of the inputs `root_of`; NULL: none */
+    uint32_t root_of;
+} compressing;
+
+/* ---- what is asked for ---- */
+
+static dart_status check_options(compressing *c)
+{
+    static const struct {
+        const char *name, *method;
+    } methods[] = {{"svd", "lowrank"}, {"tt", "tt"}, {"ttm", "ttm"}};
+    static const char *const ranks[] = {[DART_RANKS_UNIFORM] = "uniform",
+        [DART_RANKS_FOUND] = "found",
+        [DART_RANKS_THRESHOLD] = "threshold"};
+    const dart_compress_options *o = c->options;
+    const char *method = o->method && *o->method ? o->method : "svd";
+    const char *how = o->ranks && *o->ranks ? o->ranks : "uniform";
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
+        if (!strcmp(method, methods[i].name)) c->method = methods[i].method;
+    if (!c->method)
+        return dart_fail(DART_USAGE, "unknown method '%.40s'; known are svd, tt, ttm", method);
+    for (int i = DART_RANKS_UNIFORM; i <= DART_RANKS_THRESHOLD; i++)
+        if (!strcmp(how, ranks[i])) c->how = (dart_compress_ranks)i;
+    if (c->how == DART_RANKS_EPSILON)
+        return dart_fail(
+            DART_USAGE, "unknown ranks '%.40s'; known are uniform, found, threshold", how);
+    if ((o->target != 0) == (o->epsilon != 0))
+        return dart_fail(DART_USAGE,
+            "compression needs either a target (--target 4x: so many times smaller) or an error "
+            "(--epsilon 0.1: of each matrix)%s",
+            o->target != 0 ? ", not both" : "");
+    if (o->target != 0 && !(o->target > 1 && o->target <= 1e6))
+        return dart_fail(DART_USAGE, "a target of %g is none: expected above 1, to 1e6", o->target);
+    if (o->epsilon != 0 && !(o->epsilon > 0 && o->epsilon < 1))
+        return dart_fail(
+            DART_USAGE, "an epsilon of %g is none: expected above 0, below 1", o->epsilon);
+    if (o->epsilon != 0 && o->ranks && *o->ranks)
+        return dart_fail(DART_USAGE,
+            "--ranks says how a target is shared out; with an epsilon each matrix has its own");
+    if (o->epsilon != 0) c->how = DART_RANKS_EPSILON;
+    if (!o->out || !*o->out)
+        return dart_fail(DART_USAGE, "compression needs a folder to write (--out)");
+    return dart_folder_vacant(o->out);
+}
+
+dart_status dart_compress_check(const dart_compress_options *options)
+{
+    compressing c = {.options = options};
+    return check_options(&c);
+}
+
+/* The weight's name that is nearest to a pattern. */
+static const char *nearest(const dart_model *model, const char *pattern)
+{
+    const char *name = "";
+    size_t least = SIZE_MAX;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const char *one = model->weight[w].weight.name;
+        const size_t distance = dart_edit_distance(pattern, one, strlen(one));
+        if (distance < least) name = one;
+        if (distance < least) least = distance;
+    }
+    return name;
+}
+
+static dart_status choose_weights(compressing *c)
+{
+    const dart_model *model = c->from->model;
+    const char *text = c->options->modules;
+    if (!text || !*text) text = "{blocks,enc,dec}.*";
+    while (*text) {
+        char pattern[DART_PATTERN_MAX];
+        bool fits = false;
+        DART_TRY(dart_module_next(&text, pattern));
+        for (uint32_t w = 0; w < model->weights; w++)
+            if (dart_pattern_match(pattern, model->weight[w].weight.name)) {
+                fits = true;
+                c->fate[w] = DART_FATE_NETWORK;
+            }
+        if (!fits)
+            return dart_fail(DART_INPUT,
+                "modules: the pattern '%s' fits no weight of the model; a name that is near: %s",
+                pattern, nearest(model, pattern));
+    }
+    return DART_OK;
+}
+
+/* ---- matrices ---- */
+
+/* Weight w of the model as it is, (out, in); caller frees. */
+static dart_status matrix_of(const dart_bundle *b, uint32_t w, float **out)
+{
+    const dart_model_weight *weight = &b->model->weight[w];
+    const uint64_t words = (uint64_t)weight->weight.out * weight->weight.in;
+    dart_status status = dart_bundle_matrix(b, w, out);
+    for (uint64_t i = 0; status == DART_OK && i < words; i++)
+        if (!isfinite((*out)[i]))
+            status = dart_fail(DART_INPUT,
+                "weight %s has a value that is not finite in row %llu, column %llu",
+                weight->weight.name, (unsigned long long)(i / weight->weight.in),
+                (unsigned long long)(i % weight->weight.in));
+    if (status == DART_OK) return DART_OK;
+    free(*out);
+    *out = NULL;
+    return status;
+}
+
+static dart_status config_of(
+    const dart_bundle *from, const dart_recipe *recipe, dart_model_config *out)
+{
+    dart_settings set;
+    dart_recipe_settings(recipe, &set);
+    return dart_config_for(&set, from->vocab, from->source_vocab, out);
+}
+
+/* The metric of weight w; *out NULL: entries count alike. Neighbours often have the same inputs. */
+static dart_status metric_of(compressing *c, uint32_t w, const double **out)
+{
+    const uint32_t place = c->inputs.place ? c->inputs.place[w] : DART_NO_COVARIANCE;
+    double damping;
+    *out = NULL;
+    if (place == DART_NO_COVARIANCE) return DART_OK;
+    if (!c->root || c->root_of != place) {
+        const dart_covariance *of = &c->inputs.of[place];
+        free(c->root);
+        c->root = NULL;
+        DART_TRY(dart_metric_root(of->size, of->sum, &c->root, &damping));
+        c->root_of = place;
+        if (damping > 0 && !c->to.model) /* told once */
+            dart_note_line(c->note,
+                "the inputs of %s are not independent over the text: %g of their mean square was "
+                "added to each",
+                c->from->model->weight[w].weight.name, damping);
+    }
+    *out = c->root;
+    return DART_OK;
+}
+
+/* The networks at full ranks, and, where ranks are chosen by them, the spectra of their bonds. */
+static dart_status look(compressing *c)
+{
+    dart_recipe *recipe;
+    dart_model_config config;
+    DART_TRY(dart_compress_recipe(c->from, c->method, c->fate, FULL_RANK, &recipe));
+    dart_status status = config_of(c->from, recipe, &config);
+    if (status == DART_OK) status = dart_model_new(&config, NULL, &c->full);
+    dart_recipe_free(recipe);
+    DART_TRY(status);
+    for (uint32_t w = 0; w < c->full->weights; w++) {
+        const dart_model_weight *weight = &c->full->weight[w];
+        const double *root;
+        float *matrix;
+        if (c->fate[w] != DART_FATE_NETWORK || c->how == DART_RANKS_UNIFORM) continue;
+        DART_TRY(metric_of(c, w, &root));
+        DART_TRY(matrix_of(c->from, w, &matrix));
+        status =
+            dart_decompose_spectra(&weight->weight, &weight->layout, matrix, root, c->sigma[w]);
+        free(matrix);
+        DART_TRY(status);
+    }
+    return DART_OK;
+}
+
+static void ranks_text(const dart_model_weight *weight, char out[64])
+{
+    size_t used = 0;
+    for (uint32_t k = 1; k < weight->layout.chain_cores && used < 64; k++)
+        used += (size_t)snprintf(
+            out + used, 64 - used, "%s%u", k > 1 ? "/" : "", weight->weight.ranks[k]);
+}
+
+/* Weight w of the compressed model, and its row where somebody asked for it. */
+static dart_status make_weight(compressing *c, uint32_t w)
+{
+    const dart_model_weight *weight = &c->to.model->weight[w];
+    const double *root;
+    float *tensor[DART_MAX_CORES + 2], *matrix, *instead = NULL;
+    dart_status status = DART_OK;
+    DART_TRY(metric_of(c, w, &root));
+    DART_TRY(matrix_of(c->from, w, &matrix));
+    if (c->fate[w] != DART_FATE_NETWORK) {
+        DART_GOTO(dart_model_adopt(c->to.model, w, matrix, c->to.param, c->to.frozen, NULL, NULL));
+    } else {
+        dart_model_tensors(c->to.model, w, c->to.param, c->to.frozen, NULL, tensor);
+        DART_GOTO(dart_decompose(&weight->weight, &weight->layout, matrix, root, tensor));
+    }
+    if (c->fate[w] == DART_FATE_OTHER) goto done;
+    dart_compress_row *row = &c->out->row[c->out->rows++];
+    *row = (dart_compress_row){
+        .out = weight->weight.out, .in = weight->weight.in, .output_error = root ? 0 : NAN};
+    snprintf(row->name, sizeof row->name, "%s", weight->weight.name);
+    row->before = row->after = (uint64_t)row->out * row->in;
+    if (c->fate[w] == DART_FATE_KEPT) goto done;
+    ranks_text(weight, row->ranks);
+    row->after = dart_layout_words(&weight->layout, false);
+    instead = dart_calloc(row->before, sizeof *instead);
+    if (!instead) {
+        status = DART_MEMORY;
+        goto done;
+    }
+    DART_GOTO(dart_method_merge(&weight->weight, &weight->layout, tensor, instead));
+    DART_GOTO(dart_decompose_error(&weight->weight, matrix, instead, NULL, &row->error));
+    if (root)
+        status = dart_decompose_error(&weight->weight, matrix, instead, root, &row->output_error);
+done:
+    free(matrix);
+    free(instead);
+    return status;
+}
+
+/* Norms, biases and learned positions. */
+static void copy_vectors(compressing *c)
+{
+    const dart_bundle *a = c->from, *b = &c->to;
+    for (uint32_t p = 0; p < b->model->params; p++)
+        for (uint32_t q = 0; q < a->model->params; q++) {
+            const dart_param *to = &b->model->param[p], *from = &a->model->param[q];
+            if (to->weight >= 0 || from->weight >= 0 || strcmp(to->name, from->name) != 0) continue;
+            memcpy((to->region == DART_REGION_FROZEN ? b->frozen : b->param) + to->offset,
+                (from->region == DART_REGION_FROZEN ? a->frozen : a->param) + from->offset,
+                dart_shape_words(&to->shape) * sizeof(float));
+        }
+}
+
+static dart_status make_model(compressing *c)
+{
+    dart_bundle *to = &c->to;
+    uint64_t ignored[2];
+    uint32_t rank = 1; /* a model that is fresh of the recipe has room for the ranks of this one */
+    for (uint32_t w = 0; w < c->full->weights; w++)
+        for (uint32_t k = 0; k <= DART_MAX_CORES; k++)
+            if (c->ranks[w][k] > rank) rank = c->ranks[w][k];
+    *to = (dart_bundle){.vocab = c->from->vocab, .source_vocab = c->from->source_vocab};
+    DART_TRY(dart_compress_recipe(c->from, c->method, c->fate, rank, &to->recipe));
+    DART_TRY(dart_recipe_set(to->recipe, "out", c->options->out));
+    dart_recipe_settings(to->recipe, &to->set);
+    DART_TRY(dart_bundle_model(to, (const uint32_t(*)[DART_MAX_CORES + 1]) c->ranks, NULL));
+    DART_TRY(dart_bundle_begin(to));
+    copy_vectors(c);
+    for (uint32_t w = 0; w < to->model->weights; w++) DART_TRY(make_weight(c, w));
+    dart_model_count(to->model, &c->out->after, &ignored[0], &ignored[1]);
+    c->out->before = c->out->after;
+    for (uint32_t i = 0; i < c->out->rows; i++)
+        c->out->before += c->out->row[i].before - c->out->row[i].after;
+    return DART_OK;
+}
+
+static dart_status allocate(compressing *c)
+{
+    const uint32_t weights = c->from->model->weights;
+    c->fate = dart_calloc(weights, sizeof *c->fate);
+    c->sigma = dart_calloc(weights, sizeof *c->sigma);
+    c->ranks = dart_calloc(weights, sizeof *c->ranks);
+    c->out->row = dart_calloc(weights, sizeof *c->out->row);
+    return c->fate && c->sigma && c->ranks && c->out->row ? DART_OK : DART_MEMORY;
+}
+
+static void close_all(compressing *c)
+{
+    for (uint32_t w = 0; c->sigma && w < c->from->model->weights; w++)
+        for (int k = 0; k < DART_CHAIN_MAX; k++) free(c->sigma[w][k]);
+    free(c->sigma);
+    free(c->ranks);
+    free(c->fate);
+    free(c->root);
+    dart_covariances_free(&c->inputs);
+    dart_model_free(c->full);
+    dart_bundle_free(&c->to);
+}
+
+dart_status dart_compress_bundle(const dart_bundle *from, const dart_compress_options *options,
+    dart_note note, dart_compression *out)
+{
+    compressing c = {.options = options, .from = from, .note = note, .out = out};
+    dart_status status = DART_OK;
+    *out = (dart_compression){0};
+    DART_TRY(check_options(&c));
+    DART_GOTO(allocate(&c));
+    DART_GOTO(choose_weights(&c));
+    if (options->calibrate && *options->calibrate)
+        DART_GOTO(dart_compress_calibrate(c.from, options, c.fate, note, &c.inputs));
+    DART_GOTO(look(&c));
+    DART_GOTO(dart_compress_choose(c.full, c.sigma, c.how,
+        options->target != 0 ? options->target : options->epsilon, c.fate, c.ranks));
+    DART_GOTO(make_model(&c));
+    status = dart_bundle_save(&c.to, options->out, note);
+done:
+    close_all(&c);
+    return status;
+}

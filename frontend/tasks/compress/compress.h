@@ -1,0 +1,57 @@
+/* Matrices of a trained model as tensor networks. */
+#ifndef DART_COMPRESS_H
+#define DART_COMPRESS_H
+
+#include "bundle.h"
+#include "dart.h"
+#include "session.h"
+
+struct dart_compression {
+    dart_compress_row *row; /* owned [rows] */
+    uint32_t rows;
+    uint64_t before, after; /* parameters of the whole model */
+};
+
+/* What dart_compress does, of a bundle that is open. `out` is to be freed also after a failure. */
+DART_NODISCARD dart_status dart_compress_bundle(const dart_bundle *from,
+    const dart_compress_options *options, dart_note note, dart_compression *out);
+/* What is asked for can be done with any model. USAGE; INPUT: the folder is not empty. */
+DART_NODISCARD dart_status dart_compress_check(const dart_compress_options *options);
+
+/* ---- inside this room ---- */
+
+typedef enum dart_compress_ranks {
+    DART_RANKS_EPSILON,
+    DART_RANKS_UNIFORM,
+    DART_RANKS_FOUND,
+    DART_RANKS_THRESHOLD
+} dart_compress_ranks;
+
+/* What is to become of one weight of the model. */
+typedef enum dart_compress_fate {
+    DART_FATE_OTHER, /* nobody asked for it */
+    DART_FATE_KEPT,  /* asked for, but its network would be larger */
+    DART_FATE_NETWORK
+} dart_compress_fate;
+
+/* assign.c: the recipe of the compressed model: what `from` says of the model, and a method for
+ * each weight; fate: [from->model->weights]. `rank`: for all networks. INPUT: more exceptions than
+ * a recipe holds. */
+DART_NODISCARD dart_status dart_compress_recipe(const dart_bundle *from, const char *method,
+    const dart_compress_fate *fate, uint32_t rank, dart_recipe **out);
+
+/* calibrate.c: second moments of the inputs of all networks over options->calibrate. INPUT: no such
+ * text, or too short a one. Free *out also after a failure. */
+DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
+    const dart_compress_options *options, const dart_compress_fate *fate, dart_note note,
+    dart_covariances *out);
+
+/* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
+ * per bond as many values as its rank at least, which only UNIFORM does not read. Weights whose
+ * network would not be smaller get the fate KEPT. ranks: [weights], as in dart_model_new. INPUT:
+ * the target cannot be met, or no matrix becomes smaller. */
+DART_NODISCARD dart_status dart_compress_choose(const dart_model *model,
+    double *const (*sigma)[DART_CHAIN_MAX], dart_compress_ranks how, double amount,
+    dart_compress_fate *fate, uint32_t (*ranks)[DART_MAX_CORES + 1]);
+
+#endif

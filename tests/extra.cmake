@@ -91,8 +91,8 @@ endif()
 # Failing allocations and system calls, kills.
 include(${CMAKE_CURRENT_SOURCE_DIR}/faults/faults.cmake)
 # What the scripts of tests/interop ask.
-foreach(name dump_model dump_logits)
+foreach(name dump_model dump_logits dump_scores)
   add_executable(${name} ${CMAKE_CURRENT_SOURCE_DIR}/interop/${name}.c)
-  target_include_directories(${name} PRIVATE ${rooms})
+  target_include_directories(${name} PRIVATE ${rooms} ${GENERATED})
   target_link_libraries(${name} PRIVATE dart_static)
 endforeach()

@@ -1,4 +1,5 @@
-/* eval: perplexity of a trained model on the validation and test text. */
+/* eval: perplexity of a trained model on the validation and test text; of a classifier, accuracy,
+ * F1 and Matthews correlation too. */
 #include "cli.h"
 #include <string.h>
 
@@ -10,10 +11,20 @@ static const dart_option options[] = {
     {NULL},
 };
 
-static json_t *split_json(uint64_t tokens, double ppl, double nll, bool bits)
+static json_t *split_json(
+    uint64_t tokens, double ppl, double nll, bool bits, const dart_class_scores *classes)
 {
     json_t *out = json_pack("{s:I, s:o, s:o}", "tokens", (json_int_t)tokens, "perplexity",
         cli_json_real(ppl), "nll", cli_json_real(nll));
+    if (out && classes->texts) {
+        json_t *more = json_pack("{s:o, s:o, s:o}", "accuracy", cli_json_real(classes->accuracy),
+            "f1", cli_json_real(classes->f1), "matthews", cli_json_real(classes->matthews));
+        if (!more || json_object_update(out, more)) {
+            json_decref(out);
+            out = NULL;
+        }
+        json_decref(more);
+    }
     if (out && bits && json_object_set_new(out, "bits", cli_json_real(cli_bits(ppl)))) {
         json_decref(out);
         return NULL;
@@ -24,8 +35,8 @@ static json_t *split_json(uint64_t tokens, double ppl, double nll, bool bits)
 static json_t *result_json(const dart_eval_result *r, bool bits)
 {
     return json_pack("{s:o, s:o}", "valid",
-        split_json(r->valid_tokens, r->valid_ppl, r->valid_nll, bits), "test",
-        split_json(r->test_tokens, r->test_ppl, r->test_nll, bits));
+        split_json(r->valid_tokens, r->valid_ppl, r->valid_nll, bits, &r->valid), "test",
+        split_json(r->test_tokens, r->test_ppl, r->test_nll, bits, &r->test));
 }
 
 static dart_status evaluate(const char *path, const dart_recipe *recipe, const dart_hooks *hooks,
@@ -88,13 +99,17 @@ static dart_status add_rows(
     cli_table *table, uint32_t columns, const dart_eval_result *r, const char *of)
 {
     for (int test = 0; test < 2; test++) {
-        char tokens[64], nll[64], ppl[64], each[64], name[64];
+        char tokens[64], nll[64], ppl[64], each[64], name[64], f1[64], matthews[64];
+        const dart_class_scores *classes = test ? &r->test : &r->valid;
         snprintf(name, sizeof name, "%s%s", test ? "test" : "valid", of);
         dart_count_text(tokens, test ? r->test_tokens : r->valid_tokens);
         cli_number(nll, test ? r->test_nll : r->valid_nll, 4);
         cli_number(ppl, test ? r->test_ppl : r->valid_ppl, 2);
         cli_number(each, cli_bits(test ? r->test_ppl : r->valid_ppl), 3);
-        const char *cells[] = {name, tokens, nll, ppl, each};
+        if (classes->texts) cli_number(each, classes->accuracy, 4);
+        cli_number(f1, classes->f1, 4);
+        cli_number(matthews, classes->matthews, 4);
+        const char *cells[] = {name, tokens, nll, ppl, each, f1, matthews};
         CLI_TRY(cli_table_row(table, columns, cells));
     }
     return DART_OK;
@@ -106,9 +121,13 @@ static dart_status print_table(const dart_eval_result *r, const dart_eval_result
     cli_table table = {0};
     const bool bits = cli_per_symbol(&r->protocol);
     const bool bytes = bits && !strcmp(r->protocol.unit, "byte");
-    const char *heading[] = {
-        "", "tokens", "nll", "perplexity", bytes ? "bits per byte" : "bits per character"};
-    const uint32_t columns = bits ? 5 : 4;
+    const bool classifies = r->test.texts > 0;
+    const char *heading[] = {"", classifies ? "texts" : "tokens", "nll", "perplexity",
+        classifies ? "accuracy"
+        : bytes    ? "bits per byte"
+                   : "bits per character",
+        "F1", "Matthews"};
+    const uint32_t columns = classifies ? 7 : bits ? 5 : 4;
     CLI_GOTO(cli_table_row(&table, columns, heading));
     CLI_GOTO(add_rows(&table, columns, r, ""));
     if (plain) CLI_GOTO(add_rows(&table, columns, plain, ", without adapter"));
@@ -141,7 +160,8 @@ static dart_status run(cli_call *cli)
 }
 
 const cli_command cmd_eval = {.name = "eval",
-    .summary = "perplexity of a trained model on validation and test text",
+    .summary =
+        "perplexity of a trained model on validation and test text, or how well it classifies",
     .arguments = "[MODEL]",
     .recipe = true,
     .own = options,

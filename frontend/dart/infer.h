@@ -183,17 +183,29 @@ typedef struct dart_protocol {
     uint32_t context, stride; /* tokens of a window, and how far apart windows start */
     uint32_t source_context;  /* translation: tokens of a source sentence at most; 0: a text */
     uint64_t valid_tokens, test_tokens;
+    uint64_t valid_texts, test_texts; /* with labels; 0: no classifier */
 } dart_protocol;
 /* The same in one sentence without a full stop; "" where no text was read. Cut at `size` bytes. */
 DART_API void dart_protocol_text(const dart_protocol *protocol, char *out, size_t size);
 
+/* How well a classifier labels texts. */
+typedef struct dart_class_scores {
+    uint64_t texts;  /* 0: no classifier */
+    double accuracy; /* part of them that got the right label */
+    double f1;       /* of two labels, of the second one; of more, the mean over the labels */
+    double matthews; /* correlation (Matthews 1975; of several labels, Gorodkin 2004); 0 where all
+                        texts have or were given one label */
+} dart_class_scores;
+
 typedef struct dart_eval_result {
     size_t size;
     double valid_ppl, test_ppl; /* exp of nll */
-    double valid_nll, test_nll; /* mean negative log likelihood of a token, in nats */
+    double valid_nll, test_nll; /* mean negative log likelihood of a token (of a classifier, of a
+                                   text's label), in nats */
     double seconds;
     uint64_t valid_tokens, test_tokens;
     dart_protocol protocol;
+    dart_class_scores valid, test;
 } dart_eval_result;
 
 /* Perplexity on the validation and test split of the data that the model was trained on, or that

@@ -23,7 +23,10 @@ typedef struct dart_table_row {
     double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;
     double test_bleu;        /* translation: of the test split */
     uint32_t bleu_sentences; /* 0: BLEU was not measured */
-    double effective_rank;   /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
+    /* a classifier's, as in dart_class_scores; texts: of the test split, 0: it is none */
+    uint32_t texts;
+    double valid_accuracy, test_accuracy, valid_f1, test_f1, valid_matthews, test_matthews;
+    double effective_rank; /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
 } dart_table_row;
 
 /* The columns of a table of rows for people: heading, static, NULL past the end; what one shows of

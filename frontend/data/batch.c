@@ -1,6 +1,7 @@
 /* Windows of tokens; integer arithmetic on the batch number, nothing is
  * allocated after new. */
 #include "documents.h"
+#include "labelled.h"
 #include "parallel.h"
 #include "rng.h"
 #include <inttypes.h>
@@ -17,7 +18,10 @@ enum { AROUND = 1 << 16, KEPT = 8 << 20 };
 static dart_status allocate(dart_stream *out, bool training, bool pack, const char *what)
 {
     const uint32_t batch = out->batch, time = out->time, vocab = out->vocab;
-    if (out->documents) {
+    if (out->labelled) {
+        DART_TRY(dart_labelled_check(out, what));
+        out->windows = training ? out->labelled->count : 0;
+    } else if (out->documents) {
         if (!out->documents->count)
             return dart_fail(DART_INPUT, "%s has no document with a label in its first %u tokens",
                 what, time + 1);
@@ -37,7 +41,7 @@ static dart_status allocate(dart_stream *out, bool training, bool pack, const ch
         return dart_fail(DART_INPUT,
             "a stride of %u skips tokens: windows have %u; use a smaller --eval-stride",
             out->stride, time);
-    if (training && !out->documents) {
+    if (training && !out->documents && !out->labelled) {
         out->shift = out->count >= 2 * (uint64_t)time;
         out->windows = (out->shift ? out->count - time : out->count - 1) / time;
     }
@@ -50,9 +54,13 @@ static dart_status allocate(dart_stream *out, bool training, bool pack, const ch
     data->tokens = dart_calloc(rows, sizeof *data->tokens);
     data->labels = dart_calloc(rows, sizeof *data->labels);
     data->index = dart_calloc(rows + vocab + 1, sizeof *data->index);
+    if (out->labelled) DART_TRY(dart_labelled_room(out));
     if (pack) data->starts = dart_calloc(rows, sizeof *data->starts);
     out->order = dart_calloc(out->windows, sizeof *out->order);
-    out->cursor = dart_calloc(vocab, sizeof *out->cursor);
+    uint64_t cursor = vocab;
+    if (out->labelled && rows > cursor) cursor = rows;
+    if (out->labelled && out->types > cursor) cursor = out->types;
+    out->cursor = dart_calloc(cursor, sizeof *out->cursor);
     if (!data->tokens || !data->labels || !data->index || (pack && !data->starts) || !out->order ||
         !out->cursor)
         return DART_MEMORY;
@@ -90,6 +98,9 @@ dart_status dart_stream_open(
     char what[600];
     *out = (dart_stream){.tokens = corpus->tokens[split],
         .documents = corpus->in_documents ? &corpus->documents[split] : NULL,
+        .labelled = corpus->in_labelled ? &corpus->labelled[split] : NULL,
+        .types = o->types ? o->types : 1,
+        .last = o->last,
         .count = corpus->count[split],
         .vocab = corpus->vocab.size,
         .start = corpus->vocab.start,
@@ -109,6 +120,11 @@ void dart_stream_free(dart_stream *stream)
     free(stream->data.labels);
     free(stream->data.index);
     free(stream->data.starts);
+    free(stream->data.lengths);
+    free(stream->data.at);
+    free(stream->data.at_index);
+    free(stream->data.types);
+    free(stream->data.types_index);
     free(stream->place);
     free(stream->laid);
     free(stream->order);
@@ -134,6 +150,7 @@ static void touched(dart_stream *stream, uint64_t bytes)
 
 const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 {
+    if (stream->labelled) return dart_labelled_train(stream, at);
     if (stream->documents) return dart_documents_train(stream, at);
     dart_batch *data = &stream->data;
     uint32_t time = stream->time;
@@ -165,14 +182,17 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
 
 uint64_t dart_stream_eval_batches(const dart_stream *stream)
 {
-    uint64_t windows = stream->documents ? stream->rows : stream->count > 0;
-    if (!stream->documents && stream->count > stream->time)
+    uint64_t windows = stream->labelled    ? stream->labelled->count
+                       : stream->documents ? stream->rows
+                                           : stream->count > 0;
+    if (!stream->documents && !stream->labelled && stream->count > stream->time)
         windows += (stream->count - stream->time + stream->stride - 1) / stream->stride;
     return (windows + stream->batch - 1) / stream->batch;
 }
 
 const dart_batch *dart_stream_eval(dart_stream *stream, uint64_t at)
 {
+    if (stream->labelled) return dart_labelled_eval(stream, at);
     if (stream->documents) return dart_documents_eval(stream, at);
     dart_batch *data = &stream->data;
     data->predicted = 0;

@@ -2,6 +2,7 @@
 #include "cache.h"
 #include "clock.h"
 #include "documents.h"
+#include "labelled.h"
 #include "parallel.h"
 #include "reader.h"
 #include "utf8.h"
@@ -222,6 +223,7 @@ void dart_corpus_free(dart_corpus *corpus)
     if (corpus->map) munmap(corpus->map, corpus->map_bytes);
     for (int i = 0; i < DART_SPLITS; i++) free(corpus->owned[i]);
     for (int i = 0; i < DART_SPLITS; i++) dart_documents_free(&corpus->documents[i]);
+    for (int i = 0; i < DART_SPLITS; i++) dart_labelled_free(&corpus->labelled[i]);
     if (corpus->parallel) {
         dart_parallel_free(corpus->parallel);
         free(corpus->parallel);

@@ -152,3 +152,10 @@ void dart_csv_close(dart_csv *c)
     }
     *c = (dart_csv){0};
 }
+
+char dart_csv_separator(const char *path)
+{
+    const size_t n = strlen(path);
+    if (n > 4 && !strcasecmp(path + n - 4, ".csv")) return ',';
+    return n > 4 && !strcasecmp(path + n - 4, ".tsv") ? '\t' : 0;
+}

@@ -34,6 +34,8 @@ DART_NODISCARD dart_status dart_csv_open(
  * with file and line: another number of fields than the header's, a quote that is never closed or
  * that text follows, text that is not UTF-8. */
 DART_NODISCARD dart_status dart_csv_next(dart_csv *csv, bool *out_more);
+/* What separates the fields of a file, by its name: .csv, .tsv; 0: it is neither. */
+char dart_csv_separator(const char *path);
 /* The column of that name; -1: there is none. */
 int dart_csv_column(const dart_csv *csv, const char *name);
 void dart_csv_close(dart_csv *csv); /* zeroes it */

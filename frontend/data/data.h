@@ -88,6 +88,16 @@ typedef struct dart_documents {
     size_t first_room, ids_room, learn_room;
 } dart_documents;
 
+/* Texts of a split with their labels, one a row of a batch: labelled.h. */
+typedef struct dart_labelled {
+    uint64_t count;
+    uint64_t *first; /* owned [count + 1]: where texts begin in ids */
+    int32_t *ids;    /* owned */
+    uint8_t *types;  /* owned: the segment of each token */
+    int32_t *label;  /* owned [count] */
+    size_t first_room, ids_room, types_room, label_room;
+} dart_labelled;
+
 typedef struct dart_corpus {
     dart_vocab vocab;
     const int32_t *tokens[DART_SPLITS]; /* in memory, or in the map of a token file */
@@ -98,7 +108,9 @@ typedef struct dart_corpus {
     int32_t *owned[DART_SPLITS];
     bool in_documents; /* splits are documents, count their labels; tokens are NULL then */
     dart_documents documents[DART_SPLITS]; /* owned */
-    void *map;                             /* NULL: in memory */
+    bool in_labelled; /* splits are texts with labels, count their tokens; tokens are NULL then */
+    dart_labelled labelled[DART_SPLITS]; /* owned */
+    void *map;                           /* NULL: in memory */
     size_t map_bytes;
     /* Sentence pairs instead of a text (parallel.h): `vocab` is the target's, `count` are labels.
      */
@@ -150,18 +162,27 @@ const char *dart_level_unit(dart_level level);
 /* One batch as the graph reads it. All three arrays are owned by the stream and reused. */
 typedef struct dart_batch {
     uint32_t batch, time;
-    int32_t *tokens;    /* (batch, time) */
-    int32_t *labels;    /* (batch * time); -1: padding */
-    int32_t *index;     /* (vocab + 1 + batch * time): see shaders/scatter.k */
-    int32_t *starts;    /* (batch, time): where each position's document begins; NULL: not packed */
-    uint64_t predicted; /* labels that are not -1 */
+    int32_t *tokens; /* (batch, time) */
+    int32_t *labels; /* (batch * time); -1: padding */
+    int32_t *index;  /* (vocab + 1 + batch * time): see shaders/scatter.k */
+    int32_t *starts; /* (batch, time): where each position's document begins; NULL: not packed */
+    /* Of texts with labels, else NULL; labels are (batch) then, -1: no text. */
+    int32_t *lengths;     /* (batch): tokens of each text */
+    int32_t *at;          /* (batch): the position of each text's first or last token */
+    int32_t *at_index;    /* (batch * time + 1 + batch), as index */
+    int32_t *types;       /* (batch, time): segments */
+    int32_t *types_index; /* (types + 1 + batch * time) */
+    uint64_t predicted;   /* labels that are not -1 */
 } dart_batch;
 
 typedef struct dart_stream {
     const int32_t *tokens;           /* borrowed */
     const dart_documents *documents; /* borrowed; NULL: a running text, else tokens are not used */
+    const dart_labelled *labelled;   /* borrowed; NULL: no labels */
     uint64_t count;
     uint32_t vocab, start, batch, time;
+    uint32_t types;  /* labelled: segments that the model tells apart, at least 1 */
+    bool last;       /* labelled: a text's state is its last token's, else its first's */
     uint32_t stride; /* evaluation: positions that a window adds to the one before; 1..time */
     uint64_t seed;
     uint64_t windows;     /* windows or documents an epoch (training), or in all (evaluation) */
@@ -170,7 +191,7 @@ typedef struct dart_stream {
     /* of documents: row r of an epoch has those at place [place[r], place[r + 1]) of `laid` */
     uint32_t *place, *laid; /* owned [rows + 1], [documents] */
     uint64_t rows;
-    uint32_t *cursor;  /* owned [vocab] */
+    uint32_t *cursor;  /* owned [vocab]; labelled: at least batch * time and types too */
     bool shift;        /* the tiling offset changes with the epoch */
     bool mapped;       /* tokens are pages of a file: those read are given back now and then */
     uint64_t resident; /* mapped: bytes read since they were given back, at most */
@@ -184,6 +205,8 @@ typedef struct dart_stream_options {
     uint32_t stride; /* evaluation; 0: time */
     uint64_t seed;   /* training */
     bool pack;       /* documents: several in a row, as many as have room */
+    uint32_t types;  /* as in dart_stream */
+    bool last;
 } dart_stream_options;
 
 /* A stream over a split of a corpus, for training (dart_stream_train) or for evaluation

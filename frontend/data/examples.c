@@ -3,6 +3,7 @@
 #include "csv.h"
 #include "documents.h"
 #include "file.h"
+#include "text.h"
 #include "utf8.h"
 #include "vocab.h"
 #include <inttypes.h>
@@ -207,14 +208,6 @@ done:
 
 /* ---- CSV and TSV ---- */
 
-/* What separates the fields of a file; 0: it holds lines of JSON. */
-static char separator_of(const char *path)
-{
-    const size_t n = strlen(path);
-    if (n > 4 && !strcasecmp(path + n - 4, ".csv")) return ',';
-    return n > 4 && !strcasecmp(path + n - 4, ".tsv") ? '\t' : 0;
-}
-
 /* Where an example's texts stand in a record. */
 typedef struct columns {
     int prompt, answer; /* prompt -1: the answer is a text, all of which is learnt */
@@ -252,7 +245,7 @@ static dart_status take_records(const dart_examples_options *o, const dart_vocab
     columns where;
     bool more;
     dart_status status = DART_OK;
-    DART_GOTO(dart_csv_open(path, data, size, separator_of(path), &csv));
+    DART_GOTO(dart_csv_open(path, data, size, dart_csv_separator(path), &csv));
     DART_GOTO(find_columns(o, &csv, path, &where));
     for (uint64_t at = 0; at < to; at++) {
         DART_GOTO(dart_csv_next(&csv, &more));
@@ -277,7 +270,7 @@ static dart_status count_records(
     dart_csv csv;
     bool more = true;
     *out_count = 0;
-    dart_status status = dart_csv_open(path, data, size, separator_of(path), &csv);
+    dart_status status = dart_csv_open(path, data, size, dart_csv_separator(path), &csv);
     while (status == DART_OK && more) {
         status = dart_csv_next(&csv, &more);
         *out_count += more;
@@ -293,7 +286,7 @@ static dart_status take_part(const dart_examples_options *o, const dart_vocab *v
     const char *path, const char *data, size_t size, uint64_t from, uint64_t to,
     dart_documents *out, losses *lost)
 {
-    return (separator_of(path) ? take_records : take_lines)(
+    return (dart_csv_separator(path) ? take_records : take_lines)(
         o, vocab, path, data, size, from, to, out, lost);
 }
 
@@ -335,7 +328,7 @@ static dart_status cut_file(const dart_examples_options *o, dart_corpus *out, lo
     DART_TRY(dart_file_read(o->path, &data, &size));
     uint64_t lines = count_lines(data, size);
     dart_status status = DART_OK;
-    if (separator_of(o->path)) status = count_records(o->path, data, size, &lines);
+    if (dart_csv_separator(o->path)) status = count_records(o->path, data, size, &lines);
     const uint64_t at[] = {0, lines * 90 / 100, lines * 95 / 100, lines};
     for (int i = 0; i < DART_SPLITS && status == DART_OK; i++)
         status = take_part(
@@ -344,28 +337,11 @@ static dart_status cut_file(const dart_examples_options *o, dart_corpus *out, lo
     return status;
 }
 
-/* The file of a split in the folder, of whichever kind is there; JSON where there is none. */
-static dart_status split_path(
-    const dart_examples_options *o, const char *split, char out[4096], bool *out_there)
-{
-    static const char *const kinds[] = {".tsv", ".csv", ".jsonl"};
-    *out_there = false;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && !*out_there; i++) {
-        if (snprintf(out, 4096, "%s/%s%s", o->path, split, kinds[i]) >= 4096)
-            return dart_fail(DART_INPUT, "the path %.200s... is too long", o->path);
-        *out_there = dart_file_exists(out);
-    }
-    return DART_OK;
-}
-
 static dart_status take_folder(const dart_examples_options *o, dart_corpus *out, losses *lost)
 {
-    static const char *const names[] = {"train", "valid", "test"};
     for (int i = 0; i < DART_SPLITS; i++) {
         char path[4096];
-        bool there;
-        DART_TRY(split_path(o, names[i], path, &there));
-        if (i == DART_TEST && !there) DART_TRY(split_path(o, names[DART_VALID], path, &there));
+        DART_TRY(dart_split_file(o->path, i, path));
         DART_TRY(take_file(o, path, i, out, lost));
     }
     return DART_OK;

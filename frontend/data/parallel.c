@@ -4,6 +4,7 @@
 #include "file.h"
 #include "names.h"
 #include "vocab.h"
+#include "text.h"
 #include "utf8.h"
 #include <inttypes.h>
 #include <limits.h>
@@ -63,38 +64,6 @@ typedef struct reader {
     bool punctuation;
     char source[512];
 } reader;
-
-/* "<folder>/<file>" or the same with .gz; false if neither is there. */
-static bool locate(const char *folder, const char *file, char out[PATH_MAX])
-{
-    static const char *const tails[] = {"", ".gz"};
-    for (int i = 0; i < 2; i++) {
-        int n = snprintf(out, PATH_MAX, "%s/%s%s", folder, file, tails[i]);
-        if (n > 0 && n < PATH_MAX && dart_file_exists(out)) return true;
-    }
-    return false;
-}
-
-/* Where the files of a known corpus lie: $DART_DATA, the cache folder, ../shared/datasets. */
-static bool find_folder(const known *set, char out[PATH_MAX])
-{
-    char cache[PATH_MAX], path[PATH_MAX];
-    const char *data = getenv("DART_DATA");
-    const char *first = set->file[DART_SOURCE][DART_TRAIN];
-    if (data && data[0]) {
-        if ((size_t)snprintf(out, PATH_MAX, "%s/%s", data, set->folder) < PATH_MAX &&
-            locate(out, first, path))
-            return true;
-        if ((size_t)snprintf(out, PATH_MAX, "%s", data) < PATH_MAX && locate(out, first, path))
-            return true;
-    }
-    if (dart_cache_path(cache, sizeof cache) == DART_OK &&
-        (size_t)snprintf(out, PATH_MAX, "%s/datasets/%s", cache, set->folder) < PATH_MAX &&
-        locate(out, first, path))
-        return true;
-    snprintf(out, PATH_MAX, "../shared/datasets/%s", set->folder);
-    return locate(out, first, path);
-}
 
 /* Refuses what is not text in UTF-8, naming the line; the first has the number `line`. */
 static dart_status check_text(const side_text *t, uint64_t line)
@@ -225,7 +194,7 @@ static dart_status read_folder(
 {
     for (int split = 0; split < DART_SPLITS; split++) {
         char path[PATH_MAX];
-        if (!locate(folder, file[split], path))
+        if (!dart_data_file(folder, file[split], path))
             return dart_fail(DART_INPUT,
                 "the parallel corpus in %s lacks the file %s; it has one file a side and split",
                 folder, file[split]);
@@ -248,7 +217,7 @@ static dart_status read_known(const dart_parallel_options *o, reader *r)
         return dart_name_unknown(DART_INPUT, "parallel data set", o->dataset, name_at, NULL,
             ", or give a folder with train.source, train.target, valid.source ... test.target, or "
             "two files (--source, --target)");
-    if (!find_folder(set, folder))
+    if (!dart_data_folder(set->folder, set->file[DART_SOURCE][DART_TRAIN], folder))
         return dart_fail(DART_INPUT,
             "the data set %s is not on this machine; run `%s %s`, or put its file %s into "
             "$DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",

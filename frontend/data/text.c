@@ -59,37 +59,6 @@ const char *dart_dataset_name(const char *name)
     return found ? found->name : NULL;
 }
 
-/* "<folder>/<file>" or the same with .gz; false if neither is there. */
-static bool locate(const char *folder, const char *file, char out[PATH_MAX])
-{
-    static const char *const tails[] = {"", ".gz"};
-    for (int i = 0; i < 2; i++) {
-        int n = snprintf(out, PATH_MAX, "%s/%s%s", folder, file, tails[i]);
-        if (n > 0 && n < PATH_MAX && dart_file_exists(out)) return true;
-    }
-    return false;
-}
-
-static bool find_folder(const dataset *set, char out[PATH_MAX])
-{
-    char cache[PATH_MAX], path[PATH_MAX];
-    const char *data = getenv("DART_DATA");
-    if (data && data[0]) {
-        if ((size_t)snprintf(out, PATH_MAX, "%s/%s", data, set->folder) < PATH_MAX &&
-            locate(out, set->file[0], path))
-            return true;
-        if ((size_t)snprintf(out, PATH_MAX, "%s", data) < PATH_MAX &&
-            locate(out, set->file[0], path))
-            return true;
-    }
-    if (dart_cache_path(cache, sizeof cache) == DART_OK &&
-        (size_t)snprintf(out, PATH_MAX, "%s/datasets/%s", cache, set->folder) < PATH_MAX &&
-        locate(out, set->file[0], path))
-        return true;
-    snprintf(out, PATH_MAX, "../shared/datasets/%s", set->folder);
-    return locate(out, set->file[0], path);
-}
-
 /* All bytes of the file s->path[split], with their number. */
 static dart_status whole_file(dart_splits *s, int split, uint64_t *out_bytes)
 {
@@ -114,7 +83,7 @@ static dart_status find_split(
     const char *folder, const char *file, uint64_t expected, dart_splits *s, int split)
 {
     uint64_t bytes;
-    if (!locate(folder, file, s->path[split]))
+    if (!dart_data_file(folder, file, s->path[split]))
         return dart_fail(
             DART_INPUT, "the data set in %s lacks the file %s; fetch it again", folder, file);
     DART_TRY(whole_file(s, split, &bytes));
@@ -251,7 +220,7 @@ static dart_status unknown_dataset(const char *name)
 static dart_status find_dataset(const dataset *set, dart_level level, dart_splits *s)
 {
     char folder[PATH_MAX], fetch[512];
-    if (!find_folder(set, folder))
+    if (!dart_data_folder(set->folder, set->file[0], folder))
         return dart_fail(DART_INPUT,
             "the data set %s is not on this machine; run `%s %s`, or put its file %s into "
             "$DART_DATA/%s or ~/.cache/dart-llm/datasets/%s",

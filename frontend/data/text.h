@@ -20,4 +20,14 @@ typedef struct dart_splits {
  * original, empty, binary. `out` must stay where it is. */
 DART_NODISCARD dart_status dart_splits_find(const dart_corpus_options *options, dart_splits *out);
 
+/* "<folder>/<file>" or the same with .gz; false: neither is there. */
+bool dart_data_file(const char *folder, const char *file, char out[PATH_MAX]);
+/* The folder of a data set that has this file: in $DART_DATA, or this itself, in the cache folder,
+ * or in ../shared/datasets. false: none is there. */
+bool dart_data_folder(const char *folder, const char *file, char out[PATH_MAX]);
+
+/* The file of a split (train, valid, test) of a user's folder, .tsv, .csv or .jsonl, whichever is
+ * there; test: else that to validate. */
+DART_NODISCARD dart_status dart_split_file(const char *folder, int split, char out[4096]);
+
 #endif

@@ -1,7 +1,8 @@
 """Logits of a checkpoint in NumPy, written from docs/formats.md alone: it shares nothing with the program but the files.
 
 usage: numpy_forward.py CHECKPOINT ID...          writes (tokens, vocabulary) f32 to standard output, as dump_logits does
-       numpy_forward.py --against DUMP_LOGITS PROGRAM   trains small models of all kinds with PROGRAM and compares"""
+       numpy_forward.py --against DUMP_LOGITS PROGRAM   trains small models of all kinds with PROGRAM and compares
+       numpy_forward.py --classifiers DUMP_SCORES TEST_CLASSIFIERS PROGRAM   tunes the latter's classifiers and compares"""
 import json
 import math
 import pathlib
@@ -26,8 +27,8 @@ class Checkpoint:
                 values = np.frombuffer(data[begin:end], "<f4").astype(np.float64)
                 self.tensor[name] = values.reshape(entry["shape"])
         self.weight = {w["name"]: w for w in self.model["weights"]}
-        if self.model["kind"] != "decoder" or self.model["gates"]:
-            sys.exit("this script reads decoders without gates")
+        if self.model["kind"] == "encoder-decoder" or self.model["gates"]:
+            sys.exit("this script reads decoders and encoders without gates")
         missing = [t["name"] for t in self.model["tensors"] if t["name"] not in self.tensor]
         if missing:
             sys.exit(f"{missing[0]} is not stored: it is the base model's")
@@ -86,7 +87,8 @@ class Checkpoint:
         group = m["heads"] // m["kv_heads"]
         k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
         scores = np.einsum("thd,shd->hts", q, k) / math.sqrt(m["head_dim"])
-        scores = np.where(np.tril(np.ones((time, time), bool)), scores, -np.inf)
+        if self.model["kind"] == "decoder":
+            scores = np.where(np.tril(np.ones((time, time), bool)), scores, -np.inf)
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         mixed = np.einsum("hts,shd->thd", scores / scores.sum(-1, keepdims=True), v)
         return self.linear(mixed.reshape(time, -1), block + ".attn.o")
@@ -100,6 +102,8 @@ class Checkpoint:
             up = up / (1 + np.exp(-up))
         elif kind == "relu":
             up = np.maximum(up, 0)
+        elif kind == "gelu":
+            up = 0.5 * up * (1 + np.vectorize(math.erf)(up / math.sqrt(2)))
         else:
             up = 0.5 * up * (1 + np.tanh(math.sqrt(2 / math.pi) * (up + 0.044715 * up ** 3)))
         return self.linear(up, block + ".mlp.down")
@@ -109,16 +113,32 @@ class Checkpoint:
             return y
         return y + self.linear(np.maximum(self.linear(y, part + ".adapter.down"), 0), part + ".adapter.up")
 
-    def logits(self, ids):
+    def body(self, ids, types):
         x = self.matrix("tok_emb")[ids]
         if self.model["positions"]["kind"] == "learned":
             x = x + self.tensor["pos_emb.weight"][:len(ids)]
+        if "type_emb.weight" in self.tensor:
+            x = x + self.tensor["type_emb.weight"][types]
+        if self.model["kind"] == "encoder":
+            x = self.block_norm(x, "norm_emb")
         for layer in range(self.model["layers"]):
             block = f"blocks.{layer}"
+            if self.model["norm"]["position"] == "post":
+                x = self.block_norm(x + self.adapted(self.attention(x, block), block + ".attn"), block + ".norm1")
+                x = self.block_norm(x + self.adapted(self.mlp(x, block), block + ".mlp"), block + ".norm2")
+                continue
             x = x + self.adapted(self.attention(self.block_norm(x, block + ".norm1"), block), block + ".attn")
             x = x + self.adapted(self.mlp(self.block_norm(x, block + ".norm2"), block), block + ".mlp")
+        return x if self.model["kind"] == "encoder" else self.block_norm(x, "norm_f")
+
+    def logits(self, ids):
         head = "tok_emb" if self.model["tied_head"] else "head"
-        return self.block_norm(x, "norm_f") @ self.matrix(head).T
+        return self.body(ids, None) @ self.matrix(head).T
+
+    def scores(self, ids, types):
+        c = self.model["classifier"]
+        h = self.body(ids, types)[0 if c["token"] == "first" else -1]
+        return self.linear(np.tanh(self.linear(h, "pooler")) if c["pooler"] else h, "classifier")
 
 
 CASES = ("--linear tt --rank 4", "--linear ttm --rank 3 --embedding tt-embedding --tied-head true",
@@ -148,10 +168,34 @@ def compare(dump, program):
             worst = max(worst, error)
             print(f"{error:.1e}  {case}")
     print(f"{len(CASES)} models, largest relative error {worst:.1e}")
-    return worst > 1e-5
+    return int(worst > 1e-5)
+
+
+def compare_classifiers(dump, models, program):
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        subprocess.run([models, "--write", place], check=True)
+        lines = place / "lines.jsonl"
+        for name in ("bert", "roberta", "llama"):
+            run = place / f"{name}-run"
+            words = (f"{program} finetune --base {place / name} --data {lines} --valid-examples {lines} --method dense --context 12 "
+                     f"--batch-size 2 --max-steps 20 --device cpu --quiet --out {run}").split()
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            theirs = Checkpoint(sorted((run / "checkpoints").iterdir())[-1])
+            ours = subprocess.run([dump, run, "cpu", lines, "12"], check=True, stdout=subprocess.PIPE, text=True).stdout
+            for line in map(json.loads, ours.splitlines()):
+                scores = theirs.scores(line["ids"], line["types"])
+                error = np.abs(scores - line["scores"]).max() / np.abs(scores).max()
+                worst = max(worst, error)
+                print(f"{error:.1e}  {name}, {len(line['ids'])} tokens")
+    print(f"classifiers: largest relative error {worst:.1e}")
+    return int(worst > 1e-5)
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 5 and sys.argv[1] == "--classifiers":
+        sys.exit(compare_classifiers(*sys.argv[2:]))
     if len(sys.argv) == 4 and sys.argv[1] == "--against":
         sys.exit(compare(sys.argv[2], sys.argv[3]))
     if len(sys.argv) < 3:

@@ -4,6 +4,7 @@
 #define EXP(x) cpu_exp(x)
 #define SQRT(x) cpu_sqrt(x)
 #define LOG(x) cpu_log(x)
+#define NORMAL_CDF(x) cpu_normal_cdf(x)
 #define ABS(x) ((x) < 0 ? -(x) : (x))
 #define MAXF(x, y) ((x) > (y) ? (x) : (y))
 #define MINF(x, y) ((x) < (y) ? (x) : (y))

@@ -14,6 +14,11 @@ static inline double cpu_exp(double x)
     return exp(x);
 }
 
+static inline double cpu_normal_cdf(double x)
+{
+    return 0.5 * erfc(-0.70710678118654752440 * x);
+}
+
 #define cpu_sqrt sqrt
 #define cpu_log log
 
@@ -46,6 +51,19 @@ static inline float cpu_exp(float x)
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
     return p * cpu_pow2(half) * cpu_pow2(n - half);
+}
+
+/* The normal distribution function by the formula of map.k. */
+static inline float cpu_normal_cdf(float x)
+{
+    float t = 1.0f / (1.0f + 0.23164189f * fabsf(x));
+    float p = 0.5307027145f;
+    p = p * t - 0.7265760135f;
+    p = p * t + 0.7107068705f;
+    p = p * t - 0.142248368f;
+    p = p * t + 0.127414796f;
+    float tail = p * t * cpu_exp(-0.5f * x * x);
+    return x > 0 ? 1.0f - tail : tail;
 }
 
 #define cpu_sqrt sqrtf

@@ -77,10 +77,12 @@ dart_status dart_part_covariance(dart_session *session, dart_graph *graph)
         status = DART_MEMORY;
         goto done;
     }
-    if (model->config.enc_layers || model->config.gate.on)
+    if (model->config.enc_layers || model->config.gate.on || model->config.labels)
         DART_GOTO(dart_fail(DART_INPUT,
             "covariance: inputs are measured in models of one text without gates, and this one %s",
-            model->config.gate.on ? "has gates" : "is an encoder-decoder"));
+            model->config.gate.on  ? "has gates"
+            : model->config.labels ? "is a classifier"
+                                   : "is an encoder-decoder"));
     DART_GOTO(dart_model_leaves_new(model, graph, batch, time, &leaves));
     dart_model_inputs(model, graph, &leaves, x);
     DART_GOTO(dart_graph_check(graph));

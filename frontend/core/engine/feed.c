@@ -1,9 +1,18 @@
 /* Batches of a stream, windows of a text or sentence pairs, into INPUT. */
 #include "parts.h"
 
+/* Tokens that the texts of a batch have, without what fills up its rows. */
+static uint64_t tokens_of(const dart_batch *batch)
+{
+    uint64_t tokens = 0;
+    for (uint32_t b = 0; b < batch->batch; b++) tokens += (uint64_t)batch->lengths[b];
+    return tokens;
+}
+
 uint64_t dart_input_count(dart_stream *stream, uint64_t at)
 {
     if (stream->pairs) return dart_pairs_train(stream->pairs, at)->predicted;
+    if (stream->labelled) return tokens_of(dart_stream_train(stream, at));
     return stream->documents ? dart_stream_train(stream, at)->predicted
                              : (uint64_t)stream->batch * stream->time;
 }
@@ -31,6 +40,7 @@ dart_status dart_input_load(
     const dart_batch *batch =
         training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
     *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
+    if (batch->lengths) return dart_input_texts(session, batch);
     return dart_session_input(session, batch->batch, batch->time, batch->tokens, batch->labels,
         batch->index, batch->starts);
 }

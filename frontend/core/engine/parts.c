@@ -61,7 +61,9 @@ static dart_status append_gradients(const dart_session *session, dart_graph *gra
     DART_GOTO(dart_model_leaves_new(model, graph, o->batch, o->time, &leaves));
     DART_GOTO(dart_part_masks(session, graph, true, &leaves, &masks));
     dart_graph_recompute(graph, o->recompute);
-    dart_node loss = dart_model_loss(model, graph, &leaves, true, o->chunk_rows, NULL);
+    dart_node loss = model->config.labels
+                         ? dart_model_classify(model, graph, &leaves, true, NULL, NULL)
+                         : dart_model_loss(model, graph, &leaves, true, o->chunk_rows, NULL);
     DART_GOTO(dart_graph_check(graph));
     uint32_t count = list_slots(model, &leaves, &masks.gates, slots);
     for (uint32_t i = 0; i < count; i++) from[i] = slots[i].from;
@@ -159,17 +161,25 @@ done:
 static dart_status append_eval(const dart_session *session, dart_graph *graph)
 {
     const dart_session_options *o = &session->options;
+    const uint32_t labels = session->model->config.labels;
     dart_model_leaves leaves;
-    dart_node rows;
+    dart_node rows, scores;
     dart_masks masks;
     dart_status status = dart_model_leaves_new(session->model, graph, o->batch, o->time, &leaves);
     if (status == DART_OK) status = dart_part_masks(session, graph, false, &leaves, &masks);
     if (status == DART_OK) {
-        dart_model_loss(session->model, graph, &leaves, false, o->chunk_rows, &rows);
+        const uint32_t count = (uint32_t)dart_part_rows(session);
+        if (labels)
+            dart_model_classify(session->model, graph, &leaves, false, &rows, &scores);
+        else
+            dart_model_loss(session->model, graph, &leaves, false, o->chunk_rows, &rows);
         dart_store(graph,
-            dart_leaf(
-                graph, "rows", DART_F32, DART_SHAPE(o->batch * o->time, 1), DART_REGION_OUTPUT, 0),
-            rows);
+            dart_leaf(graph, "rows", DART_F32, DART_SHAPE(count, 1), DART_REGION_OUTPUT, 0), rows);
+        if (labels)
+            dart_store(graph,
+                dart_leaf(graph, "scores", DART_F32, DART_SHAPE(count, labels), DART_REGION_OUTPUT,
+                    dart_part_scores(session)),
+                scores);
         status = dart_graph_check(graph);
     }
     dart_model_leaves_free(&leaves);

@@ -13,6 +13,18 @@ static inline bool dart_part_pads(const dart_session_options *o)
            dart_options_get(&o->reg_options, &dart_row_reg_weighting) != DART_WEIGHTING_PRICE;
 }
 
+/* Words of OUTPUT from its beginning on that an evaluation writes likelihoods to, and of a
+ * classifier where its scores begin. */
+static inline uint64_t dart_part_rows(const dart_session *session)
+{
+    const dart_session_options *o = &session->options;
+    return session->model->config.labels ? o->batch : (uint64_t)o->batch * o->time;
+}
+static inline uint64_t dart_part_scores(const dart_session *session)
+{
+    return dart_round_up(session->options.batch, 64);
+}
+
 /* masks.c */
 typedef struct dart_masks {
     dart_gates gates;
@@ -53,6 +65,8 @@ uint64_t dart_input_count(dart_stream *stream, uint64_t at);
 uint64_t dart_input_batches(const dart_stream *stream);
 DART_NODISCARD dart_status dart_input_load(
     dart_session *session, dart_stream *stream, uint64_t at, bool training, dart_input *out);
+/* A batch of texts with labels into INPUT, for a classifier. */
+DART_NODISCARD dart_status dart_input_texts(dart_session *session, const dart_batch *batch);
 /* A batch of pairs as it is into INPUT. */
 DART_NODISCARD dart_status dart_input_pairs(dart_session *session, const dart_pair_batch *batch);
 

@@ -29,7 +29,8 @@ static dart_status allocate(dart_session *session)
     const dart_model *model = session->model;
     const dart_session_options *o = &session->options;
     uint64_t *words = session->memory.words;
-    uint64_t rows = (uint64_t)o->batch * o->time;
+    const uint64_t labels = model->config.labels;
+    uint64_t rows = dart_part_rows(session);
     uint64_t logits = (uint64_t)o->time * session->logit_columns;
     uint64_t output = dart_covariance_words(&session->covariances);
     words[DART_REGION_PARAM] = model->param_words;
@@ -50,10 +51,16 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_FSCAL] = o->covariance ? dart_covariance_fscal(o) : DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
     if (rows > output) output = rows;
+    if (labels) output = dart_part_scores(session) + rows * labels;
     words[DART_REGION_OUTPUT] = logits > output ? logits : output;
     DART_TRY(dart_model_memory(model, session->device, &session->memory));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
+    if (o->eval && labels) {
+        session->scores = dart_calloc(rows * labels, sizeof *session->scores);
+        session->confusion = dart_calloc(labels * labels, sizeof *session->confusion);
+        if (!session->scores || !session->confusion) return DART_MEMORY;
+    }
     return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
 }
 
@@ -151,6 +158,8 @@ void dart_session_free(dart_session *session)
     dart_covariances_free(&session->covariances);
     free(session->rows);
     free(session->logits);
+    free(session->scores);
+    free(session->confusion);
     free(session);
 }
 
@@ -234,11 +243,28 @@ dart_status dart_session_step(
     return DART_OK;
 }
 
+/* The likeliest label of each text of the batch that was just evaluated. */
+static dart_status count_labels(dart_session *session, const int32_t *truth)
+{
+    const uint32_t labels = session->model->config.labels, batch = session->options.batch;
+    DART_TRY(dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT],
+        dart_part_scores(session), (uint64_t)batch * labels, session->scores));
+    for (uint32_t b = 0; b < batch; b++) {
+        const float *score = session->scores + (size_t)b * labels;
+        uint32_t best = 0;
+        if (truth[b] < 0) continue;
+        for (uint32_t i = 1; i < labels; i++)
+            if (score[i] > score[best]) best = i;
+        session->confusion[(size_t)truth[b] * labels + best]++;
+    }
+    return DART_OK;
+}
+
 dart_status dart_session_eval(
     dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens)
 {
-    const dart_session_options *o = &session->options;
-    const uint32_t rows = o->batch * o->time;
+    const uint64_t rows = dart_part_rows(session), labels = session->model->config.labels;
+    if (labels) memset(session->confusion, 0, labels * labels * sizeof *session->confusion);
     *out_nll = 0;
     *out_tokens = 0;
     for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
@@ -248,7 +274,8 @@ dart_status dart_session_eval(
         DART_TRY(dart_program_run(&session->part[DART_PART_EVAL], NULL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
-        for (uint32_t r = 0; r < rows; r++)
+        if (labels) DART_TRY(count_labels(session, input.labels));
+        for (uint64_t r = 0; r < rows; r++)
             if (input.labels[r] >= 0) *out_nll += session->rows[r];
         *out_tokens += input.predicted;
     }

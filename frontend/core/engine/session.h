@@ -65,7 +65,11 @@ typedef struct dart_session {
     dart_graph_program part[DART_PARTS];
     dart_shapes *shapes; /* owned; NULL: one shape */
     float *rows;         /* owned (batch * time), eval */
-    float *logits;       /* owned (time, logit_columns) */
+    /* eval of a classifier, owned: scores (batch, labels) of the last batch; (labels, labels): how
+     * many texts of label i the last evaluation took for one of label j */
+    float *scores;
+    uint64_t *confusion;
+    float *logits; /* owned (time, logit_columns) */
     uint32_t logit_columns;
     dart_covariances covariances; /* those asked for; sums are zeros until they are measured */
 } dart_session;
@@ -95,7 +99,7 @@ typedef struct dart_step_result {
     float loss, grad_norm, penalty;
     float gate_size; /* expected size relative to that when the gates appeared */
     uint64_t bad;    /* gradients that are NaN or infinite */
-    uint64_t tokens; /* labels that counted */
+    uint64_t tokens; /* labels that counted; of a classifier, tokens of the texts */
     uint64_t rows;   /* places for labels, padding included */
 } dart_step_result;
 /* One optimizer step on batches step * accumulation .. of the stream. */
@@ -103,7 +107,8 @@ DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream 
     const dart_step_scalars *scalars, dart_step_result *out);
 /* The mask that evaluation uses from now on, (bonds, stride) as in gates.h. */
 DART_NODISCARD dart_status dart_session_mask(dart_session *session, const float *mask);
-/* Sum of the negative log likelihoods of a split and the number of tokens. */
+/* Sum of the negative log likelihoods of a split and the number of tokens; of a classifier, of
+ * texts. */
 DART_NODISCARD dart_status dart_session_eval(
     dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens);
 /* Logits (time, logit_columns) of one sequence of `time` tokens into session->logits. index:

@@ -71,6 +71,8 @@ static const pretrained_entry bert[] = {LINEAR("attn.q", "attention.self.query",
 static const pretrained_entry pooler[] = {LINEAR("pooler", "dense", D, D, IF_ALL_BIAS)};
 static const pretrained_entry classifier[] = {
     LINEAR("classifier", "classifier", LABELS, D, IF_ALL_BIAS)};
+static const pretrained_entry score[] = {
+    {"classifier", "score.weight", PRETRAINED_LABELS, PRETRAINED_D}};
 static const pretrained_entry classifier_out[] = {
     LINEAR("classifier", "classifier.out_proj", LABELS, D, IF_ALL_BIAS)};
 
@@ -139,6 +141,25 @@ static const char *prefix_of(const dart_pretrained *model, const char *prefix, c
     return dart_pretrained_source_find(model, name) ? prefix : "";
 }
 
+/* The labels of a classifier with this tensor. */
+static dart_status count_labels(dart_pretrained *model, const pretrained_source *head)
+{
+    dart_pretrained_config *c = &model->config;
+    c->labels = head->rank && head->dim[0] < UINT32_MAX ? (uint32_t)head->dim[0] : 0;
+    if (c->labels) return DART_OK;
+    return dart_fail(DART_INPUT, "%s: the tensor '%s' has no rows", model->path, head->name);
+}
+
+/* What a decoder has behind its last norm: scores of tokens, or of classes. */
+static dart_status take_head(dart_pretrained *model, const char *table)
+{
+    const pretrained_source *found = dart_pretrained_source_find(model, "score.weight");
+    if (!found) return dart_pretrained_head(model, "lm_head.weight", table);
+    DART_TRY(count_labels(model, found));
+    model->config.tied = true; /* it scores no tokens */
+    return dart_pretrained_take(model, "", ENTRIES(score));
+}
+
 static dart_status take_gated(dart_pretrained *model)
 {
     const char *prefix = prefix_of(model, "model.", "embed_tokens.weight");
@@ -148,7 +169,7 @@ static dart_status take_gated(dart_pretrained *model)
     dart_pretrained_skip_all(model, layers, ".self_attn.rotary_emb.inv_freq");
     DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(gated_whole)));
     DART_TRY(dart_pretrained_take_layers(model, layers, ENTRIES(gated)));
-    return dart_pretrained_head(model, "lm_head.weight", table);
+    return take_head(model, table);
 }
 
 static dart_status take_gpt2(dart_pretrained *model)
@@ -162,7 +183,7 @@ static dart_status take_gpt2(dart_pretrained *model)
     dart_pretrained_skip_all(model, layers, ".attn.masked_bias");
     DART_TRY(dart_pretrained_take(model, prefix, ENTRIES(gpt2_whole)));
     DART_TRY(dart_pretrained_take_layers(model, layers, ENTRIES(gpt2)));
-    return dart_pretrained_head(model, "lm_head.weight", table);
+    return take_head(model, table);
 }
 
 /* A dense layer and a tanh on the first token: below `at`, if it is there. */
@@ -182,9 +203,7 @@ static dart_status take_classifier(dart_pretrained *model, const char *prefix)
     char below[48];
     snprintf(below, sizeof below, "%spooler.", prefix);
     if (!head) return take_pooler(model, below);
-    c->labels = head->rank && head->dim[0] < UINT32_MAX ? (uint32_t)head->dim[0] : 0;
-    if (!c->labels)
-        return dart_fail(DART_INPUT, "%s: the tensor '%s' has no rows", model->path, head->name);
+    DART_TRY(count_labels(model, head));
     if (!roberta) {
         DART_TRY(take_pooler(model, below));
         return dart_pretrained_take(model, "", ENTRIES(classifier));

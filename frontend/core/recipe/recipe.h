@@ -17,6 +17,8 @@ enum { DART_MAX_STAGES = 32, DART_PLUGIN_OPTIONS = 64 /* rows of all plug-ins to
     DART_##p##_##a, DART_##p##_##b, DART_##p##_##c, DART_##p##_##d
 #define NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te)                                               \
     DART_##p##_##a, DART_##p##_##b, DART_##p##_##c, DART_##p##_##d, DART_##p##_##e
+#define NAMES6(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf)                                        \
+    NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te), DART_##p##_##f
 #define NAMES9(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti)                   \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te), NAMES4(p, f, tf, g, tg, h, th, i, ti)
 #define CHOICE(section, key, aliases, fallback, names, help)                                       \

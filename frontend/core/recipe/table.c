@@ -74,6 +74,8 @@ static const struct {
 #define NAMES3(p, a, ta, b, tb, c, tc) ta "|" tb "|" tc
 #define NAMES4(p, a, ta, b, tb, c, tc, d, td) ta "|" tb "|" tc "|" td
 #define NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te) ta "|" tb "|" tc "|" td "|" te
+#define NAMES6(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf)                                        \
+    NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te) "|" tf
 #define NAMES9(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti)                   \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te)                                                   \
     "|" NAMES4(p, f, tf, g, tg, h, th, i, ti)

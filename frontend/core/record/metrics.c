@@ -169,6 +169,28 @@ void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, 
     WRITE(DART_LOG_METRICS, fields[!strcmp(split, "test")], line, METRIC);
 }
 
+typedef struct classes_line {
+    uint64_t step;
+    const char *stage;
+    double accuracy, f1, matthews;
+} classes_line;
+
+void dart_metrics_classes(dart_metrics *metrics, uint64_t step, const char *stage,
+    const char *split, double accuracy, double f1, double matthews)
+{
+#define CLASSES(split)                                                                             \
+    {                                                                                              \
+        F(classes_line, step), F(classes_line, stage),                                             \
+            DART_FIELD_AS(classes_line, accuracy, split "_accuracy"),                              \
+            DART_FIELD_AS(classes_line, f1, split "_f1"),                                          \
+            DART_FIELD_AS(classes_line, matthews, split "_matthews")                               \
+    }
+    static const dart_field fields[2][5] = {CLASSES("valid"), CLASSES("test")};
+#undef CLASSES
+    const classes_line line = {step, stage, accuracy, f1, matthews};
+    WRITE(DART_LOG_METRICS, fields[!strcmp(split, "test")], line, METRIC);
+}
+
 typedef struct bleu_line {
     uint64_t step;
     const char *stage;

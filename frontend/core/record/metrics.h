@@ -38,6 +38,9 @@ void dart_metrics_pick_timing(dart_metrics *metrics, uint64_t step, double svd, 
 /* split: "valid" or "test" */
 void dart_metrics_eval(dart_metrics *metrics, uint64_t step, const char *stage, const char *split,
     double nll, double perplexity);
+/* The same split of a classifier. */
+void dart_metrics_classes(dart_metrics *metrics, uint64_t step, const char *stage,
+    const char *split, double accuracy, double f1, double matthews);
 void dart_metrics_bleu(dart_metrics *metrics, uint64_t step, const char *stage, double test_bleu);
 void dart_metrics_spectrum(dart_metrics *metrics, uint64_t step, const char *weight, uint32_t bond,
     const double *sigma, uint32_t count);

@@ -1,5 +1,7 @@
 /* From settings to a model configuration and session options. */
+#include "classes.h"
 #include "setup.h"
+#include <string.h>
 
 enum { CHUNK_WORDS = 1 << 22 };
 static const double SINUSOIDAL_BASE = 10000; /* Vaswani et al. 2017, 3.5 */
@@ -13,7 +15,25 @@ bool dart_settings_pack(const dart_settings *set)
 {
     const bool rotary = set->pos == DART_POSITION_ROPE ||
                         (set->pos == DART_POSITION_AUTO && set->arch == DART_ARCH_LLAMA);
-    return *set->examples && rotary;
+    return *set->examples && rotary && !*set->labels;
+}
+
+/* What no base has is trained as it is, whatever the recipe says of linear layers. */
+static dart_status train_classifier(dart_model_config *c)
+{
+    static const char *const names[] = {"classifier", "pooler"};
+    const uint32_t count = c->new_pooler ? 2 : 1;
+    if (c->roles + count > DART_MAX_ROLES)
+        return dart_fail(DART_INPUT,
+            "weights: with a classifier at most %u patterns can be given, got %u",
+            DART_MAX_ROLES - count, c->roles);
+    memmove(c->role + count, c->role, c->roles * sizeof *c->role);
+    for (uint32_t i = 0; i < count; i++) {
+        c->role[i] = (dart_role){.method = dart_method_find("dense")};
+        strcpy(c->role[i].pattern, names[i]);
+    }
+    c->roles += count;
+    return DART_OK;
 }
 
 dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_model_config *out)
@@ -21,11 +41,13 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
     static const int acts[] = {[DART_ACTIVATION_GELU] = DART_ACT_GELU,
         [DART_ACTIVATION_SILU] = DART_ACT_SILU,
         [DART_ACTIVATION_SWIGLU] = DART_ACT_SWIGLU,
-        [DART_ACTIVATION_RELU] = DART_ACT_RELU};
+        [DART_ACTIVATION_RELU] = DART_ACT_RELU,
+        [DART_ACTIVATION_GELU_ERF] = DART_ACT_GELU_ERF};
     static const int positions[] = {[DART_POSITION_LEARNED] = DART_LEARNED,
         [DART_POSITION_ROPE] = DART_ROTARY,
         [DART_POSITION_SINUSOIDAL] = DART_SINUSOIDAL};
     const bool llama = set->arch == DART_ARCH_LLAMA, pairs = set->arch == DART_ARCH_ENCODER_DECODER;
+    const bool encoder = set->arch == DART_ARCH_ENCODER;
     const int biases[] = {[DART_BIAS_AUTO] = llama ? DART_NO_BIAS : DART_ALL_BIAS,
         [DART_BIAS_TRUE] = DART_ALL_BIAS,
         [DART_BIAS_FALSE] = DART_NO_BIAS,
@@ -46,7 +68,7 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .context = (uint32_t)set->context,
         .vocab = vocab,
         .norm = {.kind = rms ? DART_RMS_NORM : DART_LAYER_NORM,
-            .post = set->norm_position == DART_NORM_POSITION_POST,
+            .post = encoder || set->norm_position == DART_NORM_POSITION_POST,
             .eps = set->norm_eps},
         .positions = {.kind = positions[set->pos], .base = SINUSOIDAL_BASE},
         .head_dim = (uint32_t)set->head_dim,
@@ -56,7 +78,11 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .adapter = (uint32_t)set->adapter_size,
         .dropout = set->dropout,
         .label_smoothing = pairs ? set->label_smoothing : 0,
-        .partial_labels = *set->examples != 0,
+        .partial_labels = *set->examples && !*set->labels,
+        .encoder = encoder,
+        .token_types = encoder ? (uint32_t)set->token_types : 0,
+        .pooler = encoder && set->pooler != DART_POOLER_NONE,
+        .new_pooler = encoder && set->pooler == DART_POOLER_NEW,
         .strict_rank = set->strict_rank};
     if (set->pos == DART_POSITION_AUTO) out->positions.kind = llama ? DART_ROTARY : DART_LEARNED;
     if (out->positions.kind == DART_ROTARY) out->positions.base = set->rope_base;
@@ -67,14 +93,29 @@ dart_status dart_config_from(const dart_settings *set, uint32_t vocab, dart_mode
         .high = set->rope_high,
         .original_context = (uint32_t)set->rope_context};
     DART_TRY(dart_settings_roles(set, out->role, &out->roles));
-    out->act = llama ? DART_ACT_SWIGLU : pairs ? DART_ACT_RELU : DART_ACT_GELU;
+    if (*set->labels) {
+        DART_TRY(dart_labels_count(set->labels, &out->labels));
+        if (!*set->base)
+            return dart_fail(DART_INPUT,
+                "labels are for fine-tuning: name a model that is trained already (--base)");
+        DART_TRY(train_classifier(out));
+    } else if (encoder) {
+        return dart_fail(DART_INPUT,
+            "arch: encoder reads a text from both sides and can only classify it; give data with "
+            "labels, or their names (labels)");
+    }
+    out->act = encoder ? DART_ACT_GELU_ERF
+               : llama ? DART_ACT_SWIGLU
+               : pairs ? DART_ACT_RELU
+                       : DART_ACT_GELU;
     if (set->act != DART_ACTIVATION_AUTO) out->act = acts[set->act];
     out->d_ff = or_else(set->d_ff, (out->act == DART_ACT_SWIGLU ? 3 : 4) * set->d_model);
     /* A head with a method of its own cannot be the embedding; else GPT ties them and Llama does
      * not. */
-    const bool own_head = set->head != dart_method_find("dense");
+    const bool own_head = !out->labels && set->head != dart_method_find("dense");
     out->tied = set->tied_head == DART_TIED_HEAD_AUTO ? !llama && !own_head
                                                       : set->tied_head == DART_TIED_HEAD_TRUE;
+    if (out->labels) out->tied = true; /* there is none */
     if (out->tied && own_head)
         return dart_fail(DART_INPUT,
             "head: %s needs tied_head: false; a tied head is the embedding and has no method",

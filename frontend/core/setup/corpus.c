@@ -1,5 +1,6 @@
 /* The corpus that a recipe names, a text or sentence pairs, and its streams. */
 #include "chat.h"
+#include "classes.h"
 #include "examples.h"
 #include "file.h"
 #include "hash.h"
@@ -176,6 +177,23 @@ static dart_status read_examples(const dart_settings *set, dart_corpus *out)
     return status;
 }
 
+/* Texts with labels; out->vocab is there. */
+static dart_status read_texts(const dart_settings *set, dart_corpus *out)
+{
+    if (!*set->examples && !dart_labelled_name(set->dataset))
+        return dart_fail(DART_INPUT,
+            "a model with labels needs texts that have them: --dataset glue-rte (glue-mrpc, "
+            "glue-cola, glue-sst2), or --data with lines of {\"text\": \"..\", \"label\": ..}");
+    return dart_classes_read(&(dart_classes_options){.dataset = set->dataset,
+                                 .path = set->examples,
+                                 .valid = set->valid_examples,
+                                 .labels = set->labels,
+                                 .text_column = set->text_column,
+                                 .time = (uint32_t)set->context,
+                                 .framed = set->arch == DART_ARCH_ENCODER},
+        out);
+}
+
 /* Where a base has its tokenizer: in it, but a checkpoint of llama2.c beside it. */
 static dart_status tokenizer_of_base(const dart_settings *set, char out[PATH_MAX])
 {
@@ -234,9 +252,13 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
     if (set->dataset[0] && dart_parallel_name(set->dataset))
         return dart_fail(DART_INPUT,
             "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
+    if (*set->dataset && dart_labelled_name(set->dataset) && !*set->labels)
+        return dart_fail(DART_INPUT,
+            "%s are texts with labels; fine-tune a model that is trained already on them (--base)",
+            set->dataset);
     if (!vocab) DART_TRY(dart_tokenizer_for(set, &own));
     if (own.size) options.vocab = &own;
-    if (*set->examples) {
+    if (*set->examples || *set->labels) {
         if (!options.vocab)
             DART_GOTO(dart_fail(DART_INPUT,
                 "examples need a tokenizer: give a model to fine-tune (--base), or --tokenizer"));
@@ -245,7 +267,7 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
         else
             DART_GOTO(dart_vocab_from(options.vocab->level, options.vocab->punctuation,
                 options.vocab->size, options.vocab->text, &out->vocab));
-        status = read_examples(set, out);
+        status = *set->labels ? read_texts(set, out) : read_examples(set, out);
         goto done;
     }
     if (set->token_file == DART_TOKEN_CACHE_TRUE) options.token_file = DART_TOKEN_FILE_ALWAYS;
@@ -266,6 +288,8 @@ dart_status dart_stream_for(
             .time = (uint32_t)set->context,
             .stride = (uint32_t)set->eval_stride,
             .seed = (uint64_t)set->seed,
-            .pack = dart_settings_pack(set)},
+            .pack = dart_settings_pack(set),
+            .types = set->arch == DART_ARCH_ENCODER ? (uint32_t)set->token_types : 0,
+            .last = set->arch != DART_ARCH_ENCODER},
         out);
 }

@@ -1,6 +1,7 @@
 /* From the files of a pretrained model to a recipe and to values. */
 #include "base.h"
 #include "adopt.h"
+#include "classes.h"
 #include "file.h"
 #include "packed_rows.h"
 #include "recipe_impl.h"
@@ -13,7 +14,7 @@
 #include <xxhash.h>
 
 /* A training window unless one is given; longer ones cost memory and time. */
-enum { WINDOW = 256 };
+enum { WINDOW = 256, LABELLED_WINDOW = 128 };
 
 static bool ends_with(const char *text, const char *tail)
 {
@@ -89,11 +90,8 @@ static dart_status resolve_act(
 {
     static const char *const names[] = {[DART_PRETRAINED_SWIGLU] = "swiglu",
         [DART_PRETRAINED_GELU_TANH] = "gelu",
+        [DART_PRETRAINED_GELU_ERF] = "gelu_erf",
         [DART_PRETRAINED_RELU] = "relu"};
-    if (c->act == DART_PRETRAINED_GELU_ERF)
-        return dart_fail(DART_INPUT,
-            "%s has the exact GELU as its activation, and this program computes the one with tanh",
-            path);
     return fix(recipe, path, "act", "%s", names[c->act]);
 }
 
@@ -103,7 +101,9 @@ static dart_status resolve_context(
 {
     char text[32];
     dart_settings set;
-    snprintf(text, sizeof text, "%u", c->context < WINDOW ? c->context : WINDOW);
+    dart_recipe_settings(recipe, &set);
+    const uint32_t window = *set.labels ? LABELLED_WINDOW : WINDOW;
+    snprintf(text, sizeof text, "%u", c->context < window ? c->context : window);
     DART_TRY(prefer(recipe, "context", text));
     dart_recipe_settings(recipe, &set);
     if ((uint64_t)set.context > c->context)
@@ -120,24 +120,63 @@ static dart_status resolve_context(
     return DART_OK;
 }
 
+/* What is classified: given, or else what the data say, or else the base's numbers. */
+static dart_status resolve_labels(
+    dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
+{
+    char labels[DART_LABELS_TEXT] = "";
+    dart_settings set;
+    uint32_t count;
+    dart_recipe_settings(recipe, &set);
+    if (!*set.labels) {
+        const char *named = dart_labelled_labels(set.dataset);
+        if (named)
+            snprintf(labels, sizeof labels, "%s", named);
+        else if (*set.examples && !*set.prompt_column && !*set.completion_column)
+            DART_TRY(dart_labels_find(set.examples, set.text_column, labels));
+        for (uint32_t i = 0, at = 0; !*labels && c->labels <= DART_LABELS && i < c->labels; i++)
+            at += (uint32_t)snprintf(labels + at, sizeof labels - at, "%s%u", i ? "," : "", i);
+        if (*labels) DART_TRY(dart_recipe_set(recipe, "labels", labels));
+        dart_recipe_settings(recipe, &set);
+    }
+    if (!*set.labels) {
+        if (!c->post_norm) return DART_OK;
+        return dart_fail(DART_INPUT,
+            "%s is a model of the kind of %s, which reads a text from both sides and can only "
+            "classify it; give data with labels (--dataset glue-rte, or --data with lines of "
+            "{\"text\": \"..\", \"label\": ..})",
+            path, dart_pretrained_arch_name(c->arch));
+    }
+    DART_TRY(dart_labels_count(set.labels, &count));
+    if (c->labels && c->labels != count)
+        return dart_fail(DART_INPUT,
+            "%s scores %u labels, and the data have %u (%.200s); take the model that it was made "
+            "from, without a classifier",
+            path, c->labels, count, set.labels);
+    if (!c->post_norm) return DART_OK;
+    DART_TRY(fix(recipe, path, "token_types", "%" PRIu32, c->token_types));
+    DART_TRY(prefer(recipe, "pooler", c->pooler ? "base" : "new"));
+    dart_recipe_settings(recipe, &set);
+    if (set.pooler == DART_POOLER_BASE && !c->pooler)
+        return dart_fail(DART_INPUT, "%s has no pooler; take --pooler new or none", path);
+    return DART_OK;
+}
+
 static dart_status resolve_model(
     dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
 {
     static const char *const biases[] = {[DART_PRETRAINED_NO_BIAS] = "false",
         [DART_PRETRAINED_QKV_BIAS] = "qkv",
         [DART_PRETRAINED_ALL_BIAS] = "true"};
-    if (c->post_norm)
-        return dart_fail(DART_INPUT,
-            "%s is a model of the kind of %s, which reads a text from both sides; this program "
-            "fine-tunes models that go on with one",
-            path, dart_pretrained_arch_name(c->arch));
     const struct {
         const char *key;
         uint32_t value;
     } sizes[] = {{"layers", c->layers}, {"d_model", c->d_model}, {"heads", c->heads},
         {"kv_heads", c->kv_heads}, {"head_dim", c->head_dim}, {"d_ff", c->d_ff},
         {"vocab_size", c->vocab}};
-    DART_TRY(fix(recipe, path, "arch", "%s", c->arch == DART_PRETRAINED_GPT2 ? "gpt" : "llama"));
+    const char *arch = c->post_norm ? "encoder" : c->arch == DART_PRETRAINED_GPT2 ? "gpt" : "llama";
+    DART_TRY(fix(recipe, path, "arch", "%s", arch));
+    DART_TRY(resolve_labels(recipe, path, c));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         DART_TRY(fix(recipe, path, sizes[i].key, "%" PRIu32, sizes[i].value));
     DART_TRY(fix(recipe, path, "norm", "%s", c->rms_norm ? "rmsnorm" : "layernorm"));
@@ -168,7 +207,7 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
         !strcmp(set.linear->name, "dense") && !*set.target_modules && !set.adapter_size;
     const char *rest = full ? "dense" : "frozen";
     DART_TRY(prefer(recipe, "embedding", rest));
-    if (!tied) DART_TRY(prefer(recipe, "head", rest));
+    if (!tied && !*set.labels) DART_TRY(prefer(recipe, "head", rest));
     DART_TRY(prefer(recipe, "train_vectors", full ? "true" : "false"));
     const bool own = !full && (!set.adapter_size || *set.target_modules);
     if (own && dart_option_named(set.linear->options, "frozen_base"))
@@ -221,17 +260,29 @@ static float *place_of(const filling *f, const dart_param *param)
 }
 
 static dart_status read_all(
-    const filling *f, const char *name, uint64_t rows, uint64_t columns, float *to)
+    const filling *f, const char *name, uint64_t first, uint64_t rows, uint64_t columns, float *to)
 {
-    DART_TRY(dart_pretrained_read(f->base, name, 0, rows, to));
+    DART_TRY(dart_pretrained_read(f->base, name, first, rows, to));
     XXH3_128bits_update(f->hash, to, rows * columns * sizeof *to);
     return DART_OK;
+}
+
+/* What a base may lack keeps its initial values. */
+static bool is_new(const filling *f, const char *name)
+{
+    const bool pooler = !strncmp(name, "pooler", 6);
+    return (pooler && f->model->config.new_pooler) ||
+           ((pooler || !strncmp(name, "classifier", 10)) && !dart_pretrained_find(f->base, name));
 }
 
 static dart_status fill_vector(const filling *f, const dart_param *param)
 {
     const uint32_t columns = param->shape.rank > 1 ? param->shape.dim[1] : 1;
-    return read_all(f, param->name, param->shape.dim[0], columns, place_of(f, param));
+    if (is_new(f, param->name)) return DART_OK;
+    /* roberta's first rows of positions belong to no text */
+    const bool positions = (int)(param - f->model->param) == f->model->positions;
+    const uint64_t first = positions ? dart_pretrained_config_of(f->base)->first_position : 0;
+    return read_all(f, param->name, first, param->shape.dim[0], columns, place_of(f, param));
 }
 
 /* A matrix that is packed as it is: some rows at a time, and what its file has in the very format
@@ -289,10 +340,11 @@ static dart_status fill_weight(const filling *f, uint32_t w)
     const uint32_t rows = weight->weight.out, columns = weight->weight.in;
     float *unpacked = NULL;
     double error = 0;
+    if (is_new(f, weight->weight.name)) return DART_OK;
     if (!layout->takes_apart && layout->tensors && layout->padded_out == rows &&
         !strcmp(layout->tensor[0].name, "weight")) {
         DART_TRY(packed ? fill_packed(f, packed, weight->weight.name)
-                        : read_all(f, weight->weight.name, rows, columns,
+                        : read_all(f, weight->weight.name, 0, rows, columns,
                               place_of(f, &f->model->param[weight->first_param])));
         return fill_lengths(f, w);
     }
@@ -301,7 +353,7 @@ static dart_status fill_weight(const filling *f, uint32_t w)
     if (packed) unpacked = dart_calloc((size_t)rows * columns, sizeof *unpacked);
     if (!matrix || (packed && !unpacked)) status = DART_MEMORY;
     DART_GOTO(status);
-    DART_GOTO(read_all(f, weight->weight.name, rows, columns, matrix));
+    DART_GOTO(read_all(f, weight->weight.name, 0, rows, columns, matrix));
     DART_GOTO(dart_model_adopt(f->model, w, matrix, f->param, f->frozen, unpacked, &error));
     if (packed)
         status = dart_packed_encode(dart_dtype_format(packed->type), unpacked, rows, columns,

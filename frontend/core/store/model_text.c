@@ -95,12 +95,23 @@ static json_t *tensor_json(const dart_param *param, dart_status *status)
     return body;
 }
 
+static json_t *classifier_json(const dart_model_config *c, dart_status *status)
+{
+    json_t *body = json_object();
+    dart_json_set(body, "labels", json_integer(c->labels), status);
+    dart_json_set(body, "token", json_string(c->encoder ? "first" : "last"), status);
+    dart_json_set(body, "pooler", json_boolean(c->pooler), status);
+    dart_json_set(body, "token_types", json_integer(c->token_types), status);
+    return body;
+}
+
 dart_status dart_model_text(const dart_model *model, char **out)
 {
     static const char *const activation[] = {[DART_ACT_GELU] = "gelu_tanh",
         [DART_ACT_SILU] = "silu",
         [DART_ACT_SWIGLU] = "swiglu",
-        [DART_ACT_RELU] = "relu"};
+        [DART_ACT_RELU] = "relu",
+        [DART_ACT_GELU_ERF] = "gelu"};
     const dart_model_config *c = &model->config;
     const bool translates = c->enc_layers > 0;
     const struct {
@@ -116,7 +127,12 @@ dart_status dart_model_text(const dart_model *model, char **out)
     dart_status status = DART_OK;
     json_t *body = json_object(), *weights = json_array(), *tensors = json_array();
     dart_json_set(body, "format", json_integer(DART_STATE_FORMAT), &status);
-    dart_json_set(body, "kind", json_string(translates ? "encoder-decoder" : "decoder"), &status);
+    dart_json_set(body, "kind",
+        json_string(translates   ? "encoder-decoder"
+                    : c->encoder ? "encoder"
+                                 : "decoder"),
+        &status);
+    if (c->labels) dart_json_set(body, "classifier", classifier_json(c, &status), &status);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (translates || !sizes[i].pair)
             dart_json_set(body, sizes[i].key, json_integer(sizes[i].value), &status);
@@ -125,7 +141,7 @@ dart_status dart_model_text(const dart_model *model, char **out)
     dart_json_set(body, "positions", positions_json(&c->positions, &status), &status);
     dart_json_set(body, "qk_norm", json_boolean(c->qk_norm), &status);
     if (c->adapter) dart_json_set(body, "adapter", json_integer(c->adapter), &status);
-    dart_json_set(body, "tied_head", json_boolean(c->tied), &status);
+    if (!c->labels) dart_json_set(body, "tied_head", json_boolean(c->tied), &status);
     dart_json_set(body, "gates", json_boolean(c->gate.on), &status);
     for (uint32_t w = 0; w < model->weights; w++)
         dart_json_add(weights, weight_json(model, &model->weight[w], &status), &status);

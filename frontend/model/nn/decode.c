@@ -27,6 +27,10 @@ dart_status dart_decoder_new(const dart_model *model, dart_infer_weights how, ui
             "encoder "
             "of %u layers: use translate",
             c->enc_layers);
+    if (c->labels)
+        return dart_fail(DART_INPUT,
+            "the model gives texts one of %u labels and does not go on with them; use eval",
+            c->labels);
     if (!batch || !context || context > c->context)
         return dart_fail(DART_INPUT,
             "inference on %u sequences of up to %u tokens: expected at least one of 1 to %u tokens "
@@ -147,7 +151,8 @@ static dart_node mlp(
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
         [DART_ACT_SILU] = DART_OP_silu,
         [DART_ACT_SWIGLU] = DART_OP_silu,
-        [DART_ACT_RELU] = DART_OP_relu};
+        [DART_ACT_RELU] = DART_OP_relu,
+        [DART_ACT_GELU_ERF] = DART_OP_gelu_erf};
     const dart_forms *forms = &s->decoder->forms;
     dart_graph *g = s->graph;
     int act = s->model->config.act;

@@ -22,6 +22,24 @@ static dart_status source_leaves(const dart_model *model, dart_graph *graph, uin
     return DART_OK;
 }
 
+/* What a classifier reads beside the tokens. */
+static void text_leaves(const dart_model *model, dart_graph *graph, uint32_t batch, uint32_t time,
+    dart_model_leaves *out)
+{
+    const dart_text_input in = dart_model_text_input(model, batch, time);
+    const uint32_t rows = batch * time, types = model->config.token_types;
+    out->lengths =
+        dart_leaf(graph, "lengths", DART_I32, DART_SHAPE(batch), DART_REGION_INPUT, in.lengths);
+    out->at = dart_leaf(graph, "at", DART_I32, DART_SHAPE(batch), DART_REGION_INPUT, in.at);
+    out->at_index = dart_leaf(
+        graph, "at_index", DART_I32, DART_SHAPE(rows + 1 + batch), DART_REGION_INPUT, in.at_index);
+    if (!types) return;
+    out->types =
+        dart_leaf(graph, "types", DART_I32, DART_SHAPE(batch, time), DART_REGION_INPUT, in.types);
+    out->types_index = dart_leaf(graph, "types_index", DART_I32, DART_SHAPE(types + 1 + rows),
+        DART_REGION_INPUT, in.types_index);
+}
+
 dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, uint32_t batch,
     uint32_t time, dart_model_leaves *out)
 {
@@ -47,8 +65,8 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     out->time = time;
     out->tokens =
         dart_leaf(graph, "tokens", DART_I32, DART_SHAPE(batch, time), DART_REGION_INPUT, tokens);
-    out->labels =
-        dart_leaf(graph, "labels", DART_I32, DART_SHAPE((uint32_t)rows), DART_REGION_INPUT, labels);
+    out->labels = dart_leaf(graph, "labels", DART_I32,
+        DART_SHAPE(c->labels ? batch : (uint32_t)rows), DART_REGION_INPUT, labels);
     out->index = dart_leaf(graph, "index", DART_I32, DART_SHAPE(c->vocab + 1 + (uint32_t)rows),
         DART_REGION_INPUT, index);
     out->iscal =
@@ -68,6 +86,7 @@ dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph, ui
     if (c->enc_layers || c->partial_labels)
         out->scale = dart_leaf(
             graph, "scale", DART_F32, (dart_shape){0}, DART_REGION_FSCAL, DART_FSCAL_SCALE);
+    if (c->labels) text_leaves(model, graph, batch, time, out);
     if (c->enc_layers) DART_TRY(source_leaves(model, graph, batch, time, out));
     return dart_graph_check(graph);
 }

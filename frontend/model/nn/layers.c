@@ -38,6 +38,17 @@ dart_node dart_build_dropout(const dart_build *b, dart_node x, uint32_t site)
     return dart_dropout(b->graph, x, b->leaves->iscal, rate, site);
 }
 
+dart_node dart_build_enter(const dart_build *b, dart_node x, int w, int bias)
+{
+    return b->model->config.norm.post ? x : dart_build_norm(b, x, w, bias);
+}
+
+dart_node dart_build_leave(const dart_build *b, dart_node x, dart_node y, int w, int bias)
+{
+    dart_node sum = dart_add(b->graph, x, y);
+    return b->model->config.norm.post ? dart_build_norm(b, sum, w, bias) : sum;
+}
+
 dart_node dart_build_heads(
     const dart_build *b, dart_node x, uint32_t batch, uint32_t time, uint32_t heads)
 {
@@ -100,7 +111,8 @@ dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_bloc
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
         [DART_ACT_SILU] = DART_OP_silu,
         [DART_ACT_SWIGLU] = DART_OP_silu,
-        [DART_ACT_RELU] = DART_OP_relu};
+        [DART_ACT_RELU] = DART_OP_relu,
+        [DART_ACT_GELU_ERF] = DART_OP_gelu_erf};
     dart_graph *g = b->graph;
     int act = b->model->config.act;
     dart_node up = dart_build_linear(b, x, block->up, block->up_bias);

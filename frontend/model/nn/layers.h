@@ -30,6 +30,10 @@ dart_node dart_build_logits(dart_build *b, dart_node x);
 
 /* norm with params w, bias (bias -1 for RMSNorm; w -1: x itself). */
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias);
+/* What a sub-layer reads from the residual stream x, and the stream after it gave y: with a norm
+ * before the one, or after the other. */
+dart_node dart_build_enter(const dart_build *b, dart_node x, int w, int bias);
+dart_node dart_build_leave(const dart_build *b, dart_node x, dart_node y, int w, int bias);
 /* x W^T + bias (bias -1: none). */
 dart_node dart_build_linear(const dart_build *b, dart_node x, int weight, int bias);
 /* Nothing unless training; sites are numbered through the whole model. */
@@ -48,6 +52,8 @@ dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_mode
 dart_node dart_build_adapter(const dart_build *b, dart_node x, const dart_model_adapter *adapter);
 dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_block *block);
 
+/* checks.c: INPUT where there is no such model. */
+DART_NODISCARD dart_status dart_model_check(const dart_model_config *config);
 /* roles.c: the role that decides a weight of this name; NULL: none. */
 const dart_role *dart_model_role(const dart_model_config *config, const char *name);
 /* INPUT: a pattern that is none, too many. */

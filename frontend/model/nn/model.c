@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* At most, with cross-attention and adapters. */
-enum { VECTORS_A_BLOCK = 25 };
+/* At most, with cross-attention and adapters; and beside the blocks. */
+enum { VECTORS_A_BLOCK = 25, OTHER_VECTORS = 11 };
 
 /* Weights get GPT-2's standard deviation at GPT-2's width, scaled like 1/sqrt(inputs) elsewhere;
  * the two projections that write into the residual stream are divided by sqrt(2 layers) (Radford et
@@ -256,87 +256,42 @@ static void add_encoder(builder *b)
         add_norm(b, &model->source_norm_w, &model->source_norm_b, "enc.norm_f");
 }
 
-static dart_status check_scaling(const dart_model_config *c)
+/* Of the embedding of an encoder. */
+static void add_segments(builder *b)
 {
-    const dart_rope_scaling *s = &c->positions.scaling;
-    if (s->kind < 0 || s->kind > DART_ROPE_LLAMA3)
-        return dart_fail(DART_INPUT, "model: rotary scaling of kind %d, expected 0 to %d", s->kind,
-            DART_ROPE_LLAMA3);
-    if (s->kind == DART_ROPE_PLAIN) return DART_OK;
-    if (c->positions.kind != DART_ROTARY)
-        return dart_fail(DART_INPUT, "model: rope_scaling needs rotary positions");
-    if (!(s->factor > 0.0) ||
-        (s->kind == DART_ROPE_LLAMA3 && !(s->low > 0.0 && s->high > s->low && s->original_context)))
-        return dart_fail(DART_INPUT,
-            "model: rope_scaling with factor %g, low %g, high %g and an original context of %u; "
-            "expected numbers above 0, and high above low",
-            s->factor, s->low, s->high, s->original_context);
-    return DART_OK;
+    dart_model *model = b->model;
+    const dart_model_config *c = &model->config;
+    if (b->status != DART_OK || !c->encoder) return;
+    if (c->token_types) model->types = add_positions(b, c->token_types, "type_emb.weight");
+    add_norm(b, &model->norm_emb_w, &model->norm_emb_b, "norm_emb");
 }
 
-static dart_status check_config(const dart_model_config *c)
+/* The bias of a layer that the base does not have. */
+static int add_new_bias(builder *b, uint32_t size, const char *name)
 {
-    if (!c->layers || !c->d_model || !c->heads || !c->d_ff || !c->context || !c->vocab)
-        return dart_fail(DART_INPUT,
-            "model: layers, d_model, heads, d_ff, context and vocabulary must all be above 0");
-    if (c->layers > DART_MAX_LAYERS || c->enc_layers > DART_MAX_LAYERS)
-        return dart_fail(DART_INPUT, "model: %u and %u layers, expected at most %d", c->layers,
-            c->enc_layers, DART_MAX_LAYERS);
-    if (!c->head_dim && c->d_model % c->heads)
-        return dart_fail(DART_INPUT, "model: d_model %u is not a multiple of its %u heads",
-            c->d_model, c->heads);
-    if (!c->kv_heads || c->heads % c->kv_heads)
-        return dart_fail(DART_INPUT, "model: %u key/value heads do not divide the %u heads evenly",
-            c->kv_heads, c->heads);
-    if (c->positions.kind == DART_ROTARY && dart_head_dim(c) % 2)
-        return dart_fail(DART_INPUT,
-            "model: rotary positions need an even head size, got %u (d_model %u, heads %u)",
-            dart_head_dim(c), c->d_model, c->heads);
-    DART_TRY(check_scaling(c));
-    if (c->head_dim > 65536 || (uint64_t)dart_head_dim(c) * c->heads > 1 << 24)
-        return dart_fail(DART_INPUT, "model: %u heads of %u are too large", c->heads, c->head_dim);
-    if (c->bias < 0 || c->bias > DART_QKV_BIAS)
-        return dart_fail(
-            DART_INPUT, "model: biases of kind %d, expected 0 to %d", c->bias, DART_QKV_BIAS);
-    if (c->packed && (c->positions.kind != DART_ROTARY || c->enc_layers))
-        return dart_fail(DART_INPUT,
-            "model: documents behind each other need rotary positions, which know distances only");
-    if (c->enc_layers && c->adapter)
-        return dart_fail(
-            DART_INPUT, "model: adapters belong to models of one text, not to an encoder-decoder");
-    if (c->adapter > 65536)
-        return dart_fail(
-            DART_INPUT, "model: adapters of width %u, expected at most 65536", c->adapter);
-    if (c->enc_layers && c->qk_norm)
-        return dart_fail(DART_INPUT,
-            "model: norms of queries and keys belong to models of one text, not to an "
-            "encoder-decoder");
-    if (c->positions.kind < 0 || c->positions.kind > DART_SINUSOIDAL ||
-        (c->positions.kind != DART_LEARNED && !(c->positions.base > 0.0)))
-        return dart_fail(DART_INPUT,
-            "model: positions of kind %d with base %g, expected 0 to %d and a base above 0",
-            c->positions.kind, c->positions.base, DART_SINUSOIDAL);
-    if (c->norm.kind < 0 || c->norm.kind > DART_RMS_NORM || !(c->norm.eps > 0.0))
-        return dart_fail(DART_INPUT,
-            "model: normalisation of kind %d with eps %g, expected 0 to %d and an eps above 0",
-            c->norm.kind, c->norm.eps, DART_RMS_NORM);
-    if (c->act < 0 || c->act > DART_ACT_RELU)
-        return dart_fail(
-            DART_INPUT, "model: activation %d, expected 0 to %d", c->act, DART_ACT_RELU);
-    if (!(c->dropout >= 0.0 && c->dropout < 1.0))
-        return dart_fail(DART_INPUT, "model: dropout %g, expected in [0, 1)", c->dropout);
-    if (!c->enc_layers && (c->norm.post || c->positions.kind == DART_SINUSOIDAL))
-        return dart_fail(DART_INPUT,
-            "model: post-norm and sinusoidal positions belong to the encoder-decoder; use arch: "
-            "encoder-decoder, or norm_position: pre and learned or rotary positions");
-    if (c->enc_layers && (!c->source_context || !c->source_vocab))
-        return dart_fail(
-            DART_INPUT, "model: an encoder needs a source context and a source vocabulary above 0");
-    if (c->enc_layers && c->shared_vocab && c->source_vocab != c->vocab)
-        return dart_fail(DART_INPUT,
-            "model: a shared vocabulary has one size, got %u source and %u target words",
-            c->source_vocab, c->vocab);
-    return dart_roles_check(c);
+    int index = add_vector(b, size, false, "%s", name);
+    b->model->param[index].region = DART_REGION_PARAM;
+    b->model->param[index].of_base = false;
+    return index;
+}
+
+/* Classifiers: an encoder's has a bias, one on a decoder has none, as in transformers. */
+static void add_classifier(builder *b)
+{
+    dart_model *model = b->model;
+    const dart_model_config *c = &model->config;
+    const double std = BASE_STD * sqrt(GPT2_WIDTH / c->d_model);
+    if (c->pooler) {
+        const dart_weight from = {.out = c->d_model, .in = c->d_model, .target_std = std};
+        model->pooler = add_weight(b, from, false, "pooler");
+        if (b->status != DART_OK) return;
+        model->pooler_bias = c->new_pooler ? add_new_bias(b, c->d_model, "pooler.bias")
+                                           : add_vector(b, c->d_model, false, "pooler.bias");
+    }
+    const dart_weight from = {.out = c->labels, .in = c->d_model, .target_std = BASE_STD};
+    model->classifier = add_weight(b, from, false, "classifier");
+    if (b->status == DART_OK && c->encoder)
+        model->classifier_bias = add_new_bias(b, c->labels, "classifier.bias");
 }
 
 uint32_t dart_model_longest(const dart_model_config *c)
@@ -415,14 +370,14 @@ done:
 dart_status dart_model_new(const dart_model_config *config,
     const uint32_t (*ranks)[DART_MAX_CORES + 1], dart_model **out_model)
 {
-    DART_TRY(check_config(config));
+    DART_TRY(dart_model_check(config));
     dart_model *model = dart_calloc(1, sizeof *model);
     if (!model) return DART_MEMORY;
     builder b = {model, ranks, DART_OK};
     const dart_model_config *c = &model->config;
     size_t blocks = (size_t)config->layers + config->enc_layers;
-    size_t weights = blocks * DART_BLOCK_WEIGHTS + 3;
-    size_t params = weights * (DART_MAX_CORES + 2) + blocks * VECTORS_A_BLOCK + 6;
+    size_t weights = blocks * DART_BLOCK_WEIGHTS + DART_OTHER_WEIGHTS;
+    size_t params = weights * (DART_MAX_CORES + 2) + blocks * VECTORS_A_BLOCK + OTHER_VECTORS;
     model->config = *config;
     model->weight = dart_calloc(weights, sizeof *model->weight);
     model->param = dart_calloc(params, sizeof *model->param);
@@ -434,8 +389,11 @@ dart_status dart_model_new(const dart_model_config *config,
     model->encoder = model->block + config->layers;
     model->source_embedding = model->source_positions = -1;
     model->source_norm_w = model->source_norm_b = model->norm_w = model->norm_b = -1;
+    model->types = model->norm_emb_w = model->norm_emb_b = -1;
+    model->pooler = model->classifier = model->pooler_bias = model->classifier_bias = -1;
     model->embedding = add_table(&b, c->vocab, "tok_emb");
     model->positions = add_positions(&b, c->context, "pos_emb.weight");
+    add_segments(&b);
     if (c->enc_layers && b.status == DART_OK) add_encoder(&b);
     for (uint32_t layer = 0; layer < c->layers && b.status == DART_OK; layer++) {
         const block_place at = {
@@ -445,7 +403,10 @@ dart_status dart_model_new(const dart_model_config *config,
     if (b.status == DART_OK && !c->norm.post)
         add_norm(&b, &model->norm_w, &model->norm_b, c->enc_layers ? "dec.norm_f" : "norm_f");
     model->head = model->embedding;
-    if (!c->tied) model->head = add_table(&b, c->vocab, "head");
+    if (c->labels)
+        add_classifier(&b);
+    else if (!c->tied)
+        model->head = add_table(&b, c->vocab, "head");
     if (b.status == DART_OK) b.status = dart_roles_decide(model);
     if (b.status == DART_OK) b.status = place_all(model);
     model->table_words = table_words(c);
@@ -535,46 +496,4 @@ void dart_model_count(
             dart_layout_words(&weight->layout, false) + dart_layout_words(&weight->layout, true);
         *out_dense += (uint64_t)weight->weight.out * weight->weight.in;
     }
-}
-
-void dart_model_input_offsets(const dart_model *model, uint32_t batch, uint32_t time,
-    uint64_t *out_tokens, uint64_t *out_labels, uint64_t *out_index)
-{
-    uint64_t rows = dart_round_up((uint64_t)batch * time, DART_PARAM_ALIGN);
-    (void)model;
-    *out_tokens = 0;
-    *out_labels = rows;
-    *out_index = 2 * rows;
-}
-
-void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
-    uint64_t *out_source, uint64_t *out_length, uint64_t *out_index)
-{
-    uint64_t tokens, labels, index;
-    const dart_model_config *c = &model->config;
-    dart_model_input_offsets(model, batch, time, &tokens, &labels, &index);
-    *out_source =
-        index + dart_round_up((uint64_t)c->vocab + 1 + (uint64_t)batch * time, DART_PARAM_ALIGN);
-    *out_length =
-        *out_source + dart_round_up((uint64_t)batch * c->source_context, DART_PARAM_ALIGN);
-    *out_index = *out_length + dart_round_up(batch, DART_PARAM_ALIGN);
-}
-
-uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint32_t time)
-{
-    uint64_t source, length, index;
-    dart_model_source_offsets(model, batch, time, &source, &length, &index);
-    return source;
-}
-
-uint64_t dart_model_input_words(const dart_model *model, uint32_t batch, uint32_t time)
-{
-    uint64_t source, length, index;
-    const dart_model_config *c = &model->config;
-    dart_model_source_offsets(model, batch, time, &source, &length, &index);
-    if (c->packed) return source + dart_round_up((uint64_t)batch * time, DART_PARAM_ALIGN);
-    if (!c->enc_layers) return source;
-    return index +
-           dart_round_up((uint64_t)c->source_vocab + 1 + (uint64_t)batch * c->source_context,
-               DART_PARAM_ALIGN);
 }

@@ -5,9 +5,12 @@
 
 #include "method.h"
 
-enum { DART_MAX_LAYERS = 512, DART_BLOCK_WEIGHTS = 15 /* of a block, at most */ };
-enum { DART_MAX_WEIGHTS = DART_MAX_LAYERS * DART_BLOCK_WEIGHTS + 3 };
-enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU };
+/* Weights of a block, and beside the blocks, at most. */
+enum { DART_MAX_LAYERS = 512, DART_BLOCK_WEIGHTS = 15, DART_OTHER_WEIGHTS = 5 };
+enum { DART_MAX_WEIGHTS = DART_MAX_LAYERS * DART_BLOCK_WEIGHTS + DART_OTHER_WEIGHTS };
+/* GELU: by tanh; GELU_ERF: the exact one. */
+enum { DART_ACT_GELU, DART_ACT_SILU, DART_ACT_SWIGLU, DART_ACT_RELU, DART_ACT_GELU_ERF };
+enum { DART_MAX_LABELS = 64 };
 
 enum { DART_LAYER_NORM, DART_RMS_NORM };
 typedef struct dart_model_norm {
@@ -61,6 +64,15 @@ typedef struct dart_model_config {
     bool frozen_vectors;    /* norms, biases and learned positions are not trained */
     double label_smoothing; /* of the training loss only */
     double dropout;         /* embedding, attention output, mlp output */
+    /* Above 0: the model scores this many classes of a text instead of tokens, from the state of
+     * its last token, of an encoder from that of its first. */
+    uint32_t labels;
+    /* An encoder (Devlin et al. 2019): a position sees the whole text; a norm follows the embedding
+     * and each sum. Classifiers only. */
+    bool encoder;
+    uint32_t token_types; /* segments that an encoder tells apart; 0: none */
+    bool pooler;          /* a dense layer and a tanh before the classifier */
+    bool new_pooler;      /* of_base: and it is not the base's */
     /* Who decides how a weight is parametrized: the first role whose pattern fits its name. */
     uint32_t roles;
     dart_role role[DART_MAX_ROLES];
@@ -133,6 +145,8 @@ typedef struct dart_model {
     int source_embedding;          /* = embedding if shared */
     int positions, norm_w, norm_b; /* params; -1: none */
     int source_positions, source_norm_w, source_norm_b;
+    int types, norm_emb_w, norm_emb_b;                    /* params of an encoder; -1: none */
+    int pooler, classifier, pooler_bias, classifier_bias; /* two weights, two params */
     uint64_t param_words, frozen_words, decay_words, table_words;
     /* spans of PARAM from 0: chain cores with a bond on their right, all chain cores */
     uint64_t bonded_words, chain_words;
@@ -187,6 +201,8 @@ typedef struct dart_model_leaves {
         index; /* INPUT region: tokens (B,T), labels (B*T), index (V+1+B*T), V = config.vocab */
     dart_node source, source_length, source_index; /* encoder-decoder: (B,S), (B), (Vs+1+B*S) */
     dart_node iscal, fscal, table;
+    /* classifiers, as dart_text_input has them; labels are (B) then */
+    dart_node lengths, at, at_index, types, types_index;
     dart_node starts; /* packed: i32 (B,T), where each position's document begins; else 0 */
     dart_node scale;  /* encoder-decoder, partial_labels: FSCAL word SCALE, what the sum of the
                          labels' losses is multiplied by; 0: 1 / rows */
@@ -201,6 +217,16 @@ uint64_t dart_model_starts_offset(const dart_model *model, uint32_t batch, uint3
 /* Encoder-decoder: source (B,S), lengths (B), the source's scatter index, behind the target's. */
 void dart_model_source_offsets(const dart_model *model, uint32_t batch, uint32_t time,
     uint64_t *out_source, uint64_t *out_length, uint64_t *out_index);
+/* Classifiers: places in INPUT, behind the others. */
+typedef struct dart_text_input {
+    uint64_t lengths;     /* (B): tokens of each text */
+    uint64_t at;          /* (B): which of the B*T positions its scores are made from */
+    uint64_t at_index;    /* (B*T+1+B): of these, as the tokens' */
+    uint64_t types;       /* (B,T): segments; with token_types only */
+    uint64_t types_index; /* (token_types+1+B*T) */
+    uint64_t words;       /* the end */
+} dart_text_input;
+dart_text_input dart_model_text_input(const dart_model *model, uint32_t batch, uint32_t time);
 DART_NODISCARD dart_status dart_model_leaves_new(const dart_model *model, dart_graph *graph,
     uint32_t batch, uint32_t time, dart_model_leaves *out);
 void dart_model_leaves_free(dart_model_leaves *leaves);
@@ -210,6 +236,10 @@ void dart_model_leaves_free(dart_model_leaves *leaves);
  * 1) nll of each token, for evaluation. */
 dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows);
+/* Of a classifier: the mean negative log likelihood of labels, with gradients when training.
+ * *out_rows: (B,1), of each text; *out_scores: (B, labels). Both may be NULL. */
+dart_node dart_model_classify(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, bool training, dart_node *out_rows, dart_node *out_scores);
 /* Logits (B, vocab padded) of position `at` of each sequence; at = time: of all positions,
  * (B*T, vocab padded). */
 dart_node dart_model_logits(

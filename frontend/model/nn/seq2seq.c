@@ -47,19 +47,6 @@ static dart_node embed(const dart_build *b, dart_node table, uint32_t vocab, dar
     return x;
 }
 
-/* What a sub-layer reads from the residual stream x, and the stream after it gave y. */
-static dart_node enter(const dart_build *b, dart_node x, int w, int bias)
-{
-    return b->model->config.norm.post ? x : dart_build_norm(b, x, w, bias);
-}
-
-static dart_node leave(
-    const dart_build *b, dart_node x, dart_node y, uint32_t site, int w, int bias)
-{
-    dart_node sum = dart_add(b->graph, x, dart_build_dropout(b, y, site));
-    return b->model->config.norm.post ? dart_build_norm(b, sum, w, bias) : sum;
-}
-
 dart_node dart_build_encoder(dart_build *b)
 {
     const dart_model *model = b->model;
@@ -77,12 +64,13 @@ dart_node dart_build_encoder(dart_build *b)
         dart_graph_segment(b->graph, layer + 1);
         uint32_t site = encoder_site(layer);
         scope(b, "enc", layer, "attn");
-        dart_node h = enter(b, x, block->norm1_w, block->norm1_b);
+        dart_node h = dart_build_enter(b, x, block->norm1_w, block->norm1_b);
         h = dart_build_attention(b, h, &block->attn, c->source_context, l->source_length, false);
-        x = leave(b, x, h, site, block->norm1_w, block->norm1_b);
+        x = dart_build_leave(b, x, dart_build_dropout(b, h, site), block->norm1_w, block->norm1_b);
         scope(b, "enc", layer, "mlp");
-        h = dart_build_mlp(b, enter(b, x, block->norm2_w, block->norm2_b), block);
-        x = leave(b, x, h, site + 1, block->norm2_w, block->norm2_b);
+        h = dart_build_mlp(b, dart_build_enter(b, x, block->norm2_w, block->norm2_b), block);
+        x = dart_build_leave(
+            b, x, dart_build_dropout(b, h, site + 1), block->norm2_w, block->norm2_b);
     }
     dart_graph_segment(b->graph, 0);
     return dart_build_norm(b, x, model->source_norm_w, model->source_norm_b);
@@ -140,22 +128,24 @@ dart_node dart_build_decoder(dart_build *b, const dart_decoder *d)
         uint32_t site = decoder_site(b, layer);
         dart_graph_segment(b->graph, c->enc_layers + layer + 1);
         scope(b, "dec", layer, "attn");
-        dart_node h = enter(b, x, block->norm1_w, block->norm1_b);
+        dart_node h = dart_build_enter(b, x, block->norm1_w, block->norm1_b);
         h = d->at ? cached_attention(b, h, &block->attn, d->cache[layer], d->at)
                   : dart_build_attention(b, h, &block->attn, b->time, 0, true);
-        x = leave(b, x, h, site, block->norm1_w, block->norm1_b);
+        x = dart_build_leave(b, x, dart_build_dropout(b, h, site), block->norm1_w, block->norm1_b);
         scope(b, "dec", layer, "cross");
-        h = enter(b, x, block->cross_norm_w, block->cross_norm_b);
+        h = dart_build_enter(b, x, block->cross_norm_w, block->cross_norm_b);
         h = dart_build_linear(b, h, block->cross.q, block->cross.q_bias);
         /* The beams of a sentence are more queries to the same memory. */
         h = dart_build_heads(b, h, sentences, queries, c->heads);
         h = dart_build_mix(b, h, d->k[layer], d->v[layer], sentences, queries, d->lengths, false);
         h = dart_reshape(b->graph, h, DART_SHAPE(b->batch, b->time, c->d_model));
         h = dart_build_linear(b, h, block->cross.o, block->cross.o_bias);
-        x = leave(b, x, h, site + 1, block->cross_norm_w, block->cross_norm_b);
+        x = dart_build_leave(
+            b, x, dart_build_dropout(b, h, site + 1), block->cross_norm_w, block->cross_norm_b);
         scope(b, "dec", layer, "mlp");
-        h = dart_build_mlp(b, enter(b, x, block->norm2_w, block->norm2_b), block);
-        x = leave(b, x, h, site + 2, block->norm2_w, block->norm2_b);
+        h = dart_build_mlp(b, dart_build_enter(b, x, block->norm2_w, block->norm2_b), block);
+        x = dart_build_leave(
+            b, x, dart_build_dropout(b, h, site + 2), block->norm2_w, block->norm2_b);
     }
     dart_graph_segment(b->graph, 0);
     return x;

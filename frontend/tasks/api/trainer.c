@@ -41,6 +41,8 @@ static dart_status corpus_of(const dart_recipe *recipe, const dart_tokens *token
         return dart_fail(DART_USAGE,
             "tokens in memory are a text in one language; arch: encoder-decoder needs a parallel "
             "data set");
+    if (*set.labels)
+        return dart_fail(DART_USAGE, "tokens in memory are a text, and a classifier needs labels");
     return dart_corpus_from(
         (dart_level)set.level, tokens->vocab, tokens->text, tokens->tokens, tokens->count, out);
 }
@@ -151,7 +153,9 @@ dart_status dart_trainer_evaluate(dart_trainer *trainer, dart_eval_result *out)
         .seconds = dart_seconds() - begin,
         .valid_tokens = valid.tokens,
         .test_tokens = test.tokens,
-        .protocol = trainer->result.protocol};
+        .protocol = trainer->result.protocol,
+        .valid = valid.classes,
+        .test = test.classes};
     dart_answer_give(out, &result, sizeof result);
     return DART_OK;
 }

@@ -13,6 +13,15 @@ static dart_status random_weights(dart_bundle *b)
     return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
 }
 
+static dart_status check_kind(const dart_bundle *b)
+{
+    if (!b->model->config.labels) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "bench measures models of texts, and this one is a classifier of %u labels; leave --labels "
+        "out",
+        b->model->config.labels);
+}
+
 dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
 {
     const char *path = call->options->model_path;
@@ -21,7 +30,10 @@ dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
     *out = (dart_bundle){0};
     dart_recipe_settings(call->recipe, &given);
     if ((!path || !*path) && *given.init_from) path = given.init_from;
-    if (path && *path) return dart_bundle_open(path, call->recipe, (dart_note){0}, out);
+    if (path && *path) {
+        DART_TRY(dart_bundle_open(path, call->recipe, (dart_note){0}, out));
+        return check_kind(out);
+    }
     DART_TRY(dart_recipe_copy(call->recipe, &out->recipe));
     DART_TRY(dart_adapters_resolve(out->recipe));
     DART_TRY(dart_base_resolve(out->recipe));
@@ -29,6 +41,7 @@ dart_status dart_bench_subject(const dart_bench_call *call, dart_bundle *out)
     uint32_t vocab = out->set.vocab_size ? (uint32_t)out->set.vocab_size : DEFAULT_VOCAB;
     DART_TRY(dart_config_from(&out->set, vocab, &config));
     DART_TRY(dart_model_new(&config, NULL, &out->model));
+    DART_TRY(check_kind(out));
     return random_weights(out);
 }
 

@@ -57,6 +57,9 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
             "another "
             "program has a place for",
             from);
+    if (bundle->model->config.labels)
+        return dart_fail(DART_INPUT,
+            "%s is a classifier; only models that go on with a text are exported", from);
     DART_TRY(dart_folder_vacant(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;

@@ -42,6 +42,8 @@ dart_status dart_bundle_evaluate(const dart_bundle *bundle, dart_note note, dart
     out->test_nll = test.nll;
     out->test_ppl = test.value;
     out->test_tokens = test.tokens;
+    out->valid = valid.classes;
+    out->test = test.classes;
 done:
     dart_session_free(session);
     dart_device_close(device);

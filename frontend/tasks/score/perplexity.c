@@ -8,6 +8,8 @@ dart_status dart_perplexity_of(
     double sum;
     *out = (dart_perplexity){0};
     DART_TRY(dart_session_eval(session, stream, &sum, &out->tokens));
+    if (session->confusion)
+        dart_classes_score(session->confusion, session->model->config.labels, &out->classes);
     out->nll = sum / (double)out->tokens;
     out->value = exp(out->nll);
     if (isfinite(out->value)) return DART_OK;

@@ -2,11 +2,13 @@
 #ifndef DART_PERPLEXITY_H
 #define DART_PERPLEXITY_H
 
+#include "classes_score.h"
 #include "session.h"
 
 typedef struct dart_perplexity {
     double nll, value; /* mean negative log likelihood of a token; exp of it */
     uint64_t tokens;
+    dart_class_scores classes; /* of a classifier, whose tokens are texts */
 } dart_perplexity;
 /* Of the session's model on a stream of evaluation. DIVERGED: it is not finite; `split` names the
  * text in the sentence. */

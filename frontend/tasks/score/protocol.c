@@ -11,6 +11,9 @@ void dart_protocol_for(const dart_settings *set, const dart_corpus *corpus, dart
         .valid_tokens = corpus->count[DART_VALID],
         .test_tokens = corpus->count[DART_TEST]};
     snprintf(out->data, sizeof out->data, "%s", corpus->source);
+    if (!corpus->in_labelled) return;
+    out->valid_texts = corpus->labelled[DART_VALID].count;
+    out->test_texts = corpus->labelled[DART_TEST].count;
 }
 
 void dart_protocol_text(const dart_protocol *p, char *out, size_t size)
@@ -20,6 +23,15 @@ void dart_protocol_text(const dart_protocol *p, char *out, size_t size)
     if (!p->unit) return;
     dart_count_text(valid, p->valid_tokens);
     dart_count_text(test, p->test_tokens);
+    if (p->test_texts) {
+        dart_count_text(valid, p->valid_texts);
+        dart_count_text(test, p->test_texts);
+        snprintf(out, size,
+            "labels of texts of at most %u tokens over %s; each scored once (valid %s, test %s), "
+            "perplexity that of the right label",
+            p->context, p->data, valid, test);
+        return;
+    }
     if (p->source_context) {
         snprintf(out, size,
             "perplexity per target %s, <eos> counted, over %s; each scored once (valid %s, test "

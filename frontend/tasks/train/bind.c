@@ -34,4 +34,8 @@ void dart_run_log_evaluation(dart_run *run, const char *split, const dart_perple
 {
     dart_metrics_eval(
         &run->metrics, run->step, dart_run_stage(run)->name, split, found->nll, found->value);
+    const dart_class_scores *c = &found->classes;
+    if (c->texts)
+        dart_metrics_classes(&run->metrics, run->step, dart_run_stage(run)->name, split,
+            c->accuracy, c->f1, c->matthews);
 }

@@ -17,8 +17,7 @@ static dart_status measure(dart_run *run, const dart_model_copy *other, dart_tab
     DART_GOTO(dart_session_write(session, other->param, other->frozen, NULL));
     DART_GOTO(dart_perplexity_of(session, &run->valid, "valid", &valid));
     DART_GOTO(dart_perplexity_of(session, &run->test, "test", &test));
-    row->valid_ppl = valid.value;
-    row->test_ppl = test.value;
+    dart_row_scores(&valid, &test, row);
 done:
     dart_session_free(session);
     return status;

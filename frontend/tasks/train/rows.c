@@ -37,6 +37,19 @@ void dart_row_counts(const dart_model *model, dart_table_row *row)
     count_ranks(model, row);
 }
 
+void dart_row_scores(const dart_perplexity *valid, const dart_perplexity *test, dart_table_row *row)
+{
+    row->valid_ppl = valid->value;
+    row->test_ppl = test->value;
+    row->texts = (uint32_t)test->classes.texts;
+    row->valid_accuracy = valid->classes.accuracy;
+    row->test_accuracy = test->classes.accuracy;
+    row->valid_f1 = valid->classes.f1;
+    row->test_f1 = test->classes.f1;
+    row->valid_matthews = valid->classes.matthews;
+    row->test_matthews = test->classes.matthews;
+}
+
 void dart_run_row_add(dart_run *run, const dart_table_row *row)
 {
     char ranks[160] = "";
@@ -46,11 +59,14 @@ void dart_run_row_add(dart_run *run, const dart_table_row *row)
             ", %" PRIu64 " of them compressed (%.2fx), ranks %u/%.1f/%u, effective %.2f",
             row->compressed_params, row->compression, row->rank_min, row->rank_mean, row->rank_max,
             row->effective_rank);
-    char bleu[48] = "";
-    if (row->bleu_sentences) snprintf(bleu, sizeof bleu, ", test BLEU %.2f", row->test_bleu);
+    char more[96] = "";
+    if (row->bleu_sentences) snprintf(more, sizeof more, ", test BLEU %.2f", row->test_bleu);
+    if (row->texts)
+        snprintf(more, sizeof more, ", test accuracy %.4f, F1 %.4f, Matthews %.4f",
+            row->test_accuracy, row->test_f1, row->test_matthews);
     dart_run_note(run,
         "%s: %" PRIu64 " parameters%s; valid perplexity %.2f, test perplexity %.2f%s", row->name,
-        row->params, ranks, row->valid_ppl, row->test_ppl, bleu);
+        row->params, ranks, row->valid_ppl, row->test_ppl, more);
 }
 
 /* BLEU of the model at hand on the test split; nothing for a text, or when the recipe wants none.
@@ -82,8 +98,7 @@ dart_status dart_run_row(dart_run *run, const char *name)
     dart_run_log_evaluation(run, "test", &test);
     if (row.bleu_sentences)
         dart_metrics_bleu(&run->metrics, run->step, dart_run_stage(run)->name, row.test_bleu);
-    row.valid_ppl = valid.value;
-    row.test_ppl = test.value;
+    dart_row_scores(&valid, &test, &row);
     row.seconds = run->seconds;
     row.tokens_per_s = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     /* A row made at a selection has no speed of its own yet: the steps that follow give it. */

@@ -149,6 +149,9 @@ DART_NODISCARD dart_status dart_run_row(dart_run *run, const char *name);
 void dart_run_row_add(dart_run *run, const dart_table_row *row);
 /* Parameters, compression and ranks of a model into `row`. */
 void dart_row_counts(const dart_model *model, dart_table_row *row);
+/* What two evaluations found. */
+void dart_row_scores(
+    const dart_perplexity *valid, const dart_perplexity *test, dart_table_row *row);
 
 /* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just
  * done; penalty: lr lambda of that step */

@@ -235,6 +235,24 @@ static void test_hf_bert(void **state)
     }
 }
 
+/* A decoder with a classifier instead of a head. */
+static void test_hf_score(void **state)
+{
+    (void)state;
+    lab l = {0};
+    lab_llama(&l, false);
+    lab_add(&l, PLAIN, 3, D, "classifier", "score.weight");
+    put_config(llama_config);
+    lab_save(&l, 0, l.count, path_of("model.safetensors"));
+    dart_pretrained *model = opened(folder);
+    assert_int_equal(dart_pretrained_config_of(model)->labels, 3);
+    assert_true(dart_pretrained_config_of(model)->tied);
+    assert_null(dart_pretrained_find(model, "head"));
+    compare(model, &l, 9, 0);
+    dart_pretrained_close(model);
+    lab_free(&l);
+}
+
 /* An embedding of 4 GiB in a shard of its own: opened and read without its pages. */
 static void test_large(void **state)
 {
@@ -288,7 +306,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_hf_llama),
         cmocka_unit_test(test_hf_variants), cmocka_unit_test(test_hf_gpt2),
-        cmocka_unit_test(test_hf_bert), cmocka_unit_test(test_large)};
+        cmocka_unit_test(test_hf_bert), cmocka_unit_test(test_hf_score),
+        cmocka_unit_test(test_large)};
     int failed = cmocka_run_group_tests(tests, set_up, tear_down);
     printf("%u numbers compared\n", compared);
     return failed || compared < 300000;

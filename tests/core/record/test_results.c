@@ -49,6 +49,13 @@ static dart_table_row full_row(void)
         .seconds = 123.45,
         .test_bleu = 31.25,
         .bleu_sentences = 1000,
+        .texts = 277,
+        .valid_accuracy = 0.75,
+        .test_accuracy = 0.625,
+        .valid_f1 = 0.5,
+        .test_f1 = 0.125,
+        .valid_matthews = -0.25,
+        .test_matthews = 1,
         .effective_rank = 5.125};
     return row;
 }
@@ -80,7 +87,9 @@ static void test_cells(void **state)
         {"parameters", "2,639,592", "999"}, {"compressed", "56,040", "-"}, {"ratio", "28.07", "-"},
         {"ranks", "2/9.7/16", "-"}, {"effective rank", "5.12", "-"}, {"valid ppl", "222.42", "-"},
         {"test ppl", "0.33", "1,234,567.00"}, {"test BLEU", "31.25", "-"},
-        {"tokens/s", "13,368", "0"}, {"seconds", "123.5", "0.0"}};
+        {"valid accuracy", "0.7500", "-"}, {"test accuracy", "0.6250", "-"},
+        {"valid F1", "0.5000", "-"}, {"test F1", "0.1250", "-"}, {"valid Matthews", "-0.2500", "-"},
+        {"test Matthews", "1.0000", "-"}, {"tokens/s", "13,368", "0"}, {"seconds", "123.5", "0.0"}};
     enum { CELLS = sizeof want / sizeof *want };
     const dart_table_row rows[2] = {full_row(),
         {.name = "dense", .params = 999, .compression = 1, .valid_ppl = NAN, .test_ppl = 1234567}};
@@ -126,6 +135,9 @@ static void check_round_trip(void)
     rows[1].valid_ppl = NAN;
     rows[1].bleu_sentences = 0;
     rows[1].test_bleu = 0;
+    rows[1].texts = 0;
+    rows[1].valid_accuracy = rows[1].test_accuracy = rows[1].valid_f1 = 0;
+    rows[1].test_f1 = rows[1].valid_matthews = rows[1].test_matthews = 0;
     assert_int_equal(
         dart_table_save(in("table.json"), rows, 3, "per word over \"a text\" of \xff"), DART_OK);
     dart_table_row *read;
@@ -268,11 +280,12 @@ static void test_outputs(void **state)
     fclose(out);
     assert_string_equal(text,
         "name,params,compressed_params,dense_params,chain_params,compression,rank_min,rank_mean,"
-        "rank_max,effective_rank,valid_ppl,test_ppl,bleu_sentences,test_bleu,tokens_per_s,"
+        "rank_max,effective_rank,valid_ppl,test_ppl,bleu_sentences,test_bleu,texts,"
+        "valid_accuracy,test_accuracy,valid_f1,test_f1,valid_matthews,test_matthews,tokens_per_s,"
         "seconds\r\n"
         "after tuning,2639592,56040,1572864,4503599627370496,28.0668094,2,9.7,16,5.125,222.42,"
-        "0.333333333,1000,31.25,13368.4,123.45\r\n"
-        "dense | twin,999,0,0,0,0,0,0,0,0,0,0,,,0,0\r\n");
+        "0.333333333,1000,31.25,277,0.75,0.625,0.5,0.125,-0.25,1,13368.4,123.45\r\n"
+        "dense | twin,999,0,0,0,0,0,0,0,0,0,0,,,,,,,,,,0,0\r\n");
     free(text);
     out = open_memstream(&text, &size);
     dart_columns_markdown(dart_table_columns, (dart_rows){rows + 1, 1, sizeof *rows}, out);
@@ -286,7 +299,7 @@ static void test_outputs(void **state)
     free(text);
     assert_int_equal(json_array_size(list), 2);
     assert_int_equal(json_object_size(json_array_get(list, 0)), dart_table_columns.count);
-    assert_int_equal(json_object_size(json_array_get(list, 1)), dart_table_columns.count - 2);
+    assert_int_equal(json_object_size(json_array_get(list, 1)), dart_table_columns.count - 9);
     json_decref(list);
 }
 

@@ -126,7 +126,9 @@ static inline void open_training(const lab *l, built *b, uint32_t chunk)
     open_graph(l, b);
     const dart_model *m = l->model;
     dart_node *grads = calloc(m->params, sizeof *grads);
-    dart_node loss = dart_model_loss(m, b->graph, &b->leaves, true, chunk, NULL);
+    dart_node loss = m->config.labels
+                         ? dart_model_classify(m, b->graph, &b->leaves, true, NULL, NULL)
+                         : dart_model_loss(m, b->graph, &b->leaves, true, chunk, NULL);
     ok(dart_grad(b->graph, loss, m->params, b->leaves.param, grads));
     for (uint32_t p = 0; p < m->params; p++)
         if (m->param[p].region == DART_REGION_PARAM)

@@ -139,6 +139,8 @@ static inline void plain_mlp(
             up[i] = a > 0 ? a : 0;
         else if (act == DART_ACT_GELU)
             up[i] = 0.5 * a * (1 + tanh(0.7978845608028654 * (a + 0.044715 * a * a * a)));
+        else if (act == DART_ACT_GELU_ERF)
+            up[i] = 0.5 * a * (1 + erf(a / sqrt(2)));
         else if (act == DART_ACT_SILU)
             up[i] = a / (1 + exp(-a));
         else

@@ -303,6 +303,10 @@ dart_status dart_compress_bundle(const dart_bundle *from, const dart_compress_op
     dart_status status = DART_OK;
     *out = (dart_compression){0};
     DART_TRY(check_options(&c));
+    if (from->model->config.labels)
+        return dart_fail(DART_INPUT,
+            "the model is a classifier of %u labels; compress the model that it was made from",
+            from->model->config.labels);
     DART_GOTO(allocate(&c));
     DART_GOTO(choose_weights(&c));
     if (options->calibrate && *options->calibrate)

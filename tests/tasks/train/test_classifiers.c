@@ -255,6 +255,11 @@ static void it_only_classifies(void **state)
     dart_llm_close(llm);
     expect(dart_export(in("llama-lora"), NULL, &options, NULL, &result), DART_INPUT,
         "is a classifier; only models that go on with a text are exported");
+    const dart_compress_options smaller = {
+        .size = sizeof smaller, .method = "svd", .target = 2, .out = in("smaller")};
+    dart_compression *made;
+    expect(dart_compress(in("llama-lora"), NULL, &smaller, NULL, &made), DART_INPUT,
+        "the model is a classifier of 3 labels");
 }
 
 static int set_up_models(void **state)

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "classes.h"
@@ -389,7 +390,12 @@ static void named_sets_are_read(void **state)
     assert_int_equal(c.labelled[DART_VALID].count, 366);
     assert_int_equal(c.labelled[DART_TEST].label[0], 1);
     dart_corpus_free(&c);
+    /* where no folder beside this one has data */
+    char before[PATH_MAX];
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(in("glue")), 0);
     refused(read_named("glue-cola", &c), "the data set glue-cola is not on this machine");
+    assert_int_equal(chdir(before), 0);
 }
 
 /* No failed allocation is taken for a bad line, and none leaves anything behind. */

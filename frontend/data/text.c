@@ -1,5 +1,6 @@
 /* Finding a data set or a text, checking that it is the original, cutting it into splits. */
 #include "text.h"
+#include "classes.h"
 #include "data_path.h"
 #include "file.h"
 #include "names.h"
@@ -203,7 +204,7 @@ static dart_status find_text(const char *path, dart_splits *s)
 static const char *name_at(const void *context, uint32_t index)
 {
     (void)context;
-    return dart_dataset_at(index);
+    return index < DATASETS ? dart_dataset_at(index) : dart_labelled_at(index - DATASETS);
 }
 
 static dart_status unknown_dataset(const char *name)

@@ -2,6 +2,7 @@
 #include "adapters.h"
 #include "adapter.h"
 #include "c_locale.h"
+#include "file.h"
 #include "option.h"
 #include "recipe_impl.h"
 #include <limits.h>
@@ -199,6 +200,11 @@ static dart_status take_run(adapters *a, const char *path, double scale)
     dart_recipe *over = NULL;
     dart_bundle b = {0};
     dart_status status = DART_OK;
+    if (!dart_file_exists(path))
+        return dart_fail(DART_INPUT,
+            "there is no adapter at %s; a folder with adapter_config.json (PEFT), or a run is "
+            "expected",
+            path);
     DART_GOTO(dart_recipe_new(&over));
     DART_GOTO(dart_recipe_set(over, "base", a->base));
     DART_GOTO(dart_bundle_stored(path, over, a->note, &b));

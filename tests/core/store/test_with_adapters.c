@@ -167,7 +167,7 @@ static void what_is_refused(void **state)
     snprintf(number, sizeof number, "%s=much", adapter);
     const struct {
         const char *list, *key, *value, *says;
-    } bad[] = {{wrong, NULL, NULL, "is neither a run directory"},
+    } bad[] = {{wrong, NULL, NULL, "there is no adapter at"},
         {number, NULL, NULL, "the scale of an adapter"}, {",", NULL, NULL, "names no folder"},
         {base, NULL, NULL, "is neither a run directory"},
         {adapter, "rank", "4", "rank is 3 with the adapter"},

@@ -2,6 +2,7 @@
  * allocated after new. */
 #include "documents.h"
 #include "labelled.h"
+#include "order.h"
 #include "parallel.h"
 #include "rng.h"
 #include <inttypes.h>
@@ -157,19 +158,14 @@ const dart_batch *dart_stream_train(dart_stream *stream, uint64_t at)
     for (uint32_t b = 0; b < stream->batch; b++) {
         uint64_t window = at * stream->batch + b;
         uint64_t epoch = window / stream->windows;
-        if (epoch != stream->order_epoch) {
-            dart_permutation(stream->seed, DART_STREAM_ORDER | epoch << 8, stream->order,
-                (uint32_t)stream->windows);
-            stream->order_epoch = epoch;
-        }
+        const uint64_t row = dart_stream_ordered(stream, window);
         uint64_t offset = 0;
         if (stream->shift) {
             uint32_t word[4];
             dart_philox(stream->seed, DART_STREAM_ORDER | epoch << 8, 0, word);
             offset = word[0] % time;
         }
-        const int32_t *from =
-            stream->tokens + offset + (uint64_t)stream->order[window % stream->windows] * time;
+        const int32_t *from = stream->tokens + offset + row * time;
         memcpy(data->tokens + (size_t)b * time, from, time * sizeof *from);
         memcpy(data->labels + (size_t)b * time, from + 1, time * sizeof *from);
     }

@@ -1,5 +1,6 @@
 /* Documents as rows of batches. */
 #include "documents.h"
+#include "order.h"
 #include "rng.h"
 #include <stdlib.h>
 #include <string.h>
@@ -148,15 +149,8 @@ static const dart_batch *indexed(dart_stream *stream)
 const dart_batch *dart_documents_train(dart_stream *stream, uint64_t at)
 {
     stream->data.predicted = 0;
-    for (uint32_t b = 0; b < stream->batch; b++) {
-        const uint64_t place = at * stream->batch + b, epoch = place / stream->windows;
-        if (epoch != stream->order_epoch) {
-            dart_permutation(stream->seed, DART_STREAM_ORDER | epoch << 8, stream->order,
-                (uint32_t)stream->windows);
-            stream->order_epoch = epoch;
-        }
-        fill_row(stream, b, stream->order[place % stream->windows]);
-    }
+    for (uint32_t b = 0; b < stream->batch; b++)
+        fill_row(stream, b, dart_stream_ordered(stream, at * stream->batch + b));
     return indexed(stream);
 }
 

@@ -43,6 +43,7 @@ done:
 
 int main(int argc, char **argv)
 {
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit then fails, and what it left is removed */
     dart_status status = run(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         if (status == DART_OK) status = cli_fail(DART_IO, "cannot write to standard output");

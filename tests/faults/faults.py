@@ -92,8 +92,8 @@ def count_of(lab, shims, key, failure):
     if done.code == SKIPPED:
         print(f"skipped: processes may not be traced here\n{done.err}")
         sys.exit(SKIPPED)
-    if done.code:
-        sys.exit(f"{key}: exit code {done.code} with nothing failing\n{done.err}")
+    if done.code or not count:
+        sys.exit(f"{key}: exit code {done.code} and {count} calls counted with nothing failing\n{done.err}")
     return count
 
 
@@ -109,6 +109,9 @@ def main():
     parser.add_argument("--at", type=int)
     given = parser.parse_args()
     lab, shims, total = labs.Lab(given.program), Shims(given.shims), labs.Tally()
+    for needed in (shims.alloc, shims.syscalls):
+        if not os.path.exists(needed):
+            sys.exit(f"{needed} is missing: SHIMS is the folder tests/ of a whole build")
     keys = [key for key in given.commands.split(",") if given.kind == "alloc" or not labs.COMMANDS[key].drivers]
     failures = ["memory"] if given.kind == "alloc" else given.failures.split(",")
     with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:

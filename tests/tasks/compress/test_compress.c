@@ -48,7 +48,8 @@ static dart_compression *compressed(const dart_compress_options *options)
     dart_compression *out;
     dart_recipe *over = opening();
     if (compress(base_path, options, over, &out) != DART_OK)
-        fail_msg("%s, %s: %s", options->method, options->ranks, dart_error_text());
+        fail_msg("%s, ranks %s: %s", options->method,
+            options->ranks ? options->ranks : "by default", dart_error_text());
     dart_recipe_free(over);
     return out;
 }

@@ -136,6 +136,27 @@ typedef struct cli_texts {
 DART_NODISCARD dart_status cli_stops(const cli_call *cli, cli_texts *out);
 void cli_texts_free(cli_texts *texts); /* zeroes it */
 
+/* ---- lines.c ---- */
+typedef struct cli_lines {
+    FILE *in;
+    char *text; /* owned */
+    size_t room;
+    uint64_t number; /* of the last line read, from 1 on */
+} cli_lines;
+/* path NULL or "-": standard input. INPUT: there is no such file. Close it also after a failure. */
+DART_NODISCARD dart_status cli_lines_open(const char *path, cli_lines *out);
+/* The next line without its end, and the first without a byte-order mark; it lives until the next
+ * call. *out NULL: the end. INPUT: a zero byte. */
+DART_NODISCARD dart_status cli_lines_next(cli_lines *lines, char **out);
+void cli_lines_close(cli_lines *lines); /* zeroes it */
+
+/* ---- answer.c ---- */
+/* Answers each line of a file (a prompt; .jsonl: an object with prompt or messages, of which an
+ * answer at the end is left out) by a line on standard output. how: everything but the prompt.
+ * INPUT, with the line's number. */
+DART_NODISCARD dart_status cli_answer(
+    dart_context *context, const char *path, dart_generate_options *how, bool json);
+
 /* ---- table.c ---- */
 /* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
 typedef struct cli_table {

@@ -7,12 +7,15 @@
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
     {"prompt", "", "string", "", "", "text to continue; empty: from the start of a sentence"},
+    {"input", "in,file", "string", "", "",
+        "answer each line of this file by a line; .jsonl: objects with prompt or messages, as for "
+        "training (their own answers are left out)"},
     {"tokens", "n,n_predict,max_new_tokens", "int", "64", "", "how many tokens to make"},
     CLI_SAMPLING,
     {"overflow", "", "slide|shift|stop", "slide", "",
         "when the context is full: read the newest tokens again for each new one; read the newest "
         "half again, then go on; or end"},
-    {"json", "", "bool", "false", "", "print prompt and text as JSON"},
+    {"json", "", "bool", "false", "", "print prompt and text as JSON; with --input an object a line"},
     {NULL},
 };
 
@@ -68,6 +71,8 @@ static dart_status run(cli_call *cli)
         .overflow = cli_text(cli, "overflow"),
         .ignore_end = cli_flag(cli, "ignore_eos")};
     const bool json = cli_flag(cli, "json");
+    const char *input = cli_text(cli, "input");
+    if (input && prompt) return cli_fail(DART_USAGE, "give --prompt or --input, not both");
     dart_status status = DART_OK;
     dart_llm *llm = NULL;
     dart_context *context = NULL;
@@ -80,6 +85,11 @@ static dart_status run(cli_call *cli)
     o.stops = stops.count;
     CLI_GOTO(cli_open(path, cli->recipe, &hooks, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &context));
+    if (input) {
+        o.echo = false;
+        status = cli_answer(context, input, &o, json);
+        goto done;
+    }
     if (json)
         CLI_GOTO(dart_context_generate(context, &o, cli_keep, &kept, &speed));
     else

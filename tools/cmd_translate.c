@@ -1,10 +1,8 @@
 /* translate: sentences through a trained encoder-decoder, or a split of its data with BLEU. */
 #include "cli.h"
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 
 static const dart_option options[] = {
     {"model_path", "model", "string", "", "", "run directory or checkpoint directory"},
@@ -52,37 +50,25 @@ static dart_status flush(
 
 /* Line by line: a batch is translated when it is full or the input ends. */
 static dart_status translate_lines(
-    dart_context *context, FILE *in, bool words, bool numbered, uint64_t *cut)
+    dart_context *context, cli_lines *in, bool words, bool numbered, uint64_t *cut)
 {
     dart_status status = DART_OK;
     const uint32_t batch = dart_context_batch(context);
     printer p = {.numbered = numbered, .first = 1};
-    char **line = calloc(batch, sizeof *line), *read = NULL;
-    size_t room = 0;
+    char **line = calloc(batch, sizeof *line), *text;
     uint32_t count = 0;
     if (!line) return cli_fail(DART_MEMORY, "out of memory for lines");
-    for (ssize_t size; errno = 0, (size = getline(&read, &room, in)) >= 0;) {
-        if (memchr(read, 0, (size_t)size))
-            CLI_GOTO(cli_fail(DART_INPUT,
-                "line %" PRIu64 " of the input has a zero byte; it is not text", p.first + count));
-        if (size && read[size - 1] == '\n') size--;
-        if (size && read[size - 1] == '\r') size--; /* one inside a line is white space */
-        read[size] = 0;
-        if (p.first + count == 1 && !strncmp(read, "\xef\xbb\xbf", 3))
-            memmove(read, read + 3, (size_t)size - 2);
-        line[count++] = read;
-        read = NULL;
-        room = 0;
-        if (count == batch) CLI_GOTO(flush(context, &p, words, line, &count, cut));
+    for (;;) {
+        CLI_GOTO(cli_lines_next(in, &text));
+        if (!text) break;
+        line[count] = strdup(text);
+        if (!line[count]) CLI_GOTO(cli_fail(DART_MEMORY, "out of memory: reading a line"));
+        if (++count == batch) CLI_GOTO(flush(context, &p, words, line, &count, cut));
     }
-    /* Out of memory sets no flag of the file. */
-    if (errno == ENOMEM) CLI_GOTO(cli_fail(DART_MEMORY, "out of memory: reading a line"));
-    if (ferror(in)) CLI_GOTO(cli_fail(DART_IO, "cannot read the input"));
     if (count) status = flush(context, &p, words, line, &count, cut);
 done:
     for (uint32_t i = 0; i < count; i++) free(line[i]);
     free(line);
-    free(read);
     return status;
 }
 
@@ -98,15 +84,8 @@ static dart_status run(cli_call *cli)
     CLI_TRY(cli_uint(cli, "best", 1, 64, &best));
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    FILE *in = stdin;
-    if (input && strcmp(input, "-") != 0) do
-            in = fopen(input, "r");
-        while (!in && errno == EINTR);
-    if (!in)
-        return cli_fail(errno == ENOENT   ? DART_INPUT
-                        : errno == ENOMEM ? DART_MEMORY
-                                          : DART_IO,
-            "cannot open %s: %s", input, strerror(errno));
+    cli_lines in;
+    CLI_TRY(cli_lines_open(input, &in));
     const dart_context_options o = {.size = sizeof o, .best = (uint32_t)best};
     dart_status status = DART_OK;
     dart_llm *llm = NULL;
@@ -122,7 +101,7 @@ static dart_status run(cli_call *cli)
     if (!dart_context_batch(context))
         CLI_GOTO(cli_fail(
             DART_INPUT, "%s is no translation model; train one with --arch encoder-decoder", path));
-    CLI_GOTO(translate_lines(context, in, cli_flag(cli, "words"), best > 1, &cut));
+    CLI_GOTO(translate_lines(context, &in, cli_flag(cli, "words"), best > 1, &cut));
     CLI_GOTO(dart_llm_config_value(llm, "src_context", words, sizeof words));
     if (cut && !cli->quiet)
         fprintf(stderr, "%" PRIu64 " sentences were longer than %lu words and were cut there\n",
@@ -130,7 +109,7 @@ static dart_status run(cli_call *cli)
 done:
     dart_context_free(context);
     dart_llm_close(llm);
-    if (in != stdin) fclose(in);
+    cli_lines_close(&in);
     cli_progress_end(&progress);
     return status;
 }

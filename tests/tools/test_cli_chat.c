@@ -1,6 +1,7 @@
 /* dart-llm chat as its users meet it: through pipes, and on a terminal. */
 #include "run_cli.h"
 #include <ctype.h>
+#include <jansson.h>
 #include <pty.h>
 
 #define TURNS "{\"system\": [\"S\", \"|\"], \"user\": [\"\", \"|\"], \"assistant\": [\"\", \";\"]}"
@@ -100,6 +101,51 @@ static void test_generate(void **state)
     assert_memory_equal(r->out, plain, (size_t)(pair - plain));
 }
 
+/* A line of a file for each prompt or conversation, a line for each answer: the same as one by one. */
+static void test_input(void **state)
+{
+    (void)state;
+#define GREEDY "generate %D/talker --device cpu --temperature 0 -n 6 --quiet "
+    char alone[TEXT], expected[2 * TEXT];
+    const spawn talk = {.input = "talk.txt"};
+    snprintf(alone, sizeof alone, "%s", works(GREEDY "-p of")->out + 2); /* without the prompt */
+    write_file("prompts.txt", "\xef\xbb\xbfof\r\nthe core\nof");
+    outcome *r = works(GREEDY "--input %D/prompts.txt");
+    assert_int_equal(count_lines(r->out), 3);
+    assert_memory_equal(r->out, alone, strlen(alone));
+    assert_string_equal(r->out + strlen(r->out) - strlen(alone), alone);
+    write_file("talk.txt", "the core\n");
+    snprintf(expected, sizeof expected, "%s", run_with(&talk, CHAT)->out);
+    write_file("prompts.jsonl",
+        "{\"prompt\": \"of\", \"completion\": \"left out\"}\n\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"the core\"}, "
+        "{\"role\": \"assistant\", \"content\": \"left out\"}]}\n");
+#define OBJECTS GREEDY "--chat-template %D/turns.json --input %D/prompts.jsonl "
+    r = works(OBJECTS);
+    assert_memory_equal(r->out, alone, strlen(alone));
+    assert_string_equal(r->out + strlen(alone), expected);
+    r = works(OBJECTS "--json");
+    for (char *line = strtok(r->out, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *object = json_loads(line, 0, NULL);
+        const bool prompt = json_object_get(object, "prompt") != NULL;
+        const char *answer = json_string_value(json_object_get(object, "completion"));
+        assert_non_null(answer);
+        assert_memory_equal(answer, prompt ? alone : expected, strlen(answer));
+        assert_int_equal(json_array_size(json_object_get(object, "messages")), prompt ? 0 : 2);
+        json_decref(object);
+    }
+    refused(GREEDY "--input %D/nowhere.txt", 3, "cannot open");
+    refused(GREEDY "--input %D/prompts.txt -p the", 2, "--prompt or --input, not both");
+    static const char *const bad[][2] = {{"{\"prompt\": \"of\"}\n[1", "line 2 of the input is no JSON"},
+        {"[1]", "line 1 of the input: an object with 'prompt'"}, {"{\"prompt\": 3}", "line 1"},
+        {"{\"messages\": []}", "without a question"}, {"{\"messages\": [1]}", "'role' and 'content'"},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "line 1 of the input: "}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_file("prompts.jsonl", bad[i][0]);
+        refused(GREEDY "--input %D/prompts.jsonl", 3, bad[i][1]);
+    }
+}
+
 /* What the program writes on a terminal up to and with `phrase`. */
 static void await(int terminal, char text[TEXT], size_t *used, const char *phrase)
 {
@@ -151,6 +197,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pipe), cmocka_unit_test(test_full),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_generate),
-        cmocka_unit_test(test_terminal)};
+        cmocka_unit_test(test_input), cmocka_unit_test(test_terminal)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -31,7 +31,7 @@ dart_room(ranks frontend/model/ranks MAY nn reg select)
 
 # core/: what every task needs
 # Files of other programs under our names: it knows no model and no graph.
-dart_room(pretrained frontend/core/pretrained MAY io)
+dart_room(pretrained frontend/core/pretrained MAY io LINK PkgConfig::PCRE2)
 # The option rows of plug-ins stand with them; the recipe reads them all.
 dart_room(recipe frontend/core/recipe MAY public methods optim reg select LINK PkgConfig::YAML)
 dart_room(record frontend/core/record MAY recipe io)

@@ -1,6 +1,7 @@
 /* Adapters of PEFT. github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md */
 #include "adapter.h"
 #include "file.h"
+#include "patterns.h"
 #include "hf.h"
 #include "hf_keys.h"
 #include "safetensors.h"
@@ -104,33 +105,14 @@ static dart_status read_config(dart_adapter *a)
     return read_settings(a);
 }
 
-/* PEFT takes a key of a pattern for a regular expression that the end of a name fits; those that
- * are just names are read. */
-static dart_status alpha_of(const dart_adapter *a, const char *module, double *out)
+/* What the settings say of a module. */
+static dart_status settings_of(
+    const dart_adapter *a, const char *module, double *out_rank, double *out_alpha)
 {
-    static const char letters[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
-    json_t *pattern = json_object_get(a->root, "alpha_pattern"), *value;
-    const size_t size = strlen(module);
-    const char *key;
-    *out = a->alpha;
-    json_object_foreach(pattern, key, value)
-    {
-        const size_t n = strlen(key);
-        if (!n || strspn(key, letters) != n)
-            return dart_fail(DART_INPUT,
-                "%s: alpha_pattern has the regular expression '%.60s'; write the modules' names "
-                "instead",
-                a->config, key);
-        if (!json_is_number(value) || !(json_number_value(value) > 0))
-            return dart_fail(
-                DART_INPUT, "%s: alpha_pattern '%.60s' is no number above 0", a->config, key);
-        if (n > size || strcmp(module + size - n, key)) continue;
-        if (n < size && module[size - n - 1] != '.') continue;
-        *out = json_number_value(value);
-        return DART_OK;
-    }
-    return DART_OK;
+    DART_TRY(dart_pattern_number(json_object_get(a->root, "rank_pattern"), a->config,
+        "rank_pattern", module, a->rank, out_rank));
+    return dart_pattern_number(json_object_get(a->root, "alpha_pattern"), a->config,
+        "alpha_pattern", module, a->alpha, out_alpha);
 }
 
 /* ---- tensors ---- */
@@ -158,7 +140,7 @@ static dart_status add_pair(dart_adapter *a, const dart_pretrained *base, const 
 {
     const dart_pretrained_tensor *weight = dart_pretrained_find(base, ours);
     const uint64_t rank = where.a->dim[0], rows = where.b->dim[0] / parts;
-    double alpha;
+    double alpha, told;
     if (!weight)
         return dart_fail(
             DART_INPUT, "%s adapts %s, which the base does not have", a->tensors, module);
@@ -171,7 +153,12 @@ static dart_status add_pair(dart_adapter *a, const dart_pretrained *base, const 
     for (uint32_t i = 0; i < a->count; i++)
         if (!strcmp(a->pair[i].name, ours))
             return dart_fail(DART_INPUT, "%s adapts %s twice", a->tensors, module);
-    DART_TRY(alpha_of(a, module, &alpha));
+    DART_TRY(settings_of(a, module, &told, &alpha));
+    if (told != (double)rank)
+        return dart_fail(DART_INPUT,
+            "%s: %s has the rank %" PRIu64 ", and %.17g by r and rank_pattern of %s: these files do "
+            "not belong together",
+            a->tensors, module, rank, told, a->config);
     DART_TRY(dart_grow((void **)&a->pair, &a->pair_room, a->count + 1, sizeof *a->pair));
     DART_TRY(dart_grow((void **)&a->place, &a->place_room, a->count + 1, sizeof *a->place));
     dart_adapter_pair *pair = &a->pair[a->count];

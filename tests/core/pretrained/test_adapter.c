@@ -133,12 +133,35 @@ static void settings_that_do_not_matter(void **state)
     static const char *const good[][2] = {{"lora_dropout", "0.05"}, {"fan_in_fan_out", "true"},
         {"init_lora_weights", "\"gaussian\""}, {"init_lora_weights", "false"}, {"bias", NULL},
         {"something_new", "null"}, {"something_new", "[]"}, {"task_type", "null"},
-        {"rank_pattern", NULL}, {"alpha_pattern", "null"}};
+        {"alpha_pattern", "null"}};
     copy("adapter_model.safetensors");
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         dart_adapter *adapter;
         write_config(good[i][0], good[i][1]);
         ok(dart_adapter_open(folder, base, &adapter));
+        dart_adapter_close(adapter);
+    }
+}
+
+/* Keys are regular expressions, which fit a whole name or what stands behind a point. */
+static void patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern;
+        double q, v; /* alpha of blocks.1.attn.q and blocks.0.attn.v */
+    } good[] = {{"{\"q_proj\": 3}", 3, 7}, {"{\"_proj\": 3}", 7, 7}, {"{\".*_proj\": 3}", 3, 3},
+        {"{\"layers.1.self_attn.q_proj\": 3}", 3, 7}, {"{\"model\\\\.layers\\\\.1\\\\..*\": 3}", 3, 7},
+        {"{\"q_proj|v_proj\": 3}", 3, 3}, {"{\"[qk]_proj\": 3, \".*\": 5}", 3, 5},
+        {"{\"q_proj$\": 3, \"^v_proj\": 4}", 3, 7}};
+    copy("adapter_model.safetensors");
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        dart_adapter *adapter;
+        uint32_t at;
+        write_config("alpha_pattern", good[i].pattern);
+        ok(dart_adapter_open(folder, base, &adapter));
+        assert_true(find(adapter, "blocks.1.attn.q", &at)->scale == good[i].q / sqrt(5));
+        assert_true(find(adapter, "blocks.0.attn.v", &at)->scale == good[i].v / sqrt(3));
         dart_adapter_close(adapter);
     }
 }
@@ -161,7 +184,10 @@ static void settings_that_are_refused(void **state)
         {"init_lora_weights", "\"pissa\"", "changes the base too"},
         {"init_lora_weights", "\"olora\"", "changes the base too"},
         {"init_lora_weights", "3", "changes the base too"},
-        {"alpha_pattern", "{\".*q_proj\": 3}", "the regular expression '.*q_proj'"},
+        {"rank_pattern", NULL, "has the rank 5, and 3 by r and rank_pattern"},
+        {"r", "4", "has the rank 3, and 4 by r"}, {"rank_pattern", "[1]", "is no object"},
+        {"alpha_pattern", "{\"q_(proj\": 3}", "'q_(proj' of alpha_pattern is no regular expression"},
+        {"alpha_pattern", "{\"(([a-z_.0-9]+)*)*[!?]\": 3}", "takes too long"},
         {"alpha_pattern", "{\"q_proj\": -3}", "is no number above 0"}};
     copy("adapter_model.safetensors");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -257,7 +283,8 @@ static void tensors_that_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(settings),
-        cmocka_unit_test(settings_that_do_not_matter), cmocka_unit_test(settings_that_are_refused),
+        cmocka_unit_test(settings_that_do_not_matter), cmocka_unit_test(patterns),
+        cmocka_unit_test(settings_that_are_refused),
         cmocka_unit_test(tensors_that_are_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -210,16 +209,6 @@ static dart_status converse(talk *t)
     return status;
 }
 
-/* Whether a model of another program lies there, which may be opened with any context. */
-static bool is_pretrained(const char *path)
-{
-    struct stat info;
-    char inner[4200];
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) return true;
-    snprintf(inner, sizeof inner, "%s/config.json", path);
-    return access(inner, F_OK) == 0;
-}
-
 /* A conversation needs more context than the window that fine-tuning would take: of a pretrained
  * model as much as it has positions for, up to a bound. A run has that of its training. */
 static dart_status open_model(const cli_call *cli, const char *path, dart_llm **out)
@@ -228,7 +217,7 @@ static dart_status open_model(const cli_call *cli, const char *path, dart_llm **
     dart_status status = DART_INPUT;
     cli_progress progress;
     const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    if (!is_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
+    if (!dart_llm_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
         return cli_open(path, cli->recipe, &hooks, out);
     for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {
         char text[16];

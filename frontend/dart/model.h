@@ -20,8 +20,13 @@ typedef struct dart_llm_options {
     void (*note)(void *user, const char *line); /* which checkpoint was taken, or not */
 } dart_llm_options;
 
+/* Whether `given` is a pretrained model: a .gguf or .bin file, a folder with config.json, or, where
+ * it is no path, the name under which datasets/fetch keeps one. */
+DART_API bool dart_llm_pretrained(const char *given);
+
 /* path: a run directory (its newest checkpoint that is whole, or with load_best the best by
- * validation), a checkpoint directory, or a pretrained model, with the key `adapter` beside it.
+ * validation), a checkpoint directory, or a pretrained model
+ * (dart_llm_pretrained), with the key `adapter` beside it.
  * options may be NULL. Errors: INPUT (neither, damaged, tensors that do not fit), MEMORY, IO. Close
  * it after its contexts. */
 DART_API DART_NODISCARD dart_status dart_llm_open(

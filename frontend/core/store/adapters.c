@@ -386,6 +386,7 @@ dart_status dart_adapters_resolve(dart_recipe *recipe)
     dart_pretrained *base = NULL;
     dart_status status = DART_OK;
     char places[DART_RECIPE_TEXT] = "";
+    DART_TRY(dart_base_locate(recipe));
     dart_recipe_settings(recipe, &set);
     /* A run that goes on knows its recipe by itself. */
     if (!*set.adapter || (set.resume && !*set.base)) return DART_OK;

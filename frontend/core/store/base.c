@@ -5,12 +5,14 @@
 #include "file.h"
 #include "packed_rows.h"
 #include "recipe_impl.h"
+#include "text.h"
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 /* A training window unless one is given; longer ones cost memory and time. */
@@ -28,6 +30,33 @@ bool dart_base_found(const char *path)
     if (ends_with(path, ".gguf") || ends_with(path, ".bin")) return true;
     return snprintf(inner, sizeof inner, "%s/config.json", path) < (int)sizeof inner &&
            dart_file_exists(inner);
+}
+
+/* Whether `folder`, which was found for a name, is called so: $DART_DATA itself may be another. */
+static bool is_named(const char *folder, const char *name)
+{
+    const char *last = strrchr(folder, '/');
+    return last && !strcmp(last + 1, name);
+}
+
+void dart_base_named(const char *given, char out[PATH_MAX])
+{
+    char folder[PATH_MAX];
+    snprintf(out, PATH_MAX, "%s", given);
+    if (!*given || strchr(given, '/') || access(given, F_OK) == 0) return;
+    if (dart_data_folder(given, "model.gguf", folder) && is_named(folder, given) &&
+        snprintf(out, PATH_MAX, "%s/model.gguf", folder) < PATH_MAX)
+        return;
+    snprintf(out, PATH_MAX, "%s",
+        dart_data_folder(given, "config.json", folder) && is_named(folder, given) ? folder : given);
+}
+
+dart_status dart_base_locate(dart_recipe *recipe)
+{
+    char given[DART_RECIPE_TEXT], path[PATH_MAX];
+    DART_TRY(dart_recipe_get(recipe, "base", given, sizeof given));
+    dart_base_named(given, path);
+    return strcmp(given, path) ? dart_recipe_set(recipe, "base", path) : DART_OK;
 }
 
 /* ---- the recipe ---- */
@@ -232,6 +261,7 @@ dart_status dart_base_resolve(dart_recipe *recipe)
 {
     char path[PATH_MAX], whole[PATH_MAX];
     dart_pretrained *model;
+    DART_TRY(dart_base_locate(recipe));
     DART_TRY(dart_recipe_get(recipe, "base", path, sizeof path));
     if (!*path) return check_no_base(recipe);
     DART_TRY(dart_pretrained_open(path, &model));

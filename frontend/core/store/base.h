@@ -5,9 +5,15 @@
 #include "model.h"
 #include "pretrained.h"
 #include "recipe.h"
+#include <limits.h>
 
+/* A path as it was given; or, where there is nothing and it is only a name, that of the model which
+ * datasets/fetch keeps under this name. */
+void dart_base_named(const char *given, char out[PATH_MAX]);
 /* Whether a path holds a model of another program, not a run of ours. */
 bool dart_base_found(const char *path);
+/* The key `base` as dart_base_named says. */
+DART_NODISCARD dart_status dart_base_locate(dart_recipe *recipe);
 /* Sets what the base says of the model (sizes, norms, positions, vocabulary), its absolute path,
  * and what fine-tuning has other defaults for: dropout, learning rate, penalty and selection off,
  * what is not adapted frozen. Keys that were given stay. Nothing happens without `base`. INPUT: no

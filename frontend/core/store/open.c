@@ -66,9 +66,11 @@ static dart_status open_base(
 }
 
 dart_status dart_bundle_open(
-    const char *path, const dart_recipe *overrides, dart_note note, dart_bundle *out)
+    const char *given, const dart_recipe *overrides, dart_note note, dart_bundle *out)
 {
+    char path[PATH_MAX];
     *out = (dart_bundle){0};
+    dart_base_named(given, path);
     if (dart_base_found(path)) return open_base(path, overrides, note, out);
     DART_TRY(dart_bundle_stored(path, overrides, note, out));
     return overrides ? override(path, overrides, out) : DART_OK;

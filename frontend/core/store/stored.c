@@ -129,8 +129,8 @@ dart_status dart_bundle_stored(
         if (!dart_file_exists(inner))
             return dart_fail(DART_INPUT,
                 "%s is neither a run directory nor a checkpoint (the path that train printed), nor "
-                "a "
-                "pretrained model (a folder with config.json, a .gguf file, a .bin of llama2.c)",
+                "a pretrained model (a folder with config.json, a .gguf file, a .bin of llama2.c, "
+                "the name of one that datasets/fetch got)",
                 path);
         l.run = path;
         status = dart_checkpoint_newest(inner, note, load, &l, &checkpoint);

@@ -38,6 +38,14 @@ static dart_status list_keys(dart_llm *llm)
     return DART_OK;
 }
 
+bool dart_llm_pretrained(const char *given)
+{
+    char path[PATH_MAX];
+    if (!given) return false;
+    dart_base_named(given, path);
+    return dart_base_found(path);
+}
+
 dart_status dart_llm_open(const char *path, const dart_llm_options *options, dart_llm **out)
 {
     DART_IN_C_LOCALE;

@@ -56,6 +56,36 @@ static double error_of(const float *got, const float *expected)
     return error / most;
 }
 
+/* Instead of a path the name of a folder where data sets and models are kept. */
+static void names(void **state)
+{
+    (void)state;
+    static float by_path[IDS * VOCAB], by_name[IDS * VOCAB];
+    dart_llm *llm;
+    dart_recipe *recipe = with(NULL, "base", "base");
+    char value[1024];
+    setenv("DART_DATA", DART_SOURCE_DIR "/tests/core/store/peft", 1);
+    assert_true(dart_llm_pretrained("base") && dart_llm_pretrained(base));
+    assert_false(dart_llm_pretrained("adapter"));
+    assert_false(dart_llm_pretrained("nowhere"));
+    assert_false(dart_llm_pretrained("../peft/base"));
+    assert_false(dart_llm_pretrained(""));
+    assert_false(dart_llm_pretrained(NULL));
+    logits_of(base, adapter, "cpu", by_path);
+    logits_of("base", adapter, "cpu", by_name);
+    assert_memory_equal(by_path, by_name, sizeof by_path);
+    ok(dart_base_resolve(recipe));
+    ok(dart_recipe_get(recipe, "base", value, sizeof value));
+    assert_string_equal(value, base);
+    dart_recipe_free(recipe);
+    /* the folder that DART_DATA is itself has another name */
+    setenv("DART_DATA", DART_SOURCE_DIR "/tests/core/store/peft/base", 1);
+    assert_false(dart_llm_pretrained("other"));
+    assert_int_equal(dart_llm_open("other", NULL, &llm), DART_INPUT);
+    assert_true(dart_llm_pretrained("base"));
+    unsetenv("DART_DATA");
+}
+
 static void logits_equal_those_of_peft(void **state)
 {
     (void)state;
@@ -246,7 +276,7 @@ static void memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_equal_those_of_peft),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names), cmocka_unit_test(logits_equal_those_of_peft),
         cmocka_unit_test(several_are_added), cmocka_unit_test(base_may_be_a_gguf_file),
         cmocka_unit_test(settings_are_the_adapters), cmocka_unit_test(what_is_refused),
         cmocka_unit_test(memory)};

@@ -226,6 +226,10 @@ static dart_status find_source(const dart_sweep_grid *s, dart_sweep_run *run, in
     const dart_sweep_point *point = &axis->point[run->at[v]];
     run->source = -1;
     if (!point->budget_from) return DART_OK;
+    if (s->choose_by)
+        return dart_yaml_refuse(&s->yaml, point->at,
+            "budget_from: runs among which one is chosen (choose) give no budget to others; "
+            "write the size down");
     for (uint32_t i = 0; i < axis->count; i++) {
         if (strcmp(axis->cell[i], point->budget_from)) continue;
         if (axis->point[i].budget_from)

@@ -78,7 +78,7 @@ def seconds(given, work, batch, context, steps, shapes):
                     work / "few.jsonl", "--method", "lora", "--rank", "4", "--lora-alpha", "4", "--dropout", "0",
                     "--batch-size", str(batch), "--context", str(context), "--max-steps", str(steps),
                     "--length-shapes", shapes, "--spectra-steps", "0", "--eval-selections", "false", "--device", "cpu",
-                    "--out", work / "run", "--force", "--quiet"], check=True, env=os.environ | {"DART_THREADS": "2"})
+                    "--out", work / "run", "--force", "--quiet"], check=True, stdout=subprocess.DEVNULL, env=os.environ | {"DART_THREADS": "2"})
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 

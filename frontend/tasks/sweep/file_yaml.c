@@ -137,6 +137,30 @@ static dart_status read_zip(dart_sweep_grid *s, const dart_yaml_node *map)
     return DART_OK;
 }
 
+/* A variant's own values of what is chosen. */
+static dart_status read_values(
+    dart_sweep_grid *s, const dart_yaml_node *list, dart_sweep_point *point)
+{
+    const uint32_t at = s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
+    const dart_sweep_axis *axis = &s->axis[at];
+    uint32_t i = 0;
+    if (!s->choose_by)
+        return dart_yaml_refuse(
+            &s->yaml, list, "values are for a sweep that chooses one of them (choose)");
+    if (list->kind != DART_YAML_LIST || list->count != axis->count)
+        return dart_yaml_refuse(&s->yaml, list,
+            "values of a variant are as many as those of choose, which has %u", axis->count);
+    dart_sweep_set *values = DART_NEW(&s->arena, dart_sweep_set, list->count);
+    if (!values) return DART_MEMORY;
+    DART_YAML_ITEMS(item, list)
+    {
+        values[i] = (dart_sweep_set){.key = axis->column[0], .at = item};
+        DART_TRY(read_text(s, item, "values", &values[i++].value));
+    }
+    point->values = values;
+    return DART_OK;
+}
+
 static dart_status read_variant(
     dart_sweep_grid *s, const dart_yaml_node *item, dart_sweep_point *point, const char **label)
 {
@@ -147,6 +171,10 @@ static dart_status read_variant(
     DART_YAML_PAIRS(key, item)
     {
         const char *value;
+        if (!strcmp(key->text, "values")) {
+            DART_TRY(read_values(s, key->next, point));
+            continue;
+        }
         DART_TRY(read_text(s, key->next, key->text, &value));
         if (!strcmp(key->text, "label"))
             *label = value;

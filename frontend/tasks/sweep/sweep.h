@@ -33,6 +33,7 @@ typedef struct dart_sweep_sets {
 typedef struct dart_sweep_point {
     dart_sweep_sets sets;
     const char *base, *budget_from; /* NULL: not given */
+    const dart_sweep_set *values;   /* of a variant: instead of those of choose, as many */
     const dart_yaml_node *at;
 } dart_sweep_point;
 
@@ -100,8 +101,9 @@ DART_NODISCARD dart_status dart_sweep_plan(dart_sweep_grid *s);
 /* The recipe of a run; its budget must be known where it takes one. */
 DART_NODISCARD dart_status dart_sweep_recipe(
     const dart_sweep_grid *s, const dart_sweep_run *run, dart_recipe **out);
-/* Index of the variants' axis, -1: none. */
+/* Index of the variants' axis, -1: none; the variant of a run, NULL: none. */
 int dart_sweep_variants(const dart_sweep_grid *s);
+const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_sweep_run *run);
 
 /* choose.c. A group: the runs with the same place on every axis but seeds and values. */
 uint32_t dart_sweep_seeds(const dart_sweep_grid *s); /* 1 where the file has none */
@@ -109,7 +111,9 @@ uint32_t dart_sweep_values(const dart_sweep_grid *s);
 uint32_t dart_sweep_groups(const dart_sweep_grid *s);
 uint32_t dart_sweep_first_axis(const dart_sweep_grid *s); /* behind seeds and values */
 const char *dart_sweep_chosen_key(const dart_sweep_grid *s); /* NULL: nothing is chosen */
-const char *dart_sweep_chosen_cell(const dart_sweep_grid *s, uint32_t value);
+/* What a run has in a column of an axis; of choose its variant's own value where that has some. */
+const char *dart_sweep_cell(
+    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column);
 bool dart_sweep_by_is_loss(const char *key); /* smaller is better */
 typedef enum dart_sweep_choice {
     DART_SWEEP_OPEN, /* runs of the first seed are still to come */

@@ -52,7 +52,7 @@ static void write_csv(const dart_sweep_grid *s, FILE *out)
         for (uint32_t a = 0; a < s->axes; a++)
             for (uint32_t c = 0; c < s->axis[a].columns; c++) {
                 fputc(',', out);
-                dart_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
+                dart_csv_text(dart_sweep_cell(s, run, a, c), out);
             }
         fprintf(out, ",%s,", dart_sweep_state_name(state_of(s, run)));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
@@ -237,7 +237,7 @@ static void md_groups(const dart_sweep_grid *s, FILE *out)
         if (s->choose_by)
             fprintf(out, " %s |",
                 dart_sweep_choose(s, g, &value, &why) == DART_SWEEP_CHOSEN
-                    ? dart_sweep_chosen_cell(s, value)
+                    ? dart_sweep_cell(s, &s->run[value * dart_sweep_groups(s) + g], first - 1, 0)
                     : "-");
         fprintf(out, " %u of %u |", done, dart_sweep_seeds(s));
         for (uint32_t k = 0; k < columns; k++)

@@ -198,6 +198,29 @@ static void values_that_end_badly(void **state)
     assert_string_equal(mended.started, "b-lr1e-3-s1 b-lr1e-2-s2 b-lr1e-2-s3 ");
 }
 
+/* A variant may have values of its own. */
+static void variants_have_their_own_values(void **state)
+{
+    (void)state;
+    dart_sweep_result result;
+    spy w = {0};
+    const char *file = write_file("own.yaml",
+        "base: base.yaml\nseeds: [1, 2]\n" CHOOSE(
+            "valid_accuracy") "variants:\n  - {label: a}\n"
+                              "  - {label: b, values: [1e-2, 5e-4, 3e-3]}\n");
+    if (run_sweep(&w, file, "own", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_string_equal(w.started, "a-lr1e-3-s1 b-lr1e-2-s1 a-lr3e-3-s1 b-lr5e-4-s1 a-lr1e-2-s1 "
+                                   "b-lr3e-3-s1 b-lr1e-2-s2 a-lr3e-3-s2 ");
+    char *md = tiny_read("own", "results.md"), *csv = tiny_read("own", "results.csv");
+    char *recipe = tiny_read("own", "b-lr5e-4-s1.yaml");
+    assert_non_null(strstr(md, "| b | 1e-2 | 2 of 2 |"));
+    assert_non_null(strstr(csv, "b-lr5e-4-s1,1,5e-4,b,not chosen,"));
+    assert_non_null(strstr(recipe, "learning_rate: 5e-4"));
+    free(md);
+    free(csv);
+    free(recipe);
+}
+
 /* Models that are no classifiers, trained: the better of two rates, without seeds and variants. */
 static void runs_are_trained(void **state)
 {
@@ -237,6 +260,12 @@ static void what_cannot_be_is_refused(void **state)
     refused(HEAD "choose: {key: rate, values: [1e-3], by: valid_ppl}\n", "unknown key 'rate'");
     refused(HEAD "choose: {key: lr, values: [quick], by: valid_ppl}\n", "quick");
     refused(HEAD "choose: {key: lr, values: [1e-3, 1e-3], by: valid_ppl}\n", "a value twice");
+    refused(
+        HEAD "variants:\n  - {label: a, values: [1, 2]}\n", "values are for a sweep that chooses");
+    refused(HEAD CHOOSE("valid_ppl") "variants:\n  - {label: a, values: [1e-3, 2e-3]}\n",
+        "as many as those of choose, which has 3");
+    refused(
+        HEAD CHOOSE("valid_ppl") "variants:\n  - {label: a, values: [1e-3, x, 2e-3]}\n", ":5:31:");
     refused(HEAD CHOOSE("valid_ppl") "variants:\n  - {label: a}\n"
                                      "  - {label: b, pick.select: uniform, budget_from: a}\n",
         "give no budget to others");
@@ -260,6 +289,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(others_take_the_best),
         cmocka_unit_test(stopped_sweeps_go_on), cmocka_unit_test(values_that_end_badly),
-        cmocka_unit_test(runs_are_trained), cmocka_unit_test(what_cannot_be_is_refused)};
+        cmocka_unit_test(variants_have_their_own_values), cmocka_unit_test(runs_are_trained),
+        cmocka_unit_test(what_cannot_be_is_refused)};
     return cmocka_run_group_tests(tests, set_up, tiny_tear_down);
 }

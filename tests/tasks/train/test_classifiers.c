@@ -272,6 +272,36 @@ static void labels_can_be_left_unread(void **state)
     dart_recipe_free(recipe);
 }
 
+/* The better of two rates by the labels of the validation texts, then another seed with it. */
+static void sweeps_choose_a_rate(void **state)
+{
+    (void)state;
+    char text[1024], path[128], *md;
+    size_t size;
+    dart_sweep_result result = {.size = sizeof result};
+    snprintf(path, sizeof path, "%s", in("sweep.yaml"));
+    snprintf(text, sizeof text,
+        "base: %s/bert-base\nexamples: %s/texts\nlinear: lora\nrank: 2\ncontext: 16\n"
+        "batch_size: 8\nmax_steps: 24\nwarmup_steps: 2\ndevice: cpu\n",
+        folder, folder);
+    assert_int_equal(dart_file_write_sync(in("swept.yaml"), text, strlen(text)), DART_OK);
+    snprintf(text, sizeof text,
+        "base: swept.yaml\nout: %s/sweep\nseeds: [1, 2]\n"
+        "choose: {key: learning_rate, values: [1e-9, 2e-2], by: valid_matthews}\n"
+        "variants:\n  - {label: lora}\n  - {label: found, reg: bond-nuclear, select: budget, "
+        "budget: 0.5}\n",
+        folder);
+    assert_int_equal(dart_file_write_sync(path, text, strlen(text)), DART_OK);
+    if (dart_sweep(path, NULL, NULL, &result) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_true(result.runs == 6 && result.done == 6);
+    assert_int_equal(dart_file_read(in("sweep/results.md"), &md, &size), DART_OK);
+    assert_non_null(strstr(md, "| lora | 2e-2 | 2 of 2 |"));
+    assert_non_null(strstr(md, "Test Matthews"));
+    free(md);
+    assert_true(dart_file_exists(in("sweep/lora-learning_rate2e-2-s2/table.json")));
+    assert_false(dart_file_exists(in("sweep/lora-learning_rate1e-9-s2")));
+}
+
 /* What goes on with a text, and what is made smaller. */
 static void it_only_classifies(void **state)
 {
@@ -309,8 +339,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(scores_are_those_of_transformers),
         cmocka_unit_test(tuning_learns_and_is_evaluated),
         cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit), cmocka_unit_test(devices_agree),
-        cmocka_unit_test(labels_can_be_left_unread), cmocka_unit_test(it_only_classifies),
-        cmocka_unit_test(what_cannot_be_is_refused)};
+        cmocka_unit_test(labels_can_be_left_unread), cmocka_unit_test(sweeps_choose_a_rate),
+        cmocka_unit_test(it_only_classifies), cmocka_unit_test(what_cannot_be_is_refused)};
     if (argc == 3 && !strcmp(argv[1], "--write")) {
         write_all(argv[2]);
         return 0;

@@ -57,9 +57,9 @@ static dart_status allocate(dart_stream *out, bool training, bool pack, const ch
     data->index = dart_calloc(rows + vocab + 1, sizeof *data->index);
     if (out->labelled) DART_TRY(dart_labelled_room(out));
     if (pack) data->starts = dart_calloc(rows, sizeof *data->starts);
-    out->order = dart_calloc(out->windows, sizeof *out->order);
+    if (!out->order) out->order = dart_calloc(out->windows, sizeof *out->order);
     uint64_t cursor = vocab;
-    if (out->labelled && rows > cursor) cursor = rows;
+    if (out->labelled && rows + 1 > cursor) cursor = rows + 1;
     if (out->labelled && out->types > cursor) cursor = out->types;
     out->cursor = dart_calloc(cursor, sizeof *out->cursor);
     if (!data->tokens || !data->labels || !data->index || (pack && !data->starts) || !out->order ||
@@ -102,6 +102,7 @@ dart_status dart_stream_open(
         .labelled = corpus->in_labelled ? &corpus->labelled[split] : NULL,
         .types = o->types ? o->types : 1,
         .last = o->last,
+        .by_length = corpus->in_labelled && o->by_length,
         .count = corpus->count[split],
         .vocab = corpus->vocab.size,
         .start = corpus->vocab.start,
@@ -129,6 +130,8 @@ void dart_stream_free(dart_stream *stream)
     free(stream->place);
     free(stream->laid);
     free(stream->order);
+    free(stream->spare);
+    free(stream->group);
     free(stream->cursor);
     if (stream->pairs) dart_pairs_free(stream->pairs);
     free(stream->pairs);

@@ -183,15 +183,18 @@ typedef struct dart_stream {
     uint32_t vocab, start, batch, time;
     uint32_t types;  /* labelled: segments that the model tells apart, at least 1 */
     bool last;       /* labelled: a text's state is its last token's, else its first's */
+    bool by_length;  /* labelled, as in dart_stream_options */
     uint32_t stride; /* evaluation: positions that a window adds to the one before; 1..time */
     uint64_t seed;
     uint64_t windows;     /* windows or documents an epoch (training), or in all (evaluation) */
     uint64_t order_epoch; /* whose order is in `order`; UINT64_MAX: none yet */
-    uint32_t *order;      /* owned [windows] */
+    uint32_t *order;      /* owned [windows]; labelled texts by length: [texts] */
+    /* labelled texts by length, owned: [texts], and training [texts / batch] */
+    uint32_t *spare, *group;
     /* of documents: row r of an epoch has those at place [place[r], place[r + 1]) of `laid` */
     uint32_t *place, *laid; /* owned [rows + 1], [documents] */
     uint64_t rows;
-    uint32_t *cursor;  /* owned [vocab]; labelled: at least batch * time and types too */
+    uint32_t *cursor;  /* owned [vocab]; labelled: at least batch * time + 1 and types too */
     bool shift;        /* the tiling offset changes with the epoch */
     bool mapped;       /* tokens are pages of a file: those read are given back now and then */
     uint64_t resident; /* mapped: bytes read since they were given back, at most */
@@ -207,6 +210,9 @@ typedef struct dart_stream_options {
     bool pack;       /* documents: several in a row, as many as have room */
     uint32_t types;  /* as in dart_stream */
     bool last;
+    /* Texts with labels. Training: those of about one length come together; evaluation: from the
+     * shortest to the longest instead of in the order of the file. */
+    bool by_length;
 } dart_stream_options;
 
 /* A stream over a split of a corpus, for training (dart_stream_train) or for evaluation

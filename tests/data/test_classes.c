@@ -138,6 +138,87 @@ static void epochs_are_whole(void **state)
     dart_corpus_free(&c);
 }
 
+/* By length: each text once an epoch all the same, batches of about one length in no order, named
+ * by their number alone; an evaluation goes from the shortest to the longest. */
+static void batches_by_length(void **state)
+{
+    (void)state;
+    enum { TEXTS = 203, BATCH = 4, TIME = 24, EPOCHS = 3 };
+    dart_corpus c = {.vocab = {.size = 300}, .in_labelled = true};
+    int32_t ids[TIME];
+    for (int32_t i = 0; i < TEXTS; i++)
+        for (int split = DART_TRAIN; split <= DART_VALID; split++) {
+            for (int k = 0; k < TIME; k++) ids[k] = i;
+            ok(dart_labelled_add(&c.labelled[split], ids, NULL, 1 + (uint64_t)(i * 37 % TIME), i));
+        }
+    for (int sorted = 0; sorted < 2; sorted++) {
+        dart_stream s;
+        const dart_stream_options o = {
+            .training = true, .batch = BATCH, .time = TIME, .seed = 5, .by_length = sorted};
+        int seen[TEXTS] = {0}, spread = 0, rises = 0;
+        int32_t before = 0, middle[BATCH];
+        ok(dart_stream_open(&c, DART_TRAIN, &o, &s));
+        for (uint64_t at = 0; at < EPOCHS * TEXTS / BATCH; at++) {
+            const dart_batch *b = dart_stream_train(&s, at);
+            int32_t least = TIME, most = 0;
+            for (int i = 0; i < BATCH; i++) {
+                const uint64_t place = at * BATCH + (uint64_t)i;
+                if (place < EPOCHS * TEXTS) seen[b->labels[i]]++;
+                assert_int_equal(b->lengths[i], 1 + b->labels[i] * 37 % TIME);
+                if (b->lengths[i] < least) least = b->lengths[i];
+                if (b->lengths[i] > most) most = b->lengths[i];
+            }
+            spread += most - least;
+            rises += most > before;
+            before = most;
+            if (at == 70) memcpy(middle, b->labels, sizeof middle);
+        }
+        int left = 0;
+        for (int i = 0; i < TEXTS; i++) {
+            assert_true(seen[i] >= EPOCHS - 1 && seen[i] <= EPOCHS);
+            left += EPOCHS - seen[i];
+        }
+        assert_int_equal(left, EPOCHS * TEXTS % BATCH);
+        assert_memory_equal(dart_stream_train(&s, 70)->labels, middle, sizeof middle);
+        /* of 152 batches; at random, four lengths of 1 to 24 lie 14 apart */
+        print_message("sorted %d: lengths of a batch lie %.1f apart, %d batches are longer than "
+                      "that before\n",
+            sorted, spread / 152.0, rises);
+        assert_true(sorted ? spread < 3 * 152 : spread > 10 * 152);
+        assert_true(rises > 40 && rises < 110);
+        dart_stream_free(&s);
+        ok(dart_stream_open(&c, DART_VALID,
+            &(dart_stream_options){.batch = BATCH, .time = TIME, .by_length = sorted}, &s));
+        int once[TEXTS] = {0};
+        int32_t last = 0;
+        for (uint64_t at = 0; at < dart_stream_eval_batches(&s); at++) {
+            const dart_batch *b = dart_stream_eval(&s, at);
+            for (int i = 0; i < BATCH && b->labels[i] >= 0; i++) {
+                once[b->labels[i]]++;
+                if (sorted)
+                    assert_true(b->lengths[i] >= last);
+                else
+                    assert_int_equal(b->labels[i], at * BATCH + (uint64_t)i);
+                last = b->lengths[i];
+            }
+        }
+        for (int i = 0; i < TEXTS; i++) assert_int_equal(once[i], 1);
+        dart_stream_free(&s);
+    }
+    /* fewer texts than a batch, of one token each */
+    dart_stream s;
+    dart_labelled_free(&c.labelled[DART_TRAIN]);
+    for (int32_t i = 0; i < 3; i++) ok(dart_labelled_add(&c.labelled[DART_TRAIN], &i, NULL, 1, i));
+    ok(dart_stream_open(&c, DART_TRAIN,
+        &(dart_stream_options){.training = true, .batch = 7, .time = 2, .by_length = true}, &s));
+    int few[3] = {0};
+    for (uint64_t at = 0; at < 3; at++)
+        for (int i = 0; i < 7; i++) few[dart_stream_train(&s, at)->labels[i]]++;
+    assert_true(few[0] == 7 && few[1] == 7 && few[2] == 7);
+    dart_stream_free(&s);
+    dart_corpus_free(&c);
+}
+
 /* ---- lines of JSON ---- */
 
 static void lines_become_texts(void **state)
@@ -443,9 +524,10 @@ static void every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(texts_are_rows),
-        cmocka_unit_test(epochs_are_whole), cmocka_unit_test(lines_become_texts),
-        cmocka_unit_test(one_file_is_cut_in_three), cmocka_unit_test(bad_lines_are_named),
-        cmocka_unit_test(tables_become_texts), cmocka_unit_test(labels_are_found),
-        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(named_sets_are_read)};
+        cmocka_unit_test(epochs_are_whole), cmocka_unit_test(batches_by_length),
+        cmocka_unit_test(lines_become_texts), cmocka_unit_test(one_file_is_cut_in_three),
+        cmocka_unit_test(bad_lines_are_named), cmocka_unit_test(tables_become_texts),
+        cmocka_unit_test(labels_are_found), cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(named_sets_are_read)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

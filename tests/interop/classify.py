@@ -1,12 +1,13 @@
 """Classifiers of transformers against ours: ids and segments of texts and pairs, and scores.
 
-usage: classify.py DUMP_SCORES [--devices cpu,vulkan:0,opencl:0] [--work FOLDER] [--encoder FOLDER]
+usage: classify.py DUMP_SCORES [--dart DART_LLM] [--devices cpu,vulkan:0,opencl:0] [--work FOLDER] [--encoder FOLDER]
        classify.py --golden TEST_CLASSIFIERS
   DUMP_SCORES  build/tests/dump_scores
+  --dart       also what this program exports of classifiers that it fine-tuned, read by transformers and PEFT
   --golden     prints the scores of the models that build/tests/test_classifiers writes, for its source
   --encoder    also this pretrained encoder under a random classifier (all-minilm-l6-v2)
 
-Needs torch, transformers, tokenizers: tests/interop/run makes them available."""
+Needs torch, transformers, tokenizers, and peft with --dart: tests/interop/run makes them available."""
 import argparse
 import json
 import pathlib
@@ -138,6 +139,69 @@ def compare(name, model, tokenizer, framed, folder, given):
     return failed
 
 
+NAMES = ["low", "mid", "top"]
+TUNED = {"lora": ["--method", "lora"], "tt-lora": ["--method", "tt-lora"], "dota": ["--method", "dota"],
+         "dora": ["--method", "lora", "--use-dora", "true"], "full": ["--method", "dense"],
+         "attention": ["--method", "lora", "--target-modules", "attention"]}
+
+
+def run(*words, good=True):
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True)
+    if good and done.returncode:
+        sys.exit(f"{' '.join(map(str, words))}\n{done.stderr}")
+    return done
+
+
+def scores_of_ours(program, model, data):
+    done = run(program, model, "cpu", data, CONTEXT)
+    return [json.loads(line)["scores"] for line in done.stdout.splitlines()]
+
+
+def exported(name, base, framed, given, work):
+    """Fine-tuned here, exported, read there: how many cases, and how many failed."""
+    import peft
+
+    cases = failed = 0
+    lines = [line | {"label": NAMES[line["label"]]} for line in texts()]
+    data = work / "labelled.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines * 4))
+    (work / "few.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    auto = transformers.AutoModelForSequenceClassification
+    for method, words in TUNED.items():
+        for pooler in ("new", "base") if name == "bert" else ("new",):
+            model = work / f"{name}-{method}-{pooler}"
+            run(given.dart, "finetune", "--base", base, "--data", data, "--rank", 3, "--max-steps", 6, "--learning-rate",
+                "3e-2", "--context", CONTEXT, "--device", "cpu", "--pooler", pooler, "--out", model, "--quiet", *words)
+            expected = scores_of_ours(given.program, model, work / "few.jsonl")
+            assert len(expected) == len(lines) > 5
+            largest = max(abs(s) for row in expected for s in row)
+            whole = run(given.dart, "export", model, "--format", "hf", "--out", model / "hf")
+            read = auto.from_pretrained(model / "hf", dtype=torch.float32)
+            found = {"hf": (read, model / "hf")}
+            assert read.config.id2label == dict(enumerate(NAMES)), read.config.id2label
+            pair = run(given.dart, "export", model, "--format", "peft", "--out", model / "peft", good=False)
+            if method == "full":
+                assert pair.returncode == 3, pair.stderr
+            else:
+                assert not pair.returncode, pair.stderr
+                # other random heads than the ones saved
+                under = auto.from_pretrained(base, num_labels=3, dtype=torch.float32)
+                found["peft"] = (peft.PeftModel.from_pretrained(under, model / "peft"), base)
+            for kind, (theirs, tokens) in found.items():
+                tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+                got = [scores_of(theirs.eval(), *expected_ids(tokenizer, framed, line)) for line in lines]
+                error = max(abs(a - b) for g, e in zip(got, expected) for a, b in zip(g, e)) / largest
+                again = scores_of_ours(given.program, tokens, work / "few.jsonl") if kind == "hf" else expected
+                back = max(abs(a - b) for g, e in zip(again, expected) for a, b in zip(g, e)) / largest
+                cases += 1
+                failed += not (error <= BOUND and back <= BOUND)
+                print(f"{name}, {method}, pooler {pooler}, {kind}: largest error {error:.1e} of the largest score "
+                      f"{largest:.2f}; read back here {back:.1e}")
+    refused = run(given.dart, "export", model, "--format", "gguf", "--out", model / "gguf", good=False)
+    assert refused.returncode == 3 and "llama.cpp" in refused.stderr, refused.stderr
+    return cases, failed
+
+
 def golden(program):
     """The models of a test in C, as its source has their scores."""
     with tempfile.TemporaryDirectory() as work:
@@ -157,6 +221,7 @@ def golden(program):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", nargs="?")
+    parser.add_argument("--dart")
     parser.add_argument("--golden")
     parser.add_argument("--devices", default="cpu,vulkan:0,opencl:0")
     parser.add_argument("--work", type=pathlib.Path)
@@ -174,6 +239,14 @@ def main():
             tokenizer = make(folder)
             failed += compare(name, model, tokenizer, name in ("bert", "roberta"), folder, given)
             cases += len(given.devices.split(","))
+            if given.dart:
+                base = work / f"{name}-base"
+                config.num_labels = 2
+                torch.manual_seed(2)
+                transformers.AutoModel.from_config(config).save_pretrained(base)
+                make(base)
+                more = exported(name, base, name in ("bert", "roberta"), given, work)
+                cases, failed = cases + more[0], failed + more[1]
         if given.encoder:
             folder = work / "encoder"
             torch.manual_seed(1)

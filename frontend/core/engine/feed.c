@@ -40,7 +40,12 @@ dart_status dart_input_load(
     const dart_batch *batch =
         training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
     *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
-    if (batch->lengths) return dart_input_texts(session, batch);
+    if (batch->lengths) {
+        uint32_t time;
+        DART_TRY(dart_shapes_texts(session, batch, &time));
+        out->rows = (uint64_t)batch->batch * time;
+        return DART_OK;
+    }
     return dart_session_input(session, batch->batch, batch->time, batch->tokens, batch->labels,
         batch->index, batch->starts);
 }

@@ -70,13 +70,16 @@ DART_NODISCARD dart_status dart_input_texts(dart_session *session, const dart_ba
 /* A batch of pairs as it is into INPUT. */
 DART_NODISCARD dart_status dart_input_pairs(dart_session *session, const dart_pair_batch *batch);
 
-/* shapes.c: graphs, then programs (arena shared with `share`); a training batch into INPUT, in the
- * narrowest shape that holds it, and that shape's program of DART_PART_STEP or DART_PART_MORE. */
+/* shapes.c: graphs, then programs (arena shared with `share`); a training batch of pairs, or any
+ * batch of texts with labels, into INPUT, in the narrowest shape that holds it; the program of a
+ * part in the shape of the batch in INPUT, or the full one where shapes have none of it. */
 DART_NODISCARD dart_status dart_shapes_new(dart_session *session, const dart_caps *caps);
 DART_NODISCARD dart_status dart_shapes_bind(dart_session *session, const dart_graph_program *share);
 void dart_shapes_free(dart_shapes *shapes);
 DART_NODISCARD dart_status dart_shapes_load(
     dart_session *session, const dart_pair_batch *batch, uint32_t *out_time);
+DART_NODISCARD dart_status dart_shapes_texts(
+    dart_session *session, const dart_batch *batch, uint32_t *out_time);
 const dart_graph_program *dart_shapes_program(const dart_session *session, int part);
 
 #endif

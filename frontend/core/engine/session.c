@@ -271,7 +271,7 @@ dart_status dart_session_eval(
         dart_input input;
         DART_TRY(dart_stop_asked());
         DART_TRY(dart_input_load(session, stream, at, false, &input));
-        DART_TRY(dart_program_run(&session->part[DART_PART_EVAL], NULL));
+        DART_TRY(dart_program_run(dart_shapes_program(session, DART_PART_EVAL), NULL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
         if (labels) DART_TRY(count_labels(session, input.labels));

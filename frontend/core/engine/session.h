@@ -18,7 +18,9 @@ typedef struct dart_session_options {
     const dart_optim *optim; /* train */
     dart_options optim_options;
     double max_grad_norm;
-    uint32_t shapes; /* encoder-decoder: training programs by length of the sentences; 0, 1: one */
+    /* encoder-decoder: training programs by length of the sentences; classifier: those of training
+     * and evaluation by length of the texts; 0, 1: one */
+    uint32_t shapes;
     const dart_reg *reg; /* NULL: no penalty */
     dart_options reg_options;
     double ordered;      /* ordered dropout */

@@ -74,6 +74,10 @@ static dart_status read_ends(const hf_settings *s)
     int64_t id = -1;
     if (bos && !json_is_null(bos)) DART_TRY(read_id(s, bos, "bos_token_id", &id));
     s->model->config.bos = (int32_t)id;
+    /* of no influence on a token's state, so that no number is refused */
+    const json_t *pad = json_object_get(s->root, "pad_token_id");
+    const json_int_t filler = json_is_integer(pad) ? json_integer_value(pad) : -1;
+    s->model->config.pad = filler >= 0 && filler <= INT32_MAX ? (int32_t)filler : -1;
     return read_eos(s, json_object_get(s->root, "eos_token_id"));
 }
 
@@ -267,7 +271,9 @@ static dart_status read_bert(const hf_settings *s)
     c->bias = DART_PRETRAINED_ALL_BIAS;
     c->post_norm = c->tied = true;
     DART_TRY(read_act(s, "hidden_act"));
-    return read_ends(s);
+    DART_TRY(read_ends(s));
+    if (c->first_position) c->pad = (int32_t)c->first_position - 1;
+    return DART_OK;
 }
 
 dart_status dart_hf_read_config(const hf_settings *s)

@@ -22,7 +22,7 @@ dart_status dart_pretrained_open(const char *path, dart_pretrained **out)
     *out = NULL;
     dart_pretrained *model = dart_calloc(1, sizeof *model);
     if (!model) return DART_MEMORY;
-    model->config.bos = -1;
+    model->config.bos = model->config.pad = -1;
     model->path = dart_arena_strdup(&model->arena, path);
     if (!model->path) {
         status = DART_MEMORY;

@@ -230,6 +230,7 @@ static void drop_foreign_tokens(dart_pretrained_config *c)
 {
     uint32_t kept = 0;
     if (c->bos >= (int64_t)c->vocab) c->bos = -1;
+    if (c->pad >= (int64_t)c->vocab) c->pad = -1;
     for (uint32_t i = 0; i < c->eos_count; i++)
         if (c->eos[i] < (int64_t)c->vocab) c->eos[kept++] = c->eos[i];
     c->eos_count = kept;

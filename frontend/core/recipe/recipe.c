@@ -65,6 +65,8 @@ void dart_recipe_settings(const dart_recipe *recipe, dart_settings *out)
 {
     *out = (dart_settings){0};
     for (int i = 0; i < dart_recipe_rows(); i++) dart_recipe_parse(i, recipe->value[i], out);
+    out->unlabelled = !strcmp(out->labels, "none");
+    if (out->unlabelled) out->labels = "";
 }
 
 dart_status dart_recipe_stage_set(

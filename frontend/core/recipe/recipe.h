@@ -41,6 +41,7 @@ typedef struct dart_settings {
 #define PLUGIN(section, key, aliases, fallback, kind, help) const struct dart_##kind *key;
 #include "options.def"
     double option[DART_PLUGIN_OPTIONS]; /* of plug-ins: dart_settings_option */
+    bool unlabelled; /* labels were given as none: `labels` is empty and the data are not asked */
 } dart_settings;
 
 typedef struct dart_stage {

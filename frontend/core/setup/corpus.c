@@ -254,8 +254,8 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
             "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
     if (*set->dataset && dart_labelled_name(set->dataset) && !*set->labels)
         return dart_fail(DART_INPUT,
-            "%s are texts with labels; fine-tune a model that is trained already on them (--base)",
-            set->dataset);
+            "%s are texts with labels; fine-tune a model that is trained already on them (--base)%s",
+            set->dataset, set->unlabelled ? ", without labels: none" : "");
     if (!vocab) DART_TRY(dart_tokenizer_for(set, &own));
     if (own.size) options.vocab = &own;
     if (*set->examples || *set->labels) {
@@ -290,6 +290,7 @@ dart_status dart_stream_for(
             .seed = (uint64_t)set->seed,
             .pack = dart_settings_pack(set),
             .types = set->arch == DART_ARCH_ENCODER ? (uint32_t)set->token_types : 0,
-            .last = set->arch != DART_ARCH_ENCODER},
+            .last = set->arch != DART_ARCH_ENCODER,
+            .by_length = split == DART_TRAIN ? set->group_by_length : set->length_shapes > 1},
         out);
 }

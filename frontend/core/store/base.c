@@ -157,7 +157,12 @@ static dart_status resolve_labels(
     dart_settings set;
     uint32_t count;
     dart_recipe_settings(recipe, &set);
-    if (!*set.labels) {
+    if (set.unlabelled && c->labels)
+        return dart_fail(DART_INPUT,
+            "%s scores %u labels and no tokens, and labels: none trains a model of the texts; take "
+            "the model that it was made from",
+            path, c->labels);
+    if (!*set.labels && !set.unlabelled) {
         const char *named = dart_labelled_labels(set.dataset);
         if (named)
             snprintf(labels, sizeof labels, "%s", named);

@@ -8,9 +8,10 @@
 static const struct {
     const char *name;
     dart_status (*write)(const dart_exporting *e);
-    bool dtype; /* takes the option */
-} formats[] = {{"peft", dart_export_peft, false}, {"hf", dart_export_hf, true},
-    {"gguf", dart_export_gguf, true}, {"gguf-lora", dart_export_gguf_lora, false}};
+    bool dtype;   /* takes the option */
+    bool classes; /* takes classifiers */
+} formats[] = {{"peft", dart_export_peft, false, true}, {"hf", dart_export_hf, true, true},
+    {"gguf", dart_export_gguf, true, false}, {"gguf-lora", dart_export_gguf_lora, false, false}};
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* After a failure nothing is left of what was written into a folder that was empty. */
@@ -57,14 +58,17 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
             "another "
             "program has a place for",
             from);
-    if (bundle->model->config.labels)
+    if (bundle->model->config.labels && !formats[format].classes)
         return dart_fail(DART_INPUT,
-            "%s is a classifier; only models that go on with a text are exported", from);
+            "%s is a classifier, which a file of llama.cpp's has no place for; use --format hf or "
+            "peft",
+            from);
     DART_TRY(dart_folder_vacant(options->out));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;
     const bool made = !dart_file_exists(options->out);
-    dart_status status = dart_mkdirs(options->out);
+    dart_status status = bundle->model->config.labels ? dart_export_classifier(&e) : DART_OK;
+    if (status == DART_OK) status = dart_mkdirs(options->out);
     if (status == DART_OK) status = formats[format].write(&e);
     if (status != DART_OK) remove_files(options->out, made);
     dart_pretrained_close(base);

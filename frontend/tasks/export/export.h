@@ -4,6 +4,7 @@
 
 #include "bundle.h"
 #include "dart.h"
+#include "json.h"
 
 /* What dart_export does, of a bundle that is open. `from` names it in the files. */
 DART_NODISCARD dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
@@ -59,9 +60,23 @@ static inline uint64_t dart_export_gguf_row(uint32_t pairs, uint64_t row)
     const uint64_t within = row % pairs;
     return row - within + within / 2 + within % 2 * (pairs / 2);
 }
+/* Rows of its learned positions in a whole model. */
+uint32_t dart_export_positions(const dart_exporting *e);
+/* config.c: config.json of a whole model */
+DART_NODISCARD dart_status dart_export_config(const dart_exporting *e, dart_pretrained_arch arch);
+/* classes.c: whether a classifier's head is one of Hugging Face's. INPUT: it has no pooler where
+ * those have one. */
+DART_NODISCARD dart_status dart_export_classifier(const dart_exporting *e);
+/* "id2label" and "label2id" */
+void dart_export_labels(const dart_exporting *e, json_t *body, dart_status *status);
+/* The modules of Hugging Face's that PEFT keeps whole beside adapters, because they were trained
+ * whole; NULL past the end. Which weights, and vectors, of ours are in them. */
+const char *dart_export_saved(const dart_exporting *e, uint32_t index);
+bool dart_export_saves_weight(const dart_exporting *e, uint32_t w);
+bool dart_export_saves_vector(const dart_exporting *e, uint32_t p);
 /* peft.c: adapter_config.json and adapter_model.safetensors */
 DART_NODISCARD dart_status dart_export_peft(const dart_exporting *e);
-/* hf.c: config.json, model.safetensors, tokenizer */
+/* hf.c: model.safetensors, config.json, tokenizer */
 DART_NODISCARD dart_status dart_export_hf(const dart_exporting *e);
 /* dtype.c: how matrices are stored, by options->dtype; blocks: Q8_0 and Q4_0 may be. USAGE. */
 DART_NODISCARD dart_status dart_export_dtype(

@@ -1,7 +1,7 @@
-/* A whole model as a Hugging Face folder: config.json, model.safetensors, its tokenizer. */
+/* A whole model as a Hugging Face folder: model.safetensors, config.json (config.c), its tokenizer.
+ */
 #include "export.h"
 #include "file.h"
-#include "json.h"
 #include "safetensors.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +104,34 @@ static dart_status add_vector(
         data, NULL);
 }
 
+uint32_t dart_export_positions(const dart_exporting *e)
+{
+    const dart_model_config *c = &e->bundle->model->config;
+    const dart_pretrained_tensor *t =
+        e->base ? dart_pretrained_find(e->base, "pos_emb.weight") : NULL;
+    return c->encoder && t ? (uint32_t)t->rows : c->context;
+}
+
+/* Learned positions of an encoder: all of the base's, with those that the model was tuned with
+ * where texts have them. */
+static dart_status add_positions(
+    const dart_exporting *e, dart_pretrained_arch arch, const dart_param *p, files *f)
+{
+    const dart_bundle *b = e->bundle;
+    const uint64_t rows = dart_export_positions(e), columns = p->shape.dim[1];
+    const uint64_t first = dart_pretrained_config_of(e->base)->first_position;
+    const float *own = (p->region == DART_REGION_FROZEN ? b->frozen : b->param) + p->offset;
+    char name[160];
+    DART_TRY(dart_export_name(arch, p->name, name));
+    float *all = dart_calloc(rows * columns, sizeof *all);
+    if (!all) return DART_MEMORY;
+    dart_status status = dart_pretrained_read(e->base, p->name, 0, rows, all);
+    memcpy(all + first * columns, own, p->shape.dim[0] * columns * sizeof *all);
+    if (status == DART_OK) status = add(f, name, 2, rows, columns, all, all);
+    if (status != DART_OK) free(all);
+    return status;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const dart_st_write *)a)->name, ((const dart_st_write *)b)->name);
@@ -156,7 +184,9 @@ static dart_status write_model(const dart_exporting *e, dart_pretrained_arch arc
     for (uint32_t w = 0; w < model->weights; w++) DART_GOTO(add_weight(e, arch, w, &f));
     for (uint32_t p = 0; p < model->params; p++)
         if (model->param[p].weight < 0 && !model->param[p].gate)
-            DART_GOTO(add_vector(e, arch, &model->param[p], &f));
+            DART_GOTO((int)p == model->positions && model->config.encoder
+                          ? add_positions(e, arch, &model->param[p], &f)
+                          : add_vector(e, arch, &model->param[p], &f));
     for (uint32_t l = 0; arch == DART_PRETRAINED_GPT2 && l < model->config.layers; l++)
         DART_GOTO(add_fused(e, l, &f));
     for (size_t i = 0; i < f.count; i++)
@@ -168,57 +198,6 @@ done:
     free(f.name);
     free(f.owned);
     return status;
-}
-
-/* ---- config.json ---- */
-
-static void set_uint(json_t *body, const char *key, uint64_t value, dart_status *status)
-{
-    dart_json_set(body, key, json_integer((json_int_t)value), status);
-}
-
-static json_t *rope_json(const dart_rope_scaling *s, dart_status *status)
-{
-    if (s->kind == DART_ROPE_PLAIN) return json_null();
-    json_t *rope = json_object();
-    dart_json_set(
-        rope, "rope_type", json_string(s->kind == DART_ROPE_LINEAR ? "linear" : "llama3"), status);
-    dart_json_set(rope, "factor", json_real(s->factor), status);
-    if (s->kind != DART_ROPE_LLAMA3) return rope;
-    dart_json_set(rope, "low_freq_factor", json_real(s->low), status);
-    dart_json_set(rope, "high_freq_factor", json_real(s->high), status);
-    set_uint(rope, "original_max_position_embeddings", s->original_context, status);
-    return rope;
-}
-
-static void llama_config(const dart_exporting *e, json_t *body, dart_status *status)
-{
-    const dart_model_config *c = &e->bundle->model->config;
-    set_uint(body, "hidden_size", c->d_model, status);
-    set_uint(body, "intermediate_size", c->d_ff, status);
-    set_uint(body, "num_hidden_layers", c->layers, status);
-    set_uint(body, "num_attention_heads", c->heads, status);
-    set_uint(body, "num_key_value_heads", c->kv_heads, status);
-    set_uint(body, "head_dim", dart_head_dim(c), status);
-    dart_json_set(body, "hidden_act", json_string("silu"), status);
-    dart_json_set(body, "rms_norm_eps", json_real(c->norm.eps), status);
-    dart_json_set(body, "rope_theta", json_real(c->positions.base), status);
-    dart_json_set(body, "rope_scaling", rope_json(&c->positions.scaling, status), status);
-    dart_json_set(body, "attention_bias", json_boolean(c->bias != DART_NO_BIAS), status);
-    dart_json_set(body, "mlp_bias", json_boolean(c->bias == DART_ALL_BIAS), status);
-}
-
-static void gpt2_config(const dart_exporting *e, json_t *body, dart_status *status)
-{
-    const dart_model_config *c = &e->bundle->model->config;
-    set_uint(body, "n_embd", c->d_model, status);
-    set_uint(body, "n_inner", c->d_ff, status);
-    set_uint(body, "n_layer", c->layers, status);
-    set_uint(body, "n_head", c->heads, status);
-    set_uint(body, "n_positions", c->context, status);
-    dart_json_set(body, "activation_function",
-        json_string(c->act == DART_ACT_RELU ? "relu" : "gelu_new"), status);
-    dart_json_set(body, "layer_norm_epsilon", json_real(c->norm.eps), status);
 }
 
 dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out)
@@ -247,58 +226,13 @@ dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out)
         e->from);
 }
 
-static dart_status write_config(const dart_exporting *e, dart_pretrained_arch arch)
-{
-    static const char *const classes[] = {[DART_PRETRAINED_LLAMA] = "LlamaForCausalLM",
-        [DART_PRETRAINED_MISTRAL] = "MistralForCausalLM",
-        [DART_PRETRAINED_QWEN2] = "Qwen2ForCausalLM",
-        [DART_PRETRAINED_QWEN3] = "Qwen3ForCausalLM",
-        [DART_PRETRAINED_GPT2] = "GPT2LMHeadModel"};
-    const dart_model_config *c = &e->bundle->model->config;
-    const dart_pretrained_config *base = e->base ? dart_pretrained_config_of(e->base) : NULL;
-    const dart_vocab *vocab = e->bundle->vocab;
-    dart_status status = DART_OK;
-    char path[4096], *text;
-    const char *dtype = e->options->dtype ? e->options->dtype : "";
-    const char *dtype_name = !strcmp(dtype, "f16")    ? "float16"
-                             : !strcmp(dtype, "bf16") ? "bfloat16"
-                                                      : "float32";
-    json_t *body = json_object(), *classes_of = json_array();
-    dart_json_add(classes_of, json_string(classes[arch]), &status);
-    dart_json_set(body, "architectures", classes_of, &status);
-    dart_json_set(body, "model_type", json_string(dart_pretrained_arch_name(arch)), &status);
-    if (arch == DART_PRETRAINED_GPT2)
-        gpt2_config(e, body, &status);
-    else
-        llama_config(e, body, &status);
-    if (arch != DART_PRETRAINED_GPT2)
-        set_uint(body, "max_position_embeddings", base ? base->context : c->context, &status);
-    set_uint(body, "vocab_size", c->vocab, &status);
-    dart_json_set(body, "tie_word_embeddings", json_boolean(c->tied), &status);
-    dart_json_set(body, "torch_dtype", json_string(dtype_name), &status);
-    if (base && base->bos >= 0)
-        dart_json_set(body, "bos_token_id", json_integer(base->bos), &status);
-    else if (vocab->first >= 0)
-        dart_json_set(body, "bos_token_id", json_integer(vocab->first), &status);
-    if (base && base->eos_count)
-        dart_json_set(body, "eos_token_id", json_integer(base->eos[0]), &status);
-    else if (vocab->end >= 0)
-        dart_json_set(body, "eos_token_id", json_integer(vocab->end), &status);
-    DART_TRY(
-        dart_json_write(body, status, JSON_INDENT(2) | JSON_PRESERVE_ORDER, "config.json", &text));
-    snprintf(path, sizeof path, "%s/config.json", e->options->out);
-    status = dart_file_write_atomic(path, text, strlen(text));
-    free(text);
-    return status;
-}
-
 dart_status dart_export_hf(const dart_exporting *e)
 {
     dart_pretrained_arch arch;
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(e->bundle->vocab);
     DART_TRY(dart_export_arch(e, &arch));
     DART_TRY(write_model(e, arch));
-    DART_TRY(write_config(e, arch));
+    DART_TRY(dart_export_config(e, arch));
     if (tokenizer) return dart_tokenizer_save(tokenizer, e->options->out);
     dart_note_line(e->note,
         "the model's tokens are no tokenizer of Hugging Face's: config.json and model.safetensors "

@@ -12,6 +12,12 @@ static const char *const llama[][2] = {{"attn.q", "self_attn.q_proj"},
 static const char *const gpt2[][2] = {{"attn.o", "attn.c_proj"}, {"mlp.up", "mlp.c_fc"},
     {"mlp.down", "mlp.c_proj"}, {"norm1", "ln_1"}, {"norm2", "ln_2"}, {NULL, NULL}};
 
+static const char *const bert[][2] = {{"attn.q", "attention.self.query"},
+    {"attn.k", "attention.self.key"}, {"attn.v", "attention.self.value"},
+    {"attn.o", "attention.output.dense"}, {"mlp.up", "intermediate.dense"},
+    {"mlp.down", "output.dense"}, {"norm1", "attention.output.LayerNorm"},
+    {"norm2", "output.LayerNorm"}, {NULL, NULL}};
+
 /* What follows the name of a module: ".weight", ".bias", or nothing. */
 static const char *tail_of(const char *name)
 {
@@ -19,37 +25,49 @@ static const char *tail_of(const char *name)
     return dot && (!strcmp(dot, ".weight") || !strcmp(dot, ".bias")) ? dot : "";
 }
 
+/* Of a whole model: by prefix of ours, for gated models, GPT-2, bert and roberta; NULL: none. */
+static const struct {
+    const char *ours, *name[4];
+} others[] = {
+    {"tok_emb", {"model.embed_tokens", "transformer.wte", "bert.embeddings.word_embeddings",
+                    "roberta.embeddings.word_embeddings"}},
+    {"pos_emb", {NULL, "transformer.wpe", "bert.embeddings.position_embeddings",
+                    "roberta.embeddings.position_embeddings"}},
+    {"type_emb", {NULL, NULL, "bert.embeddings.token_type_embeddings",
+                     "roberta.embeddings.token_type_embeddings"}},
+    {"norm_emb", {NULL, NULL, "bert.embeddings.LayerNorm", "roberta.embeddings.LayerNorm"}},
+    {"norm_f", {"model.norm", "transformer.ln_f", NULL, NULL}},
+    {"head", {"lm_head", "lm_head", NULL, NULL}},
+    {"pooler", {NULL, NULL, "bert.pooler.dense", "classifier.dense"}},
+    {"classifier", {"score", "score", "classifier", "classifier.out_proj"}}};
+
 dart_status dart_export_name(dart_pretrained_arch arch, const char *ours, char out[160])
 {
-    const bool gpt = arch == DART_PRETRAINED_GPT2;
-    const char *const(*table)[2] = gpt ? gpt2 : llama;
+    static const char *const blocks[] = {
+        "model.layers.", "transformer.h.", "bert.encoder.layer.", "roberta.encoder.layer."};
+    const int family = arch == DART_PRETRAINED_ROBERTA ? 3
+                       : arch == DART_PRETRAINED_BERT  ? 2
+                                                       : arch == DART_PRETRAINED_GPT2;
+    const char *const(*table)[2] = family > 1 ? bert : family ? gpt2 : llama;
     const char *tail = tail_of(ours);
     char inner[96];
     unsigned layer;
     int at = 0;
-    if (sscanf(ours, "blocks.%u.%n", &layer, &at) == 1 && at) {
-        snprintf(inner, sizeof inner, "%.*s", (int)(strlen(ours + at) - strlen(tail)), ours + at);
-        /* names of norms of heads are those of their vectors */
-        for (; (*table)[0]; table++)
-            if (!strcmp((*table)[0], inner)) {
-                const bool vector = strstr(inner, "_norm") != NULL;
-                snprintf(out, 160, "%s%u.%s%s", gpt ? "transformer.h." : "model.layers.", layer,
-                    (*table)[1], vector ? ".weight" : tail);
-                return DART_OK;
-            }
-    } else {
-        const struct {
-            const char *ours, *llama, *gpt;
-        } others[] = {{"tok_emb", "model.embed_tokens", "transformer.wte"},
-            {"pos_emb.weight", NULL, "transformer.wpe.weight"}, {"head", "lm_head", "lm_head"},
-            {"norm_f.weight", "model.norm.weight", "transformer.ln_f.weight"},
-            {"norm_f.bias", NULL, "transformer.ln_f.bias"}};
-        for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-            const char *name = gpt ? others[i].gpt : others[i].llama;
-            if (strcmp(others[i].ours, ours) || !name) continue;
-            snprintf(out, 160, "%s", name);
+    const bool block = sscanf(ours, "blocks.%u.%n", &layer, &at) == 1 && at;
+    snprintf(inner, sizeof inner, "%.*s", (int)(strlen(ours + at) - strlen(tail)), ours + at);
+    for (; block && (*table)[0]; table++)
+        if (!strcmp((*table)[0], inner)) {
+            /* names of norms of heads are those of their vectors */
+            const bool vector = strstr(inner, "_norm") != NULL;
+            snprintf(out, 160, "%s%u.%s%s", blocks[family], layer, (*table)[1],
+                vector ? ".weight" : tail);
             return DART_OK;
         }
+    for (size_t i = 0; !block && i < sizeof others / sizeof *others; i++) {
+        const char *name = others[i].name[family];
+        if (strcmp(others[i].ours, inner) || !name) continue;
+        snprintf(out, 160, "%s%s", name, tail);
+        return DART_OK;
     }
     return dart_fail(DART_INPUT, "%s has no place in a %s model of Hugging Face's", ours,
         dart_pretrained_arch_name(arch));

@@ -148,7 +148,9 @@ static dart_status check(const dart_exporting *e)
     for (uint32_t p = 0; p < model->params; p++) {
         const dart_param *param = &model->param[p];
         const bool core = param->weight >= 0 && model->weight[param->weight].layout.chain_cores > 0;
-        if (param->region == DART_REGION_PARAM && !param->gate && !core)
+        const bool saved = param->weight >= 0 ? dart_export_saves_weight(e, (uint32_t)param->weight)
+                                              : dart_export_saves_vector(e, p);
+        if (param->region == DART_REGION_PARAM && !param->gate && !core && !saved)
             return dart_fail(DART_INPUT,
                 "%s was trained too, which a LoRA adapter cannot hold; use --format hf or gguf",
                 param->name);
@@ -241,9 +243,10 @@ dart_status dart_export_pairs(
     DART_TRY(check(e));
     dart_export_pair *p = dart_calloc(model->weights, sizeof *p);
     if (!p) return DART_MEMORY;
-    for (uint32_t w = 0; w < model->weights; w++) any |= has_lengths(&model->weight[w]);
+    for (uint32_t w = 0; w < model->weights; w++)
+        any |= has_lengths(&model->weight[w]) && !dart_export_saves_weight(e, w);
     for (uint32_t w = 0; w < model->weights; w++) {
-        if (!model->weight[w].layout.chain_cores) continue;
+        if (!model->weight[w].layout.chain_cores || dart_export_saves_weight(e, w)) continue;
         DART_GOTO(make_pair(e, w, lengths && any, &p[count++]));
         if (p[count - 1].error > e->out->error) e->out->error = p[count - 1].error;
     }

@@ -145,15 +145,18 @@ typedef struct group {
     double size, y, low, high;
 } group;
 
-/* The group of each row, by its label; MAX_GROUPS: it has none, having failed or not being done
- * yet. Returns how many groups there are. */
+/* The group of each row, by its label; MAX_GROUPS: it has none, having failed, not being done yet
+ * or not being chosen. Returns how many groups there are. */
 static size_t find_groups(
     const sheet *s, size_t size, size_t perplexity, group out[MAX_GROUPS], size_t *of)
 {
     size_t count = 0;
+    const size_t status = column_of(s, "status");
     for (size_t r = 1; r < s->rows; r++) {
         char label[LABEL];
         of[r] = MAX_GROUPS;
+        /* another value of what a sweep chooses (choose) was better */
+        if (status < s->columns && !strcmp(at(s, r, status), "not chosen")) continue;
         if (!(value_of(s, r, size) > 0) || !isfinite(value_of(s, r, perplexity))) continue;
         label_of(s, r, false, label);
         size_t k = 0;

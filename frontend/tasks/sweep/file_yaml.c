@@ -1,5 +1,7 @@
-/* Sweep files: base recipe, settings, seeds, lists to be crossed or zipped, variants. */
+/* Sweep files: base recipe, settings, seeds, values to choose from, lists to be crossed or zipped,
+ * variants. */
 #include "names.h"
+#include "results.h"
 #include "sweep.h"
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +72,37 @@ static dart_status read_seeds(dart_sweep_grid *s, const dart_yaml_node *list)
     return read_column(s, axis, 0, "seed", list);
 }
 
+/* {key: learning_rate, values: [1e-3, 3e-3], by: valid_accuracy} */
+static dart_status read_choose(dart_sweep_grid *s, const dart_yaml_node *map)
+{
+    const dart_yaml_node *list = NULL, *by = NULL;
+    const char *name = NULL;
+    dart_sweep_axis *axis;
+    DART_YAML_PAIRS(key, map)
+    {
+        static const char *const names[] = {"key", "values", "by", NULL};
+        if (!strcmp(key->text, "key"))
+            DART_TRY(read_text(s, key->next, "key", &name));
+        else if (!strcmp(key->text, "values"))
+            list = key->next;
+        else if (!strcmp(key->text, "by"))
+            by = key->next;
+        else
+            return dart_yaml_at(&s->yaml, key,
+                dart_name_unknown(DART_INPUT, "key", key->text, dart_name_of_list, names, ""));
+    }
+    if (!name || !list || !by)
+        return dart_yaml_refuse(&s->yaml, map,
+            "choose is written {key: learning_rate, values: [1e-3, 3e-3], by: valid_ppl}");
+    DART_TRY(read_text(s, by, "by", &s->choose_by));
+    if (strncmp(s->choose_by, "valid_", 6) || !dart_table_find(s->choose_by))
+        return dart_yaml_refuse(&s->yaml, by,
+            "by: what is chosen by is valid_ppl, or of a classifier valid_accuracy, valid_f1 or "
+            "valid_matthews");
+    DART_TRY(new_axis(s, list, "values", DART_SWEEP_CHOOSE, 1, &axis));
+    return read_column(s, axis, 0, name, list);
+}
+
 static dart_status read_grid(dart_sweep_grid *s, const dart_yaml_node *map)
 {
     DART_YAML_PAIRS(key, map)
@@ -104,6 +137,30 @@ static dart_status read_zip(dart_sweep_grid *s, const dart_yaml_node *map)
     return DART_OK;
 }
 
+/* A variant's own values of what is chosen. */
+static dart_status read_values(
+    dart_sweep_grid *s, const dart_yaml_node *list, dart_sweep_point *point)
+{
+    const uint32_t at = s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
+    const dart_sweep_axis *axis = &s->axis[at];
+    uint32_t i = 0;
+    if (!s->choose_by)
+        return dart_yaml_refuse(
+            &s->yaml, list, "values are for a sweep that chooses one of them (choose)");
+    if (list->kind != DART_YAML_LIST || list->count != axis->count)
+        return dart_yaml_refuse(&s->yaml, list,
+            "values of a variant are as many as those of choose, which has %u", axis->count);
+    dart_sweep_set *values = DART_NEW(&s->arena, dart_sweep_set, list->count);
+    if (!values) return DART_MEMORY;
+    DART_YAML_ITEMS(item, list)
+    {
+        values[i] = (dart_sweep_set){.key = axis->column[0], .at = item};
+        DART_TRY(read_text(s, item, "values", &values[i++].value));
+    }
+    point->values = values;
+    return DART_OK;
+}
+
 static dart_status read_variant(
     dart_sweep_grid *s, const dart_yaml_node *item, dart_sweep_point *point, const char **label)
 {
@@ -114,6 +171,10 @@ static dart_status read_variant(
     DART_YAML_PAIRS(key, item)
     {
         const char *value;
+        if (!strcmp(key->text, "values")) {
+            DART_TRY(read_values(s, key->next, point));
+            continue;
+        }
         DART_TRY(read_text(s, key->next, key->text, &value));
         if (!strcmp(key->text, "label"))
             *label = value;
@@ -156,9 +217,9 @@ static dart_status read_sets(dart_sweep_grid *s, const dart_yaml_node *map)
 /* The parts in the order of the axes, whatever their order in the file. */
 static dart_status read_parts(dart_sweep_grid *s)
 {
-    enum { BASE, OUT, SET, SEEDS, GRID, ZIP, VARIANTS, PARTS };
+    enum { BASE, OUT, SET, SEEDS, CHOOSE, GRID, ZIP, VARIANTS, PARTS };
     static const char *const names[PARTS + 1] = {
-        "base", "out", "set", "seeds", "grid", "zip", "variants", NULL};
+        "base", "out", "set", "seeds", "choose", "grid", "zip", "variants", NULL};
     const dart_yaml_node *root = s->yaml.root, *part[PARTS] = {0};
     if (root->kind != DART_YAML_MAP)
         return dart_yaml_refuse(
@@ -172,7 +233,7 @@ static dart_status read_parts(dart_sweep_grid *s)
                 dart_name_unknown(DART_INPUT, "key", key->text, dart_name_of_list, names,
                     "; keys of a recipe stand below set, grid, zip or variants"));
         part[found] = key->next;
-        const bool map = found == SET || found == GRID || found == ZIP;
+        const bool map = found == SET || found == CHOOSE || found == GRID || found == ZIP;
         if (map && part[found]->kind != DART_YAML_MAP)
             return dart_yaml_refuse(
                 &s->yaml, part[found], "%s needs lines of the form 'key: value'", key->text);
@@ -184,6 +245,7 @@ static dart_status read_parts(dart_sweep_grid *s)
     if (part[OUT]) DART_TRY(read_text(s, part[OUT], "out", &s->out));
     if (part[SET]) DART_TRY(read_sets(s, part[SET]));
     if (part[SEEDS]) DART_TRY(read_seeds(s, part[SEEDS]));
+    if (part[CHOOSE]) DART_TRY(read_choose(s, part[CHOOSE]));
     if (part[GRID]) DART_TRY(read_grid(s, part[GRID]));
     if (part[ZIP]) DART_TRY(read_zip(s, part[ZIP]));
     if (part[VARIANTS]) DART_TRY(read_variants(s, part[VARIANTS]));

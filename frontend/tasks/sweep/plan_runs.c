@@ -1,7 +1,9 @@
 /* The runs of a sweep: names, recipes, which run gives another its budget. */
+#include "adapters.h"
 #include "c_locale.h"
 #include "hash.h"
 #include "names.h"
+#include "origin.h"
 #include "recipe_impl.h"
 #include "setup.h"
 #include "stages.h"
@@ -16,6 +18,12 @@ int dart_sweep_variants(const dart_sweep_grid *s)
     for (uint32_t a = 0; a < s->axes; a++)
         if (s->axis[a].kind == DART_SWEEP_VARIANTS) return (int)a;
     return -1;
+}
+
+const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_sweep_run *run)
+{
+    const int v = dart_sweep_variants(s);
+    return v < 0 ? NULL : &s->axis[v].point[run->at[v]];
 }
 
 /* ---- recipes ---- */
@@ -160,20 +168,31 @@ dart_status dart_sweep_recipe(
 {
     dart_status status = DART_OK;
     char path[DART_SWEEP_PATH], dir[2 * DART_SWEEP_PATH];
-    const dart_sweep_point *variant = NULL;
-    int v = dart_sweep_variants(s);
+    const dart_sweep_point *variant = dart_sweep_variant(s, run);
     *out = NULL;
-    if (v >= 0) variant = &s->axis[v].point[run->at[v]];
     DART_TRY(base_path(s, variant && variant->base ? variant->base : s->base, path));
     DART_TRY(dart_recipe_new(out));
     DART_GOTO(dart_recipe_load(*out, path));
     for (int stages = 0; stages < 2; stages++) {
-        /* What stages are derived from must stand first, what changes them last. */
-        if (stages) DART_GOTO(dart_recipe_expand(*out));
+        /* What stages are derived from must stand first, a base's defaults among it; what changes
+         * them last. */
+        if (stages) {
+            DART_GOTO(dart_adapters_resolve(*out));
+            DART_GOTO(dart_origin_resolve(*out));
+            DART_GOTO(dart_recipe_expand(*out));
+        }
         DART_GOTO(apply(s, &s->sets, stages, *out));
         if (!stages) DART_GOTO(apply_flags(s, *out));
-        for (uint32_t a = 0; a < s->axes; a++)
-            DART_GOTO(apply(s, &s->axis[a].point[run->at[a]].sets, stages, *out));
+        for (uint32_t a = 0; a < s->axes; a++) {
+            const dart_sweep_sets *sets = &s->axis[a].point[run->at[a]].sets;
+            dart_sweep_set value;
+            const dart_sweep_sets own = {.set = &value, .count = 1};
+            if (s->axis[a].kind == DART_SWEEP_CHOOSE && variant && variant->values) {
+                value = variant->values[run->at[a]];
+                sets = &own;
+            }
+            DART_GOTO(apply(s, sets, stages, *out));
+        }
     }
     if (run->source >= 0) DART_GOTO(apply_budget(run, *out));
     snprintf(dir, sizeof dir, "%s/%s", s->folder, run->name);
@@ -205,7 +224,7 @@ static void name_run(const dart_sweep_grid *s, dart_sweep_run *run)
                               : dot                             ? dot + 1
                                                                 : axis->column[c];
             used += (size_t)snprintf(text + used, sizeof text - used, "%s%s%s", used ? "-" : "",
-                key, axis->cell[run->at[a] * axis->columns + c]);
+                key, dart_sweep_cell(s, run, a, c));
         }
     }
     if (!*text) snprintf(text, sizeof text, "run");
@@ -226,6 +245,10 @@ static dart_status find_source(const dart_sweep_grid *s, dart_sweep_run *run, in
     const dart_sweep_point *point = &axis->point[run->at[v]];
     run->source = -1;
     if (!point->budget_from) return DART_OK;
+    if (s->choose_by)
+        return dart_yaml_refuse(&s->yaml, point->at,
+            "budget_from: runs among which one is chosen (choose) give no budget to others; "
+            "write the size down");
     for (uint32_t i = 0; i < axis->count; i++) {
         if (strcmp(axis->cell[i], point->budget_from)) continue;
         if (axis->point[i].budget_from)

@@ -185,6 +185,17 @@ static dart_status result_of(const dart_sweep_grid *s, dart_sweep_run *run)
     return dart_fail(DART_DIVERGED, "the perplexity of %s/%s is not finite", s->folder, run->name);
 }
 
+/* Runs that are trained where every choice is made. */
+static uint32_t total_of(const dart_sweep_grid *s)
+{
+    return dart_sweep_groups(s) * (dart_sweep_values(s) + dart_sweep_seeds(s) - 1);
+}
+
+static bool first_seed(const dart_sweep_grid *s, const dart_sweep_run *run)
+{
+    return dart_sweep_seeds(s) == 1 || run->at[0] == 0;
+}
+
 /* What a run came to. Only a stop, a folder that cannot be used, or too little memory for the sweep
  * itself ends it. */
 static dart_status record(jobs *j, dart_sweep_run *run, dart_status status, bool before)
@@ -202,12 +213,12 @@ static dart_status record(jobs *j, dart_sweep_run *run, dart_status status, bool
         note(j->hooks,
             "[%u/%u] %s: %s%" PRIu64 " parameters, %" PRIu64
             " compressed, test perplexity %.2f, %.0f s",
-            j->finished, j->s->runs, run->name, before ? "(was finished) " : "", run->row.params,
-            run->row.compressed_params, run->row.test_ppl, run->row.seconds);
+            j->finished, total_of(j->s), run->name, before ? "(was finished) " : "",
+            run->row.params, run->row.compressed_params, run->row.test_ppl, run->row.seconds);
     } else {
         snprintf(run->why, sizeof run->why, "%s",
             *dart_error_text() ? dart_error_text() : dart_status_text(status));
-        note(j->hooks, "[%u/%u] %s: %s: %s", j->finished, j->s->runs, run->name,
+        note(j->hooks, "[%u/%u] %s: %s: %s", j->finished, total_of(j->s), run->name,
             dart_sweep_state_name(run->state), run->why);
     }
     return dart_sweep_write(j->s);
@@ -236,15 +247,41 @@ static dart_status prepare(
     return status;
 }
 
+/* Whether a run of another seed than the first has the value that is best, or all of them lack one;
+ * says so where it is the first with it. */
+static dart_status choose(jobs *j, dart_sweep_run *run, bool *out_trained)
+{
+    const dart_sweep_grid *s = j->s;
+    const dart_sweep_run *why;
+    const uint32_t group = (uint32_t)(run - s->run) % dart_sweep_groups(s);
+    const uint32_t axis = dart_sweep_first_axis(s) - 1;
+    uint32_t value;
+    *out_trained = true;
+    if (!s->choose_by || first_seed(s, run)) return DART_OK;
+    const bool none = dart_sweep_choose(s, group, &value, &why) == DART_SWEEP_NO_CHOICE;
+    *out_trained = run->at[axis] == value;
+    if (!*out_trained) run->state = DART_SWEEP_LEFT;
+    if (!none || !*out_trained) return DART_OK;
+    return why->state == DART_SWEEP_FAILED
+               ? dart_fail(DART_FAILED, "needs the best %s, and %s failed",
+                     dart_sweep_chosen_key(s), why->name)
+               : dart_fail(DART_FAILED, "needs the best %s, and no run of the first seed has a %s",
+                     dart_sweep_chosen_key(s), s->choose_by);
+}
+
 /* Starts a run unless it was trained before. */
 static dart_status begin(jobs *j, dart_sweep_run *run)
 {
     dart_sweep_grid *s = j->s;
+    bool trained;
     const dart_sweep_run *source = run->source >= 0 ? &s->run[run->source] : NULL;
     char recipe[1024], dir[1024];
     bool resume, finished, refused;
     dart_status status;
     run->started = true;
+    status = choose(j, run, &trained);
+    if (!trained) return DART_OK;
+    if (status != DART_OK) return record(j, run, status, false);
     if (source && source->state != DART_SWEEP_DONE)
         return record(j, run,
             dart_fail(DART_FAILED, "needs the size of %s, which failed", source->name), false);
@@ -268,14 +305,18 @@ static dart_status begin(jobs *j, dart_sweep_run *run)
 static dart_sweep_run *next_ready(const jobs *j)
 {
     dart_sweep_grid *s = j->s;
-    const bool seeds = s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
-    const uint32_t block = seeds ? s->runs / s->axis[0].count : s->runs;
+    const uint32_t block = s->runs / dart_sweep_seeds(s);
+    const dart_sweep_run *why;
+    uint32_t value;
     for (uint32_t first = 0; first < s->runs; first += block)
         for (int takes = 0; takes < 2; takes++)
             for (uint32_t i = first; i < first + block; i++) {
                 dart_sweep_run *run = &s->run[i];
                 if ((run->source >= 0) != takes || run->started) continue;
                 if (takes && s->run[run->source].state == DART_SWEEP_PENDING) continue;
+                if (s->choose_by && !first_seed(s, run) &&
+                    dart_sweep_choose(s, i % dart_sweep_groups(s), &value, &why) == DART_SWEEP_OPEN)
+                    continue;
                 return run;
             }
     return NULL;
@@ -303,8 +344,8 @@ static dart_status run_each(
         end_with(&j, record(&j, &s->run[ended], status, false));
     }
     if (stops(j.end))
-        return dart_fail(
-            j.end, "stopped after %u of %u runs; the same command goes on", j.finished, s->runs);
+        return dart_fail(j.end, "stopped after %u of %u runs; the same command goes on", j.finished,
+            total_of(s));
     return j.end == DART_OK ? DART_OK : dart_fail(j.end, "%s", j.why);
 }
 
@@ -344,6 +385,15 @@ static dart_status open_sweep(
     return dart_sweep_plan(s);
 }
 
+/* Whether a run of the first seed is one among which another was chosen. */
+static bool is_beaten(const dart_sweep_grid *s, uint32_t i)
+{
+    const dart_sweep_run *why;
+    uint32_t value;
+    return s->choose_by && first_seed(s, &s->run[i]) &&
+           dart_sweep_choose(s, i % dart_sweep_groups(s), &value, &why) == DART_SWEEP_CHOSEN;
+}
+
 dart_status dart_sweep_all(const char *path, const dart_sweep_options *options,
     const dart_sweep_hooks *given, dart_sweep_result *out)
 {
@@ -357,18 +407,23 @@ dart_status dart_sweep_all(const char *path, const dart_sweep_options *options,
     dart_locale_leave(before);
     if (status != DART_OK) goto done;
     snprintf(out->dir, sizeof out->dir, "%s", s.folder);
-    out->runs = s.runs;
+    out->runs = total_of(&s);
     for (uint32_t i = 0; options->list && i < s.runs; i++) {
         bool done;
         DART_GOTO(read_result(&s, &s.run[i], &done));
-        note(hooks, "%s%s%s%s", s.run[i].name, done ? "  finished" : "",
+        const bool open = s.choose_by && !done && !first_seed(&s, &s.run[i]);
+        note(hooks, "%s%s%s%s", s.run[i].name,
+            done   ? "  finished"
+            : open ? "  if it is chosen"
+                   : "",
             s.run[i].source >= 0 ? "  budget from " : "",
             s.run[i].source >= 0 ? s.run[s.run[i].source].name : "");
     }
     if (!options->list) DART_GOTO(run_all(&s, hooks, options));
     for (uint32_t i = 0; i < s.runs; i++) {
         out->done += s.run[i].state == DART_SWEEP_DONE;
-        out->failed += s.run[i].state == DART_SWEEP_FAILED || s.run[i].state == DART_SWEEP_DIVERGED;
+        out->failed += s.run[i].state == DART_SWEEP_FAILED ||
+                       (s.run[i].state == DART_SWEEP_DIVERGED && !is_beaten(&s, i));
     }
     if (out->failed)
         status = dart_fail(DART_FAILED, "%u of %u runs failed; %s/results.md says why", out->failed,

@@ -33,11 +33,13 @@ typedef struct dart_sweep_sets {
 typedef struct dart_sweep_point {
     dart_sweep_sets sets;
     const char *base, *budget_from; /* NULL: not given */
+    const dart_sweep_set *values;   /* of a variant: instead of those of choose, as many */
     const dart_yaml_node *at;
 } dart_sweep_point;
 
 typedef enum dart_sweep_kind {
     DART_SWEEP_SEEDS,
+    DART_SWEEP_CHOOSE,
     DART_SWEEP_GRID,
     DART_SWEEP_ZIP,
     DART_SWEEP_VARIANTS
@@ -51,12 +53,13 @@ typedef struct dart_sweep_axis {
     dart_sweep_point *point; /* [count] */
 } dart_sweep_axis;
 
-/* DIVERGED: training ended so, or its result is not finite. */
+/* DIVERGED: training ended so, or its result is not finite. LEFT: another value was chosen. */
 typedef enum dart_sweep_state {
     DART_SWEEP_PENDING,
     DART_SWEEP_DONE,
     DART_SWEEP_FAILED,
-    DART_SWEEP_DIVERGED
+    DART_SWEEP_DIVERGED,
+    DART_SWEEP_LEFT
 } dart_sweep_state;
 
 typedef struct dart_sweep_run {
@@ -71,13 +74,14 @@ typedef struct dart_sweep_run {
     char protocol[1024]; /* how its figures were measured, one sentence; "": not known */
 } dart_sweep_run;
 
-/* Seeds are the first axis, variants the last; runs are numbered with the last axis fastest. */
+/* Seeds are the first axis, values to choose from the next, variants the last; runs are numbered with the last axis fastest. */
 typedef struct dart_sweep_grid {
     dart_yaml yaml; /* all texts of the file */
     dart_arena arena;
     char path[DART_SWEEP_PATH], dir[DART_SWEEP_PATH],
         folder[DART_SWEEP_PATH]; /* file, its folder, results */
     const char *base, *out;
+    const char *choose_by; /* column of the table; NULL: nothing is chosen */
     dart_sweep_sets sets;
     uint32_t axes;
     dart_sweep_axis axis[DART_SWEEP_AXES];
@@ -97,8 +101,31 @@ DART_NODISCARD dart_status dart_sweep_plan(dart_sweep_grid *s);
 /* The recipe of a run; its budget must be known where it takes one. */
 DART_NODISCARD dart_status dart_sweep_recipe(
     const dart_sweep_grid *s, const dart_sweep_run *run, dart_recipe **out);
-/* Index of the variants' axis, -1: none. */
+/* Index of the variants' axis, -1: none; the variant of a run, NULL: none. */
 int dart_sweep_variants(const dart_sweep_grid *s);
+const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_sweep_run *run);
+
+/* choose.c. A group: the runs with the same place on every axis but seeds and values. */
+uint32_t dart_sweep_seeds(const dart_sweep_grid *s); /* 1 where the file has none */
+uint32_t dart_sweep_values(const dart_sweep_grid *s);
+uint32_t dart_sweep_groups(const dart_sweep_grid *s);
+uint32_t dart_sweep_first_axis(const dart_sweep_grid *s); /* behind seeds and values */
+const char *dart_sweep_chosen_key(const dart_sweep_grid *s); /* NULL: nothing is chosen */
+/* What a run has in a column of an axis; of choose its variant's own value where that has some. */
+const char *dart_sweep_cell(
+    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column);
+bool dart_sweep_by_is_loss(const char *key); /* smaller is better */
+typedef enum dart_sweep_choice {
+    DART_SWEEP_OPEN, /* runs of the first seed are still to come */
+    DART_SWEEP_CHOSEN,
+    DART_SWEEP_NO_CHOICE /* one failed, or none has a figure */
+} dart_sweep_choice;
+/* Which value of a group the first seed found best, of equal ones the first; out_why: where there is
+ * none, a run that says why. */
+dart_sweep_choice dart_sweep_choose(
+    const dart_sweep_grid *s, uint32_t group, uint32_t *out, const dart_sweep_run **out_why);
+/* The run of a group and a seed that counts in tables; NULL: it is not done, or not known yet. */
+const dart_sweep_run *dart_sweep_trained(const dart_sweep_grid *s, uint32_t group, uint32_t seed);
 
 /* tables.c */
 const char *dart_sweep_state_name(dart_sweep_state state); /* "done" */

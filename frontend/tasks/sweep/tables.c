@@ -17,8 +17,21 @@
 
 const char *dart_sweep_state_name(dart_sweep_state state)
 {
-    static const char *const names[] = {"pending", "done", "failed", "diverged"};
+    static const char *const names[] = {"pending", "done", "failed", "diverged", "not chosen"};
     return names[state];
+}
+
+/* A run that is done counts no more where another value than its was chosen. */
+static dart_sweep_state state_of(const dart_sweep_grid *s, const dart_sweep_run *run)
+{
+    const uint32_t group = (uint32_t)(run - s->run) % dart_sweep_groups(s);
+    const dart_sweep_run *why;
+    uint32_t value;
+    if (!s->choose_by || run->state != DART_SWEEP_DONE ||
+        dart_sweep_choose(s, group, &value, &why) != DART_SWEEP_CHOSEN ||
+        run->at[dart_sweep_first_axis(s) - 1] == value)
+        return run->state;
+    return DART_SWEEP_LEFT;
 }
 
 static void write_csv(const dart_sweep_grid *s, FILE *out)
@@ -39,9 +52,9 @@ static void write_csv(const dart_sweep_grid *s, FILE *out)
         for (uint32_t a = 0; a < s->axes; a++)
             for (uint32_t c = 0; c < s->axis[a].columns; c++) {
                 fputc(',', out);
-                dart_csv_text(s->axis[a].cell[run->at[a] * s->axis[a].columns + c], out);
+                dart_csv_text(dart_sweep_cell(s, run, a, c), out);
             }
-        fprintf(out, ",%s,", dart_sweep_state_name(run->state));
+        fprintf(out, ",%s,", dart_sweep_state_name(state_of(s, run)));
         if (run->budget) fprintf(out, "%" PRIu64, run->budget);
         const bool done = run->state == DART_SWEEP_DONE;
         for (size_t k = 1; k < dart_table_columns.count; k++) {
@@ -60,15 +73,22 @@ static void write_csv(const dart_sweep_grid *s, FILE *out)
 
 /* ---- means over the seeds ---- */
 
-static bool has_seeds(const dart_sweep_grid *s)
+/* What tables across and the picture show: the test figure beside what was chosen by. */
+static const dart_column *shown(const dart_sweep_grid *s)
 {
-    return s->axes && s->axis[0].kind == DART_SWEEP_SEEDS;
+    char key[64];
+    snprintf(key, sizeof key, "test_%s", s->choose_by ? s->choose_by + strlen("valid_") : "ppl");
+    return dart_table_find(key);
 }
 
-/* Runs with the same place on every axis but the seeds': groups are numbered 0 .. groups - 1. */
-static uint32_t groups_of(const dart_sweep_grid *s)
+/* "Test perplexity" */
+static void title_of(const dart_sweep_grid *s, char out[64])
 {
-    return has_seeds(s) ? s->runs / s->axis[0].count : s->runs;
+    const dart_column *column = shown(s);
+    if (!strcmp(column->field.key, "test_ppl"))
+        snprintf(out, 64, "Test perplexity");
+    else
+        snprintf(out, 64, "T%s", column->name + 1);
 }
 
 /* What a picture has on its axis: the compressed layers, or all there is. */
@@ -91,24 +111,26 @@ static dart_spread over_seeds(const dart_sweep_grid *s, uint32_t group, const ch
     const dart_column *column = dart_table_find(key);
     double value[DART_SWEEP_MOST_RUNS];
     size_t n = 0;
-    for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
-        if (s->run[i].state != DART_SWEEP_DONE) continue;
-        value[n] = figure_of(&s->run[i], column);
+    for (uint32_t k = 0; k < dart_sweep_seeds(s); k++) {
+        const dart_sweep_run *run = dart_sweep_trained(s, group, k);
+        if (!run) continue;
+        value[n] = figure_of(run, column);
         n += isfinite(value[n]);
     }
     return dart_spread_of(value, n);
 }
 
-/* Test perplexity of a group against another, seed by seed, in percent. */
+/* What is shown, of a group against another, seed by seed, in percent. */
 static dart_spread paired(const dart_sweep_grid *s, uint32_t group, uint32_t against)
 {
     double value[DART_SWEEP_MOST_RUNS];
     size_t n = 0;
-    const uint32_t groups = groups_of(s);
-    for (uint32_t i = 0; i + groups <= s->runs; i += groups) {
-        const dart_sweep_run *a = &s->run[i + group], *b = &s->run[i + against];
-        if (a->state != DART_SWEEP_DONE || b->state != DART_SWEEP_DONE) continue;
-        value[n++] = 100 * (a->row.test_ppl / b->row.test_ppl - 1);
+    for (uint32_t k = 0; k < dart_sweep_seeds(s); k++) {
+        const dart_sweep_run *a = dart_sweep_trained(s, group, k);
+        const dart_sweep_run *b = dart_sweep_trained(s, against, k);
+        if (!a || !b) continue;
+        value[n] = 100 * (figure_of(a, shown(s)) / figure_of(b, shown(s)) - 1);
+        n += isfinite(value[n]);
     }
     return dart_spread_of(value, n);
 }
@@ -127,7 +149,7 @@ static void md_text(const char *text, FILE *out)
 static bool all_diverged(const dart_sweep_grid *s, uint32_t group)
 {
     bool diverged = false;
-    for (uint32_t i = group; i < s->runs; i += groups_of(s)) {
+    for (uint32_t i = group; i < s->runs; i += dart_sweep_groups(s)) {
         if (s->run[i].state == DART_SWEEP_DONE) return false;
         diverged |= s->run[i].state == DART_SWEEP_DIVERGED;
     }
@@ -194,23 +216,30 @@ static bool has_column(const dart_sweep_grid *s, const dart_column *column)
 static void md_groups(const dart_sweep_grid *s, FILE *out)
 {
     const dart_column *column[64];
-    const uint32_t first = has_seeds(s);
+    const uint32_t first = dart_sweep_first_axis(s);
     uint32_t columns = 0;
     for (size_t k = 0; k < dart_table_columns.count && columns < 64; k++)
         if (has_column(s, &dart_table_columns.column[k]))
             column[columns++] = &dart_table_columns.column[k];
     fputs("|", out);
     md_headings(s, first, s->axes, out);
+    if (s->choose_by) fprintf(out, " %s |", dart_sweep_chosen_key(s));
     fputs(" runs |", out);
     for (uint32_t k = 0; k < columns; k++) fprintf(out, " %s |", column[k]->name);
-    md_rule(columns_between(s, first, s->axes), 1 + columns, out);
-    for (uint32_t g = 0; g < groups_of(s); g++) {
+    md_rule(columns_between(s, first, s->axes) + (s->choose_by != NULL), 1 + columns, out);
+    for (uint32_t g = 0; g < dart_sweep_groups(s); g++) {
         fputs("|", out);
         md_cells(s, g, first, s->axes, out);
-        uint32_t done = 0;
-        for (uint32_t i = g; i < s->runs; i += groups_of(s))
-            done += s->run[i].state == DART_SWEEP_DONE;
-        fprintf(out, " %u of %u |", done, s->runs / groups_of(s));
+        uint32_t done = 0, value;
+        const dart_sweep_run *why;
+        for (uint32_t k = 0; k < dart_sweep_seeds(s); k++)
+            done += dart_sweep_trained(s, g, k) != NULL;
+        if (s->choose_by)
+            fprintf(out, " %s |",
+                dart_sweep_choose(s, g, &value, &why) == DART_SWEEP_CHOSEN
+                    ? dart_sweep_cell(s, &s->run[value * dart_sweep_groups(s) + g], first - 1, 0)
+                    : "-");
+        fprintf(out, " %u of %u |", done, dart_sweep_seeds(s));
         for (uint32_t k = 0; k < columns; k++)
             md_figure(over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]),
                 strstr(column[k]->field.key, "_ppl") && all_diverged(s, g), out);
@@ -218,10 +247,10 @@ static void md_groups(const dart_sweep_grid *s, FILE *out)
     }
 }
 
-/* Test perplexity with the last axis across; variants with their distance to the first one. */
+/* What is shown, with the last axis across; variants with their distance to the first one. */
 static void md_pivot(const dart_sweep_grid *s, FILE *out)
 {
-    uint32_t first = has_seeds(s), last = s->axes - 1;
+    uint32_t first = dart_sweep_first_axis(s), last = s->axes - 1;
     const dart_sweep_axis *across = &s->axis[last];
     bool variants = across->kind == DART_SWEEP_VARIANTS;
     fputs("|", out);
@@ -243,11 +272,12 @@ static void md_pivot(const dart_sweep_grid *s, FILE *out)
     }
     md_rule(
         columns_between(s, first, last), across->count + (variants ? across->count - 1 : 0), out);
-    for (uint32_t g = 0; g < groups_of(s); g += across->count) {
+    for (uint32_t g = 0; g < dart_sweep_groups(s); g += across->count) {
         fputs("|", out);
         md_cells(s, g, first, last, out);
         for (uint32_t i = 0; i < across->count; i++)
-            md_figure(over_seeds(s, g + i, "test_ppl"), 2, all_diverged(s, g + i), out);
+            md_figure(over_seeds(s, g + i, shown(s)->field.key), dart_table_mean_digits(shown(s)),
+                all_diverged(s, g + i), out);
         for (uint32_t i = 1; variants && i < across->count; i++)
             md_figure(paired(s, g + i, g), 2, false, out);
         fputc('\n', out);
@@ -283,18 +313,28 @@ static void md_protocol(const dart_sweep_grid *s, FILE *out)
 
 static void write_md(const dart_sweep_grid *s, FILE *out)
 {
-    uint32_t done = 0, first = has_seeds(s);
-    for (uint32_t i = 0; i < s->runs; i++) done += s->run[i].state == DART_SWEEP_DONE;
+    uint32_t done = 0, first = dart_sweep_first_axis(s), left = 0;
+    char title[64];
+    title_of(s, title);
+    for (uint32_t i = 0; i < s->runs; i++) {
+        done += s->run[i].state == DART_SWEEP_DONE;
+        left += s->run[i].state == DART_SWEEP_LEFT;
+    }
     fprintf(out, "# Results of %s\n\n%u of %u runs are done. Made by\n`dart-llm sweep %s --out %s",
-        s->path, done, s->runs, s->path, s->folder);
+        s->path, done, s->runs - left, s->path, s->folder);
     dart_sweep_flags_print(s, out);
     fputs("`.\n", out);
     fputs("Figures are mean ± sample standard deviation over the seeds; perplexities and sizes are "
-          "those of\nthe last trained model of each run.\n\n![Test perplexity over the compressed "
-          "size](results.svg)\n\n",
+          "those of\nthe last trained model of each run.",
         out);
+    if (s->choose_by)
+        fprintf(out,
+            " Each line has the %s with the best\n%s of the first seed (runs with others stand "
+            "in results.csv).",
+            dart_sweep_chosen_key(s), s->choose_by);
+    fprintf(out, "\n\n![%s over the compressed size](results.svg)\n\n", title);
     if (s->axes >= first + 2) {
-        fputs("Test perplexity", out);
+        fputs(title, out);
         if (s->axis[s->axes - 1].kind == DART_SWEEP_VARIANTS)
             fputs(", and how far each variant is above the first, seed by seed", out);
         fputs(":\n\n", out);
@@ -302,7 +342,7 @@ static void write_md(const dart_sweep_grid *s, FILE *out)
         fputs("\nAll figures:\n\n", out);
     }
     md_groups(s, out);
-    if (!first) fputs("\nOne seed: no deviation can be given.\n", out);
+    if (dart_sweep_seeds(s) == 1) fputs("\nOne seed: no deviation can be given.\n", out);
     md_protocol(s, out);
     bool any = false;
     for (uint32_t i = 0; i < s->runs; i++) {
@@ -345,9 +385,13 @@ static void sort_points(chart_points *p, size_t n)
 static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
 {
     dart_status status = DART_OK;
-    const bool grouped = s->axes > (has_seeds(s) ? 1u : 0u);
-    const dart_sweep_axis *last = grouped ? &s->axis[s->axes - 1] : NULL;
-    uint32_t count = last && s->axes > has_seeds(s) + 1u ? last->count : 1, groups = groups_of(s);
+    char name[64], title[128];
+    title_of(s, name);
+    snprintf(title, sizeof title, "%s over size (mean and deviation of seeds)", name);
+    name[0] = 't';
+    const uint32_t first = dart_sweep_first_axis(s);
+    const dart_sweep_axis *last = s->axes > first ? &s->axis[s->axes - 1] : NULL;
+    uint32_t count = last && s->axes > first + 1 ? last->count : 1, groups = dart_sweep_groups(s);
     dart_report_series *series = dart_calloc(count, sizeof *series);
     double *words = dart_calloc(4 * ((size_t)groups + 1), sizeof *words), *at = words;
     if (!series || !words) {
@@ -360,7 +404,7 @@ static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
         at += 4 * most;
         for (uint32_t g = k; g < groups; g += count) {
             const dart_spread size = over_seeds(s, g, "compressed_params");
-            const dart_spread test = over_seeds(s, g, "test_ppl");
+            const dart_spread test = over_seeds(s, g, shown(s)->field.key);
             double spread = isnan(test.sd) ? 0 : test.sd;
             if (!test.count) continue;
             p.x[n] = size.mean;
@@ -382,12 +426,11 @@ static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
                 variants ? "" : last->column[0], variants ? "" : " ",
                 last->cell[k * last->columns]);
         else
-            snprintf(series[k].name, sizeof series[k].name, "test perplexity");
+            snprintf(series[k].name, sizeof series[k].name, "%s", name);
     }
-    const dart_report_chart chart = {
-        .title = "Test perplexity over size (mean and deviation of seeds)",
+    const dart_report_chart chart = {.title = title,
         .x_name = "parameters of the compressed layers",
-        .y_name = "test perplexity",
+        .y_name = name,
         .series = series,
         .series_count = count};
     dart_report_chart_svg(&chart, out);

@@ -327,7 +327,8 @@ static void test_refused(void **state)
     } cases[] = {
         {"grid: {rank: [1]}\n", "base is missing"},
         {"base: base.yaml\ngird: {rank: [1]}\n",
-            ":2:1: unknown key 'gird'; known are base, out, set, seeds, grid, zip, variants; keys "
+            ":2:1: unknown key 'gird'; known are base, out, set, seeds, choose, grid, zip, "
+            "variants; keys "
             "of "
             "a recipe stand below set, grid, zip or variants; did you mean 'grid'?"},
         {"base: base.yaml\ngrid: {lamda: [1]}\n",

@@ -52,6 +52,7 @@ static void scores_of(const char *model, const char *device, double out[LINES][C
     set(recipe, "valid_examples", in("lines.jsonl"));
     set(recipe, "batch_size", "4");
     set(recipe, "context", "12");
+    set(recipe, "length_shapes", "1"); /* texts are scored in their order then */
     if (dart_bundle_open(model, recipe, (dart_note){0}, &bundle) != DART_OK)
         fail_msg("%s", dart_error_text());
     assert_string_equal(bundle.set.labels, "0,1,2");
@@ -238,23 +239,81 @@ static void what_cannot_be_is_refused(void **state)
     dart_recipe_free(recipe);
 }
 
-/* What goes on with a text, and what others would have to read. */
+/* labels: none trains a model of the texts, on the very file that makes a classifier else. */
+static void labels_can_be_left_unread(void **state)
+{
+    (void)state;
+    watch w = {0};
+    dart_result result;
+    dart_llm *llm;
+    char text[64];
+    dart_eval_result again = {.size = sizeof again};
+    dart_recipe *recipe = tuning(LLAMA, "lora", in("texts-lora"));
+    set(recipe, "labels", "none");
+    if (train(recipe, &w, &result) != DART_OK) fail_msg("%s", dart_error_text());
+    dart_recipe_free(recipe);
+    assert_true(w.last < w.first);
+    assert_int_equal(result.row[result.rows - 1].texts, 0);
+    if (dart_llm_open(in("texts-lora"), NULL, &llm) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_int_equal(dart_llm_config_value(llm, "labels", text, sizeof text), DART_OK);
+    assert_string_equal(text, "none");
+    if (dart_llm_evaluate(llm, NULL, &again) != DART_OK) fail_msg("%s", dart_error_text());
+    dart_llm_close(llm);
+    assert_true(again.test.texts == 0 && again.test_tokens > 12);
+    fails(BERT, "labels", "none", "can only classify it");
+    recipe = tuning(LLAMA, "lora", in("refused"));
+    set(recipe, "labels", "none");
+    set(recipe, "base", in("llama"));
+    expect(train(recipe, &w, NULL), DART_INPUT, "scores 3 labels and no tokens");
+    set(recipe, "base", in("llama-base"));
+    set(recipe, "examples", "");
+    set(recipe, "dataset", "glue-rte");
+    expect(train(recipe, &w, NULL), DART_INPUT, "(--base), without labels: none");
+    dart_recipe_free(recipe);
+}
+
+/* The better of two rates by the labels of the validation texts, then another seed with it. */
+static void sweeps_choose_a_rate(void **state)
+{
+    (void)state;
+    char text[1024], path[128], *md;
+    size_t size;
+    dart_sweep_result result = {.size = sizeof result};
+    snprintf(path, sizeof path, "%s", in("sweep.yaml"));
+    snprintf(text, sizeof text,
+        "base: %s/bert-base\nexamples: %s/texts\nlinear: lora\nrank: 2\ncontext: 16\n"
+        "batch_size: 8\nmax_steps: 24\nwarmup_steps: 2\ndevice: cpu\n",
+        folder, folder);
+    assert_int_equal(dart_file_write_sync(in("swept.yaml"), text, strlen(text)), DART_OK);
+    snprintf(text, sizeof text,
+        "base: swept.yaml\nout: %s/sweep\nseeds: [1, 2]\n"
+        "choose: {key: learning_rate, values: [1e-9, 2e-2], by: valid_matthews}\n"
+        "variants:\n  - {label: lora}\n  - {label: found, reg: bond-nuclear, select: budget, "
+        "budget: 0.5}\n",
+        folder);
+    assert_int_equal(dart_file_write_sync(path, text, strlen(text)), DART_OK);
+    if (dart_sweep(path, NULL, NULL, &result) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_true(result.runs == 6 && result.done == 6);
+    assert_int_equal(dart_file_read(in("sweep/results.md"), &md, &size), DART_OK);
+    assert_non_null(strstr(md, "| lora | 2e-2 | 2 of 2 |"));
+    assert_non_null(strstr(md, "Test Matthews"));
+    free(md);
+    assert_true(dart_file_exists(in("sweep/lora-learning_rate2e-2-s2/table.json")));
+    assert_false(dart_file_exists(in("sweep/lora-learning_rate1e-9-s2")));
+}
+
+/* What goes on with a text, and what is made smaller. */
 static void it_only_classifies(void **state)
 {
     (void)state;
     dart_llm *llm;
     dart_context *context;
-    dart_export_result result = {.size = sizeof result};
-    const dart_export_options options = {
-        .size = sizeof options, .format = "peft", .out = in("exported")};
     if (dart_llm_open(in("llama-lora"), NULL, &llm) != DART_OK) fail_msg("%s", dart_error_text());
     expect(dart_context_new(llm,
                &(dart_context_options){.size = sizeof(dart_context_options), .device = "cpu"},
                &context),
         DART_INPUT, "gives texts one of 3 labels and does not go on with them");
     dart_llm_close(llm);
-    expect(dart_export(in("llama-lora"), NULL, &options, NULL, &result), DART_INPUT,
-        "is a classifier; only models that go on with a text are exported");
     const dart_compress_options smaller = {
         .size = sizeof smaller, .method = "svd", .target = 2, .out = in("smaller")};
     dart_compression *made;
@@ -280,6 +339,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {cmocka_unit_test(scores_are_those_of_transformers),
         cmocka_unit_test(tuning_learns_and_is_evaluated),
         cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit), cmocka_unit_test(devices_agree),
+        cmocka_unit_test(labels_can_be_left_unread), cmocka_unit_test(sweeps_choose_a_rate),
         cmocka_unit_test(it_only_classifies), cmocka_unit_test(what_cannot_be_is_refused)};
     if (argc == 3 && !strcmp(argv[1], "--write")) {
         write_all(argv[2]);

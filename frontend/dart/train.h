@@ -18,6 +18,7 @@ typedef struct dart_table_row {
     uint64_t compressed_params;  /* of the weights that are networks; 0: none are */
     uint64_t dense_params;       /* of the same weights as matrices */
     uint64_t chain_params;       /* of all cores with a bond: what `budget` counts */
+    uint64_t trained_params;     /* that fine-tuning changes; 0: there is no base */
     double compression;          /* dense_params / compressed_params */
     uint32_t rank_min, rank_max; /* 0: no bonds */
     double rank_mean, valid_ppl, test_ppl, tokens_per_s, seconds;

@@ -27,7 +27,10 @@ void dart_row_counts(const dart_model *model, dart_table_row *row)
     dart_model_count(model, &row->params, &row->compressed_params, &row->dense_params);
     row->compression =
         row->compressed_params ? (double)row->dense_params / (double)row->compressed_params : 1;
-    row->chain_params = 0;
+    row->chain_params = row->trained_params = 0;
+    for (uint32_t p = 0; model->config.of_base && p < model->params; p++)
+        if (model->param[p].region == DART_REGION_PARAM && !model->param[p].gate)
+            row->trained_params += dart_shape_words(&model->param[p].shape);
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *weight = &model->weight[w];
         const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];

@@ -3,6 +3,7 @@
  * needs. */
 #include "clock.h"
 #include "isa.h"
+#include "join.h"
 #include "threads.h"
 #include <cblas.h>
 #include <fcntl.h>
@@ -187,6 +188,11 @@ static dart_status build_program(
         uint64_t slots = work->slot_bytes * base->caps.threads;
         uint64_t bytes = slots > work->shared_bytes ? slots : work->shared_bytes;
         if (bytes > scratch) scratch = bytes;
+    }
+    dart_status status = dart_cpu_join(device->kernels, list, program->work, count);
+    if (status != DART_OK) {
+        free(program);
+        return status;
     }
     if (scratch) {
         program->scratch = aligned_alloc(64, (size_t)dart_round_up(scratch, 64));

@@ -45,7 +45,8 @@ INLINE void tile(int count, int wide, uint64_t k, rows from, const float *b, flo
         UNROLL for (int v = 0; v < wide; v++)
         {
             sum[i][v] = (vector){0};
-            __builtin_prefetch(c + (uint64_t)i * ldc + v * LANES, 1);
+            /* where the next rows of this strip go: these were asked for a tile ago */
+            __builtin_prefetch(c + ((uint64_t)i + ROWS) * ldc + v * LANES, 1);
         }
     }
     for (uint64_t l = 0; l < k; l++) {

@@ -1,4 +1,4 @@
-/* The backend interface: nine functions. A backend never sees an op: it gets a launch list (kernel,
+/* The backend interface: nine functions and an optional one. A backend never sees an op: it gets a launch list (kernel,
  * groups, buffer slices, parameters) and replays it.
  *
  * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64)

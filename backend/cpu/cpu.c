@@ -1,4 +1,4 @@
-/* The CPU backend's nine functions, of the devices "cpu" and "cpu64". Buffers are plain memory; a
+/* The CPU backend's functions, of the devices "cpu" and "cpu64". Buffers are plain memory; a
  * program is the launches with their pointers resolved and one scratch area that the largest launch
  * needs. */
 #include "clock.h"

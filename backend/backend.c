@@ -173,8 +173,9 @@ static dart_status check_range(const dart_device *device, dart_buffer buffer, ui
         doing, buffer, offset, words, size);
 }
 
-dart_status dart_device_alloc(
-    dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+/* data: NULL, or host memory that the buffer may be. */
+static dart_status new_buffer(
+    dart_device *device, dart_mem kind, uint64_t words, float *data, dart_buffer *out_buffer)
 {
     *out_buffer = 0;
     const dart_caps *caps = &device->caps;
@@ -192,7 +193,9 @@ dart_status dart_device_alloc(
             (double)bytes / 0x1p20, (double)device->bytes_allocated / 0x1p20,
             (double)caps->memory / 0x1p20, device->backend->name);
     dart_buffer buffer = 0;
-    DART_TRY(device->backend->alloc(device, kind, words, &buffer));
+    DART_TRY(data && device->backend->share
+                 ? device->backend->share(device, words, data, &buffer)
+                 : device->backend->alloc(device, kind, words, &buffer));
     assert(buffer);
     dart_status status = dart_grow(
         (void **)&device->infos, &device->info_capacity, (size_t)buffer + 1, sizeof *device->infos);
@@ -206,6 +209,18 @@ dart_status dart_device_alloc(
     if (device->bytes_peak < device->bytes_allocated) device->bytes_peak = device->bytes_allocated;
     *out_buffer = buffer;
     return DART_OK;
+}
+
+dart_status dart_device_alloc(
+    dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
+{
+    return new_buffer(device, kind, words, NULL, out_buffer);
+}
+
+dart_status dart_device_share(
+    dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer)
+{
+    return new_buffer(device, DART_MEM_DEVICE, words, data, out_buffer);
 }
 
 void dart_device_free(dart_device *device, dart_buffer buffer)

@@ -1,4 +1,4 @@
-/* The backend interface: nine functions. A backend never sees an op: it gets a launch list (kernel,
+/* The backend interface: nine functions and an optional one. A backend never sees an op: it gets a launch list (kernel,
  * groups, buffer slices, parameters) and replays it.
  *
  * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64)
@@ -95,6 +95,10 @@ typedef struct dart_backend {
     /* Buffers are zeroed. MEMORY: does not fit (the sentence has the figures). */
     dart_status (*alloc)(
         dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+    /* NULL where the device is not the host's processor with the host's words: a buffer that is
+     * the host's memory at `data`, which stays the caller's and outlives it. */
+    dart_status (*share)(
+        dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
     void (*free)(dart_device *device, dart_buffer buffer);
     /* Blocking copies; `words` words from `offset`. */
     dart_status (*write)(
@@ -136,6 +140,11 @@ void dart_device_close(dart_device *device); /* NULL is fine */
 const char *dart_device_id(const dart_device *device, char out[32]);
 DART_NODISCARD dart_status dart_device_alloc(
     dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+/* As dart_device_alloc, but where the device can work in the host's memory, the buffer is `data`
+ * (words) itself, which stays the caller's, outlives the buffer and is not changed meanwhile but by
+ * dart_device_write; its words need to be written only elsewhere, and writing `data` is harmless. */
+DART_NODISCARD dart_status dart_device_share(
+    dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
 void dart_device_free(dart_device *device, dart_buffer buffer);
 DART_NODISCARD dart_status dart_device_write(
     dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);

@@ -1,8 +1,9 @@
-/* The CPU backend's nine functions, of the devices "cpu" and "cpu64". Buffers are plain memory; a
+/* The CPU backend's functions, of the devices "cpu" and "cpu64". Buffers are plain memory; a
  * program is the launches with their pointers resolved and one scratch area that the largest launch
  * needs. */
 #include "clock.h"
 #include "isa.h"
+#include "join.h"
 #include "threads.h"
 #include <cblas.h>
 #include <fcntl.h>
@@ -116,15 +117,23 @@ static void close_device(dart_device *base)
     free(device);
 }
 
+static dart_status free_handle(const cpu_device *device, dart_buffer *out)
+{
+    dart_buffer b = 1;
+    while (b < MAX_BUFFERS && device->buffer[b]) b++;
+    if (b == MAX_BUFFERS)
+        return dart_fail(DART_MEMORY, "the CPU device has at most %d buffers", MAX_BUFFERS - 1);
+    *out = b;
+    return DART_OK;
+}
+
 static dart_status alloc_buffer(
     dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
 {
     (void)kind;
     cpu_device *device = (cpu_device *)base;
-    dart_buffer b = 1;
-    while (b < MAX_BUFFERS && device->buffer[b]) b++;
-    if (b == MAX_BUFFERS)
-        return dart_fail(DART_MEMORY, "the CPU device has at most %d buffers", MAX_BUFFERS - 1);
+    dart_buffer b = 0;
+    DART_TRY(free_handle(device, &b));
     size_t bytes = (size_t)dart_round_up(words * base->caps.word, ALIGN);
     /* Large blocks of calloc are pages that the system zeroes when they are first touched: a
      * selection that remakes all buffers does not write them all first. */
@@ -136,6 +145,16 @@ static dart_status alloc_buffer(
     device->block[b] = memory;
     device->buffer[b] = memory + (ALIGN - (uintptr_t)memory % ALIGN) % ALIGN;
     *out_buffer = b;
+    return DART_OK;
+}
+
+static dart_status share_buffer(
+    dart_device *base, uint64_t words, float *data, dart_buffer *out_buffer)
+{
+    (void)words;
+    cpu_device *device = (cpu_device *)base;
+    DART_TRY(free_handle(device, out_buffer));
+    device->buffer[*out_buffer] = data;
     return DART_OK;
 }
 
@@ -155,7 +174,8 @@ static dart_status write_words(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     cpu_device *device = (cpu_device *)base;
-    memcpy(word_at(device, buffer, offset), data, (size_t)words * base->caps.word);
+    void *to = word_at(device, buffer, offset);
+    if (to != data) memcpy(to, data, (size_t)words * base->caps.word);
     return DART_OK;
 }
 
@@ -187,6 +207,11 @@ static dart_status build_program(
         uint64_t slots = work->slot_bytes * base->caps.threads;
         uint64_t bytes = slots > work->shared_bytes ? slots : work->shared_bytes;
         if (bytes > scratch) scratch = bytes;
+    }
+    dart_status status = dart_cpu_join(device->kernels, list, program->work, count);
+    if (status != DART_OK) {
+        free(program);
+        return status;
     }
     if (scratch) {
         program->scratch = aligned_alloc(64, (size_t)dart_round_up(scratch, 64));
@@ -223,12 +248,12 @@ static void drop_program(dart_device *base, dart_program *program)
     free(program);
 }
 
-#define BACKEND(title, opener)                                                                     \
+#define BACKEND(title, opener, sharer)                                                                     \
     {                                                                                              \
         .name = title, .open = opener, .close = close_device, .alloc = alloc_buffer,               \
-        .free = free_buffer, .write = write_words, .read = read_words, .build = build_program,     \
+        .share = sharer, .free = free_buffer, .write = write_words, .read = read_words, .build = build_program,     \
         .run = run_program, .drop = drop_program                                                   \
     }
 extern const dart_backend dart_backend_cpu, dart_backend_cpu64;
-const dart_backend dart_backend_cpu = BACKEND("cpu", open_single);
-const dart_backend dart_backend_cpu64 = BACKEND("cpu64", open_double);
+const dart_backend dart_backend_cpu = BACKEND("cpu", open_single, share_buffer);
+const dart_backend dart_backend_cpu64 = BACKEND("cpu64", open_double, NULL);

@@ -18,11 +18,16 @@ typedef struct cpu_work {
     char *scratch;         /* of the program; launches run one by one, so all share it */
     uint64_t slot_bytes;   /* scratch of one thread starts at slot * slot_bytes */
     uint64_t shared_bytes; /* or scratch of the launch, at its start */
+    const struct cpu_work *next; /* a launch that this one's tasks do as well; it has none left */
 } cpu_work;
 
 typedef struct cpu_kernel {
     void (*plan)(cpu_work *work);
     void (*task)(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot);
+    /* Can one launch do what `first` and then `next` do, if nothing between them hinders it? And
+     * makes `next` that launch. NULL: never. */
+    bool (*joins)(const cpu_work *first, const cpu_work *next);
+    void (*join)(cpu_work *first, cpu_work *next);
 } cpu_kernel;
 
 /* Threads. run() calls task(work, phase, 0..tasks-1, slot) on all of them and returns when all is

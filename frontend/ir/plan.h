@@ -15,6 +15,7 @@ typedef struct dart_memory {
     uint32_t pieces; /* 0: FROZEN is one buffer; else buffer[] has the first */
     uint64_t start[DART_MEMORY_PIECES];
     dart_buffer piece[DART_MEMORY_PIECES];
+    float *frozen; /* NULL, or FROZEN on the host, which a device may use as it is; outlives this */
 } dart_memory;
 
 typedef struct dart_plan_stats {

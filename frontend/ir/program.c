@@ -136,6 +136,9 @@ dart_status dart_memory_new(dart_memory *memory, dart_device *device)
     for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++)
         if (r == DART_REGION_FROZEN && memory->pieces)
             DART_TRY(alloc_pieces(memory, device));
+        else if (r == DART_REGION_FROZEN && memory->words[r] && memory->frozen)
+            DART_TRY(
+                dart_device_share(device, memory->words[r], memory->frozen, &memory->buffer[r]));
         else if (memory->words[r])
             DART_TRY(dart_device_alloc(device, kind_of(r), memory->words[r], &memory->buffer[r]));
     return DART_OK;

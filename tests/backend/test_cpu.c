@@ -225,6 +225,121 @@ static void many_short_launches_stay_in_order(void **state)
     unsetenv("DART_THREADS");
 }
 
+/* Launches of products that add to one matrix become one; what stands between them must not notice.
+ * All operands lie in one buffer, by name: X (M,K), W (N,K), A (R,K), B (N,R), T (M,R), Y and Z
+ * (M,N). */
+enum { JM = 130, JN = 560, JK = 300, JR = 8 };
+enum { X_AT, W_AT, A_AT, B_AT, T_AT, Y_AT, Z_AT, PLACES };
+
+static dart_slice place(dart_buffer buffer, int which)
+{
+    static const uint32_t words[PLACES] = {
+        JM * JK, JN * JK, JR * JK, JN * JR, JM * JR, JM * JN, JM * JN};
+    uint64_t at = 0;
+    for (int i = 0; i < which; i++) at += dart_round_up(words[i], 64);
+    return (dart_slice){buffer, at, words[which]};
+}
+
+/* c (rows of a, rows of b) = a b^T + beta c */
+static dart_launch product_of(
+    const dart_device *device, dart_buffer x, int a, int b, int c, uint32_t k, float beta)
+{
+    const dart_slice at[3] = {place(x, a), place(x, b), place(x, c)};
+    const uint32_t m = (uint32_t)at[0].words / k, n = (uint32_t)at[1].words / k;
+    const gemm_params p = {m, n, k, k, k, n, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1.0f, beta};
+    dart_launch launch = {.kernel = DART_K_gemm, .wait = true};
+    memcpy(launch.param, &p, sizeof p);
+    memcpy(launch.buf, at, sizeof at);
+    launch.tune[DART_GEMM_TB] = 1;
+    assert_int_equal(dart_launch_geometry(&device->caps, &launch), DART_OK);
+    return launch;
+}
+
+static dart_launch twice(const dart_device *device, dart_buffer x, int from, int to)
+{
+    const dart_slice source = place(x, from);
+    const map_params p = {.n = (uint32_t)source.words, .bdiv = 1, .bmod = (uint32_t)source.words, .s = 1, .t = 1};
+    dart_launch launch = {.kernel = DART_K_map, .wait = true, .tune = {0, 0, 2}};
+    memcpy(launch.param, &p, sizeof p);
+    launch.buf[0] = launch.buf[1] = source;
+    launch.buf[2] = place(x, to);
+    assert_int_equal(dart_launch_geometry(&device->caps, &launch), DART_OK);
+    return launch;
+}
+
+/* Runs the list as one program, or each launch as a program of its own, and reads Y and Z. */
+static void run_products(bool together, bool looks, float *out)
+{
+    dart_device *device;
+    dart_buffer x;
+    const dart_slice y = {0, place(0, Y_AT).offset, 2 * JM * JN};
+    static float numbers[JM * JK + JN * JK + JR * JK + JN * JR + 512];
+    assert_int_equal(dart_device_open("cpu", NULL, &device), DART_OK);
+    assert_int_equal(
+        dart_device_alloc(device, DART_MEM_DEVICE, place(0, Z_AT).offset + JM * JN + 64, &x),
+        DART_OK);
+    const uint64_t words = place(0, T_AT).offset;
+    assert_true(words <= sizeof numbers / sizeof *numbers);
+    for (uint64_t i = 0; i < words; i++)
+        numbers[i] = (float)dart_uniform(7, DART_STREAM_TEST, i) - 0.5f;
+    assert_int_equal(dart_device_write_f32(device, x, 0, words, numbers), DART_OK);
+    dart_launch launches[4] = {product_of(device, x, X_AT, W_AT, Y_AT, JK, 0),
+        product_of(device, x, X_AT, A_AT, T_AT, JK, 0),
+        looks ? twice(device, x, Y_AT, Z_AT) : product_of(device, x, X_AT, W_AT, Z_AT, JK, 0),
+        product_of(device, x, T_AT, B_AT, Y_AT, JR, 1)};
+    for (uint32_t i = 0; i < (together ? 1 : 4); i++) {
+        dart_program *program;
+        assert_int_equal(
+            dart_device_build(device, launches + i, together ? 4 : 1, &program), DART_OK);
+        assert_int_equal(dart_device_run(device, program, NULL), DART_OK);
+        dart_device_drop(device, program);
+    }
+    assert_int_equal(dart_device_read_f32(device, x, y.offset, JM * JN, out), DART_OK);
+    assert_int_equal(
+        dart_device_read_f32(device, x, place(0, Z_AT).offset, JM * JN, out + JM * JN), DART_OK);
+    dart_device_close(device);
+}
+
+static void joined_products_are_those_one_by_one(void **state)
+{
+    (void)state;
+    static float one[2 * JM * JN], all[2 * JM * JN];
+    for (int looks = 0; looks < 2; looks++) {
+        float largest = 0;
+        run_products(false, looks, one);
+        run_products(true, looks, all);
+        for (int i = 0; i < 2 * JM * JN; i++) {
+            largest = one[i] > largest ? one[i] : largest;
+            assert_true(one[i] - all[i] < 1e-4f && all[i] - one[i] < 1e-4f);
+        }
+        assert_true(largest > 1);
+    }
+}
+
+/* A device in the host's memory works in an array that it was given; others get a buffer. */
+static void shared_words_are_the_hosts(void **state)
+{
+    (void)state;
+    static float words[64];
+    float back[64];
+    static const char *const ids[] = {"cpu", "cpu64", "null"};
+    for (int d = 0; d < 3; d++) {
+        dart_device *device;
+        dart_buffer b;
+        for (int i = 0; i < 64; i++) words[i] = (float)i;
+        assert_int_equal(dart_device_open(ids[d], NULL, &device), DART_OK);
+        assert_int_equal(dart_device_share(device, 64, words, &b), DART_OK);
+        assert_int_equal(dart_device_write_f32(device, b, 0, 64, words), DART_OK);
+        assert_int_equal(dart_device_read_f32(device, b, 0, 64, back), DART_OK);
+        if (d < 2) assert_memory_equal(back, words, sizeof back);
+        back[5] = -1;
+        assert_int_equal(dart_device_write_f32(device, b, 5, 1, &back[5]), DART_OK);
+        assert_true(words[5] == (d ? 5.0f : -1.0f));
+        dart_device_free(device, b);
+        dart_device_close(device);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +347,8 @@ int main(void)
         cmocka_unit_test(run_allocates_nothing),
         cmocka_unit_test(launches_are_timed),
         cmocka_unit_test(many_short_launches_stay_in_order),
+        cmocka_unit_test(joined_products_are_those_one_by_one),
+        cmocka_unit_test(shared_words_are_the_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
-/* gemm: OpenBLAS with one thread, called from our threads on parts whose bounds follow from the
- * shape alone. */
-#include "kernel.h"
+/* gemm: products of `product.c`, or of OpenBLAS with one thread, called from our threads on parts
+ * whose bounds follow from the shape alone. Launches that follow one another and add to the same
+ * matrix are one: a part of it stays in a cache while all of them add to it. */
+#include "product.h"
 #include <cblas.h>
+#include <string.h>
 
 #ifdef DART_F64
 #define GEMM cblas_dgemm
@@ -12,7 +14,7 @@
 #endif
 
 /* split[0]: rows of a part; split[1]: columns of a part; split[2]: parts of k, summed in order in
- * phase 1; split[3]: matrices of the batch in one task. */
+ * phase 1; split[3]: matrices of the batch in one task, 0 where the products are ours. */
 enum { SMALL = 6 * 6 * 6, LEAST = 2 << 20, ENOUGH = 32 << 20, MOST = 128 << 20, K_PART = 512 };
 
 static uint64_t batches(const gemm_params *p)
@@ -20,9 +22,90 @@ static uint64_t batches(const gemm_params *p)
     return (uint64_t)p->batch0 * p->batch1 * p->batch2;
 }
 
+#ifdef CPU_PRODUCT
+/* The library has kernels of its own for products below 100 x 100 x 100, and packing pays for
+ * itself only with some rows and columns. */
+static bool ours(const gemm_params *p)
+{
+    const uint64_t least = 16, whole = 65536, words = (uint64_t)p->m * p->n;
+    return p->m >= least && p->n >= least && p->k &&
+           (words >= whole || words * p->k > 100 * 100 * 100);
+}
+
+/* Parts of whole strips of columns, each with as many rows as there are, so that little is packed
+ * twice. */
+static void plan_ours(cpu_work *work)
+{
+    PARAM(gemm);
+    const uint64_t batch = batches(p), flops = 2 * batch * p->m * p->n * p->k;
+    const uint64_t most_rows = 512, tasks_least = 4, tasks_most = 16;
+    uint64_t want = flops < LEAST ? 1 : flops / ENOUGH, cols = 4 * CPU_STRIP, rows = p->m;
+    if (flops >= LEAST && want < tasks_least) want = tasks_least;
+    if (want > tasks_most) want = tasks_most;
+    if (rows > most_rows) rows = dart_round_up((rows - 1) / cpu_parts(rows, most_rows) + 1, 16);
+    while (batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols) < want) {
+        if (cols > CPU_STRIP && p->n > CPU_STRIP)
+            cols -= CPU_STRIP;
+        else if (rows >= 64)
+            rows = dart_round_up((rows + 1) / 2, 16);
+        else
+            break;
+    }
+    work->split[0] = (uint32_t)rows;
+    work->split[1] = (uint32_t)cols;
+    work->split[2] = 1;
+    work->split[3] = 0;
+    work->tasks[0] = (uint32_t)(batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols));
+    work->slot_bytes = dart_round_up(CPU(product_words)(cols) * sizeof(real), 64);
+}
+
+/* Whether `next` adds to the very matrix that `first` makes. That it reads none of it is a rule for
+ * launches. */
+static bool joins(const cpu_work *first, const cpu_work *next)
+{
+    const gemm_params *p = (const gemm_params *)(const void *)first->param;
+    const gemm_params *q = (const gemm_params *)(const void *)next->param;
+    return !first->split[3] && !next->split[3] && first->buf[2] == next->buf[2] && q->beta == 1 &&
+           batches(p) == 1 && batches(q) == 1 && p->m == q->m && p->n == q->n && p->ldc == q->ldc;
+}
+
+/* The longest product goes first: while its sums are made, c comes from memory. */
+static void join(cpu_work *first, cpu_work *next)
+{
+    gemm_params *p = (gemm_params *)(void *)first->param;
+    gemm_params *q = (gemm_params *)(void *)next->param;
+    const cpu_work *finer = first->tasks[0] > next->tasks[0] ? first : next;
+    uint32_t split[4], tasks = finer->tasks[0];
+    const uint64_t slot_bytes = finer->slot_bytes;
+    memcpy(split, finer->split, sizeof split);
+    if (p->k < q->k) {
+        const float beta = p->beta;
+        p->beta = q->beta;
+        q->beta = beta;
+        next->next = first;
+    } else {
+        const cpu_work longest = *first;
+        *first = *next;
+        *next = longest;
+        first->next = next->next;
+        next->next = first;
+    }
+    memcpy(next->split, split, sizeof split);
+    next->tasks[0] = tasks;
+    next->slot_bytes = slot_bytes;
+    first->tasks[0] = 0;
+}
+#endif
+
 static void plan(cpu_work *work)
 {
     PARAM(gemm);
+#ifdef CPU_PRODUCT
+    if (ours(p)) {
+        plan_ours(work);
+        return;
+    }
+#endif
     uint64_t batch = batches(p), rows = p->m, cols = p->n;
     uint64_t tasks = batch, parts = 1, together = 1;
     uint64_t flops = 2 * rows * cols * p->k;
@@ -52,17 +135,8 @@ static void plan(cpu_work *work)
     if (parts > 1) work->tasks[1] = (uint32_t)(batch * cpu_parts(p->m, 16));
 }
 
-/* A part of one product: c (m,n) = alpha op(a) op(b) + beta c. */
-typedef struct part {
-    const real *a, *b;
-    real *c;
-    uint64_t m, n, k, lda, ldb, ldc;
-    bool ta, tb;
-    real alpha, beta;
-} part;
-
 /* Below some size a call of the library costs more than the product. */
-static void small_product(const part *q)
+static void small_product(const cpu_part *q)
 {
     uint64_t a_row = q->ta ? 1 : q->lda, a_col = q->ta ? q->lda : 1;
     uint64_t b_row = q->tb ? 1 : q->ldb, b_col = q->tb ? q->ldb : 1;
@@ -83,7 +157,7 @@ static void small_product(const part *q)
     }
 }
 
-static void product(const part *q)
+static void product(const cpu_part *q)
 {
     if (q->m * q->n * q->k <= SMALL) {
         small_product(q);
@@ -109,11 +183,11 @@ static void product(const part *q)
 }
 
 /* Matrix z of the batch, whole. */
-static part matrix(const cpu_work *work, uint64_t z)
+static cpu_part matrix(const cpu_work *work, uint64_t z)
 {
     PARAM(gemm);
     uint64_t z2 = z % p->batch2, z1 = z / p->batch2 % p->batch1, z0 = z / p->batch2 / p->batch1;
-    return (part){
+    return (cpu_part){
         .a = REALS(0) + z0 * p->a0 + z1 * p->a1 + z2 * p->a2,
         .b = REALS(1) + z0 * p->b0 + z1 * p->b1 + z2 * p->b2,
         .c = REALS(2) + z0 * p->c0 + z1 * p->c1 + z2 * p->c2,
@@ -130,14 +204,24 @@ static part matrix(const cpu_work *work, uint64_t z)
     };
 }
 
-static void multiply(const cpu_work *work, uint32_t index)
+/* Cuts out of a whole product the part whose rows begin at i and whose columns begin at j. */
+static void cut(cpu_part *q, uint64_t i, uint64_t rows, uint64_t j, uint64_t cols)
+{
+    q->a += q->ta ? i : i * q->lda;
+    q->b += q->tb ? j * q->ldb : j;
+    q->c += i * q->ldc + j;
+    q->m = cpu_least(rows, q->m - i);
+    q->n = cpu_least(cols, q->n - j);
+}
+
+static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
 {
     PARAM(gemm);
     uint64_t batch = batches(p), together = work->split[3];
     if (together > 1) {
         uint64_t end = cpu_least(batch, (index + 1) * together);
         for (uint64_t z = index * together; z < end; z++) {
-            part q = matrix(work, z);
+            cpu_part q = matrix(work, z);
             product(&q);
         }
         return;
@@ -146,21 +230,26 @@ static void multiply(const cpu_work *work, uint32_t index)
     uint64_t across = cpu_parts(p->n, cols), down = cpu_parts(p->m, rows);
     uint64_t l = index % parts, j = index / parts % across * cols;
     uint64_t i = index / parts / across % down * rows, z = index / parts / across / down;
-    part q = matrix(work, z);
-    uint64_t k0 = 0;
+#ifdef CPU_PRODUCT
+    for (const cpu_work *w = work; w && !together; w = w->next) {
+        cpu_part q = matrix(w, z);
+        cut(&q, i, rows, j, cols);
+        CPU(product)(&q, (real *)(void *)(work->scratch + slot * work->slot_bytes));
+    }
+    if (!together) return;
+#endif
+    (void)slot;
+    cpu_part q = matrix(work, z);
     if (parts > 1) {
-        uint64_t per = dart_round_up(cpu_parts(p->k, parts), 16);
-        k0 = cpu_least(l * per, p->k);
+        uint64_t per = dart_round_up(cpu_parts(p->k, parts), 16), k0 = cpu_least(l * per, p->k);
         q.k = cpu_least(per, p->k - k0);
         q.c = (real *)work->scratch + (l * batch + z) * p->m * p->n;
         q.ldc = p->n;
         q.beta = 0;
+        q.a += q.ta ? k0 * q.lda : k0;
+        q.b += q.tb ? k0 : k0 * q.ldb;
     }
-    q.a += q.ta ? k0 * q.lda + i : i * q.lda + k0;
-    q.b += q.tb ? j * q.ldb + k0 : k0 * q.ldb + j;
-    q.c += i * q.ldc + j;
-    q.m = cpu_least(rows, p->m - i);
-    q.n = cpu_least(cols, p->n - j);
+    cut(&q, i, rows, j, cols);
     product(&q);
 }
 
@@ -170,7 +259,7 @@ static void add_parts(const cpu_work *work, uint32_t index)
     PARAM(gemm);
     uint64_t batch = batches(p), blocks = cpu_parts(p->m, 16), z = index / blocks;
     uint64_t i0 = index % blocks * 16, i1 = cpu_least(p->m, i0 + 16), n = p->n;
-    part q = matrix(work, z);
+    cpu_part q = matrix(work, z);
     for (uint64_t i = i0; i < i1; i++) {
         real *c = q.c + i * q.ldc;
         const real *sum = (const real *)work->scratch + z * p->m * n + i * n;
@@ -187,11 +276,14 @@ static void add_parts(const cpu_work *work, uint32_t index)
 
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
-    (void)slot;
     if (phase)
         add_parts(work, index);
     else
-        multiply(work, index);
+        multiply(work, index, slot);
 }
 
-const cpu_kernel CPU(kernel_gemm) = {plan, task};
+#ifdef CPU_PRODUCT
+const cpu_kernel CPU(kernel_gemm) = {plan, task, joins, join};
+#else
+const cpu_kernel CPU(kernel_gemm) = {.plan = plan, .task = task};
+#endif

@@ -35,6 +35,7 @@ static dart_status allocate(dart_session *session)
     uint64_t output = dart_covariance_words(&session->covariances);
     words[DART_REGION_PARAM] = model->param_words;
     words[DART_REGION_FROZEN] = model->frozen_words;
+    session->memory.frozen = o->frozen;
     words[DART_REGION_TABLE] = model->table_words;
     if (model->config.gate.on)
         words[DART_REGION_TABLE] = model->gate_table + model->gate_floats + model->gate_ints;

@@ -25,6 +25,9 @@ typedef struct dart_session_options {
     dart_options reg_options;
     double ordered;      /* ordered dropout */
     uint32_t candidates; /* of gates by candidate; as the model's */
+    /* NULL, or where the values of FROZEN stand until the session goes: a device on the host's
+     * processor reads them there. They are still to be written. */
+    float *frozen;
 } dart_session_options;
 
 /* The programs of a session; empty where one was not asked for. */

@@ -16,6 +16,7 @@ dart_status dart_run_bind(dart_run *run)
         dart_run_unbind(run);
     }
     const dart_bundle *b = &run->bundle;
+    options.frozen = b->frozen;
     DART_TRY(dart_session_new(run->device, NULL, b->model, &options, &run->session));
     run->bound = *set;
     /* The moments of a new session are zero, as those of a model that has made no step. */

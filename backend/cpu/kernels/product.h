@@ -1,0 +1,32 @@
+/* A matrix product made here, for sizes at which the library's packing, its pass for beta and its
+ * one call per product cost more than they bring. Where the compiler may not use FMA in vectors of
+ * 8 or more, there is none and the library makes all products. */
+#ifndef DART_CPU_PRODUCT_H
+#define DART_CPU_PRODUCT_H
+
+#include "kernel.h"
+
+/* A part of one product, row-major: c (m,n) = alpha op(a) op(b) + beta c. */
+typedef struct cpu_part {
+    const real *a, *b;
+    real *c;
+    uint64_t m, n, k, lda, ldb, ldc;
+    bool ta, tb;
+    real alpha, beta;
+} cpu_part;
+
+#if !defined(DART_F64) && defined(__AVX2__) && defined(__FMA__)
+#define CPU_PRODUCT 1
+
+/* Columns of a strip of b that a vector kernel multiplies; parts are cut at multiples of them. */
+enum { CPU_STRIP = 48 };
+
+/* Words of scratch that a product with n columns needs, aligned to 64 bytes. */
+uint64_t CPU(product_words)(uint64_t n);
+
+/* The product with `scratch`. An entry is the sum over k in parts of a fixed length, each made in
+ * order with FMA, wherever in the matrix it stands: how a matrix is cut changes no bit. */
+void CPU(product)(const cpu_part *q, real *scratch);
+#endif
+
+#endif

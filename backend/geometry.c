@@ -140,18 +140,18 @@ static void shape_unpack(shaper *s)
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
 }
 
-/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane a row of its own,
- * on a GPU neighbours side by side. */
+/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane rows of its own, on
+ * a GPU neighbours side by side. Four rows on a processor share what is read of x. */
 static void shape_gemm_packed(shaper *s)
 {
     const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
-    uint32_t wgx = 1, along = 1, most = 4;
+    uint32_t wgx = 1, along = 1, most = 4, tn = 4;
     if (has_vectors(s)) {
         tune_set(s, "VW", floor_pow2(min_u32(s->caps->simd, 8)));
     } else if (s->caps->on_cpu) {
         wgx = group_limit(s, 8);
-        most = 8;
     } else {
+        tn = 1;
         wgx = group_limit(s, 64);
         along = floor_pow2(min_u32(min_u32(p->k / 8, wgx), 32));
         most = 8;
@@ -161,7 +161,8 @@ static void shape_gemm_packed(shaper *s)
     tune_set(s, "WGX", wgx);
     tune_set(s, "ALONG", along);
     tune_set(s, "TM", tm);
-    s->groups = ceil_div(p->m, tm) * ceil_div(p->n, wgx / along);
+    tune_set(s, "TN", tn);
+    s->groups = ceil_div(p->m, tm) * ceil_div(p->n, wgx / along * tn);
 }
 
 static void shape_scatter(shaper *s)

@@ -2,7 +2,7 @@
  * precision each row is made numbers first. */
 #include "packed_numbers.h"
 
-enum { LEAST = 49152, TASKS = 64 }; /* words of a task at least; tasks of a launch at most */
+enum { LEAST = 16384, TASKS = 64 }; /* words of a task at least; tasks of a launch at most */
 
 static void plan_rows(cpu_work *work)
 {
@@ -54,8 +54,9 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 #else
 /* Codes are taken LANES words at a time, a group: of each word its first code, then its second, ..
  * For that x lies in the same order: of each group PARTS vectors, vector k with what is multiplied
- * by the k-th codes. Behind it are the sums of its blocks. ROWS: rows of x at one time. */
-enum { LANES = 8, ROWS = 4 };
+ * by the k-th codes. Behind it are the sums of its blocks. ROWS: rows of x at one time; AHEAD: words
+ * that are fetched before they are read. */
+enum { LANES = 8, ROWS = 4, AHEAD = 256 };
 typedef float v8 __attribute__((vector_size(32)));
 typedef int32_t i8 __attribute__((vector_size(32)));
 typedef uint32_t u8 __attribute__((vector_size(32)));
@@ -245,6 +246,8 @@ INLINE void row_product(const integer *w, const gemm_packed_params *p, uint32_t 
         memcpy(each, &d, sizeof each);
         for (uint64_t at = g; at < end; at++) {
             u8 words;
+            /* rows are seldom whole lines, which keeps processors from reading ahead */
+            if (block) __builtin_prefetch(w + at * LANES + AHEAD);
             memcpy(&words, w + at * LANES, sizeof words);
             if (adds_to_blocks(format)) {
                 const float e = each[2 * (at - g)], f = each[2 * (at - g) + 1];

@@ -153,6 +153,14 @@ static void extent_unpack(const dart_launch *l, uint64_t *words)
     words[2] = times(p->rows, p->cols);
 }
 
+static void extent_gemm_packed(const dart_launch *l, uint64_t *words)
+{
+    PARAM(gemm_packed);
+    words[0] = p->m && p->k ? plus(last_of(p->m, p->ldx), p->k) : 0;
+    words[1] = times(p->n, p->pitch);
+    words[2] = p->m && p->n ? plus(plus(last_of(p->m, p->y_row), last_of(p->n, p->y_col)), 1) : 0;
+}
+
 static void extent_cache_write(const dart_launch *l, uint64_t *words)
 {
     PARAM(cache_write);

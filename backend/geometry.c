@@ -140,6 +140,31 @@ static void shape_unpack(shaper *s)
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
 }
 
+/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane rows of its own, on
+ * a GPU neighbours side by side. Four rows on a processor share what is read of x. */
+static void shape_gemm_packed(shaper *s)
+{
+    const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
+    uint32_t wgx = 1, along = 1, most = 4, tn = 4;
+    if (has_vectors(s)) {
+        tune_set(s, "VW", floor_pow2(min_u32(s->caps->simd, 8)));
+    } else if (s->caps->on_cpu) {
+        wgx = group_limit(s, 8);
+    } else {
+        tn = 1;
+        wgx = group_limit(s, 64);
+        along = floor_pow2(min_u32(min_u32(p->k / 8, wgx), 32));
+        most = 8;
+    }
+    uint32_t tm = 1;
+    while (tm < p->m && tm < most) tm *= 2;
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "ALONG", along);
+    tune_set(s, "TM", tm);
+    tune_set(s, "TN", tn);
+    s->groups = ceil_div(p->m, tm) * ceil_div(p->n, wgx / along * tn);
+}
+
 static void shape_scatter(shaper *s)
 {
     const scatter_params *p = (const scatter_params *)s->launch->param;
@@ -497,6 +522,10 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
         DART_TRY(check_limit(&s, "loop iterations along k",
             (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
     }
+    if (launch->kernel == DART_K_gemm_packed)
+        DART_TRY(check_limit(&s, "loop iterations along k",
+            ((const gemm_packed_params *)launch->param)->k / 8 / launch->tune[DART_GEMM_PACKED_ALONG] + 16ull,
+            caps->max_loop));
     if (launch->kernel == DART_K_attend && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this context",
             attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));

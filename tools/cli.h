@@ -103,6 +103,10 @@ int cli_signal(void);
 dart_hooks cli_hooks(cli_progress *progress, bool quiet);
 void cli_progress_end(cli_progress *progress);
 
+/* Before a pretrained model makes tokens one by one, which takes as long as its matrices are read: they
+ * stay in the formats of its file, unless base_dtype was given. */
+DART_NODISCARD dart_status cli_keep_packed(const cli_call *cli, const char *path);
+
 /* dart_llm_open with news to the hooks (may be NULL); *out is NULL after a failure. */
 DART_NODISCARD dart_status cli_open(
     const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out);

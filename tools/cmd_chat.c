@@ -217,6 +217,7 @@ static dart_status open_model(const cli_call *cli, const char *path, dart_llm **
     dart_status status = DART_INPUT;
     cli_progress progress;
     const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
+    CLI_TRY(cli_keep_packed(cli, path));
     if (!dart_llm_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
         return cli_open(path, cli->recipe, &hooks, out);
     for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {

@@ -164,6 +164,12 @@ dart_hooks cli_hooks(cli_progress *p, bool quiet)
         .abort = cli_abort};
 }
 
+dart_status cli_keep_packed(const cli_call *cli, const char *path)
+{
+    if (!dart_llm_pretrained(path) || dart_recipe_has(cli->recipe, "base_dtype")) return DART_OK;
+    return dart_recipe_set(cli->recipe, "base_dtype", "file");
+}
+
 dart_status cli_open(
     const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out)
 {

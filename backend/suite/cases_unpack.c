@@ -1,22 +1,22 @@
 /* Cases of unpack: every format, whole and by ids, columns that fill words and that do not. */
-#include "cases.h"
-#include "packed.h"
+#include "cases_packed.h"
 
-/* Random codes; scales are halves or floats of any sign between 2^-14 and 2. */
-static void fill(suite *s, const unpack_params *p, dart_packed format)
+void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t columns)
 {
     const dart_packed_info info = dart_packed_info_of(format);
-    uint32_t *w = dart_suite_bits(s, (uint64_t)p->total * p->pitch);
-    for (uint32_t r = 0; r < p->total; r++, w += p->pitch) {
+    const uint32_t pitch = dart_packed_pitch(format, columns);
+    const uint32_t codes = dart_packed_codes(format, columns);
+    uint32_t *w = dart_suite_bits(s, (uint64_t)rows * pitch);
+    for (uint32_t r = 0; r < rows; r++, w += pitch) {
         if (info.bits == 16) { /* finite; of three columns subnormal, where those are halves */
             const uint32_t mask = format == DART_PACKED_bf16 ? 0xbf7fbf7f
-                                  : p->cols == 3             ? 0x83ff83ff
+                                  : columns == 3             ? 0x83ff83ff
                                                              : 0xbfffbfff;
-            for (uint32_t i = 0; i < p->pitch; i++) w[i] &= mask;
+            for (uint32_t i = 0; i < pitch; i++) w[i] &= mask;
             continue;
         }
-        const uint32_t halves = info.scale_bits == 8 ? (p->cols / info.block + 3) / 4 : 0;
-        for (uint32_t i = p->codes + halves; i < p->pitch; i++)
+        const uint32_t halves = info.scale_bits == 8 ? (columns / info.block + 3) / 4 : 0;
+        for (uint32_t i = codes + halves; i < pitch; i++)
             w[i] = info.scale_bits == 32 && format != DART_PACKED_q4_1
                        ? (w[i] & 0x80ffffff) | 0x3c000000
                        : w[i] & 0xbfffbfff;
@@ -40,7 +40,7 @@ static void one(suite *s, dart_packed format, uint32_t cols, uint32_t rows, bool
         ids[r] = (int32_t)dart_suite_random(s, total);
         if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)total; /* outside: gives 0 */
     }
-    fill(s, &p, format);
+    dart_suite_packed(s, format, total, cols);
     dart_suite_output(s, (uint64_t)rows * cols);
     dart_suite_done(s);
 }

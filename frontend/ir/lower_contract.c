@@ -110,6 +110,64 @@ static int paneled(const dart_lowering *low, dart_node node, const dart_gemm_pla
     return -1;
 }
 
+/* Rows of the other operand up to which a packed matrix is multiplied as it is, rather than as
+ * numbers in the arena; and what is summed at most, as in emit_gemm. */
+enum { FEW_ROWS = 8, FEW_SUM = 32768 };
+
+/* The operand of a product that gemm_packed multiplies: a plain packed matrix whose rows are summed
+ * over with few rows of the other operand. -1: none. */
+static int multiplied_packed(
+    const dart_lowering *low, dart_node node, const dart_gemm_plan *plan, bool *turned)
+{
+    const gemm_params *p = &plan->param;
+    const dart_node_info *info = dart_node_get(low->graph, node);
+    if (p->batch0 > 1 || p->batch1 > 1 || p->batch2 > 1 || p->k > FEW_SUM) return -1;
+    if (plan->permute[0] || plan->permute[1] || plan->permute[2]) return -1;
+    for (int i = 0; i < 2; i++) {
+        const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
+        if (!packed(low, node, i) || packed(low, node, !i)) continue;
+        if (w->dim[0] < 2 || w->dim[1] < 2) continue;
+        *turned = i == (plan->swap ? 1 : 0);
+        const bool rows = *turned ? !plan->ta : plan->tb;
+        const bool along = *turned ? plan->tb || (p->n == 1 && p->ldb == 1) : !plan->ta;
+        if (rows && along && (*turned ? p->n : p->m) <= FEW_ROWS) return i;
+    }
+    return -1;
+}
+
+/* Products of few rows with a packed matrix `w`, so many rows of it at a time as a binding holds. */
+static dart_status emit_packed(dart_lowering *low, dart_node node, dart_node w,
+    const dart_gemm_plan *plan, const dart_value value[3], bool turned)
+{
+    const dart_node_info *info = dart_node_get(low->graph, w);
+    const dart_packed format = dart_dtype_format(info->dtype);
+    const gemm_params *g = &plan->param;
+    const uint32_t total = info->shape.dim[0], pitch = dart_packed_pitch(format, g->k);
+    const uint64_t fit = low->caps->max_binding / low->caps->word / pitch / PANEL_ROWS * PANEL_ROWS;
+    const uint32_t per = fit && fit < total ? (uint32_t)fit : total;
+    gemm_packed_params p = {.m = turned ? g->n : g->m,
+        .k = g->k,
+        .pitch = pitch,
+        .codes = dart_packed_codes(format, g->k),
+        .ldx = turned ? (g->n == 1 ? g->k : g->ldb) : g->lda,
+        .y_row = turned ? 1 : g->ldc,
+        .y_col = turned ? g->ldc : 1,
+        .alpha = g->alpha,
+        .beta = g->beta};
+    for (uint32_t first = 0; first < total; first += per) {
+        p.n = total - first < per ? total - first : per;
+        dart_value at[3] = {value[turned ? 1 : 0], value[turned ? 0 : 1], value[2]};
+        at[1].offset += (uint64_t)first * pitch;
+        at[1].words = (uint64_t)p.n * pitch;
+        at[2].offset += (uint64_t)first * p.y_col;
+        at[2].words -= (uint64_t)first * p.y_col;
+        dart_launch *launch = dart_emit(low, DART_K_gemm_packed, node, 3, at, &p);
+        if (!launch) return DART_MEMORY;
+        launch->tune[DART_GEMM_PACKED_FORMAT] = format;
+    }
+    return DART_OK;
+}
+
 dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     char name[160];
@@ -132,9 +190,11 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
             dart_node_describe(low->graph, node, name));
     DART_TRY(dart_value_output(low, node));
     dart_value value[3] = {low->value[info->in[0]], low->value[info->in[1]], low->value[node]};
-    const int panels = paneled(low, node, &plan);
+    bool turned = false;
+    const int as_it_is = multiplied_packed(low, node, &plan, &turned);
+    const int panels = as_it_is < 0 ? paneled(low, node, &plan) : -1;
     for (int i = 0; i < 2; i++) {
-        if (!packed(low, node, i) || i == panels) continue;
+        if (!packed(low, node, i) || i == panels || i == as_it_is) continue;
         const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
         DART_TRY(dart_emit_new(low, node, dart_shape_words(w), &value[i]));
         DART_TRY(dart_emit_unpack(low, node, info->in[i], 0, w->dim[0], NULL, value[i]));
@@ -150,9 +210,12 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
     const dart_value of_gemm[3] = {seen[plan.swap], seen[!plan.swap], seen[2]};
-    DART_TRY(panels < 0 ? emit_gemm(low, node, &plan, of_gemm)
-                        : emit_panels(low, node, info->in[panels], &plan, of_gemm,
-                              panels == (plan.swap ? 1 : 0)));
+    if (as_it_is >= 0)
+        DART_TRY(emit_packed(low, node, info->in[as_it_is], &plan, of_gemm, turned));
+    else
+        DART_TRY(panels < 0 ? emit_gemm(low, node, &plan, of_gemm)
+                            : emit_panels(low, node, info->in[panels], &plan, of_gemm,
+                                  panels == (plan.swap ? 1 : 0)));
     low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     if (plan.permute[2])
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));

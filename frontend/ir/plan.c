@@ -81,20 +81,24 @@ static dart_slice slice_of(const dart_lowering *low, dart_value value)
         DART_REGIONS + storage->window, storage->offset + value.offset, value.words};
 }
 
-static double gemm_flops(const gemm_params *p)
+static double flops_of(const dart_launch *launch)
 {
-    return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
+    if (launch->kernel == DART_K_gemm) {
+        const gemm_params *p = (const gemm_params *)(const void *)launch->param;
+        return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
+    }
+    if (launch->kernel == DART_K_gemm_packed) {
+        const gemm_packed_params *p = (const gemm_packed_params *)(const void *)launch->param;
+        return 2.0 * p->m * p->n * p->k;
+    }
+    return (double)launch->buf[launch->buffers - 1].words;
 }
 
 /* Estimated seconds of a launch by the device's prices, against its watchdog. */
 static dart_status time_launch(
     const dart_lowering *low, const dart_launch *launch, double bytes, dart_plan *plan)
 {
-    const uint64_t words = launch->buf[launch->buffers - 1].words;
-    const double flops = launch->kernel == DART_K_gemm
-                             ? gemm_flops((const gemm_params *)(const void *)launch->param)
-                             : (double)words;
-    const double seconds = flops * low->cost.flop + bytes * low->cost.byte;
+    const double seconds = flops_of(launch) * low->cost.flop + bytes * low->cost.byte;
     if (seconds > plan->stats.longest_seconds) plan->stats.longest_seconds = seconds;
     if (low->caps->max_dispatch_s <= 0 || seconds <= low->caps->max_dispatch_s) return DART_OK;
     char name[160];
@@ -131,7 +135,8 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
         DART_TRY(dart_launch_geometry(caps, launch));
         DART_TRY(time_launch(low, launch, bytes, plan));
         plan->stats.launches_by_kernel[launch->kernel]++;
-        if (launch->kernel != DART_K_gemm) plan->stats.flops += (double)launch->buf[bufs - 1].words;
+        if (launch->kernel != DART_K_gemm && launch->kernel != DART_K_gemm_packed)
+            plan->stats.flops += (double)launch->buf[bufs - 1].words;
     }
     return DART_OK;
 }

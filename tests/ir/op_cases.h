@@ -107,17 +107,17 @@ static inline dart_node case_unslice(builder *b, uint32_t v)
 }
 
 /* With a frozen matrix that is packed, in every format: rows as results and as what is summed over,
- * odd numbers of them, a row alone, a result that is turned, a third operand, two of them, and one
- * that is unpacked panel by panel. */
+ * odd numbers of them, few that it is multiplied with as it is and more, a row alone, a result that
+ * is turned, a third operand, two of them, and one that is unpacked panel by panel. */
 static inline dart_node case_packed(builder *b, uint32_t v)
 {
-    enum { KINDS = 6 };
+    enum { KINDS = 9 };
     const dart_packed format = (dart_packed)(v / KINDS);
     const uint32_t block = dart_packed_info_of(format).block, k = block == 1 ? 33 : 3 * block;
     if (v > KINDS * DART_PACKED_FORMATS) return 0;
     b->tolerance = 1e-9;
     if (v == KINDS * DART_PACKED_FORMATS)
-        return dart_contract2(b->g, "k,nk->n", param(b, DART_SHAPE(8192)),
+        return dart_contract2(b->g, "ak,nk->an", param(b, DART_SHAPE(9, 8192)),
             packed_leaf(b, DART_PACKED_q4_1, 577, 8192));
     switch (v % KINDS) {
     case 0:
@@ -137,6 +137,15 @@ static inline dart_node case_packed(builder *b, uint32_t v)
         return dart_contract(b->g, "nk,mk,n->m", 3,
             (dart_node[]){packed_leaf(b, format, 5, k), packed_leaf(b, format, 4, k),
                 param(b, DART_SHAPE(5))});
+    case 5:
+        return dart_contract2(
+            b->g, "abk,nk->abn", param(b, DART_SHAPE(2, 4, k)), packed_leaf(b, format, 31, k));
+    case 6:
+        return dart_contract2(
+            b->g, "ak,nk->na", param(b, DART_SHAPE(5, k)), packed_leaf(b, format, 33, k));
+    case 7: /* x lies across what is summed */
+        return dart_contract2(
+            b->g, "ka,nk->an", param(b, DART_SHAPE(k, 3)), packed_leaf(b, format, 7, k));
     default:
         return dart_add(b->g, param(b, DART_SHAPE(4, 31)),
             dart_contract2(

@@ -1,0 +1,12 @@
+/* Packed matrices for cases: random words that are numbers. */
+#ifndef DART_SUITE_CASES_PACKED_H
+#define DART_SUITE_CASES_PACKED_H
+
+#include "cases.h"
+#include "packed.h"
+
+/* The next tensor of the case: `rows` packed rows of `columns`. Scales are halves or floats of any
+ * sign between 2^-14 and 2; all numbers are finite. */
+void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t columns);
+
+#endif

@@ -20,6 +20,9 @@ static const dart_option options[] = {
         "o_proj, gate_proj, up_proj, down_proj, attention, mlp; default: all linear layers"},
     {"calibrate", "", "string", "", "",
         "be near to the outputs of the matrices over this text instead of to their entries"},
+    {"metric", "", "entries|outputs|loss", "", "",
+        "what to be near to; loss: the next tokens of the text, by the second moments of the loss's "
+        "gradients by outputs (linear layers only); default: outputs with a text, else entries"},
     {"calibrate_tokens", "", "int", "16384", "", "tokens of it to read"},
     {"json", "", "bool", "false", "", "print the result as JSON"},
     {NULL},
@@ -40,7 +43,7 @@ static dart_status read_target(const char *text, double *out)
 static dart_status print_table(const dart_compression *c)
 {
     const char *heading[] = {
-        "weight", "shape", "ranks", "before", "after", "ratio", "error", "of outputs"};
+        "weight", "shape", "ranks", "before", "after", "ratio", "error", "of outputs", "of loss"};
     enum { COLUMNS = sizeof heading / sizeof *heading };
     cli_table table = {0};
     dart_status status = DART_OK;
@@ -49,15 +52,16 @@ static dart_status print_table(const dart_compression *c)
     CLI_GOTO(cli_table_row(&table, COLUMNS, heading));
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        char shape[64], ratio[64], error[64], outputs[64] = "-";
+        char shape[64], ratio[64], error[64], outputs[64] = "-", loss[64] = "-";
         snprintf(shape, sizeof shape, "%u x %u", row->out, row->in);
         dart_count_text(text[0], row->before);
         dart_count_text(text[1], row->after);
         cli_number(ratio, (double)row->before / (double)row->after, 2);
         snprintf(error, sizeof error, "%.3g", row->error);
         if (!isnan(row->output_error)) snprintf(outputs, sizeof outputs, "%.3g", row->output_error);
+        if (!isnan(row->loss_rise)) snprintf(loss, sizeof loss, "%.3g", row->loss_rise);
         const char *cells[] = {row->name, shape, *row->ranks ? row->ranks : "as it is", text[0],
-            text[1], ratio, error, outputs};
+            text[1], ratio, error, outputs, loss};
         CLI_GOTO(cli_table_row(&table, COLUMNS, cells));
         before += row->before;
         after += row->after;
@@ -84,10 +88,11 @@ static dart_status print_json(const dart_compression *c, const char *out)
     dart_compression_size(c, &before, &after);
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o}", "weight", row->name,
+        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o}", "weight", row->name,
             "out", (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
             (json_int_t)row->before, "after", (json_int_t)row->after, "error",
-            cli_json_real(row->error), "output_error", cli_json_real(row->output_error));
+            cli_json_real(row->error), "output_error", cli_json_real(row->output_error), "loss_rise",
+            cli_json_real(row->loss_rise));
         if (!one || json_array_append_new(rows, one)) {
             json_decref(rows);
             rows = NULL;
@@ -126,6 +131,7 @@ static dart_status run(cli_call *cli)
         .ranks = cli_text(cli, "ranks"),
         .calibrate = cli_text(cli, "calibrate"),
         .calibrate_tokens = tokens,
+        .metric = cli_text(cli, "metric"),
         .target = target,
         .epsilon = epsilon};
     dart_status status = dart_compress(path, cli->recipe, &o, &hooks, &result);

@@ -27,7 +27,7 @@ def rows():
     yield ("none", "", "", "", "")
     for target in ("1.25x", "2x", "1.5x", "4x"):
         for ranks in ("uniform", "found"):
-            for metric in ("outputs", "entries"):
+            for metric in ("loss", "outputs", "entries"):
                 for method in ("svd", "tt", "ttm"):
                     yield ("linears", method, ranks, metric, target)
     for target in ("2x", "4x", "1.25x", "1.5x"):
@@ -66,8 +66,8 @@ def measure(row, call, folder):
         words = ["--method", method, "--ranks", ranks, "--target", target, "--out", out]
         if modules == "embedding":
             words += ["--modules", "tok_emb"]
-        if metric == "outputs":
-            words += ["--calibrate", texts / "train.txt", "--calibrate-tokens", 4096]
+        if metric != "entries":
+            words += ["--metric", metric, "--calibrate", texts / "train.txt", "--calibrate-tokens", 4096]
         made = run(call.dart_llm, "compress", call.model, *words, "--device", "cpu", "--batch-size", 4, "--quiet", "--json")
         model, parameters = out, made["parameters_after"]
     words = ["--text", texts, "--device", "cpu", "--batch-size", 4, "--quiet", "--json"]

@@ -76,10 +76,14 @@ typedef struct dart_compress_options {
     const char *ranks;
     double target;  /* the matrices together get so many times smaller, above 1; 0: by epsilon */
     double epsilon; /* largest relative error of each matrix (Frobenius), below 1; 0: by target */
-    /* A text whose covariance of each matrix's inputs says which errors matter: errors are then
-     * those of outputs, ||(W - W') R|| with R R^T the covariance; NULL or "": those of entries. */
+    /* A text to measure with which errors of a matrix matter; NULL or "": none. */
     const char *calibrate;
     uint64_t calibrate_tokens; /* read of it; 0: 16,384 */
+    /* What the networks are near to: "entries" of the matrices; "outputs" of them over the text,
+     * ||(W - W') R|| with R R^T the covariance of the inputs; "loss" of the text's next tokens,
+     * ||L^T (W - W') R|| with L L^T the second moments of its gradients by the outputs: of linear
+     * layers only. NULL: outputs where there is a text, else entries. */
+    const char *metric;
 } dart_compress_options;
 
 typedef struct dart_compress_row {
@@ -89,6 +93,8 @@ typedef struct dart_compress_row {
     uint64_t before, after; /* numbers in it */
     double error;           /* ||W - W'|| / ||W|| (Frobenius) */
     double output_error;    /* of the outputs over the calibration text; NaN: there was none */
+    double loss_rise; /* metric loss: what it adds to the loss by itself, nats a token, to second
+                         order; else NaN */
 } dart_compress_row;
 
 /* What compression came to. */

@@ -105,17 +105,20 @@ static float error_of(const float *x, float scale)
     return sum[0];
 }
 
+/* Of the largest magnitude of a block, or of its range: what scales are made for. */
+static const float shares[] = {1.0f, 0.95f, 0.9f, 0.85f, 0.8f};
+enum { SHARES = sizeof shares / sizeof *shares };
+
 /* The largest magnitude is seldom the best scale: a little less, of either sign as the values are
  * not symmetric, leaves a fifth less squared error in trained weights. The first of the best. */
 static void refine_nf4(const float *x, bool either_sign, uint8_t *block)
 {
-    static const float factors[] = {1.0f, 0.95f, 0.9f, 0.85f, 0.8f};
     float largest, best = 0, least = INFINITY;
     uint8_t code[64] = {0};
     memcpy(&largest, block + 32, sizeof largest);
     if (largest < FLT_MIN) return;
-    for (int f = 0; f < (either_sign ? 10 : 5); f++) {
-        const float scale = (f < 5 ? largest : -largest) * factors[f % 5];
+    for (int f = 0; f < (either_sign ? 2 : 1) * SHARES; f++) {
+        const float scale = (f < SHARES ? largest : -largest) * shares[f % SHARES];
         const float error = error_of(x, scale);
         if (!(error < least)) continue;
         least = error;
@@ -126,6 +129,48 @@ static void refine_nf4(const float *x, bool either_sign, uint8_t *block)
         while (code[i] < 15 && x[i] * (1.0f / best) > middle_of(code[i])) code[i]++;
     for (int i = 0; i < 32; i++) block[i] = (uint8_t)(code[i] | code[32 + i] << 4);
     memcpy(block + 32, &best, sizeof best);
+}
+
+/* A block of q4_1 as its reference makes it has the ends of its range on the grid, which is seldom
+ * best. Codes for a range that is a little narrower, then scale and least number that fit these
+ * codes best by squared error: the first of the best, what there was included. */
+static void refine_q4_1(const float *x, uint8_t *block)
+{
+    float low = x[0], high = x[0], least = 0;
+    for (int i = 0; i < 32; i++) {
+        const int code = block[4 + i % 16] >> (i < 16 ? 0 : 4) & 15;
+        const float off = dart_f16_at(block) * (float)code + dart_f16_at(block + 2) - x[i];
+        least += off * off;
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    for (int f = 0; f < SHARES; f++) {
+        const float step = (high - low) * shares[f] / 15.0f, from = (high + low) / 2 - 7.5f * step;
+        float code[32], mean = 0, middle = 0, both = 0, square = 0, error = 0;
+        uint8_t made[20] = {0};
+        if (!(step > 0)) return;
+        for (int i = 0; i < 32; i++) {
+            code[i] = roundf((x[i] - from) / step);
+            code[i] = code[i] < 0 ? 0 : code[i] > 15 ? 15 : code[i];
+            mean += code[i] / 32;
+            middle += x[i] / 32;
+        }
+        for (int i = 0; i < 32; i++) {
+            both += (code[i] - mean) * (x[i] - middle);
+            square += (code[i] - mean) * (code[i] - mean);
+        }
+        if (!(square > 0)) continue;
+        dart_put_u16(made, dart_f16_of(both / square));
+        dart_put_u16(made + 2, dart_f16_of(middle - mean * dart_f16_at(made)));
+        for (int i = 0; i < 32; i++) {
+            const float off = dart_f16_at(made) * code[i] + dart_f16_at(made + 2) - x[i];
+            error += off * off;
+            made[4 + i % 16] |= (uint8_t)((uint32_t)code[i] << (i < 16 ? 0 : 4));
+        }
+        if (!(error < least)) continue; /* nor where it is not finite */
+        least = error;
+        memcpy(block, made, sizeof made);
+    }
 }
 
 /* The scales of nf4 blocks to 8 bits. False: one is larger than a half. */
@@ -170,10 +215,12 @@ dart_status dart_packed_encode(dart_packed format, const float *from, uint64_t r
     for (uint64_t r = 0; status == DART_OK && r < rows; r++, from += columns, out += pitch) {
         status = dart_blocks_encode(of, from, columns, what, blocks);
         if (status != DART_OK) break;
-        const uint32_t count = blocks_of[format] == DART_BLOCK_NF4 ? columns / of->count : 0;
-        for (uint32_t b = 0; b < count; b++)
-            refine_nf4(
-                from + 64 * (size_t)b, format == DART_PACKED_nf4, blocks + (size_t)b * of->bytes);
+        for (uint32_t b = 0; b < columns / of->count; b++) {
+            const float *x = from + (size_t)b * of->count;
+            uint8_t *block = blocks + (size_t)b * of->bytes;
+            if (blocks_of[format] == DART_BLOCK_NF4) refine_nf4(x, format == DART_PACKED_nf4, block);
+            if (format == DART_PACKED_q4_1) refine_q4_1(x, block);
+        }
         dart_packed_take(format, blocks, columns, out);
         if (format == DART_PACKED_nf4_double &&
             !double_scales(blocks, columns / of->count, out + dart_packed_codes(format, columns)))

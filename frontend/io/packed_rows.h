@@ -10,6 +10,8 @@
  * `what` names the matrix. Blocks of nf4 have the best scale of ten by squared error, the largest
  * magnitude times 1, 0.95, 0.9, 0.85, 0.8 and minus these; nf4_double only the former, and it
  * rounds the scales of nf4 to 8 bits, 256 of them between their least and their largest one.
+ * Blocks of q4_1 are the best of six: as encoded there, and with
+ * codes for 1 ... 0.8 of their range and the scale and least number that fit these best.
  * columns: a multiple of the block. INPUT: a number that the format does not hold; MEMORY. */
 DART_NODISCARD dart_status dart_packed_encode(dart_packed format, const float *from, uint64_t rows,
     uint32_t columns, const char *what, uint32_t *out);

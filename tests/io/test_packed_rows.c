@@ -43,7 +43,7 @@ static void same_numbers_as_blocks(void **state)
             assert_int_equal(dart_packed_encode(format, x, rows, columns, "x", packed), DART_OK);
             for (uint32_t r = 0; r < rows; r++)
                 dart_packed_take(format, file + r * row, columns, taken + (size_t)r * pitch);
-            if (format != DART_PACKED_nf4)
+            if (format != DART_PACKED_nf4 && format != DART_PACKED_q4_1)
                 assert_memory_equal(packed, taken, (size_t)rows * pitch * sizeof *packed);
             dart_packed_decode(format, taken, rows, columns, got);
             assert_memory_equal(got, want, all * sizeof *want);
@@ -61,27 +61,39 @@ static double off(const float *x, const float *y, uint32_t n)
     return sum;
 }
 
-/* No block of nf4 is worse than with its largest magnitude as the scale, and all together are a
- * fifth better; zeros stay zeros. */
-static void nf4_scales_are_chosen(void **state)
+/* No block of nf4 is worse than with its largest magnitude as the scale, none of q4_1 worse than
+ * with the ends of its range on the grid, and all together are better; zeros stay zeros. */
+static void check_scales(dart_packed format, dart_block_id id, double part)
 {
-    (void)state;
     enum { BLOCKS = 200, N = 64 * BLOCKS };
-    const dart_block_format *blocks = dart_block_format_of(DART_BLOCK_NF4);
+    const dart_block_format *blocks = dart_block_format_of(id);
+    const uint32_t n = blocks->count;
     float *x = numbers(N), *plain = malloc(N * sizeof *x), *got = malloc(N * sizeof *x);
-    uint8_t *file = malloc((size_t)BLOCKS * blocks->bytes);
-    uint32_t *packed = malloc(dart_packed_pitch(DART_PACKED_nf4, N) * sizeof *packed);
+    uint8_t *file = malloc((size_t)(N / n) * blocks->bytes);
+    uint32_t *packed = malloc(dart_packed_pitch(format, N) * sizeof *packed);
     for (int i = 0; i < 64; i++) x[i] = 0;
     assert_int_equal(dart_blocks_encode(blocks, x, N, "x", file), DART_OK);
     assert_int_equal(dart_blocks_decode(blocks, file, N, "x", plain), DART_OK);
-    assert_int_equal(dart_packed_encode(DART_PACKED_nf4, x, 1, N, "x", packed), DART_OK);
-    dart_packed_decode(DART_PACKED_nf4, packed, 1, N, got);
+    assert_int_equal(dart_packed_encode(format, x, 1, N, "x", packed), DART_OK);
+    dart_packed_decode(format, packed, 1, N, got);
     for (int i = 0; i < 64; i++) assert_true(got[i] == 0);
-    for (int b = 0; b < BLOCKS; b++)
-        assert_true(
-            off(x + 64 * b, got + 64 * b, 64) <= 1.000001 * off(x + 64 * b, plain + 64 * b, 64));
-    assert_true(off(x, got, N) < 0.85 * off(x, plain, N));
+    for (uint32_t b = 0; b < N / n; b++)
+        assert_true(off(x + n * b, got + n * b, n) <= 1.000001 * off(x + n * b, plain + n * b, n));
+    print_message("%s: %.3f of the squared error\n", dart_packed_info_of(format).name,
+        off(x, got, N) / off(x, plain, N));
+    assert_true(off(x, got, N) < part * off(x, plain, N));
+    /* what is on a grid already stays there */
+    assert_int_equal(dart_packed_encode(format, plain, 1, N, "x", packed), DART_OK);
+    dart_packed_decode(format, packed, 1, N, got);
+    assert_true(off(plain, got, N) < 1e-6 * off(x, plain, N));
     free(x), free(plain), free(got), free(file), free(packed);
+}
+
+static void scales_are_chosen(void **state)
+{
+    (void)state;
+    check_scales(DART_PACKED_nf4, DART_BLOCK_NF4, 0.85);
+    check_scales(DART_PACKED_q4_1, DART_BLOCK_Q4_1, 0.9);
 }
 
 /* Scales of nf4_double: 8 bits between the least and the largest of 256, so that each number is at
@@ -143,7 +155,7 @@ static void what_does_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(same_numbers_as_blocks),
-        cmocka_unit_test(nf4_scales_are_chosen), cmocka_unit_test(double_quantised_scales),
+        cmocka_unit_test(scales_are_chosen), cmocka_unit_test(double_quantised_scales),
         cmocka_unit_test(what_does_not_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -312,10 +312,14 @@ dart_status dart_session_covariance(dart_session *session, dart_stream *stream, 
 
 dart_status dart_model_covariances(dart_device *device, const dart_model *model, const float *param,
     const float *frozen, dart_stream *stream, uint64_t batches, const bool *wanted,
-    dart_covariances *out)
+    uint32_t gradient_rows, dart_covariances *out)
 {
-    const dart_session_options options = {
-        .batch = stream->batch, .time = stream->time, .accumulation = 1, .covariance = wanted};
+    const dart_session_options options = {.batch = stream->batch,
+        .time = stream->time,
+        .accumulation = 1,
+        .chunk_rows = gradient_rows,
+        .covariance = wanted,
+        .gradients = gradient_rows > 0};
     dart_session *session = NULL;
     dart_status status = DART_OK;
     *out = (dart_covariances){0};

@@ -15,6 +15,7 @@ typedef struct dart_session_options {
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
     bool recompute;          /* training: blocks are computed a second time for their gradients */
     const bool *covariance;  /* borrowed, one a weight: whose inputs to measure; NULL: none */
+    bool gradients;          /* covariance: also the loss's gradients by their outputs */
     const dart_optim *optim; /* train */
     dart_options optim_options;
     double max_grad_norm;
@@ -45,10 +46,12 @@ const char *dart_part_name(
 
 typedef struct dart_shapes dart_shapes; /* shapes.c */
 
-/* The moments of what weights multiply: a row x (in) of a weight's input adds x^T x and x. */
+/* The moments of what weights multiply: a row x (in) of a weight's input adds x^T x and x. Or of
+ * gradients, x (out) being the derivative of a batch's summed negative log likelihood by a row of a
+ * weight's output. */
 typedef struct dart_covariance {
-    uint32_t size;   /* in */
-    uint32_t weight; /* the first that reads this input */
+    uint32_t size;   /* in, or out */
+    uint32_t weight; /* the first that reads this input, or whose output it is */
     uint64_t offset; /* of a batch's sum, in OUTPUT */
     double *sum;     /* owned (size, size), symmetric */
     double *total;   /* owned (size): of the rows x themselves */
@@ -56,9 +59,11 @@ typedef struct dart_covariance {
 enum { DART_NO_COVARIANCE = UINT32_MAX };
 typedef struct dart_covariances {
     uint64_t rows;       /* that were summed */
-    uint32_t count;      /* inputs: weights that read the same (q, k, v; gate, up) share one */
+    uint32_t count;      /* inputs: weights that read the same (q, k, v; gate, up) share one; and
+                            gradients, one a weight */
     dart_covariance *of; /* owned */
-    uint32_t *place;     /* owned, one a weight: index into `of`, or DART_NO_COVARIANCE */
+    uint32_t *place;     /* owned, one a weight: index of its input in `of`, or DART_NO_COVARIANCE */
+    uint32_t *gradient;  /* owned, the same of its gradient; of the head and of tables there is none */
 } dart_covariances;
 
 typedef struct dart_session {
@@ -128,10 +133,11 @@ DART_NODISCARD dart_status dart_session_covariance(
 void dart_covariances_free(dart_covariances *covariances); /* zeroes it */
 
 /* The same of a model's host values, with a session of its own of the stream's batch and time.
- * wanted: one a weight. *out is the caller's to free. INPUT: an encoder-decoder, a model
- * with gates, or nothing is wanted; else as above. */
+ * wanted: one a weight; gradient_rows: above 0 for gradients too, with so many rows of logits alive
+ * at once. *out is the caller's to free. INPUT: an encoder-decoder, a model with gates, or nothing
+ * is wanted; else as above. */
 DART_NODISCARD dart_status dart_model_covariances(dart_device *device, const dart_model *model,
     const float *param, const float *frozen, dart_stream *stream, uint64_t batches,
-    const bool *wanted, dart_covariances *out);
+    const bool *wanted, uint32_t gradient_rows, dart_covariances *out);
 
 #endif

@@ -256,10 +256,11 @@ static dart_status check_no_base(const dart_recipe *recipe)
 {
     dart_settings set;
     dart_recipe_settings(recipe, &set);
-    if (set.base_dtype == DART_BASE_DTYPE_F32) return DART_OK;
+    if (!dart_base_packs(&set)) return DART_OK;
     return dart_fail(DART_INPUT,
-        "base_dtype says how a pretrained model is kept, and there is none; give one with --base, "
-        "or leave it out");
+        "%s says how a pretrained model is kept, and there is none; give one with --base, or leave "
+        "it out",
+        set.base_dtype != DART_BASE_DTYPE_F32 ? "base_dtype" : "base_embedding_dtype");
 }
 
 dart_status dart_base_resolve(dart_recipe *recipe)

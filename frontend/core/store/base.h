@@ -21,11 +21,13 @@ DART_NODISCARD dart_status dart_base_locate(dart_recipe *recipe);
  * base. */
 DART_NODISCARD dart_status dart_base_resolve(dart_recipe *recipe);
 
-/* In what each frozen matrix of a base is kept (config->base_type), by the key base_dtype; config:
- * of_base. INPUT: with `file`, that there is no such model. */
+/* Whether the keys base_dtype and base_embedding_dtype ask for anything but f32. */
+bool dart_base_packs(const dart_settings *set);
+/* In what each frozen matrix of a base is kept (config->base_type), by these keys; config: of_base.
+ * INPUT: with `file`, that there is no such model. */
 DART_NODISCARD dart_status dart_base_types(const dart_settings *set, dart_model_config *config);
 /* Frozen matrices of a model's base in the memory of a device: bytes as they are kept, and as f32;
- * *out_plain of them are f32 although base_dtype asks for something else. */
+ * *out_plain of them are f32, whether or not base_dtype asks for something else. */
 void dart_base_bytes(const dart_model *model, uint64_t *out_kept, uint64_t *out_f32,
     uint32_t *out_packed, uint32_t *out_plain);
 /* The numbers of the matrix of weight w that is packed; malloc'ed. */

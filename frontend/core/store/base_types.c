@@ -15,12 +15,26 @@ static bool is_kept(const dart_model_weight *w)
     return whole && layout->padded_out == w->weight.out;
 }
 
+/* How weight w is to be kept; DART_BASE_DTYPE_FILE and F32 too. */
+static dart_base_dtype_choice kept_of(const dart_settings *set, const dart_model *model, uint32_t w)
+{
+    const int i = (int)w;
+    _Static_assert((int)DART_BASE_EMBEDDING_DTYPE_FILE == DART_BASE_DTYPE_FILE + 1 &&
+                       (int)DART_BASE_EMBEDDING_DTYPE_F32 == DART_BASE_DTYPE_F32 + 1,
+        "both keys have the same formats, behind `same`");
+    if ((i != model->embedding && i != model->head) ||
+        set->base_embedding_dtype == DART_BASE_EMBEDDING_DTYPE_SAME)
+        return set->base_dtype;
+    return (dart_base_dtype_choice)(set->base_embedding_dtype - 1);
+}
+
 /* F32 where the format has no whole blocks for the weight's rows, or its file another format. */
 static dart_dtype type_of(
-    const dart_settings *set, const dart_pretrained *base, const dart_weight *weight)
+    dart_base_dtype_choice kept, const dart_pretrained *base, const dart_weight *weight)
 {
-    dart_packed format = (dart_packed)(set->base_dtype - DART_BASE_DTYPE_F16);
-    if (base) {
+    dart_packed format = (dart_packed)(kept - DART_BASE_DTYPE_F16);
+    if (kept == DART_BASE_DTYPE_F32) return DART_F32;
+    if (kept == DART_BASE_DTYPE_FILE) {
         const dart_pretrained_tensor *t = dart_pretrained_find(base, weight->name);
         if (!t || !dart_packed_like(t->format->id, &format)) return DART_F32;
     }
@@ -29,18 +43,28 @@ static dart_dtype type_of(
                : DART_F32;
 }
 
+bool dart_base_packs(const dart_settings *set)
+{
+    return set->base_dtype != DART_BASE_DTYPE_F32 ||
+           (set->base_embedding_dtype != DART_BASE_EMBEDDING_DTYPE_SAME &&
+               set->base_embedding_dtype != DART_BASE_EMBEDDING_DTYPE_F32);
+}
+
 dart_status dart_base_types(const dart_settings *set, dart_model_config *config)
 {
     dart_model *plain = NULL;
     dart_pretrained *base = NULL;
     dart_status status = DART_OK;
     memset(config->base_type, 0, sizeof config->base_type);
-    if (!config->of_base || set->base_dtype == DART_BASE_DTYPE_F32) return DART_OK;
+    if (!config->of_base || !dart_base_packs(set)) return DART_OK;
     DART_GOTO(dart_model_new(config, NULL, &plain));
-    if (set->base_dtype == DART_BASE_DTYPE_FILE) DART_GOTO(dart_pretrained_open(set->base, &base));
+    if (set->base_dtype == DART_BASE_DTYPE_FILE ||
+        set->base_embedding_dtype == DART_BASE_EMBEDDING_DTYPE_FILE)
+        DART_GOTO(dart_pretrained_open(set->base, &base));
     for (uint32_t w = 0; w < plain->weights && w < DART_MAX_WEIGHTS; w++)
         if (is_kept(&plain->weight[w]))
-            config->base_type[w] = (uint8_t)type_of(set, base, &plain->weight[w].weight);
+            config->base_type[w] =
+                (uint8_t)type_of(kept_of(set, plain, w), base, &plain->weight[w].weight);
 done:
     dart_pretrained_close(base);
     dart_model_free(plain);

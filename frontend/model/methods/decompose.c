@@ -1,7 +1,8 @@
-/* TT-SVD near to the outputs of a layer. A chain of W R cannot take R^-1 back in general, since R
+/* TT-SVD near to the outputs of a layer, or to the loss. A chain of W R cannot take R^-1 back in general, since R
  * mixes all input digits. Two cases can: R^-1 goes into the right part before that is cut on, where
  * a bond has all input digits on its right (tt, lowrank: exact there and left of it); and a
- * Kronecker product of small triangles, one a digit, goes into the cores (all other bonds). */
+ * Kronecker product of small triangles, one a digit, goes into the cores (all other bonds). L of
+ * the outputs is such a product always, of one factor where they have one digit (lowrank). */
 #include "decompose.h"
 #include "adopt.h"
 #include "digits.h"
@@ -13,11 +14,12 @@
 
 typedef struct work {
     const dart_weight *weight;
-    const double *root; /* NULL: plain */
+    dart_metric metric;
     dart_digits d;
-    uint32_t split;                    /* leading cores have all output digits; 0: mixed */
-    double *lower[2 * DART_MAX_MODES]; /* owned: of input digits, where they are used */
-    double *dense;                     /* owned, in the chain's order */
+    uint32_t split;                          /* leading cores have all output digits; 0: mixed */
+    const double *lower[2 * DART_MAX_MODES]; /* triangles of digits, where they are used ... */
+    double *owned[2 * DART_MAX_MODES];       /* ... owned, but for one digit that is all outputs */
+    double *dense;                           /* owned, in the chain's order */
     uint64_t words;
     double scale;
 } work;
@@ -37,8 +39,8 @@ dart_status dart_metric_root(
     }
     if (!finite || mean <= 0)
         return dart_fail(DART_INPUT,
-            "the covariance of a weight's inputs has a mean of %g on its diagonal%s; expected "
-            "finite numbers, and inputs that are not all zero",
+            "the second moments of a weight's inputs or gradients have a mean of %g on their "
+            "diagonal%s; expected finite numbers, not all zero",
             mean, finite ? "" : " and values that are not finite");
     double *r = dart_calloc((size_t)n * n, sizeof *r);
     if (!r) return DART_MEMORY;
@@ -64,21 +66,29 @@ static bool is_input(const work *w, uint32_t digit)
     return w->d.stride[digit] < w->weight->in;
 }
 
-/* The triangle of one input digit: of the partial trace of R R^T over all others. */
+/* The triangle of one digit: of the partial trace of R R^T, or of L L^T, over all others. */
 static dart_status digit_root(work *w, uint32_t digit)
 {
-    const uint32_t in = w->weight->in, n = w->d.dim[digit];
-    const uint64_t stride = w->d.stride[digit];
+    const bool input = is_input(w, digit);
+    const uint32_t all = input ? w->weight->in : w->weight->out, n = w->d.dim[digit];
+    const double *root = input ? w->metric.in : w->metric.out;
+    const uint64_t stride = input ? w->d.stride[digit] : w->d.stride[digit] / w->weight->in;
     double damping;
+    if (!root) return DART_OK;
+    if (n == all && !input) { /* it is its own product */
+        w->lower[digit] = root;
+        return DART_OK;
+    }
     double *trace = dart_calloc((size_t)n * n, sizeof *trace);
     dart_status status = trace ? DART_OK : DART_MEMORY;
-    for (uint32_t c = 0; status == DART_OK && c < in; c++) {
+    for (uint32_t c = 0; status == DART_OK && c < all; c++) {
         if (c / stride % n) continue; /* each set of the other digits once */
-        /* the n rows c + i stride of R */
-        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)n, (int)in, 1,
-            w->root + (size_t)c * in, (int)(stride * in), 1, trace, (int)n);
+        /* the n rows c + i stride of the triangle */
+        cblas_dsyrk(CblasRowMajor, CblasLower, CblasNoTrans, (int)n, (int)all, 1,
+            root + (size_t)c * all, (int)(stride * all), 1, trace, (int)n);
     }
-    if (status == DART_OK) status = dart_metric_root(n, trace, &w->lower[digit], &damping);
+    if (status == DART_OK) status = dart_metric_root(n, trace, &w->owned[digit], &damping);
+    w->lower[digit] = w->owned[digit];
     free(trace);
     return status;
 }
@@ -122,18 +132,18 @@ static void along_digits(const work *w, uint32_t first, uint32_t end, uint64_t o
 
 static void work_free(work *w)
 {
-    for (uint32_t k = 0; k < 2 * DART_MAX_MODES; k++) free(w->lower[k]);
+    for (uint32_t k = 0; k < 2 * DART_MAX_MODES; k++) free(w->owned[k]);
     free(w->dense);
     w->dense = NULL;
 }
 
 static dart_status work_new(const dart_weight *weight, const dart_layout *layout, const float *base,
-    const double *root, work *w)
+    dart_metric metric, work *w)
 {
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
     uint32_t index[2 * DART_MAX_MODES] = {0}, inputs = 0;
-    *w = (work){.weight = weight, .root = root, .scale = net.term[0].scale};
+    *w = (work){.weight = weight, .metric = metric, .scale = net.term[0].scale};
     w->d = dart_digits_of(weight, &net);
     w->words = (uint64_t)layout->padded_out * weight->in;
     uint64_t left = 1;
@@ -145,11 +155,10 @@ static dart_status work_new(const dart_weight *weight, const dart_layout *layout
     if (!w->dense) return DART_MEMORY;
     for (uint64_t i = 0, at = 0; i < w->words; i++, dart_digits_next(&w->d, index, &at))
         w->dense[i] = dart_digits_entry(weight, base, at);
-    if (!root) return DART_OK;
     for (uint32_t k = 0; k < w->d.count; k++) inputs += is_input(w, k);
     /* One input digit alone needs no product. */
     for (uint32_t k = 0; k < w->d.count; k++)
-        if (is_input(w, k) && !(w->split && inputs == 1)) DART_GOTO(digit_root(w, k));
+        if (!(is_input(w, k) && w->split && inputs == 1)) DART_GOTO(digit_root(w, k));
 done:
     if (status != DART_OK) work_free(w);
     return status;
@@ -161,25 +170,25 @@ static void by_root(const work *w, uint64_t rows, bool inverse, double *x)
     const int in = (int)w->weight->in;
     if (inverse)
         cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)rows,
-            in, 1, w->root, in, x, in);
+            in, 1, w->metric.in, in, x, in);
     else
         cblas_dtrmm(CblasRowMajor, CblasRight, CblasLower, CblasNoTrans, CblasNonUnit, (int)rows,
-            in, 1, w->root, in, x, in);
+            in, 1, w->metric.in, in, x, in);
 }
 
 /* Into the metric in which the first bond is cut. */
 static void enter(work *w)
 {
-    if (w->root && w->split)
-        by_root(w, w->words / w->weight->in, false, w->dense);
-    else
-        along_digits(w, 0, w->d.count, 1, 1, false, w->dense);
+    const bool whole = w->metric.in && w->split; /* the inputs */
+    if (whole) by_root(w, w->words / w->weight->in, false, w->dense);
+    along_digits(w, 0, whole ? w->d.first[w->split] : w->d.count, 1, whole ? w->weight->in : 1,
+        false, w->dense);
 }
 
 /* From the metric left of the input digits into that between them: x (rows, in). */
 static void change(const work *w, uint64_t rows, double *x)
 {
-    if (!w->root) return;
+    if (!w->metric.in) return;
     by_root(w, rows, true, x);
     along_digits(w, w->d.first[w->split], w->d.count, rows, 1, false, x);
 }
@@ -216,13 +225,13 @@ static dart_status values_of(const double *a, uint64_t m, uint64_t n, double **o
 }
 
 dart_status dart_decompose_spectra(const dart_weight *weight, const dart_layout *layout,
-    const float *base, const double *root, double *sigma[DART_CHAIN_MAX])
+    const float *base, dart_metric metric, double *sigma[DART_CHAIN_MAX])
 {
     work w;
     dart_status status = DART_OK;
     uint64_t left = 1;
     memset(sigma, 0, DART_CHAIN_MAX * sizeof *sigma);
-    DART_TRY(work_new(weight, layout, base, root, &w));
+    DART_TRY(work_new(weight, layout, base, metric, &w));
     enter(&w);
     for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
         left *= w.d.n[k];
@@ -275,14 +284,14 @@ static void leave(const work *w, dart_chain *chain)
 }
 
 dart_status dart_decompose(const dart_weight *weight, const dart_layout *layout, const float *base,
-    const double *root, float *const *tensor)
+    dart_metric metric, float *const *tensor)
 {
     work w;
     dart_status status = DART_OK;
     uint32_t ones[DART_CHAIN_MAX + 1];
     dart_chain chain = {0};
     for (uint32_t k = 0; k <= DART_CHAIN_MAX; k++) ones[k] = 1;
-    DART_TRY(work_new(weight, layout, base, root, &w));
+    DART_TRY(work_new(weight, layout, base, metric, &w));
     enter(&w);
     DART_GOTO(dart_chain_new(w.d.cores, w.d.n, ones, &chain));
     for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
@@ -302,19 +311,18 @@ done:
 }
 
 dart_status dart_decompose_error(const dart_weight *weight, const float *base, const float *instead,
-    const double *root, double *out)
+    dart_metric metric, double *out, double *out_whole)
 {
     const uint64_t words = (uint64_t)weight->out * weight->in;
-    const work w = {.weight = weight, .root = root};
-    double norm[2];
+    const work w = {.weight = weight, .metric = metric};
     double *x = dart_calloc(words, sizeof *x);
     if (!x) return DART_MEMORY;
-    for (int whole = 0; whole < 2; whole++) {
+    for (int whole = 0; whole < (out_whole ? 2 : 1); whole++) {
         for (uint64_t i = 0; i < words; i++) x[i] = whole ? base[i] : (double)instead[i] - base[i];
-        if (root) by_root(&w, weight->out, false, x);
-        norm[whole] = cblas_dnrm2((int)words, x, 1);
+        if (metric.in) by_root(&w, weight->out, false, x);
+        if (metric.out) along(x, 1, weight->out, weight->in, metric.out, false);
+        *(whole ? out_whole : out) = cblas_dnrm2((int)words, x, 1);
     }
     free(x);
-    *out = norm[1] > 0 ? norm[0] / norm[1] : norm[0];
     return DART_OK;
 }

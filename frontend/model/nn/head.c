@@ -116,17 +116,20 @@ static dart_node sum(dart_graph *graph, dart_node a, dart_node b)
     return a ? dart_add(graph, a, b) : b;
 }
 
-dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
-    const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows)
+/* The loss behind the body; gradients: it can be differentiated. */
+static dart_node loss_of(dart_build *b, bool gradients, double smoothing, uint32_t chunk_rows,
+    dart_node *out_rows)
 {
-    dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0, NULL};
+    const dart_model *model = b->model;
+    const dart_model_leaves *leaves = b->leaves;
+    dart_graph *graph = b->graph;
     uint32_t rows = leaves->batch * leaves->time, dim = model->config.d_model;
-    const double smoothing = training ? model->config.label_smoothing : 0;
     if (chunk_rows == 0 || chunk_rows > rows) chunk_rows = rows;
-    dart_node body = dart_build_body(&b);
-    dart_node w = head_matrix(&b);
+    dart_node body = dart_build_body(b);
+    dart_node w = head_matrix(b);
     dart_graph_scope(graph, "head");
-    dart_node x = dart_build_norm(&b, body, model->norm_w, model->norm_b);
+    dart_node x = dart_build_norm(b, body, model->norm_w, model->norm_b);
+    if (b->inputs) b->inputs[model->head] = x;
     x = dart_reshape(graph, x, DART_SHAPE(rows, dim));
     dart_node total = 0, each = 0, dx = 0, dw = 0;
     for (uint32_t start = 0; start < rows; start += chunk_rows) {
@@ -138,7 +141,7 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
         dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
         dart_node stats =
             dart_cross_entropy_smoothed(graph, logits, labels, model->config.vocab, smoothing);
-        if (training) {
+        if (gradients) {
             dart_node d = dart_cross_entropy_smoothed_dx(graph, logits, stats, labels,
                 model->config.vocab, leaves->scale ? 1.0 : 1.0 / rows, smoothing);
             dart_node part_dx = dart_contract2(graph, "rv,vc->rc", d, w);
@@ -157,14 +160,32 @@ dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     if (out_rows) *out_rows = each;
     /* With a factor known only at run time the gradients are those of the sum. */
     dart_node loss = leaves->scale ? total : dart_affine(graph, total, 1.0 / rows, 0.0);
-    if (training) loss = dart_with_grad(graph, loss, 2, (dart_node[]){x, w}, (dart_node[]){dx, dw});
+    if (gradients)
+        loss = dart_with_grad(graph, loss, 2, (dart_node[]){x, w}, (dart_node[]){dx, dw});
     return leaves->scale ? dart_mul(graph, loss, leaves->scale) : loss;
+}
+
+dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows)
+{
+    dart_build b = {model, graph, leaves, training, leaves->batch, leaves->time, 0, NULL, NULL};
+    const double smoothing = training ? model->config.label_smoothing : 0;
+    return loss_of(&b, training, smoothing, chunk_rows, out_rows);
+}
+
+dart_node dart_model_traced_loss(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, uint32_t chunk_rows, dart_node *inputs, dart_node *outputs)
+{
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, inputs, outputs};
+    memset(inputs, 0, model->weights * sizeof *inputs);
+    memset(outputs, 0, model->weights * sizeof *outputs);
+    return loss_of(&b, true, 0, chunk_rows, NULL);
 }
 
 void dart_model_inputs(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, dart_node *out)
 {
-    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, out};
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, out, NULL};
     memset(out, 0, model->weights * sizeof *out);
     dart_node x = dart_build_body(&b);
     dart_graph_scope(graph, "head");
@@ -182,7 +203,7 @@ dart_node dart_build_logits(dart_build *b, dart_node x)
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at)
 {
-    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, NULL};
+    dart_build b = {model, graph, leaves, false, leaves->batch, leaves->time, 0, NULL, NULL};
     dart_node x = dart_build_body(&b);
     dart_graph_scope(graph, "head");
     uint32_t rows = b.batch;

@@ -27,6 +27,7 @@ dart_node dart_build_linear(const dart_build *b, dart_node x, int weight, int bi
     const dart_model_weight *w = &b->model->weight[weight];
     if (b->inputs) b->inputs[weight] = x;
     dart_node y = dart_method_apply(b->graph, &w->weight, &w->layout, tensors_of(b, weight), x);
+    if (b->outputs) b->outputs[weight] = y;
     return bias >= 0 ? dart_add(b->graph, y, param_at(b, bias)) : y;
 }
 

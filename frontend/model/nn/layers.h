@@ -14,6 +14,7 @@ typedef struct dart_build { /* one model being built into one graph */
     uint32_t batch, time;
     dart_node embedding; /* dense table (padded vocabulary, d_model), made on first use */
     dart_node *inputs;   /* NULL, or what each weight multiplies */
+    dart_node *outputs;  /* NULL, or what comes of it, before the bias */
 } dart_build;
 
 /* The dense table of the token embedding; the same node every time. */

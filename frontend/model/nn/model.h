@@ -248,6 +248,11 @@ dart_node dart_model_logits(
  * those that read the same; 0 for tables that are only looked up. */
 void dart_model_inputs(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, dart_node *out);
+/* The mean negative log likelihood of the labels, without dropout or smoothing, such that it can be
+ * differentiated by outputs[w] too: what weight w makes of inputs[w], before its bias (B, rows of
+ * its side, out); 0 for the head and for tables. inputs as above; both [weights]. */
+dart_node dart_model_traced_loss(const dart_model *model, dart_graph *graph,
+    const dart_model_leaves *leaves, uint32_t chunk_rows, dart_node *inputs, dart_node *outputs);
 /* ---- an encoder-decoder that translates, seq2seq_next.c: `sentences` at once, `beams` prefixes of
  * each; row i is a prefix of sentence i / beams ---- */
 /* CACHE words: keys and values of the encoded sentences, then those of the prefixes. */

@@ -1,11 +1,11 @@
-/* What the inputs of weights are like: their second moments over a text. */
+/* What inputs of weights, and gradients by their outputs, are like: second moments over a text. */
 #include "compress.h"
 #include "setup.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
 dart_status dart_compress_calibrate(const dart_bundle *from, const dart_compress_options *options,
-    const dart_compress_fate *fate, dart_note note, dart_covariances *out)
+    const dart_compress_fate *fate, bool gradients, dart_note note, dart_covariances *out)
 {
     dart_settings set = from->set;
     dart_corpus corpus = {0};
@@ -36,8 +36,9 @@ dart_status dart_compress_calibrate(const dart_bundle *from, const dart_compress
             options->calibrate, most * row, tokens);
     if (batches > most) batches = most;
     DART_GOTO(dart_device_for(&set, &device));
-    status = dart_model_covariances(
-        device, from->model, from->param, from->frozen, &stream, batches, wanted, out);
+    const uint32_t rows = dart_chunk_rows(&set, stream.batch, from->model->config.vocab);
+    status = dart_model_covariances(device, from->model, from->param, from->frozen, &stream,
+        batches, wanted, gradients ? rows : 0, out);
 done:
     free(wanted);
     dart_device_close(device);

@@ -19,18 +19,41 @@ typedef struct compressing {
     dart_compression *out;
     const char *method; /* as recipes name it */
     dart_compress_ranks how;
+    dart_compress_metric metric;
     const dart_bundle *from; /* borrowed */
     dart_bundle to;
     dart_model *full;                      /* owned: the networks at full ranks, without values */
     dart_compress_fate *fate;              /* owned [weights] */
     double *(*sigma)[DART_CHAIN_MAX];      /* owned [weights] */
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
-    dart_covariances inputs;               /* where there is a text to calibrate with */
-    double *root;                          /* owned: of the inputs `root_of`; NULL: none */
-    uint32_t root_of;
+    dart_covariances moments;              /* where there is a text to calibrate with */
+    double *root[2];                       /* owned: of inputs, and of gradients; NULL: none */
+    uint32_t root_of[2];                   /* which of the moments each is the root of */
 } compressing;
 
 /* ---- what is asked for ---- */
+
+static dart_status check_metric(compressing *c)
+{
+    static const char *const names[] = {[DART_NEAR_ENTRIES] = "entries",
+        [DART_NEAR_OUTPUTS] = "outputs",
+        [DART_NEAR_LOSS] = "loss"};
+    const dart_compress_options *o = c->options;
+    const bool text = o->calibrate && *o->calibrate;
+    int metric = text ? DART_NEAR_OUTPUTS : DART_NEAR_ENTRIES;
+    if (o->metric && *o->metric) {
+        for (metric = DART_NEAR_LOSS; metric >= 0 && strcmp(o->metric, names[metric]);) metric--;
+        if (metric < 0)
+            return dart_fail(DART_USAGE, "unknown metric '%.40s'; known are entries, outputs, loss",
+                o->metric);
+        if (text != (metric != DART_NEAR_ENTRIES))
+            return dart_fail(DART_USAGE, "the metric '%s' %s", o->metric,
+                text ? "reads no text: leave out --calibrate"
+                     : "is measured over a text: give one with --calibrate");
+    }
+    c->metric = (dart_compress_metric)metric;
+    return DART_OK;
+}
 
 static dart_status check_options(compressing *c)
 {
@@ -66,6 +89,7 @@ static dart_status check_options(compressing *c)
         return dart_fail(DART_USAGE,
             "--ranks says how a target is shared out; with an epsilon each matrix has its own");
     if (o->epsilon != 0) c->how = DART_RANKS_EPSILON;
+    DART_TRY(check_metric(c));
     if (!o->out || !*o->out)
         return dart_fail(DART_USAGE, "compression needs a folder to write (--out)");
     return dart_folder_vacant(o->out);
@@ -91,6 +115,20 @@ static const char *nearest(const dart_model *model, const char *pattern)
     return name;
 }
 
+/* Of tables and the head no gradients by outputs are measured. */
+static dart_status check_weight(const compressing *c, uint32_t w)
+{
+    const dart_model *model = c->from->model;
+    const int i = (int)w;
+    if (c->metric != DART_NEAR_LOSS ||
+        (i != model->embedding && i != model->source_embedding && i != model->head))
+        return DART_OK;
+    return dart_fail(DART_INPUT,
+        "modules: the metric 'loss' is one of linear layers, and %s is a table or the head; leave "
+        "it out, or take the metric 'outputs'",
+        model->weight[w].weight.name);
+}
+
 static dart_status choose_weights(compressing *c)
 {
     const dart_model *model = c->from->model;
@@ -104,6 +142,7 @@ static dart_status choose_weights(compressing *c)
             if (dart_pattern_match(pattern, model->weight[w].weight.name)) {
                 fits = true;
                 c->fate[w] = DART_FATE_NETWORK;
+                DART_TRY(check_weight(c, w));
             }
         if (!fits)
             return dart_fail(DART_INPUT,
@@ -141,27 +180,36 @@ static dart_status config_of(
     return dart_config_for(&set, from->vocab, from->source_vocab, out);
 }
 
-/* The metric of weight w; *out NULL: entries count alike. Neighbours often have the same inputs. */
-static dart_status metric_of(compressing *c, uint32_t w, const double **out)
+/* The root of moments, made anew where it is not the last one that was made. */
+static dart_status root_of(
+    compressing *c, uint32_t w, const uint32_t *places, bool gradients, const double **out)
 {
-    const uint32_t place = c->inputs.place ? c->inputs.place[w] : DART_NO_COVARIANCE;
+    const uint32_t place = places ? places[w] : DART_NO_COVARIANCE;
     double damping;
     *out = NULL;
     if (place == DART_NO_COVARIANCE) return DART_OK;
-    if (!c->root || c->root_of != place) {
-        const dart_covariance *of = &c->inputs.of[place];
-        free(c->root);
-        c->root = NULL;
-        DART_TRY(dart_metric_root(of->size, of->sum, &c->root, &damping));
-        c->root_of = place;
+    if (!c->root[gradients] || c->root_of[gradients] != place) {
+        const dart_covariance *of = &c->moments.of[place];
+        free(c->root[gradients]);
+        c->root[gradients] = NULL;
+        DART_TRY(dart_metric_root(of->size, of->sum, &c->root[gradients], &damping));
+        c->root_of[gradients] = place;
         if (damping > 0 && !c->to.model) /* told once */
             dart_note_line(c->note,
-                "the inputs of %s are not independent over the text: %g of their mean square was "
+                "the %s of %s are not independent over the text: %g of their mean square was "
                 "added to each",
-                c->from->model->weight[w].weight.name, damping);
+                gradients ? "gradients by outputs" : "inputs", c->from->model->weight[w].weight.name,
+                damping);
     }
-    *out = c->root;
+    *out = c->root[gradients];
     return DART_OK;
+}
+
+/* The metric of weight w. Neighbours often have the same inputs. */
+static dart_status metric_of(compressing *c, uint32_t w, dart_metric *out)
+{
+    DART_TRY(root_of(c, w, c->moments.place, false, &out->in));
+    return root_of(c, w, c->moments.gradient, true, &out->out);
 }
 
 /* The networks at full ranks, and, where ranks are chosen by them, the spectra of their bonds. */
@@ -176,13 +224,13 @@ static dart_status look(compressing *c)
     DART_TRY(status);
     for (uint32_t w = 0; w < c->full->weights; w++) {
         const dart_model_weight *weight = &c->full->weight[w];
-        const double *root;
+        dart_metric metric;
         float *matrix;
         if (c->fate[w] != DART_FATE_NETWORK || c->how == DART_RANKS_UNIFORM) continue;
-        DART_TRY(metric_of(c, w, &root));
+        DART_TRY(metric_of(c, w, &metric));
         DART_TRY(matrix_of(c->from, w, &matrix));
         status =
-            dart_decompose_spectra(&weight->weight, &weight->layout, matrix, root, c->sigma[w]);
+            dart_decompose_spectra(&weight->weight, &weight->layout, matrix, metric, c->sigma[w]);
         free(matrix);
         DART_TRY(status);
     }
@@ -197,25 +245,49 @@ static void ranks_text(const dart_model_weight *weight, char out[64])
             out + used, 64 - used, "%s%u", k > 1 ? "/" : "", weight->weight.ranks[k]);
 }
 
+/* What `instead` does in the place of `matrix`. */
+static dart_status measure_errors(const compressing *c, const dart_model_weight *weight,
+    const float *matrix, const float *instead, dart_metric metric, dart_compress_row *row)
+{
+    const dart_metric inputs = {.in = metric.in};
+    double whole;
+    DART_TRY(dart_decompose_error(
+        &weight->weight, matrix, instead, (dart_metric){0}, &row->error, &whole));
+    if (whole > 0) row->error /= whole;
+    if (!metric.in) return DART_OK;
+    DART_TRY(dart_decompose_error(
+        &weight->weight, matrix, instead, inputs, &row->output_error, &whole));
+    if (whole > 0) row->output_error /= whole;
+    if (!metric.out) return DART_OK;
+    DART_TRY(
+        dart_decompose_error(&weight->weight, matrix, instead, metric, &row->loss_rise, NULL));
+    row->loss_rise /= (double)c->moments.rows; /* both moments are sums over so many */
+    row->loss_rise *= 0.5 * row->loss_rise;
+    return DART_OK;
+}
+
 /* Weight w of the compressed model, and its row where somebody asked for it. */
 static dart_status make_weight(compressing *c, uint32_t w)
 {
     const dart_model_weight *weight = &c->to.model->weight[w];
-    const double *root;
+    dart_metric metric;
     float *tensor[DART_MAX_CORES + 2], *matrix, *instead = NULL;
     dart_status status = DART_OK;
-    DART_TRY(metric_of(c, w, &root));
+    DART_TRY(metric_of(c, w, &metric));
     DART_TRY(matrix_of(c->from, w, &matrix));
     if (c->fate[w] != DART_FATE_NETWORK) {
         DART_GOTO(dart_model_adopt(c->to.model, w, matrix, c->to.param, c->to.frozen, NULL, NULL));
     } else {
         dart_model_tensors(c->to.model, w, c->to.param, c->to.frozen, NULL, tensor);
-        DART_GOTO(dart_decompose(&weight->weight, &weight->layout, matrix, root, tensor));
+        DART_GOTO(dart_decompose(&weight->weight, &weight->layout, matrix, metric, tensor));
     }
     if (c->fate[w] == DART_FATE_OTHER) goto done;
     dart_compress_row *row = &c->out->row[c->out->rows++];
     *row = (dart_compress_row){
-        .out = weight->weight.out, .in = weight->weight.in, .output_error = root ? 0 : NAN};
+        .out = weight->weight.out,
+        .in = weight->weight.in,
+        .output_error = metric.in ? 0 : NAN,
+        .loss_rise = metric.out ? 0 : NAN};
     snprintf(row->name, sizeof row->name, "%s", weight->weight.name);
     row->before = row->after = (uint64_t)row->out * row->in;
     if (c->fate[w] == DART_FATE_KEPT) goto done;
@@ -227,9 +299,7 @@ static dart_status make_weight(compressing *c, uint32_t w)
         goto done;
     }
     DART_GOTO(dart_method_merge(&weight->weight, &weight->layout, tensor, instead));
-    DART_GOTO(dart_decompose_error(&weight->weight, matrix, instead, NULL, &row->error));
-    if (root)
-        status = dart_decompose_error(&weight->weight, matrix, instead, root, &row->output_error);
+    status = measure_errors(c, weight, matrix, instead, metric, row);
 done:
     free(matrix);
     free(instead);
@@ -290,8 +360,9 @@ static void close_all(compressing *c)
     free(c->sigma);
     free(c->ranks);
     free(c->fate);
-    free(c->root);
-    dart_covariances_free(&c->inputs);
+    free(c->root[0]);
+    free(c->root[1]);
+    dart_covariances_free(&c->moments);
     dart_model_free(c->full);
     dart_bundle_free(&c->to);
 }
@@ -309,10 +380,11 @@ dart_status dart_compress_bundle(const dart_bundle *from, const dart_compress_op
             from->model->config.labels);
     DART_GOTO(allocate(&c));
     DART_GOTO(choose_weights(&c));
-    if (options->calibrate && *options->calibrate)
-        DART_GOTO(dart_compress_calibrate(c.from, options, c.fate, note, &c.inputs));
+    if (c.metric != DART_NEAR_ENTRIES)
+        DART_GOTO(dart_compress_calibrate(
+            c.from, options, c.fate, c.metric == DART_NEAR_LOSS, note, &c.moments));
     DART_GOTO(look(&c));
-    DART_GOTO(dart_compress_choose(c.full, c.sigma, c.how,
+    DART_GOTO(dart_compress_choose(c.full, c.sigma, c.how, c.metric == DART_NEAR_LOSS,
         options->target != 0 ? options->target : options->epsilon, c.fate, c.ranks));
     DART_GOTO(make_model(&c));
     status = dart_bundle_save(&c.to, options->out, note);

@@ -27,6 +27,12 @@ typedef enum dart_compress_ranks {
     DART_RANKS_THRESHOLD
 } dart_compress_ranks;
 
+typedef enum dart_compress_metric {
+    DART_NEAR_ENTRIES,
+    DART_NEAR_OUTPUTS,
+    DART_NEAR_LOSS
+} dart_compress_metric;
+
 /* What is to become of one weight of the model. */
 typedef enum dart_compress_fate {
     DART_FATE_OTHER, /* nobody asked for it */
@@ -40,18 +46,25 @@ typedef enum dart_compress_fate {
 DART_NODISCARD dart_status dart_compress_recipe(const dart_bundle *from, const char *method,
     const dart_compress_fate *fate, uint32_t rank, dart_recipe **out);
 
-/* calibrate.c: second moments of the inputs of all networks over options->calibrate. INPUT: no such
- * text, or too short a one. Free *out also after a failure. */
+/* calibrate.c: second moments of the inputs of all networks over options->calibrate, and of the
+ * loss's gradients by their outputs if asked for. INPUT: no such text, or too short a one. Free
+ * *out also after a failure. */
 DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
-    const dart_compress_options *options, const dart_compress_fate *fate, dart_note note,
-    dart_covariances *out);
+    const dart_compress_options *options, const dart_compress_fate *fate, bool gradients,
+    dart_note note, dart_covariances *out);
 
 /* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
- * per bond as many values as its rank at least, which only UNIFORM does not read. Weights whose
- * network would not be smaller get the fate KEPT. ranks: [weights], as in dart_model_new. INPUT:
- * the target cannot be met, or no matrix becomes smaller. */
+ * per bond as many values as its rank at least, which only UNIFORM does not read. absolute: FOUND
+ * takes squares of values of all matrices as costs of one unit, instead of each bond's as parts of
+ * their sum. Weights whose network would not be smaller get the fate KEPT. ranks: [weights], as in
+ * dart_model_new. INPUT: the target cannot be met, or no matrix becomes smaller. */
 DART_NODISCARD dart_status dart_compress_choose(const dart_model *model,
-    double *const (*sigma)[DART_CHAIN_MAX], dart_compress_ranks how, double amount,
+    double *const (*sigma)[DART_CHAIN_MAX], dart_compress_ranks how, bool absolute, double amount,
     dart_compress_fate *fate, uint32_t (*ranks)[DART_MAX_CORES + 1]);
+/* found.c: FOUND. bond: all bonds of the model, with their spectra; target: words of the matrices
+ * whose fate is NETWORK, of which those that are better left as they are get the fate KEPT. rank:
+ * one a bond, set for networks. INPUT: the target cannot be met. */
+DART_NODISCARD dart_status dart_compress_found(const dart_model *model, const dart_bond *bond,
+    uint32_t bonds, uint64_t target, bool absolute, dart_compress_fate *fate, uint32_t *rank);
 
 #endif

@@ -95,7 +95,7 @@ dart_status dart_run_align(dart_run *run)
     for (uint32_t first = 0; next_turn(b->model, &first, wanted);) {
         dart_covariances c;
         DART_GOTO(dart_model_covariances(run->device, b->model, b->param, b->frozen, &run->train,
-            (uint64_t)b->set.input_batches, wanted, &c));
+            (uint64_t)b->set.input_batches, wanted, 0, &c));
         for (uint32_t i = 0; i < c.count && status == DART_OK; i++)
             status = align_readers(run, &c, i);
         dart_covariances_free(&c);

@@ -109,10 +109,11 @@ static void tell_base(const dart_run *run)
     uint32_t packed, plain;
     char rest[96] = "";
     dart_base_bytes(run->bundle.model, &kept, &whole, &packed, &plain);
-    if (run->bundle.set.base_dtype == DART_BASE_DTYPE_F32) return;
+    if (!dart_base_packs(&run->bundle.set)) return;
     if (plain)
         snprintf(rest, sizeof rest,
-            "; %u stay f32 (no whole blocks a row, or another format in the file)", plain);
+            "; %u stay f32 (asked for, no whole blocks a row, or another format in the file)",
+            plain);
     dart_run_note(run, "%u matrices of the base are packed, %.1f MiB instead of %.1f%s", packed,
         (double)kept / 0x1p20, (double)whole / 0x1p20, rest);
 }

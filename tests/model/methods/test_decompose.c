@@ -68,6 +68,8 @@ static void roots_multiply_to_their_matrix(void **state)
     free(c);
 }
 
+static const dart_metric plain_metric; /* of entries */
+
 static const char *const methods[] = {"lowrank", "tt", "ttm", "tt-embedding"};
 
 /* ||(sum - W) R|| / ||W R|| by definition. */
@@ -91,9 +93,9 @@ static double error_of(const adoption *a, const double *root)
     return sqrt(part[0] / part[1]);
 }
 
-static void decomposed(adoption *a, const double *root)
+static void decomposed(adoption *a, dart_metric metric)
 {
-    if (dart_decompose(&a->weight, &a->layout, a->base, root, a->tensor) != DART_OK)
+    if (dart_decompose(&a->weight, &a->layout, a->base, metric, a->tensor) != DART_OK)
         fail_msg("%s: %s", a->weight.method->name, dart_error_text());
 }
 
@@ -101,17 +103,20 @@ static void full_ranks_lose_nothing(void **state)
 {
     (void)state;
     double *c = covariance(36, 80);
-    double *root = root_of(36, c);
+    double *root = root_of(36, c), *g = covariance(24, 60), *left_root = root_of(24, g);
     for (int m = 0; m < 4; m++)
-        for (int metric = 0; metric < 2; metric++) {
+        for (int metric = 0; metric < (m == 3 ? 2 : 3); metric++) {
+            const dart_metric nearness = {metric ? root : NULL, metric == 2 ? left_root : NULL};
             adoption a;
             const uint32_t out = m == 3 ? 37 : 24; /* padded rows are zeros */
             adoption_open(&a, make_weight(methods[m], out, 36, 2, 4000), 10 * m);
             assert_true((m == 3) == (a.layout.padded_out > out));
-            decomposed(&a, metric ? root : NULL);
+            decomposed(&a, nearness);
             if (!(distance(&a) < 2e-6)) fail_msg("%s: %g", methods[m], distance(&a));
             adoption_close(&a);
         }
+    free(left_root);
+    free(g);
     free(root);
     free(c);
 }
@@ -146,13 +151,14 @@ static void one_bond_is_cut_as_its_spectrum_says(void **state)
     } cases[] = {{"lowrank", 7, 0, false}, {"tt", 6, 1, false}, {"ttm", 5, 0, true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const double *root = cases[i].product ? product : full;
+        const dart_metric metric = {.in = root};
         adoption a, plain;
-        double *sigma[DART_CHAIN_MAX], said;
+        double *sigma[DART_CHAIN_MAX], said, whole;
         adoption_open(&a, make_weight(cases[i].method, 24, 36, 2, cases[i].rank), 300);
         adoption_open(&plain, make_weight(cases[i].method, 24, 36, 2, cases[i].rank), 300);
-        ok(dart_decompose_spectra(&a.weight, &a.layout, a.base, root, sigma));
-        decomposed(&a, root);
-        decomposed(&plain, NULL);
+        ok(dart_decompose_spectra(&a.weight, &a.layout, a.base, metric, sigma));
+        decomposed(&a, metric);
+        decomposed(&plain, plain_metric);
         uint64_t before = 1, all = 24 * 36;
         const dart_tensor *tensor = a.layout.tensor;
         for (uint32_t k = 0; k <= cases[i].bond; k++)
@@ -168,10 +174,10 @@ static void one_bond_is_cut_as_its_spectrum_says(void **state)
         assert_true(distance(&plain) < distance(&a));
         float *merged = calloc(24 * 36, sizeof *merged);
         ok(dart_method_merge(&a.weight, &a.layout, a.tensor, merged));
-        ok(dart_decompose_error(&a.weight, a.base, merged, root, &said));
-        assert_true(fabs(said - found) < 1e-6);
-        ok(dart_decompose_error(&a.weight, a.base, merged, NULL, &said));
-        assert_true(fabs(said - distance(&a)) < 1e-6);
+        ok(dart_decompose_error(&a.weight, a.base, merged, metric, &said, &whole));
+        assert_true(fabs(said / whole - found) < 1e-6);
+        ok(dart_decompose_error(&a.weight, a.base, merged, plain_metric, &said, &whole));
+        assert_true(fabs(said / whole - distance(&a)) < 1e-6);
         free(merged);
         for (int k = 0; k < DART_CHAIN_MAX; k++) free(sigma[k]);
         adoption_close(&a);
@@ -185,6 +191,83 @@ static void one_bond_is_cut_as_its_spectrum_says(void **state)
     free(other);
 }
 
+/* ||L^T (sum - W) R|| / ||L^T W R|| by definition, through the rows of L^T. */
+static double loss_error(const adoption *a, const double *l, const double *root)
+{
+    double *sum = sum_of(a), part[2] = {0};
+    const uint32_t out = a->weight.out, in = a->weight.in;
+    for (uint32_t p = 0; p < out; p++)
+        for (uint32_t j = 0; j < in; j++) {
+            double off = 0, whole = 0;
+            for (uint32_t o = p; o < out; o++)
+                for (uint32_t i = j; i < in; i++) {
+                    const double by = l[o * out + p] * root[i * in + j], w = a->base[o * in + i];
+                    off += by * (sum[o * in + i] - w);
+                    whole += by * w;
+                }
+            part[0] += off * off;
+            part[1] += whole * whole;
+        }
+    free(sum);
+    return sqrt(part[0] / part[1]);
+}
+
+/* With gradients as well: the tail exactly where the outputs are one digit, or where L is a product
+ * over their digits; and nearer to the loss than what is near to the outputs. */
+static void losses_rise_as_spectra_say(void **state)
+{
+    (void)state;
+    double *c = covariance(36, 80), *g = covariance(24, 50), *kron[2];
+    double *root = root_of(36, c), *full = root_of(24, g), *product[2], *six, *four;
+    six = covariance(6, 20);
+    four = covariance(4, 9);
+    kron[0] = calloc(24 * 24, sizeof **kron); /* outputs are 4 x 6 or 6 x 4 by their modes */
+    kron[1] = calloc(24 * 24, sizeof **kron);
+    for (int i = 0; i < 24; i++)
+        for (int j = 0; j < 24; j++) {
+            kron[0][i * 24 + j] = four[i / 6 * 4 + j / 6] * six[i % 6 * 6 + j % 6];
+            kron[1][i * 24 + j] = six[i / 4 * 6 + j / 4] * four[i % 4 * 4 + j % 4];
+        }
+    for (int k = 0; k < 2; k++) product[k] = root_of(24, kron[k]);
+    for (int tt = 0; tt < 2; tt++) {
+        adoption a, near;
+        double *sigma[DART_CHAIN_MAX];
+        adoption_open(&a, make_weight(tt ? "tt" : "lowrank", 24, 36, 2, 6), 300);
+        adoption_open(&near, make_weight(tt ? "tt" : "lowrank", 24, 36, 2, 6), 300);
+        const dart_tensor *first = &a.layout.tensor[0];
+        const bool fours = dart_shape_words(&first->shape) / a.weight.ranks[1] == 4;
+        const double *l = !tt ? full : product[!fours];
+        const dart_metric metric = {root, l};
+        ok(dart_decompose_spectra(&a.weight, &a.layout, a.base, metric, sigma));
+        decomposed(&a, metric);
+        decomposed(&near, (dart_metric){.in = root});
+        const double expected = tail(sigma[tt], 24, 6), found = loss_error(&a, l, root);
+        if (!(fabs(found - expected) < 1e-6) || !(found < 0.99 * loss_error(&near, l, root)))
+            fail_msg("%s: %g, its tail is %g, near to outputs %g", tt ? "tt" : "lowrank", found,
+                expected, loss_error(&near, l, root));
+        assert_true(error_of(&near, root) < error_of(&a, root));
+        float *merged = calloc(24 * 36, sizeof *merged);
+        double said, whole;
+        ok(dart_method_merge(&a.weight, &a.layout, a.tensor, merged));
+        ok(dart_decompose_error(&a.weight, a.base, merged, metric, &said, &whole));
+        assert_true(fabs(said / whole - found) < 1e-6);
+        free(merged);
+        for (int k = 0; k < DART_CHAIN_MAX; k++) free(sigma[k]);
+        adoption_close(&a);
+        adoption_close(&near);
+    }
+    for (int k = 0; k < 2; k++) {
+        free(kron[k]);
+        free(product[k]);
+    }
+    free(c);
+    free(g);
+    free(root);
+    free(full);
+    free(six);
+    free(four);
+}
+
 /* Several bonds at once: not above the root of the sum of their tails' squares. */
 static void errors_are_bounded_by_the_tails(void **state)
 {
@@ -194,8 +277,8 @@ static void errors_are_bounded_by_the_tails(void **state)
             adoption a;
             double *sigma[DART_CHAIN_MAX], bound = 0;
             adoption_open(&a, make_weight(methods[m], 24, 36, 2, rank), 400 + m);
-            ok(dart_decompose_spectra(&a.weight, &a.layout, a.base, NULL, sigma));
-            decomposed(&a, NULL);
+            ok(dart_decompose_spectra(&a.weight, &a.layout, a.base, plain_metric, sigma));
+            decomposed(&a, plain_metric);
             uint64_t before = 1, all = (uint64_t)a.layout.padded_out * 36;
             double least = 0;
             for (uint32_t k = 0; k < a.layout.bonds; k++) {
@@ -223,6 +306,8 @@ static void memory_that_runs_out_is_told(void **state)
 #endif
     double *c = covariance(36, 80);
     double *root = root_of(36, c), *sigma[DART_CHAIN_MAX], *again, damping, error;
+    double *g = covariance(24, 60), *left_root = root_of(24, g);
+    const dart_metric metric = {root, left_root};
     for (int m = 0; m < 3; m++) {
         adoption a;
         adoption_open(&a, make_weight(methods[m], 24, 36, 2, 3), 500);
@@ -232,10 +317,12 @@ static void memory_that_runs_out_is_told(void **state)
             for (; n < 400 && status != DART_OK; n++) {
                 left = n;
                 status =
-                    what == 0   ? dart_decompose(&a.weight, &a.layout, a.base, root, a.tensor)
-                    : what == 1 ? dart_decompose_spectra(&a.weight, &a.layout, a.base, root, sigma)
+                    what == 0 ? dart_decompose(&a.weight, &a.layout, a.base, metric, a.tensor)
+                    : what == 1
+                        ? dart_decompose_spectra(&a.weight, &a.layout, a.base, metric, sigma)
                     : what == 2 ? dart_metric_root(36, c, &again, &damping)
-                                : dart_decompose_error(&a.weight, a.base, a.base, root, &error);
+                                : dart_decompose_error(
+                                      &a.weight, a.base, a.base, metric, &error, NULL);
                 left = -1;
                 if (status != DART_OK) assert_int_equal(status, DART_MEMORY);
             }
@@ -246,6 +333,8 @@ static void memory_that_runs_out_is_told(void **state)
         }
         adoption_close(&a);
     }
+    free(left_root);
+    free(g);
     free(root);
     free(c);
 }
@@ -255,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(roots_multiply_to_their_matrix),
         cmocka_unit_test(full_ranks_lose_nothing),
         cmocka_unit_test(one_bond_is_cut_as_its_spectrum_says),
+        cmocka_unit_test(losses_rise_as_spectra_say),
         cmocka_unit_test(errors_are_bounded_by_the_tails),
         cmocka_unit_test(memory_that_runs_out_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);

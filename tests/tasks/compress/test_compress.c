@@ -8,7 +8,9 @@
 #include "../train/pretrained_lab.h"
 #include "compress.h"
 #include "decompose.h"
+#include "reader.h"
 #include "setup.h"
+#include "text.h"
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -80,9 +82,11 @@ static void check_run(const dart_compression *c, const char *path)
     for (uint32_t w = 0; w < base.model->weights; w++) {
         const dart_model_weight *a = &base.model->weight[w], *b = &run.model->weight[w];
         float *x = matrix(&base, w), *y = matrix(&run, w);
-        double error;
+        double error, whole;
         assert_string_equal(a->weight.name, b->weight.name);
-        assert_int_equal(dart_decompose_error(&a->weight, x, y, NULL, &error), DART_OK);
+        assert_int_equal(
+            dart_decompose_error(&a->weight, x, y, (dart_metric){0}, &error, &whole), DART_OK);
+        error /= whole;
         const dart_compress_row *row = dart_compression_row(c, rows);
         if (row && !strcmp(row->name, a->weight.name)) {
             rows++;
@@ -272,17 +276,20 @@ static void calibration_brings_outputs_nearer(void **state)
     dart_compress_fate fate[64] = {0};
     for (uint32_t w = 0; w < base.model->weights; w++)
         if ((int)w != base.model->embedding) fate[w] = DART_FATE_NETWORK;
-    assert_int_equal(dart_compress_calibrate(&base, &o, fate, (dart_note){0}, &inputs), DART_OK);
+    assert_int_equal(dart_compress_calibrate(&base, &o, fate, false, (dart_note){0}, &inputs), DART_OK);
     assert_true(inputs.rows >= 2000 && inputs.rows < 2100);
     for (uint32_t w = 0, i = 0; w < base.model->weights; w++) {
         const dart_compress_row *row = dart_compression_row(c[1], i);
         if (fate[w] != DART_FATE_NETWORK) continue;
         const dart_covariance *of = &inputs.of[inputs.place[w]];
-        double *root, damping, other;
+        double *root, damping, other, whole;
         float *x = matrix(&base, w), *y = matrix(&plain, w);
         assert_int_equal(dart_metric_root(of->size, of->sum, &root, &damping), DART_OK);
         assert_int_equal(
-            dart_decompose_error(&base.model->weight[w].weight, x, y, root, &other), DART_OK);
+            dart_decompose_error(&base.model->weight[w].weight, x, y, (dart_metric){.in = root},
+                &other, &whole),
+            DART_OK);
+        other /= whole;
         if (!(row->output_error < other) || !(row->error > dart_compression_row(c[0], i)->error))
             fail_msg(
                 "%s: %g of its outputs, %g without a text", row->name, row->output_error, other);
@@ -321,6 +328,16 @@ static void what_cannot_be_is_refused(void **state)
         {{.target = 2, .out = no, .ranks = "best"}, DART_USAGE, "known are uniform, found"},
         {{.out = no}, DART_USAGE, "either a target"},
         {{.target = 2, .epsilon = 0.1, .out = no}, DART_USAGE, "not both"},
+        {{.target = 2, .metric = "flops", .out = no}, DART_USAGE, "known are entries, outputs"},
+        {{.target = 2, .metric = "loss", .out = no}, DART_USAGE, "give one with --calibrate"},
+        {{.target = 2, .metric = "entries", .calibrate = text_path, .out = no}, DART_USAGE,
+            "reads no text"},
+        {{.target = 2,
+             .metric = "loss",
+             .modules = "tok_emb",
+             .calibrate = text_path,
+             .out = no},
+            DART_INPUT, "tok_emb is a table or the head"},
         {{.target = 1, .out = no}, DART_USAGE, "a target of 1"},
         {{.target = NAN, .out = no}, DART_USAGE, "a target of"},
         {{.epsilon = 1.5, .out = no}, DART_USAGE, "an epsilon of 1.5"},
@@ -528,7 +545,7 @@ static void other_models_do_not_go_on(void **state)
 {
     (void)state;
     static const char *const cases[][3] = {{"linear", "tt", "linear is part of the model"},
-        {"layers", "3", "layers is part of the model"}, {"rank", "4", "rank is part of the model"},
+        {"layers", "3", "layers is part of the model"}, {"rank", "77", "rank is part of the model"},
         {"embedding", "lowrank", "embedding is part of the model"},
         {"dense_twin", "true", "no dense twin"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -600,21 +617,213 @@ static void failures_leave_nothing(void **state)
     if (fast) assert_int_equal(rmdir(memory), 0);
 }
 
+/* ---- ranks of all matrices together ---- */
+
+enum { MATRICES = 3 };
+typedef struct matrices {
+    dart_model model;
+    dart_model_weight weight[MATRICES];
+    dart_bond bond[MATRICES];
+    double sigma[MATRICES][16];
+    uint64_t dense, least;
+} matrices;
+
+/* Low-rank products of matrices of several shapes, with spectra that fall and scales that differ. */
+static void matrices_open(matrices *m, uint32_t seed)
+{
+    static const uint32_t shape[MATRICES][2] = {{6, 9}, {12, 12}, {16, 5}};
+    *m = (matrices){.model = {.weights = MATRICES}};
+    m->model.weight = m->weight;
+    for (uint32_t w = 0; w < MATRICES; w++) {
+        const uint32_t out = shape[w][0], in = shape[w][1], rank = out < in ? out : in;
+        double value = 1 + 3 * dart_uniform(seed, DART_STREAM_TEST, 100 + w);
+        m->weight[w].weight.out = out;
+        m->weight[w].weight.in = in;
+        for (uint32_t i = 0; i < rank; i++) {
+            m->sigma[w][i] = value;
+            value *= 0.5 + 0.5 * dart_uniform(seed, DART_STREAM_TEST, 20 * w + i);
+        }
+        m->bond[w] = (dart_bond){.weight = w,
+            .rank = rank,
+            .sigma = m->sigma[w],
+            .left_n = out,
+            .right_n = in,
+            .left_bond = -1,
+            .right_bond = -1};
+        m->dense += out * in;
+        m->least += out + in;
+    }
+}
+
+/* Words and cost of a choice; a rank of 0: the matrix as it is. */
+static double cost_of(const matrices *m, const uint32_t *rank, bool absolute, uint64_t *out_words)
+{
+    double cost = 0;
+    *out_words = 0;
+    for (uint32_t w = 0; w < MATRICES; w++) {
+        const dart_bond *b = &m->bond[w];
+        double tail = 0, all = 0;
+        for (uint32_t i = 0; i < b->rank; i++) {
+            all += b->sigma[i] * b->sigma[i];
+            if (rank[w] && i >= rank[w]) tail += b->sigma[i] * b->sigma[i];
+        }
+        cost += absolute ? tail : tail / all;
+        *out_words += rank[w] ? rank[w] * (b->left_n + b->right_n) : b->left_n * b->right_n;
+    }
+    return cost;
+}
+
+/* The least cost of any choice of at most so many words. */
+static double least_cost(const matrices *m, bool absolute, uint64_t most)
+{
+    uint32_t rank[MATRICES];
+    uint64_t words;
+    double best = INFINITY;
+    for (rank[0] = 0; rank[0] <= m->bond[0].rank; rank[0]++)
+        for (rank[1] = 0; rank[1] <= m->bond[1].rank; rank[1]++)
+            for (rank[2] = 0; rank[2] <= m->bond[2].rank; rank[2]++) {
+                const double cost = cost_of(m, rank, absolute, &words);
+                if (words <= most && cost < best) best = cost;
+            }
+    return best;
+}
+
+/* What is found costs hardly more than the best choice of that size, and never more than the best
+ * of one that is smaller by a matrix: steps on hulls are no larger. */
+static void found_ranks_cost_least(void **state)
+{
+    (void)state;
+    double worst = 1, sum = 0;
+    uint32_t count = 0, kept = 0;
+    for (uint32_t seed = 0; seed < 20; seed++)
+        for (int absolute = 0; absolute < 2; absolute++) {
+            matrices m;
+            matrices_open(&m, seed);
+            for (uint64_t target = m.least; target < m.dense; target += 7) {
+                dart_compress_fate fate[MATRICES];
+                uint32_t rank[MATRICES] = {0};
+                uint64_t words;
+                const double best = least_cost(&m, absolute, target);
+                for (int w = 0; w < MATRICES; w++) fate[w] = DART_FATE_NETWORK;
+                assert_int_equal(dart_compress_found(&m.model, m.bond, MATRICES, target,
+                                     absolute != 0, fate, rank),
+                    DART_OK);
+                for (int w = 0; w < MATRICES; w++) {
+                    kept += fate[w] == DART_FATE_KEPT;
+                    if (fate[w] == DART_FATE_KEPT) rank[w] = 0;
+                    assert_true(fate[w] == DART_FATE_KEPT || rank[w] > 0);
+                }
+                const double found = cost_of(&m, rank, absolute, &words);
+                assert_true(words <= target && found >= best * (1 - 1e-12));
+                assert_true(found <=
+                            least_cost(&m, absolute, target > 144 ? target - 144 : 0) * (1 + 1e-12));
+                worst = fmax(worst, found / best);
+                sum += found / best;
+                count++;
+            }
+            dart_compress_fate fate[MATRICES] = {
+                DART_FATE_NETWORK, DART_FATE_NETWORK, DART_FATE_NETWORK};
+            uint32_t rank[MATRICES];
+            expect(dart_compress_found(
+                       &m.model, m.bond, MATRICES, m.least - 1, false, fate, rank),
+                DART_INPUT, "cannot have");
+        }
+    print_message("%u choices, %u matrices kept: %.3f times the least cost, at most %.3f\n", count,
+        kept, sum / count, worst);
+    assert_true(kept > 0 && sum / count < 1.05);
+}
+
 /* ---- a real model ---- */
 
-/* stories260K in $DART_TEST_MODELS or beside the repository: every device measures the same. */
+/* stories260K in $DART_TEST_MODELS or beside the repository; false: it is not there. */
+static bool stories(char path[4096], char tokens[4096])
+{
+    const char *models = getenv("DART_TEST_MODELS");
+    if (!models) models = DART_SOURCE_DIR "/../shared/models";
+    snprintf(path, 4096, "%s/stories260K/stories260K.bin", models);
+    snprintf(tokens, 4096, "%s/stories260K/tok512.bin", models);
+    const bool there = dart_file_exists(path) && dart_file_exists(tokens);
+    print_message("data: stories260K %s\n", there ? "read" : "not at hand");
+    return there;
+}
+
+/* Loss of the base, or of it compressed as asked for, on a text: nats a token. */
+static double loss_of(const char *path, const char *tokens, const char *text,
+    const dart_compress_options *options, uint64_t *out_after)
+{
+    dart_eval_result r;
+    dart_recipe *over;
+    dart_compression *c;
+    uint64_t before;
+    assert_int_equal(dart_recipe_new(&over), DART_OK);
+    set(over, "tokenizer", tokens);
+    set(over, "context", "128");
+    set(over, "batch_size", "4");
+    set(over, "device", "cpu");
+    if (options) {
+        if (compress(path, options, over, &c) != DART_OK) fail_msg("%s", dart_error_text());
+        dart_compression_size(c, &before, out_after);
+        dart_compression_free(c);
+        dart_recipe_free(over);
+        assert_int_equal(dart_recipe_new(&over), DART_OK);
+        set(over, "device", "cpu");
+    }
+    set(over, "text", text);
+    if (handle_eval(options ? options->out : path, over, &r) != DART_OK)
+        fail_msg("%s", dart_error_text());
+    dart_recipe_free(over);
+    if (options) assert_int_equal(dart_remove_tree(options->out), DART_OK);
+    return log(r.test_ppl);
+}
+
+/* What the metric is for: at equal sizes the loss of text that was not read rises less. */
+static void losses_rise_less_near_to_the_loss(void **state)
+{
+    (void)state;
+    char path[4096], tokens[4096], data[PATH_MAX], at[PATH_MAX];
+    dart_reader reader;
+    if (!stories(path, tokens)) return;
+    const bool there = dart_data_folder("tinystories-sample", "tiny_stories.txt", data) &&
+                       dart_data_file(data, "tiny_stories.txt", at);
+    print_message("data: tinystories-sample %s\n", there ? "read" : "not at hand");
+    if (!there) return;
+    assert_int_equal(
+        dart_reader_open(&(dart_text){.what = at, .size = UINT64_MAX}, &reader), DART_OK);
+    assert_int_equal(dart_reader_more(&reader), DART_OK);
+    assert_true(reader.size > 300000);
+    assert_int_equal(dart_file_write_sync(in("calibration.txt"), reader.data, 60000), DART_OK);
+    assert_int_equal(
+        dart_file_write_sync(in("unseen.txt"), reader.data + 200000, 60000), DART_OK);
+    dart_reader_close(&reader);
+    const double whole = loss_of(path, tokens, in("unseen.txt"), NULL, NULL);
+    for (int m = 0; m < 3; m++)
+        for (int found = 0; found < (m ? 1 : 2); found++) {
+            double rise[2];
+            uint64_t after[2];
+            for (int loss = 0; loss < 2; loss++) {
+                const dart_compress_options o = {.method = methods[m],
+                    .target = 1.25,
+                    .ranks = found ? "found" : "uniform",
+                    .calibrate = in("calibration.txt"),
+                    .calibrate_tokens = 8192,
+                    .metric = loss ? "loss" : "outputs",
+                    .out = in("near")};
+                rise[loss] = loss_of(path, tokens, in("unseen.txt"), &o, &after[loss]) - whole;
+            }
+            print_message("%s, %s: the loss %.3f rises by %.3f near to outputs, %.3f to the loss\n",
+                methods[m], found ? "found" : "uniform", whole, rise[0], rise[1]);
+            assert_true(after[1] <= after[0] + after[0] / 500);
+            assert_true(rise[1] < rise[0]);
+        }
+}
+
+/* Every device measures the same. */
 static void devices_agree_on_stories(void **state)
 {
     (void)state;
     static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
-    const char *models = getenv("DART_TEST_MODELS");
     char path[4096], tokens[4096], text[5000];
-    if (!models) models = DART_SOURCE_DIR "/../shared/models";
-    snprintf(path, sizeof path, "%s/stories260K/stories260K.bin", models);
-    snprintf(tokens, sizeof tokens, "%s/stories260K/tok512.bin", models);
-    const bool there = dart_file_exists(path) && dart_file_exists(tokens);
-    print_message("data: stories260K %s\n", there ? "read" : "not at hand");
-    if (!there) return;
+    if (!stories(path, tokens)) return;
     size_t n = 0;
     for (int i = 0; n < 4500; i++)
         n += (size_t)snprintf(text + n, sizeof text - n,
@@ -635,7 +844,8 @@ static void devices_agree_on_stories(void **state)
             .target = 1.25,
             .ranks = "found",
             .calibrate = in("stories.txt"),
-            .modules = "blocks.*, tok_emb",
+            .metric = m == 1 ? "loss" : "outputs",
+            .modules = m == 1 ? "blocks.*" : "blocks.*, tok_emb",
             .out = out};
         set(over, "device", "cpu");
         if (compress(path, &o, over, &c) != DART_OK) fail_msg("%s", dart_error_text());
@@ -666,6 +876,8 @@ int main(void)
         cmocka_unit_test(recipes_name_every_weight), cmocka_unit_test(healing_goes_on_from_the_run),
         cmocka_unit_test(healing_is_resumed_bit_by_bit),
         cmocka_unit_test(other_models_do_not_go_on), cmocka_unit_test(failures_leave_nothing),
+        cmocka_unit_test(found_ranks_cost_least),
+        cmocka_unit_test(losses_rise_less_near_to_the_loss),
         cmocka_unit_test(devices_agree_on_stories)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);
 }

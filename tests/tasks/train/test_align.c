@@ -88,7 +88,7 @@ static void rows_are_principal_directions(void **state)
     const dart_bundle *b = &plain.run.bundle;
     for (uint32_t w = 0; w < b->model->weights; w++) wanted[w] = true;
     assert_int_equal(dart_model_covariances(plain.run.device, b->model, b->param, b->frozen,
-                         &plain.run.train, BATCHES, wanted, &c),
+                         &plain.run.train, BATCHES, wanted, 0, &c),
         DART_OK);
     assert_true(c.rows < BATCHES * 4 * 16); /* prompts are not learnt */
     for (int d = 0; d < 3; d++) {

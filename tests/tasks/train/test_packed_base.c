@@ -10,6 +10,7 @@
 #include "base.h"
 #include "export.h"
 #include "infer.h"
+#include "packed.h"
 #include "session.h"
 #include <math.h>
 
@@ -87,6 +88,44 @@ static void every_format_learns_and_opens_again(void **state)
         assert_true(4 * b.model->frozen_words < kept + 4 * 64 * (size_t)b.model->params);
         dart_bundle_free(&b);
     }
+}
+
+/* The embedding, which is the head here, in a format of its own. */
+static void embeddings_are_kept_as_asked_for(void **state)
+{
+    (void)state;
+    static const char *const kept[][3] = {{"nf4", "q8_0", "nf4-q8_0"}, {"nf4", "f32", "nf4-f32"},
+        {"f32", "q4_1", "f32-q4_1"}, {"q4_0", "same", "q4_0-same"}};
+    double first[4];
+    for (int k = 0; k < 4; k++) {
+        dart_recipe *recipe = packed_tuning("lora", kept[k][0], "cpu", in(kept[k][2]));
+        set(recipe, "base_embedding_dtype", kept[k][1]);
+        const watch w = run(recipe, NULL);
+        first[k] = w.first;
+        assert_non_null(strstr(w.text, "matrices of the base are packed"));
+        dart_bundle b;
+        assert_int_equal(dart_bundle_open(in(kept[k][2]), NULL, (dart_note){0}, &b), DART_OK);
+        for (uint32_t v = 0; v < b.model->weights; v++) {
+            const dart_param *p = dart_model_packed(b.model, v);
+            const bool table = (int)v == b.model->embedding;
+            const char *wanted = kept[k][table && strcmp(kept[k][1], "same") != 0];
+            if (table || strstr(b.model->weight[v].weight.name, ".attn.")) {
+                assert_true((p != NULL) == (strcmp(wanted, "f32") != 0));
+                if (p)
+                    assert_string_equal(
+                        dart_packed_info_of(dart_dtype_format(p->type)).name, wanted);
+            }
+        }
+        dart_bundle_free(&b);
+        assert_int_equal(dart_remove_tree(in(kept[k][2])), DART_OK);
+    }
+    assert_true(first[0] != first[1] && first[1] != first[2]);
+    dart_recipe *recipe = tiny("cpu", in("none"));
+    watch w = {0};
+    set(recipe, "base_embedding_dtype", "q8_0");
+    assert_int_equal(train(recipe, &w, NULL), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "base_embedding_dtype says how"));
+    dart_recipe_free(recipe);
 }
 
 static void stopped_runs_go_on_bit_for_bit(void **state)
@@ -350,6 +389,7 @@ static int set_up_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_format_learns_and_opens_again),
+        cmocka_unit_test(embeddings_are_kept_as_asked_for),
         cmocka_unit_test(stopped_runs_go_on_bit_for_bit),
         cmocka_unit_test(methods_find_ranks_beside_it), cmocka_unit_test(devices_agree),
         cmocka_unit_test(opened_and_exported_it_computes_the_same),

@@ -12,6 +12,7 @@ enum {
     DART_STREAM_DROPOUT = 3,
     DART_STREAM_SAMPLE = 4,
     DART_STREAM_SELECT = 12, /* ranks of the random rule */
+    DART_STREAM_GROW = 13,   /* ranks that are added; above 32 bits: the tensor */
     DART_STREAM_GATE = 5,
     DART_STREAM_ROWS = 21,    /* which documents share a row */
     DART_STREAM_BATCHES = 20, /* order of the batches of sentence pairs */

@@ -187,6 +187,12 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
         session->options.optim->states * words, moment);
 }
 
+dart_status dart_session_gradient(dart_session *session, float *out)
+{
+    return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_GRAD], 0,
+        session->model->param_words, out);
+}
+
 dart_status dart_session_step(
     dart_session *session, dart_stream *stream, const dart_step_scalars *s, dart_step_result *out)
 {

@@ -96,6 +96,8 @@ DART_NODISCARD dart_status dart_session_write(
     dart_session *session, const float *param, const float *frozen, const float *moment);
 /* moment may be NULL. */
 DART_NODISCARD dart_status dart_session_read(dart_session *session, float *param, float *moment);
+/* The gradients of the last step, summed over its micro-batches, in PARAM's layout. */
+DART_NODISCARD dart_status dart_session_gradient(dart_session *session, float *out);
 
 typedef struct dart_step_scalars {
     uint64_t seed, step; /* step: counts from 0; names the dropout mask and the batches */

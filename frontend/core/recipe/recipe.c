@@ -117,7 +117,8 @@ dart_status dart_recipe_stages(const dart_recipe *recipe, uint64_t windows,
                 "rises",
                 stage->name, stage->value[dart_recipe_key("lambda_schedule")]);
         snprintf(out[s].name, sizeof out[s].name, "%s", stage->name);
-        out[s].pick = set->select != NULL;
+        out[s].grows = set->select && set->select->observe;
+        out[s].pick = set->select && !out[s].grows;
         double steps = 0;
         if (given[STEPS] && set->max_steps)
             steps = (double)set->max_steps;

@@ -49,6 +49,7 @@ typedef struct dart_settings {
 typedef struct dart_stage {
     char name[48];
     bool pick;         /* selects ranks before its steps */
+    bool grows;        /* its rule lets ranks grow between its steps */
     uint64_t steps;    /* may be 0 for a pick */
     dart_settings set; /* the recipe's settings with the stage's own */
 } dart_stage;

@@ -69,10 +69,55 @@ static dart_status check_pick(const dart_model *model, const dart_stage *stage, 
     return dart_fail(DART_INPUT, "stage '%s': %s", stage->name, why);
 }
 
+/* A stage whose ranks grow. steps: how many it has is known. */
+static dart_status check_growth(const dart_model *model, const dart_stage *stage, bool steps)
+{
+    const dart_settings *set = &stage->set;
+    const dart_reg *reg = dart_settings_reg(set);
+    const char *rule = set->select->name;
+    const double budget = dart_settings_option(set, &dart_row_budget);
+    const double each = dart_settings_option(set, set->select->every);
+    const double now = dart_cut_words(model, UINT32_MAX);
+    if (!(now > 0))
+        return dart_fail(DART_INPUT,
+            "stage '%s': %s lets ranks grow, and the model has none; choose a method with ranks, "
+            "such as lora or tt-lora",
+            stage->name, rule);
+    if ((reg && reg->gate) || set->ordered_dropout > 0)
+        return dart_fail(DART_INPUT,
+            "stage '%s': ranks grow by %s and gates (%s) choose among them; give the gates a stage "
+            "of their own",
+            stage->name, rule, reg && reg->gate ? reg->name : "ordered_dropout");
+    if (!(budget > 1))
+        return dart_fail(DART_INPUT,
+            "stage '%s': %s needs a budget, the number of parameters up to which ranks grow; they "
+            "begin with %.0f",
+            stage->name, rule, now);
+    if (steps && (double)stage->steps <= each)
+        return dart_fail(DART_INPUT,
+            "stage '%s': %.0f steps, and ranks grow after every %.0f of them: never; lower %s or "
+            "make the stage longer",
+            stage->name, (double)stage->steps, each, set->select->every->key);
+    return DART_OK;
+}
+
+/* Ranks can only grow where they begin below the budget. */
+static dart_status check_growth_size(const dart_model *model, const dart_stage *stage)
+{
+    const double budget = dart_settings_option(&stage->set, &dart_row_budget);
+    const double now = dart_cut_words(model, UINT32_MAX);
+    if (budget > now) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "stage '%s': a budget of %.0f parameters leaves nothing to grow, the ranks begin with "
+        "%.0f; raise budget or begin with a lower rank",
+        stage->name, budget, now);
+}
+
 dart_status dart_stages_check(
     const dart_model *model, const dart_stage *stage, uint32_t stages, const dart_check_from *from)
 {
     const char *gate = from->gate;
+    bool other = false; /* an earlier stage leaves the model with other ranks */
     for (uint32_t s = from->stage; s < stages; s++) {
         const dart_settings *set = &stage[s].set;
         dart_session_options options;
@@ -85,6 +130,9 @@ dart_status dart_stages_check(
             DART_TRY(check_pick(model, &stage[s], gate));
             gate = NULL;
         }
+        if (stage[s].grows) DART_TRY(check_growth(model, &stage[s], from->steps));
+        if (stage[s].grows && from->fresh && !other) DART_TRY(check_growth_size(model, &stage[s]));
+        other |= stage[s].pick || stage[s].grows;
         DART_TRY(dart_session_options_from(set, model->config.vocab, &options));
         const bool gated = options.reg && options.reg->gate;
         if (gated && dart_settings_option(set, &dart_row_budget) > 1)
@@ -112,9 +160,14 @@ static dart_status stages_of(
         return dart_recipe_stages(recipe, 1, stage, out_count);
     }
     dart_recipe_settings(recipe, &stage[0].set);
-    stage[0].pick = stage[0].set.select && dart_settings_compress(&stage[0].set);
+    const bool chooses = stage[0].set.select && dart_settings_compress(&stage[0].set);
+    stage[0].grows = chooses && stage[0].set.select->observe;
+    stage[0].pick = chooses && !stage[0].grows;
     stage[0].steps = 1;
-    snprintf(stage[0].name, sizeof stage[0].name, "%s", stage[0].pick ? "pick" : "train");
+    snprintf(stage[0].name, sizeof stage[0].name, "%s",
+        stage[0].grows  ? "grow"
+        : stage[0].pick ? "pick"
+                        : "train");
     *out_count = 1;
     return DART_OK;
 }
@@ -169,7 +222,8 @@ dart_status dart_recipe_check(const dart_recipe *recipe, dart_note note)
     const dart_method *dense = dart_method_find("dense");
     if (set.embedding != dense || set.head != dense) config.strict_rank = false;
     DART_GOTO(dart_model_new(&config, NULL, &model));
-    const dart_check_from from = {.gate = !own->stages && set.select ? set.select->gate : NULL};
+    const dart_check_from from = {
+        .gate = !own->stages && set.select ? set.select->gate : NULL, .fresh = true};
     DART_GOTO(dart_stages_check(model, stage, stages, &from));
     if (note.line) note_unread(own, stage, stages, note);
 done:

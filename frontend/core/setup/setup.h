@@ -42,6 +42,8 @@ typedef struct dart_check_from {
     uint32_t stage;   /* the first one to check */
     uint32_t picked;  /* 1 + the stage whose selection was done last; 0: none */
     const char *gate; /* of the model as it is; NULL: none */
+    bool steps;       /* the stages have the steps that they will have */
+    bool fresh;       /* the model is as the run begins with it, but for its vocabulary */
 } dart_check_from;
 /* What a stage would be refused for when it comes: options of its penalty and rule, a size that not
  * even the smallest ranks of the model have. INPUT: the sentence names the stage. */

@@ -30,6 +30,16 @@ static const dart_option_row init_row = {.key = "lora_init",
         "lora: B is zero and A random; or B A takes over a pretrained matrix's largest singular "
         "triplets (pissa), or the first vectors of its QR (olora), and the rest is frozen; or A "
         "has the principal directions of the inputs (eva)"};
+static const dart_option_row rho_row = {.key = "eva_rho",
+    .aliases = "rho",
+    .section = "method",
+    .kind = DART_OPTION_FLOAT,
+    .fallback = "1",
+    .least = 1,
+    .most = 1e6,
+    .help = "lora with lora_init eva: ranks go to the layers where more directions explain the "
+            "inputs, at most rho times the rank asked for to one, all together as many as asked "
+            "for; 1: every layer keeps its own"};
 static const dart_option_row dora_row = {.key = "use_dora",
     .aliases = "dora",
     .section = "method",
@@ -37,11 +47,20 @@ static const dart_option_row dora_row = {.key = "use_dora",
     .fallback = "false",
     .help = "lora: the rows of the sum have lengths that are trained beside it (DoRA)"};
 static const dart_option_row *const options[] = {
-    &dart_row_alpha, &rslora_row, &init_row, &dora_row, NULL};
+    &dart_row_alpha, &rslora_row, &init_row, &rho_row, &dora_row, NULL};
 
 static bool is_dora(const dart_weight *weight)
 {
     return dart_options_get(&weight->options, &dora_row) != 0;
+}
+
+/* rho times the rank asked for (rounded as PEFT does: a half to the even side), as far as the
+ * matrix has it. */
+static uint32_t most_ranks(const dart_weight *weight, double rho)
+{
+    const uint32_t cap = weight->out < weight->in ? weight->out : weight->in;
+    const double most = rint(rho * (weight->rank ? weight->rank : weight->ranks[1]));
+    return most < cap ? (uint32_t)most : cap;
 }
 
 static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
@@ -54,7 +73,11 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->bonds = 1;
     const double from = dart_options_get(&weight->options, &init_row);
     out->takes_apart = from == PISSA || from == OLORA;
-    if (from == EVA) out->directions = r < weight->in ? r : weight->in;
+    if (from == EVA) {
+        const double rho = dart_options_get(&weight->options, &rho_row);
+        out->shares = rho > 1;
+        out->directions = out->shares ? most_ranks(weight, rho) : r;
+    }
     out->tensor[0] = (dart_tensor){"lora_B", DART_SHAPE(weight->out, r), 0.0, false};
     out->tensor[1] =
         (dart_tensor){"lora_A", DART_SHAPE(r, weight->in), dart_start_input(weight), false};
@@ -120,13 +143,14 @@ static dart_status adopt(const dart_weight *weight, const dart_layout *plan, con
     return dart_adopt_rest(weight, plan, base, tensor, out_error);
 }
 
-/* EVA (Paischer et al. 2024), without moving ranks between weights: rows of A are the directions.
- * Where the inputs do not vary, what A began with stays. */
-static void align(const dart_weight *weight, const dart_layout *plan, const double *direction,
-    const double *variance, float *const *tensor)
+/* EVA (Paischer et al. 2024): rows of A are the directions. Where the inputs do not vary, what A
+ * began with stays. */
+static void align(const dart_weight *weight, const dart_layout *plan, uint32_t count,
+    const double *direction, const double *variance, float *const *tensor)
 {
+    (void)plan;
     const double ROUNDING = 1e-6; /* of sums in f32, relative to the largest variance */
-    for (uint32_t k = 0; k < plan->directions; k++)
+    for (uint32_t k = 0; k < count && k < weight->ranks[1]; k++)
         for (uint32_t j = 0; variance[k] > ROUNDING * variance[0] && j < weight->in; j++)
             tensor[2][(size_t)k * weight->in + j] = (float)direction[(size_t)k * weight->in + j];
 }

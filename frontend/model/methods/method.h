@@ -56,9 +56,12 @@ typedef struct dart_layout {
     /* A pretrained W is taken apart by the method's adopt(). Else W as it is becomes the tensor
      * "weight", which is then not changed by anything but training. */
     bool takes_apart;
-    /* How many principal directions of what the weight multiplies its values start along (align);
-     * 0: none, so that inputs need not be measured. */
+    /* How many principal directions of what the weight multiplies its values may start along
+     * (align); 0: none, so that inputs need not be measured. shares: the rank of its one bond goes
+     * to whichever weights with `shares` have directions that explain more of their inputs; then
+     * `directions` is the most that it can get. */
     uint32_t directions;
+    bool shares;
 } dart_layout;
 
 /* A product of tensors. Labels a-z; those that are no digits of W are bonds, of this term alone. An
@@ -105,11 +108,12 @@ typedef struct dart_method {
      * ranks allow. *out_error: ||sum - W|| / ||W||. */
     dart_status (*adopt)(const dart_weight *weight, const dart_layout *layout, const float *base,
         float *const *tensor, double *out_error);
-    /* Values that begin along principal directions (layout->directions of them): direction
-     * (directions, in) has orthonormal rows, variance is that of the inputs along each, descending.
+    /* Values that begin along principal directions, `count` of them: direction (count, in) has
+     * orthonormal rows, variance is that of the inputs along each, descending. More of them than
+     * the weight has ranks are no mistake.
      * tensor[i] hold what init, or adopt, left there. */
-    void (*align)(const dart_weight *weight, const dart_layout *layout, const double *direction,
-        const double *variance, float *const *tensor);
+    void (*align)(const dart_weight *weight, const dart_layout *layout, uint32_t count,
+        const double *direction, const double *variance, float *const *tensor);
     /* Above 0: in fine-tuning it is not for a model's own weights, but for those of adapters, of
      * this width where nothing else is said. */
     uint32_t adapter;

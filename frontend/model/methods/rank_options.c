@@ -7,7 +7,7 @@ const dart_option_row dart_row_budget = {.key = "budget",
     .fallback = "0",
     .most = 9007199254740991,
     .help = "budget, uniform, random and gates: parameters of all compressed layers after the "
-            "selection; up to 1: part of what they have"};
+            "selection; up to 1: part of what they have; increlora: up to which they grow"};
 
 const dart_option_row dart_row_min_rank = {.key = "min_rank",
     .section = "stage",

@@ -104,6 +104,7 @@ static dart_status one_step(dart_run *run)
     if (run->stage_step == 0)
         dart_metrics_stage(&run->metrics, run->step, stage->name, stage->steps,
             set->reg ? set->reg->name : "none", set->lambda_reg);
+    DART_TRY(dart_run_grow_look(run));
     DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
     const uint32_t vocab = run->bundle.model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
@@ -123,6 +124,7 @@ static dart_status one_step(dart_run *run)
     run->last_loss = r.loss;
     run->phase_tokens += r.tokens;
     DART_TRY(dart_run_prox(run, scalars.penalty));
+    DART_TRY(dart_run_grow(run));
     run->seconds += seconds;
     run->phase_seconds += seconds;
     if (run->step % (uint64_t)run->bundle.set.logging_steps == 0) {
@@ -209,9 +211,13 @@ static dart_status advance(dart_run *run)
             DART_TRY(pick_row(run, "after selection", true));
             run->owed = DART_OWED_NOTHING;
         }
-        if (run->stage_step < stage->steps) return dart_run_bind(run);
+        if (run->stage_step < stage->steps) {
+            DART_TRY(dart_run_bind(run));
+            return dart_run_grow_bind(run);
+        }
         run->at_stage++;
         run->stage_step = 0;
+        dart_run_grow_end(run);
         run->rest = (dart_rest){0};
         run->waiting = (dart_waiting){0};
     }

@@ -11,7 +11,9 @@ dart_status dart_run_check(const dart_run *run)
     const dart_bundle *b = &run->bundle;
     const dart_check_from from = {.stage = run->at_stage,
         .picked = run->last_pick,
-        .gate = b->gate.reg ? b->gate.reg->name : NULL};
+        .gate = b->gate.reg ? b->gate.reg->name : NULL,
+        .steps = true,
+        .fresh = !run->step};
     return run->finished ? DART_OK : dart_stages_check(b->model, run->stage, run->stages, &from);
 }
 
@@ -111,5 +113,6 @@ void dart_run_free(dart_run *run)
     dart_stream_free(&run->valid);
     dart_stream_free(&run->test);
     free(run->moment);
+    dart_run_grow_end(run);
     *run = (dart_run){0};
 }

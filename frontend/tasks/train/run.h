@@ -7,6 +7,7 @@
 #include "folder.h"
 #include "metrics.h"
 #include "perplexity.h"
+#include "select.h"
 #include "setup.h"
 #include "train.h"
 
@@ -27,6 +28,17 @@ typedef struct dart_best {
     uint64_t step; /* 0: it was not evaluated yet, or nobody asked */
     double nll;
 } dart_best;
+
+/* Of a stage whose ranks grow: what its rule keeps of every bond. */
+typedef struct dart_growing {
+    dart_score *score; /* owned [bonds]; NULL: the stage at hand does not grow */
+    uint32_t bonds;
+    /* owned, of the model at hand: its bonds, and room for a step */
+    dart_bond *bond;
+    uint32_t *rank;
+    double *sensitivity;
+    float *gradient; /* PARAM's words */
+} dart_growing;
 
 typedef struct dart_run {
     /* what */
@@ -63,6 +75,7 @@ typedef struct dart_run {
     dart_rest rest;
     dart_waiting waiting;
     dart_best best;
+    dart_growing growing;
     uint32_t steps_here; /* of this call, until the expected time was told */
     int64_t
         moved[DART_MAX_STAGES]; /* steps that plateaus moved to a later stage, or stops left out */
@@ -156,6 +169,17 @@ void dart_row_scores(
 /* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just
  * done; penalty: lr lambda of that step */
 DART_NODISCARD dart_status dart_run_prox(dart_run *run, double penalty);
+
+/* grow.c: ranks that grow while a stage trains */
+/* Room for the stage at hand, where it has none yet; scores of an earlier stage are forgotten. */
+DART_NODISCARD dart_status dart_run_grow_bind(dart_run *run);
+/* Before a step: the parameters that its gradients are of, into the host copy. */
+DART_NODISCARD dart_status dart_run_grow_look(dart_run *run);
+/* After a step: scores; a larger model with its moments and programs where it is time. */
+DART_NODISCARD dart_status dart_run_grow(dart_run *run);
+void dart_run_grow_end(dart_run *run); /* forgets the scores */
+/* How often the ranks of a stage grow. */
+uint64_t dart_stage_growths(const dart_stage *stage);
 
 /* state.c: checkpoints of a run */
 DART_NODISCARD dart_status dart_run_save(dart_run *run);

@@ -53,6 +53,20 @@ static dart_status derive_falling(dart_recipe *recipe, const dart_settings *set,
     return derive(recipe, set, "shrink", begin, rest, count, shrink);
 }
 
+/* Ranks that grow: while they do, without a penalty that makes them fall, and with what they
+ * became.
+ */
+static dart_status derive_growing(dart_recipe *recipe, const dart_settings *set)
+{
+    const double part = 1 - set->tune_fraction;
+    const char *const grow[][2] = {{"lr_scheduler", "constant"}, {"select", set->select->name}};
+    const char *const tune[][2] = {{"warmup_steps", "0"}};
+    DART_TRY(derive(recipe, set, "grow", 0, part, 2, grow));
+    if (set->tune_fraction > 0)
+        DART_TRY(derive(recipe, set, "tune", part, set->tune_fraction, 1, tune));
+    return DART_OK;
+}
+
 static dart_status expand(dart_recipe *recipe)
 {
     if (recipe->stages) return DART_OK;
@@ -70,6 +84,7 @@ static dart_status expand(dart_recipe *recipe)
     if (set.warmup_fraction + set.tune_fraction > 1)
         return dart_fail(DART_INPUT, "warmup_fraction %g and tune_fraction %g are together above 1",
             set.warmup_fraction, set.tune_fraction);
+    if (set.select->observe) return derive_growing(recipe, &set);
     const char *const warmup[][2] = {{"lr_scheduler", "constant"}};
     const char *const pick[][2] = {{"select", set.select->name}};
     double rest = 1 - set.warmup_fraction - set.tune_fraction;

@@ -35,6 +35,18 @@ static json_t *waiting_json(const dart_waiting *waiting, dart_status *status)
     return body;
 }
 
+static json_t *growing_json(const dart_growing *growing, dart_status *status)
+{
+    json_t *all = json_array();
+    for (uint32_t i = 0; i < growing->bonds; i++) {
+        json_t *one = json_array();
+        dart_json_add(one, dart_json_real(growing->score[i].mean), status);
+        dart_json_add(one, dart_json_real(growing->score[i].change), status);
+        dart_json_add(all, one, status);
+    }
+    return all;
+}
+
 static dart_status state_text(const dart_run *run, char **out)
 {
     char id[32];
@@ -60,6 +72,8 @@ static dart_status state_text(const dart_run *run, char **out)
     if (run->best.step) dart_json_set(body, "best", best_json(&run->best, &status), &status);
     if (run->waiting.evaluations)
         dart_json_set(body, "waiting", waiting_json(&run->waiting, &status), &status);
+    if (run->growing.score)
+        dart_json_set(body, "scores", growing_json(&run->growing, &status), &status);
     for (uint32_t s = 0; s < run->stages; s++)
         dart_json_add(moved, json_integer((json_int_t)run->moved[s]), &status);
     dart_json_set(body, "moved_steps", moved, &status);
@@ -196,6 +210,29 @@ static void read_validation(dart_run *run, const json_t *body)
         .nll = dart_json_number(waiting, "nll")};
 }
 
+/* Scores of the stage at hand; none where it did not grow, or had made no step. */
+static dart_status read_growing(dart_run *run, const json_t *body, const char *path)
+{
+    const json_t *all = json_object_get(body, "scores");
+    dart_run_grow_end(run);
+    if (!all) return DART_OK;
+    DART_TRY(dart_run_grow_bind(run));
+    bool sound = json_array_size(all) == run->growing.bonds;
+    for (uint32_t i = 0; sound && i < run->growing.bonds; i++) {
+        const json_t *mean = json_array_get(json_array_get(all, i), 0);
+        const json_t *change = json_array_get(json_array_get(all, i), 1);
+        const dart_score score = {json_number_value(mean), json_number_value(change)};
+        sound =
+            json_is_number(mean) && json_is_number(change) && score.mean >= 0 && score.change >= 0;
+        run->growing.score[i] = score;
+    }
+    if (sound) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s/trainer_state.json: scores are not two numbers from 0 on for each of %u bonds: the "
+        "file was changed, or the recipe is of another run",
+        path, run->growing.bonds);
+}
+
 static dart_status read_position(dart_run *run, json_t *body, const char *path)
 {
     DART_TRY(check_position(run, body, path));
@@ -216,6 +253,7 @@ static dart_status read_position(dart_run *run, json_t *body, const char *path)
     read_validation(run, body);
     for (uint32_t s = 0; s < run->stages; s++) run->moved[s] = moved_of(run, body, s);
     for (uint32_t s = 0; s < run->stages; s++) run->stage[s].steps += (uint64_t)run->moved[s];
+    DART_TRY(read_growing(run, body, path));
     json_t *rows = json_object_get(body, "rows");
     run->rows = 0;
     for (size_t r = 0; r < json_array_size(rows) && r < DART_TABLE_ROWS; r++)

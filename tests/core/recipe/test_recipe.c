@@ -120,7 +120,9 @@ static void test_rows_of_plugins(void **state)
     for (uint32_t i = 0; dart_select_at(i); i++) {
         const dart_select *rule = dart_select_at(i);
         count = check_rows(rule->name, rule->options, seen, count);
-        assert_true(dart_option_among(rule->options, &dart_row_min_rank));
+        assert_true(rule->observe || dart_option_among(rule->options, &dart_row_min_rank));
+        assert_true(!rule->observe || (dart_option_among(rule->options, &dart_row_budget) &&
+                                          dart_option_among(rule->options, rule->every)));
         assert_true(!rule->gate || dart_reg_find(rule->gate)->gate);
     }
     for (int i = 0; i < dart_recipe_rows(); i++) rows += dart_recipe_row_at(i)->of_plugin;
@@ -169,7 +171,7 @@ static void test_set(void **state)
         {"reg", "", DART_OK, ""},
         {"select", "treshold", DART_USAGE,
             "unknown selection 'treshold'; known are threshold, energy, tail-norm, budget, "
-            "uniform, random, gates, gumbel, none; did you mean 'threshold'?"},
+            "uniform, random, gates, gumbel, increlora, none; did you mean 'threshold'?"},
         {"reg", "nuclear", DART_USAGE, "unknown penalty 'nuclear'; known are bond-nuclear, "},
         {"linear", "none", DART_USAGE, "unknown method for linear 'none'; known are dense, lora, "},
         {"head", "", DART_USAGE, "unknown method for head ''"},

@@ -114,6 +114,54 @@ static void rows_are_principal_directions(void **state)
     close_at(&plain);
 }
 
+/* With rho 2: as many ranks in all, at most twice as many to a weight, the scale as it was, and
+ * every row a direction; the same on every device. */
+static void ranks_follow_variance(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
+    uint32_t first[64] = {0};
+    for (int d = 0; d < 3; d++) {
+        opened o;
+        char name[16];
+        snprintf(name, sizeof name, "rho-%d", d);
+        const dart_status status = open_at(&o, "lora lora_init=eva eva_rho=2", devices[d], name);
+        if (d && status != DART_OK) {
+            close_at(&o);
+            continue;
+        }
+        assert_int_equal(status, DART_OK);
+        const dart_bundle *b = &o.run.bundle;
+        uint32_t total = 0, weights = 0, other = 0;
+        for (uint32_t w = 0; w < b->model->weights; w++) {
+            const dart_model_weight *of = &b->model->weight[w];
+            const uint32_t rank = of->weight.ranks[1], n = of->weight.in;
+            float *tensor[DART_MAX_CORES + 2];
+            if (!of->layout.directions) continue;
+            weights++;
+            total += rank;
+            other += rank != RANK;
+            assert_true(rank >= 1 && rank <= 2 * RANK);
+            if (!d) first[w] = rank;
+            assert_int_equal(rank, first[w]);
+            const dart_network network = dart_network_of(&of->weight, &of->layout);
+            assert_true(network.term[0].scale == 16.0 / RANK); /* of the rank asked for */
+            dart_model_tensors(b->model, w, b->param, b->frozen, NULL, tensor);
+            for (uint32_t i = 0; i < of->weight.out * rank; i++) assert_true(tensor[1][i] == 0);
+            for (uint32_t k = 0; k < rank * rank; k++) {
+                double dot = 0;
+                for (uint32_t j = 0; j < n; j++)
+                    dot += (double)tensor[2][k / rank * n + j] * tensor[2][k % rank * n + j];
+                assert_true(fabs(dot - (k / rank == k % rank)) < 1e-5);
+            }
+        }
+        assert_int_equal(weights, 7 * LAB_LAYERS);
+        assert_int_equal(total, weights * RANK);
+        assert_true(other > 0);
+        close_at(&o);
+    }
+}
+
 /* On a device that computes nothing no input varies: A begins as it does without. */
 static void what_does_not_vary_gives_no_direction(void **state)
 {
@@ -152,6 +200,7 @@ static void an_encoder_decoder_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows_are_principal_directions),
+        cmocka_unit_test(ranks_follow_variance),
         cmocka_unit_test(what_does_not_vary_gives_no_direction),
         cmocka_unit_test(an_encoder_decoder_is_refused)};
     return cmocka_run_group_tests(tests, set_up_base, tear_down);

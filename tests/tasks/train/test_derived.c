@@ -54,8 +54,8 @@ static void test_derived_stages(void **state)
 static void test_every_step(void **state)
 {
     (void)state;
-    static const char *const rules[] = {"threshold", "gumbel", "none"};
-    for (int i = 0; i < 3; i++)
+    static const char *const rules[] = {"threshold", "gumbel", "none", "increlora"};
+    for (int i = 0; i < 4; i++)
         for (unsigned steps = 1; steps < 24; steps++) {
             char text[8];
             dart_stage stage[DART_MAX_STAGES];
@@ -98,9 +98,34 @@ static void test_expand(void **state)
     }
 }
 
+/* Ranks that grow need no selection in between. */
+static void test_growing(void **state)
+{
+    (void)state;
+    dart_stage stage[DART_MAX_STAGES];
+    uint32_t count;
+    dart_recipe *recipe = tiny_recipe(tiny_path("growing"), "");
+    tiny_set(recipe, "select", "increlora");
+    tiny_set(recipe, "max_steps", "100");
+    tiny_set(recipe, "tune_fraction", "0.4");
+    tiny_set(recipe, "warmup_steps", "5");
+    assert_int_equal(dart_recipe_expand(recipe), DART_OK);
+    assert_int_equal(dart_recipe_stages(recipe, 1000, stage, &count), DART_OK);
+    assert_int_equal(count, 2);
+    assert_string_equal(stage[0].name, "grow");
+    assert_string_equal(stage[1].name, "tune");
+    assert_true(stage[0].grows && !stage[0].pick && stage[0].steps == 60);
+    assert_true(!stage[1].grows && !stage[1].pick && stage[1].steps == 40);
+    assert_null(stage[0].set.reg);
+    assert_null(stage[1].set.select);
+    assert_true(stage[0].set.warmup_steps == 5 && stage[1].set.warmup_steps == 0);
+    dart_recipe_free(recipe);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_derived_stages),
-        cmocka_unit_test(test_every_step), cmocka_unit_test(test_expand)};
+        cmocka_unit_test(test_every_step), cmocka_unit_test(test_expand),
+        cmocka_unit_test(test_growing)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -43,11 +43,11 @@ variants:
 class Command:
     """words: the arguments; copies: prepared folders that it starts from; files: what it leaves that is compared, besides
     what it prints (printed: False where that holds times). A training is gone on with --resume. drivers: it may see those
-    of GPUs."""
+    of GPUs. once: it refuses a folder that has its result, so this has to be whole where only printing it failed."""
 
-    def __init__(self, words, copies=(), files=(), printed=True, training=False, drivers=False):
+    def __init__(self, words, copies=(), files=(), printed=True, training=False, drivers=False, once=False):
         self.words, self.copies, self.files = words.split(), copies, files
-        self.printed, self.training, self.drivers = printed, training, drivers
+        self.printed, self.training, self.drivers, self.once = printed, training, drivers, once
 
     @property
     def name(self):
@@ -78,7 +78,7 @@ COMMANDS = {
     "inspect-json": Command("inspect memory --model-path trained --json", ["trained"]),
     "inspect-plan": Command("inspect plan --model-path trained --json", ["trained"]),
     "compress": Command("compress trained --modules mlp,tok_emb --epsilon 0.9 --out small --quiet", ["trained"],
-                        files=["small/checkpoints/step-00000000/model.safetensors", "small/recipe.yaml"]),
+                        files=["small/checkpoints/step-00000000/model.safetensors", "small/recipe.yaml"], once=True),
     "devices-json": Command("devices --json"),
     "bleu": Command("bleu target.txt text-2.txt --json"),
     "two": Command("report trained half --out page.html", ["trained", "half"], files=["page.html"]),
@@ -225,14 +225,19 @@ class Tally:
 
 def judge_end(lab, key, place, tally, what, last):
     """After a disturbance that ended the command: it goes on to the same bits. last: what it said."""
-    again = lab.recover(key, place)
+    command = COMMANDS[key]
+    if command.once and "cannot write to standard output" in last:
+        again = Done(0, "", "")
+    else:
+        again = lab.recover(key, place)
     if "trying the one before it" in again.err:
         tally.note("lost checkpoints", f"{what}: {again.err.strip()[:300]}")
     if again.code:
         tally.note("unresumable runs", f"{what}: {last}; then exit code {again.code}: {again.err.strip()[-300:]}")
         return
-    got, expected = lab.result(COMMANDS[key], place, again), lab.undisturbed(key)
-    different = [name for name in expected if got[name] != expected[name]]
+    got, expected = lab.result(command, place, again), lab.undisturbed(key)
+    names = command.files if command.once and not again.out else expected
+    different = [name for name in names if got[name] != expected[name]]
     if different:
         tally.note("different bits", f"{what}: {last}; then {', '.join(different)}")
 

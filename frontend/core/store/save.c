@@ -65,6 +65,8 @@ dart_status dart_bundle_save(const dart_bundle *bundle, const char *dir, dart_no
     DART_GOTO(dart_mkdirs(root));
     DART_GOTO(dart_checkpoint_write(root, 0, file, files, 2, DART_CHECKPOINT_NONE, note));
     status = dart_recipe_save(bundle->recipe, recipe);
+    /* It may be there, and only its folder could not be synced. */
+    if (status != DART_OK) (void)unlink(recipe);
 done:
     if (status != DART_OK && dart_remove_tree(root) != DART_OK)
         dart_note_line(note, "%s is left behind, it could not be removed", root);

@@ -1,11 +1,13 @@
 """What a model of the size of TinyLlama needs: a Hugging Face folder with random weights, steps of fine-tuning, peak memory.
 
-usage: large.py DART_LLM [--work FOLDER] [--layers N] [--only NAME,...] [--smol MODEL.gguf]
+usage: large.py DART_LLM [--work FOLDER] [--layers N] [--only NAME,...] [--smol MODEL.gguf] [--device ID]
   DART_LLM  build/dart-llm
   --work    where the model is written (2.2 GB with 22 layers; it stays for the next run) and the runs are
   --layers  fewer for a device that is slow; the widths stay
-  --only    some of the checks below by their names
-  --smol    SmolLM2-135M-Instruct as GGUF, for the check of it
+  --only    some of f16-lora, f16-tt-lora, nf4-lora, nf4-tt-lora (cpu), floor (128 MiB bindings, 1 GiB buffers), full (as
+            floor, everything trained: only when named), smol-cpu, smol-opencl
+  --smol    SmolLM2-135M-Instruct as GGUF: with Q8_0 under emu-pi4, at most 700 MiB
+  --device  of floor, full and smol (opencl:0)
 
 Each check prints the plan that the program prints, the seconds, and the peak of resident memory of the process (VmHWM, which
 counts pages of mapped files too) beside its bound. Needs numpy, and 8 GiB of memory: one check at a time."""
@@ -14,6 +16,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,13 +102,29 @@ def run(command, environment=None):
         return child.returncode, log.read(), time.monotonic() - begin, usage.ru_maxrss * 1024
 
 
+def checks(args, base, text):
+    """Name, options, bound of resident memory in bytes (None: none), device and profile."""
+    base_options = ["--base", base, "--text", text, "--rank", 8]
+    for kind in "f16", "nf4":
+        for method in "lora", "tt-lora":
+            yield (f"{kind}-{method}", [*base_options, "--base-dtype", kind, "--method", method],
+                   (8 if kind == "f16" else 4) * GIB, "cpu", "")
+    yield ("floor", [*base_options, "--base-dtype", "f16", "--method", "lora"], None, args.device, "emu-floor")
+    yield ("full", [*base_options, "--method", "dense"], None, args.device, "emu-floor")
+    if args.smol:
+        for device in "cpu", args.device:
+            yield (f"smol-{device.split(':')[0]}", ["--base", args.smol, "--text", text, "--base-dtype", "q8_0",
+                                                   "--method", "tt-lora"], 700 << 20, device, "emu-pi4")
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--work", default="/tmp/dart-large")
     parser.add_argument("--layers", type=int, default=22)
-    parser.add_argument("--only")
+    parser.add_argument("--only", default="")
     parser.add_argument("--smol")
+    parser.add_argument("--device", default="opencl:0")
     args = parser.parse_args()
     work = pathlib.Path(args.work)
     base = work / f"llama-{args.layers}"
@@ -113,7 +132,29 @@ def main():
     text = work / "text"
     text.mkdir(exist_ok=True)
     for split in ("train", "valid", "test"):
-        (text / f"{split}.txt").write_text("the company said it would not comment on the report .\n" * 40)
+        (text / f"{split}.txt").write_text("the company said it would not comment on it .\n" * 14)
+    wanted, failed = [name for name in args.only.split(",") if name], []
+    for name, options, bound, device, limits in checks(args, base, text):
+        if wanted and name not in wanted or name == "full" and not wanted:
+            continue
+        place = ["--device", device] + (["--limits", limits] if limits else [])
+        plan = [args.program, "inspect", "--what", "memory", *options, *STEP[:4], *place]
+        plan = ["--linear" if word == "--method" else word for word in plan]
+        status, said, _, _ = run(plan)
+        print(f"== {name} on {device} {limits}\n{said.strip()}", flush=True)
+        out = work / f"run-{name}"
+        shutil.rmtree(out, ignore_errors=True)
+        if status == 0:
+            status, said, seconds, peak = run([args.program, "finetune", *options, *STEP, *place, "--out", out])
+            loss = re.search(r"final loss ([0-9.]+)", said)
+            print(f"exit {status}, {seconds:.0f} s, peak {peak / (1 << 20):.0f} MiB of "
+                  f"{'any' if bound is None else bound >> 20} MiB, loss {loss.group(1) if loss else said[-400:]}", flush=True)
+            status = status or int(not loss) or int(bound is not None and peak > bound)
+        shutil.rmtree(out, ignore_errors=True)
+        if status:
+            failed.append(name)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

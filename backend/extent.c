@@ -182,7 +182,7 @@ static void extent_scatter(const dart_launch *l, uint64_t *words)
     PARAM(scatter);
     words[0] = (uint64_t)p->vocab + 1 + p->rows;
     words[1] = times(p->rows, p->cols);
-    words[2] = times(p->vocab, p->cols);
+    words[2] = times(p->count, p->cols);
 }
 
 static void extent_rope(const dart_launch *l, uint64_t *words)

@@ -168,7 +168,7 @@ static void shape_gemm_packed(shaper *s)
 static void shape_scatter(shaper *s)
 {
     const scatter_params *p = (const scatter_params *)s->launch->param;
-    shape_stride(s, (uint64_t)p->vocab * p->cols);
+    shape_stride(s, (uint64_t)p->count * p->cols);
 }
 
 static void shape_rope(shaper *s)

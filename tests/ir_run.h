@@ -81,7 +81,7 @@ static inline dart_status ir_prepare(ir_run *run, dart_device *device, const dar
         run->keep[i] = map[keep[i]];
         run->keep_words[i] = dart_shape_words(&dart_node_get(graph, keep[i])->shape);
     }
-    DART_GOTO(dart_plan_new(run->graph, &device->caps, keeps, run->keep, &run->plan));
+    DART_GOTO(dart_plan_new(run->graph, &device->caps, NULL, keeps, run->keep, &run->plan));
     for (int r = 1; r < DART_REGIONS; r++) {
         if (!data->words[r]) continue;
         run->memory.words[r] = data->words[r];

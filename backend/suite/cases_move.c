@@ -66,32 +66,40 @@ void dart_suite_cases_permute(suite *s)
 
 void dart_suite_cases_gather(suite *s)
 {
-    for (uint32_t i = 0; i < 50; i++) {
+    for (uint32_t i = 0; i < 75; i++) {
         uint32_t rows = dart_suite_sizes[i % 5], cols = dart_suite_sizes[i / 5 % 5],
-                 vocab = i < 25 ? 61 : 1;
-        gather_params p = {.rows = rows, .cols = cols, .vocab = vocab};
-        dart_suite_case(
-            s, DART_K_gather, &p, SUITE_EXACT, "%u of %u rows of %u", rows, vocab, cols);
+                 vocab = i < 25 ? 61 : i < 50 ? 1 : 29, first = i < 50 ? 0 : 64;
+        gather_params p = {.rows = rows, .cols = cols, .vocab = vocab, .first = first};
+        dart_suite_case(s, DART_K_gather, &p, SUITE_EXACT, "%u of %u rows of %u from %u on", rows,
+            vocab, cols, first);
         int32_t *ids = dart_suite_integers(s, rows);
         for (uint32_t r = 0; r < rows; r++) {
-            ids[r] = (int32_t)dart_suite_random(s, vocab);
-            if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)vocab; /* outside: gives 0 */
+            ids[r] = (int32_t)(first + dart_suite_random(s, vocab));
+            if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)(first + vocab); /* outside */
+            if (first && r % 9 == 7) ids[r] = (int32_t)dart_suite_random(s, first);
         }
         dart_suite_normal(s, (uint64_t)vocab * cols, 0, 1);
-        dart_suite_output(s, (uint64_t)rows * cols);
+        if (first) /* what is outside stays */
+            dart_suite_normal(s, (uint64_t)rows * cols, 0, 1);
+        else
+            dart_suite_output(s, (uint64_t)rows * cols);
         dart_suite_done(s);
     }
 }
 
 void dart_suite_cases_scatter(suite *s)
 {
-    for (uint32_t i = 0; i < 50; i++) {
+    for (uint32_t i = 0; i < 75; i++) {
         uint32_t rows = dart_suite_sizes[i % 5], cols = dart_suite_sizes[i / 5 % 5],
-                 vocab = i < 25 ? 61 : 2;
+                 vocab = i < 25 || i >= 50 ? 61 : 2;
         uint32_t id[257];
-        scatter_params p = {.rows = rows, .cols = cols, .vocab = vocab};
-        dart_suite_case(
-            s, DART_K_scatter, &p, SUITE_PRODUCT, "%u into %u rows of %u", rows, vocab, cols);
+        scatter_params p = {.rows = rows,
+            .cols = cols,
+            .vocab = vocab,
+            .first = i < 50 ? 0 : 31,
+            .count = i < 50 ? vocab : i % 2 ? 30 : 7};
+        dart_suite_case(s, DART_K_scatter, &p, SUITE_PRODUCT, "%u into %u rows of %u, %u from %u on",
+            rows, vocab, cols, p.count, p.first);
         int32_t *index = dart_suite_integers(s, vocab + 1 + rows);
         for (uint32_t r = 0; r < rows; r++) id[r] = dart_suite_random(s, vocab);
         uint32_t next = 0;
@@ -102,7 +110,7 @@ void dart_suite_cases_scatter(suite *s)
         }
         index[vocab] = (int32_t)next;
         dart_suite_normal(s, (uint64_t)rows * cols, 0.5, 1);
-        dart_suite_output(s, (uint64_t)vocab * cols);
+        dart_suite_output(s, (uint64_t)p.count * cols);
         dart_suite_done(s);
     }
 }

@@ -23,25 +23,31 @@ void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t col
     }
 }
 
-static void one(suite *s, dart_packed format, uint32_t cols, uint32_t rows, bool by_id)
+static void one(
+    suite *s, dart_packed format, uint32_t cols, uint32_t rows, bool by_id, uint32_t begin)
 {
     const uint32_t total = by_id ? 19 : rows;
     unpack_params p = {
-        rows, cols, total, dart_packed_pitch(format, cols), dart_packed_codes(format, cols)};
+        rows, cols, total, dart_packed_pitch(format, cols), dart_packed_codes(format, cols), begin};
     /* products of few bits are exact */
     const bool exact =
         format == DART_PACKED_f16 || format == DART_PACKED_q8_0 || format == DART_PACKED_q4_0;
-    dart_suite_case(s, DART_K_unpack, &p, exact ? SUITE_EXACT : SUITE_ELEMENT, "%s %u%s rows of %u",
-        dart_packed_info_of(format).name, rows, by_id ? " chosen" : "", cols);
+    dart_suite_case(s, DART_K_unpack, &p, exact ? SUITE_EXACT : SUITE_ELEMENT,
+        "%s %u%s rows of %u from %u on", dart_packed_info_of(format).name, rows,
+        by_id ? " chosen" : "", cols, begin);
     dart_suite_mode(s, "FORMAT", format);
     dart_suite_mode(s, "BY_ID", by_id);
     int32_t *ids = dart_suite_integers(s, rows);
     for (uint32_t r = 0; r < rows; r++) {
-        ids[r] = (int32_t)dart_suite_random(s, total);
-        if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)total; /* outside: gives 0 */
+        ids[r] = (int32_t)(begin + dart_suite_random(s, total));
+        if (r % 9 == 4) ids[r] = r & 1 ? -1 : (int32_t)(begin + total); /* outside */
+        if (begin && r % 9 == 7) ids[r] = (int32_t)dart_suite_random(s, begin);
     }
     dart_suite_packed(s, format, total, cols);
-    dart_suite_output(s, (uint64_t)rows * cols);
+    if (begin) /* what is outside stays */
+        dart_suite_normal(s, (uint64_t)rows * cols, 0, 1);
+    else
+        dart_suite_output(s, (uint64_t)rows * cols);
     dart_suite_done(s);
 }
 
@@ -51,10 +57,11 @@ void dart_suite_cases_unpack(suite *s)
     static const uint32_t rows[] = {1, 3, 33};
     for (int format = 0; format < DART_PACKED_FORMATS; format++) {
         const uint32_t block = dart_packed_info_of((dart_packed)format).block;
-        for (uint32_t i = 0; i < 6 * 3 * 2; i++) {
-            uint32_t cols = block * blocks[i / 6];
-            if (block > 1 && blocks[i / 6] == 260) cols = 64 * 260; /* two groups of nf4_double */
-            one(s, (dart_packed)format, cols, cols > 9000 ? 2 : rows[i / 2 % 3], i % 2);
+        for (uint32_t i = 0; i < 6 * 3 * 3; i++) {
+            uint32_t cols = block * blocks[i / 9];
+            if (block > 1 && blocks[i / 9] == 260) cols = 64 * 260; /* two groups of nf4_double */
+            one(s, (dart_packed)format, cols, cols > 9000 ? 2 : rows[i / 3 % 3], i % 3 > 0,
+                i % 3 == 2 ? 128 : 0);
         }
     }
 }

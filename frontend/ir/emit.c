@@ -175,8 +175,11 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
     const dart_node_info *info = dart_node_get(low->graph, w);
     const dart_packed format = dart_dtype_format(info->dtype);
     const uint32_t columns = info->shape.dim[1], pitch = dart_packed_pitch(format, columns);
-    unpack_params p = {
-        rows, columns, ids ? info->shape.dim[0] : rows, pitch, dart_packed_codes(format, columns)};
+    unpack_params p = {.rows = rows,
+        .cols = columns,
+        .total = ids ? info->shape.dim[0] : rows,
+        .pitch = pitch,
+        .codes = dart_packed_codes(format, columns)};
     dart_value from = low->value[w];
     from.offset += (uint64_t)first * pitch;
     from.words = (uint64_t)p.total * pitch;

@@ -48,30 +48,6 @@ static void windows_drop(windows *arena, dart_device *device)
     free(arena);
 }
 
-dart_status dart_memory_slice(
-    const dart_memory *memory, dart_region region, uint64_t offset, uint64_t words, dart_slice *out)
-{
-    const char *name = dart_region_name(region);
-    uint64_t start = 0, end = memory->words[region];
-    *out = (dart_slice){memory->buffer[region], offset, words};
-    if (!out->buffer || offset > end || words > end - offset)
-        return dart_fail(DART_FAILED,
-            "the graph uses %llu words of region \"%s\" and %llu are allocated",
-            (unsigned long long)(offset + words), name, (unsigned long long)end);
-    for (uint32_t i = 0; region == DART_REGION_FROZEN && i < memory->pieces; i++) {
-        if (memory->start[i] > offset) {
-            end = memory->start[i];
-            break;
-        }
-        start = memory->start[i];
-        out->buffer = memory->piece[i];
-    }
-    out->offset = offset - start;
-    if (words <= end - offset) return DART_OK;
-    return dart_fail(DART_FAILED, "words %llu + %llu of region \"%s\" lie in two buffers",
-        (unsigned long long)offset, (unsigned long long)words, name);
-}
-
 static dart_status translate(const dart_exec *exec, const dart_memory *memory, dart_slice *slice)
 {
     uint32_t symbol = slice->buffer;

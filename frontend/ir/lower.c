@@ -185,11 +185,15 @@ static dart_status check_sizes(const dart_graph *graph)
     return DART_OK;
 }
 
-dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, uint32_t keeps,
-    const dart_node *keep, dart_lowering *out)
+dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, const dart_memory *memory,
+    uint32_t keeps, const dart_node *keep, dart_lowering *out)
 {
+    static const dart_memory uncut = {0};
     const size_t size = (size_t)dart_graph_count(graph) + 1;
-    *out = (dart_lowering){.graph = graph, .caps = caps, .cost = dart_cost_for(caps)};
+    *out = (dart_lowering){.graph = graph,
+        .caps = caps,
+        .memory = memory ? memory : &uncut,
+        .cost = dart_cost_for(caps)};
     out->count = dart_graph_count(graph);
     DART_TRY(dart_graph_check(graph));
     DART_TRY(check_sizes(graph));

@@ -49,7 +49,7 @@ dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_nod
 {
     const dart_shape *w = dart_in_shape(low, info, 0);
     dart_value ids = dart_in(low, info, 1);
-    gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0]};
+    gather_params p = {(uint32_t)ids.words, w->dim[1], w->dim[0], 0};
     DART_TRY(dart_value_output(low, node));
     if (dart_dtype_packed(dart_node_get(low->graph, info->in[0])->dtype))
         return dart_emit_unpack(
@@ -62,7 +62,8 @@ dart_status dart_lower_scatter(dart_lowering *low, dart_node node, const dart_no
 {
     dart_value dy = dart_in(low, info, 0);
     uint32_t cols = info->shape.dim[1];
-    scatter_params p = {(uint32_t)(dy.words / cols), cols, info->shape.dim[0]};
+    const uint32_t vocab = info->shape.dim[0];
+    scatter_params p = {(uint32_t)(dy.words / cols), cols, vocab, 0, vocab};
     DART_TRY(dart_value_output(low, node));
     return dart_emit_launch(low, DART_K_scatter, node, 3,
         (dart_value[]){dart_in(low, info, 1), dy, low->value[node]}, &p);

@@ -25,14 +25,14 @@ static uint64_t arena_step(const dart_caps *caps)
     return step;
 }
 
-static dart_status too_big(
-    const dart_lowering *low, dart_node node, uint64_t words, uint64_t limit_bytes)
+static dart_status too_big(const dart_lowering *low, dart_node node, uint64_t words,
+    const char *what, uint64_t limit_bytes)
 {
     char name[160];
     return dart_fail(DART_MEMORY,
-        "%s needs %.1f MiB in one binding and the device's limit is %.1f MiB; use a smaller batch, "
+        "%s needs %.1f MiB in one %s and the device's limit is %.1f MiB; use a smaller batch, "
         "context or chunk of logits",
-        dart_node_describe(low->graph, node, name), mib(words, low->caps),
+        dart_node_describe(low->graph, node, name), mib(words, low->caps), what,
         (double)limit_bytes / 0x1p20);
 }
 
@@ -54,10 +54,12 @@ static dart_status place(dart_lowering *low, dart_layout_result *out)
         block->words = dart_round_up(storage->words, step);
         block->first = storage->first;
         block->last = storage->last;
-        if (limit && block->words * caps->word > limit) {
-            status = too_big(low, storage->label, storage->words, limit);
+        if (caps->max_alloc && block->words * caps->word > caps->max_alloc) {
+            status = too_big(low, storage->label, storage->words, "buffer", caps->max_alloc);
             goto done;
         }
+        /* what is longer than a binding is bound in parts (split.c) */
+        if (limit && block->words * caps->word > limit) limit = block->words * caps->word;
     }
     DART_GOTO(dart_layout_blocks(
         blocks, count, (uint32_t)low->launches, limit / caps->word / step * step, out));
@@ -120,7 +122,15 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
             dart_slice slice = slice_of(low, low->bound[i][b]);
             launch->buf[b] = slice;
             if (caps->max_binding && slice.words * caps->word > caps->max_binding)
-                return too_big(low, launch->label, slice.words, caps->max_binding);
+                return too_big(low, launch->label, slice.words, "binding", caps->max_binding);
+            if (slice.buffer < DART_REGIONS &&
+                slice.words > dart_memory_run(low->memory, (dart_region)slice.buffer, slice.offset))
+                return dart_fail(DART_MEMORY,
+                    "%s reads or writes words that lie in two buffers, as one is at most %.1f MiB "
+                    "long, and cannot be cut there; keep the matrices in fewer bits, or use a "
+                    "smaller model",
+                    dart_node_describe(low->graph, launch->label, name),
+                    (double)caps->max_alloc / 0x1p20);
             if (caps->offset_align && slice.offset * caps->word % caps->offset_align)
                 return dart_fail(DART_DEVICE,
                     "%s: a tensor starts at word %" PRIu64
@@ -185,8 +195,8 @@ static dart_status find_kept(
     return DART_OK;
 }
 
-dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, uint32_t keeps,
-    const dart_node *keep, dart_plan **out_plan)
+dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, const dart_memory *memory,
+    uint32_t keeps, const dart_node *keep, dart_plan **out_plan)
 {
     dart_status status = DART_OK;
     dart_lowering low = {0};
@@ -199,7 +209,8 @@ dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, uint32
             status = dart_fail(DART_FAILED, "plan: node %%%u to keep does not exist", keep[i]);
             goto done;
         }
-    DART_GOTO(dart_lower(graph, caps, keeps, keep, &low));
+    DART_GOTO(dart_lower(graph, caps, memory, keeps, keep, &low));
+    DART_GOTO(dart_split(&low));
     DART_GOTO(place(&low, &layout));
     plan->list = low.launch;
     plan->count = (uint32_t)low.launches;

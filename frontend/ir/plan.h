@@ -3,20 +3,7 @@
 #ifndef DART_PLAN_H
 #define DART_PLAN_H
 
-#include "backend.h"
-#include "ir.h"
-
-/* The buffers of the regions, shared by all plans of a stage. FROZEN may be cut into several where
- * one would be longer than the device allocates: piece i has its words from start[i] on. */
-enum { DART_MEMORY_PIECES = 256 };
-typedef struct dart_memory {
-    dart_buffer buffer[DART_REGIONS];
-    uint64_t words[DART_REGIONS];
-    uint32_t pieces; /* 0: FROZEN is one buffer; else buffer[] has the first */
-    uint64_t start[DART_MEMORY_PIECES];
-    dart_buffer piece[DART_MEMORY_PIECES];
-    float *frozen; /* NULL, or FROZEN on the host, which a device may use as it is; outlives this */
-} dart_memory;
+#include "memory.h"
 
 typedef struct dart_plan_stats {
     uint32_t launches, barriers, nodes, views;
@@ -33,23 +20,22 @@ typedef struct dart_plan_stats {
 
 typedef struct dart_plan dart_plan;
 
-/* Lowers `graph` (already optimized) for a device with these caps. Nodes in keep[] keep their words
- * until the end and can be found with dart_plan_slice. Nothing is allocated on the device yet.
+/* Lowers `graph` (already optimized) for a device with these caps. memory: where regions are cut
+ * (NULL: nowhere); its buffers are not looked at. What would bind more than the device binds, or
+ * words of two buffers, becomes several launches where a rule of split.c cuts it. Nodes in keep[]
+ * keep their words until the end and can be found with dart_plan_slice. Nothing is allocated on the
+ * device yet.
  * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met
  * (the watchdog: by the estimated time of each launch).
  */
 DART_NODISCARD dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps,
-    uint32_t keeps, const dart_node *keep, dart_plan **out_plan);
+    const dart_memory *memory, uint32_t keeps, const dart_node *keep, dart_plan **out_plan);
 void dart_plan_free(dart_plan *plan);
 const dart_plan_stats *dart_plan_stats_of(const dart_plan *plan);
 /* Launches with region slices and arena slices still symbolic: buffer = region, or DART_REGIONS +
  * window. */
 const dart_launch *dart_plan_launches(const dart_plan *plan, uint32_t *out_count);
 void dart_plan_print(const dart_plan *plan, FILE *out); /* for golden files and `inspect` */
-
-/* The buffer that has words of a region. FAILED: they are not allocated, or not all in one. */
-DART_NODISCARD dart_status dart_memory_slice(const dart_memory *memory, dart_region region,
-    uint64_t offset, uint64_t words, dart_slice *out);
 
 /* A plan bound to a device: arena allocated, program recorded. */
 typedef struct dart_exec dart_exec;

@@ -78,6 +78,7 @@ typedef struct dart_value {
 typedef struct dart_lowering {
     const dart_graph *graph;
     const dart_caps *caps;
+    const dart_memory *memory; /* where regions are cut */
     dart_cost cost;
     uint32_t count;    /* nodes */
     dart_value *value; /* by node */
@@ -100,8 +101,10 @@ typedef struct dart_lowering {
 } dart_lowering;
 
 DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,
-    uint32_t keeps, const dart_node *keep, dart_lowering *out);
+    const dart_memory *memory, uint32_t keeps, const dart_node *keep, dart_lowering *out);
 void dart_lowering_free(dart_lowering *lowering);
+/* What cannot be bound as it is becomes several launches. After dart_lower. */
+DART_NODISCARD dart_status dart_split(dart_lowering *lowering);
 /* Folds: scales into alpha, additions into beta, stores into their producers. Fills the last block.
  */
 DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep);

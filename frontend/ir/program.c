@@ -1,4 +1,4 @@
-/* Graph, plan and recorded program of one piece of work, and the buffers that they share. */
+/* Graph, plan and recorded program of one piece of work. */
 #include "program.h"
 #include "clock.h"
 #include <stdlib.h>
@@ -56,7 +56,8 @@ dart_status dart_program_plan(dart_graph_program *program, dart_graph *built, co
     }
     DART_TRY(optimize(program, built, caps, options));
     times->optimize += lap(&begin);
-    status = dart_plan_new(program->graph, caps, program->keeps, program->keep, &program->plan);
+    status = dart_plan_new(
+        program->graph, caps, options->memory, program->keeps, program->keep, &program->plan);
     times->plan += lap(&begin);
     return status;
 }
@@ -92,76 +93,4 @@ void dart_program_free(dart_graph_program *program)
     dart_graph_free(program->graph);
     free(program->keep);
     *program = (dart_graph_program){0};
-}
-
-static dart_mem kind_of(int region)
-{
-    return region >= DART_REGION_INPUT && region <= DART_REGION_OUTPUT ? DART_MEM_HOST
-                                                                       : DART_MEM_DEVICE;
-}
-
-dart_status dart_memory_cut(
-    dart_memory *memory, const dart_caps *caps, uint32_t count, const uint64_t *begins)
-{
-    const uint64_t all = memory->words[DART_REGION_FROZEN], most = caps->max_alloc / caps->word;
-    memory->pieces = 0;
-    if (!caps->max_alloc || all <= most) return DART_OK;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint64_t end = i + 1 < count ? begins[i + 1] : all;
-        if (i && end - memory->start[memory->pieces - 1] <= most) continue;
-        if (memory->pieces == DART_MEMORY_PIECES)
-            return dart_fail(DART_MEMORY,
-                "the frozen matrices do not fit into %d buffers of %.1f MiB; keep them in fewer "
-                "bits (base_dtype)",
-                DART_MEMORY_PIECES, (double)caps->max_alloc / 0x1p20);
-        memory->start[memory->pieces++] = begins[i];
-    }
-    return DART_OK;
-}
-
-static dart_status alloc_pieces(dart_memory *memory, dart_device *device)
-{
-    const uint64_t all = memory->words[DART_REGION_FROZEN];
-    for (uint32_t i = 0; i < memory->pieces; i++) {
-        const uint64_t end = i + 1 < memory->pieces ? memory->start[i + 1] : all;
-        DART_TRY(
-            dart_device_alloc(device, DART_MEM_DEVICE, end - memory->start[i], &memory->piece[i]));
-    }
-    memory->buffer[DART_REGION_FROZEN] = memory->piece[0];
-    return DART_OK;
-}
-
-dart_status dart_memory_new(dart_memory *memory, dart_device *device)
-{
-    for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++)
-        if (r == DART_REGION_FROZEN && memory->pieces)
-            DART_TRY(alloc_pieces(memory, device));
-        else if (r == DART_REGION_FROZEN && memory->words[r] && memory->frozen)
-            DART_TRY(
-                dart_device_share(device, memory->words[r], memory->frozen, &memory->buffer[r]));
-        else if (memory->words[r])
-            DART_TRY(dart_device_alloc(device, kind_of(r), memory->words[r], &memory->buffer[r]));
-    return DART_OK;
-}
-
-void dart_memory_free(dart_memory *memory, dart_device *device)
-{
-    for (uint32_t i = 0; i < memory->pieces; i++)
-        if (memory->piece[i]) dart_device_free(device, memory->piece[i]);
-    if (memory->pieces) memory->buffer[DART_REGION_FROZEN] = 0;
-    for (int r = 0; r < DART_REGIONS; r++)
-        if (memory->buffer[r]) dart_device_free(device, memory->buffer[r]);
-    *memory = (dart_memory){0};
-}
-
-dart_status dart_memory_fill(const dart_memory *memory, dart_device *device, dart_region region,
-    uint64_t words, void (*fill)(const void *of, float *out), const void *of)
-{
-    if (!words) return DART_OK;
-    float *data = dart_calloc(words, sizeof *data);
-    if (!data) return DART_MEMORY;
-    fill(of, data);
-    dart_status status = dart_device_write_f32(device, memory->buffer[region], 0, words, data);
-    free(data);
-    return status;
 }

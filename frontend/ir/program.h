@@ -23,6 +23,7 @@ typedef struct dart_program_times {
 
 typedef struct dart_program_options {
     bool as_built; /* plan the graph as it is: equal nodes stay several, dead ones stay */
+    const dart_memory *memory; /* says where regions are cut; NULL: nowhere */
     uint32_t keeps;
     const dart_node *keep; /* nodes of the graph as built whose words stay until the end */
 } dart_program_options;
@@ -52,20 +53,5 @@ DART_NODISCARD dart_status dart_program_slice(
     const dart_graph_program *program, uint32_t i, dart_slice *out_slice);
 /* The program is empty afterwards. One whose arena others use may go before them. */
 void dart_program_free(dart_graph_program *program);
-
-/* Decides where FROZEN is cut, before dart_memory_new and with memory->words set: at some of
- * `count` ascending words at which tensors begin (0 the first), so that no piece is longer than the
- * device allocates, where tensors allow that. Nothing is cut that fits into one buffer. MEMORY:
- * more than DART_MEMORY_PIECES. */
-DART_NODISCARD dart_status dart_memory_cut(
-    dart_memory *memory, const dart_caps *caps, uint32_t count, const uint64_t *begins);
-/* A zeroed buffer for every region that has words; those that host and device pass each other in
- * every step (INPUT to OUTPUT) in memory that the host sees. MEMORY: does not fit; what was
- * allocated until then is dart_memory_free's. */
-DART_NODISCARD dart_status dart_memory_new(dart_memory *memory, dart_device *device);
-void dart_memory_free(dart_memory *memory, dart_device *device);
-/* The first `words` words of a region, made on the host by fill(of, words zeros). */
-DART_NODISCARD dart_status dart_memory_fill(const dart_memory *memory, dart_device *device,
-    dart_region region, uint64_t words, void (*fill)(const void *of, float *out), const void *of);
 
 #endif

@@ -252,7 +252,7 @@ static inline void bench_run(
     dart_cost cost = dart_cost_for(&b->device->caps);
     OK(dart_optimize(graph, &cost, keeps, keep, &better, map));
     for (uint32_t i = 0; i < keeps; i++) kept[i] = map[keep[i]];
-    OK(dart_plan_new(better, &b->device->caps, keeps, kept, &plan));
+    OK(dart_plan_new(better, &b->device->caps, NULL, keeps, kept, &plan));
     OK(dart_exec_new(plan, b->device, &b->memory, NULL, &exec));
     OK(dart_exec_run(exec, NULL));
     for (uint32_t i = 0; i < keeps; i++) {

@@ -225,7 +225,7 @@ static void attention_needs_no_permute(void **state)
         dart_node b = dart_leaf(graph, "b", DART_F32, cases[i].b, DART_REGION_PARAM, 4096);
         dart_node y = dart_contract2(graph, cases[i].text, a, b);
         OK(dart_graph_check(graph));
-        OK(dart_plan_new(graph, &cpu_caps, 1, &y, &plan));
+        OK(dart_plan_new(graph, &cpu_caps, NULL, 1, &y, &plan));
         const dart_plan_stats *stats = dart_plan_stats_of(plan);
         assert_int_equal(stats->launches_by_kernel[DART_K_gemm], 1);
         assert_int_equal(stats->launches, 1);
@@ -279,7 +279,7 @@ static void empty_tensors_are_refused(void **state)
     dart_node b = dart_leaf(graph, "b", DART_F32, DART_SHAPE(0, 4), DART_REGION_PARAM, 0);
     dart_node y = dart_contract2(graph, "ik,kj->ij", a, b);
     OK(dart_graph_check(graph));
-    assert_int_equal(dart_plan_new(graph, &cpu_caps, 1, &y, &plan), DART_INPUT);
+    assert_int_equal(dart_plan_new(graph, &cpu_caps, NULL, 1, &y, &plan), DART_INPUT);
     assert_non_null(strstr(dart_error_text(), "empty"));
     dart_graph_free(graph);
 }

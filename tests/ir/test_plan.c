@@ -78,18 +78,18 @@ static void too_large_is_refused(void **state)
     dart_plan *plan;
     dart_graph *graph = two_layers(&y);
     dart_caps caps = plain_caps;
-    caps.max_binding = 512 << 10; /* the hidden layer is 1 MiB */
-    assert_int_equal(dart_plan_new(graph, &caps, 1, &y, &plan), DART_MEMORY);
+    caps.max_alloc = 512 << 10; /* the hidden layer is 1 MiB */
+    assert_int_equal(dart_plan_new(graph, &caps, NULL, 1, &y, &plan), DART_MEMORY);
     assert_non_null(strstr(dart_error_text(), "blocks.3.mlp"));
     assert_non_null(strstr(dart_error_text(), "1.0 MiB"));
     assert_non_null(strstr(dart_error_text(), "0.5 MiB"));
     assert_non_null(strstr(dart_error_text(), "smaller batch"));
-    caps.max_binding = 0;
+    caps.max_alloc = 0;
     caps.memory = 1 << 20;
-    assert_int_equal(dart_plan_new(graph, &caps, 1, &y, &plan), DART_MEMORY);
+    assert_int_equal(dart_plan_new(graph, &caps, NULL, 1, &y, &plan), DART_MEMORY);
     assert_non_null(strstr(dart_error_text(), "blocks.3.mlp"));
     caps.memory = 2 << 20;
-    OK(dart_plan_new(graph, &caps, 1, &y, &plan));
+    OK(dart_plan_new(graph, &caps, NULL, 1, &y, &plan));
     dart_plan_free(plan);
     dart_graph_free(graph);
 }
@@ -101,7 +101,7 @@ static void too_long_is_refused(void **state)
     dart_node y;
     dart_plan *plan;
     dart_graph *graph = two_layers(&y);
-    OK(dart_plan_new(graph, &plain_caps, 1, &y, &plan));
+    OK(dart_plan_new(graph, &plain_caps, NULL, 1, &y, &plan));
     const double longest = dart_plan_stats_of(plan)->longest_seconds;
     const dart_cost cost = dart_cost_for(&plain_caps);
     dart_plan_free(plan);
@@ -111,12 +111,12 @@ static void too_long_is_refused(void **state)
         fabs(longest / (2.0 * 256 * 1024 * 64 * cost.flop + 4 * words * cost.byte) - 1) < 1e-9);
     dart_caps caps = plain_caps;
     caps.max_dispatch_s = longest * 0.99;
-    assert_int_equal(dart_plan_new(graph, &caps, 1, &y, &plan), DART_DEVICE);
+    assert_int_equal(dart_plan_new(graph, &caps, NULL, 1, &y, &plan), DART_DEVICE);
     assert_non_null(strstr(dart_error_text(), "blocks.3.mlp"));
     assert_non_null(strstr(dart_error_text(), "watchdog"));
     assert_non_null(strstr(dart_error_text(), "smaller batch"));
     caps.max_dispatch_s = longest * 1.01;
-    OK(dart_plan_new(graph, &caps, 1, &y, &plan));
+    OK(dart_plan_new(graph, &caps, NULL, 1, &y, &plan));
     dart_plan_free(plan);
     dart_graph_free(graph);
 }
@@ -128,7 +128,7 @@ static void in_place_saves_memory(void **state)
     dart_node y;
     dart_plan *plan;
     dart_graph *graph = two_layers(&y);
-    OK(dart_plan_new(graph, &plain_caps, 1, &y, &plan));
+    OK(dart_plan_new(graph, &plain_caps, NULL, 1, &y, &plan));
     const dart_plan_stats *stats = dart_plan_stats_of(plan);
     assert_int_equal(stats->launches, 3);
     assert_int_equal(stats->bound_words, 256 * 1024 + 256 * 64);
@@ -148,7 +148,7 @@ static void running_allocates_nothing(void **state)
     host h = host_new(3);
     bench b = bench_new("cpu", &h);
     dart_graph *graph = two_layers(&y);
-    OK(dart_plan_new(graph, &b.device->caps, 1, &y, &plan));
+    OK(dart_plan_new(graph, &b.device->caps, NULL, 1, &y, &plan));
     OK(dart_exec_new(plan, b.device, &b.memory, NULL, &exec));
     uint64_t bytes = b.device->bytes_allocated;
     OK(dart_exec_new(plan, b.device, &b.memory, exec, &other));

@@ -166,7 +166,7 @@ static void count_launches(
     dart_cost cost = dart_cost_for(caps);
     OK(dart_optimize(graph, &cost, keeps, keep, &better, map));
     for (uint32_t i = 0; i < keeps; i++) kept[i] = map[keep[i]];
-    OK(dart_plan_new(better, caps, keeps, kept, &plan));
+    OK(dart_plan_new(better, caps, NULL, keeps, kept, &plan));
     uint32_t count;
     const dart_launch *list = dart_plan_launches(plan, &count);
     for (uint32_t i = 0; i < count; i++) {
@@ -303,7 +303,7 @@ static void barriers_are_right(void **state)
         dart_cost cost = dart_cost_for(&forward.device->caps);
         OK(dart_optimize(graph, &cost, KEPT, keep, &better, map));
         for (uint32_t i = 0; i < KEPT; i++) keep[i] = map[keep[i]];
-        OK(dart_plan_new(better, &forward.device->caps, KEPT, keep, &plan));
+        OK(dart_plan_new(better, &forward.device->caps, NULL, KEPT, keep, &plan));
         uint32_t count;
         const dart_launch *list = dart_plan_launches(plan, &count);
         dart_launch *turned = calloc(count, sizeof *turned);

@@ -15,11 +15,11 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     PARAM(gather);
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
-        integer id = INTEGERS(0)[r];
+        integer id = INTEGERS(0)[r] - (integer)p->first;
         real *y = REALS(2) + r * n;
         if (id >= 0 && (uint64_t)id < p->vocab)
             memcpy(y, REALS(1) + (uint64_t)id * n, n * sizeof *y);
-        else
+        else if (p->first == 0)
             memset(y, 0, n * sizeof *y);
     }
 }
@@ -30,7 +30,7 @@ static void plan_back(cpu_work *work)
 {
     PARAM(scatter);
     work->split[0] = cpu_share(16384, p->cols);
-    work->tasks[0] = cpu_parts(p->vocab, work->split[0]);
+    work->tasks[0] = cpu_parts(p->count, work->split[0]);
 }
 
 static void task_back(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
@@ -38,11 +38,11 @@ static void task_back(const cpu_work *work, uint32_t phase, uint32_t index, uint
     (void)phase, (void)slot;
     PARAM(scatter);
     const integer *start = INTEGERS(0), *place = start + p->vocab + 1;
-    uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->vocab, (index + 1) * per);
+    uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->count, (index + 1) * per);
     for (uint64_t v = index * per; v < end; v++) {
         real *dw = REALS(2) + v * n;
         memset(dw, 0, n * sizeof *dw);
-        for (integer j = start[v]; j < start[v + 1]; j++) {
+        for (integer j = start[p->first + v]; j < start[p->first + v + 1]; j++) {
             const real *dy = REALS(1) + (uint64_t)place[j] * n;
             SIMD for (uint64_t c = 0; c < n; c++) dw[c] += dy[c];
         }

@@ -251,5 +251,6 @@ dart_status dart_part_prepare(
     double begin = dart_seconds();
     DART_TRY(part_graph(session, part, &graph));
     session->times.graph += dart_seconds() - begin;
-    return dart_program_plan(program, graph, caps, NULL, &session->times);
+    const dart_program_options options = {.memory = &session->memory};
+    return dart_program_plan(program, graph, caps, &options, &session->times);
 }

@@ -24,6 +24,21 @@ static bool wanted(const dart_session_options *o, int part)
     }
 }
 
+/* The words of parameters and their state, and where they are cut: graphs are planned for that. */
+static dart_status lay_out(dart_session *session, const dart_caps *caps)
+{
+    const dart_model *model = session->model;
+    const dart_session_options *o = &session->options;
+    uint64_t *words = session->memory.words;
+    words[DART_REGION_PARAM] = model->param_words;
+    words[DART_REGION_FROZEN] = model->frozen_words;
+    words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
+    words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
+    words[DART_REGION_MOMENT] = o->train ? o->optim->states * model->param_words : 0;
+    DART_TRY(dart_model_cut(model, caps, &session->memory));
+    return o->train ? dart_memory_cut_moments(&session->memory, caps, o->optim->states) : DART_OK;
+}
+
 static dart_status allocate(dart_session *session)
 {
     const dart_model *model = session->model;
@@ -33,8 +48,6 @@ static dart_status allocate(dart_session *session)
     uint64_t rows = dart_part_rows(session);
     uint64_t logits = (uint64_t)o->time * session->logit_columns;
     uint64_t output = dart_covariance_words(&session->covariances);
-    words[DART_REGION_PARAM] = model->param_words;
-    words[DART_REGION_FROZEN] = model->frozen_words;
     session->memory.frozen = o->frozen;
     words[DART_REGION_TABLE] = model->table_words;
     if (model->config.gate.on)
@@ -44,9 +57,6 @@ static dart_status allocate(dart_session *session)
         DART_TRY(dart_model_chains_size(model, &floats, &ints));
         if (ints) words[DART_REGION_TABLE] = dart_model_chains_at(model) + floats + ints;
     }
-    words[DART_REGION_GRAD] = o->train ? model->param_words : 0;
-    words[DART_REGION_PENALTY] = o->train && o->reg && o->reg->penalty ? model->param_words : 0;
-    words[DART_REGION_MOMENT] = o->train ? o->optim->states * model->param_words : 0;
     words[DART_REGION_INPUT] = dart_model_input_words(model, o->batch, o->time);
     words[DART_REGION_ISCAL] = DART_ISCAL_WORDS;
     words[DART_REGION_FSCAL] = o->covariance ? dart_covariance_fscal(o) : DART_FSCAL_WORDS;
@@ -54,7 +64,7 @@ static dart_status allocate(dart_session *session)
     if (rows > output) output = rows;
     if (labels) output = dart_part_scores(session) + rows * labels;
     words[DART_REGION_OUTPUT] = logits > output ? logits : output;
-    DART_TRY(dart_model_memory(model, session->device, &session->memory));
+    DART_TRY(dart_memory_new(&session->memory, session->device));
     if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
     if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
     if (o->eval && labels) {
@@ -126,6 +136,7 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
     session->model = model;
     session->options = *options;
     if (device) caps = &device->caps;
+    DART_GOTO(lay_out(session, caps));
     for (int i = 0; i < DART_PARTS; i++)
         if (wanted(options, i)) DART_GOTO(dart_part_prepare(session, caps, i, &session->part[i]));
     DART_GOTO(dart_shapes_new(session, caps));
@@ -172,7 +183,7 @@ dart_status dart_session_write(
     const uint64_t words = session->model->param_words;
     DART_TRY(dart_model_upload(session->model, device, m, param, frozen));
     if (moment && session->options.train)
-        DART_TRY(dart_device_write_f32(device, m->buffer[DART_REGION_MOMENT], 0,
+        DART_TRY(dart_memory_write(m, device, DART_REGION_MOMENT, 0,
             session->options.optim->states * words, moment));
     return DART_OK;
 }
@@ -181,9 +192,9 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
 {
     const dart_memory *m = &session->memory;
     const uint64_t words = session->model->param_words;
-    DART_TRY(dart_device_read_f32(session->device, m->buffer[DART_REGION_PARAM], 0, words, param));
+    DART_TRY(dart_memory_read(m, session->device, DART_REGION_PARAM, 0, words, param));
     if (!moment) return DART_OK;
-    return dart_device_read_f32(session->device, m->buffer[DART_REGION_MOMENT], 0,
+    return dart_memory_read(m, session->device, DART_REGION_MOMENT, 0,
         session->options.optim->states * words, moment);
 }
 

@@ -31,7 +31,17 @@ static dart_status make_part(dart_infer *infer, int index, uint32_t time)
         dart_store(
             graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
     }
-    return dart_program_plan(&part->program, graph, &infer->device->caps, NULL, NULL);
+    const dart_program_options options = {.memory = &infer->memory};
+    return dart_program_plan(&part->program, graph, &infer->device->caps, &options, NULL);
+}
+
+/* What is read where graphs are planned, and where it is cut. */
+static dart_status lay_out(dart_infer *infer)
+{
+    uint64_t *words = infer->memory.words;
+    words[DART_REGION_FORM] = infer->decoder.forms.words;
+    if (dart_model_packs(infer->model)) words[DART_REGION_FROZEN] = infer->model->frozen_words;
+    return dart_model_cut(infer->model, &infer->device->caps, &infer->memory);
 }
 
 static dart_status allocate(dart_infer *infer)
@@ -39,13 +49,11 @@ static dart_status allocate(dart_infer *infer)
     uint64_t *words = infer->memory.words, input = 0;
     for (int i = 0; i < DART_INFER_PARTS; i++)
         if (infer->part[i].input.words > input) input = infer->part[i].input.words;
-    words[DART_REGION_FORM] = infer->decoder.forms.words;
-    if (dart_model_packs(infer->model)) words[DART_REGION_FROZEN] = infer->model->frozen_words;
     words[DART_REGION_CACHE] = infer->decoder.cache_words;
     words[DART_REGION_TABLE] = infer->model->table_words;
     words[DART_REGION_INPUT] = input;
     words[DART_REGION_OUTPUT] = (uint64_t)infer->batch * infer->columns;
-    DART_TRY(dart_model_memory(infer->model, infer->device, &infer->memory));
+    DART_TRY(dart_memory_new(&infer->memory, infer->device));
     infer->staging = dart_calloc(input, sizeof *infer->staging);
     infer->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *infer->logits);
     infer->held = dart_calloc((uint64_t)infer->batch * infer->context, sizeof *infer->held);
@@ -69,22 +77,17 @@ static dart_status fill_forms(dart_infer *infer, const float *param, const float
     dart_graph *graph = NULL;
     own.words[DART_REGION_PARAM] = model->param_words;
     if (!memory.words[DART_REGION_FROZEN]) own.words[DART_REGION_FROZEN] = model->frozen_words;
+    DART_GOTO(dart_model_cut(model, &device->caps, &own));
+    DART_GOTO(dart_memory_join(&memory, &own));
     DART_GOTO(dart_graph_new(&graph));
     DART_GOTO(dart_forms_prepare(&infer->decoder.forms, graph));
-    status = dart_program_plan(&program, graph, &device->caps, NULL, NULL);
+    const dart_program_options options = {.memory = &memory};
+    status = dart_program_plan(&program, graph, &device->caps, &options, NULL);
     graph = NULL;
     DART_GOTO(status);
-    DART_GOTO(dart_model_memory(model, device, &own));
-    for (int r = DART_REGION_PARAM; r <= DART_REGION_FROZEN; r++) {
-        if (!own.words[r]) continue;
-        memory.words[r] = own.words[r];
-        memory.buffer[r] = own.buffer[r];
-    }
-    if (own.pieces) {
-        memory.pieces = own.pieces;
-        memcpy(memory.start, own.start, sizeof memory.start);
-        memcpy(memory.piece, own.piece, sizeof memory.piece);
-    }
+    DART_GOTO(dart_memory_new(&own, device));
+    memory = infer->memory;
+    DART_GOTO(dart_memory_join(&memory, &own));
     DART_GOTO(dart_model_upload(model, device, &memory, param, frozen));
     DART_GOTO(dart_program_bind(&program, device, &memory, NULL, NULL));
     DART_GOTO(dart_program_run(&program, NULL));
@@ -111,6 +114,7 @@ dart_status dart_infer_new(dart_device *device, const dart_model *model,
     if (chunk > infer->context) chunk = infer->context;
     DART_GOTO(dart_decoder_new(
         model, options->weights, infer->batch, infer->context, &cost, &infer->decoder));
+    DART_GOTO(lay_out(infer));
     DART_GOTO(make_part(infer, DART_INFER_STEP, 1));
     DART_GOTO(make_part(infer, DART_INFER_SHORT, chunk < 4 ? 1 : chunk / 4));
     DART_GOTO(make_part(infer, DART_INFER_PREFILL, chunk));

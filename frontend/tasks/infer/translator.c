@@ -39,7 +39,8 @@ static dart_status prepare(dart_translator *t, int program)
         dart_store(
             graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
     }
-    status = dart_program_plan(&t->program[program], graph, &t->device->caps, NULL, NULL);
+    const dart_program_options options = {.memory = &t->memory};
+    status = dart_program_plan(&t->program[program], graph, &t->device->caps, &options, NULL);
     graph = NULL;
 done:
     dart_model_leaves_free(&leaves);
@@ -53,13 +54,11 @@ static dart_status allocate(dart_translator *t)
     const dart_next_input next = dart_model_next_input(t->sentences, t->beams);
     uint64_t *words = t->memory.words;
     uint64_t encode = dart_model_input_words(model, t->sentences, 1);
-    words[DART_REGION_PARAM] = model->param_words;
-    words[DART_REGION_FROZEN] = model->frozen_words;
     words[DART_REGION_TABLE] = model->table_words;
     words[DART_REGION_INPUT] = encode > next.words ? encode : next.words;
     words[DART_REGION_OUTPUT] = (uint64_t)t->rows * t->columns;
     words[DART_REGION_CACHE] = dart_model_cache_words(model, t->sentences, t->beams);
-    DART_TRY(dart_model_memory(model, t->device, &t->memory));
+    DART_TRY(dart_memory_new(&t->memory, t->device));
     t->logits = dart_calloc(words[DART_REGION_OUTPUT], sizeof *t->logits);
     t->length = dart_calloc(t->sentences, sizeof *t->length);
     t->prefix = dart_calloc((size_t)t->rows * model->config.context, sizeof *t->prefix);
@@ -98,6 +97,9 @@ dart_status dart_translator_new(dart_device *device, const dart_model *model, ui
     t->sentences = sentences;
     t->beams = beams;
     t->rows = sentences * beams;
+    t->memory.words[DART_REGION_PARAM] = model->param_words;
+    t->memory.words[DART_REGION_FROZEN] = model->frozen_words;
+    DART_GOTO(dart_model_cut(model, &device->caps, &t->memory));
     for (int p = 0; p < PROGRAMS; p++) DART_GOTO(prepare(t, p));
     DART_GOTO(allocate(t));
     DART_GOTO(write(t, param, frozen));

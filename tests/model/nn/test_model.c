@@ -109,7 +109,7 @@ static uint64_t largest_piece(uint32_t vocab, uint32_t chunk, const char *head, 
     dart_cost cost = dart_cost_for(&device->caps);
     ok(dart_optimize(graph, &cost, model->params + 1, keep, &better, map));
     for (uint32_t i = 0; i <= model->params; i++) keep[i] = map[keep[i]];
-    ok(dart_plan_new(better, &device->caps, model->params + 1, keep, &plan));
+    ok(dart_plan_new(better, &device->caps, NULL, model->params + 1, keep, &plan));
     uint32_t launches;
     uint64_t largest = 0;
     const dart_launch *list = dart_plan_launches(plan, &launches);

@@ -35,9 +35,9 @@ static dart_recipe *recipe_for(const char *out)
         "0}\n"
         "method: {linear: tt, rank: 12, linear_modes: 2}\ndata: {dataset: '%s', min_count: 1}\n"
         "train: {batch_size: 8, label_smoothing: 0.1}\n"
-        "stage: {learning_rate: 1e-2, warmup_steps: 5}\n"
+        "stage: {learning_rate: 5e-3, warmup_steps: 20}\n"
         "run: {device: cpu, out: '%s', beam: 3, save_steps: 0}\n"
-        "stages:\n  - {name: learn, epochs: 150}\n",
+        "stages:\n  - {name: learn, epochs: 250}\n",
         tiny_folder, out);
     assert_int_equal(fclose(f), 0);
     assert_int_equal(dart_recipe_new(&recipe), DART_OK);

@@ -209,32 +209,14 @@ static dart_status converse(talk *t)
     return status;
 }
 
-/* A conversation needs more context than the window that fine-tuning would take: of a pretrained
- * model as much as it has positions for, up to a bound. A run has that of its training. */
-static dart_status open_model(const cli_call *cli, const char *path, dart_llm **out)
-{
-    enum { MOST = 2048, LEAST = 16 };
-    dart_status status = DART_INPUT;
-    cli_progress progress;
-    const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    CLI_TRY(cli_keep_packed(cli, path));
-    if (!dart_llm_pretrained(path) || dart_recipe_has(cli->recipe, "context"))
-        return cli_open(path, cli->recipe, &hooks, out);
-    for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {
-        char text[16];
-        snprintf(text, sizeof text, "%d", tokens);
-        CLI_TRY(dart_recipe_set(cli->recipe, "context", text));
-        status = cli_open(path, cli->recipe, &hooks, out);
-    }
-    return status;
-}
-
 static dart_status run(cli_call *cli)
 {
     char base[1024];
     const char *path = cli_model(cli, base, sizeof base), *system = cli_text(cli, "system");
     if (!path) return cli_fail(DART_USAGE, "chat needs a model: a run or a pretrained one");
     dart_status status = DART_OK;
+    cli_progress progress;
+    const dart_hooks hooks = cli_hooks(&progress, cli->quiet);
     dart_sampling sampling;
     cli_texts stops = {0};
     dart_llm *llm = NULL;
@@ -250,7 +232,7 @@ static dart_status run(cli_call *cli)
         .stop = stops.text,
         .stops = stops.count,
         .ignore_end = cli_flag(cli, "ignore_eos")};
-    CLI_GOTO(open_model(cli, path, &llm));
+    CLI_GOTO(cli_open_to_use(cli, path, &hooks, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &t.context));
     if (system) CLI_GOTO(say(&t, "system", system));
     const struct sigaction listen = {.sa_handler = on_interrupt};

@@ -83,8 +83,7 @@ static dart_status run(cli_call *cli)
     CLI_GOTO(cli_stops(cli, &stops));
     o.stop = stops.text;
     o.stops = stops.count;
-    CLI_GOTO(cli_keep_packed(cli, path));
-    CLI_GOTO(cli_open(path, cli->recipe, &hooks, &llm));
+    CLI_GOTO(cli_open_to_use(cli, path, &hooks, &llm));
     CLI_GOTO(dart_context_new(llm, NULL, &context));
     if (input) {
         o.echo = false;

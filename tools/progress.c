@@ -164,12 +164,6 @@ dart_hooks cli_hooks(cli_progress *p, bool quiet)
         .abort = cli_abort};
 }
 
-dart_status cli_keep_packed(const cli_call *cli, const char *path)
-{
-    if (!dart_llm_pretrained(path) || dart_recipe_has(cli->recipe, "base_dtype")) return DART_OK;
-    return dart_recipe_set(cli->recipe, "base_dtype", "file");
-}
-
 dart_status cli_open(
     const char *path, const dart_recipe *overrides, const dart_hooks *hooks, dart_llm **out)
 {
@@ -178,6 +172,25 @@ dart_status cli_open(
         .user = hooks ? hooks->user : NULL,
         .note = hooks ? hooks->note : NULL};
     return dart_llm_open(path, &o, out);
+}
+
+dart_status cli_open_to_use(
+    const cli_call *cli, const char *path, const dart_hooks *hooks, dart_llm **out)
+{
+    enum { MOST = 2048, LEAST = 16 };
+    dart_recipe *recipe = cli->recipe;
+    dart_status status = DART_INPUT;
+    if (!dart_llm_pretrained(path)) return cli_open(path, recipe, hooks, out);
+    if (!dart_recipe_has(recipe, "base_dtype"))
+        CLI_TRY(dart_recipe_set(recipe, "base_dtype", "file"));
+    if (dart_recipe_has(recipe, "context")) return cli_open(path, recipe, hooks, out);
+    for (int tokens = MOST; tokens >= LEAST && status == DART_INPUT; tokens /= 2) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", tokens);
+        CLI_TRY(dart_recipe_set(recipe, "context", text));
+        status = cli_open(path, recipe, hooks, out);
+    }
+    return status;
 }
 
 void cli_progress_end(cli_progress *p)

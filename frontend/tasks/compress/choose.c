@@ -1,6 +1,7 @@
 /* Ranks for the networks of many matrices, from the singular values of their bonds. */
 #include "compress.h"
 #include "cut.h"
+#include "rank_options.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -162,6 +163,21 @@ static dart_status budget_of(choice *c, uint64_t *out)
         c->target, kept ? " and the matrices that networks do not make smaller" : "", least);
 }
 
+/* The rule `budget`, with errors relative to each matrix. */
+static dart_status by_budget(choice *c)
+{
+    const dart_select *rule = dart_select_find("budget");
+    dart_select_options options = {.values = dart_options_default(rule->options)};
+    uint64_t words;
+    do {
+        DART_TRY(budget_of(c, &words));
+        dart_options_set(&options.values, &dart_row_budget, (double)words);
+        DART_TRY(rule->choose(c->some, c->somes, &options, c->some_rank));
+        give_back(c);
+    } while (give_up(c));
+    return DART_OK;
+}
+
 /* Ranks whose singular values lie in the upper part of each bond's range. */
 static uint64_t above(choice *c, double part)
 {
@@ -241,8 +257,9 @@ dart_status dart_compress_choose(const dart_model *model, double *const (*sigma)
     c.target = (uint64_t)((double)dense / amount);
     if (how == DART_RANKS_EPSILON) by_epsilon(&c, amount);
     if (how == DART_RANKS_UNIFORM) DART_GOTO(by_one_rank(&c, amount));
-    if (how == DART_RANKS_FOUND)
-        DART_GOTO(dart_compress_found(model, c.all, c.bonds, c.target, absolute, fate, c.rank));
+    if (how == DART_RANKS_FOUND && absolute)
+        DART_GOTO(dart_compress_found(model, c.all, c.bonds, c.target, fate, c.rank));
+    if (how == DART_RANKS_FOUND && !absolute) DART_GOTO(by_budget(&c));
     if (how == DART_RANKS_THRESHOLD) DART_GOTO(by_threshold(&c));
     give_up(&c);
     for (uint32_t w = 0; w < model->weights; w++) {

@@ -1,4 +1,5 @@
-/* Ranks of all networks together for one size. Each matrix goes down from full ranks by the
+/* Ranks of all networks together for one size, where squares of singular values are costs of one
+ * unit (the metric `loss`: nats). Each matrix goes down from full ranks by the
  * direction that costs least for its words, which gives what each size of it costs; beside these
  * stands the matrix as it is, at no cost. Of the lower convex hull of all that (a network a little
  * smaller than its matrix is never worth it) the best steps by cost per word are taken, over all
@@ -19,7 +20,6 @@ typedef struct matrix {
     uint32_t weight;
     const dart_bond *bond; /* borrowed: all bonds, of which [first, first + count) are its own */
     uint32_t first, count;
-    double scale[DART_CHAIN_MAX]; /* one a bond: cost of a square of its values */
     uint8_t *step;                /* owned: which of its bonds each step lowers */
     point *point;                 /* owned, by ascending words */
     uint32_t *hull;               /* owned: places in `point`, ascending */
@@ -52,10 +52,10 @@ static uint64_t price(const dart_bond *own, const uint32_t *rank, uint32_t k)
 }
 
 /* What giving up the last direction of bond k costs. */
-static double loss_of(const matrix *m, const dart_bond *own, const uint32_t *rank, uint32_t k)
+static double loss_of(const dart_bond *own, const uint32_t *rank, uint32_t k)
 {
     const double sigma = own[k].sigma[rank[k] - 1];
-    return m->scale[k] * sigma * sigma;
+    return sigma * sigma;
 }
 
 /* The bond whose last direction costs least for its words; m->count: all are at rank 1. */
@@ -65,7 +65,7 @@ static uint32_t cheapest(const matrix *m, const dart_bond *own, const uint32_t *
     double least = 0;
     for (uint32_t k = 0; k < m->count; k++) {
         if (rank[k] == 1) continue;
-        const double each = loss_of(m, own, rank, k) / (double)price(own, rank, k);
+        const double each = loss_of(own, rank, k) / (double)price(own, rank, k);
         if (best < m->count && each >= least) continue;
         best = k;
         least = each;
@@ -87,7 +87,7 @@ static void walk(matrix *m, uint64_t dense)
         k = cheapest(m, own, rank);
         if (k == m->count) return;
         while (k < m->count) { /* and what its neighbours cannot carry then */
-            cost += loss_of(m, own, rank, k);
+            cost += loss_of(own, rank, k);
             rank[k]--;
             m->step[steps++] = (uint8_t)k;
             for (k = 0; k < m->count && rank[k] <= dart_bond_cap(own, rank, k);) k++;
@@ -128,7 +128,7 @@ static void matrices_free(matrix *m, uint32_t count)
 
 /* Every network with its path and its hull. */
 static dart_status matrices_new(const dart_model *model, const dart_bond *bond, uint32_t bonds,
-    const dart_compress_fate *fate, bool absolute, matrix *m, uint32_t *out_count)
+    const dart_compress_fate *fate, matrix *m, uint32_t *out_count)
 {
     for (uint32_t first = 0, end; first < bonds; first = end) {
         const uint32_t w = bond[first].weight;
@@ -141,12 +141,6 @@ static dart_status matrices_new(const dart_model *model, const dart_bond *bond, 
         one->point = dart_calloc(steps, sizeof *one->point);
         one->hull = dart_calloc(steps, sizeof *one->hull);
         if (!one->step || !one->point || !one->hull) return DART_MEMORY;
-        for (uint32_t k = 0; k < one->count; k++) {
-            const dart_bond *b = &bond[first + k];
-            double all = 0;
-            for (uint32_t i = 0; i < b->rank; i++) all += b->sigma[i] * b->sigma[i];
-            one->scale[k] = absolute || all <= 0 ? 1 : 1 / all;
-        }
         const dart_weight *weight = &model->weight[w].weight;
         walk(one, (uint64_t)weight->out * weight->in);
         make_hull(one);
@@ -214,14 +208,14 @@ static void fill(matrix *m, uint32_t count, uint64_t *left)
 }
 
 dart_status dart_compress_found(const dart_model *model, const dart_bond *bond, uint32_t bonds,
-    uint64_t target, bool absolute, dart_compress_fate *fate, uint32_t *rank)
+    uint64_t target, dart_compress_fate *fate, uint32_t *rank)
 {
     uint32_t count = 0;
     uint64_t least = 0, left;
     matrix *m = dart_calloc((size_t)bonds + 1, sizeof *m);
     dart_status status = m ? DART_OK : DART_MEMORY;
     if (status != DART_OK) return status;
-    DART_GOTO(matrices_new(model, bond, bonds, fate, absolute, m, &count));
+    DART_GOTO(matrices_new(model, bond, bonds, fate, m, &count));
     for (uint32_t i = 0; i < count; i++) least += m[i].point[0].words;
     if (least > target) {
         status = dart_fail(DART_INPUT,

@@ -1,5 +1,5 @@
-/* The backend interface: nine functions and an optional one. A backend never sees an op: it gets a launch list (kernel,
- * groups, buffer slices, parameters) and replays it.
+/* The backend interface: nine functions and an optional one. A backend never sees an op: it gets a
+ * launch list (kernel, groups, buffer slices, parameters) and replays it.
  *
  * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64)
  * in the double-precision build of the CPU backend, which is the oracle of the tests. All sizes and
@@ -97,8 +97,7 @@ typedef struct dart_backend {
         dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
     /* NULL where the device is not the host's processor with the host's words: a buffer that is
      * the host's memory at `data`, which stays the caller's and outlives it. */
-    dart_status (*share)(
-        dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
+    dart_status (*share)(dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
     void (*free)(dart_device *device, dart_buffer buffer);
     /* Blocking copies; `words` words from `offset`. */
     dart_status (*write)(
@@ -142,7 +141,8 @@ DART_NODISCARD dart_status dart_device_alloc(
     dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
 /* As dart_device_alloc, but where the device can work in the host's memory, the buffer is `data`
  * (words) itself, which stays the caller's, outlives the buffer and is not changed meanwhile but by
- * dart_device_write; its words need to be written only elsewhere, and writing `data` is harmless. */
+ * dart_device_write; its words need to be written only elsewhere, and writing `data` is harmless.
+ */
 DART_NODISCARD dart_status dart_device_share(
     dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
 void dart_device_free(dart_device *device, dart_buffer buffer);

@@ -140,8 +140,8 @@ static void shape_unpack(shaper *s)
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
 }
 
-/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane rows of its own, on
- * a GPU neighbours side by side. Four rows on a processor share what is read of x. */
+/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane rows of its own,
+ * on a GPU neighbours side by side. Four rows on a processor share what is read of x. */
 static void shape_gemm_packed(shaper *s)
 {
     const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
@@ -524,7 +524,9 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
     }
     if (launch->kernel == DART_K_gemm_packed)
         DART_TRY(check_limit(&s, "loop iterations along k",
-            ((const gemm_packed_params *)launch->param)->k / 8 / launch->tune[DART_GEMM_PACKED_ALONG] + 16ull,
+            ((const gemm_packed_params *)launch->param)->k / 8 /
+                    launch->tune[DART_GEMM_PACKED_ALONG] +
+                16ull,
             caps->max_loop));
     if (launch->kernel == DART_K_attend && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this context",

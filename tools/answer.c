@@ -44,7 +44,8 @@ static dart_status read_question(uint64_t line, const char *text, bool objects, 
     if (!q->body && json_error_code(&error) == json_error_out_of_memory)
         return cli_fail(DART_MEMORY, "out of memory: reading line %" PRIu64 " of the input", line);
     if (!q->body)
-        return cli_fail(DART_INPUT, "line %" PRIu64 " of the input is no JSON: %s", line, error.text);
+        return cli_fail(
+            DART_INPUT, "line %" PRIu64 " of the input is no JSON: %s", line, error.text);
     const json_t *messages = json_object_get(q->body, "messages");
     q->prompt = json_string_value(json_object_get(q->body, "prompt"));
     if (q->prompt) return DART_OK;
@@ -102,10 +103,9 @@ dart_status cli_answer(
         status = read_question(lines.number, text, objects, q);
         if (status == DART_OK) {
             how->prompt = q->prompt;
-            status = q->prompt
-                         ? dart_context_generate(context, how, cli_keep, &kept, NULL)
-                         : dart_context_chat(
-                               context, q->message, q->messages, how, cli_keep, &kept, NULL, NULL);
+            status = q->prompt ? dart_context_generate(context, how, cli_keep, &kept, NULL)
+                               : dart_context_chat(context, q->message, q->messages, how, cli_keep,
+                                     &kept, NULL, NULL);
             status = of_line(lines.number, status);
         }
         if (status == DART_OK && cli_keep(&kept, "", 0)) status = DART_MEMORY; /* an empty one */

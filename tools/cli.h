@@ -103,9 +103,10 @@ int cli_signal(void);
 dart_hooks cli_hooks(cli_progress *progress, bool quiet);
 void cli_progress_end(cli_progress *progress);
 
-/* A model to generate or talk with. One of another program keeps its file's formats, and has as much
- * context as it has positions for, 2,048 tokens at most, instead of the window that fine-tuning
- * would take, unless base_dtype and context are given; a run has what it was trained with. */
+/* A model to generate or talk with. One of another program keeps its file's formats, and has as
+ * much context as it has positions for, 2,048 tokens at most, instead of the window that
+ * fine-tuning would take, unless base_dtype and context are given; a run has what it was trained
+ * with. */
 DART_NODISCARD dart_status cli_open_to_use(
     const cli_call *cli, const char *path, const dart_hooks *hooks, dart_llm **out);
 

@@ -21,7 +21,8 @@ static const dart_option options[] = {
     {"calibrate", "", "string", "", "",
         "be near to the outputs of the matrices over this text instead of to their entries"},
     {"metric", "", "entries|outputs|loss", "", "",
-        "what to be near to; loss: the next tokens of the text, by the second moments of the loss's "
+        "what to be near to; loss: the next tokens of the text, by the second moments of the "
+        "loss's "
         "gradients by outputs (linear layers only); default: outputs with a text, else entries"},
     {"calibrate_tokens", "", "int", "16384", "", "tokens of it to read"},
     {"json", "", "bool", "false", "", "print the result as JSON"},
@@ -88,11 +89,11 @@ static dart_status print_json(const dart_compression *c, const char *out)
     dart_compression_size(c, &before, &after);
     for (uint32_t i = 0; i < dart_compression_rows(c); i++) {
         const dart_compress_row *row = dart_compression_row(c, i);
-        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o}", "weight", row->name,
-            "out", (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
+        json_t *one = json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:o, s:o, s:o}", "weight",
+            row->name, "out", (int)row->out, "in", (int)row->in, "ranks", row->ranks, "before",
             (json_int_t)row->before, "after", (json_int_t)row->after, "error",
-            cli_json_real(row->error), "output_error", cli_json_real(row->output_error), "loss_rise",
-            cli_json_real(row->loss_rise));
+            cli_json_real(row->error), "output_error", cli_json_real(row->output_error),
+            "loss_rise", cli_json_real(row->loss_rise));
         if (!one || json_array_append_new(rows, one)) {
             json_decref(rows);
             rows = NULL;

@@ -15,7 +15,8 @@ static const dart_option options[] = {
     {"overflow", "", "slide|shift|stop", "slide", "",
         "when the context is full: read the newest tokens again for each new one; read the newest "
         "half again, then go on; or end"},
-    {"json", "", "bool", "false", "", "print prompt and text as JSON; with --input an object a line"},
+    {"json", "", "bool", "false", "",
+        "print prompt and text as JSON; with --input an object a line"},
     {NULL},
 };
 

@@ -25,14 +25,13 @@ dart_status cli_lines_next(cli_lines *lines, char **out)
     errno = 0;
     ssize_t size = getline(&lines->text, &lines->room, lines->in);
     /* Out of memory sets no flag of the file. */
-    if (size < 0 && errno == ENOMEM)
-        return cli_fail(DART_MEMORY, "out of memory: reading a line");
+    if (size < 0 && errno == ENOMEM) return cli_fail(DART_MEMORY, "out of memory: reading a line");
     if (size < 0 && ferror(lines->in)) return cli_fail(DART_IO, "cannot read the input");
     if (size < 0) return DART_OK;
     lines->number++;
     if (memchr(lines->text, 0, (size_t)size))
-        return cli_fail(DART_INPUT,
-            "line %" PRIu64 " of the input has a zero byte; it is not text", lines->number);
+        return cli_fail(DART_INPUT, "line %" PRIu64 " of the input has a zero byte; it is not text",
+            lines->number);
     if (size && lines->text[size - 1] == '\n') size--;
     if (size && lines->text[size - 1] == '\r') size--; /* one inside a line is white space */
     lines->text[size] = 0;

@@ -248,11 +248,11 @@ static void drop_program(dart_device *base, dart_program *program)
     free(program);
 }
 
-#define BACKEND(title, opener, sharer)                                                                     \
+#define BACKEND(title, opener, sharer)                                                             \
     {                                                                                              \
         .name = title, .open = opener, .close = close_device, .alloc = alloc_buffer,               \
-        .share = sharer, .free = free_buffer, .write = write_words, .read = read_words, .build = build_program,     \
-        .run = run_program, .drop = drop_program                                                   \
+        .share = sharer, .free = free_buffer, .write = write_words, .read = read_words,            \
+        .build = build_program, .run = run_program, .drop = drop_program                           \
     }
 extern const dart_backend dart_backend_cpu, dart_backend_cpu64;
 const dart_backend dart_backend_cpu = BACKEND("cpu", open_single, share_buffer);

@@ -15,9 +15,9 @@ typedef struct cpu_work {
     uint32_t tune[DART_MAX_TUNE];
     uint32_t param[DART_MAX_PARAM_BYTES / 4];
     void *buf[DART_MAX_BUFS];
-    char *scratch;         /* of the program; launches run one by one, so all share it */
-    uint64_t slot_bytes;   /* scratch of one thread starts at slot * slot_bytes */
-    uint64_t shared_bytes; /* or scratch of the launch, at its start */
+    char *scratch;               /* of the program; launches run one by one, so all share it */
+    uint64_t slot_bytes;         /* scratch of one thread starts at slot * slot_bytes */
+    uint64_t shared_bytes;       /* or scratch of the launch, at its start */
     const struct cpu_work *next; /* a launch that this one's tasks do as well; it has none left */
 } cpu_work;
 

@@ -1,6 +1,6 @@
-/* Launches that their kernel can do as one, although others stand between them: each is moved down to
- * the next one that it can be joined to, where nothing on the way reads what it writes, or writes
- * what it touches. */
+/* Launches that their kernel can do as one, although others stand between them: each is moved down
+ * to the next one that it can be joined to, where nothing on the way reads what it writes, or
+ * writes what it touches. */
 #include "join.h"
 #include <stdlib.h>
 
@@ -46,8 +46,8 @@ static bool passes(const joining *g, uint32_t first, uint32_t other)
     return true;
 }
 
-dart_status dart_cpu_join(const cpu_kernel *const *kernels, const dart_launch *list, cpu_work *work,
-    uint32_t count)
+dart_status dart_cpu_join(
+    const cpu_kernel *const *kernels, const dart_launch *list, cpu_work *work, uint32_t count)
 {
     uint32_t *numbers = dart_calloc(2 * (size_t)count, sizeof *numbers);
     if (!numbers) return DART_MEMORY;

@@ -1,4 +1,5 @@
-/* Cases of gemm_packed: every format, few rows and more, columns that fill groups and that do not. */
+/* Cases of gemm_packed: every format, few rows and more, columns that fill groups and that do not.
+ */
 #include "cases_packed.h"
 #include <math.h>
 
@@ -28,7 +29,8 @@ void dart_suite_cases_gemm_packed(suite *s)
         const dart_packed format = (dart_packed)f;
         const uint32_t block = dart_packed_info_of(format).block;
         for (uint32_t i = 0; i < 6 * 9; i++) {
-            const uint32_t m = 1 + i % 9, k = block * blocks[i / 9] + (block == 1 && i % 2 ? 64 : 0);
+            const uint32_t m = 1 + i % 9,
+                           k = block * blocks[i / 9] + (block == 1 && i % 2 ? 64 : 0);
             const uint32_t n = rows[(i + i / 9) % 6];
             const bool turned = i % 4 == 3; /* the result's rows are those of the matrix */
             gemm_packed_params p = {.m = m,
@@ -38,14 +40,28 @@ void dart_suite_cases_gemm_packed(suite *s)
                 .y_row = turned ? 1 : n + i % 2,
                 .y_col = turned ? m + i % 2 : 1,
                 .alpha = i % 5 == 2 ? -0.5f : 1,
-                .beta = i % 3 == 1 ? 1 : i % 3 == 2 ? 0.75f : 0};
+                .beta = i % 3 == 1   ? 1
+                        : i % 3 == 2 ? 0.75f
+                                     : 0};
             one(s, format, p);
         }
         /* long sums: two groups of nf4_double's scales; a row of more than one task */
         const uint32_t k = 64 * 260;
-        one(s, format, (gemm_packed_params){.m = 1, .n = 3, .k = k, .ldx = k, .y_row = 3, .y_col = 1, .alpha = 1});
-        one(s, format, (gemm_packed_params){.m = 8, .n = 2, .k = k, .ldx = k, .y_row = 2, .y_col = 1, .alpha = 1});
+        one(s, format,
+            (gemm_packed_params){
+                .m = 1, .n = 3, .k = k, .ldx = k, .y_row = 3, .y_col = 1, .alpha = 1});
+        one(s, format,
+            (gemm_packed_params){
+                .m = 8, .n = 2, .k = k, .ldx = k, .y_row = 2, .y_col = 1, .alpha = 1});
         /* as in a small model: several tasks */
-        one(s, format, (gemm_packed_params){.m = 4, .n = 257, .k = 576, .ldx = 576, .y_row = 257, .y_col = 1, .alpha = 1, .beta = 1});
+        one(s, format,
+            (gemm_packed_params){.m = 4,
+                .n = 257,
+                .k = 576,
+                .ldx = 576,
+                .y_row = 257,
+                .y_col = 1,
+                .alpha = 1,
+                .beta = 1});
     }
 }

@@ -68,7 +68,10 @@ void dart_suite_cases_gather(suite *s)
 {
     for (uint32_t i = 0; i < 75; i++) {
         uint32_t rows = dart_suite_sizes[i % 5], cols = dart_suite_sizes[i / 5 % 5],
-                 vocab = i < 25 ? 61 : i < 50 ? 1 : 29, first = i < 50 ? 0 : 64;
+                 vocab = i < 25   ? 61
+                         : i < 50 ? 1
+                                  : 29,
+                 first = i < 50 ? 0 : 64;
         gather_params p = {.rows = rows, .cols = cols, .vocab = vocab, .first = first};
         dart_suite_case(s, DART_K_gather, &p, SUITE_EXACT, "%u of %u rows of %u from %u on", rows,
             vocab, cols, first);
@@ -97,9 +100,11 @@ void dart_suite_cases_scatter(suite *s)
             .cols = cols,
             .vocab = vocab,
             .first = i < 50 ? 0 : 31,
-            .count = i < 50 ? vocab : i % 2 ? 30 : 7};
-        dart_suite_case(s, DART_K_scatter, &p, SUITE_PRODUCT, "%u into %u rows of %u, %u from %u on",
-            rows, vocab, cols, p.count, p.first);
+            .count = i < 50  ? vocab
+                     : i % 2 ? 30
+                             : 7};
+        dart_suite_case(s, DART_K_scatter, &p, SUITE_PRODUCT,
+            "%u into %u rows of %u, %u from %u on", rows, vocab, cols, p.count, p.first);
         int32_t *index = dart_suite_integers(s, vocab + 1 + rows);
         for (uint32_t r = 0; r < rows; r++) id[r] = dart_suite_random(s, vocab);
         uint32_t next = 0;

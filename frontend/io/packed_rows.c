@@ -218,7 +218,8 @@ dart_status dart_packed_encode(dart_packed format, const float *from, uint64_t r
         for (uint32_t b = 0; b < columns / of->count; b++) {
             const float *x = from + (size_t)b * of->count;
             uint8_t *block = blocks + (size_t)b * of->bytes;
-            if (blocks_of[format] == DART_BLOCK_NF4) refine_nf4(x, format == DART_PACKED_nf4, block);
+            if (blocks_of[format] == DART_BLOCK_NF4)
+                refine_nf4(x, format == DART_PACKED_nf4, block);
             if (format == DART_PACKED_q4_1) refine_q4_1(x, block);
         }
         dart_packed_take(format, blocks, columns, out);

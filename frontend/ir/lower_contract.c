@@ -135,7 +135,8 @@ static int multiplied_packed(
     return -1;
 }
 
-/* Products of few rows with a packed matrix `w`, so many rows of it at a time as a binding holds. */
+/* Products of few rows with a packed matrix `w`, so many rows of it at a time as a binding holds.
+ */
 static dart_status emit_packed(dart_lowering *low, dart_node node, dart_node w,
     const dart_gemm_plan *plan, const dart_value value[3], bool turned)
 {

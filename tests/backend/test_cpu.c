@@ -258,7 +258,8 @@ static dart_launch product_of(
 static dart_launch twice(const dart_device *device, dart_buffer x, int from, int to)
 {
     const dart_slice source = place(x, from);
-    const map_params p = {.n = (uint32_t)source.words, .bdiv = 1, .bmod = (uint32_t)source.words, .s = 1, .t = 1};
+    const map_params p = {
+        .n = (uint32_t)source.words, .bdiv = 1, .bmod = (uint32_t)source.words, .s = 1, .t = 1};
     dart_launch launch = {.kernel = DART_K_map, .wait = true, .tune = {0, 0, 2}};
     memcpy(launch.param, &p, sizeof p);
     launch.buf[0] = launch.buf[1] = source;

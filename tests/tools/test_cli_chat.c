@@ -101,7 +101,8 @@ static void test_generate(void **state)
     assert_memory_equal(r->out, plain, (size_t)(pair - plain));
 }
 
-/* A line of a file for each prompt or conversation, a line for each answer: the same as one by one. */
+/* A line of a file for each prompt or conversation, a line for each answer: the same as one by one.
+ */
 static void test_input(void **state)
 {
     (void)state;
@@ -116,10 +117,9 @@ static void test_input(void **state)
     assert_string_equal(r->out + strlen(r->out) - strlen(alone), alone);
     write_file("talk.txt", "the core\n");
     snprintf(expected, sizeof expected, "%s", run_with(&talk, CHAT)->out);
-    write_file("prompts.jsonl",
-        "{\"prompt\": \"of\", \"completion\": \"left out\"}\n\n"
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"the core\"}, "
-        "{\"role\": \"assistant\", \"content\": \"left out\"}]}\n");
+    write_file("prompts.jsonl", "{\"prompt\": \"of\", \"completion\": \"left out\"}\n\n"
+                                "{\"messages\": [{\"role\": \"user\", \"content\": \"the core\"}, "
+                                "{\"role\": \"assistant\", \"content\": \"left out\"}]}\n");
 #define OBJECTS GREEDY "--chat-template %D/turns.json --input %D/prompts.jsonl "
     r = works(OBJECTS);
     assert_memory_equal(r->out, alone, strlen(alone));
@@ -136,9 +136,11 @@ static void test_input(void **state)
     }
     refused(GREEDY "--input %D/nowhere.txt", 3, "cannot open");
     refused(GREEDY "--input %D/prompts.txt -p the", 2, "--prompt or --input, not both");
-    static const char *const bad[][2] = {{"{\"prompt\": \"of\"}\n[1", "line 2 of the input is no JSON"},
+    static const char *const bad[][2] = {
+        {"{\"prompt\": \"of\"}\n[1", "line 2 of the input is no JSON"},
         {"[1]", "line 1 of the input: an object with 'prompt'"}, {"{\"prompt\": 3}", "line 1"},
-        {"{\"messages\": []}", "without a question"}, {"{\"messages\": [1]}", "'role' and 'content'"},
+        {"{\"messages\": []}", "without a question"},
+        {"{\"messages\": [1]}", "'role' and 'content'"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "line 1 of the input: "}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file("prompts.jsonl", bad[i][0]);

@@ -54,8 +54,8 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
 #else
 /* Codes are taken LANES words at a time, a group: of each word its first code, then its second, ..
  * For that x lies in the same order: of each group PARTS vectors, vector k with what is multiplied
- * by the k-th codes. Behind it are the sums of its blocks. ROWS: rows of x at one time; AHEAD: words
- * that are fetched before they are read. */
+ * by the k-th codes. Behind it are the sums of its blocks. ROWS: rows of x at one time; AHEAD:
+ * words that are fetched before they are read. */
 enum { LANES = 8, ROWS = 4, AHEAD = 256 };
 typedef float v8 __attribute__((vector_size(32)));
 typedef int32_t i8 __attribute__((vector_size(32)));
@@ -153,8 +153,8 @@ INLINE void numbers_of(const u8 *words, uint32_t format, int k, v8 *out)
     }
 }
 
-/* Words of a row's scales from block b on, each of a block of its own, or 0 behind the last. `more`:
- * the matrix goes on behind this row, so that whole vectors can be read. */
+/* Words of a row's scales from block b on, each of a block of its own, or 0 behind the last.
+ * `more`: the matrix goes on behind this row, so that whole vectors can be read. */
 INLINE void scale_words(uint32_t format, const integer *scales, uint64_t n, bool more, u8 *out)
 {
     const bool words = format == DART_PACKED_q4_1 || format == DART_PACKED_nf4;
@@ -176,8 +176,8 @@ INLINE void scale_words(uint32_t format, const integer *scales, uint64_t n, bool
 
 /* Scales of up to eight blocks from block b on, and what each adds to the codes' part of the
  * product. */
-INLINE void scales_of(uint32_t format, const integer *scales, uint64_t blocks, uint64_t b,
-    bool more, v8 *d, v8 *add)
+INLINE void scales_of(
+    uint32_t format, const integer *scales, uint64_t blocks, uint64_t b, bool more, v8 *d, v8 *add)
 {
     const uint64_t n = cpu_least(LANES, blocks - b);
     u8 all, half;
@@ -204,8 +204,8 @@ INLINE void scales_of(uint32_t format, const integer *scales, uint64_t blocks, u
 }
 
 /* Adds a group times `rows` rows of x to `total`. */
-INLINE void group_product(
-    const u8 *words, uint32_t format, const v8 *scale, const float *x, uint64_t row, int rows, v8 *total)
+INLINE void group_product(const u8 *words, uint32_t format, const v8 *scale, const float *x,
+    uint64_t row, int rows, v8 *total)
 {
     v8 sum[ROWS];
     for (int i = 0; i < rows; i++) sum[i] = (v8){0};
@@ -312,7 +312,9 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     }
     switch (work->tune[DART_GEMM_PACKED_FORMAT]) {
 #define PACKED(name, number, bits, block, scale_bits)                                              \
-    case number: products(work, first, end, number); return;
+    case number:                                                                                   \
+        products(work, first, end, number);                                                        \
+        return;
 #include "packed.def"
 #undef PACKED
     }

@@ -149,7 +149,8 @@ static inline real double_scale(const integer *scales, uint64_t blocks, uint64_t
 }
 
 /* n numbers of a row: `w` is its first word, `codes` the words before its scales. */
-static inline void unpack_row(uint32_t format, const integer *w, uint64_t codes, uint64_t n, real *y)
+static inline void unpack_row(
+    uint32_t format, const integer *w, uint64_t codes, uint64_t n, real *y)
 {
     const integer *scales = w + codes;
     const uint64_t blocks = n / 32;

@@ -70,12 +70,12 @@ INLINE void tile(int count, int wide, uint64_t k, rows from, const float *b, flo
     }
 }
 
-typedef void tile_function(uint64_t k, rows from, const float *b, float alpha, float beta, float *c,
-    uint64_t ldc);
+typedef void tile_function(
+    uint64_t k, rows from, const float *b, float alpha, float beta, float *c, uint64_t ldc);
 
 #define TILE(count, wide)                                                                          \
-    static __attribute__((noinline)) void tile_##count##_##wide(uint64_t k, rows from,             \
-        const float *b, float alpha, float beta, float *c, uint64_t ldc)                           \
+    static __attribute__((noinline)) void tile_##count##_##wide(                                   \
+        uint64_t k, rows from, const float *b, float alpha, float beta, float *c, uint64_t ldc)    \
     {                                                                                              \
         tile(count, wide, k, from, b, alpha, beta, c, ldc);                                        \
     }
@@ -123,7 +123,7 @@ INLINE void turn(const float *x, uint64_t ld, float *to, uint64_t width)
         }
         UNROLL for (int i = 0; i < BLOCK; i++) r[i] = t[i];
     }
-    UNROLL for (int i = 0; i < BLOCK; i++) *(eight *)(to + (uint64_t)i * width) = r[i];
+    UNROLL for (int i = 0; i < BLOCK; i++) * (eight *)(to + (uint64_t)i * width) = r[i];
 }
 
 /* The processor sees no pattern in what packing reads, and weights come from memory that no cache
@@ -132,8 +132,8 @@ enum { LINE = 64 / sizeof(float), FAR = 16 };
 
 /* Packs k x count numbers as `to` (k, width), with zeros from count on: number (l, r) is at
  * x[r * ld + l], or, where `across`, at x[l * ld + r]. */
-static void pack(const float *x, uint64_t ld, bool across, uint64_t k, uint64_t count, float *to,
-    uint64_t width)
+static void pack(
+    const float *x, uint64_t ld, bool across, uint64_t k, uint64_t count, float *to, uint64_t width)
 {
     if (across) {
         for (uint64_t l = 0; l < k; l++) {

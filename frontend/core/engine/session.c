@@ -183,8 +183,8 @@ dart_status dart_session_write(
     const uint64_t words = session->model->param_words;
     DART_TRY(dart_model_upload(session->model, device, m, param, frozen));
     if (moment && session->options.train)
-        DART_TRY(dart_memory_write(m, device, DART_REGION_MOMENT, 0,
-            session->options.optim->states * words, moment));
+        DART_TRY(dart_memory_write(
+            m, device, DART_REGION_MOMENT, 0, session->options.optim->states * words, moment));
     return DART_OK;
 }
 
@@ -194,8 +194,8 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
     const uint64_t words = session->model->param_words;
     DART_TRY(dart_memory_read(m, session->device, DART_REGION_PARAM, 0, words, param));
     if (!moment) return DART_OK;
-    return dart_memory_read(m, session->device, DART_REGION_MOMENT, 0,
-        session->options.optim->states * words, moment);
+    return dart_memory_read(
+        m, session->device, DART_REGION_MOMENT, 0, session->options.optim->states * words, moment);
 }
 
 dart_status dart_session_gradient(dart_session *session, float *out)

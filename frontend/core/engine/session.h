@@ -62,8 +62,9 @@ typedef struct dart_covariances {
     uint32_t count;      /* inputs: weights that read the same (q, k, v; gate, up) share one; and
                             gradients, one a weight */
     dart_covariance *of; /* owned */
-    uint32_t *place;     /* owned, one a weight: index of its input in `of`, or DART_NO_COVARIANCE */
-    uint32_t *gradient;  /* owned, the same of its gradient; of the head and of tables there is none */
+    uint32_t *place; /* owned, one a weight: index of its input in `of`, or DART_NO_COVARIANCE */
+    uint32_t
+        *gradient; /* owned, the same of its gradient; of the head and of tables there is none */
 } dart_covariances;
 
 typedef struct dart_session {

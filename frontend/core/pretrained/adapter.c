@@ -156,7 +156,8 @@ static dart_status add_pair(dart_adapter *a, const dart_pretrained *base, const 
     DART_TRY(settings_of(a, module, &told, &alpha));
     if (told != (double)rank)
         return dart_fail(DART_INPUT,
-            "%s: %s has the rank %" PRIu64 ", and %.17g by r and rank_pattern of %s: these files do "
+            "%s: %s has the rank %" PRIu64
+            ", and %.17g by r and rank_pattern of %s: these files do "
             "not belong together",
             a->tensors, module, rank, told, a->config);
     DART_TRY(dart_grow((void **)&a->pair, &a->pair_room, a->count + 1, sizeof *a->pair));

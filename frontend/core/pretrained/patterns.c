@@ -6,16 +6,15 @@
 /* Steps of a match: names are short, and an expression that needs more never ends. */
 enum { MOST_STEPS = 100000, MOST_BYTES = 1000 };
 
-static dart_status compile(
-    const char *what, const char *setting, const char *key, pcre2_code **out)
+static dart_status compile(const char *what, const char *setting, const char *key, pcre2_code **out)
 {
     char text[MOST_BYTES + 32], why[120];
     int error = 0;
     PCRE2_SIZE at;
     *out = NULL;
     if (strlen(key) > MOST_BYTES)
-        return dart_fail(DART_INPUT, "%s: a key of %s is longer than %d bytes", what, setting,
-            MOST_BYTES);
+        return dart_fail(
+            DART_INPUT, "%s: a key of %s is longer than %d bytes", what, setting, MOST_BYTES);
     snprintf(text, sizeof text, "\\A(?:.*\\.)?(?:%s)\\z", key);
     *out = pcre2_compile((PCRE2_SPTR)text, PCRE2_ZERO_TERMINATED,
         PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
@@ -23,8 +22,8 @@ static dart_status compile(
     if (error == PCRE2_ERROR_HEAP_FAILED)
         return dart_fail(DART_MEMORY, "out of memory: compiling a key of %s", setting);
     pcre2_get_error_message(error, (PCRE2_UCHAR *)why, sizeof why);
-    return dart_fail(DART_INPUT, "%s: '%.60s' of %s is no regular expression: %s", what, key,
-        setting, why);
+    return dart_fail(
+        DART_INPUT, "%s: '%.60s' of %s is no regular expression: %s", what, key, setting, why);
 }
 
 static dart_status fits(
@@ -37,8 +36,7 @@ static dart_status fits(
     int found = PCRE2_ERROR_NOMEMORY;
     if (context && data) {
         pcre2_set_match_limit(context, MOST_STEPS);
-        found = pcre2_match(
-            code, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, data, context);
+        found = pcre2_match(code, (PCRE2_SPTR)module, PCRE2_ZERO_TERMINATED, 0, 0, data, context);
     }
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
@@ -47,8 +45,8 @@ static dart_status fits(
     if (found >= 0 || found == PCRE2_ERROR_NOMATCH) return DART_OK;
     if (found == PCRE2_ERROR_NOMEMORY || found == PCRE2_ERROR_HEAPLIMIT)
         return dart_fail(DART_MEMORY, "out of memory: matching a key of %s", setting);
-    return dart_fail(DART_INPUT, "%s: the key '%.60s' of %s takes too long to match '%s'", what, key,
-        setting, module);
+    return dart_fail(DART_INPUT, "%s: the key '%.60s' of %s takes too long to match '%s'", what,
+        key, setting, module);
 }
 
 dart_status dart_pattern_number(const json_t *patterns, const char *what, const char *setting,
@@ -64,8 +62,7 @@ dart_status dart_pattern_number(const json_t *patterns, const char *what, const 
     {
         bool found;
         if (!json_is_number(value) || !(json_number_value(value) > 0))
-            return dart_fail(
-                DART_INPUT, "%s: %s '%.60s' is no number above 0", what, setting, key);
+            return dart_fail(DART_INPUT, "%s: %s '%.60s' is no number above 0", what, setting, key);
         DART_TRY(fits(what, setting, key, module, &found));
         if (!found) continue;
         *out = json_number_value(value);

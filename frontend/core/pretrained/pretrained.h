@@ -65,7 +65,7 @@ typedef struct dart_pretrained_config {
     bool qk_norm;            /* RMSNorm of each query and key before its position */
     uint32_t sliding_window; /* a token sees this many at most, itself among them; 0: all */
     int32_t bos;             /* -1: none, or none of the vocabulary */
-    int32_t pad;             /* what fills up texts, as a folder's config.json says; -1: not known */
+    int32_t pad; /* what fills up texts, as a folder's config.json says; -1: not known */
     uint32_t eos_count;
     int32_t eos[DART_PRETRAINED_EOS]; /* any of them ends a text; all in the vocabulary */
     uint32_t token_types;             /* rows of type_emb; 0: there is none */

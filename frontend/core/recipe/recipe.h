@@ -21,7 +21,7 @@ enum { DART_MAX_STAGES = 32, DART_PLUGIN_OPTIONS = 64 /* rows of all plug-ins to
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te), DART_##p##_##f
 #define NAMES9(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti)                   \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te), NAMES4(p, f, tf, g, tg, h, th, i, ti)
-#define NAMES10(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti, j, tj)            \
+#define NAMES10(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti, j, tj)           \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te), NAMES5(p, f, tf, g, tg, h, th, i, ti, j, tj)
 #define CHOICE(section, key, aliases, fallback, names, help)                                       \
     typedef enum dart_##key##_choice{names} dart_##key##_choice;

@@ -79,7 +79,7 @@ static const struct {
 #define NAMES9(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti)                   \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te)                                                   \
     "|" NAMES4(p, f, tf, g, tg, h, th, i, ti)
-#define NAMES10(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti, j, tj)            \
+#define NAMES10(p, a, ta, b, tb, c, tc, d, td, e, te, f, tf, g, tg, h, th, i, ti, j, tj)           \
     NAMES5(p, a, ta, b, tb, c, tc, d, td, e, te)                                                   \
     "|" NAMES5(p, f, tf, g, tg, h, th, i, ti, j, tj)
 #include "options.def"

@@ -254,7 +254,8 @@ dart_status dart_corpus_for(const dart_settings *set, const dart_vocab *vocab, d
             "%s is a parallel data set; translate it with --arch encoder-decoder", set->dataset);
     if (*set->dataset && dart_labelled_name(set->dataset) && !*set->labels)
         return dart_fail(DART_INPUT,
-            "%s are texts with labels; fine-tune a model that is trained already on them (--base)%s",
+            "%s are texts with labels; fine-tune a model that is trained already on them "
+            "(--base)%s",
             set->dataset, set->unlabelled ? ", without labels: none" : "");
     if (!vocab) DART_TRY(dart_tokenizer_for(set, &own));
     if (own.size) options.vocab = &own;

@@ -1,8 +1,9 @@
-/* TT-SVD near to the outputs of a layer, or to the loss. A chain of W R cannot take R^-1 back in general, since R
- * mixes all input digits. Two cases can: R^-1 goes into the right part before that is cut on, where
- * a bond has all input digits on its right (tt, lowrank: exact there and left of it); and a
- * Kronecker product of small triangles, one a digit, goes into the cores (all other bonds). L of
- * the outputs is such a product always, of one factor where they have one digit (lowrank). */
+/* TT-SVD near to the outputs of a layer, or to the loss. A chain of W R cannot take R^-1 back in
+ * general, since R mixes all input digits. Two cases can: R^-1 goes into the right part before that
+ * is cut on, where a bond has all input digits on its right (tt, lowrank: exact there and left of
+ * it); and a Kronecker product of small triangles, one a digit, goes into the cores (all other
+ * bonds). L of the outputs is such a product always, of one factor where they have one digit
+ * (lowrank). */
 #include "decompose.h"
 #include "adopt.h"
 #include "digits.h"

@@ -117,8 +117,8 @@ static dart_node sum(dart_graph *graph, dart_node a, dart_node b)
 }
 
 /* The loss behind the body; gradients: it can be differentiated. */
-static dart_node loss_of(dart_build *b, bool gradients, double smoothing, uint32_t chunk_rows,
-    dart_node *out_rows)
+static dart_node loss_of(
+    dart_build *b, bool gradients, double smoothing, uint32_t chunk_rows, dart_node *out_rows)
 {
     const dart_model *model = b->model;
     const dart_model_leaves *leaves = b->leaves;

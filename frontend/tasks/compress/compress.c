@@ -44,8 +44,8 @@ static dart_status check_metric(compressing *c)
     if (o->metric && *o->metric) {
         for (metric = DART_NEAR_LOSS; metric >= 0 && strcmp(o->metric, names[metric]);) metric--;
         if (metric < 0)
-            return dart_fail(DART_USAGE, "unknown metric '%.40s'; known are entries, outputs, loss",
-                o->metric);
+            return dart_fail(
+                DART_USAGE, "unknown metric '%.40s'; known are entries, outputs, loss", o->metric);
         if (text != (metric != DART_NEAR_ENTRIES))
             return dart_fail(DART_USAGE, "the metric '%s' %s", o->metric,
                 text ? "reads no text: leave out --calibrate"
@@ -198,8 +198,8 @@ static dart_status root_of(
             dart_note_line(c->note,
                 "the %s of %s are not independent over the text: %g of their mean square was "
                 "added to each",
-                gradients ? "gradients by outputs" : "inputs", c->from->model->weight[w].weight.name,
-                damping);
+                gradients ? "gradients by outputs" : "inputs",
+                c->from->model->weight[w].weight.name, damping);
     }
     *out = c->root[gradients];
     return DART_OK;
@@ -255,12 +255,11 @@ static dart_status measure_errors(const compressing *c, const dart_model_weight 
         &weight->weight, matrix, instead, (dart_metric){0}, &row->error, &whole));
     if (whole > 0) row->error /= whole;
     if (!metric.in) return DART_OK;
-    DART_TRY(dart_decompose_error(
-        &weight->weight, matrix, instead, inputs, &row->output_error, &whole));
+    DART_TRY(
+        dart_decompose_error(&weight->weight, matrix, instead, inputs, &row->output_error, &whole));
     if (whole > 0) row->output_error /= whole;
     if (!metric.out) return DART_OK;
-    DART_TRY(
-        dart_decompose_error(&weight->weight, matrix, instead, metric, &row->loss_rise, NULL));
+    DART_TRY(dart_decompose_error(&weight->weight, matrix, instead, metric, &row->loss_rise, NULL));
     row->loss_rise /= (double)c->moments.rows; /* both moments are sums over so many */
     row->loss_rise *= 0.5 * row->loss_rise;
     return DART_OK;
@@ -283,8 +282,7 @@ static dart_status make_weight(compressing *c, uint32_t w)
     }
     if (c->fate[w] == DART_FATE_OTHER) goto done;
     dart_compress_row *row = &c->out->row[c->out->rows++];
-    *row = (dart_compress_row){
-        .out = weight->weight.out,
+    *row = (dart_compress_row){.out = weight->weight.out,
         .in = weight->weight.in,
         .output_error = metric.in ? 0 : NAN,
         .loss_rise = metric.out ? 0 : NAN};

@@ -56,14 +56,15 @@ DART_NODISCARD dart_status dart_compress_calibrate(const dart_bundle *from,
 /* choose.c: ranks for all bonds of a model whose networks have their full ranks; sigma: [weights],
  * per bond as many values as its rank at least, which only UNIFORM does not read. absolute: FOUND
  * takes squares of values of all matrices as costs of one unit (found.c), instead of each bond's as
- * parts of their sum (the rule `budget`). Weights whose network would not be smaller get the fate KEPT. ranks: [weights], as in
- * dart_model_new. INPUT: the target cannot be met, or no matrix becomes smaller. */
+ * parts of their sum (the rule `budget`). Weights whose network would not be smaller get the fate
+ * KEPT. ranks: [weights], as in dart_model_new. INPUT: the target cannot be met, or no matrix
+ * becomes smaller. */
 DART_NODISCARD dart_status dart_compress_choose(const dart_model *model,
     double *const (*sigma)[DART_CHAIN_MAX], dart_compress_ranks how, bool absolute, double amount,
     dart_compress_fate *fate, uint32_t (*ranks)[DART_MAX_CORES + 1]);
-/* found.c: FOUND where costs are of one unit. bond: all bonds of the model, with their spectra; target: words of the matrices
- * whose fate is NETWORK, of which those that are better left as they are get the fate KEPT. rank:
- * one a bond, set for networks. INPUT: the target cannot be met. */
+/* found.c: FOUND where costs are of one unit. bond: all bonds of the model, with their spectra;
+ * target: words of the matrices whose fate is NETWORK, of which those that are better left as they
+ * are get the fate KEPT. rank: one a bond, set for networks. INPUT: the target cannot be met. */
 DART_NODISCARD dart_status dart_compress_found(const dart_model *model, const dart_bond *bond,
     uint32_t bonds, uint64_t target, dart_compress_fate *fate, uint32_t *rank);
 

@@ -20,9 +20,9 @@ typedef struct matrix {
     uint32_t weight;
     const dart_bond *bond; /* borrowed: all bonds, of which [first, first + count) are its own */
     uint32_t first, count;
-    uint8_t *step;                /* owned: which of its bonds each step lowers */
-    point *point;                 /* owned, by ascending words */
-    uint32_t *hull;               /* owned: places in `point`, ascending */
+    uint8_t *step;  /* owned: which of its bonds each step lowers */
+    point *point;   /* owned, by ascending words */
+    uint32_t *hull; /* owned: places in `point`, ascending */
     uint32_t points, hulls;
     uint32_t at; /* the point that is chosen */
 } matrix;
@@ -167,8 +167,7 @@ static dart_status climb(matrix *m, uint32_t count, uint64_t *left)
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t h = 0; h + 1 < m[i].hulls; h++) {
             const point *a = &m[i].point[m[i].hull[h]], *b = &m[i].point[m[i].hull[h + 1]];
-            all[edges++] =
-                (edge){(a->cost - b->cost) / (double)(b->words - a->words), i, h};
+            all[edges++] = (edge){(a->cost - b->cost) / (double)(b->words - a->words), i, h};
         }
     qsort(all, edges, sizeof *all, by_value);
     for (size_t e = 0; e < edges; e++) {

@@ -74,7 +74,8 @@ typedef struct dart_sweep_run {
     char protocol[1024]; /* how its figures were measured, one sentence; "": not known */
 } dart_sweep_run;
 
-/* Seeds are the first axis, values to choose from the next, variants the last; runs are numbered with the last axis fastest. */
+/* Seeds are the first axis, values to choose from the next, variants the last; runs are numbered
+ * with the last axis fastest. */
 typedef struct dart_sweep_grid {
     dart_yaml yaml; /* all texts of the file */
     dart_arena arena;
@@ -109,7 +110,7 @@ const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_
 uint32_t dart_sweep_seeds(const dart_sweep_grid *s); /* 1 where the file has none */
 uint32_t dart_sweep_values(const dart_sweep_grid *s);
 uint32_t dart_sweep_groups(const dart_sweep_grid *s);
-uint32_t dart_sweep_first_axis(const dart_sweep_grid *s); /* behind seeds and values */
+uint32_t dart_sweep_first_axis(const dart_sweep_grid *s);    /* behind seeds and values */
 const char *dart_sweep_chosen_key(const dart_sweep_grid *s); /* NULL: nothing is chosen */
 /* What a run has in a column of an axis; of choose its variant's own value where that has some. */
 const char *dart_sweep_cell(
@@ -120,8 +121,8 @@ typedef enum dart_sweep_choice {
     DART_SWEEP_CHOSEN,
     DART_SWEEP_NO_CHOICE /* one failed, or none has a figure */
 } dart_sweep_choice;
-/* Which value of a group the first seed found best, of equal ones the first; out_why: where there is
- * none, a run that says why. */
+/* Which value of a group the first seed found best, of equal ones the first; out_why: where there
+ * is none, a run that says why. */
 dart_sweep_choice dart_sweep_choose(
     const dart_sweep_grid *s, uint32_t group, uint32_t *out, const dart_sweep_run **out_why);
 /* The run of a group and a seed that counts in tables; NULL: it is not done, or not known yet. */

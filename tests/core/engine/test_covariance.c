@@ -253,8 +253,8 @@ static void compare_gradients_on(
                 fail_msg("%s, gradients of %s, entry %u: %g, expected %g", id,
                     l->model->weight[w].weight.name, i, got->sum[i], want[w][i]);
         for (uint32_t i = 0; i < got->size; i++)
-            assert_true(fabs(got->total[i] - want_total[w][i]) <=
-                        1e-4 * sqrt(largest * (double)rows));
+            assert_true(
+                fabs(got->total[i] - want_total[w][i]) <= 1e-4 * sqrt(largest * (double)rows));
     }
     dart_covariances_free(&c);
     dart_covariances_free(&inputs);

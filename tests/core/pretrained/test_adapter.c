@@ -151,9 +151,9 @@ static void patterns(void **state)
         const char *pattern;
         double q, v; /* alpha of blocks.1.attn.q and blocks.0.attn.v */
     } good[] = {{"{\"q_proj\": 3}", 3, 7}, {"{\"_proj\": 3}", 7, 7}, {"{\".*_proj\": 3}", 3, 3},
-        {"{\"layers.1.self_attn.q_proj\": 3}", 3, 7}, {"{\"model\\\\.layers\\\\.1\\\\..*\": 3}", 3, 7},
-        {"{\"q_proj|v_proj\": 3}", 3, 3}, {"{\"[qk]_proj\": 3, \".*\": 5}", 3, 5},
-        {"{\"q_proj$\": 3, \"^v_proj\": 4}", 3, 7}};
+        {"{\"layers.1.self_attn.q_proj\": 3}", 3, 7},
+        {"{\"model\\\\.layers\\\\.1\\\\..*\": 3}", 3, 7}, {"{\"q_proj|v_proj\": 3}", 3, 3},
+        {"{\"[qk]_proj\": 3, \".*\": 5}", 3, 5}, {"{\"q_proj$\": 3, \"^v_proj\": 4}", 3, 7}};
     copy("adapter_model.safetensors");
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         dart_adapter *adapter;
@@ -186,7 +186,8 @@ static void settings_that_are_refused(void **state)
         {"init_lora_weights", "3", "changes the base too"},
         {"rank_pattern", NULL, "has the rank 5, and 3 by r and rank_pattern"},
         {"r", "4", "has the rank 3, and 4 by r"}, {"rank_pattern", "[1]", "is no object"},
-        {"alpha_pattern", "{\"q_(proj\": 3}", "'q_(proj' of alpha_pattern is no regular expression"},
+        {"alpha_pattern", "{\"q_(proj\": 3}",
+            "'q_(proj' of alpha_pattern is no regular expression"},
         {"alpha_pattern", "{\"(([a-z_.0-9]+)*)*[!?]\": 3}", "takes too long"},
         {"alpha_pattern", "{\"q_proj\": -3}", "is no number above 0"}};
     copy("adapter_model.safetensors");
@@ -284,7 +285,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(settings),
         cmocka_unit_test(settings_that_do_not_matter), cmocka_unit_test(patterns),
-        cmocka_unit_test(settings_that_are_refused),
-        cmocka_unit_test(tensors_that_are_refused)};
+        cmocka_unit_test(settings_that_are_refused), cmocka_unit_test(tensors_that_are_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -86,7 +86,8 @@ static void test_cells(void **state)
     (void)state;
     static const char *const want[][3] = {{"model", "after tuning", "dense"},
         {"parameters", "2,639,592", "999"}, {"compressed", "56,040", "-"},
-        {"trained", "56,810", "-"}, {"ratio", "28.07", "-"}, {"ranks", "2/9.7/16", "-"}, {"effective rank", "5.12", "-"}, {"valid ppl", "222.42", "-"},
+        {"trained", "56,810", "-"}, {"ratio", "28.07", "-"}, {"ranks", "2/9.7/16", "-"},
+        {"effective rank", "5.12", "-"}, {"valid ppl", "222.42", "-"},
         {"test ppl", "0.33", "1,234,567.00"}, {"test BLEU", "31.25", "-"},
         {"valid accuracy", "0.7500", "-"}, {"test accuracy", "0.6250", "-"},
         {"valid F1", "0.5000", "-"}, {"test F1", "0.1250", "-"}, {"valid Matthews", "-0.2500", "-"},
@@ -281,10 +282,12 @@ static void test_outputs(void **state)
     fclose(out);
     assert_string_equal(text,
         "name,params,compressed_params,dense_params,chain_params,trained_params,compression,"
-        "rank_min,rank_mean,rank_max,effective_rank,valid_ppl,test_ppl,bleu_sentences,test_bleu,texts,"
+        "rank_min,rank_mean,rank_max,effective_rank,valid_ppl,test_ppl,bleu_sentences,test_bleu,"
+        "texts,"
         "valid_accuracy,test_accuracy,valid_f1,test_f1,valid_matthews,test_matthews,tokens_per_s,"
         "seconds\r\n"
-        "after tuning,2639592,56040,1572864,4503599627370496,56810,28.0668094,2,9.7,16,5.125,222.42,"
+        "after "
+        "tuning,2639592,56040,1572864,4503599627370496,56810,28.0668094,2,9.7,16,5.125,222.42,"
         "0.333333333,1000,31.25,277,0.75,0.625,0.5,0.125,-0.25,1,13368.4,123.45\r\n"
         "dense | twin,999,0,0,0,,0,0,0,0,0,0,0,,,,,,,,,,0,0\r\n");
     free(text);

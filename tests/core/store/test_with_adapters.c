@@ -276,9 +276,9 @@ static void memory(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names), cmocka_unit_test(logits_equal_those_of_peft),
-        cmocka_unit_test(several_are_added), cmocka_unit_test(base_may_be_a_gguf_file),
-        cmocka_unit_test(settings_are_the_adapters), cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names),
+        cmocka_unit_test(logits_equal_those_of_peft), cmocka_unit_test(several_are_added),
+        cmocka_unit_test(base_may_be_a_gguf_file), cmocka_unit_test(settings_are_the_adapters),
+        cmocka_unit_test(what_is_refused), cmocka_unit_test(memory)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

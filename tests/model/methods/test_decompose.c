@@ -316,13 +316,12 @@ static void memory_that_runs_out_is_told(void **state)
             long n = 0;
             for (; n < 400 && status != DART_OK; n++) {
                 left = n;
-                status =
-                    what == 0 ? dart_decompose(&a.weight, &a.layout, a.base, metric, a.tensor)
-                    : what == 1
-                        ? dart_decompose_spectra(&a.weight, &a.layout, a.base, metric, sigma)
-                    : what == 2 ? dart_metric_root(36, c, &again, &damping)
-                                : dart_decompose_error(
-                                      &a.weight, a.base, a.base, metric, &error, NULL);
+                status = what == 0 ? dart_decompose(&a.weight, &a.layout, a.base, metric, a.tensor)
+                         : what == 1
+                             ? dart_decompose_spectra(&a.weight, &a.layout, a.base, metric, sigma)
+                         : what == 2 ? dart_metric_root(36, c, &again, &damping)
+                                     : dart_decompose_error(
+                                           &a.weight, a.base, a.base, metric, &error, NULL);
                 left = -1;
                 if (status != DART_OK) assert_int_equal(status, DART_MEMORY);
             }

@@ -276,7 +276,8 @@ static void calibration_brings_outputs_nearer(void **state)
     dart_compress_fate fate[64] = {0};
     for (uint32_t w = 0; w < base.model->weights; w++)
         if ((int)w != base.model->embedding) fate[w] = DART_FATE_NETWORK;
-    assert_int_equal(dart_compress_calibrate(&base, &o, fate, false, (dart_note){0}, &inputs), DART_OK);
+    assert_int_equal(
+        dart_compress_calibrate(&base, &o, fate, false, (dart_note){0}, &inputs), DART_OK);
     assert_true(inputs.rows >= 2000 && inputs.rows < 2100);
     for (uint32_t w = 0, i = 0; w < base.model->weights; w++) {
         const dart_compress_row *row = dart_compression_row(c[1], i);
@@ -285,9 +286,8 @@ static void calibration_brings_outputs_nearer(void **state)
         double *root, damping, other, whole;
         float *x = matrix(&base, w), *y = matrix(&plain, w);
         assert_int_equal(dart_metric_root(of->size, of->sum, &root, &damping), DART_OK);
-        assert_int_equal(
-            dart_decompose_error(&base.model->weight[w].weight, x, y, (dart_metric){.in = root},
-                &other, &whole),
+        assert_int_equal(dart_decompose_error(&base.model->weight[w].weight, x, y,
+                             (dart_metric){.in = root}, &other, &whole),
             DART_OK);
         other /= whole;
         if (!(row->output_error < other) || !(row->error > dart_compression_row(c[0], i)->error))
@@ -332,11 +332,7 @@ static void what_cannot_be_is_refused(void **state)
         {{.target = 2, .metric = "loss", .out = no}, DART_USAGE, "give one with --calibrate"},
         {{.target = 2, .metric = "entries", .calibrate = text_path, .out = no}, DART_USAGE,
             "reads no text"},
-        {{.target = 2,
-             .metric = "loss",
-             .modules = "tok_emb",
-             .calibrate = text_path,
-             .out = no},
+        {{.target = 2, .metric = "loss", .modules = "tok_emb", .calibrate = text_path, .out = no},
             DART_INPUT, "tok_emb is a table or the head"},
         {{.target = 1, .out = no}, DART_USAGE, "a target of 1"},
         {{.target = NAN, .out = no}, DART_USAGE, "a target of"},
@@ -676,8 +672,7 @@ static void losses_rise_less_near_to_the_loss(void **state)
     assert_int_equal(dart_reader_more(&reader), DART_OK);
     assert_true(reader.size > 300000);
     assert_int_equal(dart_file_write_sync(in("calibration.txt"), reader.data, 60000), DART_OK);
-    assert_int_equal(
-        dart_file_write_sync(in("unseen.txt"), reader.data + 200000, 60000), DART_OK);
+    assert_int_equal(dart_file_write_sync(in("unseen.txt"), reader.data + 200000, 60000), DART_OK);
     dart_reader_close(&reader);
     const double whole = loss_of(path, tokens, in("unseen.txt"), NULL, NULL);
     for (int m = 0; m < 3; m++)

@@ -19,7 +19,8 @@ typedef struct matrices {
     uint64_t dense, least;
 } matrices;
 
-/* Low-rank products of matrices of several shapes, with spectra that fall and scales that differ. */
+/* Low-rank products of matrices of several shapes, with spectra that fall and scales that differ.
+ */
 static void matrices_open(matrices *m, uint32_t seed)
 {
     static const uint32_t shape[MATRICES][2] = {{6, 9}, {12, 12}, {16, 5}};

@@ -6,6 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint32_t dart_export_positions(const dart_exporting *e)
+{
+    const dart_model_config *c = &e->bundle->model->config;
+    const dart_pretrained_tensor *t =
+        e->base ? dart_pretrained_find(e->base, "pos_emb.weight") : NULL;
+    return c->encoder && t ? (uint32_t)t->rows : c->context;
+}
+
 static void set_uint(json_t *body, const char *key, uint64_t value, dart_status *status)
 {
     dart_json_set(body, key, json_integer((json_int_t)value), status);

@@ -104,14 +104,6 @@ static dart_status add_vector(
         data, NULL);
 }
 
-uint32_t dart_export_positions(const dart_exporting *e)
-{
-    const dart_model_config *c = &e->bundle->model->config;
-    const dart_pretrained_tensor *t =
-        e->base ? dart_pretrained_find(e->base, "pos_emb.weight") : NULL;
-    return c->encoder && t ? (uint32_t)t->rows : c->context;
-}
-
 /* Learned positions of an encoder: all of the base's, with those that the model was tuned with
  * where texts have them. */
 static dart_status add_positions(

@@ -37,16 +37,6 @@ const char *dart_sweep_chosen_key(const dart_sweep_grid *s)
     return axis ? axis->column[0] : NULL;
 }
 
-const char *dart_sweep_cell(
-    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column)
-{
-    const dart_sweep_axis *of = &s->axis[axis];
-    const dart_sweep_point *variant = dart_sweep_variant(s, run);
-    if (of->kind == DART_SWEEP_CHOOSE && variant && variant->values)
-        return variant->values[run->at[axis]].value;
-    return of->cell[run->at[axis] * of->columns + column];
-}
-
 bool dart_sweep_by_is_loss(const char *key)
 {
     return strstr(key, "_ppl") != NULL;

@@ -26,6 +26,16 @@ const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_
     return v < 0 ? NULL : &s->axis[v].point[run->at[v]];
 }
 
+const char *dart_sweep_cell(
+    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column)
+{
+    const dart_sweep_axis *of = &s->axis[axis];
+    const dart_sweep_point *variant = dart_sweep_variant(s, run);
+    if (of->kind == DART_SWEEP_CHOOSE && variant && variant->values)
+        return variant->values[run->at[axis]].value;
+    return of->cell[run->at[axis] * of->columns + column];
+}
+
 /* ---- recipes ---- */
 
 static dart_recipe_stage *stage_named(dart_recipe *recipe, const char *name, size_t length)

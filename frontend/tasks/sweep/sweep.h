@@ -105,6 +105,9 @@ DART_NODISCARD dart_status dart_sweep_recipe(
 /* Index of the variants' axis, -1: none; the variant of a run, NULL: none. */
 int dart_sweep_variants(const dart_sweep_grid *s);
 const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_sweep_run *run);
+/* What a run has in a column of an axis; of choose its variant's own value where that has some. */
+const char *dart_sweep_cell(
+    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column);
 
 /* choose.c. A group: the runs with the same place on every axis but seeds and values. */
 uint32_t dart_sweep_seeds(const dart_sweep_grid *s); /* 1 where the file has none */
@@ -112,10 +115,7 @@ uint32_t dart_sweep_values(const dart_sweep_grid *s);
 uint32_t dart_sweep_groups(const dart_sweep_grid *s);
 uint32_t dart_sweep_first_axis(const dart_sweep_grid *s);    /* behind seeds and values */
 const char *dart_sweep_chosen_key(const dart_sweep_grid *s); /* NULL: nothing is chosen */
-/* What a run has in a column of an axis; of choose its variant's own value where that has some. */
-const char *dart_sweep_cell(
-    const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column);
-bool dart_sweep_by_is_loss(const char *key); /* smaller is better */
+bool dart_sweep_by_is_loss(const char *key);                 /* smaller is better */
 typedef enum dart_sweep_choice {
     DART_SWEEP_OPEN, /* runs of the first seed are still to come */
     DART_SWEEP_CHOSEN,

@@ -17,27 +17,11 @@ uint64_t dart_stage_growths(const dart_stage *stage)
     return stage->grows && stage->steps ? (stage->steps - 1) / every(stage) : 0;
 }
 
-static void leave_room(dart_growing *growing)
-{
-    free(growing->bond);
-    free(growing->rank);
-    free(growing->sensitivity);
-    free(growing->gradient);
-}
-
-void dart_run_grow_end(dart_run *run)
-{
-    leave_room(&run->growing);
-    free(run->growing.score);
-    run->growing = (dart_growing){0};
-}
-
 /* For the model at hand; scores stay. */
 static dart_status make_room(dart_run *run)
 {
     dart_growing *g = &run->growing;
-    leave_room(g);
-    g->bond = NULL;
+    dart_run_grow_room_end(run);
     g->rank = dart_calloc(g->bonds, sizeof *g->rank);
     g->sensitivity = dart_calloc(g->bonds, sizeof *g->sensitivity);
     g->gradient = dart_calloc(run->bundle.model->param_words, sizeof *g->gradient);

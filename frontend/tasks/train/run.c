@@ -104,6 +104,26 @@ dart_status dart_run_read(dart_run *run)
     return dart_session_read(run->session, run->bundle.param, NULL);
 }
 
+void dart_run_grow_room_end(dart_run *run)
+{
+    dart_growing *g = &run->growing;
+    free(g->bond);
+    free(g->rank);
+    free(g->sensitivity);
+    free(g->gradient);
+    g->bond = NULL;
+    g->rank = NULL;
+    g->sensitivity = NULL;
+    g->gradient = NULL;
+}
+
+void dart_run_grow_end(dart_run *run)
+{
+    dart_run_grow_room_end(run);
+    free(run->growing.score);
+    run->growing = (dart_growing){0};
+}
+
 void dart_run_free(dart_run *run)
 {
     dart_metrics_close(&run->metrics);

@@ -97,6 +97,8 @@ DART_NODISCARD dart_status dart_run_start(dart_run *run, const dart_bundle *orig
 /* Instead of the run's model, session and moments: a model made from it, with moments zero. */
 DART_NODISCARD dart_status dart_run_adopt(dart_run *run, dart_model_copy *copy);
 void dart_run_unbind(dart_run *run);                     /* frees the session */
+void dart_run_grow_room_end(dart_run *run);              /* frees all of `growing` but the scores */
+void dart_run_grow_end(dart_run *run);                   /* ... and the scores */
 DART_NODISCARD dart_status dart_run_pull(dart_run *run); /* device to host copies, moments too */
 DART_NODISCARD dart_status dart_run_read(dart_run *run); /* parameters only */
 /* The stage at hand, or the last one after the end. */
@@ -177,7 +179,6 @@ DART_NODISCARD dart_status dart_run_grow_bind(dart_run *run);
 DART_NODISCARD dart_status dart_run_grow_look(dart_run *run);
 /* After a step: scores; a larger model with its moments and programs where it is time. */
 DART_NODISCARD dart_status dart_run_grow(dart_run *run);
-void dart_run_grow_end(dart_run *run); /* forgets the scores */
 /* How often the ranks of a stage grow. */
 uint64_t dart_stage_growths(const dart_stage *stage);
 

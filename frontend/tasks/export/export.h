@@ -41,7 +41,7 @@ typedef struct dart_export_pair {
 DART_NODISCARD dart_status dart_export_pairs(
     const dart_exporting *e, bool lengths, dart_export_pair **out, uint32_t *out_count);
 void dart_export_pairs_free(dart_export_pair *pair, uint32_t count);
-/* hf.c: the architecture of Hugging Face's that computes what the model does. */
+/* names.c: the architecture of Hugging Face's that computes what the model does. */
 DART_NODISCARD dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out);
 /* gguf_names.c: what llama.cpp calls it: "llama" for mistral */
 const char *dart_export_gguf_arch(dart_pretrained_arch arch);

@@ -192,32 +192,6 @@ done:
     return status;
 }
 
-dart_status dart_export_arch(const dart_exporting *e, dart_pretrained_arch *out)
-{
-    const dart_model_config *c = &e->bundle->model->config;
-    const bool rotary = c->positions.kind == DART_ROTARY, gated = c->act == DART_ACT_SWIGLU;
-    const bool rms = c->norm.kind == DART_RMS_NORM;
-    if (e->base) {
-        *out = dart_pretrained_config_of(e->base)->arch;
-        return DART_OK;
-    }
-    if (rms && rotary && gated && !c->norm.post) {
-        *out = c->qk_norm                 ? DART_PRETRAINED_QWEN3
-               : c->bias == DART_QKV_BIAS ? DART_PRETRAINED_QWEN2
-                                          : DART_PRETRAINED_LLAMA;
-        if (!c->qk_norm || c->bias == DART_NO_BIAS) return DART_OK;
-    } else if (!rms && c->positions.kind == DART_LEARNED && c->bias == DART_ALL_BIAS &&
-               (c->act == DART_ACT_GELU || c->act == DART_ACT_RELU) && c->kv_heads == c->heads &&
-               dart_head_dim(c) * c->heads == c->d_model) {
-        *out = DART_PRETRAINED_GPT2;
-        return DART_OK;
-    }
-    return dart_fail(DART_INPUT,
-        "no model of Hugging Face's computes what %s does: its norm, positions, activation and "
-        "biases go together neither as in GPT-2 nor as in Llama or Qwen",
-        e->from);
-}
-
 dart_status dart_export_hf(const dart_exporting *e)
 {
     dart_pretrained_arch arch;

@@ -53,7 +53,7 @@ static inline uint64_t check_forms(dart_device *on, const dart_model *model, ir_
         double *tensor[DART_MAX_CORES + 2], *got = calloc((size_t)FORM_ROWS * n, sizeof *got);
         double *want = calloc((size_t)FORM_ROWS * n, sizeof *want);
         for (uint32_t t = 0; t < w->layout.tensors; t++) {
-            const dart_param *p = &model->param[w->first_param + t];
+            const dart_param *p = &model->param[w->param[t]];
             tensor[t] = data->region[p->region] + p->offset;
         }
         double *dense = dense_of(&w->weight, &w->layout, tensor);

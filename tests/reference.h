@@ -153,6 +153,22 @@ static inline double reference_ttm_entry(const dart_weight *weight, const dart_l
            reference_base(weight, layout, tensor, i, j);
 }
 
+/* W0 + alpha / r sum_k A_w,k B_s,k C_head_h,k C_m,k C_l,k; (h, s) is the row, w the column, or the
+ * other way round. */
+static inline double reference_lorta_entry(const dart_weight *weight, const dart_layout *layout,
+    double *const *tensor, uint32_t i, uint32_t j)
+{
+    const uint32_t r = weight->rank, heads = weight->heads ? weight->heads : 1;
+    const uint32_t size = (weight->in_heads ? weight->in : weight->out) / heads;
+    const uint32_t wide = weight->in_heads ? j : i, narrow = weight->in_heads ? i : j;
+    double sum = 0;
+    for (uint32_t k = 0; k < r; k++)
+        sum += tensor[1][(size_t)narrow * r + k] * tensor[2][(size_t)(wide % size) * r + k] *
+               tensor[3][(size_t)(wide / size) * r + k] * tensor[4][k] * tensor[5][k];
+    return reference_option(weight, "lora_alpha") / r * sum +
+           reference_dense_entry(weight, layout, tensor, i, j);
+}
+
 static const struct {
     const char *method;
     reference_entry *entry;
@@ -168,6 +184,7 @@ static const struct {
     {"loretta-rep", reference_loretta_entry},
     {"loretta-adp", reference_tt_entry},
     {"dota", reference_ttm_entry},
+    {"lorta", reference_lorta_entry},
 };
 
 /* W (padded_out, in) from the tensors' values, tensor[i] as laid out; NULL: no row has the method.

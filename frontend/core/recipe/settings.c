@@ -21,8 +21,11 @@ bool dart_settings_compress(const dart_settings *set)
     dart_role role[DART_MAX_ROLES];
     uint32_t roles;
     if (dart_settings_roles(set, role, &roles) != DART_OK) return true;
-    for (uint32_t r = 0; r < roles; r++)
+    for (uint32_t r = 0; r < roles; r++) {
+        /* Beside a base nothing of this is a default: what is asked for is refused (setup). */
+        if (role[r].method->fixed_ranks && !*set->base) continue;
         if (role[r].method != dense && role[r].method != frozen) return true;
+    }
     return false;
 }
 

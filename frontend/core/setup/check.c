@@ -69,6 +69,36 @@ static dart_status check_pick(const dart_model *model, const dart_stage *stage, 
     return dart_fail(DART_INPUT, "stage '%s': %s", stage->name, why);
 }
 
+/* The method of a model without ranks whose ranks stay as they are; NULL: it has none like that. */
+static const dart_method *fixed_of(const dart_model *model)
+{
+    const dart_method *fixed = NULL;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        if (model->weight[w].layout.bonds) return NULL;
+        if (model->weight[w].weight.method->fixed_ranks) fixed = model->weight[w].weight.method;
+    }
+    return fixed;
+}
+
+static dart_status refuse_fixed(
+    const dart_stage *stage, const char *what, const dart_method *fixed)
+{
+    return dart_fail(DART_INPUT,
+        "stage '%s': %s is for ranks that training finds, and method %s has ranks that stay, %s; "
+        "choose lora or tt-lora for that",
+        stage->name, what, fixed->name, fixed->fixed_ranks);
+}
+
+/* What is asked of ranks that stay. From scratch, where penalty and rule are defaults, they have
+ * nothing to do. */
+static dart_status check_fixed(const dart_model *model, const dart_stage *stage)
+{
+    const dart_method *fixed = fixed_of(model);
+    const dart_reg *reg = dart_settings_reg(&stage->set);
+    if (!fixed || !model->config.of_base || (!reg && !stage->set.select)) return DART_OK;
+    return refuse_fixed(stage, reg ? reg->name : stage->set.select->name, fixed);
+}
+
 /* A stage whose ranks grow. steps: how many it has is known. */
 static dart_status check_growth(const dart_model *model, const dart_stage *stage, bool steps)
 {
@@ -78,6 +108,7 @@ static dart_status check_growth(const dart_model *model, const dart_stage *stage
     const double budget = dart_settings_option(set, &dart_row_budget);
     const double each = dart_settings_option(set, set->select->every);
     const double now = dart_cut_words(model, UINT32_MAX);
+    if (!(now > 0) && fixed_of(model)) return refuse_fixed(stage, rule, fixed_of(model));
     if (!(now > 0))
         return dart_fail(DART_INPUT,
             "stage '%s': %s lets ranks grow, and the model has none; choose a method with ranks, "
@@ -121,6 +152,7 @@ dart_status dart_stages_check(
     for (uint32_t s = from->stage; s < stages; s++) {
         const dart_settings *set = &stage[s].set;
         dart_session_options options;
+        DART_TRY(check_fixed(model, &stage[s]));
         if ((set->early_stopping_patience || set->load_best) && !set->eval_steps)
             return dart_fail(DART_INPUT,
                 "%s goes by the validation loss, which is not measured while a stage trains; give "

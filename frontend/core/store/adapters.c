@@ -168,7 +168,7 @@ static dart_status check_run(const dart_bundle *b, const char *path)
     for (uint32_t p = 0; p < b->model->params; p++) {
         const dart_param *param = &b->model->param[p];
         const bool core =
-            param->weight >= 0 && b->model->weight[param->weight].layout.chain_cores > 0;
+            param->weight >= 0 && dart_layout_reduced(&b->model->weight[param->weight].layout);
         if (param->region == DART_REGION_PARAM && !core)
             return dart_fail(DART_INPUT,
                 "%s trained %s too, which no adapter holds: open that run itself", path,
@@ -210,7 +210,7 @@ static dart_status take_run(adapters *a, const char *path, double scale)
     DART_GOTO(dart_bundle_stored(path, over, a->note, &b));
     DART_GOTO(check_run(&b, path));
     for (uint32_t w = 0; w < b.model->weights; w++)
-        if (b.model->weight[w].layout.chain_cores) DART_GOTO(take_weight(a, &b, w, path, scale));
+        if (dart_layout_reduced(&b.model->weight[w].layout)) DART_GOTO(take_weight(a, &b, w, path, scale));
 done:
     dart_bundle_free(&b);
     dart_recipe_free(over);

@@ -237,6 +237,10 @@ static dart_status resolve_defaults(dart_recipe *recipe, bool tied)
         DART_TRY(prefer(recipe, "adapter_size", width));
         dart_recipe_settings(recipe, &set);
     }
+    if (set.linear->targets && !set.adapter_size) {
+        DART_TRY(prefer(recipe, "target_modules", set.linear->targets));
+        dart_recipe_settings(recipe, &set);
+    }
     const bool full =
         !strcmp(set.linear->name, "dense") && !*set.target_modules && !set.adapter_size;
     const char *rest = full ? "dense" : "frozen";

@@ -55,9 +55,11 @@ static json_t *term_json(const dart_model *model, const dart_model_weight *w,
         const dart_shape shape = dart_term_shape(net, term, &w->layout, k);
         json_t *operand = json_object();
         dart_json_set(operand, "tensor",
-            json_string(model->param[w->first_param + term->tensor[k]].name), status);
+            json_string(model->param[w->param[term->tensor[k]]].name), status);
         dart_json_set(operand, "labels", json_string(term->labels[k]), status);
         dart_json_set(operand, "shape", sizes_json(shape.dim, shape.rank, status), status);
+        if (term->rows[k])
+            dart_json_set(operand, "rows", json_integer(term->rows[k]), status);
         dart_json_add(operands, operand, status);
     }
     dart_json_set(body, "scale", dart_json_real(term->scale), status);
@@ -81,7 +83,7 @@ static json_t *weight_json(const dart_model *model, const dart_model_weight *w, 
     dart_json_set(body, "terms", terms, status);
     if (net.rescaled)
         dart_json_set(
-            body, "lengths", json_string(model->param[w->first_param + net.lengths].name), status);
+            body, "lengths", json_string(model->param[w->param[net.lengths]].name), status);
     return body;
 }
 

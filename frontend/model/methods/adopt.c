@@ -3,6 +3,7 @@
 #include "adopt.h"
 #include "chain.h"
 #include "digits.h"
+#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,35 @@ static uint32_t whole_of(const dart_layout *layout)
     return i;
 }
 
-/* W is the tensor "weight"; what a chain beside it adds at first is the error. */
+/* The first term without its scale, B (out, thin) and A (thin, in), one behind the other. */
+static dart_status read_halves(const dart_weight *weight, const dart_layout *layout,
+    float *const *tensor, double **out_b, double **out_a)
+{
+    const size_t b = (size_t)weight->out * layout->thin, a = (size_t)layout->thin * weight->in;
+    *out_b = dart_calloc(b + a, sizeof **out_b);
+    if (!*out_b) return DART_MEMORY;
+    *out_a = *out_b + b;
+    weight->method->halves(weight, layout, tensor, *out_b, *out_a);
+    return DART_OK;
+}
+
+/* The first term without its scale as a matrix (out, in); caller frees. */
+static dart_status thin_dense(
+    const dart_weight *weight, const dart_layout *layout, float *const *tensor, double **out)
+{
+    const int m = (int)weight->out, n = (int)weight->in, r = (int)layout->thin;
+    double *b, *a;
+    *out = NULL;
+    DART_TRY(read_halves(weight, layout, tensor, &b, &a));
+    *out = dart_calloc((size_t)m * (size_t)n, sizeof **out);
+    if (*out)
+        cblas_dgemm(
+            CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, r, 1, b, r, a, n, 0, *out, n);
+    free(b);
+    return *out ? DART_OK : DART_MEMORY;
+}
+
+/* W is the tensor "weight"; what a term beside it adds at first is the error. */
 static dart_status copy_whole(const dart_weight *weight, const dart_layout *layout,
     const float *base, float *const *tensor, double *out_error)
 {
@@ -123,19 +152,25 @@ static dart_status copy_whole(const dart_weight *weight, const dart_layout *layo
     memcpy(tensor[whole], base, words * sizeof *base);
     memset(tensor[whole] + words, 0, (all - words) * sizeof *base);
     *out_error = 0;
-    if (!layout->chain_cores) return DART_OK;
+    if (!dart_layout_reduced(layout)) return DART_OK;
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const dart_digits d = dart_digits_of(weight, &net);
-    dart_chain chain;
-    double power = 0, norm = 0;
-    DART_TRY(read_cores(weight, layout, d.n, tensor, &chain));
-    DART_GOTO(dart_chain_canonical(&chain, 0));
-    for (uint64_t i = 0; i < (uint64_t)chain.n[0] * chain.rank[1]; i++)
-        norm += chain.core[0][i] * chain.core[0][i];
+    dart_chain chain = {0};
+    double power = 0, norm = 0, *update = NULL;
+    if (layout->thin) {
+        DART_TRY(thin_dense(weight, layout, tensor, &update));
+        for (uint64_t i = 0; i < words; i++) norm += update[i] * update[i];
+    } else {
+        const dart_digits d = dart_digits_of(weight, &net);
+        DART_TRY(read_cores(weight, layout, d.n, tensor, &chain));
+        DART_GOTO(dart_chain_canonical(&chain, 0));
+        for (uint64_t i = 0; i < (uint64_t)chain.n[0] * chain.rank[1]; i++)
+            norm += chain.core[0][i] * chain.core[0][i];
+    }
     for (uint64_t i = 0; i < words; i++) power += (double)base[i] * base[i];
     *out_error = fabs(net.term[0].scale) * sqrt(norm / (power > 0 ? power : 1));
 done:
+    free(update);
     dart_chain_free(&chain);
     return status;
 }
@@ -154,8 +189,14 @@ dart_status dart_method_sum(
         memcpy(out, tensor[whole], words * sizeof *out);
     else
         memset(out, 0, words * sizeof *out);
-    if (!layout->chain_cores) return DART_OK;
+    if (!dart_layout_reduced(layout)) return DART_OK;
     const dart_network net = dart_network_of(weight, layout);
+    if (layout->thin) {
+        DART_TRY(thin_dense(weight, layout, tensor, &update));
+        for (uint64_t i = 0; i < words; i++)
+            out[i] = (float)(out[i] + net.term[0].scale * update[i]);
+        goto done;
+    }
     const dart_digits d = dart_digits_of(weight, &net);
     DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
     DART_GOTO(dart_chain_dense(&chain, &update));
@@ -254,16 +295,22 @@ dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layou
     dart_status status = DART_OK;
     *out_rank = 0;
     *out_b = *out_a = NULL;
-    if (!layout->chain_cores) return DART_OK;
+    if (!dart_layout_reduced(layout)) return DART_OK;
     const dart_network net = dart_network_of(weight, layout);
-    const uint32_t split = split_of(&net);
+    const uint32_t split = layout->thin ? 1 : split_of(&net);
     if (!split || layout->padded_out != weight->out) return DART_OK;
-    const dart_digits d = dart_digits_of(weight, &net);
     dart_chain chain = {0};
-    double *left = NULL, *right = NULL;
-    DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
-    DART_GOTO(dart_chain_halves(&chain, split - 1, &left, &right));
-    const uint32_t rank = chain.rank[split];
+    double *left = NULL, *right = NULL, *both = NULL;
+    uint32_t rank = layout->thin;
+    if (rank) {
+        DART_TRY(read_halves(weight, layout, tensor, &left, &right));
+        both = left;
+    } else {
+        const dart_digits d = dart_digits_of(weight, &net);
+        DART_GOTO(read_cores(weight, layout, d.n, tensor, &chain));
+        DART_GOTO(dart_chain_halves(&chain, split - 1, &left, &right));
+        rank = chain.rank[split];
+    }
     const uint64_t b = (uint64_t)weight->out * rank, a = (uint64_t)rank * weight->in;
     *out_b = dart_calloc(b, sizeof **out_b);
     *out_a = dart_calloc(a, sizeof **out_a);
@@ -281,7 +328,7 @@ done:
         *out_b = *out_a = NULL;
     }
     free(left);
-    free(right);
+    if (!both) free(right);
     dart_chain_free(&chain);
     return status;
 }

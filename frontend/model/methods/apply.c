@@ -34,8 +34,9 @@ dart_shape dart_term_shape(
 {
     const dart_shape *tensor = &layout->tensor[term->tensor[operand]].shape;
     const char *labels = term->labels[operand];
+    const uint32_t rows = term->rows[operand];
     dart_shape shape = {0};
-    uint32_t axis = 0, rest = tensor->dim[0]; /* what is left of the tensor's axis */
+    uint32_t axis = 0, rest = rows ? rows : tensor->dim[0]; /* what is left of the tensor's axis */
     for (uint32_t k = 0; labels[k]; k++) {
         uint32_t digit = digit_size(net, labels[k]);
         shape.dim[shape.rank++] = digit ? digit : rest;
@@ -43,6 +44,13 @@ dart_shape dart_term_shape(
         if (rest == 1 && axis + 1 < tensor->rank) rest = tensor->dim[++axis];
     }
     return shape;
+}
+
+dart_node dart_term_operand(
+    dart_graph *graph, const dart_term *term, uint32_t operand, dart_node tensor)
+{
+    const uint32_t rows = term->rows[operand];
+    return rows ? dart_slice_rows(graph, tensor, 0, rows) : tensor;
 }
 
 /* Appends an operand without its axes of size 1. */
@@ -68,7 +76,7 @@ static void add_term(dart_graph *graph, spec *s, const dart_network *net, const 
     const dart_layout *layout, const dart_node *tensors, uint32_t first, uint32_t last)
 {
     for (uint32_t k = first; k < last; k++) {
-        dart_node node = tensors[term->tensor[k]];
+        dart_node node = dart_term_operand(graph, term, k, tensors[term->tensor[k]]);
         dart_shape shape = dart_term_shape(net, term, layout, k);
         if (k + 1 == term->operands && term->scale != 1.0)
             node = dart_affine(graph, node, term->scale, 0.0);

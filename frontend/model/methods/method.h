@@ -17,6 +17,11 @@ typedef struct dart_weight {
     uint32_t out, in;  /* logical W is out x in; an embedding is vocab x dim */
     bool pad_out;      /* the vocabulary side may be padded to a product of modes */
     double target_std; /* wanted standard deviation of W's entries at initialisation; 0: W = 0 */
+    /* Heads side by side on one side of W, of which other matrices of its family may have more
+     * (queries have more than keys and values); 0: none. in_heads: they are inputs ("attn.o"), or W
+     * is otherwise of the kind that writes what it makes to where the others read ("mlp.down"). */
+    uint32_t heads, most_heads;
+    bool in_heads;
     const struct dart_method *method;
     uint32_t rank;  /* requested rank */
     uint32_t modes; /* modes a side; 0: the method's default (3) */
@@ -40,11 +45,22 @@ typedef struct dart_role {
 } dart_role;
 enum { DART_MAX_ROLES = 40 };
 
+/* Whose a tensor is. A family are weights whose names differ in layer and last part only:
+ * "blocks.<l>.attn.<q|k|v|o>". A tensor that is not the weight's own is made by the first weight
+ * that declares it, and others that declare it have to give it the same shape. */
+typedef enum dart_scope {
+    DART_OF_WEIGHT, /* "blocks.0.attn.q.lora_A" */
+    DART_OF_FAMILY, /* "blocks.attn.lorta_A" */
+    DART_OF_MATRIX, /* of one matrix in all layers: "blocks.attn.q.lorta_C_m" */
+    DART_OF_LAYER   /* of all matrices of a family in one layer: "blocks.0.attn.lorta_C_l" */
+} dart_scope;
+
 typedef struct dart_tensor {
     char name[32]; /* "core0", "weight", "lora_A" */
     dart_shape shape;
     double std; /* initial N(0, std^2); 0: zeros */
     bool frozen;
+    dart_scope scope;
 } dart_tensor;
 
 typedef struct dart_layout {
@@ -53,6 +69,8 @@ typedef struct dart_layout {
     dart_tensor tensor[DART_MAX_CORES + 2];
     uint32_t bonds;                    /* rank axes; bond k joins chain cores k and k+1 */
     uint32_t chain_first, chain_cores; /* the tensors that form the chain (0 cores: none) */
+    uint32_t thin; /* above 0: the network's first term is no chain, but by the method's halves() a
+                      product of two thin matrices of this rank */
     /* A pretrained W is taken apart by the method's adopt(). Else W as it is becomes the tensor
      * "weight", which is then not changed by anything but training. */
     bool takes_apart;
@@ -70,7 +88,8 @@ typedef struct dart_term {
     uint32_t operands;
     uint32_t tensor[DART_MAX_CORES]; /* index into layout.tensor */
     char labels[DART_MAX_CORES][16];
-    double scale; /* multiplies the product */
+    uint32_t rows[DART_MAX_CORES]; /* above 0: only so many leading rows of the operand's tensor */
+    double scale;                  /* multiplies the product */
     /* Above 0: the operands before this one have the output digits, the others the input digits,
      * and one bond, the last label of operand split - 1, joins both. y = x W^T then goes through
      * that bond: for thin and long chains, which have more operands than one contract takes. */
@@ -78,8 +97,8 @@ typedef struct dart_term {
 } dart_term;
 
 /* W as a sum of terms, with rows that may have lengths of their own; `row` are the output digits'
- * labels, `col` the input digits', the same in all terms. The first term is the one with the chain.
- */
+ * labels, `col` the input digits', the same in all terms. The first term is the one with the chain,
+ * or the thin one. */
 typedef struct dart_network {
     uint32_t terms;
     dart_term term[DART_MAX_TERMS];
@@ -114,9 +133,19 @@ typedef struct dart_method {
      * tensor[i] hold what init, or adopt, left there. */
     void (*align)(const dart_weight *weight, const dart_layout *layout, uint32_t count,
         const double *direction, const double *variance, float *const *tensor);
+    /* The first term of a layout with `thin` as B A, without its scale: b (out, thin), a (thin,
+     * in). */
+    void (*halves)(const dart_weight *weight, const dart_layout *layout, float *const *tensor,
+        double *b, double *a);
     /* Above 0: in fine-tuning it is not for a model's own weights, but for those of adapters, of
      * this width where nothing else is said. */
     uint32_t adapter;
+    /* Which linear layers fine-tuning gives it where nothing else is said, as in `target_modules`;
+     * NULL: all. */
+    const char *targets;
+    /* Why training cannot find its ranks: what follows "method <name> has ranks that stay, ";
+     * NULL: it can, or there are none. */
+    const char *fixed_ranks;
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not
@@ -167,11 +196,19 @@ DART_NODISCARD dart_status dart_method_sum(
 /* W: the same, its rows with lengths of their own where they have them. */
 DART_NODISCARD dart_status dart_method_merge(
     const dart_weight *weight, const dart_layout *layout, float *const *tensor, float *out);
-/* The chain's term as B A, its scale in B: B (out, rank), A (rank, in), which the caller frees.
- * That is exact where output digits stand before input digits; elsewhere, and without a chain,
- * *out_rank is 0. adopt.c */
+/* The first term, a chain or thin, as B A, its scale in B: B (out, rank), A (rank, in), which the
+ * caller frees. That is exact for thin ones, and where output digits stand before input digits;
+ * elsewhere, and without such a term, *out_rank is 0. adopt.c */
 DART_NODISCARD dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
     float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a);
+/* Whether W is a chain or has a chain or a thin term beside a frozen matrix. */
+static inline bool dart_layout_reduced(const dart_layout *layout)
+{
+    return layout->chain_cores > 0 || layout->thin > 0;
+}
+/* What the tensor of an operand gives to a term: all of it, or its leading rows. apply.c */
+dart_node dart_term_operand(
+    dart_graph *graph, const dart_term *term, uint32_t operand, dart_node tensor);
 /* Parameters of the layout: trainable, frozen. */
 uint64_t dart_layout_words(const dart_layout *layout, bool frozen);
 

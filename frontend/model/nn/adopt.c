@@ -5,8 +5,8 @@ const dart_param *dart_model_packed(const dart_model *model, uint32_t weight)
 {
     const dart_model_weight *w = &model->weight[weight];
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        if (dart_dtype_packed(model->param[w->first_param + i].type))
-            return &model->param[w->first_param + i];
+        if (dart_dtype_packed(model->param[w->param[i]].type))
+            return &model->param[w->param[i]];
     return NULL;
 }
 
@@ -22,7 +22,7 @@ void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, 
 {
     const dart_model_weight *w = &model->weight[weight];
     for (uint32_t i = 0; i < w->layout.tensors; i++) {
-        const dart_param *info = &model->param[w->first_param + i];
+        const dart_param *info = &model->param[w->param[i]];
         out[i] = dart_dtype_packed(info->type)
                      ? unpacked
                      : (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;

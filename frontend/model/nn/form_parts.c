@@ -67,7 +67,8 @@ dart_node dart_form_make(const dart_forms *forms, dart_graph *graph, uint32_t we
     uint32_t n = 0;
     for (uint32_t k = 0; k < of->operands; k++) {
         if (!(set >> k & 1)) continue;
-        operand[n] = dart_form_param(graph, &forms->model->param[w->first_param + of->tensor[k]]);
+        operand[n] = dart_form_param(graph, &forms->model->param[w->param[of->tensor[k]]]);
+        operand[n] = dart_term_operand(graph, of, k, operand[n]);
         operand[n] = dart_reshape(graph, operand[n], dart_term_shape(&net, of, &w->layout, k));
         if (padded && padded[k].rank) operand[n] = pad(graph, operand[n], &padded[k]);
         if (k + 1 == of->operands && of->scale != 1.0)
@@ -86,7 +87,7 @@ dart_node dart_form_dense(const dart_forms *forms, dart_graph *graph, uint32_t w
     const dart_model_weight *w = &forms->model->weight[weight];
     dart_node tensor[DART_MAX_CORES + 2];
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        tensor[i] = dart_form_param(graph, &forms->model->param[w->first_param + i]);
+        tensor[i] = dart_form_param(graph, &forms->model->param[w->param[i]]);
     return dart_method_dense(graph, &w->weight, &w->layout, tensor);
 }
 

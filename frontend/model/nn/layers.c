@@ -9,9 +9,10 @@ static dart_node param_at(const dart_build *b, int index)
     return b->leaves->param[index];
 }
 
-static const dart_node *tensors_of(const dart_build *b, int weight)
+static void tensors_of(const dart_build *b, int weight, dart_node out[DART_MAX_CORES + 2])
 {
-    return &b->leaves->param[b->model->weight[weight].first_param];
+    const dart_model_weight *w = &b->model->weight[weight];
+    for (uint32_t i = 0; i < w->layout.tensors; i++) out[i] = b->leaves->param[w->param[i]];
 }
 
 dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias)
@@ -25,8 +26,10 @@ dart_node dart_build_norm(const dart_build *b, dart_node x, int w, int bias)
 dart_node dart_build_linear(const dart_build *b, dart_node x, int weight, int bias)
 {
     const dart_model_weight *w = &b->model->weight[weight];
+    dart_node tensors[DART_MAX_CORES + 2];
+    tensors_of(b, weight, tensors);
     if (b->inputs) b->inputs[weight] = x;
-    dart_node y = dart_method_apply(b->graph, &w->weight, &w->layout, tensors_of(b, weight), x);
+    dart_node y = dart_method_apply(b->graph, &w->weight, &w->layout, tensors, x);
     if (b->outputs) b->outputs[weight] = y;
     return bias >= 0 ? dart_add(b->graph, y, param_at(b, bias)) : y;
 }
@@ -130,7 +133,9 @@ dart_node dart_build_dense(const dart_build *b, int weight)
 {
     const dart_model_weight *w = &b->model->weight[weight];
     dart_graph_scope(b->graph, w->weight.name);
-    return dart_method_dense(b->graph, &w->weight, &w->layout, tensors_of(b, weight));
+    dart_node tensors[DART_MAX_CORES + 2];
+    tensors_of(b, weight, tensors);
+    return dart_method_dense(b->graph, &w->weight, &w->layout, tensors);
 }
 
 dart_node dart_build_table(dart_build *b)

@@ -70,4 +70,9 @@ dart_shape dart_model_core(const dart_model_weight *w, uint32_t k);
  * the largest of those not apart by more than a factor of two. */
 bool dart_model_same_form(const dart_model_weight *a, const dart_model_weight *b);
 
+/* shared.c: the name of a weight's tensor, and which parameter it is where an earlier weight has
+ * made it; else UINT32_MAX. INPUT: that one has another shape. */
+DART_NODISCARD dart_status dart_param_shared(const dart_model *model, const dart_model_weight *w,
+    const dart_tensor *tensor, char name[sizeof(dart_param){0}.name], uint32_t *out);
+
 #endif

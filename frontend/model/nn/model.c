@@ -55,8 +55,13 @@ static void add_tensors(builder *b, dart_model_weight *w)
     w->first_param = b->model->params;
     for (uint32_t i = 0; i < w->layout.tensors; i++) {
         const dart_tensor *tensor = &w->layout.tensor[i];
+        char name[sizeof(dart_param){0}.name];
+        b->status = dart_param_shared(b->model, w, tensor, name, &w->param[i]);
+        if (b->status != DART_OK) return;
+        if (w->param[i] != UINT32_MAX) continue;
+        w->param[i] = b->model->params;
         dart_param *param = new_param(b);
-        snprintf(param->name, sizeof param->name, "%s.%s", w->weight.name, tensor->name);
+        strcpy(param->name, name);
         param->shape = tensor->shape;
         param->region = tensor->frozen ? DART_REGION_FROZEN : DART_REGION_PARAM;
         param->of_base = b->model->config.of_base && tensor->frozen;
@@ -107,9 +112,9 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
             from.name, from.method->name, from.out, w->layout.padded_out);
         return -1;
     }
-    w->compressed = w->layout.chain_cores > 0;
+    w->compressed = dart_layout_reduced(&w->layout);
     add_tensors(b, w);
-    return (int)model->weights++;
+    return b->status == DART_OK ? (int)model->weights++ : -1;
 }
 
 /* Where a block stands: its name, and how many sub-layers write into its residual stream. */
@@ -124,7 +129,12 @@ static int add_linear(builder *b, const block_place *at, const char *name, uint3
     const dart_model_config *c = &b->model->config;
     double std = BASE_STD * sqrt(GPT2_WIDTH / in);
     if (residual) std /= sqrt((double)at->residuals);
-    dart_weight from = {.out = out, .in = in, .target_std = std};
+    const uint32_t size = dart_head_dim(c), side = residual ? in : out;
+    dart_weight from = {.out = out, .in = in, .target_std = std, .in_heads = residual};
+    if (strncmp(name, "mlp.", 4) != 0) {
+        from.heads = side / size;
+        from.most_heads = c->heads;
+    }
     int weight = add_weight(b, from, false, "%s.%u.%s", at->side, at->layer, name);
     const bool has = c->bias == DART_ALL_BIAS || (c->bias == DART_QKV_BIAS && with_qkv);
     if (b->status == DART_OK && has)
@@ -183,7 +193,8 @@ static void add_adapter(
         int *index, *bias;
     } parts[] = {
         {"down", {.out = width, .in = d, .target_std = 1 / sqrt(d)}, &out->down, &out->down_bias},
-        {"up", {.out = d, .in = width, .target_std = 0}, &out->up, &out->up_bias}};
+        {"up", {.out = d, .in = width, .target_std = 0, .in_heads = true}, &out->up,
+            &out->up_bias}};
     for (int i = 0; i < 2; i++) {
         const uint32_t first = b->model->params;
         *parts[i].index = add_weight(b, parts[i].weight, false, "%s.%u.%s.adapter.%s", at->side,
@@ -348,10 +359,10 @@ static dart_status place_all(dart_model *model)
             DART_GOTO(place(param, at));
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;
                  w < model->weights; w++) {
-                uint32_t q = model->weight[w].first_param + (uint32_t)param->tensor;
-                if (!dart_model_same_form(&model->weight[param->weight], &model->weight[w]) ||
-                    placed[q])
+                if (!dart_model_same_form(&model->weight[param->weight], &model->weight[w]))
                     continue;
+                const uint32_t q = model->weight[w].param[param->tensor];
+                if (placed[q]) continue;
                 placed[q] = true;
                 DART_GOTO(place(&model->param[q], at));
             }
@@ -483,6 +494,16 @@ void dart_model_table(const dart_model *model, float *table)
         }
 }
 
+uint64_t dart_model_weight_words(const dart_model *model, uint32_t weight)
+{
+    const dart_model_weight *w = &model->weight[weight];
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < w->layout.tensors; i++)
+        if (model->param[w->param[i]].weight == (int)weight)
+            words += dart_shape_words(&w->layout.tensor[i].shape);
+    return words;
+}
+
 void dart_model_count(
     const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense)
 {
@@ -492,8 +513,7 @@ void dart_model_count(
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *weight = &model->weight[w];
         if (!weight->compressed) continue;
-        *out_compressed +=
-            dart_layout_words(&weight->layout, false) + dart_layout_words(&weight->layout, true);
+        *out_compressed += dart_model_weight_words(model, w);
         *out_dense += (uint64_t)weight->weight.out * weight->weight.in;
     }
 }

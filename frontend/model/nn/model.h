@@ -94,7 +94,8 @@ typedef struct dart_param { /* one tensor of the model */
     double std;         /* initialisation; ones if `ones` */
     bool ones,
         decay; /* decay: weight decay applies (all with two axes or more; not norms and biases) */
-    int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions */
+    int weight, tensor; /* index of weight and tensor in it, -1 for norms, biases, positions; where
+                           several weights share it, of the first */
     bool of_base;       /* frozen, and taken over from a pretrained model: not stored */
     bool gate;  /* of a bond: vanishes at the next selection, not a parameter of the model */
     bool added; /* of an adapter: a pretrained model has none */
@@ -129,8 +130,9 @@ typedef struct dart_model_block {
 typedef struct dart_model_weight {
     dart_weight weight;
     dart_layout layout;
-    uint32_t first_param; /* params[first_param + i] is layout.tensor[i] */
-    bool compressed;      /* counts as a compressed layer: its method has a chain */
+    uint32_t param[DART_MAX_CORES + 2]; /* model.param[param[i]] is layout.tensor[i] */
+    uint32_t first_param; /* = param[0]; those of a chain lie behind it in their order */
+    bool compressed;      /* counts as a compressed layer: its method has a chain or a thin term */
     bool added;           /* as in dart_param */
 } dart_model_weight;
 
@@ -192,6 +194,8 @@ void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, 
  * have. */
 void dart_model_count(
     const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense);
+/* Parameters of a weight; what several share counts for the first of them. */
+uint64_t dart_model_weight_words(const dart_model *model, uint32_t weight);
 
 /* Leaves of one graph. */
 typedef struct dart_model_leaves {

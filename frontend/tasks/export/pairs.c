@@ -147,7 +147,7 @@ static dart_status check(const dart_exporting *e)
             e->from);
     for (uint32_t p = 0; p < model->params; p++) {
         const dart_param *param = &model->param[p];
-        const bool core = param->weight >= 0 && model->weight[param->weight].layout.chain_cores > 0;
+        const bool core = param->weight >= 0 && dart_layout_reduced(&model->weight[param->weight].layout);
         const bool saved = param->weight >= 0 ? dart_export_saves_weight(e, (uint32_t)param->weight)
                                               : dart_export_saves_vector(e, p);
         if (param->region == DART_REGION_PARAM && !param->gate && !core && !saved)
@@ -155,7 +155,7 @@ static dart_status check(const dart_exporting *e)
                 "%s was trained too, which a LoRA adapter cannot hold; use --format hf or gguf",
                 param->name);
     }
-    if (model->weight[model->embedding].layout.chain_cores)
+    if (dart_layout_reduced(&model->weight[model->embedding].layout))
         return dart_fail(DART_INPUT, "the token embedding has an adapter, which is not exported as "
                                      "LoRA; use --format hf or gguf");
     return DART_OK;
@@ -246,7 +246,7 @@ dart_status dart_export_pairs(
     for (uint32_t w = 0; w < model->weights; w++)
         any |= has_lengths(&model->weight[w]) && !dart_export_saves_weight(e, w);
     for (uint32_t w = 0; w < model->weights; w++) {
-        if (!model->weight[w].layout.chain_cores || dart_export_saves_weight(e, w)) continue;
+        if (!dart_layout_reduced(&model->weight[w].layout) || dart_export_saves_weight(e, w)) continue;
         DART_GOTO(make_pair(e, w, lengths && any, &p[count++]));
         if (p[count - 1].error > e->out->error) e->out->error = p[count - 1].error;
     }

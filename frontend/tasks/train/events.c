@@ -14,11 +14,6 @@ bool dart_run_spectra_due(const dart_run *run, uint64_t total)
     return every && run->step % every == 0;
 }
 
-static uint64_t words_of(const dart_model_weight *w)
-{
-    return dart_layout_words(&w->layout, false) + dart_layout_words(&w->layout, true);
-}
-
 /* Parameters that belong to no weight: norms, biases, positions. Gates are none of the model. */
 static uint64_t other_words(const dart_model *model)
 {
@@ -48,8 +43,8 @@ void dart_run_log_ranks(
             .was = was->weight[w].weight.ranks,
             .now = rank,
             .dense = (uint64_t)weight->weight.out * weight->weight.in,
-            .params_was = words_of(&was->weight[w]),
-            .params = words_of(weight)};
+            .params_was = dart_model_weight_words(was, w),
+            .params = dart_model_weight_words(now, w)};
         dart_metrics_ranks(&run->metrics, run->step, dart_run_stage(run)->name, rule, &line);
     }
     const uint64_t other = other_words(now);

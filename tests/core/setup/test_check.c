@@ -105,7 +105,7 @@ static void notes(void **state)
         {"threshold: 0.2\nselect: energy\nrank_measure: count\n", ""},
         {"lora_alpha: 8\nreg_mu: 0.1\nreg: none\n",
             "lora_alpha has no effect, it belongs to method lora, method tt-lora, method "
-            "loretta-rep\n"
+            "loretta-rep, method lorta\n"
             "reg_mu has no effect, it belongs to penalty bond-nuclear, penalty core-nuclear, "
             "penalty log-det, penalty schatten-p, penalty column-norm, penalty group-lasso, "
             "penalty svt-nuclear\n"},

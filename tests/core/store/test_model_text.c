@@ -111,7 +111,7 @@ static void check_weight(const dart_model *model, const dart_values *values, jso
         for (uint32_t j = 0; j < in; j++) sum[i * in + j] *= length[i] / sqrt(power);
     }
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        tensor[i] = (float *)values_of(model, values, model->param[w->first_param + i].name);
+        tensor[i] = (float *)values_of(model, values, model->param[w->param[i]].name);
     assert_int_equal(dart_method_merge(&w->weight, &w->layout, tensor, merged), DART_OK);
     double most = 0, error = 0;
     for (size_t i = 0; i < (size_t)out * in; i++) {

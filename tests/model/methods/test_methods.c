@@ -140,6 +140,14 @@ static void every_method_applies_and_differentiates(void **state)
             dart_options_set(&w.options, base, 1);
             check_weight(w, 10 * m + 4 + modes);
         }
+        for (uint32_t heads = 1; dart_method_at(m)->halves && heads < 4; heads++)
+            for (int in = 0; in < 2; in++) { /* with as many heads as others have, or fewer */
+                dart_weight w = make_weight(name, in ? 12 : 18, in ? 18 : 12, 2, 2 * heads - 1);
+                w.heads = heads;
+                w.most_heads = in ? heads : 4;
+                w.in_heads = in;
+                check_weight(w, 10 * m + 4 + heads);
+            }
         const dart_option_row *dora = dart_option_named(dart_method_at(m)->options, "use_dora");
         for (uint32_t rank = 1; dora && rank < 5; rank++) {
             dart_weight w = make_weight(name, 12 + rank, 18, 2, rank);

@@ -19,7 +19,7 @@ static inline dart_model_config base_config(void)
     return c;
 }
 
-enum { FIXED = 10 };
+enum { FIXED = 11 };
 
 static inline dart_model_config fixed_at(int which)
 {
@@ -85,6 +85,15 @@ static inline dart_model_config fixed_at(int which)
         c.frozen_vectors = true;
         c.bias = DART_ALL_BIAS;
         role_set(&c, LINEAR, "loretta-adp");
+        break;
+    case 9: /* one tensor for all layers: three heads of their own size, one of keys and values */
+        c.norm.kind = DART_RMS_NORM;
+        c.positions.kind = DART_ROTARY;
+        c.act = DART_ACT_SWIGLU;
+        c.heads = 3;
+        c.kv_heads = 1;
+        c.head_dim = 6;
+        role_everywhere(&c, dart_method_find("lorta"));
         break;
     default: /* dropout everywhere */
         c.dropout = 0.3;

@@ -17,7 +17,7 @@ static inline double *dense_of(const lab *l, int weight)
     const dart_model_weight *w = &l->model->weight[weight];
     double *tensor[DART_MAX_CORES + 2];
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        tensor[i] = (double *)value_of(l, (int)(w->first_param + i));
+        tensor[i] = (double *)value_of(l, (int)w->param[i]);
     return reference_dense(&w->weight, &w->layout, tensor);
 }
 

@@ -36,6 +36,7 @@ static int set_up_models(void **state)
     tuned("lora", NULL, in("lora"));
     tuned("tt-lora", NULL, in("tt-lora"));
     tuned("dota", NULL, in("dota"));
+    tuned("lorta lora_alpha=300", NULL, in("lorta"));
     tuned("lora use_dora=true", NULL, in("dora"));
     tuned("lora use_dora=true lora_init=pissa", NULL, in("dora-pissa"));
     tuned("dense", NULL, in("dense"));
@@ -107,8 +108,8 @@ static void whole_models_compute_the_same(void **state)
     } cases[] = {{"hf", NULL, "", 1e-5}, {"hf", "f16", "", 1e-2}, {"hf", "bf16", "", 5e-2},
         {"gguf", NULL, "/model.gguf", 1e-5}, {"gguf", "f32", "/model.gguf", 1e-5},
         {"gguf", "f16", "/model.gguf", 1e-2}, {"gguf", "bf16", "/model.gguf", 5e-2}};
-    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dense"};
-    for (int m = 0; m < 5; m++)
+    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dense", "lorta"};
+    for (int m = 0; m < 6; m++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             char out[200], file[256];
             snprintf(out, sizeof out, "%s/%s-%s-%zu", folder, from[m], cases[i].format, i);
@@ -153,7 +154,7 @@ static void tokens_are_the_same_in_gguf(void **state)
 static void pairs_stand_beside_the_base(void **state)
 {
     (void)state;
-    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dora-pissa"};
+    static const char *const from[] = {"lora", "tt-lora", "dota", "dora", "dora-pissa", "lorta"};
     dart_gguf *base, *whole, *lora;
     bool several = false; /* ranks in one file */
     char path[256];
@@ -167,7 +168,7 @@ static void pairs_stand_beside_the_base(void **state)
     dart_recipe_free(over);
     snprintf(path, sizeof path, "%s/model.gguf", in("base-gguf"));
     assert_int_equal(dart_gguf_open(path, &base), DART_OK);
-    for (int m = 0; m < 5; m++) {
+    for (int m = 0; m < 6; m++) {
         char out[200];
         uint64_t count;
         double alpha, moved = 0;

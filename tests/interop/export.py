@@ -23,7 +23,7 @@ import transformers
 
 import logits
 
-METHODS = ("lora", "tt-lora", "loretta-rep", "dota", "lowrank", "ttm", "dense", "lora found", "lora dora", "lora dora pissa",
+METHODS = ("lora", "tt-lora", "loretta-rep", "lorta", "dota", "lowrank", "ttm", "dense", "lora found", "lora dora", "lora dora pissa",
            "lora dora part")
 WORDS = {"found": ("--adaptive", "--budget", "0.6"),  # ranks by training
          "dora": ("--use-dora", "true"), "pissa": ("--lora-init", "pissa"),

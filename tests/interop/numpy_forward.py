@@ -36,7 +36,7 @@ class Checkpoint:
     def matrix(self, name):
         w, total = self.weight[name], 0.0
         for term in w["terms"]:
-            operands = [self.tensor[o["tensor"]].reshape(o["shape"]) for o in term["operands"]]
+            operands = [self.tensor[o["tensor"]][:o.get("rows")].reshape(o["shape"]) for o in term["operands"]]
             labels = ",".join(o["labels"] for o in term["operands"]) + "->" + w["row"] + w["column"]
             total = total + term["scale"] * np.einsum(labels, *operands, optimize="greedy")
         total = total.reshape(w["padded_out"], w["in"])
@@ -146,7 +146,8 @@ CASES = ("--linear tt --rank 4", "--linear ttm --rank 3 --embedding tt-embedding
          "--arch llama --qk-norm true --linear dense --rope-scaling llama3 --rope-factor 4 --rope-low 1 --rope-high 4"
          " --rope-context 16", "--act silu --norm rmsnorm --pos rope --bias qkv --linear lora --rank 2",
          "--act relu --linear loretta-rep", "--linear tt-lora --rank 3 --norm-eps 1e-3 --head-dim 12", "--linear dota --rank 2",
-         "--linear lora --rank 2 --use-dora true", "--linear loretta-adp --adapter-size 8 --rank 3")
+         "--linear lora --rank 2 --use-dora true", "--linear loretta-adp --adapter-size 8 --rank 3",
+         "--arch llama --kv-heads 2 --linear lorta --rank 6")
 
 
 def compare(dump, program):

@@ -80,8 +80,7 @@ static const dart_method *fixed_of(const dart_model *model)
     return fixed;
 }
 
-static dart_status refuse_fixed(
-    const dart_stage *stage, const char *what, const dart_method *fixed)
+static dart_status refuse_fixed(const dart_stage *stage, const char *what, const dart_method *fixed)
 {
     return dart_fail(DART_INPUT,
         "stage '%s': %s is for ranks that training finds, and method %s has ranks that stay, %s; "

@@ -210,7 +210,8 @@ static dart_status take_run(adapters *a, const char *path, double scale)
     DART_GOTO(dart_bundle_stored(path, over, a->note, &b));
     DART_GOTO(check_run(&b, path));
     for (uint32_t w = 0; w < b.model->weights; w++)
-        if (dart_layout_reduced(&b.model->weight[w].layout)) DART_GOTO(take_weight(a, &b, w, path, scale));
+        if (dart_layout_reduced(&b.model->weight[w].layout))
+            DART_GOTO(take_weight(a, &b, w, path, scale));
 done:
     dart_bundle_free(&b);
     dart_recipe_free(over);

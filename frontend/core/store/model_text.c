@@ -54,12 +54,11 @@ static json_t *term_json(const dart_model *model, const dart_model_weight *w,
     for (uint32_t k = 0; k < term->operands; k++) {
         const dart_shape shape = dart_term_shape(net, term, &w->layout, k);
         json_t *operand = json_object();
-        dart_json_set(operand, "tensor",
-            json_string(model->param[w->param[term->tensor[k]]].name), status);
+        dart_json_set(
+            operand, "tensor", json_string(model->param[w->param[term->tensor[k]]].name), status);
         dart_json_set(operand, "labels", json_string(term->labels[k]), status);
         dart_json_set(operand, "shape", sizes_json(shape.dim, shape.rank, status), status);
-        if (term->rows[k])
-            dart_json_set(operand, "rows", json_integer(term->rows[k]), status);
+        if (term->rows[k]) dart_json_set(operand, "rows", json_integer(term->rows[k]), status);
         dart_json_add(operands, operand, status);
     }
     dart_json_set(body, "scale", dart_json_real(term->scale), status);

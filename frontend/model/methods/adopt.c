@@ -136,8 +136,7 @@ static dart_status thin_dense(
     DART_TRY(read_halves(weight, layout, tensor, &b, &a));
     *out = dart_calloc((size_t)m * (size_t)n, sizeof **out);
     if (*out)
-        cblas_dgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, r, 1, b, r, a, n, 0, *out, n);
+        cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, r, 1, b, r, a, n, 0, *out, n);
     free(b);
     return *out ? DART_OK : DART_MEMORY;
 }

@@ -17,7 +17,8 @@ const dart_option_row dart_row_alpha = {.key = "lora_alpha",
     .kind = DART_OPTION_FLOAT,
     .fallback = "16",
     .most = 1e6,
-    .help = "the update is scaled: lora, lorta by alpha / rank, loretta-rep by alpha / loretta_r, tt-lora "
+    .help = "the update is scaled: lora, lorta by alpha / rank, loretta-rep by alpha / loretta_r, "
+            "tt-lora "
             "by alpha"};
 
 const dart_option_row dart_row_update_init = {.key = "update_init",

@@ -45,8 +45,7 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     (void)strict; /* components of one tensor: there is no cap of a single matrix */
     memset(out, 0, sizeof *out);
     if (!r)
-        return dart_fail(
-            DART_INPUT, "weight %s: a rank of 0, expected at least 1", weight->name);
+        return dart_fail(DART_INPUT, "weight %s: a rank of 0, expected at least 1", weight->name);
     weight->ranks[0] = 1;
     out->padded_out = weight->out;
     out->thin = r;
@@ -86,8 +85,8 @@ static void network(const dart_weight *weight, const dart_layout *plan, dart_net
 }
 
 /* The diagonal goes to the side with the heads. */
-static void halves(const dart_weight *weight, const dart_layout *plan, float *const *tensor,
-    double *b, double *a)
+static void halves(
+    const dart_weight *weight, const dart_layout *plan, float *const *tensor, double *b, double *a)
 {
     const uint32_t r = plan->thin, size = head_size(weight);
     const bool in_heads = weight->in_heads;

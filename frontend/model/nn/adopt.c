@@ -5,8 +5,7 @@ const dart_param *dart_model_packed(const dart_model *model, uint32_t weight)
 {
     const dart_model_weight *w = &model->weight[weight];
     for (uint32_t i = 0; i < w->layout.tensors; i++)
-        if (dart_dtype_packed(model->param[w->param[i]].type))
-            return &model->param[w->param[i]];
+        if (dart_dtype_packed(model->param[w->param[i]].type)) return &model->param[w->param[i]];
     return NULL;
 }
 

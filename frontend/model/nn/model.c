@@ -493,27 +493,3 @@ void dart_model_table(const dart_model *model, float *table)
             pair[rotary ? 1 : 0] = (float)sin(angle);
         }
 }
-
-uint64_t dart_model_weight_words(const dart_model *model, uint32_t weight)
-{
-    const dart_model_weight *w = &model->weight[weight];
-    uint64_t words = 0;
-    for (uint32_t i = 0; i < w->layout.tensors; i++)
-        if (model->param[w->param[i]].weight == (int)weight)
-            words += dart_shape_words(&w->layout.tensor[i].shape);
-    return words;
-}
-
-void dart_model_count(
-    const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense)
-{
-    *out_total = *out_compressed = *out_dense = 0;
-    for (uint32_t p = 0; p < model->params; p++)
-        if (!model->param[p].gate) *out_total += dart_shape_words(&model->param[p].shape);
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const dart_model_weight *weight = &model->weight[w];
-        if (!weight->compressed) continue;
-        *out_compressed += dart_model_weight_words(model, w);
-        *out_dense += (uint64_t)weight->weight.out * weight->weight.in;
-    }
-}

@@ -1,4 +1,5 @@
-/* Tensors that several weights of a model share: their names, and who made them. */
+/* Tensors that several weights of a model share: their names, who made them, and how often they
+ * count. */
 #include "layers.h"
 #include <stdio.h>
 #include <string.h>
@@ -48,4 +49,28 @@ dart_status dart_param_shared(const dart_model *model, const dart_model_weight *
         "%s: give both the same rank",
         w->weight.name, w->weight.method->name, name, model->weight[param->weight].weight.name, has,
         wants);
+}
+
+uint64_t dart_model_weight_words(const dart_model *model, uint32_t weight)
+{
+    const dart_model_weight *w = &model->weight[weight];
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < w->layout.tensors; i++)
+        if (model->param[w->param[i]].weight == (int)weight)
+            words += dart_shape_words(&w->layout.tensor[i].shape);
+    return words;
+}
+
+void dart_model_count(
+    const dart_model *model, uint64_t *out_total, uint64_t *out_compressed, uint64_t *out_dense)
+{
+    *out_total = *out_compressed = *out_dense = 0;
+    for (uint32_t p = 0; p < model->params; p++)
+        if (!model->param[p].gate) *out_total += dart_shape_words(&model->param[p].shape);
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        if (!weight->compressed) continue;
+        *out_compressed += dart_model_weight_words(model, w);
+        *out_dense += (uint64_t)weight->weight.out * weight->weight.in;
+    }
 }

@@ -1,6 +1,6 @@
 /* Adapters as LoRA pairs. What is a tensor train with its output digits first is a pair exactly,
- * cut at the bond between both sides; anything else is as near to one as its rank allows, and the
- * error is told. */
+ * cut at the bond between both sides, and so is a thin term; anything else is as near to one as its
+ * rank allows, and the error is told. */
 #include "export.h"
 #include "lapack.h"
 #include <math.h>
@@ -147,7 +147,8 @@ static dart_status check(const dart_exporting *e)
             e->from);
     for (uint32_t p = 0; p < model->params; p++) {
         const dart_param *param = &model->param[p];
-        const bool core = param->weight >= 0 && dart_layout_reduced(&model->weight[param->weight].layout);
+        const bool core =
+            param->weight >= 0 && dart_layout_reduced(&model->weight[param->weight].layout);
         const bool saved = param->weight >= 0 ? dart_export_saves_weight(e, (uint32_t)param->weight)
                                               : dart_export_saves_vector(e, p);
         if (param->region == DART_REGION_PARAM && !param->gate && !core && !saved)
@@ -246,7 +247,8 @@ dart_status dart_export_pairs(
     for (uint32_t w = 0; w < model->weights; w++)
         any |= has_lengths(&model->weight[w]) && !dart_export_saves_weight(e, w);
     for (uint32_t w = 0; w < model->weights; w++) {
-        if (!dart_layout_reduced(&model->weight[w].layout) || dart_export_saves_weight(e, w)) continue;
+        if (!dart_layout_reduced(&model->weight[w].layout) || dart_export_saves_weight(e, w))
+            continue;
         DART_GOTO(make_pair(e, w, lengths && any, &p[count++]));
         if (p[count - 1].error > e->out->error) e->out->error = p[count - 1].error;
     }

@@ -49,8 +49,8 @@ static void counts_are_the_published_ones(void **state)
         {32, 4096, 32, 8, 12, "*.attn.?", 4, 32}, {1, 6, 1, 1, 50, "*.attn.o", 1, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dart_model *model;
-        dart_model_config config = config_of(cases[i].layers, cases[i].width, cases[i].heads,
-            cases[i].kv_heads, cases[i].pattern);
+        dart_model_config config = config_of(
+            cases[i].layers, cases[i].width, cases[i].heads, cases[i].kv_heads, cases[i].pattern);
         config.role[0].rank = cases[i].rank;
         ok(dart_model_new(&config, NULL, &model));
         /* r (d + d / H + H + 4 + L) */

@@ -10,8 +10,8 @@
 #define LORTA_ALL LORTA " target_modules=*.attn.?,*.mlp.*"
 
 static const char *const methods[] = {"lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora",
-    "loretta-rep", "loretta-adp", "lowrank adapter_size=6", "dota", "lowrank", "ttm", "tt",
-    LORTA, LORTA_ALL, "dense"};
+    "loretta-rep", "loretta-adp", "lowrank adapter_size=6", "dota", "lowrank", "ttm", "tt", LORTA,
+    LORTA_ALL, "dense"};
 enum { METHODS = sizeof methods / sizeof *methods };
 
 static double perplexity_of(const char *path, dart_status wanted, const char *base)
@@ -63,9 +63,8 @@ static void every_method_begins_at_the_base_and_learns(void **state)
 static void stopped_tuning_goes_on_bit_for_bit(void **state)
 {
     (void)state;
-    static const char *const tried[] = {
-        "lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora", "loretta-adp", "dota",
-        LORTA, LORTA_ALL};
+    static const char *const tried[] = {"lora", "lora use_dora=true", "lora lora_init=eva",
+        "tt-lora", "loretta-adp", "dota", LORTA, LORTA_ALL};
     for (int m = 0; m < 8; m++) {
         watch w = {0};
         char part[64];

@@ -175,12 +175,12 @@ static void methods_find_ranks_beside_it(void **state)
 static void devices_agree(void **state)
 {
     (void)state;
-    static const char *const tried[][2] = {{"lora", "q8_0"}, {"dota", "nf4"}};
+    static const char *const tried[][2] = {{"lora", "q8_0"}, {"dota", "nf4"}, {"lorta", "q4_1"}};
     char devices[64] = "cpu";
     if (present("vulkan:0")) strcat(devices, ",vulkan:0");
     if (present("opencl:0")) strcat(devices, ",opencl:0");
     if (!strchr(devices, ',')) skip();
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 3; m++) {
         dart_recipe *recipe = packed_tuning(tried[m][0], tried[m][1], "cpu", in("unused"));
         set(recipe, "max_steps", "20");
         if (dart_compare(recipe, devices, 1e-4, NULL, true, NULL, NULL) != DART_OK)

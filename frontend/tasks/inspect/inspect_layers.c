@@ -197,7 +197,7 @@ dart_status dart_inspect_ranks(const dart_model *model, json_t **out)
     json_t *list = json_array();
     for (uint32_t i = 0; i < model->weights; i++) {
         const dart_model_weight *w = &model->weight[i];
-        uint64_t words = dart_layout_words(&w->layout, false) + dart_layout_words(&w->layout, true);
+        const uint64_t words = dart_model_weight_words(model, i);
         uint32_t bonds = w->layout.bonds;
         dart_json_add(list,
             json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:I, s:I}", "weight", w->weight.name,

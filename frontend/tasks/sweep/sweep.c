@@ -74,6 +74,19 @@ static dart_status has_work(
     return DART_OK;
 }
 
+/* The recipe of a file with every key, those that came since it was written too; INPUT: none. */
+static dart_status whole_text(const char *path, char **out)
+{
+    dart_recipe *recipe;
+    DART_TRY(dart_recipe_new(&recipe));
+    const locale_t before = dart_locale_enter();
+    dart_status status = dart_recipe_load(recipe, path);
+    if (status == DART_OK) status = dart_recipe_text(recipe, true, out);
+    dart_locale_leave(before);
+    dart_recipe_free(recipe);
+    return status;
+}
+
 /* Whether what lies in the run's folder was made by another recipe than this sweep's, or by
  * something else altogether. *out_text: the recipe; malloc'ed, to be freed also after a failure. */
 static dart_status find_other(const dart_sweep_grid *s, const dart_sweep_run *run, char **out_text,
@@ -81,7 +94,6 @@ static dart_status find_other(const dart_sweep_grid *s, const dart_sweep_run *ru
 {
     dart_recipe *recipe;
     char path[1024], *was = NULL;
-    size_t size;
     bool work;
     *out_text = NULL;
     const locale_t before = dart_locale_enter();
@@ -94,8 +106,9 @@ static dart_status find_other(const dart_sweep_grid *s, const dart_sweep_run *ru
     path_of(s, run, ".yaml", path);
     *out_other = work;
     if (!work || !dart_file_exists(path)) return DART_OK;
-    DART_TRY(dart_file_read(path, &was, &size));
-    *out_other = strcmp(was, *out_text) != 0;
+    status = whole_text(path, &was);
+    if (status != DART_OK && status != DART_INPUT && status != DART_USAGE) return status;
+    *out_other = status != DART_OK || strcmp(was, *out_text) != 0;
     free(was);
     return DART_OK;
 }

@@ -381,7 +381,16 @@ static void sort_points(chart_points *p, size_t n)
         }
 }
 
-/* One series for each value of the last axis (the variants, where there are any). */
+/* Whether the runs are of pretrained models: what counts is how many numbers were trained. */
+static bool tuned(const dart_sweep_grid *s)
+{
+    for (uint32_t i = 0; i < s->runs; i++)
+        if (s->run[i].state == DART_SWEEP_DONE && s->run[i].row.trained_params) return true;
+    return false;
+}
+
+/* One series for each value of the last axis (the variants, where there are any). Variants of
+ * fine-tuning differ by hundreds of times, so each of them is a point by itself. */
 static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
 {
     dart_status status = DART_OK;
@@ -391,7 +400,9 @@ static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
     name[0] = 't';
     const uint32_t first = dart_sweep_first_axis(s);
     const dart_sweep_axis *last = s->axes > first ? &s->axis[s->axes - 1] : NULL;
-    uint32_t count = last && s->axes > first + 1 ? last->count : 1, groups = dart_sweep_groups(s);
+    const bool apart = tuned(s);
+    uint32_t count = last && (apart || s->axes > first + 1) ? last->count : 1;
+    const uint32_t groups = dart_sweep_groups(s);
     dart_report_series *series = dart_calloc(count, sizeof *series);
     double *words = dart_calloc(4 * ((size_t)groups + 1), sizeof *words), *at = words;
     if (!series || !words) {
@@ -403,10 +414,11 @@ static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
         chart_points p = {at, at + most, at + 2 * most, at + 3 * most};
         at += 4 * most;
         for (uint32_t g = k; g < groups; g += count) {
-            const dart_spread size = over_seeds(s, g, "compressed_params");
+            const dart_spread size =
+                over_seeds(s, g, apart ? "trained_params" : "compressed_params");
             const dart_spread test = over_seeds(s, g, shown(s)->field.key);
             double spread = isnan(test.sd) ? 0 : test.sd;
-            if (!test.count) continue;
+            if (!test.count || !size.count) continue;
             p.x[n] = size.mean;
             p.y[n] = test.mean;
             p.low[n] = test.mean - spread;
@@ -429,7 +441,8 @@ static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
             snprintf(series[k].name, sizeof series[k].name, "%s", name);
     }
     const dart_report_chart chart = {.title = title,
-        .x_name = "parameters of the compressed layers",
+        .x_name = apart ? "trained numbers" : "parameters of the compressed layers",
+        .log_x = apart,
         .y_name = name,
         .series = series,
         .series_count = count};

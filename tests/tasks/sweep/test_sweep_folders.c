@@ -189,6 +189,17 @@ static void test_force(void **state)
         free(text);
     }
     char *mine = tiny_read("four/rank2", "table.json");
+    /* a recipe of a version that did not have an option yet is the same where that has its default
+     */
+    char *recipe = tiny_read("four", "rank2.yaml"), *line = strstr(recipe, "  lora_alpha:");
+    assert_non_null(line);
+    memmove(line, strchr(line, '\n') + 1, strlen(strchr(line, '\n')));
+    put("four/rank2.yaml", recipe);
+    free(recipe);
+    *notes = 0;
+    assert_int_equal(run_sweep("four", false, &result), DART_OK);
+    assert_int_equal(result.done, 2);
+    assert_non_null(strstr(notes, "rank2: (was finished)"));
     /* the sweep's own work, with --force and another recipe: aside as well */
     write_files("2, 3", 7);
     assert_int_equal(run_sweep("four", false, &result), DART_INPUT);

@@ -90,12 +90,11 @@ dart_status cli_answer(
 {
     const size_t length = strlen(path);
     const bool objects = length > 6 && !strcmp(path + length - 6, ".jsonl");
-    cli_lines lines;
+    cli_lines lines = {0};
     char *text;
     dart_status status = DART_OK;
     question *q = malloc(sizeof *q);
     if (!q) return cli_fail(DART_MEMORY, "out of memory for a conversation");
-    q->body = NULL;
     CLI_GOTO(cli_lines_open(path, &lines));
     while ((status = cli_lines_next(&lines, &text)) == DART_OK && text) {
         cli_kept kept = {0};
@@ -115,8 +114,8 @@ dart_status cli_answer(
         json_decref(q->body);
         if (status != DART_OK) break;
     }
-    cli_lines_close(&lines);
 done:
+    cli_lines_close(&lines);
     free(q);
     return status;
 }

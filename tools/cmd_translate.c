@@ -84,12 +84,12 @@ static dart_status run(cli_call *cli)
     CLI_TRY(cli_uint(cli, "best", 1, 64, &best));
     cli_progress progress;
     dart_hooks hooks = cli_hooks(&progress, cli->quiet);
-    cli_lines in;
-    CLI_TRY(cli_lines_open(input, &in));
     const dart_context_options o = {.size = sizeof o, .best = (uint32_t)best};
     dart_status status = DART_OK;
+    cli_lines in = {0};
     dart_llm *llm = NULL;
     dart_context *context = NULL;
+    CLI_GOTO(cli_lines_open(input, &in));
     CLI_GOTO(cli_open(path, cli->recipe, &hooks, &llm));
     CLI_GOTO(dart_context_new(llm, &o, &context));
     if (split && strcmp(split, "none") != 0) {

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 dart_status cli_lines_open(const char *path, cli_lines *out)
@@ -12,6 +13,11 @@ dart_status cli_lines_open(const char *path, cli_lines *out)
     if (path && strcmp(path, "-") != 0) do
             out->in = fopen(path, "r");
         while (!out->in && errno == EINTR);
+    struct stat info;
+    if (out->in && !fstat(fileno(out->in), &info) && S_ISDIR(info.st_mode))
+        return cli_fail(DART_INPUT,
+            "cannot read %s: it is a folder, and a file with lines is meant",
+            path ? path : "standard input");
     if (out->in) return DART_OK;
     return cli_fail(errno == ENOENT   ? DART_INPUT
                     : errno == ENOMEM ? DART_MEMORY

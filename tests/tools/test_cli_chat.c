@@ -135,6 +135,7 @@ static void test_input(void **state)
         json_decref(object);
     }
     refused(GREEDY "--input %D/nowhere.txt", 3, "cannot open");
+    refused(GREEDY "--input %D", 3, "it is a folder");
     refused(GREEDY "--input %D/prompts.txt -p the", 2, "--prompt or --input, not both");
     static const char *const bad[][2] = {
         {"{\"prompt\": \"of\"}\n[1", "line 2 of the input is no JSON"},

@@ -43,7 +43,7 @@ static dart_status fits(
     pcre2_code_free(code);
     *out = found >= 0;
     if (found >= 0 || found == PCRE2_ERROR_NOMATCH) return DART_OK;
-    if (found == PCRE2_ERROR_NOMEMORY || found == PCRE2_ERROR_HEAPLIMIT)
+    if (found == PCRE2_ERROR_NOMEMORY)
         return dart_fail(DART_MEMORY, "out of memory: matching a key of %s", setting);
     return dart_fail(DART_INPUT, "%s: the key '%.60s' of %s takes too long to match '%s'", what,
         key, setting, module);

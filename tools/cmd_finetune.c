@@ -32,12 +32,14 @@ static bool is_run(const char *base)
 
 static dart_status prepare(cli_call *cli)
 {
-    char base[1024], examples[1024], method[64];
+    char base[1024], examples[1024], method[64], resume[16];
     dart_recipe *recipe = cli->recipe;
+    CLI_TRY(dart_recipe_get(recipe, "resume", resume, sizeof resume));
     CLI_TRY(dart_recipe_get(recipe, "init_from", base, sizeof base));
     if (!*base) CLI_TRY(dart_recipe_get(recipe, "base", base, sizeof base));
     CLI_TRY(dart_recipe_get(recipe, "examples", examples, sizeof examples));
     CLI_TRY(dart_recipe_get(recipe, "linear", method, sizeof method));
+    if (!*base && !strcmp(resume, "true")) return DART_OK; /* the run knows it by itself */
     if (!*base)
         return cli_fail(DART_USAGE,
             "finetune needs --base, a Hugging Face folder, a .gguf file, a .bin of llama2.c or a "

@@ -57,6 +57,10 @@ static void best_model(void **state)
         strstr(works("generate --device cpu %D/best --tokens 2")->err, "the best validation loss"));
     r = works("finetune" BASE ADAPTER "--adaptive --budget 0.6 --max-steps 10 --out %D/found");
     assert_non_null(strstr(r->err, "selected ranks by budget"));
+    /* a run knows its base by itself, and what was said again is what it says */
+    works("finetune --resume --out %D/found");
+    works("finetune" BASE ADAPTER "--adaptive --budget 0.6 --max-steps 10 --resume --out %D/found");
+    refused("finetune --resume --out %D/nowhere", 3, "there is no run in");
     refused("finetune" BASE "--max-steps 4 --load-best true --out %D/none", 3, "--eval-steps");
 }
 

@@ -60,6 +60,7 @@ static dart_status prepare(cli_call *cli)
             method);
     CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
     CLI_TRY(prefer(recipe, "select", "budget"));
+    CLI_TRY(prefer(recipe, "dota_init", "zero"));           /* what is cut is nothing pretrained */
     if (dart_recipe_has(recipe, "adapter")) return DART_OK; /* method and ranks are its own */
     /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
     CLI_TRY(prefer(recipe, "linear", "tt-lora"));

@@ -98,6 +98,28 @@ static dart_status check_fixed(const dart_model *model, const dart_stage *stage)
     return refuse_fixed(stage, reg ? reg->name : stage->set.select->name, fixed);
 }
 
+/* Ranks that are cut where a chain took a part of a pretrained matrix over: the frozen rest knows
+ * nothing of it, and the model is destroyed. */
+static dart_status check_apart(const dart_model *model, const dart_stage *stage)
+{
+    const dart_reg *reg = dart_settings_reg(&stage->set);
+    const bool gated = (reg && reg->gate) || stage->set.ordered_dropout > 0;
+    if (!model->config.of_base || (!stage->pick && !gated)) return DART_OK;
+    for (uint32_t w = 0; w < model->weights; w++) {
+        const dart_model_weight *weight = &model->weight[w];
+        if (!weight->layout.keeps_whole) continue;
+        return dart_fail(DART_INPUT,
+            "stage '%s': %s takes ranks away, and those of %s hold a part of the pretrained "
+            "matrix, which would be lost with them; set %s",
+            stage->name,
+            stage->pick ? stage->set.select->name
+            : reg       ? reg->name
+                        : "ordered_dropout",
+            weight->weight.name, weight->layout.keeps_whole);
+    }
+    return DART_OK;
+}
+
 /* A stage whose ranks grow. steps: how many it has is known. */
 static dart_status check_growth(const dart_model *model, const dart_stage *stage, bool steps)
 {
@@ -152,6 +174,7 @@ dart_status dart_stages_check(
         const dart_settings *set = &stage[s].set;
         dart_session_options options;
         DART_TRY(check_fixed(model, &stage[s]));
+        DART_TRY(check_apart(model, &stage[s]));
         if ((set->early_stopping_patience || set->load_best) && !set->eval_steps)
             return dart_fail(DART_INPUT,
                 "%s goes by the validation loss, which is not measured while a stage trains; give "

@@ -371,6 +371,26 @@ static dart_status fill_lengths(const filling *f, uint32_t w)
     return status;
 }
 
+/* First values that a method chooses by the matrix beside which they stand. */
+static dart_status fill_start(const filling *f, uint32_t w)
+{
+    const dart_weight *weight = &f->model->weight[w].weight;
+    const size_t words = (size_t)weight->out * weight->in;
+    float *matrix = dart_calloc(words, sizeof *matrix), *unpacked = NULL;
+    dart_status status = matrix ? DART_OK : DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(dart_pretrained_read(f->base, weight->name, 0, weight->out, matrix));
+    if (dart_model_packed(f->model, w)) unpacked = dart_calloc(words, sizeof *unpacked);
+    if (dart_model_packed(f->model, w) && !unpacked)
+        status = DART_MEMORY;
+    else
+        status = dart_model_adopt(f->model, w, matrix, f->param, f->frozen, unpacked, NULL);
+done:
+    free(matrix);
+    free(unpacked);
+    return status;
+}
+
 /* A weight whose method keeps the matrix as it is takes it without a copy. */
 static dart_status fill_weight(const filling *f, uint32_t w)
 {
@@ -386,6 +406,7 @@ static dart_status fill_weight(const filling *f, uint32_t w)
         DART_TRY(packed ? fill_packed(f, packed, weight->weight.name)
                         : read_all(f, weight->weight.name, 0, rows, columns,
                               place_of(f, &f->model->param[weight->first_param])));
+        if (layout->follows) DART_TRY(fill_start(f, w));
         return fill_lengths(f, w);
     }
     dart_status status = DART_OK;

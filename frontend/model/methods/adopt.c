@@ -70,8 +70,8 @@ done:
     return status;
 }
 
-dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layout,
-    const float *base, float *const *tensor, double *out_error)
+dart_status dart_adopt_decompose(
+    const dart_weight *weight, const dart_layout *layout, const float *base, dart_chain *out)
 {
     dart_status status = DART_OK;
     const dart_network net = dart_network_of(weight, layout);
@@ -79,29 +79,33 @@ dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layou
     const uint64_t words = (uint64_t)layout->padded_out * weight->in;
     const uint32_t cores = layout->chain_cores;
     uint32_t most = 1, wanted[DART_MAX_CORES], index[2 * DART_MAX_MODES] = {0};
-    dart_chain chain = {0};
+    *out = (dart_chain){0};
     double *dense = dart_calloc(words, sizeof *dense);
-    if (!dense) {
-        status = DART_MEMORY;
-        goto done;
-    }
+    if (!dense) return DART_MEMORY;
     for (uint64_t i = 0, at = 0; i < words; i++, dart_digits_next(&d, index, &at))
         dense[i] = dart_digits_entry(weight, base, at);
     for (uint32_t k = 1; k < cores; k++)
         if (weight->ranks[k] > most) most = weight->ranks[k];
-    DART_GOTO(dart_chain_from_dense(dense, cores, d.n, 0, most, &chain));
+    DART_GOTO(dart_chain_from_dense(dense, cores, d.n, 0, most, out));
     for (uint32_t k = 1; k < cores; k++)
-        wanted[k - 1] = chain.rank[k] < weight->ranks[k] ? chain.rank[k] : weight->ranks[k];
-    DART_GOTO(dart_chain_cut(&chain, wanted));
-    dart_adopt_cores(weight, layout, &chain, pow(net.term[0].scale, -1.0 / cores), tensor);
-    free(dense);
-    dense = NULL;
-    dart_chain_free(&chain);
-    status = dart_adopt_rest(weight, layout, base, tensor, out_error);
+        wanted[k - 1] = out->rank[k] < weight->ranks[k] ? out->rank[k] : weight->ranks[k];
+    DART_GOTO(dart_chain_cut(out, wanted));
 done:
     free(dense);
-    dart_chain_free(&chain);
     return status;
+}
+
+dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layout,
+    const float *base, float *const *tensor, double *out_error)
+{
+    dart_chain chain;
+    const dart_status status = dart_adopt_decompose(weight, layout, base, &chain);
+    const double scale = dart_network_of(weight, layout).term[0].scale;
+    if (status == DART_OK)
+        dart_adopt_cores(weight, layout, &chain, pow(scale, -1.0 / layout->chain_cores), tensor);
+    dart_chain_free(&chain);
+    DART_TRY(status);
+    return dart_adopt_rest(weight, layout, base, tensor, out_error);
 }
 
 /* ---- for every method ---- */
@@ -247,6 +251,7 @@ dart_status dart_method_adopt(const dart_weight *weight, const dart_layout *layo
         DART_TRY(weight->method->adopt(weight, layout, base, tensor, &error));
     else
         DART_TRY(copy_whole(weight, layout, base, tensor, &error));
+    if (layout->follows) DART_TRY(weight->method->adopt(weight, layout, base, tensor, &error));
     if (out_error) *out_error = error;
     return dart_method_lengths(weight, layout, tensor);
 }

@@ -10,6 +10,9 @@
  * balanced, divided by the term's scale; the frozen matrix what is left of W. */
 DART_NODISCARD dart_status dart_adopt_chain(const dart_weight *weight, const dart_layout *layout,
     const float *base, float *const *tensor, double *out_error);
+/* W's TT-SVD at the weight's ranks, as far as W has them. To be freed also after a failure. */
+DART_NODISCARD dart_status dart_adopt_decompose(
+    const dart_weight *weight, const dart_layout *layout, const float *base, dart_chain *out);
 /* The cores are there: the frozen matrix gets W - scale * chain, of the values that the cores have
  * in f32. Without one only the error is measured. */
 DART_NODISCARD dart_status dart_adopt_rest(const dart_weight *weight, const dart_layout *layout,

@@ -73,6 +73,7 @@ static dart_status layout(dart_weight *weight, bool strict, dart_layout *out)
     out->bonds = 1;
     const double from = dart_options_get(&weight->options, &init_row);
     out->takes_apart = from == PISSA || from == OLORA;
+    out->keeps_whole = out->takes_apart ? "lora_init: default" : NULL;
     if (from == EVA) {
         const double rho = dart_options_get(&weight->options, &rho_row);
         out->shares = rho > 1;

@@ -74,6 +74,10 @@ typedef struct dart_layout {
     /* A pretrained W is taken apart by the method's adopt(). Else W as it is becomes the tensor
      * "weight", which is then not changed by anything but training. */
     bool takes_apart;
+    /* takes_apart beside a frozen rest: the setting that leaves W whole, "lora_init: default". */
+    const char *keeps_whole;
+    /* W stays as the tensor "weight", and adopt() chooses the first values of the others by it. */
+    bool follows;
     /* How many principal directions of what the weight multiplies its values may start along
      * (align); 0: none, so that inputs need not be measured. shares: the rank of its one bond goes
      * to whichever weights with `shares` have directions that explain more of their inputs; then
@@ -122,9 +126,9 @@ typedef struct dart_method {
     /* Changes initial values where normal numbers of each tensor's std are not what the method
      * starts with; NULL: they are. tensor[i]: the values of layout->tensor[i]. */
     dart_status (*init)(const dart_weight *weight, const dart_layout *layout, float *const *tensor);
-    /* Takes a pretrained matrix over (layout->takes_apart): base (out, in), all values finite;
-     * tensor[i], which hold initial values, get those whose sum is W, or as near to it as their
-     * ranks allow. *out_error: ||sum - W|| / ||W||. */
+    /* Takes a pretrained matrix over (layout->takes_apart, follows): base (out, in), all values
+     * finite; tensor[i], which hold initial values, get those whose sum is W, or as near to it as
+     * their ranks allow. *out_error: ||sum - W|| / ||W||. */
     dart_status (*adopt)(const dart_weight *weight, const dart_layout *layout, const float *base,
         float *const *tensor, double *out_error);
     /* Values that begin along principal directions, `count` of them: direction (count, in) has

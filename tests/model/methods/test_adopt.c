@@ -31,7 +31,8 @@ typedef struct variant {
 /* Beside the defaults of all methods. */
 static const variant variants[] = {{"tt", "frozen_base", 1}, {"ttm", "frozen_base", 1},
     {"lowrank", "frozen_base", 1}, {"lora", "lora_init", 1}, {"lora", "lora_init", 2},
-    {"lora", "rslora", 1}, {"lora", "use_dora", 1}, {"loretta-rep", "loretta_r", 3}};
+    {"lora", "rslora", 1}, {"lora", "use_dora", 1}, {"loretta-rep", "loretta_r", 3},
+    {"dota", "dota_init", 1}};
 enum { VARIANTS = sizeof variants / sizeof *variants };
 
 static bool variant_at(uint32_t index, variant *out)
@@ -196,6 +197,36 @@ static void olora_is_the_qr(void **state)
     adoption_close(&a);
 }
 
+/* dota_init zero: the first core is zero, and what the others make are W's right singular vectors
+ * of the first bond, with entries as large as those of LoRA's A. */
+static void dota_starts_along_w(void **state)
+{
+    (void)state;
+    enum { OUT = 24, IN = 36, R = 3 };
+    adoption whole, zero;
+    adoption_open(&whole, make_weight("ttm", OUT, IN, 2, R), 985);
+    adoption_open(&zero, with_option(make_weight("dota", OUT, IN, 2, R), "dota_init", 1), 985);
+    memcpy(zero.base, whole.base, sizeof(float) * OUT * IN);
+    ok(adopt(&whole));
+    ok(adopt(&zero));
+    const float *first = zero.tensor[1], *along = zero.tensor[2];
+    const uint32_t n = OUT * IN / (zero.weight.out_modes[0] * zero.weight.in_modes[0]);
+    const double norm = sqrt((double)n / (3 * IN)); /* n entries of 1 / sqrt(3 in) */
+    for (int i = 0; i < OUT * IN / (int)n * R; i++) assert_true(first[i] == 0);
+    const float *w = whole.tensor[1];
+    for (uint32_t j = 0; j < R; j++)
+        for (uint32_t k = 0; k < R; k++) {
+            const double found = inner(along, along, n, R, R, true, j, k) / (norm * norm);
+            const double same = inner(along, w, n, R, R, true, j, k);
+            assert_true(fabs(found - (j == k)) < 1e-5);
+            const double length = sqrt(inner(w, w, n, R, R, true, k, k)) * norm;
+            if (!(fabs(fabs(same) / length - (j == k)) < 1e-5))
+                fail_msg("%u, %u: %g of %g", j, k, same, length);
+        }
+    adoption_close(&whole);
+    adoption_close(&zero);
+}
+
 /* Ranks that W has not got: the sum is W, and what was added can be trained, since of both sides of
  * each index one has values. */
 static void ranks_that_are_not_there(void **state)
@@ -274,7 +305,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_method_takes_a_matrix_over),
         cmocka_unit_test(full_ranks_lose_nothing),
         cmocka_unit_test(two_cores_are_the_truncated_svd), cmocka_unit_test(olora_is_the_qr),
-        cmocka_unit_test(ranks_that_are_not_there), cmocka_unit_test(matrices_that_are_no_good),
-        cmocka_unit_test(memory_runs_out)};
+        cmocka_unit_test(dota_starts_along_w), cmocka_unit_test(ranks_that_are_not_there),
+        cmocka_unit_test(matrices_that_are_no_good), cmocka_unit_test(memory_runs_out)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,8 +10,8 @@
 #define LORTA_ALL LORTA " target_modules=*.attn.?,*.mlp.*"
 
 static const char *const methods[] = {"lora", "lora use_dora=true", "lora lora_init=eva", "tt-lora",
-    "loretta-rep", "loretta-adp", "lowrank adapter_size=6", "dota", "lowrank", "ttm", "tt", LORTA,
-    LORTA_ALL, "dense"};
+    "loretta-rep", "loretta-adp", "lowrank adapter_size=6", "dota", "dota dota_init=zero",
+    "lowrank", "ttm", "tt", LORTA, LORTA_ALL, "dense"};
 enum { METHODS = sizeof methods / sizeof *methods };
 
 static double perplexity_of(const char *path, dart_status wanted, const char *base)
@@ -109,8 +109,8 @@ static void the_base_is_known_by_its_numbers(void **state)
 static void training_finds_ranks(void **state)
 {
     (void)state;
-    static const char *const tried[] = {
-        "lora", "lora use_dora=true", "tt-lora", "loretta-rep", "loretta-adp", "dota"};
+    static const char *const tried[] = {"lora", "lora use_dora=true", "tt-lora", "loretta-rep",
+        "loretta-adp", "dota dota_init=zero"};
     for (int m = 0; m < 6; m++) {
         watch w = {0};
         char name[64];
@@ -157,6 +157,29 @@ static void adapters_go_on_from_a_run(void **state)
         const double was = perplexity_of(in(methods[m]), DART_OK, NULL);
         const double now = perplexity_of(out, DART_OK, NULL);
         if (!(fabs(now - was) < 1e-5 * was)) fail_msg("%s: %.9g, was %.9g", methods[m], now, was);
+    }
+}
+
+/* Where a chain holds a part of a pretrained matrix, nothing is cut from it. */
+static void pretrained_parts_are_not_cut(void **state)
+{
+    (void)state;
+    static const char *const tried[][3] = {{"dota", "bond-nuclear", "set dota_init: zero"},
+        {"dota", "gumbel", "set dota_init: zero"},
+        {"lora lora_init=pissa", "bond-nuclear", "set lora_init: default"}};
+    for (size_t m = 0; m < sizeof tried / sizeof *tried; m++) {
+        watch w = {0};
+        dart_recipe *recipe = tuning(tried[m][0], "cpu", in("apart"));
+        set(recipe, "rank", "4");
+        set(recipe, "reg", tried[m][1]);
+        set(recipe, "select", m == 1 ? "gates" : "budget");
+        set(recipe, "budget", "0.5");
+        assert_int_equal(train(recipe, &w, NULL), DART_INPUT);
+        dart_recipe_free(recipe);
+        if (!strstr(dart_error_text(), "hold a part of the pretrained matrix"))
+            fail_msg("%s", dart_error_text());
+        assert_non_null(strstr(dart_error_text(), tried[m][2]));
+        assert_int_equal(access(in("apart"), F_OK), -1);
     }
 }
 
@@ -256,8 +279,8 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_method_begins_at_the_base_and_learns),
         cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit),
         cmocka_unit_test(the_base_is_known_by_its_numbers), cmocka_unit_test(training_finds_ranks),
-        cmocka_unit_test(adapters_go_on_from_a_run), cmocka_unit_test(devices_agree),
-        cmocka_unit_test(what_the_base_decides_cannot_be_given),
+        cmocka_unit_test(pretrained_parts_are_not_cut), cmocka_unit_test(adapters_go_on_from_a_run),
+        cmocka_unit_test(devices_agree), cmocka_unit_test(what_the_base_decides_cannot_be_given),
         cmocka_unit_test(targets_are_what_is_trained),
         cmocka_unit_test(what_needs_ranks_refuses_one_that_is_shared)};
     return cmocka_run_group_tests(tests, set_up_base, tear_down);

@@ -152,7 +152,8 @@ static void stopped_runs_go_on_bit_for_bit(void **state)
 static void methods_find_ranks_beside_it(void **state)
 {
     (void)state;
-    static const char *const tried[] = {"lora", "tt-lora", "loretta-rep", "dota", "ttm", "lowrank"};
+    static const char *const tried[] = {
+        "lora", "tt-lora", "loretta-rep", "dota dota_init=zero", "ttm", "lowrank"};
     for (size_t m = 0; m < sizeof tried / sizeof *tried; m++) {
         char name[64];
         dart_result result;
@@ -355,8 +356,8 @@ static void memory_that_runs_out_is_said(void **state)
     (void)state;
     unsigned long failed = 0;
 #ifndef __SANITIZE_ADDRESS__
-    const char *const paths[] = {
-        in("q4_1/checkpoints/step-00000024"), in("found-dota/checkpoints/step-00000024")};
+    const char *const paths[] = {in("q4_1/checkpoints/step-00000024"),
+        in("found-dota dota_init=zero/checkpoints/step-00000024")};
     for (int p = 0; p < 2; p++) {
         bool done = false;
         for (unsigned long n = 1; !done; n += 1 + n / 16) {

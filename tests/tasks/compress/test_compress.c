@@ -1,74 +1,16 @@
-/* Compressed models of our own making and stories260K: sizes and errors are those of the table,
- * what is written opens, exports, trains on; what cannot be is refused before anything is written.
- */
+/* Compressed models: sizes and errors are those of the table, what is written opens and exports,
+ * what cannot be is refused before anything is written. */
 /* both headers have something of this name */
 #define allocations failing_allocations
 #include "failing_alloc.h"
 #undef allocations
-#include "../train/pretrained_lab.h"
-#include "compress.h"
+#include "compress_lab.h"
 #include "decompose.h"
-#include "reader.h"
-#include "setup.h"
-#include "text.h"
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 
 enum { FIRST = 8 };
-
-/* With a token for a blank, which GGUF files need. */
-static int set_up_models(void **state)
-{
-    if (set_up_base(state)) return 1;
-    write_pieces(tokenizer_path, (const char *const[]){" ", "a", " a"});
-    return 0;
-}
-
-static dart_status compress(const char *from, const dart_compress_options *options,
-    const dart_recipe *over, dart_compression **out)
-{
-    dart_compress_options o = *options;
-    o.size = sizeof o;
-    return dart_compress(from, over, &o, NULL, out);
-}
-
-/* The recipe that opens the base. */
-static dart_recipe *opening(void)
-{
-    dart_recipe *over;
-    assert_int_equal(dart_recipe_new(&over), DART_OK);
-    set(over, "tokenizer", tokenizer_path);
-    set(over, "device", "cpu");
-    set(over, "context", "16");
-    set(over, "batch_size", "4");
-    return over;
-}
-
-static dart_compression *compressed(const dart_compress_options *options)
-{
-    dart_compression *out;
-    dart_recipe *over = opening();
-    if (compress(base_path, options, over, &out) != DART_OK)
-        fail_msg("%s, ranks %s: %s", options->method,
-            options->ranks ? options->ranks : "by default", dart_error_text());
-    dart_recipe_free(over);
-    return out;
-}
-
-static void opened(const char *path, const dart_recipe *over, dart_bundle *out)
-{
-    if (dart_bundle_open(path, over, (dart_note){0}, out) != DART_OK)
-        fail_msg("%s: %s", path, dart_error_text());
-}
-
-/* Weight w of a bundle; caller frees. */
-static float *matrix(const dart_bundle *b, uint32_t w)
-{
-    float *out;
-    assert_int_equal(dart_bundle_matrix(b, w, &out), DART_OK);
-    return out;
-}
 
 /* Rows against what was written: sizes, errors, and everything else as it was. */
 static void check_run(const dart_compression *c, const char *path)
@@ -126,7 +68,6 @@ static void check_run(const dart_compression *c, const char *path)
     dart_recipe_free(over);
 }
 
-static const char *const methods[] = {"svd", "tt", "ttm"};
 static const char *const ranks[] = {"uniform", "found", "threshold"};
 
 static void targets_are_met(void **state)
@@ -443,122 +384,6 @@ static void recipes_name_every_weight(void **state)
     dart_bundle_free(&from);
 }
 
-/* ---- going on from it ---- */
-
-static dart_recipe *healing(const char *from, const char *out)
-{
-    const char *const keys[][2] = {{"base", from}, {"text", text_path}, {"device", "cpu"},
-        {"out", out}, {"max_steps", "40"}, {"batch_size", "4"}, {"learning_rate", "1e-2"},
-        {"warmup_steps", "2"}, {"save_steps", "9"}, {"eval_steps", "40"}};
-    dart_recipe *recipe;
-    assert_int_equal(dart_recipe_new(&recipe), DART_OK);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) set(recipe, keys[i][0], keys[i][1]);
-    return recipe;
-}
-
-static double perplexity(const char *path)
-{
-    dart_eval_result r;
-    dart_recipe *over;
-    assert_int_equal(dart_recipe_new(&over), DART_OK);
-    set(over, "text", text_path);
-    set(over, "device", "cpu");
-    if (handle_eval(path, over, &r) != DART_OK) fail_msg("%s: %s", path, dart_error_text());
-    dart_recipe_free(over);
-    return r.test_ppl;
-}
-
-static uint64_t chain_words(const char *path)
-{
-    dart_bundle run;
-    uint64_t all, chains, dense;
-    opened(path, NULL, &run);
-    dart_model_count(run.model, &all, &chains, &dense);
-    dart_bundle_free(&run);
-    return chains;
-}
-
-/* Training begins with the function and the ranks of the run, cuts them, and recovers. */
-static void healing_goes_on_from_the_run(void **state)
-{
-    (void)state;
-    const char *from = in("svd-uniform"), *out = in("healed");
-    watch w = {0};
-    dart_result result;
-    dart_recipe *recipe = healing(from, out);
-    set(recipe, "reg", "bond-nuclear");
-    set(recipe, "select", "budget");
-    set(recipe, "budget", "0.7");
-    if (train(recipe, &w, &result) != DART_OK) fail_msg("%s", dart_error_text());
-    dart_recipe_free(recipe);
-    const double before = perplexity(from), after = perplexity(out);
-    if (!(after < 0.7 * before)) fail_msg("%g, before %g", after, before);
-    assert_true(w.first > 0 && fabs(exp(w.first) / before - 1) < 0.5);
-    const uint64_t was = chain_words(from), now = chain_words(out);
-    assert_true((double)now <= 0.7 * (double)was && (double)now > 0.6 * (double)was);
-    /* the run that it began with is as it was, and is not resumed */
-    recipe = healing("", from);
-    set(recipe, "resume", "true");
-    set(recipe, "force", "true");
-    expect(train(recipe, &w, NULL), DART_INPUT, "was not trained");
-    dart_recipe_free(recipe);
-}
-
-/* Of a healed run too, embedding trained, and stopped and resumed as if it had not been. */
-static void healing_is_resumed_bit_by_bit(void **state)
-{
-    (void)state;
-    const char *const out[2] = {in("once"), in("twice")};
-    for (int stopped = 0; stopped < 2; stopped++) {
-        watch w = {.stop_at = stopped ? 13 : 0};
-        dart_recipe *recipe = healing(in("healed"), out[stopped]);
-        set(recipe, "embedding", "dense");
-        set(recipe, "max_steps", "20");
-        const dart_status status = train(recipe, &w, NULL);
-        if (status != (stopped ? DART_INTERRUPTED : DART_OK)) fail_msg("%s", dart_error_text());
-        if (stopped) {
-            w = (watch){0};
-            set(recipe, "resume", "true");
-            if (train(recipe, &w, NULL) != DART_OK) fail_msg("%s", dart_error_text());
-        }
-        dart_recipe_free(recipe);
-    }
-    char path[256], *text[2];
-    size_t size[2];
-    for (int k = 0; k < 2; k++) {
-        snprintf(path, sizeof path, "%s/checkpoints/step-00000020/model.safetensors", out[k]);
-        if (!dart_file_exists(path))
-            snprintf(path, sizeof path, "%s/checkpoints/step-20/model.safetensors", out[k]);
-        if (dart_file_read(path, &text[k], &size[k]) != DART_OK) fail_msg("%s", dart_error_text());
-    }
-    assert_int_equal(size[0], size[1]);
-    assert_memory_equal(text[0], text[1], size[0]);
-    free(text[0]);
-    free(text[1]);
-}
-
-static void other_models_do_not_go_on(void **state)
-{
-    (void)state;
-    static const char *const cases[][3] = {{"linear", "tt", "linear is part of the model"},
-        {"layers", "3", "layers is part of the model"}, {"rank", "77", "rank is part of the model"},
-        {"embedding", "lowrank", "embedding is part of the model"},
-        {"dense_twin", "true", "no dense twin"}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        watch w = {0};
-        dart_recipe *recipe = healing(in("svd-found"), in("other"));
-        set(recipe, cases[i][0], cases[i][1]);
-        expect(train(recipe, &w, NULL), DART_INPUT, cases[i][2]);
-        assert_false(dart_file_exists(in("other")));
-        dart_recipe_free(recipe);
-    }
-    watch w = {0};
-    dart_recipe *recipe = healing("", in("other"));
-    set(recipe, "init_from", in("nothing"));
-    expect(train(recipe, &w, NULL), DART_INPUT, "is no run to begin with");
-    dart_recipe_free(recipe);
-}
-
 /* ---- failures ---- */
 
 static void failures_leave_nothing(void **state)
@@ -613,138 +438,6 @@ static void failures_leave_nothing(void **state)
     if (fast) assert_int_equal(rmdir(memory), 0);
 }
 
-/* ---- a real model ---- */
-
-/* stories260K in $DART_TEST_MODELS or beside the repository; false: it is not there. */
-static bool stories(char path[4096], char tokens[4096])
-{
-    const char *models = getenv("DART_TEST_MODELS");
-    if (!models) models = DART_SOURCE_DIR "/../shared/models";
-    snprintf(path, 4096, "%s/stories260K/stories260K.bin", models);
-    snprintf(tokens, 4096, "%s/stories260K/tok512.bin", models);
-    const bool there = dart_file_exists(path) && dart_file_exists(tokens);
-    print_message("data: stories260K %s\n", there ? "read" : "not at hand");
-    return there;
-}
-
-/* Loss of the base, or of it compressed as asked for, on a text: nats a token. */
-static double loss_of(const char *path, const char *tokens, const char *text,
-    const dart_compress_options *options, uint64_t *out_after)
-{
-    dart_eval_result r;
-    dart_recipe *over;
-    dart_compression *c;
-    uint64_t before;
-    assert_int_equal(dart_recipe_new(&over), DART_OK);
-    set(over, "tokenizer", tokens);
-    set(over, "context", "128");
-    set(over, "batch_size", "4");
-    set(over, "device", "cpu");
-    if (options) {
-        if (compress(path, options, over, &c) != DART_OK) fail_msg("%s", dart_error_text());
-        dart_compression_size(c, &before, out_after);
-        dart_compression_free(c);
-        dart_recipe_free(over);
-        assert_int_equal(dart_recipe_new(&over), DART_OK);
-        set(over, "device", "cpu");
-    }
-    set(over, "text", text);
-    if (handle_eval(options ? options->out : path, over, &r) != DART_OK)
-        fail_msg("%s", dart_error_text());
-    dart_recipe_free(over);
-    if (options) assert_int_equal(dart_remove_tree(options->out), DART_OK);
-    return log(r.test_ppl);
-}
-
-/* What the metric is for: at equal sizes the loss of text that was not read rises less. */
-static void losses_rise_less_near_to_the_loss(void **state)
-{
-    (void)state;
-    char path[4096], tokens[4096], data[PATH_MAX], at[PATH_MAX];
-    dart_reader reader;
-    if (!stories(path, tokens)) return;
-    const bool there = dart_data_folder("tinystories-sample", "tiny_stories.txt", data) &&
-                       dart_data_file(data, "tiny_stories.txt", at);
-    print_message("data: tinystories-sample %s\n", there ? "read" : "not at hand");
-    if (!there) return;
-    assert_int_equal(
-        dart_reader_open(&(dart_text){.what = at, .size = UINT64_MAX}, &reader), DART_OK);
-    assert_int_equal(dart_reader_more(&reader), DART_OK);
-    assert_true(reader.size > 300000);
-    assert_int_equal(dart_file_write_sync(in("calibration.txt"), reader.data, 60000), DART_OK);
-    assert_int_equal(dart_file_write_sync(in("unseen.txt"), reader.data + 200000, 60000), DART_OK);
-    dart_reader_close(&reader);
-    const double whole = loss_of(path, tokens, in("unseen.txt"), NULL, NULL);
-    for (int m = 0; m < 3; m++)
-        for (int found = 0; found < (m ? 1 : 2); found++) {
-            double rise[2];
-            uint64_t after[2];
-            for (int loss = 0; loss < 2; loss++) {
-                const dart_compress_options o = {.method = methods[m],
-                    .target = 1.25,
-                    .ranks = found ? "found" : "uniform",
-                    .calibrate = in("calibration.txt"),
-                    .calibrate_tokens = 8192,
-                    .metric = loss ? "loss" : "outputs",
-                    .out = in("near")};
-                rise[loss] = loss_of(path, tokens, in("unseen.txt"), &o, &after[loss]) - whole;
-            }
-            print_message("%s, %s: the loss %.3f rises by %.3f near to outputs, %.3f to the loss\n",
-                methods[m], found ? "found" : "uniform", whole, rise[0], rise[1]);
-            assert_true(after[1] <= after[0] + after[0] / 500);
-            assert_true(rise[1] < rise[0]);
-        }
-}
-
-/* Every device measures the same. */
-static void devices_agree_on_stories(void **state)
-{
-    (void)state;
-    static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
-    char path[4096], tokens[4096], text[5000];
-    if (!stories(path, tokens)) return;
-    size_t n = 0;
-    for (int i = 0; n < 4500; i++)
-        n += (size_t)snprintf(text + n, sizeof text - n,
-            "Once upon a time, there was a little %s named Lily. She loved to play with her %s.\n",
-            i % 3 ? "girl" : "cat", i % 2 ? "ball" : "friends");
-    assert_int_equal(dart_file_write_sync(in("stories.txt"), text, n), DART_OK);
-    for (int m = 0; m < 3; m++) {
-        dart_recipe *over;
-        dart_compression *c;
-        double first = 0;
-        char out[200];
-        snprintf(out, sizeof out, "%s/stories-%s", folder, methods[m]);
-        assert_int_equal(dart_recipe_new(&over), DART_OK);
-        set(over, "tokenizer", tokens);
-        set(over, "context", "32");
-        set(over, "batch_size", "2");
-        const dart_compress_options o = {.method = methods[m],
-            .target = 1.25,
-            .ranks = "found",
-            .calibrate = in("stories.txt"),
-            .metric = m == 1 ? "loss" : "outputs",
-            .modules = m == 1 ? "blocks.*" : "blocks.*, tok_emb",
-            .out = out};
-        set(over, "device", "cpu");
-        if (compress(path, &o, over, &c) != DART_OK) fail_msg("%s", dart_error_text());
-        dart_compression_free(c);
-        dart_recipe_free(over);
-        for (int d = 0; d < 3; d++) {
-            dart_eval_result r;
-            if (!present(devices[d])) continue;
-            assert_int_equal(dart_recipe_new(&over), DART_OK);
-            set(over, "text", in("stories.txt"));
-            set(over, "device", devices[d]);
-            if (handle_eval(out, over, &r) != DART_OK) fail_msg("%s", dart_error_text());
-            dart_recipe_free(over);
-            if (!d) first = r.test_ppl;
-            print_message("%s on %s: %.6f\n", methods[m], devices[d], r.test_ppl);
-            assert_true(r.test_tokens > 20 && fabs(r.test_ppl / first - 1) < 1e-4);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(targets_are_met),
@@ -752,10 +445,6 @@ int main(void)
         cmocka_unit_test(exports_compute_the_same),
         cmocka_unit_test(calibration_brings_outputs_nearer),
         cmocka_unit_test(what_cannot_be_is_refused), cmocka_unit_test(adapters_are_merged_first),
-        cmocka_unit_test(recipes_name_every_weight), cmocka_unit_test(healing_goes_on_from_the_run),
-        cmocka_unit_test(healing_is_resumed_bit_by_bit),
-        cmocka_unit_test(other_models_do_not_go_on), cmocka_unit_test(failures_leave_nothing),
-        cmocka_unit_test(losses_rise_less_near_to_the_loss),
-        cmocka_unit_test(devices_agree_on_stories)};
+        cmocka_unit_test(recipes_name_every_weight), cmocka_unit_test(failures_leave_nothing)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);
 }

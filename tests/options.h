@@ -56,6 +56,7 @@ typedef struct rule_options {
     bool absolute;
     double energy, epsilon, budget;
     dart_select_scale scale;
+    bool drop;
     uint64_t seed;
     uint32_t min_rank;
 } rule_options;
@@ -70,6 +71,7 @@ static inline dart_select_options rule_values(const dart_select *rule, const rul
     options_put(values, "tail_epsilon", o->epsilon);
     options_put(values, "budget", o->budget);
     options_put(values, "budget_scale", o->scale);
+    options_put(values, "budget_drop", o->drop);
     options_put(values, "min_rank", o->min_rank);
     return options;
 }

@@ -8,7 +8,7 @@ static const dart_option options[] = {
     {"json", "", "bool", "false", "", "print the result as JSON"},
     {"adaptive", "", "bool", "false", "",
         "let training find the ranks: warm up, shrink, pick, tune; --budget says how many numbers "
-        "stay in the adapters"},
+        "stay in the adapters; weights that learnt little lose theirs"},
     {"preset", "", "string", "", "",
         "a published configuration: tt-lora-roberta-base, tt-lora-llama-3.1-8b, "
         "tt-lora-llama-3.1-70b, tt-lora-llama-3.2-1b, loretta-rep-roberta-base, "
@@ -20,6 +20,17 @@ static const dart_option options[] = {
 static dart_status prefer(dart_recipe *recipe, const char *key, const char *value)
 {
     return dart_recipe_has(recipe, key) ? DART_OK : dart_recipe_set(recipe, key, value);
+}
+
+/* Weights that learnt little are left as they were pretrained. */
+static dart_status prefer_lost_weights(dart_recipe *recipe)
+{
+    char text[64];
+    CLI_TRY(dart_recipe_get(recipe, "select", text, sizeof text));
+    if (strcmp(text, "budget") != 0) return DART_OK;
+    CLI_TRY(prefer(recipe, "budget_scale", "absolute"));
+    CLI_TRY(dart_recipe_get(recipe, "budget_scale", text, sizeof text));
+    return strcmp(text, "absolute") ? DART_OK : prefer(recipe, "budget_drop", "true");
 }
 
 /* Whether the base is a run of ours, which has its methods and ranks already. */
@@ -60,7 +71,9 @@ static dart_status prepare(cli_call *cli)
             method);
     CLI_TRY(prefer(recipe, "reg", "bond-nuclear"));
     CLI_TRY(prefer(recipe, "select", "budget"));
-    CLI_TRY(prefer(recipe, "dota_init", "zero"));           /* what is cut is nothing pretrained */
+    CLI_TRY(prefer_lost_weights(recipe));
+    /* What is cut is nothing pretrained then. */
+    if (!strcmp(method, "dota")) CLI_TRY(prefer(recipe, "dota_init", "zero"));
     if (dart_recipe_has(recipe, "adapter")) return DART_OK; /* method and ranks are its own */
     /* Tensor trains have the smallest adapters to choose from: of rank 1, a sum of modes. */
     CLI_TRY(prefer(recipe, "linear", "tt-lora"));

@@ -23,9 +23,10 @@ import transformers
 
 import logits
 
-METHODS = ("lora", "tt-lora", "loretta-rep", "lorta", "dota", "lowrank", "ttm", "dense", "lora found", "lora dora", "lora dora pissa",
+METHODS = ("lora", "tt-lora", "loretta-rep", "lorta", "dota", "lowrank", "ttm", "dense", "lora found", "lora few", "lora dora", "lora dora pissa",
            "lora dora part")
 WORDS = {"found": ("--adaptive", "--budget", "0.6"),  # ranks by training
+         "few": ("--adaptive", "--budget", "0.1"),  # so few that weights lose their adapters
          "dora": ("--use-dora", "true"), "pissa": ("--lora-init", "pissa"),
          "part": ("--weights", "blocks.*.attn.q lora rank=3 use_dora=true, blocks.*.attn.v lora rank=2, blocks.* frozen")}
 BASES = ("llama", "llama3", "llama-blocks", "mistral", "qwen2", "qwen3", "gpt2")

@@ -57,7 +57,9 @@ static dart_status check_size(const dart_model *model, const dart_stage *stage, 
 static dart_status check_pick(const dart_model *model, const dart_stage *stage, const char *gate)
 {
     const dart_select *rule = stage->set.select;
-    if (dart_option_among(rule->options, &dart_row_budget) &&
+    const bool drops = dart_option_among(rule->options, &dart_row_drop) &&
+                       dart_settings_option(&stage->set, &dart_row_drop) != 0;
+    if (dart_option_among(rule->options, &dart_row_budget) && !drops &&
         dart_settings_option(&stage->set, &dart_row_budget) > 0)
         return check_size(model, stage, "budget");
     const dart_select_options options = {

@@ -86,8 +86,10 @@ dart_status dart_bundle_spectra(const dart_bundle *bundle, dart_spectra *out)
  * first ranks hold. */
 static void take_base(const dart_model_copy *from, dart_bundle *to)
 {
-    for (uint32_t p = 0; p < from->model->params; p++) {
-        const dart_param *a = &from->model->param[p], *b = &to->model->param[p];
+    for (uint32_t p = 0, q = 0; p < to->model->params && !to->model->param[p].gate; p++, q++) {
+        const dart_param *b = &to->model->param[p];
+        q = dart_param_next(from->model, q, b->name);
+        const dart_param *a = &from->model->param[q];
         if (a->of_base)
             memcpy(to->frozen + b->offset, from->frozen + a->offset,
                 dart_param_words(a) * sizeof *to->frozen);

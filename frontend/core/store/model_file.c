@@ -199,9 +199,10 @@ json_t *dart_ranks_json(const dart_model *model, dart_status *status)
     json_t *all = json_object();
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *weight = &model->weight[w];
-        if (!weight->layout.bonds) continue;
+        const bool lost = weight->weight.ranks[0] == DART_RANKS_LOST;
+        if (!weight->layout.bonds && !lost) continue;
         json_t *list = json_array();
-        for (uint32_t k = 0; k <= weight->layout.chain_cores; k++)
+        for (uint32_t k = 0; !lost && k <= weight->layout.chain_cores; k++)
             dart_json_add(list, json_integer(weight->weight.ranks[k]), status);
         dart_json_set(all, weight->weight.name, list, status);
     }
@@ -216,6 +217,11 @@ dart_status dart_ranks_read(
         const dart_model_weight *weight = &model->weight[w];
         if (!weight->layout.bonds) continue;
         json_t *list = json_object_get(all, weight->weight.name);
+        if (json_is_array(list) && !json_array_size(list) &&
+            dart_layout_spare(&weight->weight, &weight->layout)) {
+            out[w][0] = DART_RANKS_LOST;
+            continue;
+        }
         if (json_array_size(list) != weight->layout.chain_cores + 1)
             return dart_fail(DART_INPUT,
                 "the checkpoint %s does not fit the recipe: it has no ranks for %s", path,

@@ -40,7 +40,7 @@ DART_NODISCARD dart_status dart_values_unpack(const dart_model *model,
 /* ---- trainer_state.json ---- */
 /* The parsed file; release with json_decref. INPUT: missing, or not ours. */
 DART_NODISCARD dart_status dart_state_parse(const dart_checkpoint *checkpoint, json_t **out);
-/* Its entry "ranks": those of all weights with bonds. */
+/* Its entry "ranks": those of all weights with bonds; empty: the weight lost its chain. */
 json_t *dart_ranks_json(const dart_model *model, dart_status *status);
 /* out: [model->weights]. INPUT: names the first weight of the fresh model `model` that has none. */
 DART_NODISCARD dart_status dart_ranks_read(

@@ -14,6 +14,7 @@ typedef struct dart_bond {
         right_bond; /* places in the list of the neighbouring bonds, -1 at the ends of the chain */
     uint32_t count; /* ranks that gates kept; 0: there were none */
     const char *gate; /* which gates */
+    bool spare;   /* its weight stands beside a frozen matrix, which is whole without the chain */
     double score; /* for rules that grow: what one more rank promises; below 0: it cannot grow */
 } dart_bond;
 

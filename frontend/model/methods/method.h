@@ -33,6 +33,9 @@ typedef struct dart_weight {
                    1]; /* bond ranks, ranks[0] = ranks[cores] = 1; 0: use `rank` clamped */
 } dart_weight;
 
+/* The first "rank" of a weight that lost its chain to a selection: it is a frozen matrix then. */
+#define DART_RANKS_LOST UINT32_MAX
+
 /* How weights are parametrized whose names fit a pattern. In a list the first one that fits
  * decides. */
 typedef struct dart_role {
@@ -205,6 +208,13 @@ DART_NODISCARD dart_status dart_method_merge(
  * elsewhere, and without such a term, *out_rank is 0. adopt.c */
 DART_NODISCARD dart_status dart_method_pair(const dart_weight *weight, const dart_layout *layout,
     float *const *tensor, uint32_t *out_rank, float **out_b, float **out_a);
+/* Whether W is its frozen matrix where the chain is left away: no part of W is in the chain, and no
+ * row's length. */
+static inline bool dart_layout_spare(const dart_weight *weight, const dart_layout *layout)
+{
+    return layout->bonds && layout->chain_first && !layout->takes_apart &&
+           !dart_network_of(weight, layout).rescaled;
+}
 /* Whether W is a chain or has a chain or a thin term beside a frozen matrix. */
 static inline bool dart_layout_reduced(const dart_layout *layout)
 {

@@ -16,3 +16,10 @@ const dart_option_row dart_row_min_rank = {.key = "min_rank",
     .least = 1,
     .most = 4096,
     .help = "no rule goes below this rank"};
+
+const dart_option_row dart_row_drop = {.key = "budget_drop",
+    .section = "stage",
+    .kind = DART_OPTION_BOOL,
+    .fallback = "false",
+    .help = "budget: weights beside a frozen matrix may lose their whole term; what weights learnt "
+            "is compared as it is, so budget_scale has to be absolute"};

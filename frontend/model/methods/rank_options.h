@@ -8,5 +8,6 @@ enum { DART_GATE_CANDIDATES = 64 /* ranks that a gate may choose among, at most 
 
 extern const dart_option_row dart_row_budget;   /* parameters of all chains; up to 1: a part */
 extern const dart_option_row dart_row_min_rank; /* no bond goes below it */
+extern const dart_option_row dart_row_drop;     /* whole chains may be lost */
 
 #endif

@@ -1,5 +1,6 @@
 /* Pretrained matrices into a model's parameters. */
 #include "layers.h"
+#include <string.h>
 
 const dart_param *dart_model_packed(const dart_model *model, uint32_t weight)
 {
@@ -26,6 +27,12 @@ void dart_model_tensors(const dart_model *model, uint32_t weight, float *param, 
                      ? unpacked
                      : (info->region == DART_REGION_FROZEN ? frozen : param) + info->offset;
     }
+}
+
+uint32_t dart_param_next(const dart_model *model, uint32_t from, const char *name)
+{
+    while (strcmp(model->param[from].name, name)) from++;
+    return from;
 }
 
 dart_status dart_model_adopt(const dart_model *model, uint32_t w, const float *base, float *param,

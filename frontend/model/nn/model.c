@@ -102,6 +102,7 @@ static int add_weight(builder *b, dart_weight from, bool may_pad, const char *fo
     from.options = role->options;
     from.pad_out = may_pad;
     if (b->ranks) memcpy(from.ranks, b->ranks[model->weights], sizeof from.ranks);
+    if (from.ranks[0] == DART_RANKS_LOST) from.method = dart_method_find("frozen");
     w->weight = from;
     b->status = from.method->layout(&w->weight, model->config.strict_rank, &w->layout);
     if (b->status != DART_OK) return -1;

@@ -183,6 +183,9 @@ DART_NODISCARD dart_status dart_model_init(
  * of the tensor that is to be packed; NULL where none is. */
 DART_NODISCARD dart_status dart_model_adopt(const dart_model *model, uint32_t w, const float *base,
     float *param, float *frozen, float *unpacked, double *out_error);
+/* The parameter of this name at or behind `from`; a model with other ranks has all of them, in the
+ * same order, but for chains that were lost. */
+uint32_t dart_param_next(const dart_model *model, uint32_t from, const char *name);
 /* Constants of the TABLE region (rotary cos/sin or sinusoidal positions, in f64 rounded to f32),
  * table_words long. */
 void dart_model_table(const dart_model *model, float *table);

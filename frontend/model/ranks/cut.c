@@ -42,6 +42,8 @@ static void take_ranks(const dart_model *model, const dart_spectra *s, uint32_t 
 {
     const dart_chain *chain = &s->chain[w];
     const uint32_t bonds = model->weight[w].layout.bonds;
+    if (model->weight[w].weight.ranks[0] == DART_RANKS_LOST) /* since long */
+        out->ranks[w][0] = DART_RANKS_LOST;
     for (uint32_t k = 0; bonds && k <= chain->cores; k++) out->ranks[w][k] = chain->rank[k];
     for (uint32_t k = 1; k <= bonds; k++) out->after += chain->rank[k];
 }
@@ -59,9 +61,15 @@ dart_status dart_cut_choose(const dart_model *model, const dart_select *rule,
         if (chosen[i] < s->bond[i].rank) out->cut[s->bond[i].weight] = true;
     }
     for (uint32_t i = 0, w = 0; w < model->weights; w++) {
-        if (out->cut[w]) DART_GOTO(dart_chain_cut(&s->chain[w], chosen + i));
-        take_ranks(model, s, w, out);
-        i += model->weight[w].layout.bonds;
+        const uint32_t bonds = model->weight[w].layout.bonds;
+        if (bonds && !chosen[i]) {
+            out->ranks[w][0] = DART_RANKS_LOST;
+            out->lost++;
+        } else {
+            if (out->cut[w]) DART_GOTO(dart_chain_cut(&s->chain[w], chosen + i));
+            take_ranks(model, s, w, out);
+        }
+        i += bonds;
     }
 done:
     free(chosen);
@@ -73,9 +81,8 @@ dart_status dart_cut_round(const dart_model *model, double epsilon, dart_spectra
     DART_TRY(cut_new(model, out));
     for (uint32_t i = 0; i < s->bonds; i++) out->before += s->bond[i].rank;
     for (uint32_t w = 0; w < model->weights; w++) {
-        if (!model->weight[w].layout.bonds) continue;
-        out->cut[w] = true;
-        DART_TRY(dart_chain_round(&s->chain[w], epsilon));
+        out->cut[w] = model->weight[w].layout.bonds > 0;
+        if (out->cut[w]) DART_TRY(dart_chain_round(&s->chain[w], epsilon));
         take_ranks(model, s, w, out);
     }
     return DART_OK;
@@ -101,9 +108,11 @@ dart_status dart_cut_apply(const dart_model *model, const float *param, const fl
     dart_model_config config = model->config;
     config.gate = (dart_gate_config){0};
     DART_TRY(dart_model_copy_new(&config, (const uint32_t(*)[DART_MAX_CORES + 1]) cut->ranks, out));
-    /* Gates of the old model come after all that the new one has. */
-    for (uint32_t p = 0; p < out->model->params; p++) {
-        const dart_param *a = &model->param[p], *b = &out->model->param[p];
+    /* The old model has chains that were lost beside what the new one has, and gates behind it. */
+    for (uint32_t p = 0, q = 0; p < out->model->params; p++, q++) {
+        const dart_param *b = &out->model->param[p];
+        q = dart_param_next(model, q, b->name);
+        const dart_param *a = &model->param[q];
         float *target = (b->region == DART_REGION_FROZEN ? out->frozen : out->param) + b->offset;
         const float *source = (a->region == DART_REGION_FROZEN ? frozen : param) + a->offset;
         if (!from_chain(out->model, b, s, cut->cut, target))

@@ -20,6 +20,7 @@ typedef struct dart_cut {
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
     bool *cut;                             /* owned [weights]: its chain is not what it was */
     uint32_t before, after;                /* ranks of all bonds added up */
+    uint32_t lost;                         /* weights whose chain the rule took away */
 } dart_cut;
 /* The rule's ranks. A bond that its neighbours cannot carry ends lower. INPUT: as the rule says.
  * Both: free out also after a failure. */

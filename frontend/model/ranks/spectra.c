@@ -57,11 +57,13 @@ dart_status dart_bonds_of(const dart_model *model, dart_bond **out, uint32_t *ou
     for (uint32_t w = 0; w < model->weights; w++) {
         const dart_model_weight *weight = &model->weight[w];
         const uint32_t bonds = weight->layout.bonds, *rank = weight->weight.ranks;
+        const bool spare = dart_layout_spare(&weight->weight, &weight->layout);
         const dart_param *core = &model->param[weight->first_param + weight->layout.chain_first];
         for (uint32_t k = 0; k < bonds; k++, at++)
             (*out)[at] = (dart_bond){.weight = w,
                 .index = k,
                 .rank = rank[k + 1],
+                .spare = spare,
                 .left_n = mode_of(&core[k], rank + k),
                 .right_n = mode_of(&core[k + 1], rank + k + 1),
                 .left_bond = k ? (int)at - 1 : -1,

@@ -15,7 +15,7 @@ static const dart_option_row scale_row = {.key = "budget_scale",
     .help = "budget: count what is discarded as it is, as a part of its weight, or as the "
             "logarithm of the part kept"};
 static const dart_option_row *const option_rows[] = {
-    &dart_row_budget, &scale_row, &dart_row_min_rank, NULL};
+    &dart_row_budget, &scale_row, &dart_row_drop, &dart_row_min_rank, NULL};
 
 typedef struct state {
     const dart_bond *bonds;
@@ -23,6 +23,7 @@ typedef struct state {
     uint32_t count;
     uint64_t target, full; /* words wanted and words now */
     uint64_t words;        /* at `ranks` */
+    uint32_t chains;       /* that are not lost; 0: none may be */
     uint32_t *ranks, *least;
     double *
         *value; /* [count][rank]: what discarding a direction costs once all above it are gone */
@@ -110,7 +111,50 @@ static void take(state *s, uint32_t k)
     s->ranks[k]--;
 }
 
-/* Removes the cheapest directions until the budget holds. */
+/* Words of the chain whose first bond is k. */
+static uint64_t chain_words(const state *s, uint32_t k)
+{
+    uint64_t words = (uint64_t)s->bonds[k].left_n * s->ranks[k];
+    for (int at = (int)k; at >= 0; at = s->bonds[at].right_bond)
+        words += s->ranks[at] * side(s, s->bonds[at].right_n, s->bonds[at].right_bond);
+    return words;
+}
+
+/* What losing the chain whose first bond is k discards: the most that one of its bonds keeps. */
+static double chain_value(const state *s, uint32_t k)
+{
+    double most = 0.0;
+    for (int at = (int)k; at >= 0; at = s->bonds[at].right_bond) {
+        double kept = 0.0;
+        for (uint32_t j = 0; j < s->ranks[at]; j++) kept += s->value[at][j];
+        if (kept > most) most = kept;
+    }
+    return most;
+}
+
+/* The chain that is worth least per word, by its first bond, if it is worth less than this; the
+ * last one stays. */
+static uint32_t cheapest_chain(const state *s, double below)
+{
+    uint32_t best = s->count;
+    for (uint32_t k = 0; s->chains > 1 && k < s->count; k++) {
+        if (s->bonds[k].left_bond >= 0 || !s->bonds[k].spare || !s->ranks[k]) continue;
+        const double value = chain_value(s, k) / (double)chain_words(s, k);
+        if (!(value < below)) continue;
+        below = value;
+        best = k;
+    }
+    return best;
+}
+
+static void lose(state *s, uint32_t k)
+{
+    s->words -= chain_words(s, k);
+    s->chains--;
+    for (int at = (int)k; at >= 0; at = s->bonds[at].right_bond) s->ranks[at] = 0;
+}
+
+/* Removes the cheapest directions, or whole chains, until the budget holds. */
 static void shrink(state *s)
 {
     while (s->words > s->target) {
@@ -118,7 +162,7 @@ static void shrink(state *s)
         double best_value = 0.0;
         uint64_t best_price = 0;
         for (uint32_t k = 0; k < s->count; k++) {
-            if (s->ranks[k] == s->least[k]) continue;
+            if (s->ranks[k] <= s->least[k]) continue;
             uint64_t words = price(s, k);
             double value = s->value[k][s->ranks[k] - 1] / (double)words;
             if (best == s->count || value < best_value ||
@@ -128,8 +172,13 @@ static void shrink(state *s)
                 best_price = words;
             }
         }
-        if (best == s->count) return; /* the smallest ranks: the target is never below them */
-        take(s, best);
+        const uint32_t chain = cheapest_chain(s, best == s->count ? INFINITY : best_value);
+        if (chain < s->count)
+            lose(s, chain);
+        else if (best < s->count)
+            take(s, best);
+        else
+            return; /* the smallest ranks: the target is never below them */
     }
 }
 
@@ -142,6 +191,7 @@ static void fill(state *s)
         for (uint32_t k = 0; k < s->count; k++) {
             const dart_bond *bond = &s->bonds[k];
             uint64_t words = price(s, k), r = s->ranks[k] + (uint64_t)1;
+            if (!s->ranks[k]) continue; /* lost */
             if (r > bond->rank || s->words + words > s->target) continue;
             if (r > side(s, bond->left_n, bond->left_bond) ||
                 r > side(s, bond->right_n, bond->right_bond))
@@ -166,7 +216,7 @@ static bool exchange(state *s, uint32_t *saved)
     uint64_t words = s->words;
     memcpy(saved, s->ranks, bytes);
     for (uint32_t k = 0; k < s->count; k++) {
-        if (s->ranks[k] == s->least[k]) continue;
+        if (s->ranks[k] <= s->least[k]) continue;
         take(s, k);
         dart_select_admissible(s->bonds, s->count, s->options, s->ranks);
         recount(s);
@@ -261,8 +311,13 @@ static dart_status choose(
     state s = {.bonds = bonds, .options = options, .count = count, .ranks = ranks};
     const dart_select_scale scale =
         (dart_select_scale)dart_options_get(&options->values, &scale_row);
+    const bool drop = dart_options_get(&options->values, &dart_row_drop) != 0;
     size_t directions = 0;
-    DART_TRY(dart_select_target(bonds, count, options, "budget", &s.target));
+    if (drop && scale != DART_SCALE_ABSOLUTE)
+        return dart_fail(DART_INPUT,
+            "budget: budget_drop compares what weights learnt with each other; set budget_scale: "
+            "absolute");
+    DART_TRY(dart_select_target(bonds, count, options, "budget", drop, &s.target));
     for (uint32_t k = 0; k < count; k++) directions += bonds[k].rank;
     uint32_t *own = dart_calloc(2 * (size_t)count + 1, sizeof *own), *saved = own + count;
     double *values = dart_calloc(directions + 1, sizeof *values), *at = values;
@@ -275,9 +330,10 @@ static dart_status choose(
             at += bonds[k].rank;
             s.least[k] = dart_select_clamp(&bonds[k], options, 1);
             ranks[k] = bonds[k].rank;
+            s.chains += drop && bonds[k].left_bond < 0;
         }
         s.full = dart_bond_words(bonds, count, ranks);
-        if (few(&s))
+        if (!drop && few(&s))
             try_all(&s, saved);
         else
             search(&s, saved);

@@ -54,7 +54,7 @@ static dart_status choose(
 {
     enum { DRAWS = 64, HALVINGS = 40 };
     uint64_t target, best = 0;
-    DART_TRY(dart_select_target(bonds, count, options, "random", &target));
+    DART_TRY(dart_select_target(bonds, count, options, "random", false, &target));
     draw d = {bonds, options, count, dart_calloc(count ? count : 1, sizeof *d.wish)};
     uint32_t *trial = dart_calloc(count ? count : 1, sizeof *trial);
     if (!d.wish || !trial) {

@@ -30,7 +30,8 @@ extern const dart_option_row dart_row_threshold;
 typedef struct dart_select {
     const char *name, *help;
     /* ranks[i] for bonds[i]; never below min_rank, and never above the current rank, or, of a rule
-     * that grows, never below the current rank. INPUT: an option out of its range; a budget below
+     * that grows, never below the current rank. 0 at all bonds of a weight that is `spare`: it
+     * loses its chain. INPUT: an option out of its range; a budget below
      * the minimum. */
     dart_status (*choose)(const dart_bond *bonds, uint32_t count,
         const dart_select_options *options, uint32_t *ranks);

@@ -15,7 +15,7 @@ static dart_status choose(
 {
     uint64_t target;
     uint32_t widest = 1, rank = 1;
-    DART_TRY(dart_select_target(bonds, count, options, "uniform", &target));
+    DART_TRY(dart_select_target(bonds, count, options, "uniform", false, &target));
     for (uint32_t k = 0; k < count; k++)
         if (bonds[k].rank > widest) widest = bonds[k].rank;
     for (; rank < widest; rank++) {

@@ -100,6 +100,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
     run->phase_tokens = 0;
     dart_run_note(run, "selected ranks by %s: %u bonds, ranks %u in all before, %u after",
         rule->name, s.bonds, cut.before, cut.after);
+    if (cut.lost) dart_run_note(run, "%u weights are trained no longer", cut.lost);
 done:
     dart_spectra_free(&s);
     dart_cut_free(&cut);

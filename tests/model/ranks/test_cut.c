@@ -101,6 +101,69 @@ static void test_round(void **state)
     dart_model_copy_free(&from);
 }
 
+/* Chains that are lost: their weights are the frozen matrices, all else is as it was, and a second
+ * cut does not bring them back. Where W is no whole without its chain none is lost. */
+static void check_lost(const char *method, bool spare)
+{
+    dart_model_copy at = model_of(method);
+    uint32_t lost = 0, kept = 0;
+    for (int cut_again = 0; cut_again < 2; cut_again++) {
+        const dart_model *m = at.model;
+        const dart_select *rule = dart_select_find("budget");
+        const dart_select_options options = rule_values(
+            rule, &(rule_options){.budget = spare ? 0.3 : 0.9, .min_rank = 1, .drop = true});
+        dart_spectra s;
+        dart_cut cut;
+        dart_model_copy to;
+        assert_int_equal(dart_spectra_compute(m, at.param, at.frozen, &s), DART_OK);
+        if (dart_cut_choose(m, rule, &options, &s, &cut) != DART_OK)
+            fail_msg("%s: %s", method, dart_error_text());
+        assert_int_equal(dart_cut_apply(m, at.param, at.frozen, &s, &cut, &to), DART_OK);
+        lost += cut.lost;
+        if (!spare) assert_int_equal(cut.lost, 0);
+        for (uint32_t w = 0; w < m->weights; w++) {
+            const dart_model_weight *a = &m->weight[w], *b = &to.model->weight[w];
+            const uint32_t *ranks = b->weight.ranks;
+            if (!a->layout.bonds)
+                assert_true(
+                    (a->weight.ranks[0] == DART_RANKS_LOST) == (ranks[0] == DART_RANKS_LOST));
+            if (ranks[0] != DART_RANKS_LOST) continue;
+            assert_string_equal(b->weight.method->name, "frozen");
+            assert_int_equal(b->layout.tensors, 1);
+            assert_memory_equal(at.frozen + m->param[a->first_param].offset,
+                to.frozen + to.model->param[b->first_param].offset,
+                (size_t)a->weight.out * a->weight.in * sizeof(float));
+        }
+        for (uint32_t p = 0; p < to.model->params; p++) {
+            const dart_param *b = &to.model->param[p],
+                             *a = &m->param[dart_param_next(m, p, b->name)];
+            if (b->weight >= 0 && cut.cut[b->weight] && b->region == DART_REGION_PARAM) continue;
+            kept++;
+            assert_true(a->region == b->region && dart_shape_equal(&a->shape, &b->shape));
+            const bool frozen = a->region == DART_REGION_FROZEN;
+            assert_memory_equal((frozen ? at.frozen : at.param) + a->offset,
+                (frozen ? to.frozen : to.param) + b->offset,
+                dart_shape_words(&a->shape) * sizeof(float));
+        }
+        dart_cut_free(&cut);
+        dart_spectra_free(&s);
+        dart_model_copy_free(&at);
+        at = to;
+    }
+    print_message("%s: %u chains lost\n", method, lost);
+    assert_true(kept > 20 && (lost > 2) == spare);
+    dart_model_copy_free(&at);
+}
+
+static void test_lost(void **state)
+{
+    (void)state;
+    static const char *const whole[] = {"lora", "tt-lora", "loretta-rep"};
+    static const char *const parts[] = {"tt", "ttm", "lowrank", "dota"};
+    for (int i = 0; i < 3; i++) check_lost(whole[i], true);
+    for (int i = 0; i < 4; i++) check_lost(parts[i], false);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -169,6 +232,6 @@ static void test_gates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rule), cmocka_unit_test(test_round),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_gates)};
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_lost), cmocka_unit_test(test_gates)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

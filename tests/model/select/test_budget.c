@@ -212,6 +212,64 @@ static void logarithms_leave_something_of_every_weight(void **state)
     assert_true(r[0] == 1 && few[0] >= 3);
 }
 
+/* Whole chains are lost, only of weights that can do without, never the last one; what is left
+ * keeps to the size, and without the option nothing is lost. */
+static void chains_may_be_lost(void **state)
+{
+    (void)state;
+    const dart_select *rule = dart_select_find("budget");
+    uint32_t r[MAX_BONDS], least[MAX_BONDS];
+    unsigned lost_chains = 0, kept_chains = 0, better = 0;
+    for (uint32_t k = 0; k < MAX_BONDS; k++) least[k] = 1;
+    for (int round = 0; round < 200; round++) {
+        const uint32_t per = 1 + below(3), weights = 2 + below(3);
+        toy t = random_toy(weights, per, 12);
+        attach(&t);
+        uint32_t largest = 0;
+        for (uint32_t w = 0; w < weights; w++) { /* how much weights learnt differs */
+            const double factor = pow(10, -(double)below(4));
+            uint32_t size = 0;
+            for (uint32_t k = w * per; k < (w + 1) * per; k++) {
+                const dart_bond *b = &t.bond[k];
+                t.bond[k].spare = w != 1;
+                for (uint32_t j = 0; j < b->rank; j++) t.sigma[k][j] *= factor;
+                size += b->right_n + (b->left_bond < 0 ? b->left_n : 0);
+            }
+            if (size > largest) largest = size;
+        }
+        rule_options o = {.min_rank = 1, .drop = true, .scale = DART_SCALE_ABSOLUTE};
+        const uint32_t all = (uint32_t)words(&t, least);
+        o.budget = largest + below(all);
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_OK);
+        unsigned kept = 0;
+        for (uint32_t w = 0; w < weights; w++) {
+            for (uint32_t k = w * per; k < (w + 1) * per; k++) assert_true(!r[k] == !r[w * per]);
+            if (w == 1) assert_true(r[w * per] > 0);
+            kept += r[w * per] > 0;
+        }
+        assert_true(kept > 0);
+        lost_chains += weights - kept;
+        kept_chains += kept;
+        if ((double)words(&t, r) > o.budget) /* a chain that has to stay, beside the last one */
+            fail_msg("%llu words of %g", (unsigned long long)words(&t, r), o.budget);
+        if (o.budget < all) continue;
+        /* where nothing has to be lost, losing something has to be worth it */
+        uint32_t whole[MAX_BONDS];
+        o.drop = false;
+        assert_int_equal(rule_choose(rule, t.bond, t.count, &o, whole), DART_OK);
+        for (uint32_t k = 0; k < t.count; k++) assert_true(whole[k] > 0);
+        better += lost(&t, r) <= lost(&t, whole);
+    }
+    print_message("%u chains lost, %u kept, %u times better than without\n", lost_chains,
+        kept_chains, better);
+    assert_true(lost_chains > 150 && kept_chains > 200);
+    rule_options o = {.budget = 0.5, .min_rank = 1, .drop = true, .scale = DART_SCALE_RELATIVE};
+    toy t = random_toy(2, 1, 12);
+    attach(&t);
+    assert_int_equal(rule_choose(rule, t.bond, t.count, &o, r), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "set budget_scale: absolute"));
+}
+
 static void random_ranks_follow_the_seed(void **state)
 {
     (void)state;
@@ -238,7 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(sizes_are_kept),
         cmocka_unit_test(sizes_are_monotone),
         cmocka_unit_test(budget_is_the_optimum_of_small_cases),
-        cmocka_unit_test(budget_of_large_cases),
+        cmocka_unit_test(budget_of_large_cases), cmocka_unit_test(chains_may_be_lost),
         cmocka_unit_test(relative_values_weigh_weights_alike),
         cmocka_unit_test(logarithms_leave_something_of_every_weight),
         cmocka_unit_test(random_ranks_follow_the_seed)};

@@ -160,6 +160,46 @@ static void adapters_go_on_from_a_run(void **state)
     }
 }
 
+/* Weights lose their adapters whole: the run opens, goes on bit for bit after a stop, is the base
+ * where nothing is left, and its small checkpoint and export have what is left. */
+static void adapters_are_lost(void **state)
+{
+    (void)state;
+    static const char *const tried[] = {"lora", "tt-lora"};
+    for (int m = 0; m < 2; m++) {
+        dart_result result;
+        for (int go = 0; go < 3; go++) { /* whole; stopped behind the selection; gone on */
+            watch w = {.stop_at = go == 1 ? 21 : 0};
+            dart_recipe *recipe = tuning(tried[m], "cpu", in(go ? "lost-part" : "lost"));
+            set(recipe, "rank", "4");
+            set(recipe, "reg", "bond-nuclear");
+            set(recipe, "select", "budget");
+            set(recipe, "budget", "400");
+            set(recipe, "budget_scale", "absolute");
+            set(recipe, "budget_drop", "true");
+            if (go == 2) set(recipe, "resume", "true");
+            const dart_status status = train(recipe, &w, go == 1 ? NULL : &result);
+            if (status != (go == 1 ? DART_INTERRUPTED : DART_OK))
+                fail_msg("%s: %s", tried[m], dart_error_text());
+            dart_recipe_free(recipe);
+        }
+        const dart_table_row *last = &result.row[result.rows - 1];
+        assert_true(last->chain_params > 0 && last->chain_params <= 400);
+        assert_same_run(in("lost"), in("lost-part"));
+        const double again = perplexity_of(in("lost"), DART_OK, NULL);
+        assert_true(fabs(again - last->valid_ppl) <= 1e-6 * again);
+        print_message("%s: %" PRIu64 " numbers kept, ranks %u/%.1f/%u\n", tried[m],
+            last->chain_params, last->rank_min, last->rank_mean, last->rank_max);
+        const dart_export_options o = {.size = sizeof o, .format = "peft", .out = in("lost-peft")};
+        dart_export_result exported = {.size = sizeof exported};
+        if (dart_export(in("lost"), NULL, &o, NULL, &exported) != DART_OK)
+            fail_msg("%s: %s", tried[m], dart_error_text());
+        if (!m) assert_int_equal(exported.parameters, last->chain_params);
+        const char *const folders[] = {in("lost"), in("lost-part"), in("lost-peft")};
+        for (int i = 0; i < 3; i++) assert_int_equal(dart_remove_tree(folders[i]), DART_OK);
+    }
+}
+
 /* Where a chain holds a part of a pretrained matrix, nothing is cut from it. */
 static void pretrained_parts_are_not_cut(void **state)
 {
@@ -279,8 +319,9 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_method_begins_at_the_base_and_learns),
         cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit),
         cmocka_unit_test(the_base_is_known_by_its_numbers), cmocka_unit_test(training_finds_ranks),
-        cmocka_unit_test(pretrained_parts_are_not_cut), cmocka_unit_test(adapters_go_on_from_a_run),
-        cmocka_unit_test(devices_agree), cmocka_unit_test(what_the_base_decides_cannot_be_given),
+        cmocka_unit_test(adapters_are_lost), cmocka_unit_test(pretrained_parts_are_not_cut),
+        cmocka_unit_test(adapters_go_on_from_a_run), cmocka_unit_test(devices_agree),
+        cmocka_unit_test(what_the_base_decides_cannot_be_given),
         cmocka_unit_test(targets_are_what_is_trained),
         cmocka_unit_test(what_needs_ranks_refuses_one_that_is_shared)};
     return cmocka_run_group_tests(tests, set_up_base, tear_down);

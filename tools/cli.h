@@ -165,7 +165,8 @@ DART_NODISCARD dart_status cli_answer(
     dart_context *context, const char *path, dart_generate_options *how, bool json);
 
 /* ---- table.c ---- */
-/* Cells are printed in aligned columns; the first row is the heading. Numbers align right. */
+/* Cells are printed in aligned columns; the first row is the heading. Numbers align right. On a
+ * terminal that is too narrow rows and columns change places where that makes it narrower. */
 typedef struct cli_table {
     uint32_t columns, rows, capacity; /* capacity: of rows */
     char (*cell)[64];                 /* capacity * columns, owned */

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 enum { CLI_MAX_COLUMNS = 24 };
 
@@ -32,24 +33,71 @@ static int width(const char *text)
     return n;
 }
 
+/* Rows and columns as they are printed. */
+typedef struct view {
+    const cli_table *table;
+    bool turned; /* what is a row of the table is a column */
+    uint32_t rows, columns;
+} view;
+
+static const char *cell_of(const view *v, uint32_t row, uint32_t column)
+{
+    return v->table
+        ->cell[v->turned ? column * v->table->columns + row : row * v->table->columns + column];
+}
+
+static int column_width(const view *v, uint32_t column)
+{
+    int wide = 0;
+    for (uint32_t r = 0; r < v->rows; r++) {
+        const int own = width(cell_of(v, r, column));
+        if (own > wide) wide = own;
+    }
+    return wide;
+}
+
+static int view_width(const view *v)
+{
+    int sum = 0;
+    for (uint32_t c = 0; c < v->columns; c++) sum += column_width(v, c) + (c ? 2 : 0);
+    return sum;
+}
+
+static bool is_number(const char *cell)
+{
+    return isdigit((unsigned char)*cell) || !strcmp(cell, "-");
+}
+
+/* Numbers align right: columns of them, or, turned, all columns but that of the headings. */
+static bool aligns_right(const view *v, uint32_t column)
+{
+    if (v->turned) return column > 0;
+    for (uint32_t r = 1; r < v->rows; r++)
+        if (!is_number(cell_of(v, r, column))) return false;
+    return v->rows > 1;
+}
+
+/* A table that is wider than the terminal is turned where that makes it narrower. */
+static view view_for(const cli_table *t, FILE *out)
+{
+    struct winsize size;
+    const view as_it_is = {t, false, t->rows, t->columns}, turned = {t, true, t->columns, t->rows};
+    if (ioctl(fileno(out), TIOCGWINSZ, &size) || !size.ws_col) return as_it_is;
+    const int wide = view_width(&as_it_is);
+    return wide > size.ws_col && view_width(&turned) < wide ? turned : as_it_is;
+}
+
 void cli_table_print(const cli_table *t, FILE *out)
 {
-    for (uint32_t row = 0; row < t->rows; row++) {
-        for (uint32_t c = 0; c < t->columns; c++) {
-            int wide = 0;
-            bool number = t->rows > 1;
-            for (uint32_t r = 0; r < t->rows; r++) {
-                const char *cell = t->cell[r * t->columns + c];
-                if (width(cell) > wide) wide = width(cell);
-                if (r && !isdigit((unsigned char)*cell) && strcmp(cell, "-") != 0) number = false;
-            }
-            const char *cell = t->cell[row * t->columns + c];
-            int pad = wide - width(cell);
-            bool last = c + 1 == t->columns;
-            fprintf(out, "%*s%s%*s%s", number ? pad : 0, "", cell, number || last ? 0 : pad, "",
+    const view v = view_for(t, out);
+    for (uint32_t row = 0; row < v.rows; row++)
+        for (uint32_t c = 0; c < v.columns; c++) {
+            const char *cell = cell_of(&v, row, c);
+            const int pad = column_width(&v, c) - width(cell);
+            const bool right = aligns_right(&v, c), last = c + 1 == v.columns;
+            fprintf(out, "%*s%s%*s%s", right ? pad : 0, "", cell, right || last ? 0 : pad, "",
                 last ? "\n" : "  ");
         }
-    }
 }
 
 void cli_table_free(cli_table *t)

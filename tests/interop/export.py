@@ -165,6 +165,7 @@ def main():
                 moved = error(ours(given.dump, base), expected)
                 run(given.dart, "export", model, "--format", "hf", "--out", model / "hf")
                 whole = transformers.AutoModelForCausalLM.from_pretrained(model / "hf").eval()
+                assert whole.config.max_position_embeddings == config.max_position_embeddings, "positions were lost"
                 errors = {"hf": error(logits.logits_of(whole, logits.IDS), expected)}
                 if method in ("lora", "dense"):
                     errors |= dict(gguf_errors(given, base, model, expected))

@@ -11,7 +11,7 @@ uint32_t dart_export_positions(const dart_exporting *e)
     const dart_model_config *c = &e->bundle->model->config;
     const dart_pretrained_tensor *t =
         e->base ? dart_pretrained_find(e->base, "pos_emb.weight") : NULL;
-    return c->encoder && t ? (uint32_t)t->rows : c->context;
+    return t ? (uint32_t)t->rows : c->context;
 }
 
 static void set_uint(json_t *body, const char *key, uint64_t value, dart_status *status)
@@ -57,7 +57,7 @@ static void gpt2_config(const dart_exporting *e, json_t *body, dart_status *stat
     set_uint(body, "n_inner", c->d_ff, status);
     set_uint(body, "n_layer", c->layers, status);
     set_uint(body, "n_head", c->heads, status);
-    set_uint(body, "n_positions", c->context, status);
+    set_uint(body, "n_positions", dart_export_positions(e), status);
     dart_json_set(body, "activation_function",
         json_string(c->act == DART_ACT_RELU ? "relu" : "gelu_new"), status);
     dart_json_set(body, "layer_norm_epsilon", json_real(c->norm.eps), status);

@@ -104,7 +104,7 @@ static dart_status add_vector(
         data, NULL);
 }
 
-/* Learned positions of an encoder: all of the base's, with those that the model was tuned with
+/* Learned positions: all of the base's, with those that the model was tuned with
  * where texts have them. */
 static dart_status add_positions(
     const dart_exporting *e, dart_pretrained_arch arch, const dart_param *p, files *f)
@@ -176,7 +176,7 @@ static dart_status write_model(const dart_exporting *e, dart_pretrained_arch arc
     for (uint32_t w = 0; w < model->weights; w++) DART_GOTO(add_weight(e, arch, w, &f));
     for (uint32_t p = 0; p < model->params; p++)
         if (model->param[p].weight < 0 && !model->param[p].gate)
-            DART_GOTO((int)p == model->positions && model->config.encoder
+            DART_GOTO((int)p == model->positions && dart_export_positions(e) > model->config.context
                           ? add_positions(e, arch, &model->param[p], &f)
                           : add_vector(e, arch, &model->param[p], &f));
     for (uint32_t l = 0; arch == DART_PRETRAINED_GPT2 && l < model->config.layers; l++)

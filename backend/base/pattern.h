@@ -7,7 +7,7 @@
 #include "status.h"
 #include <stdbool.h>
 
-enum { DART_PATTERN_MAX = 128 }; /* letters of a pattern and the zero at its end */
+enum { DART_PATTERN_MAX = 512 }; /* letters of a pattern and the zero at its end */
 
 /* INPUT: empty, too long, a bracket or brace without its other half. */
 DART_NODISCARD dart_status dart_pattern_check(const char *pattern);

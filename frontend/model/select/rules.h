@@ -24,10 +24,10 @@ DART_NODISCARD dart_status dart_select_counts(const dart_bond *bonds, uint32_t c
 void dart_select_admissible(
     const dart_bond *bonds, uint32_t count, const dart_select_options *options, uint32_t *ranks);
 
-/* The budget in words. INPUT: none given, or below what the smallest ranks need, of all chains or,
- * where only one has to stay, of any. */
+/* The budget in words. INPUT: none given, or below what the smallest ranks need; may_lose: of the
+ * chains that are not spare, or, if all are, of the largest one. */
 DART_NODISCARD dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
-    const dart_select_options *options, const char *rule, bool one_stays, uint64_t *out_words);
+    const dart_select_options *options, const char *rule, bool may_lose, uint64_t *out_words);
 /* Whether ranks[k] is no more than the neighbours' ranks can carry. */
 bool dart_select_carried(const dart_bond *bonds, const uint32_t *ranks, uint32_t k);
 

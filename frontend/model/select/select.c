@@ -35,23 +35,25 @@ void dart_select_admissible(
     }
 }
 
-/* Words at these ranks: of all chains, or of the largest one. */
+/* Words at these ranks; may_lose: of the chains that have to stay, or of the largest one. */
 static double least_words(
-    const dart_bond *bonds, uint32_t count, const uint32_t *ranks, bool one_stays)
+    const dart_bond *bonds, uint32_t count, const uint32_t *ranks, bool may_lose)
 {
-    double largest = 0, words = 0;
-    if (!one_stays) return (double)dart_bond_words(bonds, count, ranks);
+    double largest = 0, staying = 0, words = 0;
+    if (!may_lose) return (double)dart_bond_words(bonds, count, ranks);
     for (uint32_t k = 0; k < count; k++) {
         const double right = bonds[k].right_bond < 0 ? 1 : ranks[bonds[k].right_bond];
         if (bonds[k].left_bond < 0) words = (double)bonds[k].left_n * ranks[k];
         words += ranks[k] * (bonds[k].right_n * right);
+        if (bonds[k].right_bond >= 0) continue;
+        if (!bonds[k].spare) staying += words;
         largest = words > largest ? words : largest;
     }
-    return largest;
+    return staying > 0 ? staying : largest;
 }
 
 dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
-    const dart_select_options *options, const char *rule, bool one_stays, uint64_t *out_words)
+    const dart_select_options *options, const char *rule, bool may_lose, uint64_t *out_words)
 {
     const double budget = dart_options_get(&options->values, &dart_row_budget);
     if (!(budget > 0))
@@ -65,7 +67,7 @@ dart_status dart_select_target(const dart_bond *bonds, uint32_t count,
     double now = (double)dart_bond_words(bonds, count, ranks);
     double words = budget <= 1 ? floor(budget * now) : budget;
     for (uint32_t k = 0; k < count; k++) ranks[k] = dart_select_clamp(&bonds[k], options, 1);
-    const double least = least_words(bonds, count, ranks, one_stays);
+    const double least = least_words(bonds, count, ranks, may_lose);
     free(ranks);
     if (words < least)
         return dart_fail(DART_INPUT,

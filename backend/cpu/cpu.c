@@ -204,8 +204,7 @@ static dart_status build_program(
         for (uint32_t b = 0; b < launch->buffers; b++)
             work->buf[b] = word_at(device, launch->buf[b].buffer, launch->buf[b].offset);
         device->kernels[work->kernel]->plan(work);
-        uint64_t slots = work->slot_bytes * base->caps.threads;
-        uint64_t bytes = slots > work->shared_bytes ? slots : work->shared_bytes;
+        uint64_t bytes = work->shared_bytes + work->slot_bytes * base->caps.threads;
         if (bytes > scratch) scratch = bytes;
     }
     dart_status status = dart_cpu_join(device->kernels, list, program->work, count);

@@ -16,8 +16,8 @@ typedef struct cpu_work {
     uint32_t param[DART_MAX_PARAM_BYTES / 4];
     void *buf[DART_MAX_BUFS];
     char *scratch;               /* of the program; launches run one by one, so all share it */
-    uint64_t slot_bytes;         /* scratch of one thread starts at slot * slot_bytes */
-    uint64_t shared_bytes;       /* or scratch of the launch, at its start */
+    uint64_t shared_bytes;       /* of the launch, at its start: a multiple of 64 where */
+    uint64_t slot_bytes;         /* each thread has scratch behind it (cpu_slot) */
     const struct cpu_work *next; /* a launch that this one's tasks do as well; it has none left */
 } cpu_work;
 
@@ -29,6 +29,12 @@ typedef struct cpu_kernel {
     bool (*joins)(const cpu_work *first, const cpu_work *next);
     void (*join)(cpu_work *first, cpu_work *next);
 } cpu_kernel;
+
+/* The scratch that a thread has to itself. */
+static inline void *cpu_slot(const cpu_work *work, uint32_t slot)
+{
+    return work->scratch + work->shared_bytes + slot * work->slot_bytes;
+}
 
 /* Threads. run() calls task(work, phase, 0..tasks-1, slot) on all of them and returns when all is
  * done. */

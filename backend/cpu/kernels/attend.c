@@ -51,7 +51,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     const uint64_t n = p->dim, per = work->split[0], stride = (uint64_t)p->kv * n;
     const uint64_t rows = (uint64_t)p->batch * p->time * p->heads, group = p->heads / p->kv;
     const uint64_t end = cpu_least(rows, (index + 1) * per), half = p->batch * p->span * stride;
-    real *weight = (real *)(work->scratch + slot * work->slot_bytes);
+    real *weight = cpu_slot(work, slot);
     for (uint64_t r = index * per; r < end; r++) {
         const uint64_t h = r % p->heads, t = r / p->heads % p->time, b = r / p->heads / p->time;
         const uint64_t seen = cpu_least((uint64_t)INTEGERS(2)[0] + t + 1, p->span);

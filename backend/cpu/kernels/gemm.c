@@ -15,21 +15,64 @@
 
 /* split[0]: rows of a part; split[1]: columns of a part; split[2]: parts of k, summed in order in
  * phase 1; split[3]: matrices of the batch in one task, 0 where the products are ours. */
-enum { SMALL = 6 * 6 * 6, LEAST = 2 << 20, ENOUGH = 32 << 20, MOST = 128 << 20, K_PART = 512 };
+enum {
+    SMALL = 6 * 6 * 6,
+    LEAST = 2 << 20,
+    ENOUGH = 32 << 20,
+    MOST = 128 << 20,
+    K_PART = 512,
+    K_LONG = 1536,
+    SUM_ROWS = 16
+};
 
 static uint64_t batches(const gemm_params *p)
 {
     return (uint64_t)p->batch0 * p->batch1 * p->batch2;
 }
 
+/* Room for the sums of each part of k, and the tasks that add them up. */
+static void plan_sums(cpu_work *work)
+{
+    PARAM(gemm);
+    const uint64_t words = work->split[2] * batches(p) * p->m * p->n;
+    work->shared_bytes = dart_round_up(words * sizeof(real), 64);
+    work->tasks[1] = (uint32_t)(batches(p) * cpu_parts(p->m, SUM_ROWS));
+}
+
 #ifdef CPU_PRODUCT
-/* The library has kernels of its own for products below 100 x 100 x 100, and packing pays for
- * itself only with some rows and columns. */
+/* Fewer rows or columns than packing the other matrix pays for. */
+enum { FEW = 16 };
+
+static bool thin(const gemm_params *p)
+{
+    const uint64_t few = cpu_least(p->m, p->n), words = (uint64_t)p->m * p->n;
+    return few > 1 && few < FEW && p->k >= 64 && words >= 64 * few && words * p->k >= 1 << 17;
+}
+
+/* The library has kernels of its own for products below 100 x 100 x 100. */
 static bool ours(const gemm_params *p)
 {
-    const uint64_t least = 16, whole = 65536, words = (uint64_t)p->m * p->n;
-    return p->m >= least && p->n >= least && p->k &&
-           (words >= whole || words * p->k > 100 * 100 * 100);
+    const uint64_t whole = 65536, words = (uint64_t)p->m * p->n;
+    return p->m >= FEW && p->n >= FEW && p->k && (words >= whole || words * p->k > 100 * 100 * 100);
+}
+
+/* Parts of the long side, each read once. */
+static void plan_thin(cpu_work *work)
+{
+    PARAM(gemm);
+    const uint64_t batch = batches(p), most_tasks = 8, few_flops = 1 << 19;
+    const uint64_t flops = 2 * (uint64_t)p->m * p->n * p->k;
+    const uint64_t parts = cpu_least(most_tasks, (flops + few_flops - 1) / few_flops);
+    const bool tall = p->n < p->m;
+    uint64_t per = tall ? p->m : p->n;
+    per = dart_round_up((per + parts - 1) / parts, CPU_STRIP);
+    work->split[0] = tall ? (uint32_t)per : p->m;
+    work->split[1] = tall ? p->n : (uint32_t)per;
+    work->split[2] = 1;
+    work->split[3] = 0;
+    work->tasks[0] =
+        (uint32_t)(batch * cpu_parts(p->m, work->split[0]) * cpu_parts(p->n, work->split[1]));
+    work->slot_bytes = CPU(thin_words)() * sizeof(real);
 }
 
 /* Parts of whole strips of columns, each with as many rows as there are, so that little is packed
@@ -43,6 +86,13 @@ static void plan_ours(cpu_work *work)
     if (flops >= LEAST && want < tasks_least) want = tasks_least;
     if (want > tasks_most) want = tasks_most;
     if (rows > most_rows) rows = dart_round_up((rows - 1) / cpu_parts(rows, most_rows) + 1, 16);
+    /* Where much is summed, parts of the sums: fewer rows or columns would pack more for each. */
+    const uint64_t wide = batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols);
+    uint64_t parts = 1;
+    if (wide < want && p->k >= 2 * K_LONG) {
+        parts = cpu_least(p->k / K_LONG, (want + wide - 1) / wide);
+        want = 1;
+    }
     while (batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols) < want) {
         if (cols > CPU_STRIP && p->n > CPU_STRIP)
             cols -= CPU_STRIP;
@@ -53,10 +103,11 @@ static void plan_ours(cpu_work *work)
     }
     work->split[0] = (uint32_t)rows;
     work->split[1] = (uint32_t)cols;
-    work->split[2] = 1;
+    work->split[2] = (uint32_t)parts;
     work->split[3] = 0;
-    work->tasks[0] = (uint32_t)(batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols));
+    work->tasks[0] = (uint32_t)(batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols) * parts);
     work->slot_bytes = dart_round_up(CPU(product_words)(cols) * sizeof(real), 64);
+    if (parts > 1) plan_sums(work);
 }
 
 /* Whether `next` adds to the very matrix that `first` makes. That it reads none of it is a rule for
@@ -65,8 +116,9 @@ static bool joins(const cpu_work *first, const cpu_work *next)
 {
     const gemm_params *p = (const gemm_params *)(const void *)first->param;
     const gemm_params *q = (const gemm_params *)(const void *)next->param;
-    return !first->split[3] && !next->split[3] && first->buf[2] == next->buf[2] && q->beta == 1 &&
-           batches(p) == 1 && batches(q) == 1 && p->m == q->m && p->n == q->n && p->ldc == q->ldc;
+    return !first->split[3] && !next->split[3] && first->split[2] == 1 && next->split[2] == 1 &&
+           first->buf[2] == next->buf[2] && q->beta == 1 && batches(p) == 1 && batches(q) == 1 &&
+           p->m == q->m && p->n == q->n && p->ldc == q->ldc;
 }
 
 /* The longest product goes first: while its sums are made, c comes from memory. */
@@ -101,8 +153,11 @@ static void plan(cpu_work *work)
 {
     PARAM(gemm);
 #ifdef CPU_PRODUCT
-    if (ours(p)) {
-        plan_ours(work);
+    if (ours(p) || thin(p)) {
+        if (ours(p))
+            plan_ours(work);
+        else
+            plan_thin(work);
         return;
     }
 #endif
@@ -120,7 +175,6 @@ static void plan(cpu_work *work)
     }
     if (tasks < 4 && flops > LEAST && p->k >= 2 * K_PART) {
         parts = cpu_least(p->k / K_PART, 8);
-        work->shared_bytes = parts * batch * p->m * p->n * sizeof(real);
         tasks *= parts;
     }
     if (tasks == batch && flops < LEAST) {
@@ -132,7 +186,7 @@ static void plan(cpu_work *work)
     work->split[2] = (uint32_t)parts;
     work->split[3] = (uint32_t)together;
     work->tasks[0] = p->m && p->n ? (uint32_t)tasks : 0;
-    if (parts > 1) work->tasks[1] = (uint32_t)(batch * cpu_parts(p->m, 16));
+    if (parts > 1) plan_sums(work);
 }
 
 /* Below some size a call of the library costs more than the product. */
@@ -214,6 +268,20 @@ static void cut(cpu_part *q, uint64_t i, uint64_t rows, uint64_t j, uint64_t col
     q->n = cpu_least(cols, q->n - j);
 }
 
+/* Makes of a whole product the one over part l of k, into scratch. */
+static void one_of_sums(const cpu_work *work, uint64_t l, uint64_t z, cpu_part *q)
+{
+    PARAM(gemm);
+    const uint64_t per = dart_round_up(cpu_parts(p->k, work->split[2]), 16);
+    const uint64_t k0 = cpu_least(l * per, p->k);
+    q->k = cpu_least(per, p->k - k0);
+    q->c = (real *)work->scratch + (l * batches(p) + z) * p->m * p->n;
+    q->ldc = p->n;
+    q->beta = 0;
+    q->a += q->ta ? k0 * q->lda : k0;
+    q->b += q->tb ? k0 : k0 * q->ldb;
+}
+
 static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
 {
     PARAM(gemm);
@@ -230,35 +298,30 @@ static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
     uint64_t across = cpu_parts(p->n, cols), down = cpu_parts(p->m, rows);
     uint64_t l = index % parts, j = index / parts % across * cols;
     uint64_t i = index / parts / across % down * rows, z = index / parts / across / down;
-#ifdef CPU_PRODUCT
-    for (const cpu_work *w = work; w && !together; w = w->next) {
+    for (const cpu_work *w = work; w; w = w->next) {
         cpu_part q = matrix(w, z);
+        if (parts > 1) one_of_sums(w, l, z, &q);
         cut(&q, i, rows, j, cols);
-        CPU(product)(&q, (real *)(void *)(work->scratch + slot * work->slot_bytes));
-    }
-    if (!together) return;
+#ifdef CPU_PRODUCT
+        if (!together) {
+            if (thin((const gemm_params *)(const void *)w->param))
+                CPU(thin)(&q, cpu_slot(work, slot));
+            else
+                CPU(product)(&q, cpu_slot(work, slot));
+            continue;
+        }
 #endif
-    (void)slot;
-    cpu_part q = matrix(work, z);
-    if (parts > 1) {
-        uint64_t per = dart_round_up(cpu_parts(p->k, parts), 16), k0 = cpu_least(l * per, p->k);
-        q.k = cpu_least(per, p->k - k0);
-        q.c = (real *)work->scratch + (l * batch + z) * p->m * p->n;
-        q.ldc = p->n;
-        q.beta = 0;
-        q.a += q.ta ? k0 * q.lda : k0;
-        q.b += q.tb ? k0 : k0 * q.ldb;
+        product(&q);
     }
-    cut(&q, i, rows, j, cols);
-    product(&q);
+    (void)slot;
 }
 
 /* Sums the parts of k, always in the same order. */
 static void add_parts(const cpu_work *work, uint32_t index)
 {
     PARAM(gemm);
-    uint64_t batch = batches(p), blocks = cpu_parts(p->m, 16), z = index / blocks;
-    uint64_t i0 = index % blocks * 16, i1 = cpu_least(p->m, i0 + 16), n = p->n;
+    uint64_t batch = batches(p), blocks = cpu_parts(p->m, SUM_ROWS), z = index / blocks;
+    uint64_t i0 = index % blocks * SUM_ROWS, i1 = cpu_least(p->m, i0 + SUM_ROWS), n = p->n;
     cpu_part q = matrix(work, z);
     for (uint64_t i = i0; i < i1; i++) {
         real *c = q.c + i * q.ldc;

@@ -39,7 +39,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     (void)phase;
     PARAM(gemm_packed);
     const uint64_t per = work->split[0], end = cpu_least(p->n, (index + 1) * per);
-    real *numbers = (real *)(void *)(work->scratch + slot * work->slot_bytes);
+    real *numbers = cpu_slot(work, slot);
     for (uint64_t j = index * per; j < end; j++) {
         unpack_row(work->tune[DART_GEMM_PACKED_FORMAT], INTEGERS(1) + j * p->pitch, p->codes, p->k,
             numbers);

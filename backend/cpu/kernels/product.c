@@ -1,30 +1,13 @@
 /* Matrix products in vectors: b is packed into strips that stay in the second cache, and a few rows
  * of a at a time meet one strip, with the sums in registers (Goto and van de Geijn 2008, with the
  * roles of a and b exchanged, as ours are stored by rows). */
-#include "product.h"
+#include "vectors.h"
 
 #ifdef CPU_PRODUCT
 #include <string.h>
 
-/* Registers: ROWS x WIDE sums, WIDE vectors of b and one number of a: 28 of 32, or 16 of 16.
- * PART: rows of a strip, so that strips for 192 columns fill a third of a cache of 1 MiB. */
-#ifdef __AVX512F__
-enum { LANES = 16, ROWS = 8 };
-#else
-enum { LANES = 8, ROWS = 4 };
-#endif
-enum { WIDE = 3, NARROW = LANES * WIDE, PART = 384, BLOCK = 8 };
-
-typedef float vector __attribute__((vector_size(LANES * sizeof(float)), may_alias));
-typedef float loose
-    __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
-typedef float eight
-    __attribute__((vector_size(BLOCK * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-typedef int32_t indices __attribute__((vector_size(BLOCK * sizeof(int32_t))));
-
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 8")
+/* Rows of a strip, so that strips for 192 columns fill a third of a cache of 1 MiB. */
+enum { PART = 384 };
 
 /* Rows of a: row i begins at a + i * row, and its next number is `step` words on. */
 typedef struct rows {
@@ -32,11 +15,26 @@ typedef struct rows {
     uint64_t row, step;
 } rows;
 
+/* What is packed next is asked for while these sums are made, as weights come from memory that no
+ * cache has: evenly, for a processor waits once some 16 lines are on their way. at[i]: NARROW words
+ * that are asked for before numbers [i * STEP, (i + 1) * STEP) of k, and the rest at the start. */
+enum { STEP = 32, MOST_AHEAD = 48 };
+
+typedef struct ahead {
+    const float *at[MOST_AHEAD];
+    uint64_t count; /* at least one for each step of k */
+} ahead;
+
+INLINE void ask_for(const float *at)
+{
+    for (int i = 0; i < NARROW; i += LINE) __builtin_prefetch(at + i, 0, 2);
+}
+
 /* c (count, wide * LANES) = alpha a b + beta c, all counts constant where this is inlined. */
 INLINE void tile(int count, int wide, uint64_t k, rows from, const float *b, float alpha,
-    float beta, float *c, uint64_t ldc)
+    float beta, float *c, uint64_t ldc, const ahead *next)
 {
-    const float *a = from.a;
+    const float *a = from.a, *const *to_come = next->at;
     vector sum[ROWS][WIDE];
     uint64_t at[ROWS];
     UNROLL for (int i = 0; i < count; i++)
@@ -49,16 +47,21 @@ INLINE void tile(int count, int wide, uint64_t k, rows from, const float *b, flo
             __builtin_prefetch(c + ((uint64_t)i + ROWS) * ldc + v * LANES, 1);
         }
     }
-    for (uint64_t l = 0; l < k; l++) {
-        vector y[WIDE];
-        UNROLL for (int v = 0; v < wide; v++) y[v] = *(const vector *)(b + v * LANES);
-        UNROLL for (int i = 0; i < count; i++)
-        {
-            const float x = a[at[i]];
-            UNROLL for (int v = 0; v < wide; v++) sum[i][v] += x * y[v];
+    for (uint64_t i = (k + STEP - 1) / STEP; i < next->count; i++) ask_for(next->at[i]);
+    while (k) {
+        const float *end = b + cpu_least(k, STEP) * wide * LANES;
+        k -= cpu_least(k, STEP);
+        ask_for(*to_come++);
+        for (; b < end; b += wide * LANES) {
+            vector y[WIDE];
+            UNROLL for (int v = 0; v < wide; v++) y[v] = *(const vector *)(b + v * LANES);
+            UNROLL for (int i = 0; i < count; i++)
+            {
+                const float x = a[at[i]];
+                UNROLL for (int v = 0; v < wide; v++) sum[i][v] += x * y[v];
+            }
+            a += from.step;
         }
-        a += from.step;
-        b += wide * LANES;
     }
     UNROLL for (int i = 0; i < count; i++)
     {
@@ -70,14 +73,14 @@ INLINE void tile(int count, int wide, uint64_t k, rows from, const float *b, flo
     }
 }
 
-typedef void tile_function(
-    uint64_t k, rows from, const float *b, float alpha, float beta, float *c, uint64_t ldc);
+typedef void tile_function(uint64_t k, rows from, const float *b, float alpha, float beta, float *c,
+    uint64_t ldc, const ahead *next);
 
 #define TILE(count, wide)                                                                          \
-    static __attribute__((noinline)) void tile_##count##_##wide(                                   \
-        uint64_t k, rows from, const float *b, float alpha, float beta, float *c, uint64_t ldc)    \
+    static __attribute__((noinline)) void tile_##count##_##wide(uint64_t k, rows from,             \
+        const float *b, float alpha, float beta, float *c, uint64_t ldc, const ahead *next)        \
     {                                                                                              \
-        tile(count, wide, k, from, b, alpha, beta, c, ldc);                                        \
+        tile(count, wide, k, from, b, alpha, beta, c, ldc, next);                                  \
     }
 TILE(1, 1)
 TILE(1, 2)
@@ -107,29 +110,6 @@ static uint64_t strip_vectors(uint64_t columns)
     return (columns + LANES - 1) / LANES;
 }
 
-/* Column l of the 8 x 8 numbers whose rows begin at x, x + ld, ... becomes the 8 words at
- * to + l * width. Three rounds that interleave row i with row i + 4 turn a square of 8. */
-INLINE void turn(const float *x, uint64_t ld, float *to, uint64_t width)
-{
-    const indices low = {0, 8, 1, 9, 2, 10, 3, 11}, high = {4, 12, 5, 13, 6, 14, 7, 15};
-    eight r[BLOCK], t[BLOCK];
-    UNROLL for (int i = 0; i < BLOCK; i++) r[i] = *(const eight *)(x + (uint64_t)i * ld);
-    UNROLL for (int round = 0; round < 3; round++)
-    {
-        UNROLL for (int i = 0; i < BLOCK / 2; i++)
-        {
-            t[2 * i] = __builtin_shuffle(r[i], r[i + BLOCK / 2], low);
-            t[2 * i + 1] = __builtin_shuffle(r[i], r[i + BLOCK / 2], high);
-        }
-        UNROLL for (int i = 0; i < BLOCK; i++) r[i] = t[i];
-    }
-    UNROLL for (int i = 0; i < BLOCK; i++) * (eight *)(to + (uint64_t)i * width) = r[i];
-}
-
-/* The processor sees no pattern in what packing reads, and weights come from memory that no cache
- * has: rows are asked for so many rows before they are needed. */
-enum { LINE = 64 / sizeof(float), FAR = 16 };
-
 /* Packs k x count numbers as `to` (k, width), with zeros from count on: number (l, r) is at
  * x[r * ld + l], or, where `across`, at x[l * ld + r]. */
 static void pack(
@@ -149,7 +129,12 @@ static void pack(
         for (uint64_t l = 0; l < whole; l += BLOCK) {
             for (uint64_t i = r + BLOCK; l % LINE == 0 && i < cpu_least(r + 2 * BLOCK, count); i++)
                 __builtin_prefetch(x + i * ld + l, 0, 2);
-            turn(x + r * ld + l, ld, to + l * width + r, width);
+            eight square[BLOCK];
+            UNROLL for (uint64_t i = 0; i < BLOCK; i++) square[i] =
+                *(const eight *)(x + (r + i) * ld + l);
+            turn(square);
+            UNROLL for (uint64_t i = 0; i < BLOCK; i++) * (eight *)(to + (l + i) * width + r) =
+                square[i];
         }
         for (uint64_t l = whole; l < k; l++)
             for (uint64_t i = r; i < r + BLOCK; i++) to[l * width + i] = x[i * ld + l];
@@ -166,11 +151,11 @@ uint64_t CPU(product_words)(uint64_t n)
 
 /* Rows of a by one strip whose columns are not whole vectors: by way of a whole tile. */
 static void ragged(uint64_t count, uint64_t columns, uint64_t k, rows from, const float *b,
-    float alpha, float beta, float *c, uint64_t ldc)
+    float alpha, float beta, float *c, uint64_t ldc, const ahead *next)
 {
     const uint64_t wide = strip_vectors(columns);
     _Alignas(64) float whole[ROWS * NARROW];
-    tiles[count == ROWS][wide - 1](k, from, b, alpha, 0, whole, wide * LANES);
+    tiles[count == ROWS][wide - 1](k, from, b, alpha, 0, whole, wide * LANES, next);
     for (uint64_t i = 0; i < count; i++)
         for (uint64_t j = 0; j < columns; j++) {
             float *to = c + i * ldc + j, sum = whole[i * wide * LANES + j];
@@ -178,23 +163,31 @@ static void ragged(uint64_t count, uint64_t columns, uint64_t k, rows from, cons
         }
 }
 
-/* What is packed next: `rows` rows of `words` words, `ld` apart. Read while the sums of this part
- * are made, as weights come from memory that no cache has. */
-typedef struct ahead {
-    const float *at;
-    uint64_t ld, rows, words;
-} ahead;
-
-static void fetch(const ahead *next, uint64_t first, uint64_t end)
+/* The tiles before row i of `m` rows ask for so many of `count` things. */
+static uint64_t share(uint64_t i, uint64_t m, uint64_t count)
 {
-    for (uint64_t r = first; r < end; r++)
-        for (uint64_t w = 0; w < next->words; w += LINE)
-            __builtin_prefetch(next->at + r * next->ld + w, 0, 2);
+    return (count * i + m - 1) / m;
 }
 
-/* All rows of c (m, n) from one part of k; b is packed. */
+/* What the tile at row i and column j of c asks for: of the same strip's part of b that is packed
+ * next, with `rest` numbers of k, as much as makes all of it. */
+static void look_ahead(const cpu_part *q, uint64_t i, uint64_t count, uint64_t j, uint64_t columns,
+    uint64_t k, const float *b, uint64_t rest, ahead *next)
+{
+    const uint64_t total = q->tb ? columns : rest;
+    const uint64_t first = share(i, q->m, total), end = share(i + count, q->m, total);
+    uint64_t n = 0;
+    for (uint64_t r = first; r < end; r++)
+        for (uint64_t l = 0; l < (q->tb ? rest : 1) && n < MOST_AHEAD; l += NARROW)
+            next->at[n++] = q->tb ? b + (j + r) * q->ldb + l : b + r * q->ldb + j;
+    while (n * STEP < k) next->at[n++] = q->c + i * q->ldc + j;
+    next->count = n;
+}
+
+/* All rows of c (m, n) from one part of k; b is packed. next_b: the part that comes then, of `rest`
+ * rows. */
 static void part_of_k(const cpu_part *q, uint64_t k, const float *a, float beta, const float *b,
-    const ahead *next, float *strip_a)
+    const float *next_b, uint64_t rest, float *strip_a)
 {
     /* Rows that are a multiple of 4 KiB apart meet in the same lines of the first cache, and
      * columns that are read once for each of several strips come from as many pages as k. */
@@ -211,23 +204,17 @@ static void part_of_k(const cpu_part *q, uint64_t k, const float *a, float beta,
         for (uint64_t j = 0; j < q->n;) {
             const uint64_t columns = strip_columns(q->n, j), wide = strip_vectors(columns);
             float *c = q->c + i * q->ldc + j;
+            ahead next;
+            look_ahead(q, i, count, j, columns, k, next_b, rest, &next);
             if (columns == wide * LANES)
-                tiles[count == ROWS][wide - 1](k, from, strip, q->alpha, beta, c, q->ldc);
+                tiles[count == ROWS][wide - 1](k, from, strip, q->alpha, beta, c, q->ldc, &next);
             else
-                ragged(count, columns, k, from, strip, q->alpha, beta, c, q->ldc);
+                ragged(count, columns, k, from, strip, q->alpha, beta, c, q->ldc, &next);
             strip += k * wide * LANES;
             j += columns;
         }
-        fetch(next, next->rows * i / q->m, next->rows * (i + count) / q->m);
         i += count;
     }
-}
-
-/* The part of b with `k` rows from row l on; none where k is 0. */
-static ahead part_of_b(const cpu_part *q, uint64_t l, uint64_t k)
-{
-    if (!k) return (ahead){0};
-    return q->tb ? (ahead){q->b + l, q->ldb, q->n, k} : (ahead){q->b + l * q->ldb, q->ldb, k, q->n};
 }
 
 void CPU(product)(const cpu_part *q, real *scratch)
@@ -245,8 +232,8 @@ void CPU(product)(const cpu_part *q, real *scratch)
             to += k * wide * LANES;
             j += columns;
         }
-        const ahead next = part_of_b(q, l + k, cpu_least(per, q->k - l - k));
-        part_of_k(q, k, q->a + (q->ta ? l * q->lda : l), l ? 1 : q->beta, b, &next, strip_a);
+        part_of_k(q, k, q->a + (q->ta ? l * q->lda : l), l ? 1 : q->beta, b,
+            q->b + (q->tb ? l + k : (l + k) * q->ldb), cpu_least(per, q->k - l - k), strip_a);
     }
 }
 

@@ -27,6 +27,10 @@ uint64_t CPU(product_words)(uint64_t n);
 /* The product with `scratch`. An entry is the sum over k in parts of a fixed length, each made in
  * order with FMA, wherever in the matrix it stands: how a matrix is cut changes no bit. */
 void CPU(product)(const cpu_part *q, real *scratch);
+
+/* The same where a has few rows or b few columns, on long parts of the other. */
+uint64_t CPU(thin_words)(void);
+void CPU(thin)(const cpu_part *q, real *scratch);
 #endif
 
 #endif

@@ -68,7 +68,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     (void)phase;
     PARAM(spd_fn);
     uint64_t n = p->n, words = n * n;
-    double *vectors = (double *)(void *)(work->scratch + slot * work->slot_bytes);
+    double *vectors = cpu_slot(work, slot);
     double *scaled = vectors + words, *result = scaled + words, *values = result + words;
     const real *s = REALS(0) + index * words;
     real *y = REALS(2) + index * words;

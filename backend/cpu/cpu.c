@@ -5,6 +5,7 @@
 #include "isa.h"
 #include "join.h"
 #include "threads.h"
+#include "triangle.h"
 #include <cblas.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -199,6 +200,7 @@ static dart_status build_program(
         const dart_launch *launch = &list[i];
         cpu_work *work = &program->work[i];
         work->kernel = launch->kernel;
+        work->threads = base->caps.threads;
         memcpy(work->tune, launch->tune, sizeof work->tune);
         memcpy(work->param, launch->param, sizeof work->param);
         for (uint32_t b = 0; b < launch->buffers; b++)
@@ -207,7 +209,8 @@ static dart_status build_program(
         uint64_t bytes = work->shared_bytes + work->slot_bytes * base->caps.threads;
         if (bytes > scratch) scratch = bytes;
     }
-    dart_status status = dart_cpu_join(device->kernels, list, program->work, count);
+    dart_status status = dart_cpu_triangles(list, program->work, count);
+    if (status == DART_OK) status = dart_cpu_join(device->kernels, list, program->work, count);
     if (status != DART_OK) {
         free(program);
         return status;

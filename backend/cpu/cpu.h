@@ -7,10 +7,15 @@
 #include "backend.h"
 #include "step_block.h"
 
-/* A launch as it is replayed. `tasks` is set by the kernel's plan from the launch alone. */
+/* A launch as it is replayed. `tasks` is set by the kernel's plan, in which order numbers are
+ * summed by the launch alone. */
 typedef struct cpu_work {
     dart_kernel kernel;
+    uint32_t threads;  /* that will share the tasks */
     uint32_t tasks[2]; /* of two phases, one after the other; the second may be 0 */
+    /* The side of squares in a buffer of which nothing above the diagonal counts: it is zero, or,
+     * in what a product makes, not read. 0: all counts. Of gemm and softmax_dx. */
+    uint32_t lower[3];
     uint32_t split[4]; /* how the kernel cut its work; its own meaning */
     uint32_t tune[DART_MAX_TUNE];
     uint32_t param[DART_MAX_PARAM_BYTES / 4];

@@ -76,24 +76,22 @@ static void plan_thin(cpu_work *work)
 }
 
 /* Parts of whole strips of columns, each with as many rows as there are, so that little is packed
- * twice. */
+ * twice; no more of them than threads share evenly, as no bit depends on how a matrix is cut. */
 static void plan_ours(cpu_work *work)
 {
     PARAM(gemm);
     const uint64_t batch = batches(p), flops = 2 * batch * p->m * p->n * p->k;
-    const uint64_t most_rows = 512, tasks_least = 4, tasks_most = 16;
-    uint64_t want = flops < LEAST ? 1 : flops / ENOUGH, cols = 4 * CPU_STRIP, rows = p->m;
-    if (flops >= LEAST && want < tasks_least) want = tasks_least;
-    if (want > tasks_most) want = tasks_most;
+    const uint64_t most_rows = 512, for_each = 3, for_a_task = 8 << 20, most_sums = 16,
+                   most_cols = 4 * CPU_STRIP;
+    uint64_t want = cpu_least(flops / for_a_task, for_each * work->threads), rows = p->m;
+    uint64_t cols = most_cols, parts = 1;
     if (rows > most_rows) rows = dart_round_up((rows - 1) / cpu_parts(rows, most_rows) + 1, 16);
     /* Where much is summed, parts of the sums: fewer rows or columns would pack more for each. */
     const uint64_t wide = batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols);
-    uint64_t parts = 1;
-    if (wide < want && p->k >= 2 * K_LONG) {
-        parts = cpu_least(p->k / K_LONG, (want + wide - 1) / wide);
-        want = 1;
-    }
-    while (batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols) < want) {
+    if (wide < most_sums && p->k >= 2 * K_LONG)
+        parts = cpu_least(p->k / K_LONG, (most_sums + wide - 1) / wide);
+    if (flops >= LEAST && want < work->threads) want = work->threads;
+    while (parts == 1 && batch * cpu_parts(p->m, rows) * cpu_parts(p->n, cols) < want) {
         if (cols > CPU_STRIP && p->n > CPU_STRIP)
             cols -= CPU_STRIP;
         else if (rows >= 64)
@@ -255,6 +253,8 @@ static cpu_part matrix(const cpu_work *work, uint64_t z)
         .tb = work->tune[DART_GEMM_TB] != 0,
         .alpha = p->alpha,
         .beta = p->beta,
+        .lower_a = work->lower[0],
+        .lower_c = work->lower[2],
     };
 }
 
@@ -264,6 +264,8 @@ static void cut(cpu_part *q, uint64_t i, uint64_t rows, uint64_t j, uint64_t col
     q->a += q->ta ? i : i * q->lda;
     q->b += q->tb ? j * q->ldb : j;
     q->c += i * q->ldc + j;
+    q->row += i;
+    q->column += j;
     q->m = cpu_least(rows, q->m - i);
     q->n = cpu_least(cols, q->n - j);
 }
@@ -275,6 +277,7 @@ static void one_of_sums(const cpu_work *work, uint64_t l, uint64_t z, cpu_part *
     const uint64_t per = dart_round_up(cpu_parts(p->k, work->split[2]), 16);
     const uint64_t k0 = cpu_least(l * per, p->k);
     q->k = cpu_least(per, p->k - k0);
+    q->lower_a = q->lower_c = 0;
     q->c = (real *)work->scratch + (l * batches(p) + z) * p->m * p->n;
     q->ldc = p->n;
     q->beta = 0;

@@ -99,10 +99,12 @@ static tile_function *const tiles[2][WIDE] = {
     {tile_1_1, tile_1_2, tile_1_3}, {tile_4_1, tile_4_2, tile_4_3}};
 #endif
 
-/* Columns of a strip that begins at column j of n, and the vectors that hold them. */
+/* Columns of a strip that begins at column j of n, and the vectors that hold them. Four vectors are
+ * two and two: one alone would wait for numbers of a. */
 static uint64_t strip_columns(uint64_t n, uint64_t j)
 {
-    return cpu_least(NARROW, n - j);
+    const uint64_t left = n - j, even = 2 * LANES;
+    return cpu_least(left > NARROW && left <= 2 * even ? even : NARROW, left);
 }
 
 static uint64_t strip_vectors(uint64_t columns)
@@ -184,32 +186,63 @@ static void look_ahead(const cpu_part *q, uint64_t i, uint64_t count, uint64_t j
     next->count = n;
 }
 
-/* All rows of c (m, n) from one part of k; b is packed. next_b: the part that comes then, of `rest`
- * rows. */
-static void part_of_k(const cpu_part *q, uint64_t k, const float *a, float beta, const float *b,
-    const float *next_b, uint64_t rest, float *strip_a)
+/* The last number of k that counts for rows [i, i + count) of squares with zeros above the
+ * diagonal, and so the last column of c. */
+static uint64_t diagonal(const cpu_part *q, uint64_t i, uint64_t count, uint64_t side)
+{
+    const uint64_t first = (q->row + i) % side;
+    return first + count <= side ? first + count - 1 : side - 1;
+}
+
+/* Of numbers [l, l + k) of the summed axis those that are not zero in all of rows [i, i + count).
+ */
+static void that_count(const cpu_part *q, uint64_t i, uint64_t count, uint64_t l, uint64_t k,
+    uint64_t *out_first, uint64_t *out_end)
+{
+    const uint64_t side = q->lower_a;
+    *out_first = 0;
+    *out_end = k;
+    if (!side) return;
+    if (!q->ta) {
+        const uint64_t end = diagonal(q, i, count, side) + 1;
+        *out_end = end > l ? cpu_least(end - l, k) : 0;
+    } else if (l / side == (l + k - 1) / side && q->row + i > l % side) {
+        *out_first = cpu_least(q->row + i - l % side, k);
+    }
+}
+
+/* All rows of c (m, n) from the part [l, l + k) of k; b is packed. next_b: the part that comes
+ * then, of `rest` rows. */
+static void part_of_k(const cpu_part *q, uint64_t l, uint64_t k, const float *a, float beta,
+    const float *b, const float *next_b, uint64_t rest, float *strip_a)
 {
     /* Rows that are a multiple of 4 KiB apart meet in the same lines of the first cache, and
      * columns that are read once for each of several strips come from as many pages as k. */
     const bool packed = q->ta ? q->n > NARROW : q->lda % 1024 == 0;
     for (uint64_t i = 0; i < q->m;) {
         const uint64_t count = q->m - i >= ROWS ? ROWS : 1;
-        const float *x = a + (q->ta ? i : i * q->lda);
+        uint64_t first, end;
+        that_count(q, i, count, l, k, &first, &end);
+        const float *x = a + (q->ta ? i + first * q->lda : i * q->lda + first);
         rows from = {x, q->ta ? 1 : q->lda, q->ta ? q->lda : 1};
         if (packed && count == ROWS) {
-            pack(x, q->lda, q->ta, k, ROWS, strip_a, ROWS);
+            pack(x, q->lda, q->ta, end - first, ROWS, strip_a, ROWS);
             from = (rows){strip_a, 1, ROWS};
         }
+        const uint64_t last = q->lower_c ? diagonal(q, i, count, q->lower_c) : UINT64_MAX;
         const float *strip = b;
         for (uint64_t j = 0; j < q->n;) {
             const uint64_t columns = strip_columns(q->n, j), wide = strip_vectors(columns);
             float *c = q->c + i * q->ldc + j;
+            if (q->column + j > last) break;
+            const float *of_b = strip + first * wide * LANES;
             ahead next;
-            look_ahead(q, i, count, j, columns, k, next_b, rest, &next);
+            look_ahead(q, i, count, j, columns, end - first, next_b, rest, &next);
             if (columns == wide * LANES)
-                tiles[count == ROWS][wide - 1](k, from, strip, q->alpha, beta, c, q->ldc, &next);
+                tiles[count == ROWS][wide - 1](
+                    end - first, from, of_b, q->alpha, beta, c, q->ldc, &next);
             else
-                ragged(count, columns, k, from, strip, q->alpha, beta, c, q->ldc, &next);
+                ragged(count, columns, end - first, from, of_b, q->alpha, beta, c, q->ldc, &next);
             strip += k * wide * LANES;
             j += columns;
         }
@@ -219,8 +252,10 @@ static void part_of_k(const cpu_part *q, uint64_t k, const float *a, float beta,
 
 void CPU(product)(const cpu_part *q, real *scratch)
 {
-    const uint64_t parts = (q->k + PART - 1) / PART;
-    const uint64_t per = parts ? dart_round_up((q->k + parts - 1) / parts, BLOCK) : 0;
+    /* parts of squares, where only such have zeros at the beginning */
+    const uint64_t whole = q->lower_a && q->lower_a % BLOCK == 0 ? q->lower_a : q->k;
+    const uint64_t parts = (whole + PART - 1) / PART;
+    const uint64_t per = parts ? dart_round_up((whole + parts - 1) / parts, BLOCK) : 0;
     float *strip_a = scratch, *b = scratch + ROWS * PART;
     for (uint64_t l = 0; l < q->k; l += per) {
         const uint64_t k = cpu_least(per, q->k - l);
@@ -232,7 +267,7 @@ void CPU(product)(const cpu_part *q, real *scratch)
             to += k * wide * LANES;
             j += columns;
         }
-        part_of_k(q, k, q->a + (q->ta ? l * q->lda : l), l ? 1 : q->beta, b,
+        part_of_k(q, l, k, q->a + (q->ta ? l * q->lda : l), l ? 1 : q->beta, b,
             q->b + (q->tb ? l + k : (l + k) * q->ldb), cpu_least(per, q->k - l - k), strip_a);
     }
 }

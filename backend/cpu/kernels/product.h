@@ -13,6 +13,8 @@ typedef struct cpu_part {
     uint64_t m, n, k, lda, ldb, ldc;
     bool ta, tb;
     real alpha, beta;
+    uint64_t lower_a, lower_c; /* as `lower` of cpu_work; only product() heeds it */
+    uint64_t row, column;      /* where the part begins in the whole product */
 } cpu_part;
 
 #if !defined(DART_F64) && defined(__AVX2__) && defined(__FMA__)

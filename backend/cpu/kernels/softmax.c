@@ -111,11 +111,14 @@ static void task_dx(const cpu_work *work, uint32_t phase, uint32_t index, uint32
     (void)phase, (void)slot;
     PARAM(softmax_dx);
     uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per), n = p->cols;
+    const uint64_t side = work->lower[0];
     for (uint64_t r = index * per; r < end; r++) {
         const real *y = REALS(0) + r * n, *dy = REALS(1) + r * n;
+        const uint64_t seen = side ? r % side + 1 : n;
         real *ds = REALS(2) + r * n, dot = 0, scale = p->scale;
-        SIMD_SUM(dot) for (uint64_t j = 0; j < n; j++) dot += y[j] * dy[j];
-        SIMD for (uint64_t j = 0; j < n; j++) ds[j] = scale * y[j] * (dy[j] - dot);
+        SIMD_SUM(dot) for (uint64_t j = 0; j < seen; j++) dot += y[j] * dy[j];
+        SIMD for (uint64_t j = 0; j < seen; j++) ds[j] = scale * y[j] * (dy[j] - dot);
+        for (uint64_t j = seen; j < n; j++) ds[j] = 0;
     }
 }
 

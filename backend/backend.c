@@ -193,8 +193,9 @@ static dart_status new_buffer(
             (double)bytes / 0x1p20, (double)device->bytes_allocated / 0x1p20,
             (double)caps->memory / 0x1p20, device->backend->name);
     dart_buffer buffer = 0;
-    DART_TRY(data && device->backend->share ? device->backend->share(device, words, data, &buffer)
-                                            : device->backend->alloc(device, kind, words, &buffer));
+    if (data && device->backend->share)
+        DART_TRY(device->backend->share(device, words, data, &buffer));
+    if (!buffer) DART_TRY(device->backend->alloc(device, kind, words, &buffer));
     assert(buffer);
     dart_status status = dart_grow(
         (void **)&device->infos, &device->info_capacity, (size_t)buffer + 1, sizeof *device->infos);

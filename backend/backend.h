@@ -95,8 +95,9 @@ typedef struct dart_backend {
     /* Buffers are zeroed. MEMORY: does not fit (the sentence has the figures). */
     dart_status (*alloc)(
         dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
-    /* NULL where the device is not the host's processor with the host's words: a buffer that is
-     * the host's memory at `data`, which stays the caller's and outlives it. */
+    /* NULL where no device of the backend is the host's processor with the host's words: a buffer
+     * that is the host's memory at `data`, which stays the caller's and outlives it; 0 where this
+     * device or this memory does not allow that. */
     dart_status (*share)(dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
     void (*free)(dart_device *device, dart_buffer buffer);
     /* Blocking copies; `words` words from `offset`. */

@@ -174,6 +174,21 @@ void *dart_calloc(size_t count, size_t size)
     return memory;
 }
 
+void *dart_calloc_aligned(size_t count, size_t size)
+{
+    size_t bytes = 0;
+    void *memory = NULL;
+    if (!__builtin_mul_overflow(count, size, &bytes) && bytes <= SIZE_MAX - ALIGN)
+        memory = aligned_alloc(ALIGN, dart_round_up(bytes ? bytes : 1, ALIGN));
+    atomic_fetch_add(&allocations, 1);
+    if (!memory) {
+        (void)dart_fail(DART_MEMORY, "out of memory: %zu x %zu bytes asked for", count, size);
+        return NULL;
+    }
+    dart_huge_pages(memory, bytes);
+    return memset(memory, 0, bytes);
+}
+
 dart_status dart_grow(void **array, size_t *capacity, size_t need, size_t size)
 {
     if (need <= *capacity) return DART_OK;

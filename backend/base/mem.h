@@ -24,6 +24,8 @@ void *dart_arena_alloc_n(dart_arena *arena, size_t count, size_t size); /* overf
 
 /* Heap with the same contract (zeroed, sentence on failure, overflow-checked); free with free(). */
 void *dart_calloc(size_t count, size_t size);
+/* The same, 64-byte aligned, as drivers want memory of the host that they work in. */
+void *dart_calloc_aligned(size_t count, size_t size);
 /* Asks the system for large pages inside memory that has not been touched yet: a page fault for 2
  * MiB instead of 4 KiB. Memory behaves as before; a no-op where the system has no such pages. */
 void dart_huge_pages(void *memory, size_t bytes);

@@ -17,15 +17,38 @@ static dart_status host_memory(uint64_t bytes, void **out_block, void **out_host
     return DART_OK;
 }
 
+static dart_status free_slot(const opencl_device *device, dart_buffer *out_slot)
+{
+    dart_buffer slot = 0;
+    while (slot < OPENCL_MAX_BUFFERS && device->buffers[slot]) slot++;
+    *out_slot = slot;
+    if (slot < OPENCL_MAX_BUFFERS) return DART_OK;
+    return dart_fail(
+        DART_MEMORY, "all %d buffers of %s are in use", OPENCL_MAX_BUFFERS, device->base.caps.name);
+}
+
+dart_status dart_opencl_share(
+    dart_device *base, uint64_t words, float *data, dart_buffer *out_buffer)
+{
+    opencl_device *device = (opencl_device *)base;
+    dart_buffer slot;
+    cl_int error;
+    if (!device->on_host) return DART_OK;
+    DART_TRY(free_slot(device, &slot));
+    cl_mem memory = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR,
+        words * sizeof *data, data, &error);
+    if (error != CL_SUCCESS) return DART_OK; /* a buffer of the driver's own may do */
+    device->buffers[slot] = memory;
+    *out_buffer = slot + 1;
+    return DART_OK;
+}
+
 dart_status dart_opencl_alloc(
     dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer)
 {
     opencl_device *device = (opencl_device *)base;
-    dart_buffer slot = 0;
-    while (slot < OPENCL_MAX_BUFFERS && device->buffers[slot]) slot++;
-    if (slot == OPENCL_MAX_BUFFERS)
-        return dart_fail(
-            DART_MEMORY, "all %d buffers of %s are in use", OPENCL_MAX_BUFFERS, base->caps.name);
+    dart_buffer slot;
+    DART_TRY(free_slot(device, &slot));
     uint64_t bytes;
     if (!dart_mul_u64(words ? words : 1, sizeof(float), &bytes) ||
         (base->caps.max_alloc && bytes > base->caps.max_alloc))

@@ -229,6 +229,7 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
     device->queue = clCreateCommandQueue(device->context, id, 0, &error);
     DART_GOTO(dart_opencl_status(device, error, "creating a queue"));
     dart_caps_limit(&device->base.caps, limits);
+    device->on_host = device->base.caps.on_cpu;
     if (limits) {
         /* A profile stands in for a small GPU: kernels take the shapes that they would have there.
          */
@@ -249,6 +250,7 @@ const dart_backend dart_backend_opencl = {
     .open = opencl_open,
     .close = opencl_close,
     .alloc = dart_opencl_alloc,
+    .share = dart_opencl_share,
     .free = dart_opencl_free,
     .write = dart_opencl_write,
     .read = dart_opencl_read,

@@ -31,6 +31,7 @@ typedef struct opencl_device {
     cl_command_queue queue;       /* in order */
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
+    bool on_host;  /* it is the host's processor, whatever a profile makes of it */
     bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
@@ -58,6 +59,8 @@ DART_NODISCARD dart_status dart_opencl_code_find(
 /* buffer.c */
 dart_status dart_opencl_alloc(
     dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+dart_status dart_opencl_share(
+    dart_device *base, uint64_t words, float *data, dart_buffer *out_buffer);
 void dart_opencl_free(dart_device *base, dart_buffer buffer);
 dart_status dart_opencl_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);

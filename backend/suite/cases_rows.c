@@ -141,6 +141,21 @@ void dart_suite_cases_cross_entropy(suite *s)
         dart_suite_output(s, 2 * (uint64_t)rows);
         dart_suite_done(s);
     }
+    /* One likely word and many that are little beside it: together they are not. */
+    for (uint32_t rows = 1; rows < 4; rows++) {
+        const uint32_t cols = 50257;
+        cross_entropy_params p = {.rows = rows, .cols = cols, .valid = cols};
+        dart_suite_case(
+            s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u, one likely", rows, cols);
+        float *x = dart_suite_normal(s, (uint64_t)rows * cols, -13.5, 0.3);
+        int32_t *label = dart_suite_integers(s, rows);
+        for (uint32_t r = 0; r < rows; r++) {
+            label[r] = (int32_t)(r * 12345);
+            x[(uint64_t)r * cols + r * 12345] = 0;
+        }
+        dart_suite_output(s, 2 * (uint64_t)rows);
+        dart_suite_done(s);
+    }
 }
 
 void dart_suite_cases_cross_entropy_dx(suite *s)

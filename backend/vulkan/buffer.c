@@ -57,10 +57,10 @@ void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
     *buffer = (vulkan_buffer){0};
 }
 
-/* A buffer in memory of ours, which is zero already; its handle stays VK_NULL_HANDLE where the
- * driver does not take that. */
+/* A buffer in memory of the host: at `data`, or where that is NULL in a block of its own, which is
+ * zero already. Its handle stays VK_NULL_HANDLE where the driver does not take that. */
 static dart_status share_buffer(
-    vulkan_device *device, dart_mem kind, uint64_t bytes, vulkan_buffer *out)
+    vulkan_device *device, dart_mem kind, uint64_t bytes, void *data, vulkan_buffer *out)
 {
     dart_status status = DART_OK;
     const VkExternalMemoryHandleTypeFlagBits how =
@@ -75,14 +75,20 @@ static dart_status share_buffer(
     vkGetBufferMemoryRequirements(device->handle, out->handle, &needs);
     const uint64_t align =
         device->host_align > needs.alignment ? device->host_align : needs.alignment;
-    const uint64_t size = dart_round_up(needs.size, align);
-    char *block = dart_calloc(1, size + align);
-    if (!block) {
-        status = DART_MEMORY;
-        goto done;
+    char *host = data;
+    if (!host) {
+        out->block = host = dart_calloc(1, dart_round_up(needs.size, align) + align);
+        if (!host) {
+            status = DART_MEMORY;
+            goto done;
+        }
+        host += (align - (uintptr_t)host % align) % align;
     }
-    void *host = block + (align - (uintptr_t)block % align) % align;
-    out->block = block;
+    /* whole pages are imported; the buffer begins inside the first */
+    const uint64_t inside = (uintptr_t)host % align;
+    const uint64_t size = dart_round_up(inside + needs.size, align);
+    host -= inside;
+    if (inside % needs.alignment) goto done;
     VkMemoryHostPointerPropertiesEXT takes = {
         .sType = VK_STRUCTURE_TYPE_MEMORY_HOST_POINTER_PROPERTIES_EXT};
     if (device->host_pointer(device->handle, how, host, &takes) != VK_SUCCESS) goto done;
@@ -99,9 +105,9 @@ static dart_status share_buffer(
         .allocationSize = size,
         .memoryTypeIndex = type};
     if (vkAllocateMemory(device->handle, &memory, NULL, &out->memory) != VK_SUCCESS ||
-        vkBindBufferMemory(device->handle, out->handle, out->memory, 0) != VK_SUCCESS)
+        vkBindBufferMemory(device->handle, out->handle, out->memory, inside) != VK_SUCCESS)
         goto done;
-    out->map = host;
+    out->map = host + inside;
 done:
     if (!out->map) dart_vulkan_buffer_destroy(device, out);
     return status;
@@ -206,7 +212,7 @@ dart_status dart_vulkan_alloc(
     DART_TRY(free_slot(device, &slot));
     vulkan_buffer made = {0};
     if (device->host_pointer && base->caps.on_cpu)
-        DART_TRY(share_buffer(device, kind, bytes, &made));
+        DART_TRY(share_buffer(device, kind, bytes, NULL, &made));
     if (!made.handle) DART_TRY(make_buffer(device, kind, bytes, &made));
     if (made.map) {
         if (!made.block) memset(made.map, 0, bytes);
@@ -220,6 +226,19 @@ dart_status dart_vulkan_alloc(
     }
     device->buffers[slot] = made;
     *out_buffer = (dart_buffer)slot + 1;
+    return DART_OK;
+}
+
+dart_status dart_vulkan_share(
+    dart_device *base, uint64_t words, float *data, dart_buffer *out_buffer)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    size_t slot = 0;
+    if (!device->host_pointer) return DART_OK;
+    DART_TRY(free_slot(device, &slot));
+    DART_TRY(
+        share_buffer(device, DART_MEM_DEVICE, words * sizeof *data, data, &device->buffers[slot]));
+    if (device->buffers[slot].handle) *out_buffer = (dart_buffer)slot + 1;
     return DART_OK;
 }
 
@@ -258,7 +277,7 @@ dart_status dart_vulkan_write(
     vulkan_device *device = (vulkan_device *)base;
     vulkan_buffer *to = &device->buffers[buffer - 1];
     if (!to->map) return staged(device, to, offset * 4, words * 4, NULL, data);
-    memcpy((char *)to->map + offset * 4, data, words * 4);
+    if ((char *)to->map + offset * 4 != data) memcpy((char *)to->map + offset * 4, data, words * 4);
     return DART_OK;
 }
 

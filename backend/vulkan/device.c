@@ -261,6 +261,7 @@ const dart_backend dart_backend_vulkan = {
     .open = vulkan_open,
     .close = vulkan_close,
     .alloc = dart_vulkan_alloc,
+    .share = dart_vulkan_share,
     .free = dart_vulkan_free,
     .write = dart_vulkan_write,
     .read = dart_vulkan_read,

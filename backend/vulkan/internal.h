@@ -63,6 +63,8 @@ dart_status dart_vulkan_wait(vulkan_device *device);
 /* buffer.c */
 dart_status dart_vulkan_alloc(
     dart_device *base, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
+dart_status dart_vulkan_share(
+    dart_device *base, uint64_t words, float *data, dart_buffer *out_buffer);
 void dart_vulkan_free(dart_device *base, dart_buffer buffer);
 dart_status dart_vulkan_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);

@@ -81,23 +81,28 @@ static uint32_t piece_of(const dart_memory *memory, dart_region region, uint64_t
     return memory->pieces;
 }
 
+static dart_status new_buffer(const dart_memory *memory, dart_device *device, dart_region region,
+    uint64_t start, uint64_t words, dart_buffer *out)
+{
+    if (region == DART_REGION_FROZEN && memory->frozen)
+        return dart_device_share(device, words, memory->frozen + start, out);
+    return dart_device_alloc(device, kind_of(region), words, out);
+}
+
 dart_status dart_memory_new(dart_memory *memory, dart_device *device)
 {
     for (uint32_t i = 0; i < memory->pieces; i++) {
         dart_piece *piece = &memory->piece[i];
-        DART_TRY(dart_device_alloc(
-            device, kind_of(piece->region), piece_end(memory, i) - piece->start, &piece->buffer));
+        DART_TRY(new_buffer(memory, device, piece->region, piece->start,
+            piece_end(memory, i) - piece->start, &piece->buffer));
         if (!piece->start) memory->buffer[piece->region] = piece->buffer;
     }
     for (int r = DART_REGION_PARAM; r < DART_REGIONS; r++)
         if (!memory->words[r] || memory->buffer[r])
             continue;
-        else if (r == DART_REGION_FROZEN && memory->frozen)
-            DART_TRY(
-                dart_device_share(device, memory->words[r], memory->frozen, &memory->buffer[r]));
         else
-            DART_TRY(dart_device_alloc(
-                device, kind_of((dart_region)r), memory->words[r], &memory->buffer[r]));
+            DART_TRY(new_buffer(
+                memory, device, (dart_region)r, 0, memory->words[r], &memory->buffer[r]));
     return DART_OK;
 }
 

@@ -23,8 +23,7 @@ typedef struct dart_memory {
     /* MOMENT is (states, state_words) for graphs and on the host. Where span is not 0, a piece has
      * all states of `span` words of PARAM behind each other, of the last piece of what is left. */
     uint64_t span, state_words;
-    /* NULL, or FROZEN on the host, which a device may use as it is where it is one buffer;
-     * outlives this */
+    /* NULL, or FROZEN on the host, which a device may use as it is; outlives this */
     float *frozen;
 } dart_memory;
 

@@ -96,6 +96,39 @@ static void check_chain(dart_device *device, int runs, bool timed)
     dart_device_free(device, y);
 }
 
+/* A device that is the host's processor works in an array of the host, whatever a profile makes of
+ * it: what a launch writes is there, no buffer of its own is made, and the array outlives it. */
+static void words_of_the_host_are_worked_in(void **state)
+{
+    (void)state;
+    static _Alignas(64) float words[N + 64];
+    static float back[N];
+    for (int p = 0; p < 2; p++) {
+        dart_device *device = open_or_skip(p ? dart_limits_find("emu-pi4") : NULL);
+        for (int at = 0; at < 65; at += 64) { /* the second begins inside a page */
+            dart_buffer x, y;
+            dart_program *program;
+            float *data = words + at;
+            for (int i = 0; i < N; i++) data[i] = (float)i;
+            assert_int_equal(dart_device_share(device, N, data, &x), DART_OK);
+            assert_int_equal(dart_device_write_f32(device, x, 0, N, data), DART_OK);
+            assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, N, &y), DART_OK);
+            dart_launch list[] = {map_launch(&device->caps, MAP_affine, x, x, y, 2, 1),
+                map_launch(&device->caps, MAP_copy, y, y, x, 0, 0)};
+            assert_int_equal(dart_device_build(device, list, 2, &program), DART_OK);
+            assert_int_equal(dart_device_run(device, program, NULL), DART_OK);
+            assert_int_equal(dart_device_read_f32(device, x, 0, N, back), DART_OK);
+            for (int i = 0; i < N; i++) assert_true(back[i] == (float)(2 * i + 1));
+            assert_memory_equal(back, data, sizeof back);
+            dart_device_drop(device, program);
+            dart_device_free(device, x);
+            dart_device_free(device, y);
+            assert_memory_equal(back, data, sizeof back);
+        }
+        dart_device_close(device);
+    }
+}
+
 static void replays_and_times(void **state)
 {
     (void)state;
@@ -305,6 +338,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replays_and_times),
+        cmocka_unit_test(words_of_the_host_are_worked_in),
         cmocka_unit_test(splits_under_a_watchdog),
         cmocka_unit_test(staging_path),
         cmocka_unit_test(validation_is_silent),

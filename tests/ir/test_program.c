@@ -122,6 +122,46 @@ static void arenas_are_shared(void **state)
     dart_device_close(device);
 }
 
+/* A program that was planned for a device without a profile is refused by one that has it, before
+ * it runs; planned for it, its tensors are bound in parts. */
+static void a_profile_is_kept_to(void **state)
+{
+    (void)state;
+    enum { WORDS = 4096 };
+    const dart_limits small = {.name = "small", .max_binding = 1024 * sizeof(float)};
+    dart_device *device;
+    OK(dart_device_open("cpu", &small, &device));
+    const uint32_t n = WORDS;
+    dart_memory memory = {
+        .words = {[DART_REGION_PARAM] = n, [DART_REGION_TABLE] = n, [DART_REGION_OUTPUT] = n}};
+    float got[WORDS];
+    OK(dart_memory_new(&memory, device));
+    OK(dart_memory_fill(&memory, device, DART_REGION_TABLE, n, count_up, &n));
+    for (int keeps_to = 0; keeps_to < 2; keeps_to++) {
+        dart_node unused[2];
+        dart_graph *graph = sum_graph(n, 2, &unused[0], &unused[1]);
+        dart_graph_program program = {0};
+        const dart_program_options options = {0};
+        dart_caps caps = device->caps;
+        if (!keeps_to) caps.max_binding = 0;
+        OK(dart_program_plan(&program, graph, &caps, &options, NULL));
+        const dart_status status = dart_program_bind(&program, device, &memory, NULL, NULL);
+        if (keeps_to) {
+            OK(status);
+            assert_true(dart_plan_stats_of(program.plan)->largest_binding_words <= 1024);
+            OK(dart_program_run(&program, NULL));
+            OK(dart_device_read_f32(device, memory.buffer[DART_REGION_OUTPUT], 0, n, got));
+            for (uint32_t k = 0; k < n; k++) assert_true(got[k] == 4.0F * (float)k * (float)k);
+        } else {
+            assert_int_equal(status, DART_FAILED);
+            assert_non_null(strstr(dart_error_text(), "the device binds at most 4096"));
+        }
+        dart_program_free(&program);
+    }
+    dart_memory_free(&memory, device);
+    dart_device_close(device);
+}
+
 /* FROZEN in buffers of at most two tensors of 64 words, a longer one alone. */
 static void frozen_words_lie_in_several_buffers(void **state)
 {
@@ -247,6 +287,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(runs_as_optimized_and_as_built),
         cmocka_unit_test(arenas_are_shared),
+        cmocka_unit_test(a_profile_is_kept_to),
         cmocka_unit_test(frozen_words_lie_in_several_buffers),
         cmocka_unit_test(failures_name_their_reason),
     };

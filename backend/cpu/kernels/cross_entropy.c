@@ -2,6 +2,22 @@
  * padding. */
 #include "vmath.h"
 
+/* A part of a row at a time: what is far below the largest of a whole vocabulary would be lost one
+ * by one beside it. */
+enum { TOGETHER = 256 };
+
+static real sum_of_exp(const real *x, uint64_t n, real most)
+{
+    double sum = 0;
+    for (uint64_t from = 0; from < n; from += TOGETHER) {
+        const uint64_t end = cpu_least(n, from + TOGETHER);
+        real part = 0;
+        SIMD_SUM(part) for (uint64_t j = from; j < end; j++) part += cpu_exp(x[j] - most);
+        sum += part;
+    }
+    return (real)sum;
+}
+
 static void plan(cpu_work *work)
 {
     PARAM(cross_entropy);
@@ -17,18 +33,21 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     for (uint64_t r = index * per; r < end; r++) {
         const real *x = REALS(0) + r * p->cols;
         integer label = INTEGERS(1)[r];
-        real most = x[0], sum = 0;
+        real most = x[0];
         SIMD_MAX(most) for (uint64_t j = 0; j < p->valid; j++) most = x[j] > most ? x[j] : most;
-        SIMD_SUM(sum) for (uint64_t j = 0; j < p->valid; j++) sum += cpu_exp(x[j] - most);
-        real all = most + cpu_log(sum), *stats = REALS(2) + 2 * r, smoothing = p->smoothing;
-        stats[0] = all;
-        stats[1] = label >= 0 && (uint64_t)label < p->valid ? all - x[label] : 0;
-        if (smoothing > 0 && label >= 0 && (uint64_t)label < p->valid) {
-            real below = 0;
-            SIMD_SUM(below) for (uint64_t j = 0; j < p->valid; j++) below += most - x[j];
-            below = below / (real)p->valid + all - most;
-            stats[1] = (1 - smoothing) * stats[1] + smoothing * below;
+        real all = cpu_log(sum_of_exp(x, p->valid, most)), loss = 0, *stats = REALS(2) + 2 * r;
+        const real smoothing = p->smoothing;
+        if (label >= 0 && (uint64_t)label < p->valid) {
+            loss = most - x[label];
+            if (smoothing > 0) {
+                real below = 0;
+                SIMD_SUM(below) for (uint64_t j = 0; j < p->valid; j++) below += most - x[j];
+                loss = (1 - smoothing) * loss + smoothing * (below / (real)p->valid);
+            }
+            loss += all;
         }
+        stats[0] = most + all;
+        stats[1] = loss;
     }
 }
 

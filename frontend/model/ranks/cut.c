@@ -9,7 +9,7 @@ dart_status dart_model_copy_new(const dart_model_config *config,
     *out = (dart_model_copy){0};
     DART_TRY(dart_model_new(config, ranks, &out->model));
     out->param = dart_calloc(out->model->param_words, sizeof *out->param);
-    out->frozen = dart_calloc(out->model->frozen_words, sizeof *out->frozen);
+    out->frozen = dart_calloc_aligned(out->model->frozen_words, sizeof *out->frozen);
     if (out->param && out->frozen) return DART_OK;
     dart_model_copy_free(out);
     return DART_MEMORY;

@@ -8,7 +8,7 @@ enum { DEFAULT_VOCAB = 10000 };
 static dart_status random_weights(dart_bundle *b)
 {
     b->param = dart_calloc(b->model->param_words + 1, sizeof *b->param);
-    b->frozen = dart_calloc(b->model->frozen_words + 1, sizeof *b->frozen);
+    b->frozen = dart_calloc_aligned(b->model->frozen_words + 1, sizeof *b->frozen);
     if (!b->param || !b->frozen) return DART_MEMORY;
     return dart_model_init(b->model, (uint64_t)b->set.seed, b->param, b->frozen);
 }

@@ -73,11 +73,24 @@ static void write_csv(const dart_sweep_grid *s, FILE *out)
 
 /* ---- means over the seeds ---- */
 
+static bool classify(const dart_sweep_grid *s)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < s->runs; i++) {
+        if (s->run[i].state != DART_SWEEP_DONE) continue;
+        if (!s->run[i].row.texts) return false;
+        any = true;
+    }
+    return any;
+}
+
 /* What tables across and the picture show: the test figure beside what was chosen by. */
 static const dart_column *shown(const dart_sweep_grid *s)
 {
     char key[64];
-    snprintf(key, sizeof key, "test_%s", s->choose_by ? s->choose_by + strlen("valid_") : "ppl");
+    const char *figure = classify(s) ? "accuracy" : "ppl";
+    if (s->choose_by) figure = s->choose_by + strlen("valid_");
+    snprintf(key, sizeof key, "test_%s", figure);
     return dart_table_find(key);
 }
 

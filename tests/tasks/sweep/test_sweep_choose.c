@@ -146,6 +146,16 @@ static void others_take_the_best(void **state)
     snprintf(expected, sizeof expected, "%sa-lr1e-3-s2 b-lr1e-2-s2 a-lr1e-3-s3 b-lr1e-2-s3 ",
         first_seed);
     assert_string_equal(loss.started, expected);
+    /* where nothing is chosen, a picture of classifiers is of their accuracy */
+    spy plain = {0};
+    assert_int_equal(
+        run_sweep(&plain, write_file("plain.yaml", HEAD VARIANTS), "plain", false, &result),
+        DART_OK);
+    char *picture[2] = {tiny_read("plain", "results.svg"), tiny_read("loss", "results.svg")};
+    assert_non_null(strstr(picture[0], "Test accuracy"));
+    assert_non_null(strstr(picture[1], "Test perplexity"));
+    free(picture[0]);
+    free(picture[1]);
 }
 
 static void stopped_sweeps_go_on(void **state)

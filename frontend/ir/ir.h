@@ -262,6 +262,12 @@ typedef struct dart_cost { /* a device's prices, in seconds: */
 DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost,
     uint32_t keeps, const dart_node *keep, dart_graph **out_graph, dart_node *map);
 
+/* Makes what is cheap to make a second time where it would be kept for long, as for gradients: a
+ * new graph, with map[old node] = new node (count+1 entries). keep: as in dart_optimize, which
+ * comes before, as it would make one of both. */
+DART_NODISCARD dart_status dart_remake(const dart_graph *graph, uint32_t keeps,
+    const dart_node *keep, dart_graph **out_graph, dart_node *map);
+
 /* The chosen path of one contract (on its own): text like "(x*(g4*g5*g6))*(g1*g2*g3)", FLOPs (2 per
  * multiply-add) and largest intermediate in words. dims from the operands. For `inspect` and tests.
  */

@@ -18,25 +18,33 @@ static dart_status optimize(dart_graph_program *program, dart_graph *built, cons
     const dart_cost cost = dart_cost_for(caps);
     const size_t count = (size_t)dart_graph_count(built) + 1;
     dart_status status = DART_OK;
-    dart_node *map = dart_calloc(count, sizeof *map);
+    dart_graph *once = NULL;
+    dart_node *map = dart_calloc(count, sizeof *map), *last = NULL;
     program->keeps = options->keeps;
     program->keep = dart_calloc((size_t)options->keeps + 1, sizeof *program->keep);
     if (!map || !program->keep) status = DART_MEMORY;
     DART_GOTO(status);
+    if (!options->as_built)
+        DART_GOTO(dart_optimize(built, &cost, options->keeps, options->keep, &once, map));
+    for (uint32_t i = 0; i < options->keeps; i++) {
+        const dart_node node = options->keep[i]; /* dart_plan_new refuses one that is none */
+        program->keep[i] = node < count && !options->as_built ? map[node] : node;
+    }
     if (options->as_built) {
         program->graph = built;
         built = NULL;
-        for (size_t n = 0; n < count; n++) map[n] = (dart_node)n;
     } else {
-        DART_GOTO(dart_optimize(built, &cost, options->keeps, options->keep, &program->graph, map));
-    }
-    for (uint32_t i = 0; i < options->keeps; i++) {
-        const dart_node node = options->keep[i];
-        program->keep[i] = node < count ? map[node] : node; /* dart_plan_new refuses it */
+        last = dart_calloc((size_t)dart_graph_count(once) + 1, sizeof *last);
+        if (!last) status = DART_MEMORY;
+        DART_GOTO(status);
+        DART_GOTO(dart_remake(once, program->keeps, program->keep, &program->graph, last));
+        for (uint32_t i = 0; i < program->keeps; i++) program->keep[i] = last[program->keep[i]];
     }
 done:
     dart_graph_free(built);
+    dart_graph_free(once);
     free(map);
+    free(last);
     return status;
 }
 

@@ -150,7 +150,6 @@ static dart_node mlp(
 {
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
         [DART_ACT_SILU] = DART_OP_silu,
-        [DART_ACT_SWIGLU] = DART_OP_silu,
         [DART_ACT_RELU] = DART_OP_relu,
         [DART_ACT_GELU_ERF] = DART_OP_gelu_erf};
     const dart_forms *forms = &s->decoder->forms;
@@ -160,7 +159,7 @@ static dart_node mlp(
     if (act == DART_ACT_SWIGLU) {
         dart_form_apply_all(forms, g, 2, (int[]){block->gate, block->up},
             (int[]){block->gate_bias, block->up_bias}, x, y, &all);
-        y[0] = dart_mul(g, dart_map1(g, ops[act], y[0], 0.0, 0.0), y[1]);
+        y[0] = dart_map2(g, DART_OP_swiglu, y[0], y[1], 0.0, 0.0);
     } else {
         dart_form_apply_all(forms, g, 1, &block->up, &block->up_bias, x, y, &all);
         y[0] = dart_map1(g, ops[act], y[0], 0.0, 0.0);

@@ -114,7 +114,6 @@ dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_bloc
 {
     static const dart_op ops[] = {[DART_ACT_GELU] = DART_OP_gelu,
         [DART_ACT_SILU] = DART_OP_silu,
-        [DART_ACT_SWIGLU] = DART_OP_silu,
         [DART_ACT_RELU] = DART_OP_relu,
         [DART_ACT_GELU_ERF] = DART_OP_gelu_erf};
     dart_graph *g = b->graph;
@@ -122,7 +121,7 @@ dart_node dart_build_mlp(const dart_build *b, dart_node x, const dart_model_bloc
     dart_node up = dart_build_linear(b, x, block->up, block->up_bias);
     if (act == DART_ACT_SWIGLU) {
         dart_node gate = dart_build_linear(b, x, block->gate, block->gate_bias);
-        up = dart_mul(g, dart_map1(g, ops[act], gate, 0.0, 0.0), up);
+        up = dart_map2(g, DART_OP_swiglu, gate, up, 0.0, 0.0);
     } else {
         up = dart_map1(g, ops[act], up, 0.0, 0.0);
     }

@@ -140,14 +140,16 @@ static void shape_unpack(shaper *s)
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
 }
 
-/* Eight numbers of a row at a time: a vector on a processor, on Mesa's each lane rows of its own,
- * on a GPU neighbours side by side. Four rows on a processor share what is read of x. */
+/* Eight numbers of a row at a time: on Mesa's processor each lane rows of its own, on a GPU
+ * neighbours side by side. Through OpenCL a processor takes whole blocks as vectors. Four rows on a
+ * processor share what is read of x. */
 static void shape_gemm_packed(shaper *s)
 {
     const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
     uint32_t wgx = 1, along = 1, most = 4, tn = 4;
     if (has_vectors(s)) {
-        tune_set(s, "VW", floor_pow2(min_u32(s->caps->simd, 8)));
+        s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_gemm_packed, "block");
+        tune_set(s, "VW", s->caps->simd < 16 ? 8 : 16);
     } else if (s->caps->on_cpu) {
         wgx = group_limit(s, 8);
     } else {

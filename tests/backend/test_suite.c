@@ -66,6 +66,9 @@ static void every_kernel_agrees_with_the_oracle(void **state)
     assert_true(gpu && !vectors ? shared >= LEAST_VARIANTS : shared == 0);
     assert_true(vectors ? dot >= LEAST_DOTS && panel >= LEAST_VARIANTS : dot + panel == 0);
     assert_true(by[0] >= LEAST_VARIANTS);
+    const dart_suite_kernel *packed = &result.kernel[DART_K_gemm_packed];
+    const uint32_t block = packed->by_variant[dart_kernel_variant(DART_K_gemm_packed, "block")];
+    assert_true(vectors ? block >= LEAST_VARIANTS : block == 0);
     assert_int_equal(result.failed, 0);
 }
 

@@ -237,17 +237,22 @@ static void put_values(const dart_bundle *b, uint32_t w, const dart_update *u)
 }
 
 /* A head is trained on as it is, whatever the recipe says of linear layers. */
-static void put_head(const dart_bundle *b, const dart_update_head *head)
+static dart_status put_head(const dart_bundle *b, const dart_update_head *head)
 {
     const dart_model *m = b->model;
-    const int weight[] = {m->classifier, -1, m->pooler, -1};
-    const int vector[] = {-1, m->classifier_bias, -1, m->pooler_bias};
+    const int weight[DART_ADAPTER_PARTS] = {m->classifier, -1, m->pooler, -1};
+    const int vector[DART_ADAPTER_PARTS] = {-1, m->classifier_bias, -1, m->pooler_bias};
     for (int i = 0; i < DART_ADAPTER_PARTS; i++) {
         if (!head->part[i]) continue;
-        const dart_param *to =
-            &m->param[weight[i] < 0 ? (uint32_t)vector[i] : m->weight[weight[i]].first_param];
-        memcpy(b->param + to->offset, head->part[i], dart_param_words(to) * sizeof *b->param);
+        const int at = weight[i] < 0 ? vector[i] : (int)m->weight[weight[i]].first_param;
+        const dart_param *to = at < 0 ? NULL : &m->param[at];
+        if (!to || to->region != DART_REGION_PARAM || dart_param_words(to) != head->words[i])
+            return dart_fail(DART_INPUT,
+                "the classifier of %s is not that of the recipe: other labels, or another pooler",
+                b->set.adapter);
+        memcpy(b->param + to->offset, head->part[i], head->words[i] * sizeof *b->param);
     }
+    return DART_OK;
 }
 
 static dart_status begin(dart_bundle *b, const dart_updates *a)
@@ -262,7 +267,7 @@ static dart_status begin(dart_bundle *b, const dart_updates *a)
         if (u->rank < least) least = u->rank;
         if (u->rank > most) most = u->rank;
     }
-    put_head(b, &a->head);
+    DART_TRY(put_head(b, &a->head));
     dart_note_line(a->note, "adapter %s: %u weights, ranks %u to %u%s", b->set.adapter, a->count,
         least, most, a->head.labels ? ", and the head of a classifier" : "");
     return DART_OK;

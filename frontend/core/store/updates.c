@@ -131,6 +131,7 @@ static dart_status take_head(dart_updates *a, const dart_adapter *adapter, const
         const uint64_t words = dart_adapter_part_words(adapter, (dart_adapter_part)i);
         if (!words) continue;
         a->head.part[i] = dart_calloc(words, sizeof(float));
+        a->head.words[i] = words;
         if (!a->head.part[i]) return DART_MEMORY;
         DART_TRY(dart_adapter_read_part(adapter, (dart_adapter_part)i, a->head.part[i]));
     }
@@ -139,14 +140,25 @@ static dart_status take_head(dart_updates *a, const dart_adapter *adapter, const
     return DART_OK;
 }
 
-static dart_status copy_vector(const dart_bundle *b, int param, float **out)
+static dart_status copy_matrix(
+    dart_update_head *head, dart_adapter_part part, const dart_bundle *b, int w)
+{
+    const dart_weight *weight = &b->model->weight[w].weight;
+    head->words[part] = (uint64_t)weight->out * weight->in;
+    return dart_bundle_matrix(b, (uint32_t)w, &head->part[part]);
+}
+
+static dart_status copy_vector(
+    dart_update_head *head, dart_adapter_part part, const dart_bundle *b, int param)
 {
     if (param < 0) return DART_OK;
     const dart_param *from = &b->model->param[param];
     const uint64_t words = dart_param_words(from);
-    *out = dart_calloc(words, sizeof **out);
-    if (!*out) return DART_MEMORY;
-    memcpy(*out, b->param + from->offset, words * sizeof **out);
+    float *to = dart_calloc(words, sizeof *to);
+    if (!to) return DART_MEMORY;
+    memcpy(to, b->param + from->offset, words * sizeof *to);
+    head->part[part] = to;
+    head->words[part] = words;
     return DART_OK;
 }
 
@@ -154,16 +166,16 @@ static dart_status take_run_head(dart_updates *a, const dart_bundle *b, const ch
 {
     const dart_model *model = b->model;
     const dart_model_config *c = &model->config;
-    float **part = a->head.part;
+    dart_update_head *head = &a->head;
     if (!c->labels) return DART_OK;
     DART_TRY(begin_head(a, path, c->labels));
-    snprintf(a->head.names, sizeof a->head.names, "%s", b->set.labels);
-    DART_TRY(dart_bundle_matrix(b, (uint32_t)model->classifier, &part[DART_ADAPTER_CLASSIFIER]));
-    DART_TRY(copy_vector(b, model->classifier_bias, &part[DART_ADAPTER_CLASSIFIER_BIAS]));
-    if (c->encoder) a->head.pooler = c->new_pooler ? "new" : c->pooler ? "base" : "none";
+    snprintf(head->names, sizeof head->names, "%s", b->set.labels);
+    DART_TRY(copy_matrix(head, DART_ADAPTER_CLASSIFIER, b, model->classifier));
+    DART_TRY(copy_vector(head, DART_ADAPTER_CLASSIFIER_BIAS, b, model->classifier_bias));
+    if (c->encoder) head->pooler = c->new_pooler ? "new" : c->pooler ? "base" : "none";
     if (!c->new_pooler) return DART_OK;
-    DART_TRY(dart_bundle_matrix(b, (uint32_t)model->pooler, &part[DART_ADAPTER_POOLER]));
-    return copy_vector(b, model->pooler_bias, &part[DART_ADAPTER_POOLER_BIAS]);
+    DART_TRY(copy_matrix(head, DART_ADAPTER_POOLER, b, model->pooler));
+    return copy_vector(head, DART_ADAPTER_POOLER_BIAS, b, model->pooler_bias);
 }
 
 /* Whether a run trained the weight, or the vector, as a part of its head. */

@@ -22,6 +22,7 @@ typedef struct dart_update_head {
     char names[DART_LABELS_TEXT];    /* "": not known */
     const char *pooler;              /* of encoders: the recipe's `pooler`; else NULL */
     float *part[DART_ADAPTER_PARTS]; /* owned; NULL: not there */
+    uint64_t words[DART_ADAPTER_PARTS];
 } dart_update_head;
 
 typedef struct dart_updates {

@@ -2,9 +2,11 @@
  * made from, training goes on from them, and what does not go together is refused. What PEFT itself
  * trained is compared in tests/interop/classify.py. */
 #include "../../tasks/train/classifier_lab.h"
+#include "adapters.h"
 #include "bundle.h"
 #include "classes.h"
 #include "failing_alloc.h"
+#include "setup.h"
 #include "tiny_run.h"
 #include <dart.h>
 #include <math.h>
@@ -259,6 +261,30 @@ static void what_is_refused(void **state)
     }
 }
 
+/* A recipe that was changed behind the adapter's back, or a folder. */
+static void another_recipe(void **state)
+{
+    (void)state;
+    static const char *const changed[][2] = {
+        {"labels", "a,b"}, {"pooler", "base"}, {"pooler", "none"}};
+    for (int i = 0; i < 3; i++) {
+        const char *const keys[][2] = {
+            {"base", place("bert-new", "base")}, {"adapter", place("bert-new", "peft")}};
+        dart_bundle b = {.recipe = recipe_of(keys, 2)};
+        ok(dart_adapters_resolve(b.recipe));
+        tiny_set(b.recipe, changed[i][0], changed[i][1]);
+        ok(dart_base_resolve(b.recipe));
+        dart_recipe_settings(b.recipe, &b.set);
+        b.stored = calloc(2, sizeof *b.stored);
+        b.vocab = &b.stored[0];
+        b.source_vocab = &b.stored[1];
+        ok(dart_tokenizer_for(&b.set, &b.stored[0]));
+        assert_int_equal(dart_adapters_begin(&b, (dart_note){0}), DART_INPUT);
+        assert_non_null(strstr(dart_error_text(), "is not that of the recipe"));
+        dart_bundle_free(&b);
+    }
+}
+
 /* Labels that nobody names are numbers: of a base that is a classifier, too. */
 static void labels_are_numbers(void **state)
 {
@@ -331,7 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(score_as_the_run),
         cmocka_unit_test(training_goes_on), cmocka_unit_test(lists),
-        cmocka_unit_test(what_is_refused), cmocka_unit_test(labels_are_numbers),
-        cmocka_unit_test(memory)};
+        cmocka_unit_test(what_is_refused), cmocka_unit_test(another_recipe),
+        cmocka_unit_test(labels_are_numbers), cmocka_unit_test(memory)};
     return cmocka_run_group_tests(tests, set_up_runs, tiny_tear_down);
 }

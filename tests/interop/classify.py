@@ -1,9 +1,11 @@
 """Classifiers of transformers against ours: ids and segments of texts and pairs, and scores.
 
-usage: classify.py DUMP_SCORES [--dart DART_LLM] [--devices cpu,vulkan:0,opencl:0] [--work FOLDER] [--encoder FOLDER]
+usage: classify.py DUMP_SCORES [--dart DART_LLM] [--devices cpu,vulkan:0,opencl:0] [--models bert,llama] [--work FOLDER]
+                   [--encoder FOLDER]
        classify.py --golden TEST_CLASSIFIERS
   DUMP_SCORES  build/tests/dump_scores
-  --dart       also what this program exports of classifiers that it fine-tuned, read by transformers and PEFT
+  --dart       also what this program exports of classifiers that it fine-tuned, read by transformers and PEFT, and adapters
+               of classifiers that PEFT trained, read, trained on and written again here
   --golden     prints the scores of the models that build/tests/test_classifiers writes, for its source
   --encoder    also this pretrained encoder under a random classifier (all-minilm-l6-v2)
 
@@ -20,7 +22,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-BOUND = 1e-4  # relative to the largest score
+BOUND, ADAPTED = 1e-4, 1e-5  # relative to the largest score; of adapters that PEFT trained
 COMMON = dict(hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6, num_labels=3)
 CONTEXT = 40
 
@@ -152,9 +154,95 @@ def run(*words, good=True):
     return done
 
 
-def scores_of_ours(program, model, data):
-    done = run(program, model, "cpu", data, CONTEXT)
+def scores_of_ours(program, model, data, adapter=None, device="cpu"):
+    words = ["--adapter", adapter] if adapter else []
+    done = run(program, *words, model, device, data, CONTEXT)
     return [json.loads(line)["scores"] for line in done.stdout.splitlines()]
+
+
+def labelled(work):
+    lines = [line | {"label": NAMES[line["label"]]} for line in texts()]
+    for name, times in ("labelled", 4), ("few", 1):
+        (work / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines * times))
+    return lines, work / "labelled.jsonl", work / "few.jsonl"
+
+
+def apart(got, expected):
+    assert len(got) == len(expected) > 5
+    largest = max(abs(s) for row in expected for s in row)
+    return max(abs(a - b) for g, e in zip(got, expected) for a, b in zip(g, e)) / largest
+
+
+def adapter_kinds(name):
+    """Settings of PEFT: what has pairs, and what is kept whole beside `classifier` and `score`."""
+    few = ["query", "value"] if name in ("bert", "roberta") else ["c_attn"] if name == "gpt2" else ["q_proj", "v_proj"]
+    yield "few", dict(r=4, lora_alpha=8, target_modules=few)
+    yield "all", dict(r=3, lora_alpha=7, target_modules="all-linear", use_rslora=True)  # of bert its pooler too
+    if name == "bert":
+        yield "pooler", dict(r=2, lora_alpha=2, target_modules=few, modules_to_save=["pooler"])
+
+
+def trained_by_peft(base, folder, settings, name, lines, ids):
+    """A few steps of PEFT, saved."""
+    import peft
+
+    torch.manual_seed(4)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=3, dtype=torch.float32)
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", fan_in_fan_out=name == "gpt2", **settings))
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=3e-2)
+    for line, (tokens, types) in list(zip(lines, ids)) * 2:
+        inputs = {"input_ids": torch.tensor([tokens]), "labels": torch.tensor([NAMES.index(line["label"])])}
+        if name in ("bert", "roberta"):
+            inputs["token_type_ids"] = torch.tensor([types])
+        model(**inputs).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained(folder)
+
+
+def scores_by_peft(base, folder, ids, scale=1):
+    import peft
+
+    torch.manual_seed(5)  # another random head than the one saved
+    under = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=3, dtype=torch.float32)
+    model = peft.PeftModel.from_pretrained(under, folder).eval()
+    for module in model.modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            module.scaling = {key: value * scale for key, value in module.scaling.items()}
+    return [scores_of(model, *one) for one in ids]
+
+
+def adapted(name, base, framed, given, work):
+    """Adapters of classifiers that PEFT trained, beside their base here: how many cases, and how many failed."""
+    cases = failed = 0
+    lines, data, few = labelled(work)
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    ids = [expected_ids(tokenizer, framed, line) for line in lines]
+    for kind, settings in adapter_kinds(name):
+        folder, again, tuned = (work / f"{name}-adapter-{kind}{tail}" for tail in ("", "-again", "-tuned"))
+        trained_by_peft(base, folder, settings, name, lines, ids)
+        expected, without = scores_by_peft(base, folder, ids), scores_by_peft(base, folder, ids, 0)
+        found = {device: apart(scores_of_ours(given.program, base, few, folder, device), expected)
+                 for device in given.devices.split(",")}
+        # a scale is that of the pairs; the head stays
+        found["scale 0.5"] = apart(scores_of_ours(given.program, base, few, f"{folder}=0.5"),
+                                   scores_by_peft(base, folder, ids, 0.5))
+        found["scale 0"] = apart(scores_of_ours(given.program, base, few, f"{folder}=0"), without)
+        run(given.dart, "export", base, "--adapter", folder, "--format", "peft", "--out", again, "--quiet")
+        found["exported"] = apart(scores_by_peft(base, again, ids), expected)
+        run(given.dart, "finetune", "--base", base, "--adapter", folder, "--data", data, "--max-steps", 4, "--context",
+            CONTEXT, "--learning-rate", "1e-2", "--device", "cpu", "--out", tuned, "--quiet")
+        after = scores_of_ours(given.program, tuned, few)
+        found["the run beside its base"] = apart(scores_of_ours(given.program, base, few, tuned), after)
+        run(given.dart, "export", tuned, "--format", "peft", "--out", tuned / "peft", "--quiet")
+        found["trained on"] = apart(scores_by_peft(base, tuned / "peft", ids), after)
+        moved, learnt = apart(without, expected), apart(after, expected)
+        cases += len(found) + 1
+        failed += sum(not value <= ADAPTED for value in found.values()) + (not (moved > 1e-2 and learnt > 1e-2))
+        print(f"{name}, adapter {kind} of PEFT: " + ", ".join(f"{what} {value:.1e}" for what, value in found.items()) +
+              f"; its pairs move scores by {moved:.1e}, training on by {learnt:.1e}", flush=True)
+    return cases, failed
 
 
 def exported(name, base, framed, given, work):
@@ -162,17 +250,14 @@ def exported(name, base, framed, given, work):
     import peft
 
     cases = failed = 0
-    lines = [line | {"label": NAMES[line["label"]]} for line in texts()]
-    data = work / "labelled.jsonl"
-    data.write_text("".join(json.dumps(line) + "\n" for line in lines * 4))
-    (work / "few.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines, data, few = labelled(work)
     auto = transformers.AutoModelForSequenceClassification
     for method, words in TUNED.items():
         for pooler in ("new", "base") if name == "bert" else ("new",):
             model = work / f"{name}-{method}-{pooler}"
             run(given.dart, "finetune", "--base", base, "--data", data, "--rank", 3, "--max-steps", 6, "--learning-rate",
                 "3e-2", "--context", CONTEXT, "--device", "cpu", "--pooler", pooler, "--out", model, "--quiet", *words)
-            expected = scores_of_ours(given.program, model, work / "few.jsonl")
+            expected = scores_of_ours(given.program, model, few)
             assert len(expected) == len(lines) > 5
             largest = max(abs(s) for row in expected for s in row)
             whole = run(given.dart, "export", model, "--format", "hf", "--out", model / "hf")
@@ -191,7 +276,7 @@ def exported(name, base, framed, given, work):
                 tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
                 got = [scores_of(theirs.eval(), *expected_ids(tokenizer, framed, line)) for line in lines]
                 error = max(abs(a - b) for g, e in zip(got, expected) for a, b in zip(g, e)) / largest
-                again = scores_of_ours(given.program, tokens, work / "few.jsonl") if kind == "hf" else expected
+                again = scores_of_ours(given.program, tokens, few) if kind == "hf" else expected
                 back = max(abs(a - b) for g, e in zip(again, expected) for a, b in zip(g, e)) / largest
                 cases += 1
                 failed += not (error <= BOUND and back <= BOUND)
@@ -224,15 +309,20 @@ def main():
     parser.add_argument("--dart")
     parser.add_argument("--golden")
     parser.add_argument("--devices", default="cpu,vulkan:0,opencl:0")
+    parser.add_argument("--models", default="bert,roberta,llama,gpt2")
     parser.add_argument("--work", type=pathlib.Path)
     parser.add_argument("--encoder", type=pathlib.Path)
     given = parser.parse_args()
     if given.golden:
         return golden(given.golden)
     failed, cases = 0, 0
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # heads that are not in the files, which is meant
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or pathlib.Path(scratch)
         for name, config, make in configs():
+            if name not in given.models.split(","):
+                continue
             folder = work / name
             model = random_model(config)
             model.save_pretrained(folder)
@@ -243,10 +333,13 @@ def main():
                 base = work / f"{name}-base"
                 config.num_labels = 2
                 torch.manual_seed(2)
-                transformers.AutoModel.from_config(config).save_pretrained(base)
+                framed = name in ("bert", "roberta")
+                kind = transformers.AutoModel if framed else transformers.AutoModelForCausalLM
+                kind.from_config(config).save_pretrained(base)
                 make(base)
-                more = exported(name, base, name in ("bert", "roberta"), given, work)
-                cases, failed = cases + more[0], failed + more[1]
+                for check in exported, adapted:
+                    more = check(name, base, framed, given, work)
+                    cases, failed = cases + more[0], failed + more[1]
         if given.encoder:
             folder = work / "encoder"
             torch.manual_seed(1)

@@ -1,11 +1,12 @@
 /* Scores that a classifier gives to texts, for comparison with other programs:
- *   dump_scores MODEL DEVICE DATA.jsonl [CONTEXT]
+ *   dump_scores [--adapter LIST] MODEL DEVICE DATA.jsonl [CONTEXT]
  * writes a line of JSON for each line of the data: {"ids": [..], "types": [..], "label": n,
  * "scores": [..]}. */
 #include "bundle.h"
 #include "setup.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void list(const char *key, const int32_t *of, uint32_t count)
 {
@@ -78,11 +79,18 @@ done:
 int main(int argc, char **argv)
 {
     dart_recipe *recipe;
+    const char *adapter = NULL;
+    if (argc > 2 && !strcmp(argv[1], "--adapter")) {
+        adapter = argv[2];
+        argv += 2;
+        argc -= 2;
+    }
     if (argc < 4) {
-        fprintf(stderr, "usage: dump_scores MODEL DEVICE DATA.jsonl [CONTEXT]\n");
+        fprintf(stderr, "usage: dump_scores [--adapter LIST] MODEL DEVICE DATA.jsonl [CONTEXT]\n");
         return 2;
     }
     dart_status status = dart_recipe_new(&recipe);
+    if (status == DART_OK && adapter) status = dart_recipe_set(recipe, "adapter", adapter);
     if (status == DART_OK) status = dump(argc, argv, recipe);
     if (status != DART_OK) fprintf(stderr, "%s\n", dart_error_text());
     dart_recipe_free(recipe);

@@ -13,6 +13,15 @@ typedef struct dart_adapter_pair {
     double scale; /* alpha / rank, or alpha / sqrt(rank) */
 } dart_adapter_pair;
 
+/* What is kept whole instead of the base's: the head of a classifier. */
+typedef enum dart_adapter_part {
+    DART_ADAPTER_CLASSIFIER,      /* (labels, d_model) */
+    DART_ADAPTER_CLASSIFIER_BIAS, /* encoders */
+    DART_ADAPTER_POOLER,          /* (d_model, d_model); encoders, where it is not the base's */
+    DART_ADAPTER_POOLER_BIAS,
+    DART_ADAPTER_PARTS
+} dart_adapter_part;
+
 typedef struct dart_adapter dart_adapter; /* owns the map; read by any thread */
 
 /* Whether the folder holds an adapter. */
@@ -32,5 +41,14 @@ const dart_adapter_pair *dart_adapter_pairs(const dart_adapter *adapter, uint32_
  */
 DART_NODISCARD dart_status dart_adapter_read(
     const dart_adapter *adapter, uint32_t pair, float *out_b, float *out_a);
+
+/* Labels of the head that it holds; 0: none. */
+uint32_t dart_adapter_labels(const dart_adapter *adapter);
+/* How many numbers a part has; 0: it is not there. The two of a pooler, and of an encoder's
+ * classifier, are there together. */
+uint64_t dart_adapter_part_words(const dart_adapter *adapter, dart_adapter_part part);
+/* Of a part that is there; INPUT: a value that is not finite. */
+DART_NODISCARD dart_status dart_adapter_read_part(
+    const dart_adapter *adapter, dart_adapter_part part, float *out);
 
 #endif

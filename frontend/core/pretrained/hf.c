@@ -76,25 +76,63 @@ static const pretrained_entry score[] = {
 static const pretrained_entry classifier_out[] = {
     LINEAR("classifier", "classifier.out_proj", LABELS, D, IF_ALL_BIAS)};
 
+/* Where the names of a model's blocks begin, and which tensors a block has. */
+typedef struct block_names {
+    const char *prefix, *layer; /* the prefix may be missing */
+    const pretrained_entry *entry;
+    size_t entries;
+} block_names;
+
+static block_names names_of(dart_pretrained_arch arch)
+{
+    if (arch == DART_PRETRAINED_GPT2) return (block_names){"transformer.", "h.", ENTRIES(gpt2)};
+    if (arch == DART_PRETRAINED_BERT)
+        return (block_names){"bert.", "encoder.layer.", ENTRIES(bert)};
+    if (arch == DART_PRETRAINED_ROBERTA)
+        return (block_names){"roberta.", "encoder.layer.", ENTRIES(bert)};
+    return (block_names){"model.", "layers.", ENTRIES(gated)};
+}
+
 uint32_t dart_hf_weights(
     dart_pretrained_arch arch, const char *module, char out[DART_HF_PARTS][DART_PRETRAINED_NAME])
 {
-    const bool gpt = arch == DART_PRETRAINED_GPT2;
-    const pretrained_entry *entry = gpt ? gpt2 : gated;
-    const size_t entries = gpt ? sizeof gpt2 / sizeof *gpt2 : sizeof gated / sizeof *gated;
-    const char *prefix = gpt ? "transformer." : "model.";
+    const block_names n = names_of(arch);
     unsigned layer;
     int at = 0;
     uint32_t count = 0;
     char name[96];
-    if (arch >= DART_PRETRAINED_BERT) return 0;
-    if (!strncmp(module, prefix, strlen(prefix))) module += strlen(prefix);
-    if (sscanf(module, gpt ? "h.%9u.%n" : "layers.%9u.%n", &layer, &at) != 1 || !at) return 0;
+    if (!strncmp(module, n.prefix, strlen(n.prefix))) module += strlen(n.prefix);
+    if (arch == DART_PRETRAINED_BERT && !strcmp(module, "pooler.dense")) {
+        strcpy(out[0], "pooler");
+        return 1;
+    }
+    if (strncmp(module, n.layer, strlen(n.layer))) return 0;
+    module += strlen(n.layer);
+    if (sscanf(module, "%9u.%n", &layer, &at) != 1 || !at) return 0;
     if ((size_t)snprintf(name, sizeof name, "%s.weight", module + at) >= sizeof name) return 0;
-    for (size_t i = 0; i < entries && count < DART_HF_PARTS; i++)
-        if (!strcmp(entry[i].theirs, name) && entry[i].columns != PRETRAINED_ONE)
-            snprintf(out[count++], DART_PRETRAINED_NAME, "blocks.%u.%s", layer, entry[i].ours);
+    for (size_t i = 0; i < n.entries && count < DART_HF_PARTS; i++)
+        if (!strcmp(n.entry[i].theirs, name) && n.entry[i].columns != PRETRAINED_ONE)
+            snprintf(out[count++], DART_PRETRAINED_NAME, "blocks.%u.%s", layer, n.entry[i].ours);
     return count;
+}
+
+static const char *in_table(
+    const char *name, const char *prefix, const pretrained_entry *entry, size_t entries)
+{
+    const size_t n = strlen(prefix);
+    for (size_t i = 0; i < entries && !strncmp(name, prefix, n); i++)
+        if (!strcmp(entry[i].theirs, name + n)) return entry[i].ours;
+    return NULL;
+}
+
+const char *dart_hf_head(dart_pretrained_arch arch, const char *name)
+{
+    const bool roberta = arch == DART_PRETRAINED_ROBERTA;
+    if (arch < DART_PRETRAINED_BERT) return in_table(name, "", ENTRIES(score));
+    const char *found = in_table(name, roberta ? "classifier." : "bert.pooler.", ENTRIES(pooler));
+    if (found) return found;
+    return roberta ? in_table(name, "", ENTRIES(classifier_out))
+                   : in_table(name, "", ENTRIES(classifier));
 }
 
 /* BERT's first files call weight and bias of a norm gamma and beta. */

@@ -27,10 +27,13 @@ dart_status dart_hf_text(
 
 /* Our weights that a module is, by its name of Hugging Face's with or without the model's prefix,
  * "model.layers.0.self_attn.q_proj": one, or all that GPT-2's c_attn holds, in its order. Returns
- * how many; 0: no linear layer of a block. */
+ * how many; 0: neither a linear layer of a block nor bert's pooler. */
 enum { DART_HF_PARTS = 3 };
 uint32_t dart_hf_weights(
     dart_pretrained_arch arch, const char *module, char out[DART_HF_PARTS][DART_PRETRAINED_NAME]);
+/* Our name of a tensor of a classifier's head, "score.weight": `classifier`, `pooler`, or one of
+ * these with `.bias`. NULL: it is none. */
+const char *dart_hf_head(dart_pretrained_arch arch, const char *name);
 
 /* Fills model->config from config.json and generation_config.json. */
 dart_status dart_hf_read_config(const hf_settings *settings);

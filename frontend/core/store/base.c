@@ -149,11 +149,27 @@ static dart_status resolve_context(
     return DART_OK;
 }
 
-/* What is classified: given, or else what the data say, or else the base's numbers. */
+dart_status dart_base_name_labels(dart_recipe *recipe, uint32_t numbers)
+{
+    char labels[DART_LABELS_TEXT] = "";
+    dart_settings set;
+    dart_recipe_settings(recipe, &set);
+    if (*set.labels || set.unlabelled) return DART_OK;
+    const char *named = dart_labelled_labels(set.dataset);
+    if (named)
+        snprintf(labels, sizeof labels, "%s", named);
+    else if (*set.examples && !*set.prompt_column && !*set.completion_column)
+        DART_TRY(dart_labels_find(set.examples, set.text_column, labels));
+    const bool numbered = !*labels && numbers <= DART_LABELS;
+    for (uint32_t i = 0, at = 0; numbered && i < numbers; i++)
+        at += (uint32_t)snprintf(labels + at, sizeof labels - at, "%s%u", i ? "," : "", i);
+    return *labels ? dart_recipe_set(recipe, "labels", labels) : DART_OK;
+}
+
+/* What is classified, and what reads the text for it. */
 static dart_status resolve_labels(
     dart_recipe *recipe, const char *path, const dart_pretrained_config *c)
 {
-    char labels[DART_LABELS_TEXT] = "";
     dart_settings set;
     uint32_t count;
     dart_recipe_settings(recipe, &set);
@@ -162,17 +178,8 @@ static dart_status resolve_labels(
             "%s scores %u labels and no tokens, and labels: none trains a model of the texts; take "
             "the model that it was made from",
             path, c->labels);
-    if (!*set.labels && !set.unlabelled) {
-        const char *named = dart_labelled_labels(set.dataset);
-        if (named)
-            snprintf(labels, sizeof labels, "%s", named);
-        else if (*set.examples && !*set.prompt_column && !*set.completion_column)
-            DART_TRY(dart_labels_find(set.examples, set.text_column, labels));
-        for (uint32_t i = 0, at = 0; !*labels && c->labels <= DART_LABELS && i < c->labels; i++)
-            at += (uint32_t)snprintf(labels + at, sizeof labels - at, "%s%u", i ? "," : "", i);
-        if (*labels) DART_TRY(dart_recipe_set(recipe, "labels", labels));
-        dart_recipe_settings(recipe, &set);
-    }
+    DART_TRY(dart_base_name_labels(recipe, c->labels));
+    dart_recipe_settings(recipe, &set);
     if (!*set.labels) {
         if (!c->post_norm) return DART_OK;
         return dart_fail(DART_INPUT,

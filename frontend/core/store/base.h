@@ -20,6 +20,10 @@ DART_NODISCARD dart_status dart_base_locate(dart_recipe *recipe);
  * such model, one that this program does not compute, a key that was given and is another in the
  * base. */
 DART_NODISCARD dart_status dart_base_resolve(dart_recipe *recipe);
+/* The key `labels`, where it was not given: as the data say, or else the numbers from 0, so many;
+ * nothing where there are neither. INPUT: data that cannot be read, or with labels that are none.
+ */
+DART_NODISCARD dart_status dart_base_name_labels(dart_recipe *recipe, uint32_t numbers);
 
 /* Whether the keys base_dtype and base_embedding_dtype ask for anything but f32. */
 bool dart_base_packs(const dart_settings *set);

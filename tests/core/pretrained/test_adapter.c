@@ -176,7 +176,7 @@ static void settings_that_are_refused(void **state)
         {"lora_alpha", "\"8\"", "lora_alpha is no number"}, {"bias", "\"all\"", "bias is 'all'"},
         {"bias", "\"lora_only\"", "bias is 'lora_only'"},
         {"use_dora", "true", "the setting 'use_dora'"},
-        {"modules_to_save", "[\"lm_head\"]", "the setting 'modules_to_save'"},
+        {"modules_to_save", "[\"lm_head\"]", "modules_to_save keeps 'lm_head' whole"},
         {"trainable_token_indices", "[1]", "the setting 'trainable_token_indices'"},
         {"layer_replication", "[[0, 2]]", "the setting 'layer_replication'"},
         {"lora_bias", "true", "the setting 'lora_bias'"},

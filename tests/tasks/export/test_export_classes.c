@@ -2,6 +2,7 @@
  * values those of the run, a whole model that is read back scores the same; what has no place is
  * refused and leaves nothing. Other programs read them in tests/interop/classify.py. */
 #include "../train/classifier_lab.h"
+#include "../train/small_run.h"
 #include "bundle.h"
 #include "pretrained.h"
 #include <jansson.h>

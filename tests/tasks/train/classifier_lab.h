@@ -5,7 +5,15 @@
 
 #include "letters.h"
 #include "safetensors.h"
-#include "small_run.h"
+#include "file.h"
+#include "rng.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
 
 enum { CLASSES = 3, LAB_D = 16, LAB_FF = 24, LAB_BLOCKS = 2, LAB_POSITIONS = 24, LAB_TENSORS = 64 };
 enum { BERT, ROBERTA, LLAMA, MODELS };

@@ -6,6 +6,7 @@
  */
 #include "bundle.h"
 #include "classifier_lab.h"
+#include "small_run.h"
 #include "setup.h"
 #include <math.h>
 

@@ -4,6 +4,7 @@
 #include "adapters.h"
 #include "bundle.h"
 #include "classifier_lab.h"
+#include "small_run.h"
 #include "origin.h"
 #include "setup.h"
 #include <math.h>

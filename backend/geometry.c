@@ -137,6 +137,13 @@ static void shape_gather(shaper *s)
 static void shape_unpack(shaper *s)
 {
     const unpack_params *p = (const unpack_params *)s->launch->param;
+    if (has_vectors(s)) {
+        s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_unpack, "block");
+        tune_set(s, "WGX", 1);
+        tune_set(s, "VW", s->caps->simd < 16 ? 8 : 16);
+        s->groups = p->rows < 65535 ? p->rows : 65535;
+        return;
+    }
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
 }
 

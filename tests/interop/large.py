@@ -149,7 +149,7 @@ class Failed(Exception):
 
 
 def plan_of(program, options, place):
-    plan = [program, "inspect", "--what", "memory", *options, *STEP[:4], *place]
+    plan = [program, "inspect", "--what", "memory", *STEP[:4], *options, *place]
     status, said, _, _ = run(["--linear" if word == "--method" else word for word in plan])
     print(said.strip(), flush=True)
     if status:
@@ -201,11 +201,11 @@ def one_model(args, options, limits, bound, devices, out):
             raise Failed(f"bounds are {LOSS_BOUND:.0e} and {GRADIENT_BOUND:.0e}")
 
 
-def lockstep(args, options, limits):
+def lockstep(args, options, limits, bound):
     """The same steps on cpu and the devices, and how far losses and parameters drift apart."""
     options = [*options, "--context", 32, "--batch-size", 1, "--reg", "none", "--limits", limits]
     plan_of(args.program, options, ["--device", args.devices[0]])
-    status, said, seconds, peak = run([args.program, "train", *options, "--max-steps", 3, "--bound", LOSS_BOUND, "--compare",
+    status, said, seconds, peak = run([args.program, "train", *options, "--max-steps", 3, "--bound", bound, "--compare",
                                        ",".join(["cpu", *args.devices])])
     print(f"{said.strip()}\nexit {status}, {seconds:.0f} s, peak {peak // MIB} MiB of all devices together", flush=True)
     if status:
@@ -235,13 +235,14 @@ def checks(args, work):
     shape = ["--arch", "gpt", "--layers", GPT2["n_layer"], "--d-model", 768, "--heads", 12, "--d-ff", 3072, "--tied-head", "true",
              "--tokenizer", gpt2, "--text", text]
 
-    def small(*options, limits):
+    def small(*options, limits, bound=LOSS_BOUND):
         write_gpt2(gpt2)
-        lockstep(args, options, limits)
+        lockstep(args, options, limits, bound)
 
     for name, limits in ("gpt2-tt", "emu-pi4"), ("gpt2-tt-floor", "emu-floor"):
         yield name, lambda to=limits: small(*shape, "--linear", "tt", "--rank", 16, limits=to)
-    yield "gpt2-dense", lambda: small(*shape, "--layers", 10, "--linear", "dense", limits="emu-floor")
+    # AdamW's first steps move numbers whose gradient is noise as far as all others: cpu is 2e-4 from cpu64 after three
+    yield "gpt2-dense", lambda: small(*shape, "--layers", 10, "--linear", "dense", limits="emu-floor", bound=1e-3)
     yield ("gpt2-lora", lambda: small("--base", gpt2, "--text", text, "--embedding", "frozen", "--linear", "lora",
                                       "--rank", 8, limits="emu-pi4"))
 

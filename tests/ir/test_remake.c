@@ -136,7 +136,8 @@ static void what_was_overwritten_is_kept(void **state)
     for (int i = 0; i < 4; i++) r[i] = run_graph(rewritten(i / 2), i % 2, 2 * WORDS, WORDS);
     same_bits(&r[0], &r[1], WORDS);
     same_bits(&r[2], &r[3], WORDS);
-    /* a store, its value and a second product, as w and v were perhaps others, against two remade */
+    /* a store, its value and a second product, as w and v were perhaps others, against two remade
+     */
     assert_int_equal(r[0].nodes, r[2].nodes - 3 + 2);
     for (int i = 0; i < 4; i++) free(r[i].result);
 }

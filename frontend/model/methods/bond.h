@@ -20,6 +20,8 @@ typedef struct dart_bond {
 
 /* Words of all chains that own a bond, with these ranks (one a bond); NULL: the present ones. */
 uint64_t dart_bond_words(const dart_bond *bonds, uint32_t count, const uint32_t *ranks);
+/* Words of the one chain whose first bond is `first`. */
+uint64_t dart_bond_chain_words(const dart_bond *bonds, const uint32_t *ranks, uint32_t first);
 /* The largest rank of bond k that the cores beside it can carry: n times the neighbour's rank. */
 uint64_t dart_bond_cap(const dart_bond *bonds, const uint32_t *ranks, uint32_t k);
 

@@ -111,15 +111,6 @@ static void take(state *s, uint32_t k)
     s->ranks[k]--;
 }
 
-/* Words of the chain whose first bond is k. */
-static uint64_t chain_words(const state *s, uint32_t k)
-{
-    uint64_t words = (uint64_t)s->bonds[k].left_n * s->ranks[k];
-    for (int at = (int)k; at >= 0; at = s->bonds[at].right_bond)
-        words += s->ranks[at] * side(s, s->bonds[at].right_n, s->bonds[at].right_bond);
-    return words;
-}
-
 /* What losing the chain whose first bond is k discards: the most that one of its bonds keeps. */
 static double chain_value(const state *s, uint32_t k)
 {
@@ -139,7 +130,8 @@ static uint32_t cheapest_chain(const state *s, double below)
     uint32_t best = s->count;
     for (uint32_t k = 0; s->chains > 1 && k < s->count; k++) {
         if (s->bonds[k].left_bond >= 0 || !s->bonds[k].spare || !s->ranks[k]) continue;
-        const double value = chain_value(s, k) / (double)chain_words(s, k);
+        const double value =
+            chain_value(s, k) / (double)dart_bond_chain_words(s->bonds, s->ranks, k);
         if (!(value < below)) continue;
         below = value;
         best = k;
@@ -149,7 +141,7 @@ static uint32_t cheapest_chain(const state *s, double below)
 
 static void lose(state *s, uint32_t k)
 {
-    s->words -= chain_words(s, k);
+    s->words -= dart_bond_chain_words(s->bonds, s->ranks, k);
     s->chains--;
     for (int at = (int)k; at >= 0; at = s->bonds[at].right_bond) s->ranks[at] = 0;
 }

@@ -39,13 +39,11 @@ void dart_select_admissible(
 static double least_words(
     const dart_bond *bonds, uint32_t count, const uint32_t *ranks, bool may_lose)
 {
-    double largest = 0, staying = 0, words = 0;
+    double largest = 0, staying = 0;
     if (!may_lose) return (double)dart_bond_words(bonds, count, ranks);
     for (uint32_t k = 0; k < count; k++) {
-        const double right = bonds[k].right_bond < 0 ? 1 : ranks[bonds[k].right_bond];
-        if (bonds[k].left_bond < 0) words = (double)bonds[k].left_n * ranks[k];
-        words += ranks[k] * (bonds[k].right_n * right);
-        if (bonds[k].right_bond >= 0) continue;
+        if (bonds[k].left_bond >= 0) continue;
+        const double words = (double)dart_bond_chain_words(bonds, ranks, k);
         if (!bonds[k].spare) staying += words;
         largest = words > largest ? words : largest;
     }

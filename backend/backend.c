@@ -52,6 +52,11 @@ static bool is_single(const dart_backend *backend)
     return strcmp(backend->name, "vulkan") != 0 && strcmp(backend->name, "opencl") != 0;
 }
 
+void dart_device_watch(dart_device *device, double milliseconds)
+{
+    if (milliseconds >= 0) device->caps.submit_s = 1e-3 * milliseconds;
+}
+
 const char *dart_device_id(const dart_device *device, char out[32])
 {
     if (is_single(device->backend))
@@ -409,7 +414,7 @@ static dart_status check_launch(
     if (launch->param_bytes != info->param_bytes)
         LAUNCH_FAIL(
             "%d bytes of parameters given, it takes %d", launch->param_bytes, info->param_bytes);
-    if (caps->max_params && launch->param_bytes > caps->max_params)
+    if (caps->max_params && (uint32_t)launch->param_bytes + DART_PLACE_BYTES > caps->max_params)
         LAUNCH_FAIL("%d bytes of parameters, the device takes at most %" PRIu32,
             launch->param_bytes, caps->max_params);
     if (launch->tunes != info->tunes)

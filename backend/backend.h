@@ -11,7 +11,8 @@
 #include "mem.h"
 #include "kernels.h"
 
-enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 8, DART_MAX_PARAM_BYTES = 128 };
+/* Of the bytes of parameters the last are where a piece of a launch is (cuts.h). */
+enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 8, DART_MAX_PARAM_BYTES = 128, DART_PLACE_BYTES = 16 };
 
 /* What a device can do, or what a limit profile lets it do. Zero means "no limit known". */
 typedef struct dart_caps {
@@ -35,7 +36,8 @@ typedef struct dart_caps {
     bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
     uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
                           leaves its loops; 0: any number */
-    double max_dispatch_s; /* watchdog: longest single dispatch; 0: none known */
+    bool unified;      /* a GPU that shares the host's memory */
+    double submit_s;   /* what a submission may take (cuts.h); 0: any time */
 } dart_caps;
 
 /* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*".
@@ -45,7 +47,6 @@ typedef struct dart_limits {
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
     uint64_t max_binding, max_alloc, memory;
     bool no_subgroup, no_storage16, no_arith16;
-    double max_dispatch_s;
 } dart_limits;
 
 /* The profile called `name` ("emu-floor", "emu-pi4", ...), NULL if there is none. Static. */
@@ -123,6 +124,8 @@ struct dart_device {
     uint32_t index;
     uint64_t bytes_allocated, bytes_peak; /* kept by backend.c */
     uint64_t submits;                     /* counted by drivers, one a queue submission */
+    double longest_submit_s;              /* kept by drivers that cut: the longest submission of a
+                                             program's last run, the largest of all programs */
     /* Counted by drivers that compile: kernels made (compiled or loaded from the cache on disk),
      * and launches that found theirs made already. */
     uint64_t kernels_made, kernels_found;
@@ -137,6 +140,9 @@ struct dart_device {
 DART_NODISCARD dart_status dart_device_open(
     const char *id, const dart_limits *limits, dart_device **out_device);
 void dart_device_close(dart_device *device); /* NULL is fine */
+/* What work given to the device at once may take: milliseconds, 0: any time; negative: as it is.
+ * For programs that are built afterwards. */
+void dart_device_watch(dart_device *device, double milliseconds);
 const char *dart_device_id(const dart_device *device, char out[32]);
 DART_NODISCARD dart_status dart_device_alloc(
     dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);

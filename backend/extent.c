@@ -245,3 +245,16 @@ void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_B
     memset(out_words, 0, DART_MAX_BUFS * sizeof *out_words);
     extents[launch->kernel](launch, out_words);
 }
+
+double dart_launch_flops(const dart_launch *l)
+{
+    if (l->kernel == DART_K_gemm) {
+        PARAM(gemm);
+        return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
+    }
+    if (l->kernel == DART_K_gemm_packed) {
+        PARAM(gemm_packed);
+        return 2.0 * p->m * p->n * p->k;
+    }
+    return (double)l->buf[l->buffers - 1].words;
+}

@@ -546,5 +546,6 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
                 launch->tune[DART_SPD_FN_UN]),
             caps->max_loop));
     DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
-    return check_limit(&s, "bytes of parameters", info->param_bytes, caps->max_params);
+    return check_limit(
+        &s, "bytes of parameters", info->param_bytes + DART_PLACE_BYTES, caps->max_params);
 }

@@ -15,7 +15,7 @@ typedef float f32;
     typedef struct name##_params {                                                                 \
         fields                                                                                     \
     } name##_params;                                                                               \
-    _Static_assert(sizeof(name##_params) <= 128, #name ": parameters exceed 128 bytes");
+    _Static_assert(sizeof(name##_params) <= 112, #name ": parameters exceed 128 - 16 bytes");
 #define TUNE(slot, name, value) enum { SLOT(name) = slot };
 #define MODE(slot, name, value) enum { SLOT(name) = slot };
 #define KERNEL1(name, locals, a)

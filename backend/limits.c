@@ -33,8 +33,7 @@ static const dart_limits profiles[] = {
         .max_alloc = GIB,
         .memory = GIB,
         .no_subgroup = true,
-        .no_arith16 = true,
-        .max_dispatch_s = 0.5},
+        .no_arith16 = true},
     {.name = "emu-pi5",
         .max_invocations = 256,
         .max_shared = 16384,
@@ -46,8 +45,7 @@ static const dart_limits profiles[] = {
         .max_alloc = GIB,
         .memory = 4 * GIB,
         .no_subgroup = true,
-        .no_arith16 = true,
-        .max_dispatch_s = 0.5},
+        .no_arith16 = true},
     {.name = "emu-mali",
         .max_invocations = 384,
         .max_shared = 32768,
@@ -55,8 +53,7 @@ static const dart_limits profiles[] = {
         .max_params = 128,
         .offset_align = 64,
         .max_groups = 65535,
-        .max_binding = 256 * MIB,
-        .max_dispatch_s = 0.5},
+        .max_binding = 256 * MIB},
     {.name = "emu-adreno",
         .max_invocations = 1024,
         .max_shared = 16384,
@@ -64,8 +61,7 @@ static const dart_limits profiles[] = {
         .max_params = 128,
         .offset_align = 64,
         .max_groups = 65535,
-        .max_binding = 128 * MIB,
-        .max_dispatch_s = 0.5},
+        .max_binding = 128 * MIB},
     {.name = "emu-intel",
         .max_invocations = 1024,
         .max_shared = 32768,
@@ -73,8 +69,7 @@ static const dart_limits profiles[] = {
         .max_params = 128,
         .offset_align = 64,
         .max_groups = 65535,
-        .max_binding = GIB,
-        .max_dispatch_s = 20},
+        .max_binding = GIB},
 };
 
 const dart_limits *dart_limits_at(uint32_t index)
@@ -126,7 +121,4 @@ void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
     if (limits->no_subgroup) caps->subgroup = 0;
     if (limits->no_storage16) caps->storage16 = false;
     if (limits->no_arith16) caps->arith16 = false;
-    if (limits->max_dispatch_s > 0 &&
-        (caps->max_dispatch_s <= 0 || limits->max_dispatch_s < caps->max_dispatch_s))
-        caps->max_dispatch_s = limits->max_dispatch_s;
 }

@@ -11,6 +11,11 @@ foreach(device cpu opencl:0 vulkan:0)
     add_test(NAME backend/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
+# Once more with submissions that may take 10 microseconds, so that most launches are started in pieces.
+foreach(device opencl:0 vulkan:0)
+  string(REPLACE ":" "" name "suite-${device}-pieces")
+  add_test(NAME backend/${name} COMMAND test_suite ${device} emu-pi4 1e-2 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+endforeach()
 # And once for each set of kernels that the cpu device may take; those that the processor lacks are skipped.
 foreach(isa ${DART_CPU_ISAS})
   add_test(NAME backend/suite-cpu-${isa} COMMAND test_suite cpu WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -1,4 +1,5 @@
 /* Finding and opening OpenCL devices, and their capabilities. */
+#include "cuts.h"
 #include "internal.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +135,9 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */
     caps->arith16 = has_extension(id, "cl_khr_fp16");
     caps->on_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    cl_bool unified = CL_FALSE;
+    clGetDeviceInfo(id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
+    caps->unified = unified && !caps->on_cpu;
     if (caps->on_cpu && strstr(caps->name, "llvmpipe")) {
         /* Mesa's (rusticl): its vectors are the invocations of a work-group, as in lavapipe, and
          * one that does all the work of a group alone comes to the end of its loops. */
@@ -235,7 +239,9 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
          */
         device->base.caps.simd = 0;
         device->base.caps.on_cpu = false;
+        device->base.caps.unified = true;
     }
+    dart_caps_submit(&device->base.caps);
     /* measured on PoCL 3.1: 3.3 us a launch from a command buffer, 1.5 us from an enqueue */
     if (!device->base.caps.on_cpu) find_recorder(device, platform);
     *out_device = &device->base;

@@ -2,9 +2,11 @@
  * command buffer where the driver has a version of them that we know, through plain enqueues
  * otherwise. The queue is in order, so a launch's `wait` needs nothing. */
 #include "clock.h"
+#include "cuts.h"
 #include "internal.h"
 #include "log.h"
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct step {
     cl_kernel kernel;
@@ -12,14 +14,20 @@ typedef struct step {
 } step;
 
 struct dart_program {
-    step *steps;
+    dart_launch *list; /* owned copy: steps are made anew where the cuts move */
     uint32_t count;
-    cl_command_buffer_khr commands; /* NULL: enqueue */
-    cl_event *events;               /* (count), for timed runs */
+    dart_pace pace;                  /* where the list is cut into submissions */
+    step *steps;                     /* (step_count): of each piece */
+    cl_event *events;                /* (step_count), for timed runs */
+    cl_command_buffer_khr *commands; /* (command_count): of each submission; NULL: enqueue */
+    uint32_t step_count, command_count;
 };
 
-static dart_status make_step(opencl_device *device, const dart_launch *launch, step *out_step)
+static dart_status make_step(
+    opencl_device *device, const dart_launch *launch, const dart_piece *piece, step *out_step)
 {
+    uint32_t param[DART_MAX_PARAM_BYTES / 4];
+    const uint32_t bytes = dart_piece_params(launch, piece, param);
     cl_program program;
     cl_int error;
     DART_TRY(dart_opencl_code_find(device, launch, &program));
@@ -33,47 +41,92 @@ static dart_status make_step(opencl_device *device, const dart_launch *launch, s
             kernel, arg++, sizeof(cl_mem), &device->buffers[launch->buf[i].buffer - 1]);
         if (error == CL_SUCCESS) error = clSetKernelArg(kernel, arg++, sizeof offset, &offset);
     }
-    if (error == CL_SUCCESS)
-        error = clSetKernelArg(kernel, arg, launch->param_bytes, launch->param);
+    if (error == CL_SUCCESS) error = clSetKernelArg(kernel, arg, bytes, param);
     DART_TRY(dart_opencl_status(device, error, "setting kernel arguments"));
     for (int d = 0; d < 3; d++) {
         out_step->local[d] = d < 2 ? launch->tune[d] : 1;
-        out_step->global[d] = out_step->local[d] * launch->groups[d];
+        out_step->global[d] = out_step->local[d] * (d < 2 ? piece->groups[d] : 1);
     }
     return DART_OK;
 }
 
-/* Without success the program keeps to plain enqueues. */
-static void record(opencl_device *device, dart_program *program)
+/* The submission in a command buffer, NULL without success. */
+static cl_command_buffer_khr record(
+    const opencl_device *device, const dart_program *program, uint32_t submission)
 {
     const opencl_recorder *r = &device->recorder;
-    if (!r->create || !program->count) return;
+    const uint32_t *begin = &program->pace.cuts.begin[submission];
     cl_int error;
     cl_command_buffer_khr commands = r->create(1, &device->queue, NULL, &error);
-    if (error != CL_SUCCESS) return;
-    for (uint32_t i = 0; i < program->count && error == CL_SUCCESS; i++) {
+    if (error != CL_SUCCESS) return NULL;
+    for (uint32_t i = begin[0]; i < begin[1] && error == CL_SUCCESS; i++) {
         const step *s = &program->steps[i];
         error = r->launch(
             commands, NULL, NULL, s->kernel, 3, NULL, s->global, s->local, 0, NULL, NULL, NULL);
     }
     if (error == CL_SUCCESS) error = r->finalize(commands);
-    if (error == CL_SUCCESS) {
-        program->commands = commands;
-        return;
-    }
+    if (error == CL_SUCCESS) return commands;
     dart_log(1, "opencl: command buffer not used: %s", dart_opencl_error_name(error));
     r->release(commands);
+    return NULL;
+}
+
+static void drop_commands(const opencl_device *device, dart_program *program)
+{
+    for (uint32_t s = 0; s < program->command_count; s++)
+        if (program->commands[s]) device->recorder.release(program->commands[s]);
+    free(program->commands);
+    program->commands = NULL;
+    program->command_count = 0;
+}
+
+/* Without success the program keeps to plain enqueues. */
+static void record_all(const opencl_device *device, dart_program *program)
+{
+    const uint32_t submissions = program->pace.cuts.submissions;
+    if (!device->recorder.create || !submissions) return;
+    program->commands = dart_calloc(submissions, sizeof *program->commands);
+    if (program->commands) program->command_count = submissions;
+    for (uint32_t s = 0; s < program->command_count; s++) {
+        program->commands[s] = record(device, program, s);
+        if (!program->commands[s]) drop_commands(device, program);
+    }
+}
+
+static void drop_steps(const opencl_device *device, dart_program *program)
+{
+    drop_commands(device, program);
+    for (uint32_t i = 0; i < program->step_count; i++)
+        if (program->steps[i].kernel) clReleaseKernel(program->steps[i].kernel);
+    free(program->steps);
+    free(program->events);
+    program->steps = NULL;
+    program->events = NULL;
+    program->step_count = 0;
+}
+
+static dart_status make_steps(opencl_device *device, dart_program *program)
+{
+    const dart_cuts *cuts = &program->pace.cuts;
+    drop_steps(device, program);
+    program->steps = dart_calloc(cuts->pieces, sizeof *program->steps);
+    program->events = dart_calloc(cuts->pieces, sizeof(cl_event));
+    if (!program->steps || !program->events) return DART_MEMORY;
+    program->step_count = cuts->pieces;
+    for (uint32_t i = 0; i < cuts->pieces; i++)
+        DART_TRY(make_step(
+            device, &program->list[cuts->piece[i].launch], &cuts->piece[i], &program->steps[i]));
+    record_all(device, program);
+    return DART_OK;
 }
 
 void dart_opencl_drop(dart_device *base, dart_program *program)
 {
     opencl_device *device = (opencl_device *)base;
     if (!program) return;
-    if (program->commands) device->recorder.release(program->commands);
-    for (uint32_t i = 0; i < program->count; i++)
-        if (program->steps[i].kernel) clReleaseKernel(program->steps[i].kernel);
-    free(program->events);
-    free(program->steps);
+    drop_steps(device, program);
+    dart_pace_end(&program->pace);
+    free(program->list);
     free(program);
 }
 
@@ -84,15 +137,15 @@ dart_status dart_opencl_build(
     dart_status status = DART_OK;
     dart_program *program = dart_calloc(1, sizeof *program);
     if (!program) return DART_MEMORY;
-    program->steps = dart_calloc(count, sizeof *program->steps);
-    program->events = dart_calloc(count, sizeof(cl_event));
-    if (!program->steps || !program->events) {
+    program->list = dart_calloc(count, sizeof *list);
+    if (!program->list) {
         status = DART_MEMORY;
         goto done;
     }
+    memcpy(program->list, list, count * sizeof *list);
     program->count = count;
-    for (uint32_t i = 0; i < count; i++) DART_GOTO(make_step(device, &list[i], &program->steps[i]));
-    record(device, program);
+    DART_GOTO(dart_pace_begin(&program->pace, &base->caps, program->list, count));
+    DART_GOTO(make_steps(device, program));
     *out_program = program;
     return DART_OK;
 done:
@@ -105,15 +158,16 @@ static cl_int launch(const step *s, cl_command_queue queue, cl_event *event)
     return clEnqueueNDRangeKernel(queue, s->kernel, 3, NULL, s->global, s->local, 0, NULL, event);
 }
 
-/* Where the driver has no profiling: the host's clock around each launch. */
+/* Where the driver has no profiling: the host's clock around each piece. */
 static cl_int run_by_clock(opencl_device *device, const dart_program *program, double *seconds)
 {
+    const dart_cuts *cuts = &program->pace.cuts;
     cl_int error = CL_SUCCESS;
-    for (uint32_t i = 0; i < program->count && error == CL_SUCCESS; i++) {
+    for (uint32_t i = 0; i < cuts->pieces && error == CL_SUCCESS; i++) {
         double start = dart_seconds();
         error = launch(&program->steps[i], device->queue, NULL);
         if (error == CL_SUCCESS) error = clFinish(device->queue);
-        seconds[i] = dart_seconds() - start;
+        seconds[cuts->piece[i].launch] += dart_seconds() - start;
         device->base.submits++;
     }
     return error;
@@ -121,14 +175,19 @@ static cl_int run_by_clock(opencl_device *device, const dart_program *program, d
 
 static cl_int run_by_events(opencl_device *device, dart_program *program, double *seconds)
 {
+    const dart_cuts *cuts = &program->pace.cuts;
     cl_int error = CL_SUCCESS;
     uint32_t started = 0;
-    for (; started < program->count && error == CL_SUCCESS; started++)
-        error = launch(&program->steps[started], device->timed_queue, &program->events[started]);
-    if (error != CL_SUCCESS) started--; /* the failing launch has no event */
+    for (uint32_t s = 0; s < cuts->submissions && error == CL_SUCCESS; s++) {
+        for (; started < cuts->begin[s + 1] && error == CL_SUCCESS; started++)
+            error =
+                launch(&program->steps[started], device->timed_queue, &program->events[started]);
+        if (error == CL_SUCCESS) error = clFlush(device->timed_queue);
+        device->base.submits++;
+    }
+    if (started && !program->events[started - 1]) started--; /* what failed has no event */
     cl_int finished = clFinish(device->timed_queue);
     if (error == CL_SUCCESS) error = finished;
-    device->base.submits++;
     for (uint32_t i = 0; i < started; i++) {
         cl_ulong start = 0, end = 0;
         cl_event event = program->events[i];
@@ -137,8 +196,9 @@ static cl_int run_by_events(opencl_device *device, dart_program *program, double
             clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) !=
                 CL_SUCCESS)
             start = end = 0;
-        seconds[i] = end > start ? 1e-9 * (double)(end - start) : 0.0;
+        seconds[cuts->piece[i].launch] += end > start ? 1e-9 * (double)(end - start) : 0.0;
         clReleaseEvent(event);
+        program->events[i] = NULL;
     }
     return error;
 }
@@ -147,6 +207,7 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
 {
     cl_int error = clFinish(device->queue);
     if (error != CL_SUCCESS) return error;
+    memset(seconds, 0, program->count * sizeof *seconds);
     if (!device->timed_queue) {
         device->timed_queue =
             clCreateCommandQueue(device->context, device->id, CL_QUEUE_PROFILING_ENABLE, &error);
@@ -156,19 +217,44 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
                                : run_by_clock(device, program, seconds);
 }
 
+/* Gives one submission to the queue and makes the driver begin with it. */
+static cl_int submit(opencl_device *device, const dart_program *program, uint32_t submission)
+{
+    const uint32_t *begin = &program->pace.cuts.begin[submission];
+    cl_int error = CL_SUCCESS;
+    if (program->commands)
+        error = device->recorder.enqueue(0, NULL, program->commands[submission], 0, NULL, NULL);
+    for (uint32_t i = begin[0]; !program->commands && i < begin[1] && error == CL_SUCCESS; i++)
+        error = launch(&program->steps[i], device->queue, NULL);
+    device->base.submits++;
+    return error == CL_SUCCESS ? clFlush(device->queue) : error;
+}
+
+/* All submissions; one after the other with the host's clock around each, where they are to be
+ * measured. */
+static cl_int run_plain(opencl_device *device, const dart_program *program)
+{
+    double *measured = program->pace.measured;
+    cl_int error = CL_SUCCESS;
+    for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
+        const double start = dart_seconds();
+        error = submit(device, program, s);
+        if (measured && error == CL_SUCCESS) error = clFinish(device->queue);
+        if (measured) measured[s] = dart_seconds() - start;
+    }
+    const cl_int finished = clFinish(device->queue);
+    return error != CL_SUCCESS ? error : finished;
+}
+
 dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds)
 {
     opencl_device *device = (opencl_device *)base;
-    cl_int error = CL_SUCCESS;
     if (seconds)
         return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
-    if (program->commands) {
-        error = device->recorder.enqueue(0, NULL, program->commands, 0, NULL, NULL);
-    } else {
-        for (uint32_t i = 0; i < program->count && error == CL_SUCCESS; i++)
-            error = launch(&program->steps[i], device->queue, NULL);
-    }
-    cl_int finished = clFinish(device->queue);
-    device->base.submits++;
-    return dart_opencl_settle(device, error != CL_SUCCESS ? error : finished, "running a program");
+    const double start = dart_seconds();
+    DART_TRY(dart_opencl_settle(device, run_plain(device, program), "running a program"));
+    if (!program->pace.measured) return dart_pace_ran(&program->pace, base, dart_seconds() - start);
+    bool moved;
+    DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
+    return moved ? make_steps(device, program) : DART_OK;
 }

@@ -1,4 +1,5 @@
 /* Vulkan devices: enumeration, capabilities, open and close. */
+#include "cuts.h"
 #include "internal.h"
 #include "log.h"
 #include <stdio.h>
@@ -88,7 +89,8 @@ static void fill_caps(vulkan_device *device)
     }
     fill_features(caps, device->physical);
 
-    device->unified = caps->on_cpu || p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+    caps->unified = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU;
+    device->unified = caps->on_cpu || caps->unified;
     device->tick_s = (double)limits->timestampPeriod * 1e-9;
 }
 
@@ -247,8 +249,13 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     DART_GOTO(make_device(device));
     DART_GOTO(find_heap(device));
     dart_caps_limit(&device->base.caps, limits);
-    /* a profile stands in for a small GPU: kernels take the shapes that they would have there */
-    if (limits) device->base.caps.on_cpu = false;
+    if (limits) {
+        /* A profile stands in for a small GPU: kernels take the shapes that they would have there.
+         */
+        device->base.caps.on_cpu = false;
+        device->base.caps.unified = true;
+    }
+    dart_caps_submit(&device->base.caps);
     DART_GOTO(dart_vulkan_pipelines_open(device));
     *out_device = &device->base;
 done:

@@ -1,13 +1,13 @@
 /* A launch list recorded once into command buffers and replayed: descriptor sets written once,
  * parameters as push constants, a memory barrier where the planner asks for one. */
+#include "clock.h"
+#include "cuts.h"
 #include "internal.h"
+#include "log.h"
 #include <stdlib.h>
 #include <string.h>
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
-
-/* With a watchdog the list is cut into submissions of so many launches. */
-enum { LAUNCHES_PER_SUBMIT = 64 };
 
 typedef struct set_key {
     uint64_t buffers; /* their number */
@@ -25,12 +25,12 @@ struct dart_program {
     VkPipeline *pipelines; /* (count) */
     VkDescriptorSet *of;   /* (count) */
     uint32_t count;
-    uint32_t parts, per_part; /* submissions, launches in each */
+    dart_pace pace; /* where the list is cut into submissions */
     VkDescriptorPool sets;
     VkCommandPool pool;
-    VkCommandBuffer *plain, *timed; /* (parts) each; timed is NULL until needed */
+    VkCommandBuffer *plain, *timed; /* (submissions) each; timed is NULL until needed */
     VkQueryPool queries;
-    uint64_t *ticks; /* (count + parts): part i's first stamp is at i * (per_part + 1) */
+    uint64_t *ticks; /* (pieces + submissions): one before each submission, one behind each piece */
 };
 
 /* ---- descriptor sets ---- */
@@ -129,17 +129,15 @@ static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAcces
     vkCmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
-/* Launches [first, end) into one command buffer. Timed: every launch waits, with a stamp on both
- * sides. */
-static dart_status record(vulkan_device *device, const dart_program *program, uint32_t part,
+/* One submission into a command buffer. Timed: every piece waits, with a stamp on both sides. */
+static dart_status record(vulkan_device *device, const dart_program *program, uint32_t submission,
     VkCommandBuffer commands, bool timed)
 {
     const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
     const VkAccessFlags shader = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
-    const uint32_t first = part * program->per_part;
-    const uint32_t left = program->count - first;
-    const uint32_t end = first + (left < program->per_part ? left : program->per_part);
-    const uint32_t stamp = part * (program->per_part + 1);
+    const dart_cuts *cuts = &program->pace.cuts;
+    const uint32_t first = cuts->begin[submission], end = cuts->begin[submission + 1];
+    const uint32_t stamp = first + submission;
     VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     DART_TRY(
         dart_vulkan_status(device, vkBeginCommandBuffer(commands, &begin), "vkBeginCommandBuffer"));
@@ -156,20 +154,24 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
     VkPipeline pipeline = VK_NULL_HANDLE;
     VkDescriptorSet set = VK_NULL_HANDLE;
     for (uint32_t i = first; i < end; i++) {
-        const dart_launch *launch = &program->list[i];
+        const dart_piece *piece = &cuts->piece[i];
+        const dart_launch *launch = &program->list[piece->launch];
         VkPipelineLayout layout = device->layout[launch->buffers];
-        if (i > first && (launch->wait || timed))
+        const bool opens = piece->first[0] == 0 && piece->first[1] == 0;
+        if (i > first && ((launch->wait && opens) || timed))
             barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, compute, shader);
-        if (program->pipelines[i] != pipeline)
-            vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipelines[i]);
-        if (program->of[i] != set)
-            vkCmdBindDescriptorSets(
-                commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &program->of[i], 0, NULL);
-        pipeline = program->pipelines[i];
-        set = program->of[i];
-        vkCmdPushConstants(
-            commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, launch->param_bytes, launch->param);
-        vkCmdDispatch(commands, launch->groups[0], launch->groups[1], launch->groups[2]);
+        if (program->pipelines[piece->launch] != pipeline)
+            vkCmdBindPipeline(
+                commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipelines[piece->launch]);
+        if (program->of[piece->launch] != set)
+            vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1,
+                &program->of[piece->launch], 0, NULL);
+        pipeline = program->pipelines[piece->launch];
+        set = program->of[piece->launch];
+        uint32_t param[DART_MAX_PARAM_BYTES / 4];
+        const uint32_t bytes = dart_piece_params(launch, piece, param);
+        vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, bytes, param);
+        vkCmdDispatch(commands, piece->groups[0], piece->groups[1], 1);
         if (timed)
             vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                 stamp + i - first + 1);
@@ -183,21 +185,42 @@ static dart_status record_all(
     vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer **out_buffers)
 {
     dart_status status = DART_OK;
-    VkCommandBuffer *made = dart_calloc(program->parts, sizeof(VkCommandBuffer));
+    const uint32_t submissions = program->pace.cuts.submissions;
+    VkCommandBuffer *made = dart_calloc(submissions, sizeof(VkCommandBuffer));
     if (!made) return DART_MEMORY;
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
+    if (!program->pool)
+        DART_GOTO(dart_vulkan_status(device,
+            vkCreateCommandPool(device->handle, &pool, NULL, &program->pool),
+            "vkCreateCommandPool"));
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
         .commandPool = program->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = program->parts};
+        .commandBufferCount = submissions};
     DART_GOTO(dart_vulkan_status(
         device, vkAllocateCommandBuffers(device->handle, &info, made), "vkAllocateCommandBuffers"));
-    for (uint32_t part = 0; part < program->parts; part++)
-        DART_GOTO(record(device, program, part, made[part], timed));
+    for (uint32_t i = 0; i < submissions; i++)
+        DART_GOTO(record(device, program, i, made[i], timed));
     *out_buffers = made;
     return DART_OK;
 done: /* the pool frees the command buffers */
     free(made);
     return status;
+}
+
+/* The recordings of other cuts, none of which is at work, are given back. */
+static void forget(vulkan_device *device, dart_program *program)
+{
+    vkDestroyQueryPool(device->handle, program->queries, NULL);
+    vkDestroyCommandPool(device->handle, program->pool, NULL); /* frees its command buffers */
+    program->queries = VK_NULL_HANDLE;
+    program->pool = VK_NULL_HANDLE;
+    free(program->ticks);
+    free(program->plain);
+    free(program->timed);
+    program->ticks = NULL;
+    program->plain = program->timed = NULL;
 }
 
 dart_status dart_vulkan_build(
@@ -208,9 +231,6 @@ dart_status dart_vulkan_build(
     dart_program *program = dart_calloc(1, sizeof *program);
     if (!program) return DART_MEMORY;
     program->count = count;
-    program->per_part =
-        base->caps.max_dispatch_s > 0 && count > LAUNCHES_PER_SUBMIT ? LAUNCHES_PER_SUBMIT : count;
-    program->parts = count ? (count + program->per_part - 1) / program->per_part : 0;
     program->list = dart_calloc(count, sizeof *list);
     program->pipelines = dart_calloc(count, sizeof(VkPipeline));
     program->of = dart_calloc(count, sizeof(VkDescriptorSet));
@@ -223,10 +243,7 @@ dart_status dart_vulkan_build(
     DART_GOTO(dart_vulkan_pipelines_make(device, list, count, program->pipelines));
     dart_vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
-    VkCommandPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
-    DART_GOTO(dart_vulkan_status(device,
-        vkCreateCommandPool(device->handle, &pool, NULL, &program->pool), "vkCreateCommandPool"));
+    DART_GOTO(dart_pace_begin(&program->pace, &base->caps, program->list, count));
     DART_GOTO(record_all(device, program, false, &program->plain));
 done:
     if (status == DART_OK)
@@ -244,7 +261,8 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
         return dart_fail(DART_DEVICE,
             "vulkan:%u (%s): the device has no timestamps, so launches cannot be timed one by one",
             device->base.index, device->base.caps.name);
-    const uint32_t stamps = program->count + program->parts;
+    const dart_cuts *cuts = &program->pace.cuts;
+    const uint32_t stamps = cuts->pieces + cuts->submissions;
     if (!program->queries) {
         VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
             .queryType = VK_QUERY_TYPE_TIMESTAMP,
@@ -260,7 +278,8 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
 
 static dart_status read_times(vulkan_device *device, dart_program *program, double *seconds)
 {
-    const uint32_t stamps = program->count + program->parts;
+    const dart_cuts *cuts = &program->pace.cuts;
+    const uint32_t stamps = cuts->pieces + cuts->submissions;
     const uint64_t mask =
         device->tick_bits >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << device->tick_bits) - 1;
     DART_TRY(dart_vulkan_status(device,
@@ -268,23 +287,55 @@ static dart_status read_times(vulkan_device *device, dart_program *program, doub
             stamps * sizeof *program->ticks, program->ticks, sizeof *program->ticks,
             VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT),
         "vkGetQueryPoolResults"));
-    for (uint32_t i = 0; i < program->count; i++) {
-        const uint64_t *tick = &program->ticks[i + i / program->per_part];
-        seconds[i] = (double)((tick[1] - tick[0]) & mask) * device->tick_s;
+    memset(seconds, 0, program->count * sizeof *seconds);
+    for (uint32_t s = 0; s < cuts->submissions; s++)
+        for (uint32_t i = cuts->begin[s]; i < cuts->begin[s + 1]; i++) {
+            const uint64_t *tick = &program->ticks[i + s];
+            seconds[cuts->piece[i].launch] += (double)((tick[1] - tick[0]) & mask) * device->tick_s;
+        }
+    return DART_OK;
+}
+
+/* One submission after the other, with the host's clock around each. */
+static dart_status run_measured(
+    vulkan_device *device, dart_program *program, const VkCommandBuffer *commands)
+{
+    for (uint32_t i = 0; i < program->pace.cuts.submissions; i++) {
+        const double start = dart_seconds();
+        DART_TRY(dart_vulkan_submit(device, commands[i], true));
+        DART_TRY(dart_vulkan_wait(device));
+        program->pace.measured[i] = dart_seconds() - start;
     }
     return DART_OK;
+}
+
+static dart_status run_through(
+    vulkan_device *device, dart_program *program, const VkCommandBuffer *commands)
+{
+    const uint32_t submissions = program->pace.cuts.submissions;
+    const double start = dart_seconds();
+    for (uint32_t i = 0; i < submissions; i++)
+        DART_TRY(dart_vulkan_submit(device, commands[i], i + 1 == submissions));
+    DART_TRY(dart_vulkan_wait(device));
+    return dart_pace_ran(&program->pace, &device->base, dart_seconds() - start);
 }
 
 dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *seconds)
 {
     vulkan_device *device = (vulkan_device *)base;
     if (program->count == 0) return DART_OK;
+    if (!program->plain) DART_TRY(record_all(device, program, false, &program->plain));
     if (seconds) DART_TRY(prepare_timing(device, program));
-    VkCommandBuffer *commands = seconds ? program->timed : program->plain;
-    for (uint32_t part = 0; part < program->parts; part++)
-        DART_TRY(dart_vulkan_submit(device, commands[part], part + 1 == program->parts));
-    DART_TRY(dart_vulkan_wait(device));
-    return seconds ? read_times(device, program, seconds) : DART_OK;
+    const VkCommandBuffer *commands = seconds ? program->timed : program->plain;
+    const bool measures = program->pace.measured;
+    DART_TRY(measures ? run_measured(device, program, commands)
+                      : run_through(device, program, commands));
+    if (seconds) DART_TRY(read_times(device, program, seconds));
+    if (!measures) return DART_OK;
+    bool moved;
+    DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
+    if (moved) forget(device, program);
+    return DART_OK;
 }
 
 void dart_vulkan_drop(dart_device *base, dart_program *program)
@@ -295,6 +346,7 @@ void dart_vulkan_drop(dart_device *base, dart_program *program)
         vkDestroyCommandPool(device->handle, program->pool, NULL); /* frees its command buffers */
         vkDestroyDescriptorPool(device->handle, program->sets, NULL);
     }
+    dart_pace_end(&program->pace);
     free(program->plain);
     free(program->timed);
     free(program->ticks);

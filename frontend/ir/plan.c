@@ -1,6 +1,7 @@
 /* The plan: lowered launches with every arena value placed, barriers set, limits checked, figures
  * counted. */
 #include "geometry.h"
+#include "extent.h"
 #include "plan_impl.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -83,33 +84,6 @@ static dart_slice slice_of(const dart_lowering *low, dart_value value)
         DART_REGIONS + storage->window, storage->offset + value.offset, value.words};
 }
 
-static double flops_of(const dart_launch *launch)
-{
-    if (launch->kernel == DART_K_gemm) {
-        const gemm_params *p = (const gemm_params *)(const void *)launch->param;
-        return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
-    }
-    if (launch->kernel == DART_K_gemm_packed) {
-        const gemm_packed_params *p = (const gemm_packed_params *)(const void *)launch->param;
-        return 2.0 * p->m * p->n * p->k;
-    }
-    return (double)launch->buf[launch->buffers - 1].words;
-}
-
-/* Estimated seconds of a launch by the device's prices, against its watchdog. */
-static dart_status time_launch(
-    const dart_lowering *low, const dart_launch *launch, double bytes, dart_plan *plan)
-{
-    const double seconds = flops_of(launch) * low->cost.flop + bytes * low->cost.byte;
-    if (seconds > plan->stats.longest_seconds) plan->stats.longest_seconds = seconds;
-    if (low->caps->max_dispatch_s <= 0 || seconds <= low->caps->max_dispatch_s) return DART_OK;
-    char name[160];
-    return dart_fail(DART_DEVICE,
-        "%s would take about %.2g s in one dispatch and the device's watchdog allows %.2g s; use a "
-        "smaller batch, context or chunk of logits",
-        dart_node_describe(low->graph, launch->label, name), seconds, low->caps->max_dispatch_s);
-}
-
 static dart_status bind(dart_lowering *low, dart_plan *plan)
 {
     const dart_caps *caps = low->caps;
@@ -143,7 +117,8 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
         }
         plan->stats.bytes += bytes;
         DART_TRY(dart_launch_geometry(caps, launch));
-        DART_TRY(time_launch(low, launch, bytes, plan));
+        const double seconds = dart_launch_flops(launch) * low->cost.flop + bytes * low->cost.byte;
+        if (seconds > plan->stats.longest_seconds) plan->stats.longest_seconds = seconds;
         plan->stats.launches_by_kernel[launch->kernel]++;
         if (launch->kernel != DART_K_gemm && launch->kernel != DART_K_gemm_packed)
             plan->stats.flops += (double)launch->buf[bufs - 1].words;

@@ -25,8 +25,7 @@ typedef struct dart_plan dart_plan;
  * words of two buffers, becomes several launches where a rule of split.c cuts it. Nodes in keep[]
  * keep their words until the end and can be found with dart_plan_slice. Nothing is allocated on the
  * device yet.
- * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met
- * (the watchdog: by the estimated time of each launch).
+ * MEMORY: does not fit (the sentence names op, figure and remedy); DEVICE: a limit cannot be met.
  */
 DART_NODISCARD dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps,
     const dart_memory *memory, uint32_t keeps, const dart_node *keep, dart_plan **out_plan);

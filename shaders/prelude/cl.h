@@ -20,9 +20,11 @@ typedef float f32;
 
 #define TUNE(slot, name, value)
 #define MODE(slot, name, value)
+/* DART_PLACE: a launch may be started in pieces (backend/cuts.h). Where the piece begins, and the groups of the whole. */
+#define DART_PLACE u32 first0_, first1_, whole0_, whole1_;
 #define PARAMS(name, fields)                                                                       \
     typedef struct {                                                                               \
-        fields                                                                                     \
+        fields DART_PLACE                                                                          \
     } name##_params;
 #define ACC_IN const
 #define ACC_OUT
@@ -52,8 +54,8 @@ typedef float f32;
 #define END }
 
 #define LID(d) ((uint)get_local_id(d))
-#define WGID(d) ((uint)get_group_id(d))
-#define NWG(d) ((uint)get_num_groups(d))
+#define WGID(d) ((uint)get_group_id(d) + p.first##d##_)
+#define NWG(d) p.whole##d##_
 #if WGX == 1 && WGY == 1 /* alone, nobody to wait for; and compilers for processors work hard on barriers */
 #define BARRIER()
 #define BARRIER_GLOBAL()

@@ -22,8 +22,10 @@
 
 #define TUNE(slot, name, value) layout(constant_id = slot) const uint name = value;
 #define MODE(slot, name, value) TUNE(slot, name, value)
+/* DART_PLACE: a launch may be started in pieces (backend/cuts.h). Where the piece begins, and the groups of the whole. */
+#define DART_PLACE u32 first0_, first1_, whole0_, whole1_;
 #define PARAMS(name, fields)                                                                       \
-    layout(push_constant) uniform name##_params { fields } p;
+    layout(push_constant) uniform name##_params { fields DART_PLACE } p;
 #define ACC_IN readonly
 #define ACC_OUT writeonly
 #define ACC_INOUT
@@ -47,8 +49,8 @@
 #define END }
 
 #define LID(d) gl_LocalInvocationID[d]
-#define WGID(d) gl_WorkGroupID[d]
-#define NWG(d) gl_NumWorkGroups[d]
+#define WGID(d) (gl_WorkGroupID[d] + p.first##d##_)
+#define NWG(d) p.whole##d##_
 #define BARRIER()                                                                                  \
     {                                                                                              \
         memoryBarrierShared();                                                                     \

@@ -64,7 +64,10 @@ static dart_status run_device(
     const dart_bench_test *test, const char *id, const dart_limits *limits, dart_bench_call call)
 {
     const uint32_t first = call.rows->count;
+    dart_settings set;
+    dart_recipe_settings(call.recipe, &set);
     DART_TRY(dart_device_open(id, limits, &call.device));
+    dart_device_watch(call.device, set.watchdog);
     dart_status status = test->run(&call);
     const bool ends = status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED;
     if (status != DART_OK && !ends) {

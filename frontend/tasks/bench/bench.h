@@ -27,7 +27,8 @@ typedef struct dart_bench_row {
     double bytes_read;
     uint64_t planned_bytes, actual_bytes, weight_bytes, cache_bytes, arena_bytes, resident_bytes;
     uint32_t launches, submits, barriers; /* of one step, or one program */
-    double difference;                    /* largest against cpu, relative to the largest value */
+    double longest_submit_ms; /* of the measured runs; where the device does not cut: the run */
+    double difference;        /* largest against cpu, relative to the largest value */
     /* a selection: milliseconds of the fastest run, and what the runs spread over */
     const char *selection; /* which ranks it comes to; static */
     char penalty[32];      /* of the stage after it */

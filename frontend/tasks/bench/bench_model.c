@@ -148,6 +148,7 @@ static dart_status run(const dart_bench_call *call, const dart_bench_test *test,
     row->actual_bytes = device->bytes_allocated - before;
     for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
     uint64_t submits = device->submits;
+    device->longest_submit_s = 0;
     for (uint32_t r = 0; r < repeats; r++) {
         DART_GOTO(dart_stop_asked());
         double start = dart_seconds();
@@ -155,6 +156,7 @@ static dart_status run(const dart_bench_call *call, const dart_bench_test *test,
         s.seconds[r] = dart_seconds() - start;
     }
     row->submits = (uint32_t)((device->submits - submits) / repeats);
+    if (device->longest_submit_s > 0) row->longest_submit_ms = 1e3 * device->longest_submit_s;
     double median = dart_bench_median(s.seconds, repeats, tokens, &row->sd);
     row->ms = 1e3 * median;
     row->tokens_per_s = tokens / median;
@@ -181,7 +183,7 @@ static dart_status run_eval(const dart_bench_call *call)
 
 #define COLUMNS                                                                                    \
     "test what device tokens_per_s sd ms gflops planned_bytes actual_bytes launches submits "      \
-    "difference"
+    "longest_submit_ms difference"
 
 const dart_bench_test dart_bench_step = {.name = "step",
     .help = "a training step",

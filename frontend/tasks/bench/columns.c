@@ -49,6 +49,8 @@ static const dart_column columns[] = {
     {PLACE(launches_before), "launches before", NULL, "of a training step", 0, 0, "launches"},
     {PLACE(launches), "launches", NULL, "of a step, or of a program", 0, 0, "launches"},
     {PLACE(submits), "submits", NULL, "of a step", 0, 0, "launches"},
+    {PLACE(longest_submit_ms), "longest, ms", NULL, "the longest submission, milliseconds", 0, 1,
+        NULL},
     {PLACE(barriers), "barriers", NULL, "of a program", 0, 0, "launches"},
     {PLACE(difference), "difference from cpu", NULL, "relative to the largest", 0, -1, NULL},
     {PLACE(note), NULL, NULL, "why there are no figures", 0, 0, NULL},

@@ -15,6 +15,7 @@ dart_bench_row *dart_bench_row_new(
         .sd = NAN,
         .best = NAN,
         .ms = NAN,
+        .longest_submit_ms = NAN,
         .ms_per_token = NAN,
         .floor_ms = NAN,
         .gflops = NAN,

@@ -97,8 +97,7 @@ static json_t *part_json(
         (json_int_t)(s->largest_binding_words * word), "binding_limit_bytes",
         (json_int_t)caps->max_binding, "windows", (int)s->windows, "launches", (int)s->launches,
         "barriers", (int)s->barriers, "flops", s->flops, "longest_dispatch_seconds",
-        s->longest_seconds, "watchdog_seconds", caps->max_dispatch_s, "launches_by_kernel",
-        kernels);
+        s->longest_seconds, "submission_seconds", caps->submit_s, "launches_by_kernel", kernels);
 }
 
 static dart_status memory_json(const view *v, json_t **out)
@@ -147,10 +146,10 @@ static void memory_text(const view *v, FILE *out)
         else
             fprintf(out, "any size\n");
         fprintf(out, "  longest dispatch about %.3g ms; ", 1e3 * s->longest_seconds);
-        if (caps->max_dispatch_s > 0)
-            fprintf(out, "the watchdog allows %.3g s\n", caps->max_dispatch_s);
+        if (caps->submit_s > 0)
+            fprintf(out, "submissions are cut at %.3g ms\n", 1e3 * caps->submit_s);
         else
-            fprintf(out, "no watchdog known\n");
+            fprintf(out, "submissions may take any time\n");
     }
 }
 

@@ -119,6 +119,7 @@ static void test_odd_rows(void **state)
             .sd = INFINITY,
             .ms = i ? 1234.5 : nothing,
             .gflops = nothing,
+            .longest_submit_ms = nothing,
             .difference = i ? 3.14e-7 : nothing,
             .planned_bytes = i ? 3 << 19 : 0,
             .launches = i ? 7 : 0};
@@ -134,9 +135,10 @@ static void test_odd_rows(void **state)
     fclose(out);
     assert_string_equal(text,
         "test,what,device,tokens_per_s,sd,ms,gflops,planned_bytes,actual_bytes,launches,submits,"
+        "longest_submit_ms,"
         "difference,note\r\n"
-        "step,\"a \"\"b\"\" | c\",cpu,,,,,0,0,0,0,,\"it, broke\xff\"\r\n"
-        "step,\"a \"\"b\"\" | c\",cpu,,,1234.5,,1572864,0,7,0,3.14e-07,\r\n");
+        "step,\"a \"\"b\"\" | c\",cpu,,,,,0,0,0,0,,,\"it, broke\xff\"\r\n"
+        "step,\"a \"\"b\"\" | c\",cpu,,,1234.5,,1572864,0,7,0,,3.14e-07,\r\n");
     free(text);
     out = open_memstream(&text, &size);
     dart_bench_markdown(rows, 5, out);

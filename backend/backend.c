@@ -1,6 +1,8 @@
 /* The registry of backends and the checked calls: what passes here, a driver may trust. */
 #include "backend.h"
 #include "extent.h"
+#include "log.h"
+#include "refused.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -95,6 +97,7 @@ static dart_status open_at(const dart_backend *backend, uint32_t index, const da
     device->backend = backend;
     device->index = index;
     device->infos = NULL;
+    device->refused = NULL;
     device->info_capacity = 0;
     device->bytes_allocated = device->bytes_peak = 0;
     *out_device = device;
@@ -153,7 +156,9 @@ void dart_device_close(dart_device *device)
 {
     if (!device) return;
     free(device->infos);
+    dart_refused_close(device->refused);
     device->infos = NULL;
+    device->refused = NULL;
     device->backend->close(device);
 }
 
@@ -428,13 +433,38 @@ static dart_status check_launch(
     return check_overlap(info, launch, index);
 }
 
+/* What was refused gets the form that takes its place, in a copy of the list. */
+static dart_status build_with(
+    dart_device *device, dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    for (;;) {
+        for (uint32_t i = 0; i < count; i++)
+            DART_TRY(dart_refused_replace(device->refused, &device->caps, &list[i]));
+        device->unmade = 0;
+        dart_status status = device->backend->build(device, list, count, out_program);
+        if (status == DART_OK || !device->unmade) return status;
+        const dart_launch *bad = &list[device->unmade - 1];
+        dart_log(device->refusal_told ? 1 : 0,
+            "%s; a simpler form takes its place, now and later%s", dart_error_text(),
+            device->refusal_told ? "" : " (--verbose names every kernel that this holds for)");
+        device->refusal_told = true;
+        DART_TRY(dart_refused_add(device->refused, bad));
+    }
+}
+
 dart_status dart_device_build(
     dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
 {
     *out_program = NULL;
     if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
     for (uint32_t i = 0; i < count; i++) DART_TRY(check_launch(device, &list[i], i));
-    return device->backend->build(device, list, count, out_program);
+    if (!device->refused) DART_TRY(dart_refused_open(device, &device->refused));
+    dart_launch *copy = dart_calloc(count, sizeof *copy);
+    if (!copy) return DART_MEMORY;
+    memcpy(copy, list, count * sizeof *copy);
+    dart_status status = build_with(device, copy, count, out_program);
+    free(copy);
+    return status;
 }
 
 dart_status dart_device_run(dart_device *device, dart_program *program, double *seconds)

@@ -129,6 +129,10 @@ struct dart_device {
     /* Counted by drivers that compile: kernels made (compiled or loaded from the cache on disk),
      * and launches that found theirs made already. */
     uint64_t kernels_made, kernels_found;
+    uint32_t unmade; /* set by a build that failed because the driver could not make the kernel of a
+                        launch: its number + 1, and a simpler form is tried; else 0 */
+    struct dart_refused *refused;   /* kept by backend.c: what it could not make; NULL: not asked */
+    bool refusal_told;              /* one line for all of them */
     struct dart_buffer_info *infos; /* kept by backend.c: sizes by handle */
     size_t info_capacity;
 };

@@ -33,7 +33,8 @@ static uint32_t parts_of(uint32_t things, double each, double limit)
     return fit < 2 ? things : (uint32_t)ceil(things / fit);
 }
 
-/* How many pieces a launch is started in: whole rows of axis 0 where one fits, else parts of rows. */
+/* How many pieces a launch is started in: whole rows of axis 0 where one fits, else parts of rows.
+ */
 static void pieces_of(const dart_launch *launch, double seconds, double limit, uint32_t out[2])
 {
     out[0] = out[1] = 1;

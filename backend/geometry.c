@@ -9,7 +9,8 @@ typedef struct shaper {
     const dart_caps *caps;
     dart_launch *launch;
     const dart_kernel_info *info;
-    uint64_t groups; /* all axes; folded over two of them at the end */
+    uint64_t groups;  /* all axes; folded over two of them at the end */
+    uint32_t simpler; /* dart_launch_simpler */
 } shaper;
 
 static uint64_t ceil_div(uint64_t a, uint64_t b)
@@ -28,6 +29,12 @@ static uint32_t floor_pow2(uint32_t x)
     uint32_t p = 1;
     while (p <= x / 2) p *= 2;
     return p;
+}
+
+/* The number of a form beside the portable one; that one where the driver wants simpler texts. */
+static uint8_t variant_of(const shaper *s, const char *feature)
+{
+    return s->simpler ? 0 : (uint8_t)dart_kernel_variant(s->launch->kernel, feature);
 }
 
 static uint32_t tune_of(const shaper *s, const char *name)
@@ -137,8 +144,8 @@ static void shape_gather(shaper *s)
 static void shape_unpack(shaper *s)
 {
     const unpack_params *p = (const unpack_params *)s->launch->param;
-    if (has_vectors(s)) {
-        s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_unpack, "block");
+    if (has_vectors(s) && !s->simpler) {
+        s->launch->variant = variant_of(s, "block");
         tune_set(s, "WGX", 1);
         tune_set(s, "VW", s->caps->simd < 16 ? 8 : 16);
         s->groups = p->rows < 65535 ? p->rows : 65535;
@@ -154,8 +161,8 @@ static void shape_gemm_packed(shaper *s)
 {
     const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
     uint32_t wgx = 1, along = 1, most = 4, tn = 4;
-    if (has_vectors(s)) {
-        s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_gemm_packed, "block");
+    if (has_vectors(s) && !s->simpler) {
+        s->launch->variant = variant_of(s, "block");
         tune_set(s, "VW", s->caps->simd < 16 ? 8 : 16);
     } else if (s->caps->on_cpu) {
         wgx = group_limit(s, 8);
@@ -385,7 +392,7 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
                            tall[] = {{8, 16, 8, 2}, {8, 16, 4, 2}},
                            flat[] = {{16, 8, 2, 8}, {16, 8, 2, 4}};
     const gemm_params *p = (const gemm_params *)s->launch->param;
-    uint32_t variant = dart_kernel_variant(DART_K_gemm, "shared");
+    const uint8_t variant = variant_of(s, "shared");
     uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
     if (!variant || p->k < 16 || narrow < 4 || broad < (narrow > 16 ? 32 : 64)) return false;
     const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
@@ -403,7 +410,7 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     uint32_t shared = dart_kernel_shared(DART_K_gemm, variant, s->launch->tune);
     if (group_limit(s, 128) < 128 || (s->caps->max_shared && shared > s->caps->max_shared))
         return false;
-    s->launch->variant = (uint8_t)variant;
+    s->launch->variant = variant;
     s->groups = groups;
     return true;
 }
@@ -416,21 +423,22 @@ static void shape_gemm_vectors(shaper *s, uint64_t batches)
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
     const uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
-    const bool dot = ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
+    const bool dot =
+        !s->simpler && ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
     const uint32_t vw = dot || p->n >= simd ? simd : p->n >= 4 ? 4 : 1, columns = dot ? 1 : vw;
     uint32_t tm = p->m == 1 ? 1 : p->m <= 4 || dot || simd == 8 ? 4 : 8, down = 0;
     const uint32_t tn = p->n <= columns ? 1 : dot ? 4 : 2;
     const uint64_t others = batches * ceil_div(p->n, tn * columns);
     const char *form = dot ? "dot" : "";
     if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
-    if (!dot && p->m > tm && (tb == 1 || p->k >= 64)) {
+    if (!dot && !s->simpler && p->m > tm && (tb == 1 || p->k >= 64)) {
         const uint32_t enough = 4 * threads;
         form = "panel";
         down = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
                : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
                                                                      : 2;
     }
-    s->launch->variant = (uint8_t)dart_kernel_variant(DART_K_gemm, form);
+    s->launch->variant = variant_of(s, form);
     tune_set(s, "WGX", 1);
     tune_set(s, "WGY", 1);
     tune_set(s, "TM", tm);
@@ -447,6 +455,7 @@ static void shape_gemm(shaper *s)
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
     uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, down = 0;
+    if (s->simpler > 1) tm = tn = s->simpler == 2 ? 2 : 1;
     if (has_vectors(s)) {
         shape_gemm_vectors(s, batches);
         return;
@@ -492,10 +501,10 @@ static dart_status check_limit(const shaper *s, const char *what, uint64_t neede
         (unsigned long long)needed, what, s->caps->name, (unsigned long long)limit);
 }
 
-dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
+static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *launch)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
-    shaper s = {.caps = caps, .launch = launch, .info = info, .groups = 1};
+    shaper s = {.caps = caps, .launch = launch, .info = info, .groups = 1, .simpler = simpler};
     launch->buffers = info->buffers;
     launch->tunes = info->tunes;
     launch->param_bytes = info->param_bytes;
@@ -548,4 +557,21 @@ dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
     DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
     return check_limit(
         &s, "bytes of parameters", info->param_bytes + DART_PLACE_BYTES, caps->max_params);
+}
+
+dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
+{
+    return shape(caps, 0, launch);
+}
+
+dart_status dart_launch_simpler(const dart_caps *caps, uint32_t simpler, dart_launch *launch)
+{
+    dart_caps less = *caps;
+    if (simpler > 1) {
+        const uint32_t group = 64u >> 2 * (simpler - 2);
+        if (!less.max_invocations || less.max_invocations > group) less.max_invocations = group;
+        less.simd = 0;
+        less.on_cpu = false; /* its tiles are made for one driver */
+    }
+    return shape(&less, simpler, launch);
 }

@@ -9,5 +9,11 @@
 /* launch->kernel, param and mode tunes are set. Fills buffers, tunes, param_bytes, tune, groups.
  * DEVICE: the kernel cannot run within the caps (the sentence names kernel, limit, figure). */
 DART_NODISCARD dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch);
+/* The same in a form that is easier to compile than what the table would choose, for drivers that
+ * could not make that: 1: the portable text, 2 ... DART_SIMPLEST: also smaller work-groups (64, 16,
+ * 4, 1) and tiles, without vectors that are spelled out. */
+enum { DART_SIMPLEST = 5 };
+DART_NODISCARD dart_status dart_launch_simpler(
+    const dart_caps *caps, uint32_t simpler, dart_launch *launch);
 
 #endif

@@ -3,7 +3,7 @@
 # docs/architecture.md is drawn from this file.
 dart_room(base backend/base LINK PkgConfig::ZLIB)
 dart_room(shaders shaders)
-dart_room(backend backend MAY shaders LINK PkgConfig::XXHASH)
+dart_room(backend backend MAY shaders LINK PkgConfig::XXHASH DEFINES DART_VERSION="${PROJECT_VERSION}")
 dart_room(cpu backend/cpu MAY backend LINK PkgConfig::BLAS)
 include(${CMAKE_SOURCE_DIR}/cmake/cpu.cmake)
 dart_room(null backend/null MAY backend)

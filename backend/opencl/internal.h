@@ -32,6 +32,7 @@ typedef struct opencl_device {
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
     bool on_host;  /* it is the host's processor, whatever a profile makes of it */
+    bool refuses;  /* the last kernel that failed is one that its compiler cannot make */
     bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */

@@ -87,7 +87,7 @@ static void to_cache(cl_program program, const char *path)
 }
 
 static dart_status compile(
-    const opencl_device *device, const char *name, const char *options, cl_program *out_program)
+    opencl_device *device, const char *name, const char *options, cl_program *out_program)
 {
     const char *texts[] = {dart_opencl_prelude, "\n#line 1\n", text_of(name)};
     cl_int error;
@@ -102,6 +102,9 @@ static dart_status compile(
         clReleaseProgram(program);
         return dart_opencl_status(device, error, "compiling a kernel");
     }
+    /* a device that was lost makes nothing else either */
+    device->refuses = error == CL_BUILD_PROGRAM_FAILURE || error == CL_COMPILE_PROGRAM_FAILURE ||
+                      error == CL_LINK_PROGRAM_FAILURE;
     size_t size = 0;
     clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size);
     char *log = dart_calloc(size + 1, 1);

@@ -34,6 +34,16 @@ static dart_status make_step(
     cl_kernel kernel = clCreateKernel(program, dart_kernel_info_of(launch->kernel)->name, &error);
     DART_TRY(dart_opencl_status(device, error, "creating a kernel"));
     out_step->kernel = kernel;
+    size_t most = 0;
+    const size_t wanted = (size_t)launch->tune[0] * launch->tune[1];
+    if (clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most,
+            NULL) == CL_SUCCESS &&
+        most < wanted) {
+        device->refuses = true;
+        return dart_fail(DART_DEVICE,
+            "kernel %s runs in work-groups of at most %zu invocations on %s, %zu were wanted",
+            dart_kernel_info_of(launch->kernel)->name, most, device->base.caps.name, wanted);
+    }
     cl_uint arg = 0;
     for (uint32_t i = 0; i < launch->buffers && error == CL_SUCCESS; i++) {
         cl_ulong offset = launch->buf[i].offset;
@@ -113,9 +123,14 @@ static dart_status make_steps(opencl_device *device, dart_program *program)
     program->events = dart_calloc(cuts->pieces, sizeof(cl_event));
     if (!program->steps || !program->events) return DART_MEMORY;
     program->step_count = cuts->pieces;
-    for (uint32_t i = 0; i < cuts->pieces; i++)
-        DART_TRY(make_step(
-            device, &program->list[cuts->piece[i].launch], &cuts->piece[i], &program->steps[i]));
+    for (uint32_t i = 0; i < cuts->pieces; i++) {
+        const uint32_t launch = cuts->piece[i].launch;
+        device->refuses = false;
+        dart_status status =
+            make_step(device, &program->list[launch], &cuts->piece[i], &program->steps[i]);
+        if (device->refuses) device->base.unmade = launch + 1;
+        DART_TRY(status);
+    }
     record_all(device, program);
     return DART_OK;
 }

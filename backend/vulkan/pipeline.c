@@ -158,7 +158,9 @@ static dart_status module_get(
     return DART_OK;
 }
 
-static dart_status make_pipeline(vulkan_device *device, const dart_launch *launch, VkPipeline *out)
+/* out_refused: NULL, or whether the driver could not make this kernel and may make another. */
+static dart_status make_pipeline(
+    vulkan_device *device, const dart_launch *launch, VkPipeline *out, bool *out_refused)
 {
     VkShaderModule module = VK_NULL_HANDLE;
     DART_TRY(module_get(device, launch->kernel, launch->variant, &module));
@@ -178,9 +180,14 @@ static dart_status make_pipeline(vulkan_device *device, const dart_launch *launc
         .layout = device->layout[launch->buffers]};
     VkResult result = vkCreateComputePipelines(device->handle, device->cache, 1, &info, NULL, out);
     if (result == VK_SUCCESS) return DART_OK;
-    char what[96];
-    snprintf(what, sizeof what, "vkCreateComputePipelines for kernel %s",
-        dart_kernel_info_of(launch->kernel)->name);
+    if (out_refused)
+        *out_refused = result != VK_ERROR_OUT_OF_HOST_MEMORY &&
+                       result != VK_ERROR_OUT_OF_DEVICE_MEMORY && result != VK_ERROR_DEVICE_LOST;
+    char what[160];
+    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
+    snprintf(what, sizeof what, "vkCreateComputePipelines for kernel %s%s%s, work-group %u x %u",
+        dart_kernel_info_of(launch->kernel)->name, *feature ? "." : "", feature, launch->tune[0],
+        launch->tune[1]);
     return dart_vulkan_status(device, result, what);
 }
 
@@ -208,7 +215,7 @@ typedef struct orders {
 static void make_one(void *context, uint32_t i)
 {
     const orders *o = context;
-    (void)make_pipeline(o->device, o->order[i].launch, &o->order[i].pipeline->handle);
+    (void)make_pipeline(o->device, o->order[i].launch, &o->order[i].pipeline->handle, NULL);
 }
 
 /* Enters what the list lacks into the table, still without handles. */
@@ -243,9 +250,13 @@ dart_status dart_vulkan_pipelines_make(
     DART_GOTO(collect(device, list, count, &o));
     /* Drivers compile on the calling thread; their cache is safe to share. */
     dart_for_each(o.count, make_one, &o);
-    for (uint32_t i = 0; i < o.count; i++) /* again what failed: for the sentence */
-        if (!o.order[i].pipeline->handle)
-            DART_GOTO(make_pipeline(device, o.order[i].launch, &o.order[i].pipeline->handle));
+    for (uint32_t i = 0; i < o.count; i++) { /* again what failed: for the sentence */
+        bool refused = false;
+        if (o.order[i].pipeline->handle) continue;
+        status = make_pipeline(device, o.order[i].launch, &o.order[i].pipeline->handle, &refused);
+        if (refused) device->base.unmade = (uint32_t)(o.order[i].launch - list) + 1;
+        if (status != DART_OK) goto done;
+    }
     for (uint32_t i = 0; i < count; i++) out_pipelines[i] = find(device, &list[i])->handle;
     device->cache_dirty |= o.count > 0;
     device->base.kernels_made += o.count;

@@ -9,3 +9,10 @@ target_link_libraries(dart_fault_drivers PRIVATE ${CMAKE_DL_LIBS})
 add_test(NAME faults/drivers COMMAND ${PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/drivers.py $<TARGET_FILE:dart-llm>
   $<TARGET_FILE:dart_fault_drivers> --seconds 45)
 set_tests_properties(faults/drivers PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
+
+add_library(dart_fault_refuse MODULE ${CMAKE_CURRENT_LIST_DIR}/refuse.c)
+set_target_properties(dart_fault_refuse PROPERTIES PREFIX "")
+target_link_libraries(dart_fault_refuse PRIVATE ${CMAKE_DL_LIBS})
+add_test(NAME faults/refuse COMMAND ${PYTHON3} ${CMAKE_CURRENT_LIST_DIR}/refuse.py $<TARGET_FILE:dart-llm>
+  $<TARGET_FILE:dart_fault_refuse>)
+set_tests_properties(faults/refuse PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)

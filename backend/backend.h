@@ -36,6 +36,7 @@ typedef struct dart_caps {
     bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
     uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
                           leaves its loops; 0: any number */
+    bool slow_shared;  /* work-group memory lies in main memory: no kernel is faster by it */
     bool unified;      /* a GPU that shares the host's memory */
     double submit_s;   /* what a submission may take (cuts.h); 0: any time */
 } dart_caps;
@@ -46,7 +47,7 @@ typedef struct dart_limits {
     const char *name;
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
     uint64_t max_binding, max_alloc, memory;
-    bool no_subgroup, no_storage16, no_arith16;
+    bool no_subgroup, no_storage16, no_arith16, slow_shared;
 } dart_limits;
 
 /* The profile called `name` ("emu-floor", "emu-pi4", ...), NULL if there is none. Static. */

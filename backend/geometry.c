@@ -394,7 +394,9 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint8_t variant = variant_of(s, "shared");
     uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
-    if (!variant || p->k < 16 || narrow < 4 || broad < (narrow > 16 ? 32 : 64)) return false;
+    if (!variant || s->caps->slow_shared || p->k < 16 || narrow < 4 ||
+        broad < (narrow > 16 ? 32 : 64))
+        return false;
     const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
     uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
     for (int small = 0; small < 2 && groups < enough; small++) {

@@ -7,8 +7,7 @@
 #define GIB (UINT64_C(1) << 30)
 
 /* emu-floor is the Vulkan 1.1 minimum as Android devices of 2022 give it. A profile without usable
- * subgroup arithmetic forbids subgroups; the Mali's shared memory is a limit here although it is
- * slow. */
+ * subgroup arithmetic forbids subgroups. */
 static const dart_limits profiles[] = {
     {.name = "emu-floor",
         .max_invocations = 128,
@@ -49,6 +48,7 @@ static const dart_limits profiles[] = {
     {.name = "emu-mali",
         .max_invocations = 384,
         .max_shared = 32768,
+        .slow_shared = true,
         .max_buffers = 8,
         .max_params = 128,
         .offset_align = 64,
@@ -118,6 +118,7 @@ void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
     caps->max_alloc = lower(caps->max_alloc, limits->max_alloc);
     caps->memory = lower(caps->memory, limits->memory);
     if (caps->offset_align < limits->offset_align) caps->offset_align = limits->offset_align;
+    if (limits->slow_shared) caps->slow_shared = true;
     if (limits->no_subgroup) caps->subgroup = 0;
     if (limits->no_storage16) caps->storage16 = false;
     if (limits->no_arith16) caps->arith16 = false;

@@ -1,7 +1,8 @@
-/* Buffers of an OpenCL device: handles, zeroed allocation, blocking copies. */
+/* Buffers of an OpenCL device: handles, zeroed allocation, copies. */
 #include "internal.h"
 #include "mem.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* A device that is the host's processor works in our memory: pages that the system zeroes when they
  * are first touched, instead of a fill that touches all of them. *out_host: aligned to a page. */
@@ -57,7 +58,10 @@ dart_status dart_opencl_alloc(
             "smaller "
             "batch or model",
             (unsigned long long)words, base->caps.name, (unsigned long long)base->caps.max_alloc);
-    cl_mem_flags flags = CL_MEM_READ_WRITE | (kind == DART_MEM_HOST ? CL_MEM_ALLOC_HOST_PTR : 0);
+    /* on a device with a memory of its own, kernels would read the host's over the bus */
+    const bool near = base->caps.on_cpu || base->caps.unified;
+    cl_mem_flags flags =
+        CL_MEM_READ_WRITE | (kind == DART_MEM_HOST && near ? CL_MEM_ALLOC_HOST_PTR : 0);
     void *block = NULL, *host = NULL;
     if (base->caps.on_cpu) {
         DART_TRY(host_memory(bytes, &block, &host));
@@ -78,7 +82,7 @@ dart_status dart_opencl_alloc(
         const cl_uint zero = 0;
         error =
             clEnqueueFillBuffer(device->queue, memory, &zero, sizeof zero, 0, bytes, 0, NULL, NULL);
-        if (error == CL_SUCCESS) error = clFinish(device->queue);
+        if (error == CL_SUCCESS) error = dart_opencl_finish(device);
     }
     if (error != CL_SUCCESS) {
         dart_status status = dart_opencl_settle(device, error, "zeroing a buffer");
@@ -100,13 +104,15 @@ void dart_opencl_free(dart_device *base, dart_buffer buffer)
     device->blocks[buffer - 1] = NULL;
 }
 
+/* Waits for nothing where the data is short: a step writes a few words before its launches. */
 dart_status dart_opencl_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
     opencl_device *device = (opencl_device *)base;
+    const void *copy = dart_opencl_pending(device, data, words * sizeof(float));
     return dart_opencl_settle(device,
-        clEnqueueWriteBuffer(device->queue, device->buffers[buffer - 1], CL_TRUE,
-            offset * sizeof(float), words * sizeof(float), data, 0, NULL, NULL),
+        clEnqueueWriteBuffer(device->queue, device->buffers[buffer - 1], copy ? CL_FALSE : CL_TRUE,
+            offset * sizeof(float), words * sizeof(float), copy ? copy : data, 0, NULL, NULL),
         "writing to a buffer");
 }
 

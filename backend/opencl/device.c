@@ -135,6 +135,17 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */
     caps->arith16 = has_extension(id, "cl_khr_fp16");
     caps->on_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
+    cl_device_local_mem_type local = CL_LOCAL;
+    clGetDeviceInfo(id, CL_DEVICE_LOCAL_MEM_TYPE, sizeof local, &local, NULL);
+    caps->slow_shared = local != CL_LOCAL && !caps->on_cpu;
+    char profile[64];
+    device_text(id, CL_DEVICE_PROFILE, profile, sizeof profile);
+    const char *embedded = getenv("DART_OPENCL_EMBEDDED");
+    device->narrow =
+        (!strcmp(profile, "EMBEDDED_PROFILE") && !has_extension(id, "cles_khr_int64")) ||
+        (embedded && !strcmp(embedded, "1"));
+    if (device->narrow && caps->max_alloc > UINT64_C(4) * UINT32_MAX)
+        caps->max_alloc = caps->max_binding = UINT64_C(4) * UINT32_MAX;
     cl_bool unified = CL_FALSE;
     clGetDeviceInfo(id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, NULL);
     caps->unified = unified && !caps->on_cpu;
@@ -202,7 +213,7 @@ static dart_status check_usable(const opencl_device *device)
 static void opencl_close(dart_device *base)
 {
     opencl_device *device = (opencl_device *)base;
-    if (device->queue && clFinish(device->queue) != CL_SUCCESS) device->given_up = true;
+    if (device->queue && dart_opencl_finish(device) != CL_SUCCESS) device->given_up = true;
     for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
     for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
         if (device->buffers[i]) dart_opencl_free(base, (dart_buffer)(i + 1));
@@ -210,6 +221,7 @@ static void opencl_close(dart_device *base)
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
     free(device->codes);
+    free(device->pending);
     free(device);
 }
 

@@ -31,9 +31,13 @@ typedef struct opencl_device {
     cl_command_queue queue;       /* in order */
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
+    bool narrow;   /* no 64-bit integers: offsets into buffers have 32 bits */
     bool on_host;  /* it is the host's processor, whatever a profile makes of it */
     bool refuses;  /* the last kernel that failed is one that its compiler cannot make */
     bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
+    void **
+        pending; /* owned: what writes that were not waited for read; until the queue is finished */
+    size_t pending_count, pending_capacity;
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;
@@ -47,8 +51,15 @@ DART_NODISCARD dart_status dart_opencl_status(
     const opencl_device *device, cl_int error, const char *what);
 const char *dart_opencl_error_name(cl_int error);
 bool dart_opencl_is_memory(cl_int error);
-/* The same of work that was given to a queue: after a failure also waits for what was given to it
- * before, as the caller may free what that reads. Without success the device is given up. */
+/* queue.c */
+/* Waits for all that the queue was given, and frees what it read of ours. */
+cl_int dart_opencl_finish(opencl_device *device);
+/* A copy of short data, which the queue may read when it comes to it: kept until the queue is
+ * finished. NULL: it is long, or there is no room. */
+void *dart_opencl_pending(opencl_device *device, const void *data, uint64_t bytes);
+/* OK, or as dart_opencl_status, of work that was given to a queue: after a failure also waits for
+ * what was given to it before, as the caller may free what that reads. Without success the device
+ * is given up. */
 DART_NODISCARD dart_status dart_opencl_settle(
     opencl_device *device, cl_int error, const char *what);
 

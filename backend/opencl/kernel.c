@@ -19,10 +19,12 @@ static const char *text_of(const char *name)
     return NULL;
 }
 
-static void options_of(const dart_launch *launch, char *out, size_t size)
+static void options_of(
+    const opencl_device *device, const dart_launch *launch, char *out, size_t size)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
-    size_t used = (size_t)snprintf(out, size, "-cl-std=CL1.2");
+    size_t used =
+        (size_t)snprintf(out, size, "-cl-std=CL1.2%s", device->narrow ? " -DOFFSET=uint" : "");
     for (uint32_t i = 0; i < launch->tunes && used < size; i++)
         used += (size_t)snprintf(
             out + used, size - used, " -D%s=%u", info->tune_name[i], launch->tune[i]);
@@ -135,7 +137,7 @@ dart_status dart_opencl_code_find(
         *feature ? "." : "", feature);
     if (!text_of(name)) return dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", name);
     char options[512], path[640];
-    options_of(launch, options, sizeof options);
+    options_of(device, launch, options, sizeof options);
     bool cached =
         !device->base.caps.keeps_binaries && cache_path(device, name, options, path, sizeof path);
     cl_program program = cached ? from_cache(device, path, options) : NULL;

@@ -36,7 +36,9 @@ static dart_status make_step(
     out_step->kernel = kernel;
     size_t most = 0;
     const size_t wanted = (size_t)launch->tune[0] * launch->tune[1];
-    if (clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most,
+    /* Mesa 22.3 says 32 of every kernel on a processor, and runs larger ones */
+    if (!device->base.caps.on_cpu &&
+        clGetKernelWorkGroupInfo(kernel, device->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof most, &most,
             NULL) == CL_SUCCESS &&
         most < wanted) {
         device->refuses = true;
@@ -46,10 +48,14 @@ static dart_status make_step(
     }
     cl_uint arg = 0;
     for (uint32_t i = 0; i < launch->buffers && error == CL_SUCCESS; i++) {
-        cl_ulong offset = launch->buf[i].offset;
+        const cl_ulong offset = launch->buf[i].offset;
+        const cl_uint narrow = (cl_uint)offset;
         error = clSetKernelArg(
             kernel, arg++, sizeof(cl_mem), &device->buffers[launch->buf[i].buffer - 1]);
-        if (error == CL_SUCCESS) error = clSetKernelArg(kernel, arg++, sizeof offset, &offset);
+        if (error == CL_SUCCESS && device->narrow)
+            error = clSetKernelArg(kernel, arg++, sizeof narrow, &narrow);
+        else if (error == CL_SUCCESS)
+            error = clSetKernelArg(kernel, arg++, sizeof offset, &offset);
     }
     if (error == CL_SUCCESS) error = clSetKernelArg(kernel, arg, bytes, param);
     DART_TRY(dart_opencl_status(device, error, "setting kernel arguments"));
@@ -181,7 +187,7 @@ static cl_int run_by_clock(opencl_device *device, const dart_program *program, d
     for (uint32_t i = 0; i < cuts->pieces && error == CL_SUCCESS; i++) {
         double start = dart_seconds();
         error = launch(&program->steps[i], device->queue, NULL);
-        if (error == CL_SUCCESS) error = clFinish(device->queue);
+        if (error == CL_SUCCESS) error = dart_opencl_finish(device);
         seconds[cuts->piece[i].launch] += dart_seconds() - start;
         device->base.submits++;
     }
@@ -220,7 +226,7 @@ static cl_int run_by_events(opencl_device *device, dart_program *program, double
 
 static cl_int run_timed(opencl_device *device, dart_program *program, double *seconds)
 {
-    cl_int error = clFinish(device->queue);
+    cl_int error = dart_opencl_finish(device);
     if (error != CL_SUCCESS) return error;
     memset(seconds, 0, program->count * sizeof *seconds);
     if (!device->timed_queue) {
@@ -254,10 +260,10 @@ static cl_int run_plain(opencl_device *device, const dart_program *program)
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
         const double start = dart_seconds();
         error = submit(device, program, s);
-        if (measured && error == CL_SUCCESS) error = clFinish(device->queue);
+        if (measured && error == CL_SUCCESS) error = dart_opencl_finish(device);
         if (measured) measured[s] = dart_seconds() - start;
     }
-    const cl_int finished = clFinish(device->queue);
+    const cl_int finished = dart_opencl_finish(device);
     return error != CL_SUCCESS ? error : finished;
 }
 

@@ -66,12 +66,3 @@ dart_status dart_opencl_status(const opencl_device *device, cl_int error, const 
         "%s failed on %s: %s (%d)", what, device->base.caps.name, dart_opencl_error_name(error),
         (int)error);
 }
-
-dart_status dart_opencl_settle(opencl_device *device, cl_int error, const char *what)
-{
-    if (error == CL_SUCCESS) return DART_OK;
-    if (clFinish(device->queue) != CL_SUCCESS ||
-        (device->timed_queue && clFinish(device->timed_queue) != CL_SUCCESS))
-        device->given_up = true;
-    return dart_opencl_status(device, error, what);
-}

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20 };
+/* What is longer than SHADOW_BYTES is not worth copying in every run. */
+enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20, SHADOW_BYTES = 1 << 20 };
 
 VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes)
 {
@@ -52,6 +53,8 @@ void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
     if (!device->given_up) {
         vkDestroyBuffer(device->handle, buffer->handle, NULL);
         vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps */
+        vkDestroyBuffer(device->handle, buffer->shadow, NULL);
+        vkFreeMemory(device->handle, buffer->shadow_memory, NULL);
         free(buffer->block);
     }
     *buffer = (vulkan_buffer){0};
@@ -152,6 +155,28 @@ done:
     return status;
 }
 
+/* A buffer that both sides work with: where the device has a memory of its own it lies there, with
+ * a shadow that the host sees, or, if it is long, without one. */
+static dart_status make_pair(vulkan_device *device, uint64_t bytes, vulkan_buffer *out)
+{
+    if (device->unified && !device->always_stage)
+        return make_buffer(device, DART_MEM_HOST, bytes, out);
+    DART_TRY(make_buffer(device, DART_MEM_DEVICE, bytes, out));
+    if (out->map) vkUnmapMemory(device->handle, out->memory);
+    out->map = NULL;
+    if (bytes > SHADOW_BYTES) return DART_OK;
+    vulkan_buffer seen;
+    dart_status status = make_buffer(device, DART_MEM_HOST, bytes, &seen);
+    if (status != DART_OK) {
+        dart_vulkan_buffer_destroy(device, out);
+        return status;
+    }
+    out->shadow = seen.handle;
+    out->shadow_memory = seen.memory;
+    out->map = seen.map;
+    return DART_OK;
+}
+
 /* Copies, or zeroes if `from` is VK_NULL_HANDLE, and waits. */
 static dart_status transfer(
     vulkan_device *device, VkBuffer from, VkBuffer to, const VkBufferCopy *region)
@@ -213,6 +238,7 @@ dart_status dart_vulkan_alloc(
     vulkan_buffer made = {0};
     if (device->host_pointer && base->caps.on_cpu)
         DART_TRY(share_buffer(device, kind, bytes, NULL, &made));
+    if (!made.handle && kind == DART_MEM_HOST) DART_TRY(make_pair(device, bytes, &made));
     if (!made.handle) DART_TRY(make_buffer(device, kind, bytes, &made));
     if (made.map) {
         if (!made.block) memset(made.map, 0, bytes);

@@ -81,6 +81,7 @@ static void fill_caps(vulkan_device *device)
     if ((subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
         caps->subgroup = subgroup.subgroupSize;
+    caps->slow_shared = p->vendorID == 0x13b5; /* Arm: Mali */
     caps->word = 4;
     caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     if (caps->on_cpu) {
@@ -119,17 +120,23 @@ static dart_status pick_physical(vulkan_device *device, VkInstance instance, uin
     return DART_OK;
 }
 
+/* A family for computing alone where there is one: work on the one that also draws makes a desktop
+ * wait, and is watched more closely. Then one with timestamps. */
 static dart_status pick_family(vulkan_device *device)
 {
     VkQueueFamilyProperties list[32];
     uint32_t count = 32;
+    int best = -1;
     vkGetPhysicalDeviceQueueFamilyProperties(device->physical, &count, list);
-    for (uint32_t i = 0; i < count; i++)
-        if (list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
-            device->family = i;
-            device->tick_bits = list[i].timestampValidBits;
-            return DART_OK;
-        }
+    for (uint32_t i = 0; i < count; i++) {
+        const bool alone = !(list[i].queueFlags & VK_QUEUE_GRAPHICS_BIT);
+        const int score = 2 * alone + (list[i].timestampValidBits > 0);
+        if (!(list[i].queueFlags & VK_QUEUE_COMPUTE_BIT) || score <= best) continue;
+        best = score;
+        device->family = i;
+        device->tick_bits = list[i].timestampValidBits;
+    }
+    if (best >= 0) return DART_OK;
     return dart_fail(DART_DEVICE, "vulkan:%u (%s): the device has no compute queue",
         device->base.index, device->base.caps.name);
 }

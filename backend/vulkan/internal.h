@@ -8,7 +8,12 @@
 typedef struct vulkan_buffer {
     VkBuffer handle; /* VK_NULL_HANDLE: a free slot */
     VkDeviceMemory memory;
-    void *map;   /* NULL: not visible to the host */
+    /* VK_NULL_HANDLE, or for kind HOST on a device with a memory of its own: what the host sees.
+     * Programs copy it into the buffer before their first launch, and back after the last where
+     * they write it, so that no kernel reads over the bus. */
+    VkBuffer shadow;
+    VkDeviceMemory shadow_memory;
+    void *map;   /* of the shadow where there is one; NULL: not visible to the host */
     void *block; /* owned: memory of ours that the buffer lies in; NULL: the driver's */
     uint64_t bytes;
 } vulkan_buffer;

@@ -9,6 +9,8 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+enum { DART_SHADOWED = 64 }; /* buffers of one program that the host sees */
+
 typedef struct set_key {
     uint64_t buffers; /* their number */
     dart_slice slice[DART_MAX_BUFS];
@@ -20,11 +22,19 @@ typedef struct set_entry {
     UT_hash_handle hh;
 } set_entry;
 
+/* A buffer of the list that the host sees through a shadow. */
+typedef struct shadowed {
+    dart_buffer buffer;
+    bool written;
+} shadowed;
+
 struct dart_program {
     dart_launch *list;     /* owned copy: the timed form is recorded when first asked for */
     VkPipeline *pipelines; /* (count) */
     VkDescriptorSet *of;   /* (count) */
     uint32_t count;
+    shadowed shadowed[DART_SHADOWED];
+    uint32_t shadowed_count;
     dart_pace pace; /* where the list is cut into submissions */
     VkDescriptorPool sets;
     VkCommandPool pool;
@@ -129,6 +139,51 @@ static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAcces
     vkCmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
+static dart_status find_shadowed(const vulkan_device *device, dart_program *program)
+{
+    for (uint32_t i = 0; i < program->count; i++) {
+        const dart_launch *launch = &program->list[i];
+        for (uint32_t b = 0; b < launch->buffers; b++) {
+            const dart_buffer buffer = launch->buf[b].buffer;
+            uint32_t at = 0;
+            if (!device->buffers[buffer - 1].shadow) continue;
+            while (at < program->shadowed_count && program->shadowed[at].buffer != buffer) at++;
+            if (at == DART_SHADOWED)
+                return dart_fail(
+                    DART_FAILED, "a program uses more than %d buffers of the host", at);
+            if (at == program->shadowed_count) program->shadowed_count++;
+            program->shadowed[at].buffer = buffer;
+            if (dart_kernel_info_of(launch->kernel)->access[b] & DART_OUT)
+                program->shadowed[at].written = true;
+        }
+    }
+    return DART_OK;
+}
+
+/* What the host wrote into the buffers before the first launch, or back what launches wrote. */
+static void copy_shadows(
+    const vulkan_device *device, const dart_program *program, VkCommandBuffer commands, bool back)
+{
+    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
+                               copy = VK_PIPELINE_STAGE_TRANSFER_BIT;
+    if (!program->shadowed_count) return;
+    if (back)
+        barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, copy, VK_ACCESS_TRANSFER_READ_BIT);
+    for (uint32_t i = 0; i < program->shadowed_count; i++) {
+        const vulkan_buffer *b = &device->buffers[program->shadowed[i].buffer - 1];
+        const VkBufferCopy all = {.size = b->bytes};
+        if (!back) vkCmdCopyBuffer(commands, b->shadow, b->handle, 1, &all);
+        if (back && program->shadowed[i].written)
+            vkCmdCopyBuffer(commands, b->handle, b->shadow, 1, &all);
+    }
+    if (back)
+        barrier(commands, copy, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+            VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+    else
+        barrier(commands, copy, VK_ACCESS_TRANSFER_WRITE_BIT, compute,
+            VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
+}
+
 /* One submission into a command buffer. Timed: every piece waits, with a stamp on both sides. */
 static dart_status record(vulkan_device *device, const dart_program *program, uint32_t submission,
     VkCommandBuffer commands, bool timed)
@@ -145,7 +200,9 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
     /* Earlier submissions, copies and host writes come before all of this. */
     barrier(commands, compute | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT,
         VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT,
-        compute, shader);
+        compute | VK_PIPELINE_STAGE_TRANSFER_BIT,
+        shader | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+    if (submission == 0) copy_shadows(device, program, commands, false);
     if (timed) {
         vkCmdResetQueryPool(commands, program->queries, stamp, end - first + 1);
         vkCmdWriteTimestamp(
@@ -176,6 +233,7 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
             vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                 stamp + i - first + 1);
     }
+    if (submission + 1 == cuts->submissions) copy_shadows(device, program, commands, true);
     barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
         VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
     return dart_vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
@@ -243,6 +301,7 @@ dart_status dart_vulkan_build(
     DART_GOTO(dart_vulkan_pipelines_make(device, list, count, program->pipelines));
     dart_vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
+    DART_GOTO(find_shadowed(device, program));
     DART_GOTO(dart_pace_begin(&program->pace, &base->caps, program->list, count));
     DART_GOTO(record_all(device, program, false, &program->plain));
 done:

@@ -30,7 +30,10 @@ typedef float f32;
 #define ACC_OUT
 #define ACC_INOUT
 #define ACC_GROUP
-#define ARG(acc, type, x) __global ACC_##acc type *x##_base, const ulong x##_offset
+#ifndef OFFSET /* uint where an embedded profile has no 64-bit integers */
+#define OFFSET ulong
+#endif
+#define ARG(acc, type, x) __global ACC_##acc type *x##_base, const OFFSET x##_offset
 #define PTR(acc, type, x) __global ACC_##acc type *x = x##_base + x##_offset;
 #define LOCAL(type, x, n) __local type x[n];
 #define NOLOCAL
@@ -74,7 +77,8 @@ typedef float f32;
 #define MAXF(x, y) fmax(x, y)
 #define MINF(x, y) fmin(x, y)
 #define FMA(x, y, z) fma(x, y, z)
-#define ISBAD(x) (isnan(x) || isinf(x))
+/* By its exponent: compilers that assume finite numbers leave out isnan and isinf. */
+#define ISBAD(x) ((as_uint(x) & 0x7f800000u) == 0x7f800000u)
 #define SELECT(cond, x, y) ((cond) ? (x) : (y))
 #define MULHI(a, b) mul_hi((uint)(a), (uint)(b))
 

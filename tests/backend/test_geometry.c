@@ -1,0 +1,76 @@
+/* The tune table by kind of device, and the simpler forms for drivers with weak compilers. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "geometry.h"
+#include <string.h>
+
+static dart_launch product(uint32_t m, uint32_t n, uint32_t k)
+{
+    dart_launch launch = {.kernel = DART_K_gemm};
+    const gemm_params p = {.m = m,
+        .n = n,
+        .k = k,
+        .batch0 = 1,
+        .batch1 = 1,
+        .batch2 = 1,
+        .lda = k,
+        .ldb = n,
+        .ldc = n,
+        .alpha = 1};
+    memcpy(launch.param, &p, sizeof p);
+    return launch;
+}
+
+static const dart_caps gpu = {
+    .max_invocations = 1024, .max_shared = 32768, .max_groups = {65535, 65535, 65535}};
+
+static void shared_tiles_where_they_are_fast(void **state)
+{
+    (void)state;
+    dart_launch launch = product(512, 512, 512);
+    assert_int_equal(dart_launch_geometry(&gpu, &launch), DART_OK);
+    assert_int_equal(launch.variant, dart_kernel_variant(DART_K_gemm, "shared"));
+    dart_caps mali = gpu;
+    mali.slow_shared = true;
+    assert_int_equal(dart_launch_geometry(&mali, &launch), DART_OK);
+    assert_int_equal(launch.variant, 0);
+    dart_caps_limit(&mali, dart_limits_find("emu-mali"));
+    assert_true(mali.slow_shared);
+}
+
+/* All work-groups together cover the matrix in every form. */
+static void simpler_forms_become_small(void **state)
+{
+    (void)state;
+    static const dart_caps cases[] = {{.max_invocations = 1024, .max_shared = 32768},
+        {.max_invocations = 128, .max_shared = 16384}, {.on_cpu = true, .simd = 16, .threads = 2},
+        {.on_cpu = true, .max_invocations = 1024, .threads = 2}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (uint32_t simpler = 1; simpler <= DART_SIMPLEST; simpler++) {
+            dart_launch launch = product(100, 300, 64);
+            assert_int_equal(dart_launch_simpler(&cases[c], simpler, &launch), DART_OK);
+            const uint32_t *tune = launch.tune, group = tune[0] * tune[1];
+            assert_int_equal(launch.variant, 0);
+            if (simpler > 1) assert_true(group <= 64u >> 2 * (simpler - 2));
+            if (simpler > 2) assert_true(tune[DART_GEMM_TM] == 1 && tune[DART_GEMM_TN] == 1);
+            if (simpler > 1)
+                assert_true((uint64_t)launch.groups[0] * launch.groups[1] * group *
+                                tune[DART_GEMM_TM] * tune[DART_GEMM_TN] >=
+                            100 * 300);
+        }
+    dart_launch last = product(100, 300, 64);
+    assert_int_equal(dart_launch_simpler(&gpu, DART_SIMPLEST, &last), DART_OK);
+    assert_true(last.tune[0] == 1 && last.tune[1] == 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shared_tiles_where_they_are_fast),
+        cmocka_unit_test(simpler_forms_become_small),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -49,8 +49,12 @@ static void fill_caps(vulkan_device *device)
     VkPhysicalDeviceSubgroupProperties subgroup = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
         .pNext = has_driver ? &driver : NULL};
+    VkPhysicalDeviceMaintenance4Properties buffers = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES, .pNext = &subgroup};
+    bool has_buffers = has_extension(device->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME);
     VkPhysicalDeviceMaintenance3Properties maintenance = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES, .pNext = &subgroup};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
+        .pNext = has_buffers ? (void *)&buffers : &subgroup};
     VkPhysicalDeviceProperties2 properties = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &maintenance};
     vkGetPhysicalDeviceProperties2(device->physical, &properties);
@@ -66,6 +70,8 @@ static void fill_caps(vulkan_device *device)
         version_text(caps->driver, sizeof caps->driver, "", p->driverVersion);
     }
     caps->max_alloc = maintenance.maxMemoryAllocationSize;
+    if (buffers.maxBufferSize && buffers.maxBufferSize < caps->max_alloc)
+        caps->max_alloc = buffers.maxBufferSize;
     caps->max_binding = limits->maxStorageBufferRange;
     for (int i = 0; i < 3; i++) caps->max_groups[i] = limits->maxComputeWorkGroupCount[i];
     caps->max_invocations = limits->maxComputeWorkGroupInvocations;

@@ -388,9 +388,10 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     typedef struct gemm_tile {
         uint32_t wgx, wgy, tm, tn;
     } gemm_tile;
-    static const gemm_tile square[] = {{16, 8, 8, 4}, {16, 8, 4, 2}},
-                           tall[] = {{8, 16, 8, 2}, {8, 16, 4, 2}},
-                           flat[] = {{16, 8, 2, 8}, {16, 8, 2, 4}};
+    enum { SIZES = 3 };
+    static const gemm_tile square[SIZES] = {{16, 8, 8, 4}, {16, 8, 4, 2}, {16, 8, 2, 2}},
+                           tall[SIZES] = {{8, 16, 8, 2}, {8, 16, 4, 2}, {8, 16, 2, 2}},
+                           flat[SIZES] = {{16, 8, 2, 8}, {16, 8, 2, 4}, {16, 8, 2, 2}};
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint8_t variant = variant_of(s, "shared");
     uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
@@ -399,9 +400,9 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
         return false;
     const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
     uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
-    for (int small = 0; small < 2 && groups < enough; small++) {
+    for (int small = 0; small < SIZES && groups < enough; small++) {
         const gemm_tile *t = &tile[small];
-        uint32_t tm = tile == square && p->m <= 32 ? 4 : t->tm;
+        uint32_t tm = tile == square && p->m <= 32 ? min_u32(t->tm, 4) : t->tm;
         uint32_t tn = tile == square && p->n <= 32 ? 2 : t->tn;
         tune_set(s, "WGX", t->wgx);
         tune_set(s, "WGY", t->wgy);

@@ -29,6 +29,38 @@ static dart_status broadcast(
     return DART_OK;
 }
 
+/* How many parts the sum of a small matrix is made in at the same time, so that many work-groups
+ * have something to do (split-K): 1, or a divisor of k, as parts are the matrices of one batch. */
+static uint32_t sum_parts(const gemm_params *p)
+{
+    enum { MATRIX_MOST = 131072, SUM_LEAST = 2048, PART_LEAST = 256, MOST = 16 };
+    if (p->k < SUM_LEAST || (uint64_t)p->m * p->n > MATRIX_MOST || p->beta != 0) return 1;
+    if (p->batch0 * p->batch1 * p->batch2 > 1 || p->ldc != p->n) return 1;
+    uint32_t parts = MOST;
+    while (parts > 1 && (p->k % parts || p->k / parts < PART_LEAST)) parts--;
+    return parts;
+}
+
+/* The parts of a sum as a batch, and their sum. */
+static dart_status emit_parts(dart_lowering *low, dart_node node, const dart_gemm_plan *plan,
+    uint32_t parts, const dart_value value[3])
+{
+    gemm_params p = plan->param;
+    const uint64_t words = (uint64_t)p.m * p.n;
+    dart_value at[3] = {value[0], value[1]};
+    DART_TRY(dart_emit_new(low, node, words * parts, &at[2]));
+    p.k /= parts;
+    p.batch0 = parts;
+    p.a0 = p.k * (plan->ta ? p.lda : 1);
+    p.b0 = p.k * (plan->tb ? 1 : p.ldb);
+    p.c0 = (uint32_t)words;
+    dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3, at, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_GEMM_TA] = plan->ta;
+    launch->tune[DART_GEMM_TB] = plan->tb;
+    return dart_emit_reduce(low, node, 0, at[2], 1, parts, words, value[2]);
+}
+
 /* The launches of a gemm. A long sum is made in parts that add up in the result: Mesa's processor
  * driver silently leaves a loop after 65,535 rounds, and short dispatches suit watchdogs. */
 static dart_status emit_gemm(
@@ -36,6 +68,8 @@ static dart_status emit_gemm(
 {
     enum { SUM_MOST = 32768, ALIGN = 64 };
     gemm_params p = plan->param;
+    const uint32_t split = sum_parts(&p);
+    if (split > 1 && p.k / split <= SUM_MOST) return emit_parts(low, node, plan, split, value);
     const uint32_t k = p.k, parts = k > SUM_MOST ? (k + SUM_MOST - 1) / SUM_MOST : 1;
     const uint32_t per = (uint32_t)dart_round_up((k + parts - 1) / parts, ALIGN);
     uint32_t start = 0;

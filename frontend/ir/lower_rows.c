@@ -24,7 +24,7 @@ dart_status dart_lower_norm_dx(dart_lowering *low, dart_node node, const dart_no
 
 dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
-    enum { PER_MOST = 64, CHUNKS_WANTED = 32 };
+    enum { PER_MOST = 16, CHUNKS_WANTED = 32 };
     dart_value x = dart_in(low, info, 0);
     uint32_t cols = info->shape.dim[1], rows = (uint32_t)(x.words / cols);
     uint32_t per = (rows + CHUNKS_WANTED - 1) / CHUNKS_WANTED;

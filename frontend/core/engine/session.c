@@ -125,6 +125,18 @@ static dart_status write_table(dart_session *session)
         model->table_words, rope_table, model);
 }
 
+/* Memory counts in powers of two, so that devices of about one size agree on every bit. */
+static uint32_t chunk_rows(const dart_session_options *o, const dart_caps *caps, uint32_t vocab)
+{
+    const uint64_t all = dart_round_up((uint64_t)o->batch * o->time, 64);
+    if (!o->chunk_grows || caps->on_cpu || !caps->memory || !vocab) return o->chunk_rows;
+    uint64_t words = 1;
+    while (words * 2 * 64 * caps->word <= caps->memory) words *= 2;
+    uint64_t rows = words / vocab / 64 * 64;
+    if (rows > all) rows = all;
+    return rows > o->chunk_rows ? (uint32_t)rows : o->chunk_rows;
+}
+
 dart_status dart_session_new(dart_device *device, const dart_caps *caps, const dart_model *model,
     const dart_session_options *options, dart_session **out)
 {
@@ -136,6 +148,7 @@ dart_status dart_session_new(dart_device *device, const dart_caps *caps, const d
     session->model = model;
     session->options = *options;
     if (device) caps = &device->caps;
+    session->options.chunk_rows = chunk_rows(options, caps, model->config.vocab);
     DART_GOTO(lay_out(session, caps));
     for (int i = 0; i < DART_PARTS; i++)
         if (wanted(options, i)) DART_GOTO(dart_part_prepare(session, caps, i, &session->part[i]));

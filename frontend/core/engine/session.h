@@ -11,6 +11,8 @@
 
 typedef struct dart_session_options {
     uint32_t batch, time, accumulation, chunk_rows;
+    bool chunk_grows; /* on a GPU more rows than chunk_rows, as far as their logits are a 64th of
+                         its memory: few launches, and work for all of its units */
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
     bool recompute;          /* training: blocks are computed a second time for their gradients */

@@ -146,6 +146,7 @@ dart_status dart_session_options_from(
         .time = (uint32_t)set->context,
         .accumulation = (uint32_t)set->gradient_accumulation_steps,
         .chunk_rows = dart_chunk_rows(set, (uint32_t)set->batch_size, vocab),
+        .chunk_grows = !set->chunk_rows,
         .recompute = set->gradient_checkpointing,
         .shapes = (uint32_t)set->length_shapes,
         .train = true,

@@ -336,7 +336,9 @@ static void shape_reduce(shaper *s)
     uint32_t vw = has_vectors(s) ? floor_pow2(min_u32(s->caps->simd, 16)) : 1;
     uint32_t length = min_u32(p->per, p->mid);
     bool enough = outputs >= (uint64_t)threads_of(s) * (s->caps->on_cpu ? 4 : 256);
-    bool across = p->inner == 1 ? length >= 2 * vw : !enough && length >= 64;
+    /* lanes of a GPU read neighbours where there are enough of them side by side */
+    const bool beside = !s->caps->on_cpu && !has_vectors(s) && p->inner >= 32;
+    bool across = p->inner == 1 ? length >= 2 * vw : !enough && length >= 64 && !beside;
     tune_set(s, "ACROSS", across);
     if (across) {
         shape_row(s, outputs, p->inner == 1 ? length : 1);

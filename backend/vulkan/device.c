@@ -40,6 +40,29 @@ static void fill_features(dart_caps *caps, VkPhysicalDevice physical)
     caps->arith16 = half.shaderFloat16;
 }
 
+/* Compute units: as the vendor's extension says, else a guess that is rather too small. */
+static uint32_t count_units(const vulkan_device *device, const VkPhysicalDeviceProperties *p)
+{
+    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV nv = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+    VkPhysicalDeviceShaderCoreProperties2AMD amd = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_2_AMD};
+    VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM arm = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM};
+    VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    if (has_extension(device->physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+        nv.pNext = all.pNext, all.pNext = &nv;
+    if (has_extension(device->physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+        amd.pNext = all.pNext, all.pNext = &amd;
+    if (has_extension(device->physical, VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME))
+        arm.pNext = all.pNext, all.pNext = &arm;
+    if (all.pNext) vkGetPhysicalDeviceProperties2(device->physical, &all);
+    if (nv.shaderSMCount) return nv.shaderSMCount;
+    if (amd.activeComputeUnitCount) return amd.activeComputeUnitCount;
+    if (arm.shaderCoreCount) return arm.shaderCoreCount;
+    return p->deviceType == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 32 : 4;
+}
+
 static void fill_caps(vulkan_device *device)
 {
     dart_caps *caps = &device->base.caps;
@@ -90,6 +113,7 @@ static void fill_caps(vulkan_device *device)
     caps->slow_shared = p->vendorID == 0x13b5; /* Arm: Mali */
     caps->word = 4;
     caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    caps->threads = count_units(device, p);
     if (caps->on_cpu) {
         caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
         caps->max_loop = 65535; /* Mesa's llvmpipe */
@@ -185,8 +209,14 @@ static dart_status make_device(vulkan_device *device)
             device->handle, "vkGetMemoryHostPointerPropertiesEXT");
 
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    DART_TRY(dart_vulkan_status(
-        device, vkCreateFence(device->handle, &fence, NULL, &device->fence), "vkCreateFence"));
+    VkResult result = vkCreateFence(device->handle, &fence, NULL, &device->fence);
+    if (result == VK_ERROR_INVALID_EXTERNAL_HANDLE || result == VK_ERROR_FEATURE_NOT_PRESENT) {
+        device->given_up = true; /* RADV's null device, which cannot be destroyed either */
+        return dart_fail(DART_DEVICE,
+            "vulkan:%u (%s): compiles only: its driver has no fences, so nothing can be run",
+            device->base.index, device->base.caps.name);
+    }
+    DART_TRY(dart_vulkan_status(device, result, "vkCreateFence"));
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
         .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
         .queueFamilyIndex = device->family};

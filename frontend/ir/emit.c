@@ -193,7 +193,7 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
 
 /* ---- sums ---- */
 
-enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 8192, CHUNKS_MOST = 1024, SUM_MOST = 32768 };
+enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 32768, CHUNKS_MOST = 1024, SUM_MOST = 32768 };
 
 /* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone
  * are too few to keep a device busy, or where one invocation would add up so many words that Mesa's

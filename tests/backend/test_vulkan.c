@@ -307,23 +307,50 @@ static void refuses_what_does_not_fit(void **state)
     assert_int_equal(dart_backend_find("vulkan")->open(63, NULL, &device), DART_FAILED);
 }
 
-/* In a process of its own, because the loader reads its environment once. */
-static void without_a_driver(void **state)
+/* This test's own answer to `argument` with these drivers, in a process of its own, because the
+ * loader reads its environment once. */
+static void ask_another(const char *drivers, const char *family, const char *argument)
 {
-    (void)state;
     fflush(NULL);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        setenv("VK_DRIVER_FILES", "/nonexistent/driver.json", 1);
-        setenv("VK_ICD_FILENAMES", "/nonexistent/driver.json", 1);
-        execl("/proc/self/exe", "test_vulkan", "--without-driver", (char *)NULL);
+        setenv("VK_DRIVER_FILES", drivers, 1);
+        setenv("VK_ICD_FILENAMES", drivers, 1);
+        setenv("RADV_FORCE_FAMILY", family, 1);
+        execl("/proc/self/exe", "test_vulkan", argument, (char *)NULL);
         _exit(99);
     }
     int result = 0;
     assert_int_equal(waitpid(child, &result, 0), child);
     assert_true(WIFEXITED(result));
     assert_int_equal(WEXITSTATUS(result), 0);
+}
+
+static void without_a_driver(void **state)
+{
+    (void)state;
+    ask_another("/nonexistent/driver.json", "", "--without-driver");
+}
+
+/* AMD's compiler without an AMD device: opened far enough to say so, and left in one piece. */
+static void driver_that_only_compiles(void **state)
+{
+    (void)state;
+    static const char radv[] = "/usr/share/vulkan/icd.d/radeon_icd.x86_64.json";
+    if (!dart_file_exists(radv)) {
+        print_message("skipped: no %s\n", radv);
+        skip();
+    }
+    ask_another(radv, "navi21", "--compiles-only");
+}
+
+static int open_compiler(void)
+{
+    dart_device *device;
+    dart_status status = dart_device_open("vulkan:0", NULL, &device);
+    printf("a compiler: %s\n", dart_error_text());
+    return status == DART_DEVICE && strstr(dart_error_text(), "compiles only") ? 0 : 1;
 }
 
 static int open_without_driver(void)
@@ -338,6 +365,7 @@ static int open_without_driver(void)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--without-driver") == 0) return open_without_driver();
+    if (argc > 1 && strcmp(argv[1], "--compiles-only") == 0) return open_compiler();
     if (!dart_backend_find("vulkan")) {
         printf("skipped: this build has no Vulkan backend\n");
         return 0;
@@ -352,6 +380,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cache_on_disk),
         cmocka_unit_test(refuses_what_does_not_fit),
         cmocka_unit_test(without_a_driver),
+        cmocka_unit_test(driver_that_only_compiles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -202,6 +202,24 @@ static void print_log(void *user, int level, const char *line)
     fprintf(stderr, "%s\n", line);
 }
 
+static int own_index(const cli_call *cli, const char *key)
+{
+    for (int i = 0; cli->command->own && cli->command->own[i].key; i++) {
+        if (strcmp(cli->command->own[i].key, key) == 0) return i;
+    }
+    return -1;
+}
+
+/* A second model would go unread. */
+static dart_status check_arguments(const cli_call *cli)
+{
+    const char *arguments = cli->command->arguments;
+    if (cli->args < 2 || strcmp(arguments, "[MODEL]") != 0) return DART_OK;
+    return cli_fail(DART_USAGE, "%s takes one model, and got '%s' and '%s'%s", cli->command->name,
+        cli->arg[0], cli->arg[1],
+        own_index(cli, "prompt") < 0 ? "" : "; a text to go on from is --prompt TEXT");
+}
+
 /* The file has to be read before the flags that override it, wherever --config stands: two passes.
  */
 dart_status cli_parse(cli_call *cli, int argc, char **argv)
@@ -228,6 +246,7 @@ dart_status cli_parse(cli_call *cli, int argc, char **argv)
             }
         }
         if (cli->help) return DART_OK;
+        CLI_TRY(check_arguments(cli));
         if (pass == 0 && cli->config) {
             char path[1024];
             CLI_TRY(dart_recipe_load(cli->recipe, cli_installed(cli->config, path)));
@@ -236,14 +255,6 @@ dart_status cli_parse(cli_call *cli, int argc, char **argv)
     }
     if (cli->verbose) dart_set_log(print_log, NULL, 2);
     return DART_OK;
-}
-
-static int own_index(const cli_call *cli, const char *key)
-{
-    for (int i = 0; cli->command->own && cli->command->own[i].key; i++) {
-        if (strcmp(cli->command->own[i].key, key) == 0) return i;
-    }
-    return -1;
 }
 
 const char *cli_text(const cli_call *cli, const char *key)

@@ -23,6 +23,9 @@ dart_status dart_fail_at(const char *file, int line, dart_status code, const cha
     va_start(args, format);
     vsnprintf(error_text, sizeof error_text, format, args);
     va_end(args);
+    /* Sentences quote files of strangers, which must not move a terminal's cursor. */
+    for (char *c = error_text; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = *c == '\n' || *c == '\t' ? ' ' : '?';
     const char *base = strrchr(file, '/');
     snprintf(error_place, sizeof error_place, "%s:%d", base ? base + 1 : file, line);
     dart_log(2, "%s: %s", error_place, error_text);
@@ -133,12 +136,16 @@ char *dart_arena_strdup(dart_arena *arena, const char *text)
 
 char *dart_arena_printf(dart_arena *arena, const char *format, ...)
 {
-    char text[1024];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    const int bytes = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    return dart_arena_strdup(arena, text);
+    char *text = bytes < 0 ? NULL : dart_arena_alloc(arena, (size_t)bytes + 1);
+    if (!text) return NULL;
+    va_start(args, format);
+    vsnprintf(text, (size_t)bytes + 1, format, args);
+    va_end(args);
+    return text;
 }
 
 void dart_arena_free(dart_arena *arena)

@@ -38,7 +38,9 @@ DART_API DART_NODISCARD dart_status dart_recipe_set(
     dart_recipe *recipe, const char *key, const char *value);
 /* The same for a value that is to act: key may be one of a stage, "shrink.lambda_reg" (kept until
  * the stages are known where the recipe has none), and one that a stage has for itself is refused
- * with the spelling that reaches it. Errors: USAGE, INPUT (refused), MEMORY. */
+ * with the spelling that reaches it. Of dataset, text, examples and source_text the one that is
+ * given so takes the place of what the recipe has; a second one is refused. Errors: USAGE, INPUT
+ * (refused), MEMORY. */
 DART_API DART_NODISCARD dart_status dart_recipe_override(
     dart_recipe *recipe, const char *key, const char *value);
 /* Published configurations of fine-tuning: the name of number `index`, NULL past the end; out_from

@@ -43,6 +43,10 @@ DART_NODISCARD dart_status dart_vocab_encode(const dart_vocab *vocab, const char
  * in the text are meant as such (tokenizers). */
 DART_NODISCARD dart_status dart_vocab_append(const dart_vocab *vocab, const char *text,
     size_t bytes, bool special, const char *what, dart_ids *out);
+/* Puts what a tokenizer's template has before every text to the front of a list, unless it begins
+ * with that. MEMORY. */
+DART_NODISCARD dart_status dart_vocab_begin(
+    const dart_vocab *vocab, dart_ids *ids, bool *out_added);
 /* What a tokenizer's model goes on from: what its template puts before a text, then the text, with
  * special tokens meant as such; never nothing. */
 DART_NODISCARD dart_status dart_vocab_prompt(

@@ -40,14 +40,29 @@ static dart_status add_id(sample *s, int32_t id, bool learn)
     return DART_OK;
 }
 
-/* A question with its answer, or (prompt NULL) a text; into s->ids. */
+/* What the tokenizer puts before a text goes first, unless the text has it. */
+static dart_status begin(sample *s)
+{
+    bool added;
+    DART_TRY(dart_vocab_begin(s->vocab, &s->ids, &added));
+    if (!added) return DART_OK;
+    DART_TRY(dart_grow((void **)&s->learn, &s->learn_room, s->ids.count, 1));
+    memmove(s->learn + 1, s->learn, s->ids.count - 1);
+    s->learn[0] = s->options->learn_prompts;
+    return DART_OK;
+}
+
+/* A question with its answer, or (prompt NULL) a text; into s->ids. Special tokens that are written
+ * in them, by a template that was applied before, are meant, as in the prompts of generate. */
 static dart_status add_example(
     sample *s, const dart_csv_field *prompt, const dart_csv_field *answer)
 {
-    DART_TRY(add_id(s, s->vocab->first, false));
-    if (prompt) DART_TRY(add(s, prompt->text, prompt->bytes, false, false));
-    DART_TRY(add(s, answer->text, answer->bytes, false, true));
-    return add_id(s, s->vocab->end, true);
+    if (prompt) DART_TRY(add(s, prompt->text, prompt->bytes, true, false));
+    const size_t asked = s->ids.count;
+    DART_TRY(add(s, answer->text, answer->bytes, true, true));
+    const bool ended = s->ids.count > asked && s->ids.id[s->ids.count - 1] == s->vocab->end;
+    DART_TRY(begin(s));
+    return ended ? DART_OK : add_id(s, s->vocab->end, true);
 }
 
 static bool given(const char *name)
@@ -103,15 +118,7 @@ static dart_status read_messages(sample *s, json_t *list)
         const dart_chat_piece *p = &text.piece[i];
         DART_GOTO(add(s, p->text, p->bytes, p->special, p->learn));
     }
-    /* What the tokenizer puts before a text goes first, unless the template has it. */
-    if (s->vocab->first >= 0 && s->ids.count && s->ids.id[0] != s->vocab->first) {
-        const size_t had = s->ids.count;
-        DART_GOTO(add_id(s, s->vocab->first, false));
-        memmove(s->ids.id + 1, s->ids.id, had * sizeof *s->ids.id);
-        memmove(s->learn + 1, s->learn, had);
-        s->ids.id[0] = s->vocab->first;
-        s->learn[0] = 0;
-    }
+    if (s->ids.count) status = begin(s);
 done:
     dart_chat_text_free(&text);
     free(message);

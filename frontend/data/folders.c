@@ -48,11 +48,57 @@ static dart_status split_path(
     return DART_OK;
 }
 
+static const char *const split_names[] = {"train", "valid", "test"};
+
+/* The first of `tails` behind the split's name that is a file there; NULL: none. */
+static const char *tail_of(const char *folder, int split, const char *const *tails)
+{
+    char path[4096], file[32];
+    for (; *tails; tails++) {
+        snprintf(file, sizeof file, "%s%s", split_names[split], *tails);
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, file) < sizeof path &&
+            dart_file_exists(path))
+            return *tails;
+    }
+    return NULL;
+}
+
 dart_status dart_split_file(const char *folder, int split, char out[4096])
 {
-    static const char *const names[] = {"train", "valid", "test"};
+    static const char *const plain[] = {".txt", ".txt.gz", NULL};
+    const char *name = split_names[split], *tail;
     bool there;
-    DART_TRY(split_path(folder, names[split], out, &there));
-    if (split == DART_TEST && !there) DART_TRY(split_path(folder, names[DART_VALID], out, &there));
-    return DART_OK;
+    DART_TRY(split_path(folder, name, out, &there));
+    if (split == DART_TEST && !there) DART_TRY(split_path(folder, "valid", out, &there));
+    if (there) return DART_OK;
+    tail = tail_of(folder, split, plain);
+    if (tail)
+        return dart_fail(DART_INPUT,
+            "the folder %s has no %s.jsonl, %s.csv or %s.tsv, but %s%s; give --text %s, which "
+            "reads plain text",
+            folder, name, name, name, name, tail, folder);
+    return dart_fail(DART_INPUT, "the folder %s has no %s.jsonl, %s.csv or %s.tsv%s", folder, name,
+        name, name, split == DART_VALID ? ", which validation needs" : "");
+}
+
+dart_status dart_text_file(const char *folder, int split, char out[PATH_MAX])
+{
+    static const char *const examples[] = {".jsonl", ".csv", ".tsv", NULL};
+    const char *name = split_names[split], *tail;
+    char file[32];
+    snprintf(file, sizeof file, "%s.txt", name);
+    if (dart_data_file(folder, file, out)) return DART_OK;
+    tail = tail_of(folder, split, examples);
+    if (tail)
+        return dart_fail(DART_INPUT,
+            "the folder %s has no %s, but %s%s; give --data %s, which reads examples", folder, file,
+            name, tail, folder);
+    return dart_fail(DART_INPUT,
+        "the folder %s has no %s; it needs train.txt, valid.txt and test.txt", folder, file);
+}
+
+bool dart_is_text_folder(const char *name)
+{
+    char path[PATH_MAX];
+    return dart_is_folder(name) && dart_data_file(name, "train.txt", path);
 }

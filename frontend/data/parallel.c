@@ -37,8 +37,11 @@ const char *dart_parallel_at(uint32_t index)
     return index < CORPORA ? corpora[index].name : NULL;
 }
 
+/* A folder of sentences goes before a data set of its name. */
 static const known *find_known(const char *name)
 {
+    char path[PATH_MAX];
+    if (dart_is_folder(name) && dart_data_file(name, "train.source", path)) return NULL;
     for (uint32_t i = 0; i < CORPORA; i++)
         if (dart_name_is(corpora[i].name, corpora[i].aliases, name)) return &corpora[i];
     return NULL;

@@ -1,6 +1,7 @@
 /* Pieces of text to ids and back, of any vocabulary. */
 #include "vocab.h"
 #include <stdlib.h>
+#include <string.h>
 
 dart_status dart_vocab_append(const dart_vocab *vocab, const char *text, size_t bytes, bool special,
     const char *what, dart_ids *out)
@@ -17,13 +18,24 @@ dart_status dart_vocab_append(const dart_vocab *vocab, const char *text, size_t 
     return DART_OK;
 }
 
+dart_status dart_vocab_begin(const dart_vocab *vocab, dart_ids *ids, bool *out_added)
+{
+    *out_added = vocab->shared && vocab->first >= 0 && (!ids->count || ids->id[0] != vocab->first);
+    if (!*out_added) return DART_OK;
+    DART_TRY(dart_grow((void **)&ids->id, &ids->capacity, ids->count + 1, sizeof *ids->id));
+    memmove(ids->id + 1, ids->id, ids->count++ * sizeof *ids->id);
+    ids->id[0] = vocab->first;
+    return DART_OK;
+}
+
 dart_status dart_vocab_prompt(
     const dart_vocab *vocab, const char *text, size_t bytes, dart_ids *out)
 {
     dart_status status = DART_OK;
     const int32_t start = (int32_t)vocab->start;
-    if (vocab->first >= 0) DART_GOTO(dart_ids_take(out, &vocab->first, 1));
+    bool added;
     DART_GOTO(dart_vocab_append(vocab, text, bytes, true, "the prompt", out));
+    DART_GOTO(dart_vocab_begin(vocab, out, &added));
     if (!out->count) status = dart_ids_take(out, &start, 1);
 done:
     if (status != DART_OK) {

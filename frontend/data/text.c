@@ -40,6 +40,7 @@ const char *dart_dataset_at(uint32_t index)
 
 static const dataset *dataset_find(const char *name)
 {
+    if (dart_is_text_folder(name)) return NULL;
     for (uint32_t i = 0; i < DATASETS; i++)
         if (dart_name_is(datasets[i].name, datasets[i].aliases, name)) return &datasets[i];
     return NULL;
@@ -180,8 +181,11 @@ static void name_from(dart_splits *s, const char *path)
 
 static dart_status find_user_folder(const char *folder, dart_splits *s)
 {
-    static const char *const file[DART_SPLITS] = {"train.txt", "valid.txt", "test.txt"};
-    for (int i = 0; i < DART_SPLITS; i++) DART_TRY(find_split(folder, file[i], 0, s, i));
+    uint64_t bytes;
+    for (int i = 0; i < DART_SPLITS; i++) {
+        DART_TRY(dart_text_file(folder, i, s->path[i]));
+        DART_TRY(whole_file(s, i, &bytes));
+    }
     snprintf(s->source, sizeof s->source, "%.500s", folder);
     name_from(s, folder);
     return DART_OK;

@@ -26,8 +26,12 @@ bool dart_data_file(const char *folder, const char *file, char out[PATH_MAX]);
  * or in ../shared/datasets. false: none is there. */
 bool dart_data_folder(const char *folder, const char *file, char out[PATH_MAX]);
 
-/* The file of a split (train, valid, test) of a user's folder, .tsv, .csv or .jsonl, whichever is
- * there; test: else that to validate. */
+/* The file of a split (train, valid, test) of a user's folder of examples, .tsv, .csv or .jsonl,
+ * whichever is there; test: else that to validate. INPUT: none is there, with what is. */
 DART_NODISCARD dart_status dart_split_file(const char *folder, int split, char out[4096]);
+/* The same of a user's folder of plain texts, .txt or .txt.gz. */
+DART_NODISCARD dart_status dart_text_file(const char *folder, int split, char out[PATH_MAX]);
+/* Whether this is a folder with a text to train on, which goes before a data set of that name. */
+bool dart_is_text_folder(const char *name);
 
 #endif

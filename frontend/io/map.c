@@ -27,6 +27,16 @@ static dart_status map_fd(int fd, const char *path, dart_map *out)
     return DART_OK;
 }
 
+/* What a clone without git-lfs leaves in place of a large file. */
+static dart_status check_pointer(const char *path, const dart_map *map)
+{
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+    if (map->size < sizeof begin - 1 || memcmp(map->data, begin, sizeof begin - 1)) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "%s is not the file itself but Git LFS's note of where it is; get it with git lfs pull",
+        path);
+}
+
 dart_status dart_map_open(const char *path, dart_map *out)
 {
     *out = (dart_map){0};
@@ -38,6 +48,8 @@ dart_status dart_map_open(const char *path, dart_map *out)
         return dart_fail(dart_errno_code(errno), "cannot read %s: %s", path, strerror(errno));
     dart_status status = map_fd(fd, path, out);
     close(fd);
+    if (status == DART_OK) status = check_pointer(path, out);
+    if (status != DART_OK) dart_map_close(out);
     return status;
 }
 

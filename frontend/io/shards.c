@@ -10,11 +10,17 @@
 
 static const char INDEX[] = "model.safetensors.index.json", SINGLE[] = "model.safetensors";
 
-static dart_status add_file(dart_shards *shards, const char *folder, const char *name)
+/* index: the file that names this one; NULL: none does. */
+static dart_status add_file(
+    dart_shards *shards, const char *folder, const char *name, const char *index)
 {
     char path[PATH_MAX];
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
         return dart_fail(DART_INPUT, "the path of %s is too long", name);
+    if (index && !dart_file_exists(path))
+        return dart_fail(DART_INPUT,
+            "%s names %s, which is not there: the model is not whole, get that file too", index,
+            name);
     char *copy = strdup(path);
     if (!copy) return dart_fail(DART_MEMORY, "out of memory: opening %s", path);
     shards->path[shards->files] = copy;
@@ -97,12 +103,37 @@ static dart_status compare(const dart_shards *shards, const char *index, json_t 
     return DART_OK;
 }
 
+/* A whole model beside an index whose files are there too: which of the two is meant nobody says,
+ * and loaders differ. *out: it is the whole one, as none of the index's files is there. */
+static dart_status check_single(
+    const char *folder, const char *index, const char *const *name, size_t count, bool *out)
+{
+    char path[PATH_MAX];
+    size_t there = 0;
+    bool named = false;
+    *out = false;
+    snprintf(path, sizeof path, "%s/%s", folder, SINGLE);
+    if (!dart_file_exists(path)) return DART_OK;
+    for (size_t i = 0; i < count; i++) {
+        named |= !strcmp(name[i], SINGLE);
+        snprintf(path, sizeof path, "%s/%s", folder, name[i]);
+        there += dart_file_exists(path);
+    }
+    *out = !there;
+    if (named || !there) return DART_OK;
+    return dart_fail(DART_INPUT,
+        "the folder %s has two models: %s, and %zu files that %s names; move away the one that is "
+        "not meant",
+        folder, SINGLE, count, strrchr(index, '/') + 1);
+}
+
 static dart_status open_all(dart_shards *shards, const char *folder, const char *index)
 {
     char *text = NULL, why[DART_JSON_WHY];
     size_t size, count;
     const char **name = NULL;
     json_t *root = NULL;
+    bool whole;
     dart_status status;
     DART_GOTO(dart_file_read(index, &text, &size));
     DART_GOTO(dart_json_parse(text, size, index, why, &root));
@@ -112,8 +143,13 @@ static dart_status open_all(dart_shards *shards, const char *folder, const char 
         goto done;
     }
     DART_GOTO(list_files(index, map, &name, &count));
+    DART_GOTO(check_single(folder, index, name, count, &whole));
     DART_GOTO(make_room(shards, count));
-    for (size_t i = 0; i < count; i++) DART_GOTO(add_file(shards, folder, name[i]));
+    if (whole) {
+        status = add_file(shards, folder, SINGLE, NULL);
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) DART_GOTO(add_file(shards, folder, name[i], index));
     status = compare(shards, index, map);
 done:
     json_decref(root);
@@ -130,15 +166,16 @@ dart_status dart_shards_open(const char *folder, dart_shards *out)
     if ((size_t)snprintf(index, sizeof index, "%s/%s", folder, INDEX) >= sizeof index)
         return dart_fail(DART_INPUT, "cannot read %s: the path is too long", folder);
     snprintf(single, sizeof single, "%s/%s", folder, SINGLE);
-    if (dart_file_exists(single)) {
-        status = make_room(out, 1);
-        if (status == DART_OK) status = add_file(out, folder, SINGLE);
-    } else if (dart_file_exists(index)) {
+    if (dart_file_exists(index)) {
         status = open_all(out, folder, index);
+    } else if (dart_file_exists(single)) {
+        status = make_room(out, 1);
+        if (status == DART_OK) status = add_file(out, folder, SINGLE, NULL);
     } else {
         status = dart_fail(DART_INPUT,
-            "the folder %s has neither %s nor %s; weights of other formats are converted with "
-            "save_pretrained(..., safe_serialization=True)",
+            "the folder %s has neither %s nor %s, which belongs to files of a model in parts; "
+            "weights of other formats are converted with save_pretrained(..., "
+            "safe_serialization=True)",
             folder, SINGLE, INDEX);
     }
     if (status != DART_OK) dart_shards_close(out);

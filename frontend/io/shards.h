@@ -13,8 +13,9 @@ typedef struct dart_shards {
     char **path;            /* [files], owned */
 } dart_shards;
 
-/* Opens all files. INPUT: there are none, one is missing or damaged, index and files differ, a name
- * in the index leads out of the folder. Release with dart_shards_close. */
+/* Opens all files: those of the index, or the one file where there is no index or nothing of it is
+ * there. INPUT: there are none, one is missing or damaged, both are there, index and files differ,
+ * a name in the index leads out of the folder. Release with dart_shards_close. */
 DART_NODISCARD dart_status dart_shards_open(const char *folder, dart_shards *out);
 void dart_shards_close(dart_shards *shards); /* zeroes it */
 /* NULL: none. out_path may be NULL. */

@@ -122,6 +122,10 @@ static dart_status read_bpe(const reader *r, dart_tokenizer *t)
             r->what, (int)(bytes < 60 ? bytes : 60), name);
     DART_TRY(build_tokens(r, t, false));
     DART_TRY(dart_gguf_strings(r->file, "tokenizer.ggml.merges", &merge, &merges));
+    if (!merge)
+        return dart_fail(DART_INPUT,
+            "%s has no tokenizer.ggml.merges, by which texts become tokens; convert it again",
+            r->what);
     DART_TRY(dart_build_merges(t, merges));
     for (uint64_t i = 0; i < merges; i++) {
         const char *text = merge[i].text;

@@ -241,6 +241,10 @@ static dart_status put_merges(const dart_tokenizer *t, dart_gguf_meta *meta)
     for (uint32_t i = 0; list && i < t->merge_count; i++) {
         const dart_token_text left = t->table.text[t->merge[3 * (size_t)i]],
                               right = t->table.text[t->merge[3 * (size_t)i + 1]];
+        if (memchr(left.at + 1, ' ', left.bytes - 1)) {
+            status = refuse(t, "merges tokens with blanks in them");
+            goto done;
+        }
         char *text = dart_arena_printf(&arena, "%s %s", left.at, right.at);
         if (!text) goto done;
         list[i] = (dart_gguf_text){text, (size_t)left.bytes + 1 + right.bytes};

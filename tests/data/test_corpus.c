@@ -272,6 +272,35 @@ static void refuse(const dart_corpus_options *o, const char *says)
     assert_null(c.tokens[0]);
 }
 
+/* A folder with texts goes before a data set of its name; one without does not. */
+static void test_folder_of_a_name(void **state)
+{
+    (void)state;
+    char here[400];
+    dart_corpus c;
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(dart_mkdirs("shakespeare"), DART_OK);
+    assert_string_equal(dart_dataset_name("shakespeare"), "tinyshakespeare");
+    static const char *const file[] = {"train", "valid", "test"};
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "shakespeare/%s.txt", file[i]);
+        put(path, "one two\none two\n", 16);
+    }
+    assert_null(dart_dataset_name("shakespeare"));
+    assert_int_equal(open_as("shakespeare", DART_LEVEL_WORD, DART_TOKEN_FILE_NEVER, &c), DART_OK);
+    assert_string_equal(c.source, "shakespeare");
+    assert_int_equal(c.count[DART_VALID], 6);
+    dart_corpus_free(&c);
+    /* examples in a folder that is to have texts */
+    assert_int_equal(remove("shakespeare/valid.txt"), 0);
+    put("shakespeare/valid.jsonl", "{}", 2);
+    refuse(&(dart_corpus_options){.text = "shakespeare"},
+        "has no valid.txt, but valid.jsonl; give --data shakespeare");
+    assert_int_equal(chdir(here), 0);
+}
+
 static void test_bad_input(void **state)
 {
     (void)state;
@@ -297,7 +326,7 @@ static void test_bad_input(void **state)
     o.level = DART_LEVEL_CHAR;
     refuse(&o, "valid.txt, line 2, byte 11: this is not UTF-8");
     remove(path);
-    refuse(&o, "lacks the file valid.txt");
+    refuse(&o, "has no valid.txt; it needs train.txt, valid.txt and test.txt");
 
     /* The line and byte of a fault beyond the first block, and behind a cut, are those of the file.
      */
@@ -356,6 +385,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_given_vocabulary), cmocka_unit_test(test_published),
-        cmocka_unit_test(test_marks), cmocka_unit_test(test_bad_input)};
+        cmocka_unit_test(test_marks), cmocka_unit_test(test_folder_of_a_name),
+        cmocka_unit_test(test_bad_input)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -288,6 +288,97 @@ static void lines_become_documents(void **state)
     dart_chat_free(&chat);
 }
 
+/* A tokenizer that puts <s> before a text; <|x|> is special too. */
+static void tokens(dart_corpus *c)
+{
+    *c = (dart_corpus){0};
+    ok(dart_vocab_open(
+        write_file("tokenizer.json",
+            "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"u\":2},"
+            "\"merges\":[],\"unk_token\":\"u\"},\"added_tokens\":["
+            "{\"id\":3,\"content\":\"<s>\",\"special\":true},"
+            "{\"id\":4,\"content\":\"</s>\",\"special\":true},"
+            "{\"id\":5,\"content\":\"<|x|>\",\"special\":true}],"
+            "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":["
+            "{\"SpecialToken\":{\"id\":\"<s>\"}},{\"Sequence\":{\"id\":\"A\"}}],\"pair\":[],"
+            "\"special_tokens\":{\"<s>\":{\"id\":\"<s>\",\"ids\":[3],\"tokens\":[\"<s>\"]}}}}"),
+        &c->vocab));
+}
+
+/* Texts whose template was applied before hold special tokens, the first and the last among them:
+ * they are meant, and stand once. What is said in a conversation is not. */
+static void special_tokens_are_meant(void **state)
+{
+    (void)state;
+    static const char *const line[] = {"{\"text\": \"ab\"}", "{\"text\": \"<s>ab</s>\"}",
+        "{\"prompt\": \"<s>a<|x|>\", \"completion\": \"b</s>\"}",
+        "{\"prompt\": \"a</s>\", \"completion\": \"\"}",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"</s>\"}, {\"role\": \"assistant\", "
+        "\"content\": \"b\"}]}",
+        "{\"text\": \"<s>\"}"};
+    static const struct {
+        uint64_t count;
+        int32_t ids[10];
+        uint8_t learn[10];
+    } want[] = {{4, {3, 0, 1, 4}, {0, 1, 1, 1}}, {4, {3, 0, 1, 4}, {0, 1, 1, 1}},
+        {5, {3, 0, 5, 1, 4}, {0, 0, 0, 1, 1}}, {4, {3, 0, 4, 4}, {0, 0, 0, 1}},
+        {8, {3, 2, 2, 2, 2, 5, 1, 5}, {0, 0, 0, 0, 0, 0, 1, 1}}, {2, {3, 4}, {0, 1}}};
+    dart_chat chat;
+    ok(dart_chat_open(
+        write_file("marks.json", "{\"user\": [\"\", \"\"], \"assistant\": [\"<|x|>\", \"<|x|>\"]}"),
+        NULL, &chat));
+    for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
+        dart_corpus c;
+        tokens(&c);
+        const char *path = write_file("special.jsonl", line[i]);
+        ok(dart_examples_read(
+            &(dart_examples_options){.path = path, .valid = path, .chat = &chat, .time = 16}, &c));
+        const dart_documents *d = &c.documents[DART_TRAIN];
+        assert_int_equal(d->first[1], want[i].count);
+        assert_memory_equal(d->ids, want[i].ids, want[i].count * sizeof *d->ids);
+        assert_memory_equal(d->learn, want[i].learn, want[i].count);
+        dart_corpus_free(&c);
+    }
+    dart_chat_free(&chat);
+}
+
+/* What a model goes on from begins once. */
+static void prompts_begin_once(void **state)
+{
+    (void)state;
+    static const char *const prompt[] = {"ab", "<s>ab", "", "<s>"};
+    static const int32_t want[] = {3, 0, 1};
+    dart_corpus c;
+    tokens(&c);
+    for (int i = 0; i < 4; i++) {
+        dart_ids ids = {0};
+        ok(dart_vocab_prompt(&c.vocab, prompt[i], strlen(prompt[i]), &ids));
+        assert_int_equal(ids.count, i < 2 ? 3 : 1);
+        assert_memory_equal(ids.id, want, ids.count * sizeof *want);
+        free(ids.id);
+    }
+    dart_corpus_free(&c);
+}
+
+/* Another kind of files lies there: which option reads it. */
+static void folders_of_texts_are_told_apart(void **state)
+{
+    (void)state;
+    char text[300];
+    snprintf(text, sizeof text, "%s/texts", folder);
+    ok(dart_mkdirs(text));
+    dart_corpus c;
+    words(&c);
+    const dart_examples_options o = {.path = text, .valid = "", .time = 8};
+    assert_int_equal(dart_examples_read(&o, &c), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "has no train.jsonl, train.csv or train.tsv"));
+    assert_null(strstr(dart_error_text(), "--text"));
+    (void)write_file("texts/train.txt", "a b\n");
+    assert_int_equal(dart_examples_read(&o, &c), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "but train.txt; give --text "));
+    dart_corpus_free(&c);
+}
+
 static void bad_lines_are_named(void **state)
 {
     (void)state;
@@ -346,6 +437,7 @@ int main(void)
         cmocka_unit_test(epochs_shuffle_documents), cmocka_unit_test(no_documents_are_refused),
         cmocka_unit_test(conversations_become_text),
         cmocka_unit_test(bad_conversations_are_refused), cmocka_unit_test(lines_become_documents),
-        cmocka_unit_test(bad_lines_are_named)};
+        cmocka_unit_test(special_tokens_are_meant), cmocka_unit_test(prompts_begin_once),
+        cmocka_unit_test(folders_of_texts_are_told_apart), cmocka_unit_test(bad_lines_are_named)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

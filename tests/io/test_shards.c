@@ -79,13 +79,45 @@ static void test_sound(void **state)
     assert_non_null(dart_shards_find(&shards, "a", NULL));
     assert_null(dart_shards_find(&shards, "c", NULL));
     dart_shards_close(&shards);
-    /* a single file goes first */
+}
+
+/* A whole model beside an index: of two that are there none is taken for the other. */
+static void test_single(void **state)
+{
+    (void)state;
+    dart_shards shards;
+    const char *path;
+    put_index(sound);
     put_tensor("model.safetensors", "c", 5);
+    assert_int_equal(dart_shards_open(folder, &shards), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "two models: model.safetensors, and 2 files"));
+    assert_null(shards.file);
+    static const char *const of_the_single[] = {
+        "{\"c\":\"model.safetensors\"}", "{\"a\":\"part-8\",\"b\":\"part-9\"}"};
+    for (int i = 0; i < 2; i++) { /* an index of it; one whose files are gone */
+        put_index(of_the_single[i]);
+        assert_int_equal(dart_shards_open(folder, &shards), DART_OK);
+        assert_int_equal(shards.files, 1);
+        assert_non_null(dart_shards_find(&shards, "c", &path));
+        assert_string_equal(path, path_of("model.safetensors"));
+        dart_shards_close(&shards);
+    }
+    assert_int_equal(remove(path_of("model.safetensors.index.json")), 0);
     assert_int_equal(dart_shards_open(folder, &shards), DART_OK);
     assert_int_equal(shards.files, 1);
-    assert_non_null(dart_shards_find(&shards, "c", &path));
-    assert_string_equal(path, path_of("model.safetensors"));
     dart_shards_close(&shards);
+    assert_int_equal(remove(path_of("model.safetensors")), 0);
+}
+
+/* What a clone without git-lfs leaves. */
+static void test_pointer(void **state)
+{
+    (void)state;
+    dart_shards shards;
+    put_text("model.safetensors",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 134217728\n");
+    assert_int_equal(dart_shards_open(folder, &shards), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "git lfs pull"));
     assert_int_equal(remove(path_of("model.safetensors")), 0);
 }
 
@@ -101,7 +133,7 @@ static void test_bad(void **state)
         {"{\"a\":\"/etc/passwd\",\"b\":\"part-2\"}", "plain name"},
         {"{\"a\":\"sub\\\\part-1\",\"b\":\"part-2\"}", "plain name"},
         {"{\"a\":\"\",\"b\":\"part-2\"}", "plain name"},
-        {"{\"a\":\"part-3\",\"b\":\"part-2\"}", "no such file"},
+        {"{\"a\":\"part-3\",\"b\":\"part-2\"}", "names part-3, which is not there"},
         {"{\"a\":\"part-1\"}{\"b\":\"part-2\"}", "not JSON"},
         {"{\"a\":\"part-1\",\"a\":\"part-2\"}", "not JSON"},
         {"{\"a\":\"part-2\",\"b\":\"part-1\"}", "'a' lies in part-1"},
@@ -181,6 +213,7 @@ static void test_stream_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sound), cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_single), cmocka_unit_test(test_pointer),
         cmocka_unit_test(test_memory), cmocka_unit_test(test_stream_memory)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

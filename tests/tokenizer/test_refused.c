@@ -212,6 +212,10 @@ static void test_binary(void **state)
     b = small_gguf("deepseek");
     refused(small_file("small.gguf", b.data, b.size), "'deepseek' is not supported");
     free(b.data);
+    b = small_gguf("gpt-2"); /* without its merges every letter would be a token */
+    memcpy(memmem(b.data, b.size, "ggml.merges", 11), "ggml.marges", 11);
+    refused(small_file("small.gguf", b.data, b.size), "has no tokenizer.ggml.merges");
+    free(b.data);
     b = small_llama2c();
     b.data[4 + 13] = 'x'; /* <unk> is any text, the bytes are not */
     memcpy(memmem(b.data, b.size, "<0x41>", 6), "<0x4G>", 6);

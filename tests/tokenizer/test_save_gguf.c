@@ -137,6 +137,10 @@ static void what_it_cannot_say_is_refused(void **state)
             "\"use_regex\":true}",
             "cuts texts in another way"},
         {"normalizer", "{\"type\":\"Lowercase\"}", "cuts texts in another way"},
+        {"model",
+            "{\"type\":\"BPE\",\"vocab\":{\"a\":1,\" \":2,\"b\":3,\"a \":4,\"a b\":5},"
+            "\"merges\":[[\"a\",\" \"],[\"a \",\"b\"]]}",
+            "merges tokens with blanks"},
         {"added_tokens",
             "[{\"id\":390,\"content\":\"<x>\",\"single_word\":false,\"lstrip\":true,"
             "\"rstrip\":false,\"normalized\":false,\"special\":true}]",

@@ -320,11 +320,33 @@ static void test_public(void **state)
     assert_null(t);
 }
 
+/* Chat templates have thousands of bytes. */
+static void test_long_template(void **state)
+{
+    (void)state;
+    enum { LONG = 5000 };
+    static char template[LONG + 1];
+    memset(template, 'x', LONG);
+    static const char *const token[] = {"a", "b", "ab"}, *const merge[] = {"a b"};
+    gguf_bytes b = {0};
+    put_head(&b, 3, 0, 5);
+    put_string(&b, "tokenizer.ggml.model", "gpt2");
+    put_string(&b, "tokenizer.ggml.pre", "gpt-2");
+    put_texts(&b, "tokenizer.ggml.tokens", token, 3);
+    put_texts(&b, "tokenizer.ggml.merges", merge, 1);
+    put_string(&b, "tokenizer.chat_template", template);
+    while (b.size % 32) put_word(&b, 0, 1);
+    dart_tokenizer *t = opened(small_file("long.gguf", b.data, b.size));
+    assert_string_equal(dart_tokenizer_chat_template(t), template);
+    dart_tokenizer_close(t);
+    free(b.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_roles), cmocka_unit_test(test_saved),
         cmocka_unit_test(test_stream), cmocka_unit_test(test_threads), cmocka_unit_test(test_long),
         cmocka_unit_test(test_public), cmocka_unit_test(test_training),
-        cmocka_unit_test(test_training_real)};
+        cmocka_unit_test(test_training_real), cmocka_unit_test(test_long_template)};
     return cmocka_run_group_tests(tests, small_begin, small_end);
 }

@@ -24,6 +24,11 @@ static void test_usage(void **state)
     refused("compress x --out %D/x", 2, "either a target");
     refused("compress x --target 2 --method cp --out %D/x", 2, "svd|tt|ttm");
     refused("compress /nowhere --target 2 --out %D/x", 3, "/nowhere");
+    refused(
+        "generate a.gguf Once upon a time", 2, "takes one model, and got 'a.gguf' and 'Once'; a");
+    refused("export a b --out x", 2, "takes one model");
+    refused("finetune --base x --data a.jsonl --text b.txt", 2, "both say what the data are");
+    refused("finetune --base x.gguf --data x.jsonl --adaptive --method full", 2, "dense has none");
     refused("export", 2, "needs a model");
     refused("export x", 2, "--out");
     refused("export /nowhere --out x", 3, "/nowhere");

@@ -1,5 +1,6 @@
 /* Adapters of PEFT. github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md */
 #include "adapter.h"
+#include "adapter_targets.h"
 #include "file.h"
 #include "patterns.h"
 #include "hf.h"
@@ -384,8 +385,9 @@ static dart_status take_tensors(dart_adapter *a, const dart_pretrained *base)
         if (!dart_safetensors_find(&a->file, other))
             return dart_fail(DART_INPUT, "%s: %s has a lora_B and no lora_A", a->tensors, module);
     }
-    if (a->count) return check_head(a, base);
-    return dart_fail(DART_INPUT, "%s holds no adapter of any module", a->tensors);
+    if (!a->count) return dart_fail(DART_INPUT, "%s holds no adapter of any module", a->tensors);
+    DART_TRY(dart_adapter_check_targets(a->root, a->tensors, base, a->pair, a->count));
+    return check_head(a, base);
 }
 
 /* Adapters may also lie in a pickle, which is a program. */

@@ -192,18 +192,66 @@ static dart_status read_scaling(dart_pretrained *model)
     return DART_OK;
 }
 
-/* The factor of pair i by the rule of Llama 3.1; low 1, high 4. */
-static double llama3_factor(const dart_pretrained_rope *rope, uint32_t i, uint32_t head_dim)
+/* ---- factors of rotary positions ---- */
+
+/* The wavelength of pair i of `pairs`. */
+static double wave_of(const dart_pretrained_rope *rope, uint32_t i, uint32_t pairs)
 {
-    const double wave = 6.283185307179586 * pow(rope->base, 2.0 * i / head_dim);
+    return 6.283185307179586 * pow(rope->base, (double)i / pairs);
+}
+
+/* The factor of pair i by the rule of Llama 3.1. */
+static double llama3_factor(const dart_pretrained_rope *rope, uint32_t i, uint32_t pairs)
+{
+    const double wave = wave_of(rope, i, pairs);
     if (wave < rope->original_context / rope->high) return 1;
     if (wave > rope->original_context / rope->low) return rope->factor;
     const double smooth = (rope->original_context / wave - rope->low) / (rope->high - rope->low);
     return 1 / ((1 - smooth) / rope->factor + smooth);
 }
 
-/* Factors as a tensor, as converters write them for Llama 3.1 and later: if they are what its rule
- * gives with the usual numbers, the rule is named. */
+static bool follows(const dart_pretrained_rope *rule, const float *factor, uint32_t pairs)
+{
+    for (uint32_t i = 0; i < pairs; i++) {
+        const double wanted = llama3_factor(rule, i, pairs);
+        if (!(fabs(factor[i] - wanted) <= 1e-5 * wanted)) return false;
+    }
+    return true;
+}
+
+/* low and high so that the rule gives these factors, if any do. 1 / factor of the pairs between
+ * falls linearly in 1 / wave from 1 (where wave is context / high) to 1 / rule->factor (context /
+ * low): two of them give the line; of fewer any line does that leaves the others where they are. */
+static void fit_rule(dart_pretrained_rope *rule, const float *factor, uint32_t pairs)
+{
+    uint32_t first = 0, full;
+    while (first < pairs && factor[first] <= 1 + 1e-5) first++;
+    for (full = first; full < pairs && factor[full] < rule->factor * (1 - 1e-5);) full++;
+    if (full == pairs || !(rule->factor > 1)) return;
+    const double context = rule->original_context, least = 1 / rule->factor;
+    const double x = context / wave_of(rule, first, pairs);
+    const double y = (1 / factor[first] - least) / (1 - least); /* smooth of `first` */
+    rule->low = context / wave_of(rule, full, pairs);
+    if (full == first) {
+        rule->high = first ? context / wave_of(rule, first - 1, pairs) : 2 * rule->low;
+    } else if (full - first == 1) {
+        const double most = first ? context / wave_of(rule, first - 1, pairs) : INFINITY;
+        rule->high = rule->low + (x - rule->low) / y;
+        if (rule->high > most) {
+            rule->high = most;
+            rule->low = (x - y * most) / (1 - y);
+        }
+    } else {
+        const double x2 = context / wave_of(rule, full - 1, pairs);
+        const double y2 = (1 / factor[full - 1] - least) / (1 - least);
+        const double span = (x - x2) / (y - y2); /* high - low */
+        rule->low = x - y * span;
+        rule->high = rule->low + span;
+    }
+}
+
+/* Factors as a tensor, as converters write them for Llama 3.1 and later: if its rule gives them,
+ * with the usual numbers or others, the rule is named. */
 static dart_status read_factors(dart_pretrained *model)
 {
     dart_pretrained_config *c = &model->config;
@@ -229,11 +277,9 @@ static dart_status read_factors(dart_pretrained *model)
         .low = 1,
         .high = 4,
         .original_context = 8192};
-    for (uint32_t i = 0; i < count; i++) {
-        const double wanted = llama3_factor(&rule, i, c->head_dim);
-        if (!(fabs(factors[i] - wanted) <= 1e-5 * wanted)) return DART_OK;
-    }
-    if (rule.factor > 1) c->rope = rule;
+    if (!follows(&rule, factors, count)) fit_rule(&rule, factors, count);
+    if (!follows(&rule, factors, count)) return DART_OK;
+    c->rope = rule.factor > 1 ? rule : (dart_pretrained_rope){.base = rule.base};
     return DART_OK;
 }
 

@@ -116,6 +116,22 @@ uint32_t dart_hf_weights(
     return count;
 }
 
+bool dart_hf_module(dart_pretrained_arch arch, const char *ours, char out[160])
+{
+    const block_names n = names_of(arch);
+    unsigned layer;
+    int at = 0;
+    if (sscanf(ours, "blocks.%9u.%n", &layer, &at) != 1 || !at) return false;
+    for (size_t i = 0; i < n.entries; i++) {
+        const pretrained_entry *e = &n.entry[i];
+        if (strcmp(e->ours, ours + at) || e->columns == PRETRAINED_ONE) continue;
+        const int bytes = (int)(strlen(e->theirs) - strlen(".weight"));
+        snprintf(out, 160, "%s%s%u.%.*s", n.prefix, n.layer, layer, bytes, e->theirs);
+        return true;
+    }
+    return false;
+}
+
 static const char *in_table(
     const char *name, const char *prefix, const pretrained_entry *entry, size_t entries)
 {

@@ -31,6 +31,9 @@ dart_status dart_hf_text(
 enum { DART_HF_PARTS = 3 };
 uint32_t dart_hf_weights(
     dart_pretrained_arch arch, const char *module, char out[DART_HF_PARTS][DART_PRETRAINED_NAME]);
+/* The other way: the module that holds a linear layer of a block, "model.layers.0.self_attn.q_proj"
+ * of "blocks.0.attn.q". false: it is none. */
+bool dart_hf_module(dart_pretrained_arch arch, const char *ours, char out[160]);
 /* Our name of a tensor of a classifier's head, "score.weight": `classifier`, `pooler`, or one of
  * these with `.bias`. NULL: it is none. */
 const char *dart_hf_head(dart_pretrained_arch arch, const char *name);

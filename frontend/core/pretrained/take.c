@@ -212,10 +212,16 @@ dart_status dart_pretrained_head(dart_pretrained *model, const char *source, con
     }
     if (head && says_tied)
         return dart_fail(DART_INPUT,
-            "%s: by the model's settings its head is its embedding, but the tensor '%.100s' "
-            "differs "
-            "from '%.100s'",
+            "%s: by the model's settings its head is its embedding (tie_word_embeddings), but the "
+            "tensor '%.100s' differs from '%.100s'; say false there if the head is its own, or "
+            "leave the tensor out",
             model->path, source, embedding);
+    if (!head)
+        return dart_fail(DART_INPUT,
+            "%s: the tensor '%.100s' is missing, and by the model's settings its head is not its "
+            "embedding; if it is, set tie_word_embeddings to true in config.json, else get the "
+            "file with that tensor",
+            model->path, source);
     return dart_pretrained_take(model, "", &entry, 1);
 }
 

@@ -86,6 +86,41 @@ static dart_status override_stage(
     return DART_OK;
 }
 
+/* ---- where the data come from ---- */
+
+/* Keys that name data, only one of which says what they are, and the key that belongs to it. */
+static const struct {
+    const char *key, *part;
+} sources[] = {{"dataset", NULL}, {"text", NULL}, {"examples", "valid_examples"},
+    {"source_text", "target_text"}};
+enum { SOURCES = sizeof sources / sizeof *sources };
+
+/* Other data take the place of those that a file or a stored recipe names. `kept`: a part that came
+ * with them. */
+static void forget_sources(dart_recipe *recipe, int but, bool kept)
+{
+    for (int i = 0; i < SOURCES; i++) {
+        if (i != but) dart_recipe_unset(recipe, sources[i].key);
+        if (sources[i].part && (i != but || !kept)) dart_recipe_unset(recipe, sources[i].part);
+    }
+}
+
+static dart_status override_source(dart_recipe *recipe, int row, const char *value)
+{
+    const char *key = dart_recipe_row_at(row)->option.key;
+    for (int i = 0; i < SOURCES && *value; i++) {
+        if (strcmp(sources[i].key, key)) continue;
+        for (int k = 0; k < SOURCES; k++)
+            if (k != i && recipe->over[dart_recipe_key(sources[k].key)])
+                return dart_fail(DART_USAGE,
+                    "%s and %s both say what the data are; give one of them", sources[k].key, key);
+        const char *part = sources[i].part;
+        forget_sources(recipe, i, part && recipe->over[dart_recipe_key(part)]);
+    }
+    recipe->over[row] = *value;
+    return DART_OK;
+}
+
 dart_status dart_recipe_override(dart_recipe *recipe, const char *key, const char *value)
 {
     char stage[64];
@@ -96,6 +131,7 @@ dart_status dart_recipe_override(dart_recipe *recipe, const char *key, const cha
     const int row = dart_recipe_key(key);
     if (row >= 0) DART_TRY(dart_recipe_shadowed(recipe, row));
     if (row >= 0 && row == dart_recipe_key("max_steps")) DART_TRY(bound_acts(recipe, row, value));
+    if (row >= 0) DART_TRY(override_source(recipe, row, value));
     return dart_recipe_set(recipe, key, value);
 }
 
@@ -112,6 +148,11 @@ dart_status dart_recipe_settle(dart_recipe *recipe)
 
 dart_status dart_recipe_overlay(dart_recipe *recipe, const dart_recipe *over)
 {
+    for (int i = 0; i < SOURCES; i++)
+        if (*over->value[dart_recipe_key(sources[i].key)]) {
+            forget_sources(recipe, -1, false);
+            break;
+        }
     for (int i = 0; i < dart_recipe_rows(); i++)
         if (over->given[i])
             DART_TRY(dart_recipe_set(recipe, dart_recipe_row_at(i)->option.key, over->value[i]));

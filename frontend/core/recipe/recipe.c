@@ -31,7 +31,7 @@ dart_status dart_recipe_set(dart_recipe *recipe, const char *key, const char *va
     int i = dart_recipe_key(key);
     if (i < 0) return dart_recipe_unknown(DART_USAGE, "option", key);
     DART_TRY(dart_recipe_value(i, value));
-    const char *copy = dart_arena_strdup(&recipe->arena, value);
+    const char *copy = dart_arena_strdup(&recipe->arena, dart_recipe_proper(i, value));
     if (!copy) return DART_MEMORY;
     recipe->value[i] = copy;
     recipe->given[i] = true;

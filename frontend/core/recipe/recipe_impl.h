@@ -26,7 +26,8 @@ typedef struct dart_plugin_info {
     const char *(*name)(const void *context, uint32_t index); /* "none" is the last one */
     const dart_option_row *const *(*rows)(uint32_t index);    /* NULL: it has none */
     const void *(*find)(const char *name);
-    char type[256]; /* "a|b|c" */
+    const char *(*proper)(const char *name); /* of an alias: the name; else as it is */
+    char type[256];                          /* "a|b|c" */
 } dart_plugin_info;
 
 typedef struct dart_recipe_row {
@@ -51,6 +52,8 @@ int dart_recipe_key(const char *key); /* row of a key or alias, -1: unknown */
 dart_status dart_recipe_unknown(dart_status code, const char *what, const char *key);
 /* USAGE: `value` does not fit the row. */
 DART_NODISCARD dart_status dart_recipe_value(int key, const char *value);
+/* How a value that was checked is kept: plug-ins by their names. */
+const char *dart_recipe_proper(int key, const char *value);
 /* Whether two values that were checked mean the same: 0.002 and 2e-3. */
 bool dart_recipe_same_value(int key, const char *a, const char *b);
 /* weights.c: USAGE: `weights` may not have this value. */
@@ -67,6 +70,7 @@ struct dart_recipe {
     dart_arena arena;
     const char *value[DART_RECIPE_OPTIONS];
     bool given[DART_RECIPE_OPTIONS]; /* by a file or a flag, not by default */
+    bool over[DART_RECIPE_OPTIONS];  /* by a flag or the environment */
     uint32_t stages;
     dart_recipe_stage stage[DART_MAX_STAGES];
     /* "stage.key" and value, given before there were stages */

@@ -11,13 +11,14 @@
 
 /* ---- kinds of plug-ins ---- */
 
-#define KIND(kind, may_be_none)                                                                    \
+#define NAMES(kind, may_be_none)                                                                   \
     static const char *kind##_name(const void *context, uint32_t index)                            \
     {                                                                                              \
         (void)context;                                                                             \
         if (dart_##kind##_at(index)) return dart_##kind##_at(index)->name;                         \
         return may_be_none && (!index || dart_##kind##_at(index - 1)) ? "none" : NULL;             \
-    }                                                                                              \
+    }
+#define KIND(kind)                                                                                 \
     static const dart_option_row *const *kind##_rows(uint32_t index)                               \
     {                                                                                              \
         return dart_##kind##_at(index) ? dart_##kind##_at(index)->options : NULL;                  \
@@ -25,18 +26,32 @@
     static const void *kind##_find(const char *name)                                               \
     {                                                                                              \
         return dart_##kind##_find(name);                                                           \
+    }                                                                                              \
+    static const char *kind##_proper(const char *name)                                             \
+    {                                                                                              \
+        return dart_##kind##_find(name) ? dart_##kind##_find(name)->name : name;                   \
     }
-KIND(method, false)
-KIND(optim, false)
-KIND(reg, true)
-KIND(select, true)
+static const char *method_name(const void *context, uint32_t index)
+{
+    (void)context;
+    return dart_method_name_at(index);
+}
+NAMES(optim, false)
+NAMES(reg, true)
+NAMES(select, true)
+KIND(method)
+KIND(optim)
+KIND(reg)
+KIND(select)
+#undef NAMES
 #undef KIND
 
 static dart_plugin_info kinds[DART_PLUGIN_KINDS] = {
-    [DART_PLUGIN_method] = {"method", false, method_name, method_rows, method_find},
-    [DART_PLUGIN_optim] = {"optimizer", false, optim_name, optim_rows, optim_find},
-    [DART_PLUGIN_reg] = {"penalty", true, reg_name, reg_rows, reg_find},
-    [DART_PLUGIN_select] = {"selection", true, select_name, select_rows, select_find}};
+    [DART_PLUGIN_method] = {"method", false, method_name, method_rows, method_find, method_proper},
+    [DART_PLUGIN_optim] = {"optimizer", false, optim_name, optim_rows, optim_find, optim_proper},
+    [DART_PLUGIN_reg] = {"penalty", true, reg_name, reg_rows, reg_find, reg_proper},
+    [DART_PLUGIN_select] = {
+        "selection", true, select_name, select_rows, select_find, select_proper}};
 
 /* ---- the table ---- */
 

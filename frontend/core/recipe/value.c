@@ -29,6 +29,12 @@ dart_status dart_recipe_value(int key, const char *value)
     return dart_name_unknown(DART_USAGE, what, value, kind->name, NULL, "");
 }
 
+const char *dart_recipe_proper(int key, const char *value)
+{
+    const dart_recipe_row *row = dart_recipe_row_at(key);
+    return row->names ? dart_plugin_info_of(row->names)->proper(value) : value;
+}
+
 bool dart_recipe_same_value(int key, const char *a, const char *b)
 {
     const dart_recipe_row *row = dart_recipe_row_at(key);

@@ -18,8 +18,7 @@ enum { OWN_KEYS = 4 /* these, rank and modes */ };
 static const char *method_name(const void *context, uint32_t index)
 {
     (void)context;
-    const dart_method *method = dart_method_at(index);
-    return method ? method->name : NULL;
+    return dart_method_name_at(index);
 }
 
 /* What "KEY=VALUE" may set. */

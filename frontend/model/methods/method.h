@@ -153,6 +153,7 @@ typedef struct dart_method {
     /* Why training cannot find its ranks: what follows "method <name> has ranks that stay, ";
      * NULL: it can, or there are none. */
     const char *fixed_ranks;
+    const char *alias; /* what others call it, which is taken too; NULL: nothing else */
 } dart_method;
 
 /* Chains of `count` weights with equal modes, as penalties take them. Where their ranks are not
@@ -168,8 +169,11 @@ typedef struct dart_chain_stack {
                                            padded stack, -1 in gaps between weights */
 } dart_chain_stack;
 
+/* By name or alias; NULL: there is none. */
 const dart_method *dart_method_find(const char *name);
 const dart_method *dart_method_at(uint32_t index);
+/* Names of all methods, then their aliases; NULL behind the last one. */
+const char *dart_method_name_at(uint32_t index);
 
 /* ---- derived from the network, for every method (apply.c) ---- */
 dart_network dart_network_of(const dart_weight *weight, const dart_layout *layout);

@@ -33,6 +33,16 @@ static json_t *rope_json(const dart_rope_scaling *s, dart_status *status)
     return rope;
 }
 
+/* The token that ends a text, or the list of all that do: instruction models have one of a turn. */
+static json_t *ends_of(const dart_pretrained_config *base, dart_status *status)
+{
+    if (base->eos_count == 1) return json_integer(base->eos[0]);
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < base->eos_count; i++)
+        dart_json_add(list, json_integer(base->eos[i]), status);
+    return list;
+}
+
 static void llama_config(const dart_exporting *e, json_t *body, dart_status *status)
 {
     const dart_model_config *c = &e->bundle->model->config;
@@ -125,7 +135,7 @@ dart_status dart_export_config(const dart_exporting *e, dart_pretrained_arch arc
     else if (vocab->first >= 0)
         dart_json_set(body, "bos_token_id", json_integer(vocab->first), &status);
     if (base && base->eos_count)
-        dart_json_set(body, "eos_token_id", json_integer(base->eos[0]), &status);
+        dart_json_set(body, "eos_token_id", ends_of(base, &status), &status);
     else if (vocab->end >= 0)
         dart_json_set(body, "eos_token_id", json_integer(vocab->end), &status);
     DART_TRY(

@@ -43,6 +43,9 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     if (options->dtype && *options->dtype && !formats[format].dtype)
         return dart_fail(
             DART_USAGE, "--dtype is for --format hf and gguf; adapters are written in F32");
+    if (options->rank && formats[format].dtype)
+        return dart_fail(DART_USAGE,
+            "--max-rank is for --format peft and gguf-lora; a whole model has no pairs");
     if (!options->out || !*options->out)
         return dart_fail(DART_USAGE, "an export needs a folder to write (--out)");
     if (strlen(options->out) > 3900)

@@ -81,6 +81,8 @@ DART_NODISCARD dart_status dart_export_hf(const dart_exporting *e);
 /* dtype.c: how matrices are stored, by options->dtype; blocks: Q8_0 and Q4_0 may be. USAGE. */
 DART_NODISCARD dart_status dart_export_dtype(
     const dart_exporting *e, bool blocks, const dart_block_format **out);
+/* INPUT, naming the tensor: not all of its values are finite. */
+DART_NODISCARD dart_status dart_export_finite(const char *name, const float *value, uint64_t count);
 /* gguf_meta.c: metadata of the whole model; `format`: of its matrices */
 struct dart_gguf_meta;
 DART_NODISCARD dart_status dart_export_gguf_meta(const dart_exporting *e, dart_pretrained_arch arch,

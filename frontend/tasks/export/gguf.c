@@ -133,9 +133,10 @@ static dart_status list_tensors(file *f)
     return DART_OK;
 }
 
-static dart_status append_rows(
-    dart_gguf_stream *stream, const float *data, uint64_t rows, uint64_t columns, uint32_t pairs)
+static dart_status append_rows(dart_gguf_stream *stream, const char *name, const float *data,
+    uint64_t rows, uint64_t columns, uint32_t pairs)
 {
+    DART_TRY(dart_export_finite(name, data, rows * columns));
     if (!pairs) return dart_gguf_append(stream, data, rows * columns);
     for (uint64_t row = 0; row < rows; row++)
         DART_TRY(
@@ -167,15 +168,16 @@ static dart_status append(const file *f, size_t i, dart_gguf_stream *stream)
             const dart_weight *weight = &b->model->weight[p->weight].weight;
             float *matrix;
             DART_TRY(dart_bundle_matrix(f->e->bundle, (uint32_t)p->weight, &matrix));
-            dart_status status = append_rows(stream, matrix, weight->out, weight->in, p->pairs);
+            dart_status status =
+                append_rows(stream, f->name[i], matrix, weight->out, weight->in, p->pairs);
             free(matrix);
             DART_TRY(status);
         } else if (p->param >= 0) {
             const dart_param *param = &b->model->param[p->param];
             const float *from = param->region == DART_REGION_FROZEN ? b->frozen : b->param;
             const uint64_t columns = param->shape.rank > 1 ? (uint64_t)param->shape.dim[1] : 1;
-            DART_TRY(append_rows(
-                stream, from + param->offset, (uint64_t)param->shape.dim[0], columns, p->pairs));
+            DART_TRY(append_rows(stream, f->name[i], from + param->offset,
+                (uint64_t)param->shape.dim[0], columns, p->pairs));
             DART_TRY(append_positions(
                 f, stream, b->model->config.context, more_positions(f, p->param), columns));
         }

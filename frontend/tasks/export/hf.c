@@ -150,9 +150,11 @@ static dart_status write_tensors(const dart_exporting *e, files *f)
     }
     snprintf(path, sizeof path, "%s/model.safetensors", e->options->out);
     DART_GOTO(dart_safetensors_begin(path, entry, f->count, &stream));
-    for (size_t i = 0; i < f->count; i++)
-        DART_GOTO(dart_safetensors_append(
-            stream, f->tensor[i].data, f->tensor[i].dim[0] * f->tensor[i].dim[1]));
+    for (size_t i = 0; i < f->count; i++) {
+        const dart_st_write *t = &f->tensor[i];
+        DART_GOTO(dart_export_finite(t->name, t->data, t->dim[0] * t->dim[1]));
+        DART_GOTO(dart_safetensors_append(stream, t->data, t->dim[0] * t->dim[1]));
+    }
     status = dart_safetensors_end(stream);
     stream = NULL;
 done:

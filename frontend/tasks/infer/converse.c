@@ -46,17 +46,6 @@ static dart_status encode(const dart_vocab *vocab, const dart_chat_text *text, d
     return status;
 }
 
-/* What the tokenizer puts before a text goes first, unless the template has it. */
-static dart_status put_first(const dart_vocab *vocab, dart_ids *ids)
-{
-    if (!dart_vocab_tokenizer(vocab) || vocab->first < 0) return DART_OK;
-    if (ids->count && ids->id[0] == vocab->first) return DART_OK;
-    DART_TRY(dart_grow((void **)&ids->id, &ids->capacity, ids->count + 1, sizeof *ids->id));
-    memmove(ids->id + 1, ids->id, ids->count++ * sizeof *ids->id);
-    ids->id[0] = vocab->first;
-    return DART_OK;
-}
-
 static dart_status ids_of(const dart_vocab *vocab, const dart_chat *chat,
     const dart_chat_message *message, size_t count, dart_ids *out)
 {
@@ -65,7 +54,8 @@ static dart_status ids_of(const dart_vocab *vocab, const dart_chat *chat,
     DART_TRY(dart_chat_pieces(chat, message, count, true, "the conversation", &text));
     dart_status status = encode(vocab, &text, out);
     dart_chat_text_free(&text);
-    return status == DART_OK ? put_first(vocab, out) : status;
+    bool added;
+    return status == DART_OK ? dart_vocab_begin(vocab, out, &added) : status;
 }
 
 dart_status dart_converse_ids(const dart_vocab *vocab, const dart_chat *chat,

@@ -14,7 +14,7 @@ dart_status dart_perplexity_of(
     out->value = exp(out->nll);
     if (isfinite(out->value)) return DART_OK;
     return dart_fail(DART_DIVERGED,
-        "the perplexity on the %s split is not a finite number (mean loss %g): training diverged; "
-        "try a smaller --learning-rate or more --warmup-steps",
+        "the perplexity on the %s split is not a finite number (mean loss %g): training diverged "
+        "(try a smaller --learning-rate or more --warmup-steps), or the model's files are damaged",
         split, isnan(out->nll) ? fabs(out->nll) : out->nll);
 }

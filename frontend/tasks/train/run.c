@@ -27,6 +27,11 @@ dart_status dart_step_check(
     /* the sign of a NaN means nothing */
     double loss = isnan(r->loss) ? fabs(r->loss) : (double)r->loss;
     double norm = isnan(r->grad_norm) ? fabs(r->grad_norm) : (double)r->grad_norm;
+    if (step == 1 && !isfinite(r->loss))
+        return dart_fail(DART_DIVERGED,
+            "the loss of the first step is %g, before anything was learnt: numbers of the model "
+            "are not finite, or far too large; get its files again%s",
+            loss, advice);
     return dart_fail(DART_DIVERGED,
         "training diverged at step %" PRIu64 ": loss %g, gradient norm %g, %" PRIu64
         " gradients not finite, learning rate %g; try a smaller --learning-rate or more "

@@ -65,11 +65,11 @@ static void expect(const char *says)
     assert_null(adapter);
 }
 
-/* The settings with one of them another, `value` as JSON; NULL: it is gone. */
-static void write_config(const char *key, const char *value)
+/* The settings of `in` with one of them another, `value` as JSON; NULL: it is gone. */
+static void change_config(const char *in, const char *key, const char *value)
 {
     json_error_t error;
-    json_t *root = json_load_file(path_of(sound, "adapter_config.json"), 0, &error);
+    json_t *root = json_load_file(path_of(in, "adapter_config.json"), 0, &error);
     assert_non_null(root);
     if (value) {
         json_t *other = json_loads(value, JSON_DECODE_ANY, &error);
@@ -80,6 +80,17 @@ static void write_config(const char *key, const char *value)
     }
     assert_int_equal(json_dump_file(root, path_of(folder, "adapter_config.json"), 0), 0);
     json_decref(root);
+}
+
+static void write_config(const char *key, const char *value)
+{
+    change_config(sound, key, value);
+}
+
+/* The same of what was written before. */
+static void write_config_over(const char *key, const char *value)
+{
+    change_config(folder, key, value);
 }
 
 static const dart_adapter_pair *find(const dart_adapter *adapter, const char *name, uint32_t *at)
@@ -265,6 +276,7 @@ static void tensors_that_are_refused(void **state)
     }
     numbers[7] = INFINITY;
     write_tensors((dart_st_write[]){a, b}, 2);
+    write_config("target_modules", "[\"layers.0.self_attn.q_proj\"]");
     dart_adapter *adapter;
     float out_b[48], out_a[48];
     ok(dart_adapter_open(folder, base, &adapter));
@@ -281,10 +293,47 @@ static void tensors_that_are_refused(void **state)
     assert_int_equal(unlink(path_of(folder, "adapter_model.bin")), 0);
 }
 
+/* Files that hold less than the settings promise would be adapters of nothing there. */
+static void modules_that_are_missing(void **state)
+{
+    (void)state;
+    static float numbers[16 * 3];
+    const dart_st_write pair[] = {{Q("0", "lora_A.weight"), 2, {3, 16}, numbers},
+        {Q("0", "lora_B.weight"), 2, {16, 3}, numbers}};
+    static const char *const missing[][3] = {
+        {"target_modules", "[\"q_proj\"]", "no pair for model.layers.1.self_attn.q_proj"},
+        {"target_modules", "[\"layers.0.self_attn.q_proj\", \"layers.0.self_attn.v_proj\"]",
+            "no pair for model.layers.0.self_attn.v_proj"},
+        {"target_modules", "\"all-linear\"", "no pair for model.layers."}};
+    static const char *const whole[][3] = {
+        {"target_modules", "[\"layers.0.self_attn.q_proj\", \"c_attn\"]", ""},
+        {"layers_to_transform", "[0]", "[\"q_proj\"]"},
+        {"layers_to_transform", "0", "[\"q_proj\"]"},
+        {"exclude_modules", "[\"layers.1.self_attn.q_proj\"]", "[\"q_proj\"]"},
+        {"target_modules", "\".*0.*q_proj\"", ""}};
+    dart_adapter *adapter;
+    write_tensors(pair, 2);
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
+        copy("adapter_config.json");
+        write_config_over("rank_pattern", "{}");
+        write_config_over(missing[i][0], missing[i][1]);
+        expect(missing[i][2]);
+    }
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        copy("adapter_config.json");
+        write_config_over("rank_pattern", "{}");
+        if (*whole[i][2]) write_config_over("target_modules", whole[i][2]);
+        write_config_over(whole[i][0], whole[i][1]);
+        ok(dart_adapter_open(folder, base, &adapter));
+        dart_adapter_close(adapter);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(settings),
         cmocka_unit_test(settings_that_do_not_matter), cmocka_unit_test(patterns),
-        cmocka_unit_test(settings_that_are_refused), cmocka_unit_test(tensors_that_are_refused)};
+        cmocka_unit_test(settings_that_are_refused), cmocka_unit_test(tensors_that_are_refused),
+        cmocka_unit_test(modules_that_are_missing)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

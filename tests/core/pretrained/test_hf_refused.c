@@ -147,6 +147,11 @@ static void test_llama_tensors(void **state)
     assert_int_equal(remove(path_of("model.safetensors")), 0);
     expect(folder, "no weights", "neither model.safetensors nor");
     lab_free(&l);
+    lab_llama(&l, false);
+    save(&l);
+    expect(folder, "no head", "'lm_head.weight' is missing, and by the model's settings");
+    assert_non_null(strstr(dart_error_text(), "set tie_word_embeddings to true"));
+    lab_free(&l);
     /* numbers that are not read: an I32 where a norm should be */
     lab_llama(&l, true);
     save(&l);

@@ -83,6 +83,56 @@ static void test_gguf_factors(void **state)
     }
 }
 
+/* Any numbers of the rule: none, one or several pairs between those that stay and those that are
+ * stretched in full. What is read gives the same factors. */
+static void test_gguf_rules(void **state)
+{
+    (void)state;
+    static const struct {
+        double factor, low, high;
+        uint32_t context;
+    } rule[] = {{8, 1, 4, 16}, {8, 1, 4, 128}, {4, 2, 4, 128}, {2, 2, 8, 128}, {32, 1, 4, 8192},
+        {4, 0.5, 8, 2048}, {2, 1, 64, 32768}, {16, 1, 1000, 65536}, {1, 1, 4, 8192}};
+    enum { PAIRS = SIZE / 2 };
+    for (size_t r = 0; r < sizeof rule / sizeof *rule; r++) {
+        lab l = {0};
+        lab_llama_gguf(&l, false);
+        lab_add(&l, PLAIN, PAIRS, 0, "-", "rope_freqs.weight");
+        float *factor = l.tensor[l.count - 1].data;
+        double wave[PAIRS];
+        for (int i = 0; i < PAIRS; i++) {
+            wave[i] = 2 * 3.14159265358979 * pow(500000, 2.0 * i / SIZE);
+            const double low = rule[r].low, high = rule[r].high, context = rule[r].context;
+            const double smooth = (context / wave[i] - low) / (high - low);
+            factor[i] =
+                (float)(wave[i] < context / high  ? 1
+                        : wave[i] > context / low ? rule[r].factor
+                                                  : 1 / ((1 - smooth) / rule[r].factor + smooth));
+        }
+        gguf_bytes b = llama_gguf(&l, DART_BLOCK_F32);
+        put_file("model.gguf", b.data, b.size);
+        dart_pretrained *model = opened(path_of("model.gguf"));
+        const dart_pretrained_rope *rope = &dart_pretrained_config_of(model)->rope;
+        if (rule[r].factor == 1)
+            assert_int_equal(rope->scaling, DART_PRETRAINED_PLAIN);
+        else if (rope->scaling != DART_PRETRAINED_LLAMA3)
+            fail_msg("rule %zu is not known again", r);
+        for (int i = 0; i < PAIRS && rule[r].factor > 1; i++) {
+            const double context = rope->original_context;
+            const double smooth = (context / wave[i] - rope->low) / (rope->high - rope->low);
+            const double got = wave[i] < context / rope->high ? 1
+                               : wave[i] > context / rope->low
+                                   ? rope->factor
+                                   : 1 / ((1 - smooth) / rope->factor + smooth);
+            if (!(fabs(got - factor[i]) <= 1e-5 * factor[i]))
+                fail_msg("rule %zu, pair %d: %.9g instead of %.9g", r, i, got, (double)factor[i]);
+        }
+        dart_pretrained_close(model);
+        free(b.data);
+        lab_free(&l);
+    }
+}
+
 static void test_llama2c(void **state)
 {
     (void)state;
@@ -183,8 +233,8 @@ static void test_real(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_gguf_factors), cmocka_unit_test(test_llama2c),
-        cmocka_unit_test(test_memory), cmocka_unit_test(test_real)};
+        cmocka_unit_test(test_gguf_factors), cmocka_unit_test(test_gguf_rules),
+        cmocka_unit_test(test_llama2c), cmocka_unit_test(test_memory), cmocka_unit_test(test_real)};
     int failed = cmocka_run_group_tests(tests, set_up, tear_down);
     printf("%u numbers compared\n", compared);
     return failed || compared < 300000;

@@ -159,6 +159,7 @@ static void test_set(void **state)
         {"layers", "", DART_USAGE, "whole number"},
         {"layers", "0", DART_USAGE, "between 1 and"},
         {"layers", "99999999999999999999", DART_USAGE, "whole number"},
+        {"adam_eps", "0", DART_USAGE, "must be between 1e-30 and 1"},
         {"lr", "fast", DART_USAGE, "needs a number"},
         {"lr", "nan", DART_USAGE, "needs a number"},
         {"lr", "inf", DART_USAGE, "needs a number"},
@@ -451,11 +452,86 @@ static void test_override(void **state)
     dart_recipe_free(r);
 }
 
+static void has_value(const dart_recipe *recipe, const char *key, const char *wanted)
+{
+    char value[256];
+    assert_int_equal(dart_recipe_get(recipe, key, value, sizeof value), DART_OK);
+    assert_string_equal(value, wanted);
+}
+
+/* Data that are named beside a recipe take the place of its own, whichever key either uses; of two
+ * that are named so nobody knows which one is meant. */
+static void test_sources(void **state)
+{
+    (void)state;
+    static const char *const key[] = {"dataset", "text", "examples", "source_text"};
+    for (int own = 0; own < 4; own++)
+        for (int other = 0; other < 4; other++) {
+            dart_recipe *flags, *r, *run;
+            assert_int_equal(dart_recipe_new(&r), DART_OK);
+            assert_int_equal(dart_recipe_set(r, key[own], "old"), DART_OK);
+            assert_int_equal(dart_recipe_set(r, "valid_examples", "old"), DART_OK);
+            assert_int_equal(dart_recipe_set(r, "target_text", "old"), DART_OK);
+            assert_int_equal(dart_recipe_copy(r, &run), DART_OK);
+            assert_int_equal(dart_recipe_override(r, key[other], "new"), DART_OK);
+            assert_int_equal(dart_recipe_new(&flags), DART_OK);
+            assert_int_equal(dart_recipe_override(flags, key[other], "new"), DART_OK);
+            assert_int_equal(dart_recipe_overlay(run, flags), DART_OK);
+            for (int k = 0; k < 4; k++) {
+                has_value(r, key[k], k == other ? "new" : "");
+                has_value(run, key[k], k == other ? "new" : "");
+            }
+            has_value(run, "valid_examples", "");
+            has_value(run, "target_text", "");
+            const dart_status status = dart_recipe_override(r, key[own], "third");
+            assert_int_equal(status, own == other ? DART_OK : DART_USAGE);
+            if (own != other)
+                assert_non_null(strstr(dart_error_text(), "both say what the data are"));
+            dart_recipe_free(flags);
+            dart_recipe_free(run);
+            dart_recipe_free(r);
+        }
+    /* what belongs to them stays, given before or after */
+    dart_recipe *r;
+    assert_int_equal(dart_recipe_new(&r), DART_OK);
+    assert_int_equal(dart_recipe_override(r, "valid_file", "v"), DART_OK);
+    assert_int_equal(dart_recipe_override(r, "data", "d"), DART_OK);
+    has_value(r, "valid_examples", "v");
+    dart_recipe_free(r);
+}
+
+/* What others call a method is taken everywhere, and kept under its own name. */
+static void test_alias(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"method", "linear", "embedding", "head"};
+    dart_recipe *r = load("method: {linear: full, \"blocks.0.*\": full}\n");
+    dart_settings set;
+    dart_role role[DART_MAX_ROLES];
+    uint32_t count;
+    assert_non_null(r);
+    has_value(r, "linear", "dense");
+    dart_recipe_settings(r, &set);
+    assert_ptr_equal(set.linear, dart_method_find("dense"));
+    assert_int_equal(dart_settings_roles(&set, role, &count), DART_OK);
+    assert_true(count > 0 && role[0].method == set.linear);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(dart_recipe_set(r, keys[i], "tt"), DART_OK);
+        assert_int_equal(dart_recipe_set(r, keys[i], "full"), DART_OK);
+        has_value(r, keys[i], "dense");
+    }
+    const dart_option *option = NULL;
+    for (uint32_t i = 0; (option = dart_option_at(i)) && strcmp(option->key, "linear") != 0;) i++;
+    assert_non_null(option);
+    assert_non_null(strstr(option->type, "|full"));
+    dart_recipe_free(r);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
-        cmocka_unit_test(test_rows_of_plugins), cmocka_unit_test(test_set),
-        cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_alias), cmocka_unit_test(test_rows_of_plugins),
+        cmocka_unit_test(test_set), cmocka_unit_test(test_yaml), cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_comma_locale), cmocka_unit_test(test_override),
         cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -422,6 +422,37 @@ static dart_status of_bundle(const dart_bundle *bundle, const char *format, cons
     return dart_export_bundle(bundle, "model", &o, (dart_note){0}, &result);
 }
 
+/* A number that is none, of a model or of a sum that overflowed, ends in no file. */
+static void numbers_are_finite(void **state)
+{
+    (void)state;
+    char out[200];
+    snprintf(out, sizeof out, "%s/infinite", folder);
+    for (int vector = 0; vector < 2; vector++) {
+        dart_bundle bundle;
+        if (dart_bundle_open(in("lora"), NULL, (dart_note){0}, &bundle) != DART_OK)
+            fail_msg("%s", dart_error_text());
+        const char *name = vector ? "norm_f.weight" : "blocks.1.mlp.up.lora_B";
+        float *value = NULL;
+        for (uint32_t p = 0; p < bundle.model->params; p++)
+            if (!strcmp(bundle.model->param[p].name, name))
+                value = (bundle.model->param[p].region == DART_REGION_FROZEN ? bundle.frozen
+                                                                             : bundle.param) +
+                        bundle.model->param[p].offset;
+        assert_non_null(value);
+        *value = vector ? NAN : 3e38f;
+        if (!vector) value[1] = 3e38f, value[2] = 3e38f;
+        static const char *const says[][2] = {{"model.layers.1.mlp.up_proj.weight has the value",
+                                                  "blk.1.ffn_up.weight has the value"},
+            {"model.norm.weight has the value nan", "output_norm.weight has the value nan"}};
+        for (int f = 0; f < 2; f++) {
+            expect(of_bundle(&bundle, f ? "gguf" : "hf", out), DART_INPUT, says[vector][f]);
+            assert_false(dart_file_exists(out));
+        }
+        dart_bundle_free(&bundle);
+    }
+}
+
 static void failures_leave_nothing(void **state)
 {
     (void)state;
@@ -477,6 +508,7 @@ int main(void)
         cmocka_unit_test(lengths_stand_beside_the_pairs),
         cmocka_unit_test(metadata_of_a_gguf_base_stay), cmocka_unit_test(blocks_where_rows_allow),
         cmocka_unit_test(gpt_from_scratch_has_a_place),
-        cmocka_unit_test(what_has_no_place_is_refused), cmocka_unit_test(failures_leave_nothing)};
+        cmocka_unit_test(what_has_no_place_is_refused), cmocka_unit_test(numbers_are_finite),
+        cmocka_unit_test(failures_leave_nothing)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);
 }

@@ -327,9 +327,32 @@ static void what_needs_ranks_refuses_one_that_is_shared(void **state)
     dart_recipe_free(recipe);
 }
 
+/* A base with a number that is none is no fault of the learning rate. */
+static void damaged_bases_are_told(void **state)
+{
+    (void)state;
+    char good[sizeof base_path];
+    const float none = NAN;
+    strcpy(good, base_path);
+    snprintf(base_path, sizeof base_path, "%s/damaged.bin", folder);
+    write_base(base_path, 3);
+    FILE *f = fopen(base_path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, 7 * 4 + (LAB_VOCAB + 1) * LAB_DIM * 4, SEEK_SET), 0); /* a norm's */
+    assert_int_equal(fwrite(&none, sizeof none, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+    watch w = {0};
+    dart_recipe *recipe = tuning("lora", "cpu", in("damaged"));
+    expect(train(recipe, &w, NULL), DART_DIVERGED, "the loss of the first step is nan, before");
+    assert_null(strstr(dart_error_text(), "--learning-rate"));
+    dart_recipe_free(recipe);
+    strcpy(base_path, good);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_method_begins_at_the_base_and_learns),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(damaged_bases_are_told),
+        cmocka_unit_test(every_method_begins_at_the_base_and_learns),
         cmocka_unit_test(stopped_tuning_goes_on_bit_for_bit),
         cmocka_unit_test(the_base_is_known_by_its_numbers), cmocka_unit_test(training_finds_ranks),
         cmocka_unit_test(adapters_are_lost), cmocka_unit_test(pretrained_parts_are_not_cut),

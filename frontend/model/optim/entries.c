@@ -24,7 +24,6 @@ const dart_option_row dart_row_adam_eps = {.key = "adam_eps",
     .section = "train",
     .kind = DART_OPTION_FLOAT,
     .fallback = "1e-8",
-    .least = 1e-30, /* 0: a gradient that was always 0 would be 0 / 0 */
     .most = 1,
     .help = "AdamW: added to the root of the second moment",
     .baked = true};

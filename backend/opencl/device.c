@@ -221,7 +221,7 @@ static void opencl_close(dart_device *base)
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
     free(device->codes);
-    free(device->pending);
+    if (!device->given_up) free(device->pending);
     free(device);
 }
 
@@ -231,7 +231,13 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
     cl_device_id id;
     DART_TRY(find_device(index, &platform, &id));
     opencl_device *device = dart_calloc(1, sizeof *device);
-    if (!device) return DART_MEMORY;
+    char *pending = dart_calloc(1, OPENCL_PENDING);
+    if (!device || !pending) {
+        free(device);
+        free(pending);
+        return DART_MEMORY;
+    }
+    device->pending = pending;
     device->id = id;
     device->base.backend = &dart_backend_opencl;
     device->base.index = index;

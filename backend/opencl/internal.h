@@ -6,7 +6,7 @@
 #include <CL/cl.h>
 #include <CL/cl_ext.h>
 
-enum { OPENCL_MAX_BUFFERS = 4096 };
+enum { OPENCL_MAX_BUFFERS = 4096, OPENCL_PENDING = 1 << 20 };
 
 /* One kernel file compiled for one set of TUNE values. */
 typedef struct opencl_code {
@@ -35,9 +35,9 @@ typedef struct opencl_device {
     bool on_host;  /* it is the host's processor, whatever a profile makes of it */
     bool refuses;  /* the last kernel that failed is one that its compiler cannot make */
     bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
-    void **
-        pending; /* owned: what writes that were not waited for read; until the queue is finished */
-    size_t pending_count, pending_capacity;
+    char *pending; /* owned (OPENCL_PENDING): what writes that were not waited for read, until the
+                      queue is finished */
+    uint64_t pending_bytes;
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;

@@ -1,30 +1,20 @@
 /* Waiting for the device's queues, and what these read until then. */
 #include "internal.h"
 #include "mem.h"
-#include <stdlib.h>
 #include <string.h>
 
 cl_int dart_opencl_finish(opencl_device *device)
 {
     const cl_int error = clFinish(device->queue);
-    if (error != CL_SUCCESS) return error; /* it may still read them */
-    for (size_t i = 0; i < device->pending_count; i++) free(device->pending[i]);
-    device->pending_count = 0;
+    if (error == CL_SUCCESS) device->pending_bytes = 0; /* else it may still read them */
     return error;
 }
 
 void *dart_opencl_pending(opencl_device *device, const void *data, uint64_t bytes)
 {
-    enum { SHORT_BYTES = 1 << 20, MOST = 256 };
-    void *list = device->pending;
-    if (bytes > SHORT_BYTES || device->pending_count == MOST ||
-        dart_grow(&list, &device->pending_capacity, device->pending_count + 1,
-            sizeof *device->pending) != DART_OK)
-        return NULL;
-    device->pending = list;
-    void *copy = dart_calloc(1, bytes);
-    if (!copy) return NULL;
-    device->pending[device->pending_count++] = copy;
+    if (bytes > OPENCL_PENDING - device->pending_bytes) return NULL;
+    void *copy = device->pending + device->pending_bytes;
+    device->pending_bytes += dart_round_up(bytes, 64);
     return memcpy(copy, data, bytes);
 }
 

@@ -12,7 +12,8 @@ struct dart_compression {
     uint64_t before, after; /* parameters of the whole model */
 };
 
-/* What dart_compress does, of a bundle that is open. `out` is to be freed also after a failure. */
+/* What dart_compress does with a method that makes networks, of a bundle that is open. `out` is to
+ * be freed also after a failure. */
 DART_NODISCARD dart_status dart_compress_bundle(const dart_bundle *from,
     const dart_compress_options *options, dart_note note, dart_compression *out);
 /* round.c: whether the method is one that rounds, and what it makes of a bundle: another one, whose
@@ -47,7 +48,9 @@ typedef enum dart_compress_fate {
     DART_FATE_NETWORK
 } dart_compress_fate;
 
-/* compress.c: what all methods need. INPUT: a classifier. */
+/* weights.c: USAGE: no folder; INPUT: it has files in it. */
+DART_NODISCARD dart_status dart_compress_check_out(const dart_compress_options *options);
+/* INPUT: a classifier. */
 DART_NODISCARD dart_status dart_compress_check_model(const dart_bundle *from);
 /* NETWORK for each weight that the option `modules` names; fate: [weights], zero before. INPUT: a
  * pattern that fits none. */
@@ -60,7 +63,7 @@ void dart_compress_vectors(const dart_bundle *a, dart_bundle *b);
 /* The row of a weight that stays as it is. */
 void dart_compress_row_begin(const dart_weight *weight, dart_compress_row *out);
 
-/* round.c: dart_compress_check for the method. */
+/* round.c: dart_compress_check of the method. */
 DART_NODISCARD dart_status dart_compress_check_rounding(const dart_compress_options *options);
 
 /* assign.c: the recipe of the compressed model: what `from` says of the model, and a method for

@@ -54,7 +54,7 @@ dart_status dart_compress_check_rounding(const dart_compress_options *o)
     if (!o->calibrate || !*o->calibrate)
         return dart_fail(DART_USAGE, "the method 'gptq' is near to the outputs over a text: give "
                                      "one with --calibrate");
-    return DART_OK;
+    return dart_compress_check_out(o);
 }
 
 /* ---- what is rounded ---- */
@@ -181,7 +181,7 @@ dart_status dart_compress_round(const dart_bundle *from, const dart_compress_opt
     dart_status status = DART_OK;
     *to = (dart_bundle){.vocab = from->vocab, .source_vocab = from->source_vocab};
     *out = (dart_compression){0};
-    DART_TRY(dart_compress_check(options));
+    DART_TRY(dart_compress_check_rounding(options));
     DART_TRY(dart_compress_check_model(from));
     if (!dart_vocab_tokenizer(from->vocab))
         return dart_fail(DART_INPUT,

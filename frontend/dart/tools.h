@@ -66,8 +66,10 @@ DART_API DART_NODISCARD dart_status dart_export(const char *path, const dart_rec
 
 typedef struct dart_compress_options {
     size_t size;
-    const char *out;     /* a folder that is not there yet, or empty: the run directory to make */
-    const char *method;  /* "svd": two thin matrices; "tt", "ttm": tensor trains; NULL: svd */
+    const char *out;     /* a folder that is not there yet, or empty: the run directory to make, or
+                            with gptq the Hugging Face folder */
+    const char *method;  /* "svd": two thin matrices; "tt", "ttm": tensor trains; "gptq": numbers
+                            rounded to `dtype`; NULL: svd */
     const char *modules; /* patterns of weights with commas ("blocks.*.mlp.*", "tok_emb"), or
                             q_proj ..., attention, mlp; NULL or "": all linear layers */
     /* of target: NULL or "uniform": every matrix shrinks alike; "found": ranks of all matrices
@@ -84,6 +86,10 @@ typedef struct dart_compress_options {
      * ||L^T (W - W') R|| with L L^T the second moments of its gradients by the outputs: of linear
      * layers only. NULL: outputs where there is a text, else entries. */
     const char *metric;
+    /* Of gptq: the packed format to whose numbers the matrices are rounded, near to their outputs
+     * over the text: "nf4", "q4_0", "q8_0". A base that is kept in it (key base_dtype) has the very
+     * numbers. */
+    const char *dtype;
 } dart_compress_options;
 
 typedef struct dart_compress_row {
@@ -95,6 +101,10 @@ typedef struct dart_compress_row {
     double output_error;    /* of the outputs over the calibration text; NaN: there was none */
     double loss_rise; /* metric loss: what it adds to the loss by itself, nats a token, to second
                          order; else NaN */
+    char dtype[16]; /* gptq: the format that its numbers are of; "": it stays as it is, as its rows
+                       are no whole blocks, or the method is another */
+    double plain_error, plain_output_error; /* of gptq: what both errors are where the format's
+                                               blocks are made each by itself; else NaN */
 } dart_compress_row;
 
 /* What compression came to. */
@@ -102,10 +112,12 @@ typedef struct dart_compression dart_compression;
 
 /* The model at `path` (as for dart_llm_open) with chosen matrices as tensor networks, as a run
  * directory: a checkpoint of step 0, which everything opens that opens runs, and which training
- * goes on from (key `base` or `init_from`). Everything is checked, and computed, before the folder
- * is made. overrides and hooks may be NULL; the key base of overrides is not read. Errors: USAGE,
- * INPUT (a target that the matrices cannot meet, sizes without factors, a pattern that fits
- * nothing), MEMORY, IO. Free the result. */
+ * goes on from (key `base` or `init_from`). With gptq it is a Hugging Face folder, as
+ * dart_export_options.format "hf" writes it: a base like any other. Everything is checked, and
+ * computed, before the folder is made. overrides and hooks may be NULL; the key base of overrides
+ * is not read, with gptq base_dtype neither. Errors: USAGE, INPUT (a target that the matrices
+ * cannot meet, sizes without factors, a pattern that fits nothing; with gptq a model that Hugging
+ * Face has no name for), MEMORY, IO. Free the result. */
 DART_API DART_NODISCARD dart_status dart_compress(const char *path, const dart_recipe *overrides,
     const dart_compress_options *options, const dart_hooks *hooks, dart_compression **out);
 DART_API uint32_t dart_compression_rows(const dart_compression *compression);

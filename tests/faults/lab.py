@@ -79,6 +79,8 @@ COMMANDS = {
     "inspect-plan": Command("inspect plan --model-path trained --json", ["trained"]),
     "compress": Command("compress trained --modules mlp,tok_emb --epsilon 0.9 --out small --quiet", ["trained"],
                         files=["small/checkpoints/step-00000000/model.safetensors", "small/recipe.yaml"], once=True),
+    "round": Command("compress whole --method gptq --base-dtype q4_0 --calibrate text.txt --calibrate-tokens 16 --modules q_proj "
+                     "--out rounded --quiet", ["whole"], files=["rounded/model.safetensors", "rounded/config.json"], once=True),
     "devices-json": Command("devices --json"),
     "bleu": Command("bleu target.txt text-2.txt --json"),
     "two": Command("report trained half --out page.html", ["trained", "half"], files=["page.html"]),
@@ -126,7 +128,9 @@ class Lab:
         for name, text in (("recipe.yaml", RECIPE), ("pairs.yaml", PAIRS), ("sweep.yaml", SWEEP)):
             (self.base / name).write_text(text)
         for words in ("train --config recipe.yaml --out trained --quiet", "train --config pairs.yaml --out pairs --quiet",
-                      "sweep sweep.yaml --out swept --quiet"):
+                      "sweep sweep.yaml --out swept --quiet", "tokenizer train text.txt --vocab-size 260 --out bpe",
+                      "train --text text.txt --tokenizer bpe --arch llama --layers 1 --d-model 32 --heads 2 --linear dense "
+                      "--context 8 --batch-size 2 --device cpu --max-steps 1 --select none --out whole --quiet"):
             done = self.run(self.base, words.split())
             if done.code:
                 raise SystemExit(f"{words}: exit code {done.code}\n{done.err}")
@@ -226,7 +230,7 @@ class Tally:
 def judge_end(lab, key, place, tally, what, last):
     """After a disturbance that ended the command: it goes on to the same bits. last: what it said."""
     command = COMMANDS[key]
-    if command.once and "cannot write to standard output" in last:
+    if command.once and ("cannot write to standard output" in last or "out of memory for a table" in last):
         again = Done(0, "", "")
     else:
         again = lab.recover(key, place)

@@ -23,6 +23,9 @@ static void test_usage(void **state)
     refused("compress x --target twice --out x", 2, "a number above 1 like 4x");
     refused("compress x --out %D/x", 2, "either a target");
     refused("compress x --target 2 --method cp --out %D/x", 2, "svd|tt|ttm");
+    refused("compress x --method gptq --calibrate t --out %D/x", 2, "--base-dtype), got 'f32'");
+    refused("compress x --method gptq --base-dtype nf4 --out %D/x", 2, "--calibrate");
+    refused("compress x --method gptq --base-dtype nf4 --target 2 --out %D/x", 2, "leave out");
     refused("compress /nowhere --target 2 --out %D/x", 3, "/nowhere");
     refused(
         "generate a.gguf Once upon a time", 2, "takes one model, and got 'a.gguf' and 'Once'; a");

@@ -161,6 +161,27 @@ static void test_compress(void **state)
     refused("train --resume --out %D/small --text %D/text.txt --force", 3, "was not trained");
 }
 
+/* A run as a base whose matrices are rounded for the format that it is kept in. */
+static void test_round(void **state)
+{
+    (void)state;
+    works("tokenizer train " DART_SOURCE_DIR "/LICENSE --vocab-size 300 --out %D/bpe");
+    works("train --text %D/text.txt --tokenizer %D/bpe --arch llama --layers 1 --d-model 64 "
+          "--heads 2 --d-ff 96 --context 16 --batch-size 4 --linear dense --device cpu --quiet "
+          "--max-steps 4 --select none --out %D/whole");
+#define ROUND "compress %D/whole --method gptq --base-dtype nf4 --calibrate %D/text.txt "
+    outcome *r = works(ROUND "--calibrate-tokens 300 --out %D/rounded --quiet");
+    assert_non_null(strstr(r->out, "6 matrices, 28,672 numbers of nf4"));
+    assert_non_null(strstr(r->out, "as it is")); /* the one with rows of 96 */
+    r = works(ROUND "--modules attention --out %D/json --quiet --json");
+    assert_non_null(strstr(r->out, "\"dtype\": \"nf4\""));
+    assert_non_null(strstr(r->out, "\"plain_output_error\": 0."));
+    works("finetune --base %D/rounded --base-dtype nf4 --base-embedding-dtype q8_0 --text "
+          "%D/text.txt --device cpu --max-steps 2 --context 16 --out %D/beside --quiet");
+    refused("compress %D/run --method gptq --base-dtype q4_0 --calibrate %D/text.txt --out %D/no",
+        3, "are no tokenizer");
+}
+
 static void newest_checkpoint(char out[600])
 {
     char command[700];
@@ -256,8 +277,8 @@ static void test_enough(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_protocol), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_compress), cmocka_unit_test(test_damaged_checkpoint),
-        cmocka_unit_test(test_disk_full), cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_enough)};
+        cmocka_unit_test(test_compress), cmocka_unit_test(test_round),
+        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_enough)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

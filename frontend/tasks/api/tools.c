@@ -38,6 +38,20 @@ dart_status dart_export(const char *path, const dart_recipe *overrides,
 
 /* ---- models made smaller ---- */
 
+/* What is rounded is a base again, and no run: base_dtype is for bases. */
+static dart_status round_bundle(const dart_bundle *from, const char *path,
+    const dart_compress_options *options, dart_note note, dart_compression *out)
+{
+    const dart_export_options e = {.size = sizeof e, .format = "hf", .out = options->out};
+    dart_export_result written;
+    dart_bundle to = {0};
+    DART_TRY(dart_export_check(from, path, &e));
+    dart_status status = dart_compress_round(from, options, note, &to, out);
+    if (status == DART_OK) status = dart_export_bundle(&to, path, &e, note, &written);
+    dart_bundle_free(&to);
+    return status;
+}
+
 dart_status dart_compress(const char *path, const dart_recipe *overrides,
     const dart_compress_options *options, const dart_hooks *hooks, dart_compression **out)
 {
@@ -47,14 +61,22 @@ dart_status dart_compress(const char *path, const dart_recipe *overrides,
     DART_TRY(dart_options_take(options, sizeof o, "dart_compress_options", &o));
     dart_bundle bundle = {0};
     dart_recipe *over = NULL;
+    const bool rounds = dart_compress_rounds(&o);
+    if (rounds && overrides && dart_recipe_has(overrides, "base_embedding_dtype"))
+        return dart_fail(DART_USAGE,
+            "the method 'gptq' takes the model as its file has it: leave out base_embedding_dtype "
+            "here, and give it where the result is the base");
     DART_TRY(dart_compress_check(&o)); /* opening a model takes longer */
     dart_compression *result = dart_calloc(1, sizeof *result);
     if (!result) return DART_MEMORY;
     dart_status status = overrides ? dart_recipe_copy(overrides, &over) : DART_OK;
     if (status == DART_OK && over) dart_recipe_unset(over, "base"); /* it is `path` */
+    if (status == DART_OK && over && rounds) dart_recipe_unset(over, "base_dtype");
     if (status == DART_OK) status = dart_bundle_open(path, over, dart_note_of(hooks), &bundle);
     dart_recipe_free(over);
-    if (status == DART_OK) status = dart_compress_bundle(&bundle, &o, dart_note_of(hooks), result);
+    if (status == DART_OK)
+        status = rounds ? round_bundle(&bundle, path, &o, dart_note_of(hooks), result)
+                        : dart_compress_bundle(&bundle, &o, dart_note_of(hooks), result);
     dart_bundle_free(&bundle);
     if (status == DART_OK)
         *out = result;

@@ -1,10 +1,8 @@
 /* From a model to one whose chosen matrices are tensor networks, as a run directory. */
 #include "compress.h"
 #include "decompose.h"
-#include "file.h"
 #include "save.h"
 #include "setup.h"
-#include "words.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,10 +64,15 @@ static dart_status check_options(compressing *c)
     const dart_compress_options *o = c->options;
     const char *method = o->method && *o->method ? o->method : "svd";
     const char *how = o->ranks && *o->ranks ? o->ranks : "uniform";
+    if (dart_compress_rounds(o)) return dart_compress_check_rounding(o);
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (!strcmp(method, methods[i].name)) c->method = methods[i].method;
     if (!c->method)
-        return dart_fail(DART_USAGE, "unknown method '%.40s'; known are svd, tt, ttm", method);
+        return dart_fail(
+            DART_USAGE, "unknown method '%.40s'; known are svd, tt, ttm, gptq", method);
+    if (o->dtype && *o->dtype)
+        return dart_fail(DART_USAGE,
+            "the method '%s' rounds no numbers: leave out the format %.40s", method, o->dtype);
     for (int i = DART_RANKS_UNIFORM; i <= DART_RANKS_THRESHOLD; i++)
         if (!strcmp(how, ranks[i])) c->how = (dart_compress_ranks)i;
     if (c->how == DART_RANKS_EPSILON)
@@ -90,9 +93,7 @@ static dart_status check_options(compressing *c)
             "--ranks says how a target is shared out; with an epsilon each matrix has its own");
     if (o->epsilon != 0) c->how = DART_RANKS_EPSILON;
     DART_TRY(check_metric(c));
-    if (!o->out || !*o->out)
-        return dart_fail(DART_USAGE, "compression needs a folder to write (--out)");
-    return dart_folder_vacant(o->out);
+    return dart_compress_check_out(o);
 }
 
 dart_status dart_compress_check(const dart_compress_options *options)
@@ -101,76 +102,23 @@ dart_status dart_compress_check(const dart_compress_options *options)
     return check_options(&c);
 }
 
-/* The weight's name that is nearest to a pattern. */
-static const char *nearest(const dart_model *model, const char *pattern)
-{
-    const char *name = "";
-    size_t least = SIZE_MAX;
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const char *one = model->weight[w].weight.name;
-        const size_t distance = dart_edit_distance(pattern, one, strlen(one));
-        if (distance < least) name = one;
-        if (distance < least) least = distance;
-    }
-    return name;
-}
-
-/* Of tables and the head no gradients by outputs are measured. */
-static dart_status check_weight(const compressing *c, uint32_t w)
-{
-    const dart_model *model = c->from->model;
-    const int i = (int)w;
-    if (c->metric != DART_NEAR_LOSS ||
-        (i != model->embedding && i != model->source_embedding && i != model->head))
-        return DART_OK;
-    return dart_fail(DART_INPUT,
-        "modules: the metric 'loss' is one of linear layers, and %s is a table or the head; leave "
-        "it out, or take the metric 'outputs'",
-        model->weight[w].weight.name);
-}
-
 static dart_status choose_weights(compressing *c)
 {
     const dart_model *model = c->from->model;
-    const char *text = c->options->modules;
-    if (!text || !*text) text = "{blocks,enc,dec}.*";
-    while (*text) {
-        char pattern[DART_PATTERN_MAX];
-        bool fits = false;
-        DART_TRY(dart_module_next(&text, pattern));
-        for (uint32_t w = 0; w < model->weights; w++)
-            if (dart_pattern_match(pattern, model->weight[w].weight.name)) {
-                fits = true;
-                c->fate[w] = DART_FATE_NETWORK;
-                DART_TRY(check_weight(c, w));
-            }
-        if (!fits)
-            return dart_fail(DART_INPUT,
-                "modules: the pattern '%s' fits no weight of the model; a name that is near: %s",
-                pattern, nearest(model, pattern));
+    DART_TRY(dart_compress_weights(c->from, c->options, c->fate));
+    for (uint32_t w = 0; w < model->weights && c->metric == DART_NEAR_LOSS; w++) {
+        const int i = (int)w;
+        const bool table = i == model->embedding || i == model->source_embedding;
+        if (c->fate[w] == DART_FATE_NETWORK && (table || i == model->head))
+            return dart_fail(DART_INPUT, /* their gradients by outputs are not measured */
+                "modules: the metric 'loss' is one of linear layers, and %s is a table or the "
+                "head; leave it out, or take the metric 'outputs'",
+                model->weight[w].weight.name);
     }
     return DART_OK;
 }
 
 /* ---- matrices ---- */
-
-/* Weight w of the model as it is, (out, in); caller frees. */
-static dart_status matrix_of(const dart_bundle *b, uint32_t w, float **out)
-{
-    const dart_model_weight *weight = &b->model->weight[w];
-    const uint64_t words = (uint64_t)weight->weight.out * weight->weight.in;
-    dart_status status = dart_bundle_matrix(b, w, out);
-    for (uint64_t i = 0; status == DART_OK && i < words; i++)
-        if (!isfinite((*out)[i]))
-            status = dart_fail(DART_INPUT,
-                "weight %s has a value that is not finite in row %llu, column %llu",
-                weight->weight.name, (unsigned long long)(i / weight->weight.in),
-                (unsigned long long)(i % weight->weight.in));
-    if (status == DART_OK) return DART_OK;
-    free(*out);
-    *out = NULL;
-    return status;
-}
 
 static dart_status config_of(
     const dart_bundle *from, const dart_recipe *recipe, dart_model_config *out)
@@ -228,7 +176,7 @@ static dart_status look(compressing *c)
         float *matrix;
         if (c->fate[w] != DART_FATE_NETWORK || c->how == DART_RANKS_UNIFORM) continue;
         DART_TRY(metric_of(c, w, &metric));
-        DART_TRY(matrix_of(c->from, w, &matrix));
+        DART_TRY(dart_compress_matrix(c->from, w, &matrix));
         status =
             dart_decompose_spectra(&weight->weight, &weight->layout, matrix, metric, c->sigma[w]);
         free(matrix);
@@ -273,7 +221,7 @@ static dart_status make_weight(compressing *c, uint32_t w)
     float *tensor[DART_MAX_CORES + 2], *matrix, *instead = NULL;
     dart_status status = DART_OK;
     DART_TRY(metric_of(c, w, &metric));
-    DART_TRY(matrix_of(c->from, w, &matrix));
+    DART_TRY(dart_compress_matrix(c->from, w, &matrix));
     if (c->fate[w] != DART_FATE_NETWORK) {
         DART_GOTO(dart_model_adopt(c->to.model, w, matrix, c->to.param, c->to.frozen, NULL, NULL));
     } else {
@@ -282,12 +230,9 @@ static dart_status make_weight(compressing *c, uint32_t w)
     }
     if (c->fate[w] == DART_FATE_OTHER) goto done;
     dart_compress_row *row = &c->out->row[c->out->rows++];
-    *row = (dart_compress_row){.out = weight->weight.out,
-        .in = weight->weight.in,
-        .output_error = metric.in ? 0 : NAN,
-        .loss_rise = metric.out ? 0 : NAN};
-    snprintf(row->name, sizeof row->name, "%s", weight->weight.name);
-    row->before = row->after = (uint64_t)row->out * row->in;
+    dart_compress_row_begin(&weight->weight, row);
+    if (metric.in) row->output_error = 0;
+    if (metric.out) row->loss_rise = 0;
     if (c->fate[w] == DART_FATE_KEPT) goto done;
     ranks_text(weight, row->ranks);
     row->after = dart_layout_words(&weight->layout, false);
@@ -304,20 +249,6 @@ done:
     return status;
 }
 
-/* Norms, biases and learned positions. */
-static void copy_vectors(compressing *c)
-{
-    const dart_bundle *a = c->from, *b = &c->to;
-    for (uint32_t p = 0; p < b->model->params; p++)
-        for (uint32_t q = 0; q < a->model->params; q++) {
-            const dart_param *to = &b->model->param[p], *from = &a->model->param[q];
-            if (to->weight >= 0 || from->weight >= 0 || strcmp(to->name, from->name) != 0) continue;
-            memcpy((to->region == DART_REGION_FROZEN ? b->frozen : b->param) + to->offset,
-                (from->region == DART_REGION_FROZEN ? a->frozen : a->param) + from->offset,
-                dart_shape_words(&to->shape) * sizeof(float));
-        }
-}
-
 static dart_status make_model(compressing *c)
 {
     dart_bundle *to = &c->to;
@@ -332,7 +263,7 @@ static dart_status make_model(compressing *c)
     dart_recipe_settings(to->recipe, &to->set);
     DART_TRY(dart_bundle_model(to, (const uint32_t(*)[DART_MAX_CORES + 1]) c->ranks, NULL));
     DART_TRY(dart_bundle_begin(to));
-    copy_vectors(c);
+    dart_compress_vectors(c->from, to);
     for (uint32_t w = 0; w < to->model->weights; w++) DART_TRY(make_weight(c, w));
     dart_model_count(to->model, &c->out->after, &ignored[0], &ignored[1]);
     c->out->before = c->out->after;
@@ -372,10 +303,7 @@ dart_status dart_compress_bundle(const dart_bundle *from, const dart_compress_op
     dart_status status = DART_OK;
     *out = (dart_compression){0};
     DART_TRY(check_options(&c));
-    if (from->model->config.labels)
-        return dart_fail(DART_INPUT,
-            "the model is a classifier of %u labels; compress the model that it was made from",
-            from->model->config.labels);
+    DART_TRY(dart_compress_check_model(from));
     DART_GOTO(allocate(&c));
     DART_GOTO(choose_weights(&c));
     if (c.metric != DART_NEAR_ENTRIES)

@@ -1,4 +1,4 @@
-/* Matrices of a trained model as tensor networks. */
+/* Matrices of a trained model as tensor networks, or rounded to packed formats. */
 #ifndef DART_COMPRESS_H
 #define DART_COMPRESS_H
 
@@ -12,9 +12,17 @@ struct dart_compression {
     uint64_t before, after; /* parameters of the whole model */
 };
 
-/* What dart_compress does, of a bundle that is open. `out` is to be freed also after a failure. */
+/* What dart_compress does with a method that makes networks, of a bundle that is open. `out` is to
+ * be freed also after a failure. */
 DART_NODISCARD dart_status dart_compress_bundle(const dart_bundle *from,
     const dart_compress_options *options, dart_note note, dart_compression *out);
+/* round.c: whether the method is one that rounds, and what it makes of a bundle: another one, whose
+ * matrices are all frozen and f32, with the base of `from` as its own, of which texts and
+ * vocabularies are borrowed. Nothing is written. Both are to be freed also after a failure. Errors
+ * as dart_compress. */
+bool dart_compress_rounds(const dart_compress_options *options);
+DART_NODISCARD dart_status dart_compress_round(const dart_bundle *from,
+    const dart_compress_options *options, dart_note note, dart_bundle *to, dart_compression *out);
 /* What is asked for can be done with any model. USAGE; INPUT: the folder is not empty. */
 DART_NODISCARD dart_status dart_compress_check(const dart_compress_options *options);
 
@@ -39,6 +47,24 @@ typedef enum dart_compress_fate {
     DART_FATE_KEPT,  /* asked for, but its network would be larger */
     DART_FATE_NETWORK
 } dart_compress_fate;
+
+/* weights.c: USAGE: no folder; INPUT: it has files in it. */
+DART_NODISCARD dart_status dart_compress_check_out(const dart_compress_options *options);
+/* INPUT: a classifier. */
+DART_NODISCARD dart_status dart_compress_check_model(const dart_bundle *from);
+/* NETWORK for each weight that the option `modules` names; fate: [weights], zero before. INPUT: a
+ * pattern that fits none. */
+DART_NODISCARD dart_status dart_compress_weights(
+    const dart_bundle *from, const dart_compress_options *options, dart_compress_fate *fate);
+/* Weight w as it is, (out, in); the caller frees it. INPUT: a value that is not finite. */
+DART_NODISCARD dart_status dart_compress_matrix(const dart_bundle *b, uint32_t w, float **out);
+/* Norms, biases and learned positions of a are b's too. */
+void dart_compress_vectors(const dart_bundle *a, dart_bundle *b);
+/* The row of a weight that stays as it is. */
+void dart_compress_row_begin(const dart_weight *weight, dart_compress_row *out);
+
+/* round.c: dart_compress_check of the method. */
+DART_NODISCARD dart_status dart_compress_check_rounding(const dart_compress_options *options);
 
 /* assign.c: the recipe of the compressed model: what `from` says of the model, and a method for
  * each weight; fate: [from->model->weights]. `rank`: for all networks. INPUT: more exceptions than

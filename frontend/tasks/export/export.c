@@ -28,14 +28,13 @@ static void remove_files(const char *path, bool folder_too)
     if (folder_too) rmdir(path);
 }
 
-dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
-    const dart_export_options *options, dart_note note, dart_export_result *out)
+/* What can be known before anything is written; e->base may be NULL still. */
+static dart_status check(const dart_exporting *e, int *out_format)
 {
-    dart_exporting e = {
-        .bundle = bundle, .options = options, .from = from, .note = note, .out = out};
-    dart_pretrained *base = NULL;
+    const dart_export_options *options = e->options;
+    const dart_bundle *bundle = e->bundle;
+    const char *from = e->from;
     int format = 0;
-    *out = (dart_export_result){0};
     while (format < FORMATS && strcmp(options->format, formats[format].name)) format++;
     if (format == FORMATS)
         return dart_fail(DART_USAGE, "unknown format '%.40s'; known are peft, hf, gguf, gguf-lora",
@@ -66,7 +65,34 @@ dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
             "%s is a classifier, which a file of llama.cpp's has no place for; use --format hf or "
             "peft",
             from);
-    DART_TRY(dart_folder_vacant(options->out));
+    *out_format = format;
+    return dart_folder_vacant(options->out);
+}
+
+dart_status dart_export_check(
+    const dart_bundle *bundle, const char *from, const dart_export_options *options)
+{
+    dart_exporting e = {.bundle = bundle, .options = options, .from = from};
+    dart_pretrained *base = NULL;
+    dart_pretrained_arch arch;
+    int format;
+    DART_TRY(check(&e, &format));
+    if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
+    e.base = base;
+    const dart_status status = dart_export_arch(&e, &arch);
+    dart_pretrained_close(base);
+    return status;
+}
+
+dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
+    const dart_export_options *options, dart_note note, dart_export_result *out)
+{
+    dart_exporting e = {
+        .bundle = bundle, .options = options, .from = from, .note = note, .out = out};
+    dart_pretrained *base = NULL;
+    int format;
+    *out = (dart_export_result){0};
+    DART_TRY(check(&e, &format));
     if (*bundle->set.base) DART_TRY(dart_pretrained_open(bundle->set.base, &base));
     e.base = base;
     const bool made = !dart_file_exists(options->out);

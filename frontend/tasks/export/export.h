@@ -9,6 +9,10 @@
 /* What dart_export does, of a bundle that is open. `from` names it in the files. */
 DART_NODISCARD dart_status dart_export_bundle(const dart_bundle *bundle, const char *from,
     const dart_export_options *options, dart_note note, dart_export_result *out);
+/* Whether a model would be exported whole ("hf", "gguf"), as far as that is known without its
+ * numbers. Errors as above. */
+DART_NODISCARD dart_status dart_export_check(
+    const dart_bundle *bundle, const char *from, const dart_export_options *options);
 
 /* ---- inside this room ---- */
 

@@ -2,6 +2,7 @@
 #include "compress.h"
 #include "decompose.h"
 #include "gptq.h"
+#include "stop.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,7 +167,10 @@ static dart_status make_model(rounding *c)
     DART_TRY(dart_bundle_model(to, NULL, NULL));
     DART_TRY(dart_bundle_begin(to));
     dart_compress_vectors(c->from, to);
-    for (uint32_t w = 0; w < to->model->weights; w++) DART_TRY(make_weight(c, w));
+    for (uint32_t w = 0; w < to->model->weights; w++) {
+        DART_TRY(dart_stop_asked());
+        DART_TRY(make_weight(c, w));
+    }
     to->set.base = c->from->set.base;
     dart_model_count(to->model, &c->out->after, &ignored[0], &ignored[1]);
     c->out->before = c->out->after;

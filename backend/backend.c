@@ -458,6 +458,8 @@ dart_status dart_device_build(
     *out_program = NULL;
     if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
     for (uint32_t i = 0; i < count; i++) DART_TRY(check_launch(device, &list[i], i));
+    /* these compile nothing */
+    if (is_single(device->backend)) return device->backend->build(device, list, count, out_program);
     if (!device->refused) DART_TRY(dart_refused_open(device, &device->refused));
     dart_launch *copy = dart_calloc(count, sizeof *copy);
     if (!copy) return DART_MEMORY;

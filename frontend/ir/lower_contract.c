@@ -30,14 +30,16 @@ static dart_status broadcast(
 }
 
 /* How many parts the sum of a small matrix is made in at the same time, so that many work-groups
- * have something to do (split-K): 1, or a divisor of k, as parts are the matrices of one batch. */
+ * have something to do (split-K): 1, or a divisor of k, as parts are the matrices of one batch.
+ * They begin at a multiple of ALIGN, so that a batch can be cut where bindings are short (split.c).
+ */
 static uint32_t sum_parts(const gemm_params *p)
 {
-    enum { MATRIX_MOST = 131072, SUM_LEAST = 2048, PART_LEAST = 256, MOST = 16 };
+    enum { MATRIX_MOST = 131072, SUM_LEAST = 2048, PART_LEAST = 256, MOST = 16, ALIGN = 64 };
     if (p->k < SUM_LEAST || (uint64_t)p->m * p->n > MATRIX_MOST || p->beta != 0) return 1;
     if (p->batch0 * p->batch1 * p->batch2 > 1 || p->ldc != p->n) return 1;
     uint32_t parts = MOST;
-    while (parts > 1 && (p->k % parts || p->k / parts < PART_LEAST)) parts--;
+    while (parts > 1 && (p->k % (parts * ALIGN) || p->k / parts < PART_LEAST)) parts--;
     return parts;
 }
 

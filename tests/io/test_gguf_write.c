@@ -1,5 +1,6 @@
 /* The GGUF writer: the reader gets back every value and tensor, in pieces of any size; what no file
  * may have is refused, and failures leave nothing. */
+#include "full_disk.h"
 #include "failing_alloc.h"
 #include "file.h"
 #include "gguf_write.h"
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <signal.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -313,14 +312,9 @@ static void failures_leave_nothing(void **state)
     assert_true(failed > 5);
 #endif
     /* no room: the file may be as large as a third of it */
-    struct rlimit before, now;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    now = before;
-    now.rlim_cur = 8000;
-    signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+    const struct rlimit before = full_disk(8000);
     dart_status status = write_all(1000);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    room_again(before);
     assert_int_equal(status, DART_IO);
     assert_nothing_left();
 }

@@ -1,5 +1,6 @@
 /* The checkpoint protocol: whole or not at all, under truncation, flipped bits, a full disk and
  * leftovers. */
+#include "full_disk.h"
 #include "checkpoint.h"
 #include "file.h"
 #include "rng.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -277,15 +277,11 @@ static void test_disk_full(void **state)
     const char *root = in("c");
     assert_int_equal(save(root, 1, 2), DART_OK);
     assert_int_equal(save(root, 2, 2), DART_OK);
-    struct rlimit old, low;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, SIG_IGN);
     unsigned failures = 0;
     for (rlim_t limit = 0; limit < 5000; limit += 499) {
-        low = (struct rlimit){limit, old.rlim_max};
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+        const struct rlimit before = full_disk(limit);
         dart_status status = save(root, 3, 2);
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+        room_again(before);
         assert_int_equal(status, DART_IO);
         assert_non_null(strstr(dart_error_text(), "disk is full"));
         assert_int_equal(entries(root), 2);

@@ -3,6 +3,7 @@
  */
 /* both headers have something of this name */
 #define allocations failing_allocations
+#include "full_disk.h"
 #include "failing_alloc.h"
 #undef allocations
 #include "../train/pretrained_lab.h"
@@ -11,7 +12,6 @@
 #include "safetensors.h"
 #include "tokenizer.h"
 #include <math.h>
-#include <sys/resource.h>
 
 static const char *const formats[] = {"peft", "hf", "gguf", "gguf-lora"};
 static const int32_t ids[] = {1, 100, 40, 259, 35, 261, 77, 260};
@@ -484,15 +484,10 @@ static void failures_leave_nothing(void **state)
         assert_true(failed > 10);
 #endif
         /* the disk is full; a folder that was there stays */
-        struct rlimit before, now;
-        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-        now = before;
-        now.rlim_cur = 1000;
-        signal(SIGXFSZ, SIG_IGN);
         assert_int_equal(dart_mkdirs(out), DART_OK);
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+        const struct rlimit before = full_disk(1000);
         dart_status status = of_bundle(&bundle, formats[f], out);
-        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        room_again(before);
         assert_int_equal(status, DART_IO);
         assert_int_equal(rmdir(out), 0);
         dart_bundle_free(&bundle);

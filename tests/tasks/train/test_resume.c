@@ -1,8 +1,7 @@
 /* Runs that stop and go on: bit for bit the undisturbed run, after signals, a full disk and a
  * damaged checkpoint. */
+#include "full_disk.h"
 #include "small_run.h"
-#include <signal.h>
-#include <sys/resource.h>
 
 static unsigned resumes;
 
@@ -155,15 +154,11 @@ static void test_disk_full(void **state)
     dart_recipe *recipe = tiny("cpu", in("full"));
     watch w = {.stop_at = 8};
     assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-    struct rlimit old, low;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, SIG_IGN);
-    low = (struct rlimit){12000, old.rlim_max}; /* room for the logs, not for the weights */
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    const struct rlimit before = full_disk(12000); /* room for the logs, not for the weights */
     set(recipe, "resume", "true");
     w = (watch){0};
     dart_status status = train(recipe, &w, NULL);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    room_again(before);
     expect(status, DART_IO, "disk is full");
     dart_checkpoint c;
     assert_int_equal(

@@ -186,6 +186,7 @@ dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, const 
         }
     DART_GOTO(dart_lower(graph, caps, memory, keeps, keep, &low));
     DART_GOTO(dart_split(&low));
+    DART_GOTO(dart_batch(&low));
     DART_GOTO(place(&low, &layout));
     plan->list = low.launch;
     plan->count = (uint32_t)low.launches;

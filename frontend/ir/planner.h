@@ -105,6 +105,8 @@ DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *
 void dart_lowering_free(dart_lowering *lowering);
 /* What cannot be bound as it is becomes several launches. After dart_lower. */
 DART_NODISCARD dart_status dart_split(dart_lowering *lowering);
+/* Small products of one form become one batched launch. After dart_split. */
+DART_NODISCARD dart_status dart_batch(dart_lowering *lowering);
 /* Folds: scales into alpha, additions into beta, stores into their producers. Fills the last block.
  */
 DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep);

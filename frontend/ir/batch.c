@@ -1,0 +1,455 @@
+/* Small products of one form that do not need each other become one batched launch: cores that are
+ * merged before they meet a large operand, their gradients, projections of one small input. What
+ * such products read and make in the arena is laid side by side, at equal steps, as tensors of
+ * weights of one form lie in their regions anyway; products move to where all of them can run.
+ * After dart_split: what a batch binds is checked here to fit a binding. */
+#include "emit.h"
+#include "extent.h"
+#include "moves.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Words of a set that is laid side by side, the most of them as shares of what lives at the same
+ * time without batches, for one set and for all: sets live longer than their parts. */
+enum { SET_WORDS = 1 << 22, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
+
+typedef struct batching {
+    dart_lowering *low;
+    dart_moves may;
+    dart_value *host; /* by storage: where it lies now (words 0: where it was) */
+    uint32_t *stamp;  /* by storage: the last run that took it */
+    size_t storages;  /* before sets were made */
+    uint32_t run;
+    uint32_t *order;         /* moves, form by form */
+    uint64_t set_most, left; /* words: of a set, and of all that are still to come */
+} batching;
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static const dart_launch *launch_of(const batching *b, const dart_move *i)
+{
+    return &b->low->launch[i->launch];
+}
+
+static dart_value value_of(const batching *b, const dart_move *i, uint32_t operand)
+{
+    dart_value value = b->low->bound[i->launch][operand];
+    if (value.storage < b->storages && b->host[value.storage].words) {
+        const dart_value *host = &b->host[value.storage];
+        value.storage = host->storage;
+        value.offset += host->offset;
+    }
+    return value;
+}
+
+static bool in_region(const batching *b, uint32_t storage)
+{
+    return b->low->storage[storage].region != DART_REGION_NONE;
+}
+
+static bool is_host(const batching *b, uint32_t storage)
+{
+    return storage >= b->storages;
+}
+
+/* ---- forms ---- */
+
+/* Products that may become one batch are alike in this. */
+typedef struct form {
+    gemm_params param;
+    uint32_t ta, tb;
+    uint32_t region[3]; /* of the operands */
+    uint64_t words[3];  /* of the arena's storages */
+} form;
+
+static form form_of(const batching *b, uint32_t index)
+{
+    const dart_lowering *low = b->low;
+    const uint32_t at = b->may.move[index].launch;
+    const dart_launch *launch = &low->launch[at];
+    form f;
+    memset(&f, 0, sizeof f); /* compared whole */
+    f.param = *dart_gemm_params(launch);
+    f.ta = launch->tune[DART_GEMM_TA];
+    f.tb = launch->tune[DART_GEMM_TB];
+    for (int k = 0; k < 3; k++) {
+        const dart_storage *storage = &low->storage[low->bound[at][k].storage];
+        f.region[k] = storage->region;
+        if (storage->region == DART_REGION_NONE) f.words[k] = storage->words;
+    }
+    return f;
+}
+
+typedef struct entry {
+    form form;
+    uint32_t item, rank; /* rank: first item of its form */
+    uint64_t key[2];
+} entry;
+
+static int by_form(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    const int sign = memcmp(&x->form, &y->form, sizeof x->form);
+    return sign ? sign : x->item < y->item ? -1 : 1;
+}
+
+static int by_rank(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    return x->item < y->item ? -1 : 1;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    for (int k = 0; k < 2; k++)
+        if (x->key[k] != y->key[k]) return x->key[k] < y->key[k] ? -1 : 1;
+    return x->item < y->item ? -1 : 1;
+}
+
+static bool fixed(const batching *b, uint32_t storage)
+{
+    return in_region(b, storage) || is_host(b, storage);
+}
+
+/* The operand of a product that cannot move any more, the result first; 3: all can. */
+static uint32_t fixed_operand(const batching *b, const dart_move *i)
+{
+    for (uint32_t k = 3; k-- > 0;)
+        if (fixed(b, value_of(b, i, k).storage)) return k;
+    return 3;
+}
+
+/* Where such an operand of a product lies that reads what this one makes; false: nowhere yet. */
+static bool place_behind(const batching *b, const dart_move *i, dart_value *out)
+{
+    for (size_t w = 0; w < b->may.waits; w++) {
+        const uint32_t next = b->may.move_of[b->may.wait[w].to];
+        if (b->may.wait[w].from != i->launch || !next) continue;
+        const uint32_t k = fixed_operand(b, &b->may.move[next - 1]);
+        if (k == 3) continue;
+        *out = value_of(b, &b->may.move[next - 1], k);
+        return true;
+    }
+    return false;
+}
+
+/* Items of one form in the order of an operand that cannot move any more, the result first; or in
+ * that of products which read their results. */
+static void sort_form(const batching *b, entry *list, uint32_t count)
+{
+    for (int operand = 2; operand >= -1; operand--) {
+        bool all = true;
+        for (uint32_t i = 0; i < count && all; i++) {
+            const dart_move *move = &b->may.move[list[i].item];
+            dart_value v = {0};
+            if (operand >= 0)
+                all = fixed(b, (v = value_of(b, move, (uint32_t)operand)).storage);
+            else
+                all = place_behind(b, move, &v);
+            list[i].key[0] = v.storage;
+            list[i].key[1] = v.offset;
+        }
+        if (!all) continue;
+        qsort(list, count, sizeof *list, by_place);
+        return;
+    }
+}
+
+/* ---- runs ---- */
+
+/* Items of a form that fit together so far: where operand k begins, and how far apart it lies in
+ * neighbours. `moves`: it will be laid out so. */
+typedef struct run {
+    uint32_t count, early, late;
+    bool moves[3];
+    dart_value first[3];
+    uint64_t step[3];
+} run;
+
+static uint64_t align_step(const dart_caps *caps)
+{
+    uint64_t step = 1;
+    while (step * caps->word < caps->offset_align || step * caps->word % 16) step *= 2;
+    return step;
+}
+
+/* Words that `count` matrices of an operand reach over. */
+static uint64_t reach(uint64_t words, uint64_t step, uint32_t count)
+{
+    return (count - 1) * step + words;
+}
+
+/* Can all of the operand be bound as one slice? */
+static bool bindable(const batching *b, const dart_value *first, uint64_t words)
+{
+    const dart_caps *caps = b->low->caps;
+    const dart_region region = b->low->storage[first->storage].region;
+    if (words > INT32_MAX || (caps->max_binding && words * caps->word > caps->max_binding))
+        return false;
+    return region == DART_REGION_NONE ||
+           words <= dart_memory_run(b->low->memory, region, first->offset);
+}
+
+static void begin_run(batching *b, run *r, uint32_t index)
+{
+    const dart_move *i = &b->may.move[index];
+    *r = (run){.count = 1, .early = i->early, .late = i->late};
+    b->run++;
+    for (uint32_t k = 0; k < 3; k++) {
+        r->first[k] = value_of(b, i, k);
+        if (r->first[k].storage < b->storages) b->stamp[r->first[k].storage] = b->run;
+    }
+}
+
+/* Whether operand k of the next item fits; `second`: it says how far apart they are. */
+static bool fits(const batching *b, const run *r, uint32_t k, dart_value v, bool second,
+    bool *moves, uint64_t *step)
+{
+    const dart_value *first = &r->first[k];
+    if (v.storage == first->storage) {
+        const uint64_t apart = v.offset - first->offset;
+        if (v.offset < first->offset || (!second && apart != r->count * r->step[k])) return false;
+        *moves = false;
+        *step = second ? apart : r->step[k];
+        if (!second && r->moves[k]) return false;
+        return k < 2 || *step >= v.words;
+    }
+    if (fixed(b, v.storage) || fixed(b, first->storage) || (!second && !r->moves[k])) return false;
+    if (v.offset != first->offset || b->stamp[v.storage] == b->run) return false;
+    *moves = true;
+    *step = dart_round_up(b->low->storage[v.storage].words, align_step(b->low->caps));
+    return (r->count + 1) * *step <= least(b->set_most, b->left);
+}
+
+static bool extend(batching *b, run *r, uint32_t index)
+{
+    const dart_move *i = &b->may.move[index];
+    const uint32_t early = i->early > r->early ? i->early : r->early;
+    const uint32_t late = i->late < r->late ? i->late : r->late;
+    const bool alike = value_of(b, i, 0).storage == value_of(b, i, 1).storage;
+    bool moves[3] = {false};
+    uint64_t step[3] = {0};
+    if (early > late) return false;
+    /* what is read is bound as a whole, and so is what is made */
+    for (uint32_t k = 0; k < 2; k++)
+        if (r->first[k].storage == r->first[2].storage) return false;
+    if (alike != (r->first[0].storage == r->first[1].storage)) return false;
+    for (uint32_t k = 0; k < 3; k++) {
+        const dart_value v = value_of(b, i, k);
+        if (!fits(b, r, k, v, r->count == 1, &moves[k], &step[k]) ||
+            !bindable(b, &r->first[k], reach(v.words, step[k], r->count + 1)))
+            return false;
+    }
+    for (uint32_t k = 0; k < 3; k++) {
+        const uint32_t storage = value_of(b, i, k).storage;
+        if (storage < b->storages) b->stamp[storage] = b->run;
+        r->moves[k] = moves[k];
+        r->step[k] = step[k];
+    }
+    r->early = early;
+    r->late = late;
+    r->count++;
+    return true;
+}
+
+/* Lays operand k of all items side by side. */
+static dart_status lay_out(batching *b, const run *r, const entry *list, uint32_t k)
+{
+    dart_lowering *low = b->low;
+    dart_value set;
+    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[list[0].item], k).storage))
+        return DART_OK;
+    b->left -= least(b->left, r->count * r->step[k]);
+    DART_TRY(dart_emit_new(
+        low, launch_of(b, &b->may.move[list[0].item])->label, r->count * r->step[k], &set));
+    for (uint32_t i = 0; i < r->count; i++) {
+        const uint32_t storage = low->bound[b->may.move[list[i].item].launch][k].storage;
+        b->host[storage] = (dart_value){set.storage, i * r->step[k], r->step[k]};
+    }
+    return DART_OK;
+}
+
+static dart_status finish_run(batching *b, const run *r, const entry *list)
+{
+    if (r->count < 2) return DART_OK;
+    /* What depends on leaves alone waits until it is needed, all else frees what it reads. */
+    const uint32_t at = dart_moves_apart(&b->may, r->early ? r->early : r->late, r->early, r->late);
+    if (at == UINT32_MAX) return DART_OK;
+    b->may.groups++;
+    for (uint32_t i = 0; i < r->count; i++) {
+        b->may.move[list[i].item].group = b->may.groups;
+        b->may.move[list[i].item].at = at;
+    }
+    if (dart_moves_time(&b->may)) {
+        for (uint32_t k = 0; k < 3; k++) DART_TRY(lay_out(b, r, list, k));
+        return DART_OK;
+    }
+    for (uint32_t i = 0; i < r->count; i++) b->may.move[list[i].item].group = 0;
+    b->may.groups--;
+    (void)dart_moves_time(&b->may); /* as it was */
+    return DART_OK;
+}
+
+/* The most words of the arena that are alive at the same time. */
+static dart_status find_room(batching *b)
+{
+    const dart_lowering *low = b->low;
+    int64_t *change = dart_calloc((size_t)b->may.count + 1, sizeof *change), alive = 0;
+    uint64_t most = 0;
+    if (!change) return DART_MEMORY;
+    for (size_t s = 0; s < low->storages; s++) {
+        const dart_storage *storage = &low->storage[s];
+        if (storage->region != DART_REGION_NONE || !storage->used) continue;
+        change[storage->first] += (int64_t)storage->words;
+        if (storage->last_node != UINT32_MAX) change[storage->last + 1] -= (int64_t)storage->words;
+    }
+    for (uint32_t i = 0; i < b->may.count; i++) {
+        alive += change[i];
+        if ((uint64_t)alive > most) most = (uint64_t)alive;
+    }
+    free(change);
+    b->set_most = least(SET_WORDS, most / SET_SHARE > SET_FEW ? most / SET_SHARE : SET_FEW);
+    b->left = most / ALL_SHARE > ALL_FEW ? most / ALL_SHARE : ALL_FEW;
+    return DART_OK;
+}
+
+static dart_status find_groups(batching *b)
+{
+    dart_status status = DART_OK;
+    entry *list = dart_calloc((size_t)b->may.moves + 1, sizeof *list);
+    if (!list) return DART_MEMORY;
+    for (uint32_t i = 0; i < b->may.moves; i++) list[i] = (entry){.form = form_of(b, i), .item = i};
+    qsort(list, b->may.moves, sizeof *list, by_form);
+    for (uint32_t i = 0; i < b->may.moves; i++) {
+        const bool same = i && !memcmp(&list[i].form, &list[i - 1].form, sizeof list->form);
+        list[i].rank = same ? list[i - 1].rank : list[i].item;
+    }
+    qsort(list, b->may.moves, sizeof *list, by_rank);
+    (void)dart_moves_time(&b->may);
+    for (uint32_t from = 0, to; from < b->may.moves; from = to) {
+        for (to = from + 1; to < b->may.moves && list[to].rank == list[from].rank;) to++;
+        if (to - from < 2) continue;
+        sort_form(b, list + from, to - from);
+        for (uint32_t i = from, end; i < to; i = end) {
+            run r;
+            begin_run(b, &r, list[i].item);
+            for (end = i + 1; end < to && extend(b, &r, list[end].item);) end++;
+            DART_GOTO(finish_run(b, &r, list + i));
+        }
+    }
+    for (uint32_t i = 0; i < b->may.moves; i++) b->order[i] = list[i].item;
+done:
+    free(list);
+    return status;
+}
+
+/* ---- the new list ---- */
+
+/* One launch for a group whose first item is `first`; others in the order in which they lie. */
+static void make_batch(const batching *b, const uint32_t *members, uint32_t count,
+    dart_launch *launch, dart_value at[DART_MAX_BUFS])
+{
+    const dart_move *first = &b->may.move[members[0]], *second = &b->may.move[members[1]];
+    uint64_t words[DART_MAX_BUFS];
+    uint32_t step[3];
+    *launch = *launch_of(b, first);
+    gemm_params *p = (gemm_params *)(void *)launch->param;
+    for (uint32_t k = 0; k < 3; k++) {
+        at[k] = value_of(b, first, k);
+        step[k] = (uint32_t)(value_of(b, second, k).offset - at[k].offset);
+    }
+    p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1;
+    p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0;
+    p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2];
+    dart_launch_extent(launch, words);
+    for (uint32_t k = 0; k < 3; k++) at[k].words = words[k];
+}
+
+/* Storages are alive from the first to the last launch that touches them. */
+static void find_lives(dart_lowering *low)
+{
+    for (size_t s = 0; s < low->storages; s++) low->storage[s].used = false;
+    for (uint32_t i = 0; i < low->launches; i++)
+        for (uint32_t k = 0; k < low->launch[i].buffers; k++) {
+            dart_storage *storage = &low->storage[low->bound[i][k].storage];
+            if (!storage->used) storage->first = i;
+            storage->used = true;
+            storage->last = i;
+        }
+}
+
+static dart_status rewrite(batching *b)
+{
+    dart_lowering *low = b->low;
+    dart_status status = DART_OK;
+    dart_turn *turns = dart_calloc((size_t)b->may.count + 1, sizeof *turns);
+    uint32_t *members = dart_calloc((size_t)b->may.moves + 1, sizeof *members);
+    dart_launch *launch = dart_calloc((size_t)b->may.count + 1, sizeof *launch);
+    dart_value(*bound)[DART_MAX_BUFS] = dart_calloc((size_t)b->may.count + 1, sizeof *bound);
+    uint32_t made = 0;
+    if (!turns || !members || !launch || !bound) status = DART_MEMORY;
+    DART_GOTO(status);
+    dart_moves_order(&b->may, turns);
+    for (uint32_t i = 0, end; i < b->may.count; i = end, made++) {
+        end = i + 1;
+        if (turns[i].group) {
+            uint32_t count = 0;
+            while (end < b->may.count && turns[end].group == turns[i].group) end++;
+            for (uint32_t k = 0; k < b->may.moves; k++)
+                if (b->may.move[b->order[k]].group == turns[i].group)
+                    members[count++] = b->order[k];
+            make_batch(b, members, count, &launch[made], bound[made]);
+            continue;
+        }
+        launch[made] = low->launch[turns[i].launch];
+        memcpy(bound[made], low->bound[turns[i].launch], sizeof bound[made]);
+        for (uint32_t k = 0; k < launch[made].buffers; k++) {
+            const dart_value *host = &b->host[bound[made][k].storage];
+            if (!host->words) continue;
+            bound[made][k].storage = host->storage;
+            bound[made][k].offset += host->offset;
+        }
+    }
+    free(low->launch);
+    free(low->bound);
+    low->launch = launch;
+    low->bound = bound;
+    low->launches = made;
+    low->launch_capacity = low->bound_capacity = (size_t)b->may.count + 1;
+    launch = NULL;
+    bound = NULL;
+    find_lives(low);
+done:
+    free(turns);
+    free(members);
+    free(launch);
+    free(bound);
+    return status;
+}
+
+dart_status dart_batch(dart_lowering *low)
+{
+    dart_status status = DART_OK;
+    batching b = {.low = low, .storages = low->storages};
+    DART_GOTO(dart_moves_find(low, &b.may));
+    if (b.may.moves < 2) goto done;
+    b.host = dart_calloc(b.storages, sizeof *b.host);
+    b.stamp = dart_calloc(b.storages, sizeof *b.stamp);
+    b.order = dart_calloc(b.may.moves, sizeof *b.order);
+    if (!b.host || !b.stamp || !b.order) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(find_room(&b));
+    DART_GOTO(find_groups(&b));
+    DART_GOTO(rewrite(&b));
+done:
+    dart_moves_free(&b.may);
+    free(b.host);
+    free(b.stamp);
+    free(b.order);
+    return status;
+}

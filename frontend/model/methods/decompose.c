@@ -2,8 +2,8 @@
  * general, since R mixes all input digits. Two cases can: R^-1 goes into the right part before that
  * is cut on, where a bond has all input digits on its right (tt, lowrank: exact there and left of
  * it); and a Kronecker product of small triangles, one a digit, goes into the cores (all other
- * bonds). L of the outputs is such a product always, of one factor where they have one digit
- * (lowrank). */
+ * bonds). L of the outputs is taken alike: where they have several digits and a bond has all of
+ * them on its left (tt), that bond is cut first, and each part on its own. */
 #include "decompose.h"
 #include "adopt.h"
 #include "digits.h"
@@ -194,6 +194,19 @@ static void change(const work *w, uint64_t rows, double *x)
     along_digits(w, w->d.first[w->split], w->d.count, rows, 1, false, x);
 }
 
+/* The bond between output and input digits is cut first, in both metrics as they are. */
+static bool both_sides(const work *w)
+{
+    return w->metric.out && w->split && w->d.first[w->split] > 1;
+}
+
+/* Into the metric of that bond. */
+static void enter_middle(const work *w, double *x)
+{
+    along(x, 1, w->weight->out, w->weight->in, w->metric.out, false);
+    if (w->metric.in) by_root(w, w->weight->out, false, x);
+}
+
 /* ---- spectra ---- */
 
 /* Singular values of a (m,n), descending, through the Gram matrix of its shorter side. */
@@ -231,15 +244,29 @@ dart_status dart_decompose_spectra(const dart_weight *weight, const dart_layout 
     work w;
     dart_status status = DART_OK;
     uint64_t left = 1;
+    double *middle = NULL;
     memset(sigma, 0, DART_CHAIN_MAX * sizeof *sigma);
     DART_TRY(work_new(weight, layout, base, metric, &w));
+    if (both_sides(&w)) {
+        middle = dart_calloc(w.words, sizeof *middle);
+        if (!middle) status = DART_MEMORY;
+        DART_GOTO(status);
+        memcpy(middle, w.dense, w.words * sizeof *middle);
+        enter_middle(&w, middle);
+    }
     enter(&w);
     for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
         left *= w.d.n[k];
+        if (middle && k + 1 == w.split) {
+            free(w.dense);
+            w.dense = middle;
+            middle = NULL;
+        }
         DART_GOTO(values_of(w.dense, left, w.words / left, &sigma[k]));
         if (k + 1 == w.split) change(&w, left, w.dense);
     }
 done:
+    free(middle);
     work_free(&w);
     for (uint32_t k = 0; status != DART_OK && k < DART_CHAIN_MAX; k++) {
         free(sigma[k]);
@@ -284,6 +311,66 @@ static void leave(const work *w, dart_chain *chain)
             chain->core[k]);
 }
 
+/* Cuts bonds [first, last) of `rest` and makes what is left of it the core behind them; takes it.
+ */
+static dart_status cut_bonds(const work *w, const dart_weight *weight, uint32_t first,
+    uint32_t last, uint64_t words, double **rest, dart_chain *out)
+{
+    for (uint32_t k = first; k < last; k++)
+        DART_TRY(cut_bond(w, k, weight->ranks[k + 1], &words, rest, out));
+    free(out->core[last]);
+    out->core[last] = *rest;
+    *rest = NULL;
+    return DART_OK;
+}
+
+/* U S V^T of the bond between output and input digits; the left part is L^-T U S while its bonds
+ * are cut, the right part S V^T R^-1, so that their errors are those of the whole. */
+static dart_status cut_both_sides(work *w, const dart_weight *weight, dart_chain *out)
+{
+    const uint32_t rows = weight->out, columns = weight->in, at = w->split;
+    const uint32_t most = rows < columns ? rows : columns;
+    const uint32_t r = weight->ranks[at] < most ? weight->ranks[at] : most;
+    double *u = dart_calloc((size_t)rows * r, sizeof *u), *s = dart_calloc(r, sizeof *s);
+    double *vt = dart_calloc((size_t)r * columns, sizeof *vt);
+    dart_status status = u && s && vt ? DART_OK : DART_MEMORY;
+    DART_GOTO(status);
+    enter_middle(w, w->dense);
+    DART_GOTO(dart_lapack_svd_top(rows, columns, w->dense, r, u, s, vt));
+    for (uint32_t i = 0; i < r; i++) {
+        cblas_dscal((int)rows, s[i], u + i, (int)r);
+        cblas_dscal((int)columns, s[i], vt + (size_t)i * columns, 1);
+    }
+    along(u, 1, rows, r, w->metric.out, true);
+    along_digits(w, 0, w->d.first[at], 1, r, false, u);
+    out->rank[at] = r;
+    DART_GOTO(cut_bonds(w, weight, 0, at - 1, (uint64_t)rows * r, &u, out));
+    const uint64_t left = (uint64_t)out->rank[at - 1] * w->d.n[at - 1];
+    for (uint32_t i = 0; i < r; i++) /* S is in the right part; what it has none of adds nothing */
+        cblas_dscal((int)left, s[i] > 1e-14 * s[0] ? 1 / s[i] : 0, out->core[at - 1] + i, (int)r);
+    change(w, r, vt);
+    DART_GOTO(cut_bonds(w, weight, at, w->d.cores - 1, (uint64_t)r * columns, &vt, out));
+done:
+    free(u);
+    free(s);
+    free(vt);
+    return status;
+}
+
+/* From the left end on. */
+static dart_status cut_from_left(work *w, const dart_weight *weight, dart_chain *out)
+{
+    enter(w);
+    for (uint32_t k = 0; k + 1 < w->d.cores; k++) {
+        DART_TRY(cut_bond(w, k, weight->ranks[k + 1], &w->words, &w->dense, out));
+        if (k + 1 == w->split) change(w, out->rank[k + 1], w->dense);
+    }
+    free(out->core[w->d.cores - 1]);
+    out->core[w->d.cores - 1] = w->dense;
+    w->dense = NULL;
+    return DART_OK;
+}
+
 dart_status dart_decompose(const dart_weight *weight, const dart_layout *layout, const float *base,
     dart_metric metric, float *const *tensor)
 {
@@ -293,15 +380,9 @@ dart_status dart_decompose(const dart_weight *weight, const dart_layout *layout,
     dart_chain chain = {0};
     for (uint32_t k = 0; k <= DART_CHAIN_MAX; k++) ones[k] = 1;
     DART_TRY(work_new(weight, layout, base, metric, &w));
-    enter(&w);
     DART_GOTO(dart_chain_new(w.d.cores, w.d.n, ones, &chain));
-    for (uint32_t k = 0; k + 1 < w.d.cores; k++) {
-        DART_GOTO(cut_bond(&w, k, weight->ranks[k + 1], &w.words, &w.dense, &chain));
-        if (k + 1 == w.split) change(&w, chain.rank[k + 1], w.dense);
-    }
-    free(chain.core[w.d.cores - 1]);
-    chain.core[w.d.cores - 1] = w.dense;
-    w.dense = NULL;
+    DART_GOTO(
+        both_sides(&w) ? cut_both_sides(&w, weight, &chain) : cut_from_left(&w, weight, &chain));
     leave(&w, &chain);
     DART_GOTO(dart_chain_balance(&chain));
     dart_adopt_cores(weight, layout, &chain, pow(w.scale, -1.0 / w.d.cores), tensor);

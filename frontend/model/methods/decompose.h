@@ -23,8 +23,8 @@ typedef struct dart_metric {
 } dart_metric;
 /* Singular values of every bond of the chain of W = base (out, in), descending, sigma[k] malloc'ed
  * of min(left, right) values: those of L^T W R where one bond has all output digits on its left,
- * there and left of it. For bonds between input digits C is replaced by the product of its partial
- * traces, one a digit, and G everywhere where outputs have several digits. */
+ * there. For bonds between input digits C is replaced by the product of its partial traces, one a
+ * digit, for those between output digits G; for chains of mixed digits both everywhere. */
 DART_NODISCARD dart_status dart_decompose_spectra(const dart_weight *weight,
     const dart_layout *layout, const float *base, dart_metric metric,
     double *sigma[DART_CHAIN_MAX]);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* What is longer than SHADOW_BYTES is not worth copying in every run. */
-enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20, SHADOW_BYTES = 1 << 20 };
+enum { MAX_BUFFERS = 4096, STAGING_BYTES = 4 << 20, SHADOW_BYTES = 1 << 20, FEW_BYTES = 64 << 10 };
 
 VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes)
 {
@@ -19,6 +19,7 @@ VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes)
 
 static const VkMemoryPropertyFlags visible =
     VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
+static const VkMemoryPropertyFlags cached_bit = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
 
 /* How well a memory type serves a kind; negative: not at all. */
 static int type_score(const vulkan_device *device, dart_mem kind, VkMemoryPropertyFlags flags)
@@ -29,9 +30,9 @@ static int type_score(const vulkan_device *device, dart_mem kind, VkMemoryProper
     if (flags & unwanted) return -1;
     const bool local = flags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     const bool host = (flags & visible) == visible;
-    const bool cached = flags & VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    if (kind == DART_MEM_HOST) return host ? 2 * cached + (local == device->unified) : -1;
-    return 4 * local + 2 * (host == device->unified) + (host && cached);
+    const bool fast = flags & cached_bit;
+    if (kind == DART_MEM_HOST) return host ? 2 * fast + (local == device->unified) : -1;
+    return 4 * local + 2 * (host == device->unified) + (host && fast);
 }
 
 uint32_t dart_vulkan_memory_type(const vulkan_device *device, dart_mem kind, uint32_t allowed_types)
@@ -46,6 +47,11 @@ uint32_t dart_vulkan_memory_type(const vulkan_device *device, dart_mem kind, uin
         }
     }
     return found;
+}
+
+static bool cached(const vulkan_device *device, uint32_t type)
+{
+    return type != UINT32_MAX && device->memory.memoryTypes[type].propertyFlags & cached_bit;
 }
 
 void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer)
@@ -150,6 +156,9 @@ static dart_status make_buffer(
         DART_GOTO(dart_vulkan_status(device,
             vkMapMemory(device->handle, out->memory, 0, VK_WHOLE_SIZE, 0, &out->map),
             "vkMapMemory"));
+    const uint32_t read = dart_vulkan_memory_type(device, DART_MEM_HOST, needs.memoryTypeBits);
+    out->uncached = kind == DART_MEM_DEVICE &&
+                    (device->slow_reads || (!cached(device, type) && cached(device, read)));
 done:
     if (status != DART_OK) dart_vulkan_buffer_destroy(device, out);
     return status;
@@ -174,6 +183,7 @@ static dart_status make_pair(vulkan_device *device, uint64_t bytes, vulkan_buffe
     out->shadow = seen.handle;
     out->shadow_memory = seen.memory;
     out->map = seen.map;
+    out->uncached = false;
     return DART_OK;
 }
 
@@ -312,7 +322,8 @@ dart_status dart_vulkan_read(
 {
     vulkan_device *device = (vulkan_device *)base;
     vulkan_buffer *from = &device->buffers[buffer - 1];
-    if (!from->map) return staged(device, from, offset * 4, words * 4, data, NULL);
+    if (!from->map || (from->uncached && words * 4 >= FEW_BYTES))
+        return staged(device, from, offset * 4, words * 4, data, NULL);
     memcpy(data, (char *)from->map + offset * 4, words * 4);
     return DART_OK;
 }

@@ -179,7 +179,7 @@ static bool shares_memory(vulkan_device *device)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT};
     VkPhysicalDeviceProperties2 properties = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &host};
-    if (!device->base.caps.on_cpu || device->always_stage ||
+    if (!device->base.caps.on_cpu || device->always_stage || device->slow_reads ||
         !has_extension(device->physical, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
         return false;
     vkGetPhysicalDeviceProperties2(device->physical, &properties);
@@ -286,6 +286,7 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     device->base.index = index;
     const char *staging = getenv("DART_VULKAN_STAGING");
     device->always_stage = staging && strcmp(staging, "1") == 0;
+    device->slow_reads = staging && strcmp(staging, "reads") == 0;
     DART_GOTO(pick_physical(device, instance, index));
     fill_caps(device);
     DART_GOTO(pick_family(device));

@@ -16,6 +16,7 @@ typedef struct vulkan_buffer {
     void *map;   /* of the shadow where there is one; NULL: not visible to the host */
     void *block; /* owned: memory of ours that the buffer lies in; NULL: the driver's */
     uint64_t bytes;
+    bool uncached; /* the host reads the map word by word: large parts are copied first */
 } vulkan_buffer;
 
 typedef struct vulkan_device {
@@ -28,6 +29,7 @@ typedef struct vulkan_device {
     bool unified;      /* one memory for host and device */
     bool always_stage; /* DART_VULKAN_STAGING=1: device buffers are not mapped, as on a discrete GPU
                         */
+    bool slow_reads;   /* DART_VULKAN_STAGING=reads: mapped, as if no cache of the host had it */
     PFN_vkGetMemoryHostPointerPropertiesEXT
         host_pointer; /* NULL: buffers do not lie in our memory */
     uint64_t host_align;

@@ -176,6 +176,32 @@ static void staging_path(void **state)
     unsetenv("DART_VULKAN_STAGING");
 }
 
+/* Memory that is mapped but in no cache of the host: what is read much of is copied first. */
+static void uncached_memory_is_read_by_copies(void **state)
+{
+    (void)state;
+    enum { WORDS = 2500000, FEW = 100, AT = 64 };
+    setenv("DART_VULKAN_STAGING", "reads", 1);
+    dart_device *device = open_or_skip(NULL);
+    check_chain(device, 2, false);
+    float *data = test_malloc(WORDS * sizeof(float)), *back = test_calloc(WORDS, sizeof(float));
+    for (int i = 0; i < WORDS; i++) data[i] = (float)i;
+    dart_buffer big;
+    assert_int_equal(dart_device_alloc(device, DART_MEM_DEVICE, WORDS + AT, &big), DART_OK);
+    uint64_t before = device->submits;
+    assert_int_equal(dart_device_write_f32(device, big, AT, WORDS, data), DART_OK);
+    assert_int_equal(dart_device_read_f32(device, big, AT, FEW, back), DART_OK);
+    assert_int_equal(device->submits, before);
+    assert_memory_equal(data, back, FEW * sizeof(float));
+    assert_int_equal(dart_device_read_f32(device, big, AT, WORDS, back), DART_OK);
+    assert_memory_equal(data, back, WORDS * sizeof(float));
+    assert_int_equal(device->submits - before, 3); /* pieces of 4 MiB */
+    test_free(data);
+    test_free(back);
+    dart_device_close(device);
+    unsetenv("DART_VULKAN_STAGING");
+}
+
 static dart_device *open_validated_or_skip(const dart_limits *limits)
 {
     setenv("DART_VULKAN_VALIDATION", "1", 1);
@@ -368,6 +394,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(words_of_the_host_are_worked_in),
         cmocka_unit_test(submissions_end_in_time),
         cmocka_unit_test(staging_path),
+        cmocka_unit_test(uncached_memory_is_read_by_copies),
+        cmocka_unit_test(uncached_memory_is_read_by_copies),
         cmocka_unit_test(validation_is_silent),
         cmocka_unit_test(suite_under_validation),
         cmocka_unit_test(cache_on_disk),

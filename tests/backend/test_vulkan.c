@@ -395,7 +395,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(submissions_end_in_time),
         cmocka_unit_test(staging_path),
         cmocka_unit_test(uncached_memory_is_read_by_copies),
-        cmocka_unit_test(uncached_memory_is_read_by_copies),
         cmocka_unit_test(validation_is_silent),
         cmocka_unit_test(suite_under_validation),
         cmocka_unit_test(cache_on_disk),

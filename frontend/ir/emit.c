@@ -193,7 +193,14 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
 
 /* ---- sums ---- */
 
-enum { CHUNK_LEAST = 64, CHUNK_OUTPUTS = 32768, CHUNKS_MOST = 1024, SUM_MOST = 32768 };
+/* A chunk is what one invocation adds up; where neighbours are added, what a work-group does. */
+enum {
+    CHUNK_LEAST = 64,
+    ROW_LEAST = 1024,
+    CHUNK_OUTPUTS = 32768,
+    CHUNKS_MOST = 1024,
+    SUM_MOST = 32768
+};
 
 /* y (outer, inner) = reduction of x (outer, mid, inner). In two launches where the outputs alone
  * are too few to keep a device busy, or where one invocation would add up so many words that Mesa's
@@ -202,7 +209,8 @@ dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op, da
     uint64_t outer, uint64_t mid, uint64_t inner, dart_value y)
 {
     uint64_t chunks = CHUNK_OUTPUTS / (outer * inner);
-    if (chunks > mid / CHUNK_LEAST) chunks = mid / CHUNK_LEAST;
+    const uint64_t most = mid / (inner == 1 ? ROW_LEAST : CHUNK_LEAST);
+    if (chunks > most) chunks = most;
     if (chunks > CHUNKS_MOST) chunks = CHUNKS_MOST;
     const uint64_t least = (mid + SUM_MOST - 1) / SUM_MOST;
     if (mid > SUM_MOST && chunks < least) chunks = least;

@@ -1,8 +1,9 @@
 /* Small products of one form that do not need each other become one batched launch: cores that are
- * merged before they meet a large operand, their gradients, projections of one small input. What
- * such products read and make in the arena is laid side by side, at equal steps, as tensors of
- * weights of one form lie in their regions anyway; products move to where all of them can run.
- * After dart_split: what a batch binds is checked here to fit a binding. */
+ * merged before they meet a large operand, their gradients, projections of one small input; and so
+ * do functions of matrices of one size, which penalties take of every bond. What such launches read
+ * and make in the arena is laid side by side, at equal steps, as tensors of weights of one form lie
+ * in their regions anyway; they move to where all of them can run. After dart_split: what a batch
+ * binds is checked here to fit a binding. */
 #include "emit.h"
 #include "extent.h"
 #include "moves.h"
@@ -10,7 +11,8 @@
 #include <string.h>
 
 /* Words of a set that is laid side by side, the most of them as shares of what lives at the same
- * time without batches, for one set and for all: sets live longer than their parts. */
+ * time without batches, for one set and for all, each by how long it lives: sets live longer than
+ * their parts. */
 enum { SET_WORDS = 1 << 22, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
 
 typedef struct batching {
@@ -57,10 +59,9 @@ static bool is_host(const batching *b, uint32_t storage)
 
 /* ---- forms ---- */
 
-/* Products that may become one batch are alike in this. */
+/* Launches that may become one batch are alike in this. */
 typedef struct form {
-    gemm_params param;
-    uint32_t ta, tb;
+    uint32_t kernel, tune[DART_MAX_TUNE], param[DART_MAX_PARAM_BYTES / 4];
     uint32_t region[3]; /* of the operands */
     uint64_t words[3];  /* of the arena's storages */
 } form;
@@ -72,9 +73,9 @@ static form form_of(const batching *b, uint32_t index)
     const dart_launch *launch = &low->launch[at];
     form f;
     memset(&f, 0, sizeof f); /* compared whole */
-    f.param = *dart_gemm_params(launch);
-    f.ta = launch->tune[DART_GEMM_TA];
-    f.tb = launch->tune[DART_GEMM_TB];
+    f.kernel = launch->kernel;
+    memcpy(f.tune, launch->tune, sizeof f.tune);
+    memcpy(f.param, launch->param, sizeof f.param);
     for (int k = 0; k < 3; k++) {
         const dart_storage *storage = &low->storage[low->bound[at][k].storage];
         f.region[k] = storage->region;
@@ -235,13 +236,14 @@ static bool extend(batching *b, run *r, uint32_t index)
     bool moves[3] = {false};
     uint64_t step[3] = {0};
     if (early > late) return false;
-    /* what is read is bound as a whole, and so is what is made */
+    /* what is read is bound as one slice, and so is what is made */
     for (uint32_t k = 0; k < 2; k++)
         if (r->first[k].storage == r->first[2].storage) return false;
     if (alike != (r->first[0].storage == r->first[1].storage)) return false;
     for (uint32_t k = 0; k < 3; k++) {
         const dart_value v = value_of(b, i, k);
         if (!fits(b, r, k, v, r->count == 1, &moves[k], &step[k]) ||
+            (launch_of(b, i)->kernel != DART_K_gemm && step[k] != v.words) ||
             !bindable(b, &r->first[k], reach(v.words, step[k], r->count + 1)))
             return false;
     }
@@ -257,6 +259,19 @@ static bool extend(batching *b, run *r, uint32_t index)
     return true;
 }
 
+/* The part of the step in which anything of operand k is alive. */
+static double life(const batching *b, const run *r, const entry *list, uint32_t k)
+{
+    uint32_t first = b->may.count, last = 0;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const dart_move *move = &b->may.move[list[i].item];
+        const dart_storage *storage = &b->low->storage[b->low->bound[move->launch][k].storage];
+        if (storage->first < first) first = storage->first;
+        if (storage->last > last) last = storage->last;
+    }
+    return (last - first + 1.0) / b->may.count;
+}
+
 /* Lays operand k of all items side by side. */
 static dart_status lay_out(batching *b, const run *r, const entry *list, uint32_t k)
 {
@@ -264,7 +279,8 @@ static dart_status lay_out(batching *b, const run *r, const entry *list, uint32_
     dart_value set;
     if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[list[0].item], k).storage))
         return DART_OK;
-    b->left -= least(b->left, r->count * r->step[k]);
+    const double words = (double)(r->count * r->step[k]) * life(b, r, list, k);
+    b->left -= least(b->left, (uint64_t)words);
     DART_TRY(dart_emit_new(
         low, launch_of(b, &b->may.move[list[0].item])->label, r->count * r->step[k], &set));
     for (uint32_t i = 0; i < r->count; i++) {
@@ -358,14 +374,18 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
     uint64_t words[DART_MAX_BUFS];
     uint32_t step[3];
     *launch = *launch_of(b, first);
-    gemm_params *p = (gemm_params *)(void *)launch->param;
     for (uint32_t k = 0; k < 3; k++) {
         at[k] = value_of(b, first, k);
         step[k] = (uint32_t)(value_of(b, second, k).offset - at[k].offset);
     }
-    p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1;
-    p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0;
-    p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2];
+    if (launch->kernel == DART_K_gemm) {
+        gemm_params *p = (gemm_params *)(void *)launch->param;
+        p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1;
+        p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0;
+        p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2];
+    } else {
+        ((spd_fn_params *)(void *)launch->param)->batch *= count;
+    }
     dart_launch_extent(launch, words);
     for (uint32_t k = 0; k < 3; k++) at[k].words = words[k];
 }

@@ -196,7 +196,7 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
 /* A chunk is what one invocation adds up; where neighbours are added, what a work-group does. */
 enum {
     CHUNK_LEAST = 64,
-    ROW_LEAST = 1024,
+    ROW_LEAST = 256,
     CHUNK_OUTPUTS = 32768,
     CHUNKS_MOST = 1024,
     SUM_MOST = 32768

@@ -1,5 +1,5 @@
-/* Which small products may move to other places of the list of launches, and how far: every launch
- * stays behind those that make what it reads, or touch what it makes. */
+/* Which small products and functions of matrices may move to other places of the list of launches,
+ * and how far: every launch stays behind those that make what it reads, or touch what it makes. */
 #include "moves.h"
 #include "extent.h"
 #include <stdlib.h>
@@ -23,10 +23,14 @@ static bool tied(const dart_lowering *low, uint32_t index)
 static bool movable(const dart_lowering *low, uint32_t index)
 {
     const dart_launch *launch = &low->launch[index];
-    if (launch->kernel != DART_K_gemm || tied(low, index) || tied(low, index + 1)) return false;
     const gemm_params *p = dart_gemm_params(launch);
-    if (p->batch2 != 1 || !p->m || !p->n || !p->k || dart_launch_flops(launch) > small_flops)
+    if (launch->kernel == DART_K_gemm) {
+        if (tied(low, index) || tied(low, index + 1)) return false;
+        if (p->batch2 != 1 || !p->m || !p->n || !p->k || dart_launch_flops(launch) > small_flops)
+            return false;
+    } else if (launch->kernel != DART_K_spd_fn) {
         return false;
+    }
     for (uint32_t k = 0; k < launch->buffers; k++) {
         const dart_storage *storage = &low->storage[low->bound[index][k].storage];
         if (storage->region == DART_REGION_NONE &&

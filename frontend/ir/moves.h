@@ -1,10 +1,11 @@
-/* Inside this room only: which small products may move to other places of the list of launches. */
+/* Inside this room only: which small products and functions of matrices may move to other places of
+ * the list of launches. */
 #ifndef DART_MOVES_H
 #define DART_MOVES_H
 
 #include "planner.h"
 
-/* A product that may move: it can run right before any launch from `early` to `late`, behind those
+/* A launch that may move: it can run right before any launch from `early` to `late`, behind those
  * of a lower level. */
 typedef struct dart_move {
     uint32_t launch, early, late, level;
@@ -34,7 +35,7 @@ static inline const gemm_params *dart_gemm_params(const dart_launch *launch)
     return (const gemm_params *)(const void *)launch->param;
 }
 
-/* Products that may move, and what they wait for. Freed in any case. */
+/* Launches that may move, and what they wait for. Freed in any case. */
 DART_NODISCARD dart_status dart_moves_find(const dart_lowering *low, dart_moves *out);
 void dart_moves_free(dart_moves *moves);
 /* Where each can run, if all that are in no group go along; false: a group is where it cannot be.

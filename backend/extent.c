@@ -105,14 +105,7 @@ static void extent_cross_entropy(const dart_launch *l, uint64_t *words)
     words[0] = times(p->rows, p->cols);
     words[1] = p->rows;
     words[2] = times(p->rows, 2);
-}
-
-static void extent_cross_entropy_dx(const dart_launch *l, uint64_t *words)
-{
-    PARAM(cross_entropy_dx);
-    words[0] = words[3] = times(p->rows, p->cols);
-    words[1] = times(p->rows, 2);
-    words[2] = p->rows;
+    words[3] = l->tune[DART_CROSS_ENTROPY_GRAD] ? words[0] : 0;
 }
 
 static void extent_norm(const dart_launch *l, uint64_t *words)

@@ -298,12 +298,6 @@ static void shape_cross_entropy(shaper *s)
     shape_row(s, p->rows, p->valid);
 }
 
-static void shape_cross_entropy_dx(shaper *s)
-{
-    const cross_entropy_dx_params *p = (const cross_entropy_dx_params *)s->launch->param;
-    shape_row(s, p->rows, p->cols);
-}
-
 /* Loop iterations of one invocation of spd_fn in 12 sweeps that all rotate, counted as above: of
  * each pair the inner products of its rows, then a rotation; at the end columns of y. */
 static uint64_t spd_fn_rounds(const spd_fn_params *p, uint32_t wgx, uint32_t un)

@@ -129,16 +129,22 @@ static const uint32_t vocabularies[] = {1, 3, 31, 33, 257, 2003};
 
 void dart_suite_cases_cross_entropy(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * 6 * 3; i++) {
-        uint32_t rows = dart_suite_sizes[i / 3 % 5], valid = vocabularies[i / 15];
-        uint32_t cols = valid + (i % 3 == 1 ? 13 : 0);
-        cross_entropy_params p = {.rows = rows, .cols = cols, .valid = valid};
+    static const char *const ways[] = {"", ", gradient", ", gradient in place"};
+    for (uint32_t i = 0; i < 5 * 6 * 9; i++) {
+        const uint32_t rows = dart_suite_sizes[i / 9 % 5], valid = vocabularies[i / 45];
+        const uint32_t cols = valid + (i % 3 == 1 ? 13 : 0), way = i / 3 % 3;
+        cross_entropy_params p = {.rows = rows, .cols = cols, .valid = valid, .scale = 0.01f};
         if (i % 3 == 2) p.smoothing = rows & 1 ? 0.1f : 0.5f;
-        dart_suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g",
-            rows, valid, cols, (double)p.smoothing);
+        dart_suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g%s",
+            rows, valid, cols, (double)p.smoothing, ways[way]);
+        dart_suite_mode(s, "GRAD", way > 0);
         dart_suite_normal(s, (uint64_t)rows * cols, 1, 4);
         make_labels(s, dart_suite_integers(s, rows), rows, cols, valid);
         dart_suite_output(s, 2 * (uint64_t)rows);
+        if (way == 1)
+            dart_suite_output(s, (uint64_t)rows * cols);
+        else
+            dart_suite_same(s, way ? 0 : 2);
         dart_suite_done(s);
     }
     /* One likely word and many that are little beside it: together they are not. */
@@ -154,33 +160,7 @@ void dart_suite_cases_cross_entropy(suite *s)
             x[(uint64_t)r * cols + r * 12345] = 0;
         }
         dart_suite_output(s, 2 * (uint64_t)rows);
-        dart_suite_done(s);
-    }
-}
-
-void dart_suite_cases_cross_entropy_dx(suite *s)
-{
-    for (uint32_t i = 0; i < 5 * 6 * 6; i++) {
-        uint32_t rows = dart_suite_sizes[i / 6 % 5], valid = vocabularies[i / 30];
-        uint32_t cols = valid + (i & 1 ? 13 : 0);
-        bool in_place = i & 2;
-        cross_entropy_dx_params p = {.rows = rows, .cols = cols, .valid = valid, .scale = 0.01f};
-        if (i % 6 >= 4) p.smoothing = rows & 1 ? 0.1f : 0.5f;
-        dart_suite_case(s, DART_K_cross_entropy_dx, &p, SUITE_GRADIENT,
-            "%u x %u of %u, smoothing %g%s", rows, valid, cols, (double)p.smoothing,
-            in_place ? ", in place" : "");
-        const float *x = dart_suite_normal(s, (uint64_t)rows * cols, 1, 3);
-        float *stats = dart_suite_normal(s, 2 * (uint64_t)rows, 0, 1);
-        for (uint32_t r = 0; r < rows; r++) {
-            double sum = 0;
-            for (uint32_t j = 0; j < valid; j++) sum += exp((double)x[(uint64_t)r * cols + j]);
-            stats[2 * r] = (float)log(sum);
-        }
-        make_labels(s, dart_suite_integers(s, rows), rows, cols, valid);
-        if (in_place)
-            dart_suite_same(s, 0);
-        else
-            dart_suite_output(s, (uint64_t)rows * cols);
+        dart_suite_same(s, 2);
         dart_suite_done(s);
     }
 }

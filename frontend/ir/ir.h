@@ -203,14 +203,14 @@ dart_node dart_dropout(
     dart_graph *graph, dart_node x, dart_node iscal, double rate, uint32_t stream);
 /* (words) numbers uniform in (0,1), other ones each step; stream: unique per call site */
 dart_node dart_noise(dart_graph *graph, dart_node iscal, uint32_t words, uint32_t stream);
-/* logits (R,V), labels i32 (R) -> stats (R,2): log-sum-exp, negative log likelihood; columns >=
+/* logits (R,V), labels i32 (R) -> stats (2,R): log-sum-exp, negative log likelihood; columns >=
  * valid are padding */
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);
 dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node stats,
     dart_node labels, uint32_t valid, double scale);
 /* The same with label smoothing s in [0, 1) (Szegedy et al. 2016): the target is 1 - s on the label
  * plus s spread evenly over all `valid` classes, the label among them, as PyTorch has it. The
- * second column of stats is (1-s) nll + s mean_j(-log p_j). With 0 the node is the plain one. */
+ * second row of stats is (1-s) nll + s mean_j(-log p_j). With 0 the node is the plain one. */
 dart_node dart_cross_entropy_smoothed(
     dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid, double smoothing);
 dart_node dart_cross_entropy_smoothed_dx(dart_graph *graph, dart_node logits, dart_node stats,

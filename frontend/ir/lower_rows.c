@@ -122,24 +122,57 @@ dart_status dart_lower_softmax_dx(dart_lowering *low, dart_node node, const dart
         low, DART_K_softmax_dx, node, 3, (dart_value[]){y, dy, low->value[node]}, &p);
 }
 
+/* The gradient of these logits' loss that can be made along with it: nobody else reads the logits
+ * meanwhile, and it is not made in another's words. 0: there is none. */
+static dart_node gradient_of(const dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    dart_node found = 0;
+    for (dart_node n = node + 1; n <= low->count && !found; n++) {
+        const dart_node_info *dx = dart_node_get(low->graph, n);
+        if (dx->op == DART_OP_cross_entropy_dx && dx->in[1] == node) found = n;
+    }
+    const dart_node_info *dx = found ? dart_node_get(low->graph, found) : NULL;
+    if (!dx || dx->in[0] != info->in[0] || dx->in[2] != info->in[1] || dx->i[0] != info->i[0] ||
+        dx->f[1] != info->f[0] || low->target[low->root[found]] || low->into[found])
+        return 0;
+    for (dart_node n = node + 1; n < found; n++)
+        for (uint32_t i = 0; i < dart_node_get(low->graph, n)->inputs; i++)
+            if (low->root[dart_node_get(low->graph, n)->in[i]] == low->root[info->in[0]]) return 0;
+    return found;
+}
+
+/* The loss alone (dx 0), or with its gradient dx. */
+static dart_status emit_loss(dart_lowering *low, dart_node label, dart_value logits,
+    dart_value labels, dart_value stats, dart_node dx, const cross_entropy_params *p)
+{
+    return dart_emit_mode(low, DART_K_cross_entropy, label, DART_CROSS_ENTROPY_GRAD, dx != 0, 4,
+        (dart_value[]){logits, labels, stats, dx ? low->value[dx] : stats}, p);
+}
+
 dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     const dart_shape *x = dart_in_shape(low, info, 0);
-    cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0], (float)info->f[0]};
+    const dart_node dx = gradient_of(low, node, info);
+    cross_entropy_params p = {x->dim[0], x->dim[1], (uint32_t)info->i[0], (float)info->f[0], 0};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_launch(low, DART_K_cross_entropy, node, 3,
-        (dart_value[]){dart_in(low, info, 0), dart_in(low, info, 1), low->value[node]}, &p);
+    if (dx) {
+        p.scale = (float)dart_node_get(low->graph, dx)->f[0];
+        DART_TRY(dart_value_over(low, dx, info->in[0]));
+    }
+    return emit_loss(
+        low, node, dart_in(low, info, 0), dart_in(low, info, 1), low->value[node], dx, &p);
 }
 
 dart_status dart_lower_cross_entropy_dx(
     dart_lowering *low, dart_node node, const dart_node_info *info)
 {
-    dart_value x = dart_in(low, info, 0);
-    cross_entropy_dx_params p = {info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0],
-        (float)info->f[0], (float)info->f[1]};
+    const cross_entropy_params p = {info->shape.dim[0], info->shape.dim[1], (uint32_t)info->i[0],
+        (float)info->f[1], (float)info->f[0]};
+    dart_value stats, x = dart_in(low, info, 0);
+    if (low->value[node].words) return DART_OK; /* made with the loss */
+    DART_TRY(dart_emit_new(low, node, 2ull * p.rows, &stats));
     DART_TRY(dart_value_over(low, node, info->in[0]));
-    return dart_emit_launch(low, DART_K_cross_entropy_dx, node, 4,
-        (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+    return emit_loss(low, node, x, dart_in(low, info, 2), stats, node, &p);
 }
 
 dart_status dart_lower_spd_fn(dart_lowering *low, dart_node node, const dart_node_info *info)

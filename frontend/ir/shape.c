@@ -377,7 +377,7 @@ static dart_status shape_cross_entropy(const dart_graph *graph, dart_node_info *
                dart_shape_words(&labels->shape) == x->dim[0] && info->i[0] > 0 &&
                info->i[0] <= x->dim[1] && info->f[0] >= 0 && info->f[0] < 1,
         "logits (R,V), labels i32 (R), 0 < valid <= V, smoothing in [0, 1)");
-    info->shape = DART_SHAPE(x->dim[0], 2);
+    info->shape = DART_SHAPE(2, x->dim[0]);
     info->dtype = DART_F32;
     return DART_OK;
 }
@@ -388,7 +388,7 @@ static dart_status shape_cross_entropy_dx(const dart_graph *graph, dart_node_inf
     EXPECT(x->rank == 2 && dart_shape_words(in_shape(graph, info, 1)) == 2ull * x->dim[0] &&
                dart_shape_words(in_shape(graph, info, 2)) == x->dim[0] && info->i[0] > 0 &&
                info->i[0] <= x->dim[1] && info->f[1] >= 0 && info->f[1] < 1,
-        "logits (R,V), stats (R,2), labels (R), 0 < valid <= V, smoothing in [0, 1)");
+        "logits (R,V), stats (2,R), labels (R), 0 < valid <= V, smoothing in [0, 1)");
     info->shape = *x;
     info->dtype = DART_F32;
     return DART_OK;

@@ -428,7 +428,7 @@ static inline dart_node case_cross_entropy(builder *b, uint32_t v)
     uint32_t valid = cols > 3 ? cols - 2 : cols; /* the last columns are padding */
     dart_node stats = dart_cross_entropy_smoothed(b->g, x, labels, valid, smoothing);
     dart_node dx = dart_cross_entropy_smoothed_dx(b->g, x, stats, labels, valid, 1, smoothing);
-    dart_node pick = dart_contract2(b->g, "rk,k->", stats,
+    dart_node pick = dart_contract2(b->g, "kr,k->", stats,
         dart_reshape(b->g,
             dart_graph_add(b->g, &(dart_node_info){.op = DART_OP_unslice,
                                      .inputs = 1,

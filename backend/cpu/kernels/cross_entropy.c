@@ -1,5 +1,5 @@
-/* cross_entropy, cross_entropy_dx: logits against integer labels; columns from `valid` on are
- * padding. */
+/* cross_entropy: logits against integer labels, with their gradient where it is wanted; columns
+ * from `valid` on are padding. */
 #include "vmath.h"
 
 /* A part of a row at a time: what is far below the largest of a whole vocabulary would be lost one
@@ -25,6 +25,18 @@ static void plan(cpu_work *work)
     work->tasks[0] = cpu_parts(p->rows, work->split[0]);
 }
 
+/* dx may be x. */
+static void gradient(
+    const cross_entropy_params *p, const real *x, integer label, real all, real *dx)
+{
+    const real scale = p->scale, flat = (real)p->smoothing / (real)p->valid;
+    const real keep = 1 - (real)p->smoothing;
+    const uint64_t live = label >= 0 && (uint64_t)label < p->valid ? p->valid : 0;
+    SIMD for (uint64_t j = 0; j < live; j++) dx[j] = scale * (cpu_exp(x[j] - all) - flat);
+    for (uint64_t j = live; j < p->cols; j++) dx[j] = 0;
+    if (live) dx[label] -= scale * keep;
+}
+
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase, (void)slot;
@@ -35,7 +47,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
         integer label = INTEGERS(1)[r];
         real most = x[0];
         SIMD_MAX(most) for (uint64_t j = 0; j < p->valid; j++) most = x[j] > most ? x[j] : most;
-        real all = cpu_log(sum_of_exp(x, p->valid, most)), loss = 0, *stats = REALS(2) + 2 * r;
+        real all = cpu_log(sum_of_exp(x, p->valid, most)), loss = 0;
         const real smoothing = p->smoothing;
         if (label >= 0 && (uint64_t)label < p->valid) {
             loss = most - x[label];
@@ -46,35 +58,11 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
             }
             loss += all;
         }
-        stats[0] = most + all;
-        stats[1] = loss;
+        REALS(2)[r] = most + all;
+        REALS(2)[p->rows + r] = loss;
+        if (work->tune[DART_CROSS_ENTROPY_GRAD])
+            gradient(p, x, label, most + all, REALS(3) + r * p->cols);
     }
 }
 
 const cpu_kernel CPU(kernel_cross_entropy) = {plan, task};
-
-static void plan_dx(cpu_work *work)
-{
-    PARAM(cross_entropy_dx);
-    work->split[0] = cpu_share(16384, p->cols);
-    work->tasks[0] = cpu_parts(p->rows, work->split[0]);
-}
-
-static void task_dx(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
-{
-    (void)phase, (void)slot;
-    PARAM(cross_entropy_dx);
-    uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
-    for (uint64_t r = index * per; r < end; r++) {
-        const real *x = REALS(0) + r * p->cols;
-        real *dx = REALS(3) + r * p->cols, all = REALS(1)[2 * r], scale = p->scale;
-        real flat = (real)p->smoothing / (real)p->valid, keep = 1 - (real)p->smoothing;
-        integer label = INTEGERS(2)[r];
-        uint64_t live = label >= 0 && (uint64_t)label < p->valid ? p->valid : 0;
-        SIMD for (uint64_t j = 0; j < live; j++) dx[j] = scale * (cpu_exp(x[j] - all) - flat);
-        for (uint64_t j = live; j < p->cols; j++) dx[j] = 0;
-        if (live) dx[label] -= scale * keep;
-    }
-}
-
-const cpu_kernel CPU(kernel_cross_entropy_dx) = {plan_dx, task_dx};

@@ -31,8 +31,7 @@ dart_node dart_model_classify(const dart_model *model, dart_graph *graph,
     const uint32_t labels = model->config.labels, rows = leaves->batch;
     dart_node each = scores(&b);
     dart_node stats = dart_cross_entropy(graph, each, leaves->labels, labels);
-    /* column 1 of stats */
-    dart_node nll = dart_slice_rows(graph, dart_permute(graph, stats, (uint32_t[]){1, 0}), 1, 1);
+    dart_node nll = dart_slice_rows(graph, stats, 1, 1);
     dart_node loss = dart_affine(graph, dart_sum_all(graph, nll), 1.0 / rows, 0.0);
     if (out_rows) *out_rows = dart_reshape(graph, nll, DART_SHAPE(rows, 1));
     if (out_scores) *out_scores = each;

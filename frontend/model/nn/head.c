@@ -148,9 +148,7 @@ static dart_node loss_of(
             dx = sum(graph, dx, whole ? part_dx : place(graph, part_dx, start, rows));
             dw = sum(graph, dw, dart_contract2(graph, "rv,rc->vc", d, part));
         }
-        /* column 1 of stats */
-        dart_node nll =
-            dart_slice_rows(graph, dart_permute(graph, stats, (uint32_t[]){1, 0}), 1, 1);
+        dart_node nll = dart_slice_rows(graph, stats, 1, 1);
         total = sum(graph, total, dart_sum_all(graph, nll));
         if (out_rows) {
             nll = dart_reshape(graph, nll, DART_SHAPE(count, 1));

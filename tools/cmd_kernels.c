@@ -20,7 +20,7 @@ static void seconds_text(char out[64], double seconds)
 static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t *i)
 {
     static const char *const heading[] = {"kernel", "constants", "step", "token", "regs", "spills",
-        "shared", "waves", "instr", "cycles", "ms"};
+        "shared", "instr", "cycles", "waves", "ms"};
     const dart_kernels_gpu *g = dart_kernels_gpu_at(kernels, gpu);
     const dart_kernels_row *row;
     dart_status status = DART_OK;
@@ -38,18 +38,22 @@ static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t
     CLI_GOTO(cli_table_row(&table, 11, heading));
     for (; (row = dart_kernels_row_at(kernels, *i)) && row->gpu == gpu; ++*i) {
         const double figures[] = {
-            row->registers, row->spills, row->shared, row->waves, row->instructions, row->cycles};
-        char cell[11][64];
+            row->registers, row->spills, row->shared, row->instructions, row->cycles};
+        char cell[11][64], waves[64], width[64];
         const char *cells[11];
         snprintf(cell[0], 64, "%s", row->kernel);
         snprintf(cell[1], 64, "%s", row->constants);
         snprintf(cell[2], 64, "%u", row->launches_of_step);
         snprintf(cell[3], 64, "%u", row->launches_of_token);
-        for (int f = 0; f < 6; f++) cli_number(cell[4 + f], figures[f], 0);
+        for (int f = 0; f < 5; f++) cli_number(cell[4 + f], figures[f], 0);
+        cli_number(waves, row->waves, 0);
+        cli_number(width, row->width, 0);
+        snprintf(cell[9], 64, "%.20s x %.20s", waves, width);
         seconds_text(cell[10], row->seconds);
         for (int c = 0; c < 11; c++) cells[c] = cell[c];
         CLI_GOTO(cli_table_row(&table, 11, cells));
-        if (*row->why) fprintf(stderr, "%s %s %s: %s\n", g->name, row->kernel, row->constants, row->why);
+        if (*row->why)
+            fprintf(stderr, "%s %s %s: %s\n", g->name, row->kernel, row->constants, row->why);
     }
     cli_table_print(&table, stdout);
 done:

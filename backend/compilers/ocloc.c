@@ -128,7 +128,7 @@ static dart_status make(const job *j, const char *folder, const dart_launch *lau
     free(text);
     DART_TRY(status);
     const int code = run_ocloc(j, folder, options);
-    snprintf(path, sizeof path, "%s/kernel.bin", folder);
+    snprintf(path, sizeof path, "%s/kernel", folder);
     if (code != 0 || dart_file_read(path, &binary, &size) != DART_OK) {
         read_log(folder, out);
         return DART_OK;

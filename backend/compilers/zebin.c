@@ -38,13 +38,15 @@ static section find(const char *file, uint64_t size, const char *name)
     return (section){0};
 }
 
-/* Instructions have 16 bytes, 8 where bit 29 says that they are compacted. */
+/* Instructions have 16 bytes, 8 where bit 29 says that they are compacted; opcode 0 is none, and
+ * fills up the end. */
 static double count(section text)
 {
     double instructions = 0;
     for (uint64_t at = 0; at + 8 <= text.size; instructions++) {
         uint32_t word;
         memcpy(&word, text.data + at, sizeof word);
+        if (!(word & 0x7f)) break;
         at += word >> 29 & 1 ? 8 : 16;
     }
     return instructions;

@@ -18,7 +18,8 @@ void dart_shape_gemm_packed(shaper *s)
         tn = 1;
         wgx = group_limit(s, 64);
         along = floor_pow2(min_u32(min_u32(p->k / 8, wgx), 32));
-        most = 8;
+        /* V3D: as for gemm; the eight numbers stay in memory there */
+        most = s->caps->vendor == DART_VENDOR_BROADCOM ? 2 : 8;
     }
     uint32_t tm = 1;
     while (tm < p->m && tm < most) tm *= 2;
@@ -58,6 +59,16 @@ static void tile_gemm_mesa(
     *down = tiles[best].down;
 }
 
+/* The most rows, and the most columns, that an invocation makes of a tile in shared memory, by what
+ * compilers do with it (`dart-llm kernels`; compiled, not measured). With 8 Intel's goes back from
+ * threads of 16 invocations to such of 8; on AMD's oldest, which have 32 KiB, 2 or 3 of 10 waves
+ * are left, with 4 at least 4. */
+static uint32_t most_of(const dart_caps *caps)
+{
+    const bool oldest = caps->vendor == DART_VENDOR_AMD && caps->max_shared <= 32768;
+    return caps->vendor == DART_VENDOR_INTEL || oldest ? 4 : 8;
+}
+
 /* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
  * or 128 x 16 and 16 x 128 for the skinny products of tensor trains; smaller ones where the matrix
  * ends, or where there would be few tiles for the device's units. */
@@ -72,6 +83,7 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
                            flat[SIZES] = {{16, 8, 2, 8}, {16, 8, 2, 4}, {16, 8, 2, 2}};
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint8_t variant = variant_of(s, "shared");
+    const uint32_t most = most_of(s->caps);
     uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
     if (!variant || s->caps->slow_shared || p->k < 16 || narrow < 4 ||
         broad < (narrow > 16 ? 32 : 64))
@@ -80,8 +92,8 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
     for (int small = 0; small < SIZES && groups < enough; small++) {
         const gemm_tile *t = &tile[small];
-        uint32_t tm = tile == square && p->m <= 32 ? min_u32(t->tm, 4) : t->tm;
-        uint32_t tn = tile == square && p->n <= 32 ? 2 : t->tn;
+        uint32_t tm = min_u32(t->tm, tile == square && p->m <= 32 ? 4 : most);
+        uint32_t tn = min_u32(t->tn, tile == square && p->n <= 32 ? 2 : most);
         tune_set(s, "WGX", t->wgx);
         tune_set(s, "WGY", t->wgy);
         tune_set(s, "TM", tm);
@@ -154,6 +166,13 @@ void dart_shape_gemm(shaper *s)
         if (p->m == 1 || p->n == 1) {
             tm = p->m == 1 ? 1 : tm;
             tn = p->n == 1 ? 1 : tn;
+        }
+        /* Mesa's driver for V3D keeps arrays of more than two words in memory, and with them the
+         * sums of a tile: 28 words an invocation for 4 x 4, none for two sums (`dart-llm kernels`;
+         * compiled, not measured). */
+        if (s->caps->vendor == DART_VENDOR_BROADCOM) {
+            tm = min_u32(tm, 2);
+            tn = tm == 1 ? min_u32(tn, 2) : 1;
         }
         wgx = lanes >= 64 && p->n > 2 * tn && p->m > 2 * tm ? 8 : p->n > 2 * tn ? lanes : 1;
         wgy = lanes / wgx;

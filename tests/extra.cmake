@@ -30,6 +30,10 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
 endif()
+# What compilers of GPUs that are not here make of kernels; Intel's needs half a second for each.
+add_test(NAME tasks/kernels/intel COMMAND test_kernels intel:skl intel:tgllp intel:dg2
+  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(tasks/kernels/intel PROPERTIES TIMEOUT 600)
 # Every op through planner and lowering, outputs and gradients, on each device and profile; whether gradients are right is
 # a matter of the f64 device alone (test_op_gradients).
 foreach(device opencl:0 vulkan:0)

@@ -110,7 +110,8 @@ static dart_status verdict(const dart_kernels *kernels)
         rows += g->rows;
     }
     if (failed)
-        return cli_fail(DART_FAILED, "%u of %u kernels were not made by their compilers", failed, rows);
+        return cli_fail(
+            DART_FAILED, "%u of %u kernels were not made by their compilers", failed, rows);
     return rows ? DART_OK
                 : cli_fail(DART_DEVICE, "no compiler for any of these GPUs: %s",
                       dart_kernels_gpu_at(kernels, 0)->reason);

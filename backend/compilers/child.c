@@ -29,9 +29,13 @@ static bool receive(int pipe, char *record, size_t size)
     return true;
 }
 
-/* What drivers tell of themselves (that they are not conformant, say) is of no use here. */
-static void be_silent(void)
+/* Signals end the child, whatever the program does with them. What drivers tell of themselves (that
+ * they are not conformant, say) is of no use here. */
+static void stand_alone(void)
 {
+    static const int signals[] = {
+        SIGALRM, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL);
     const int null = open("/dev/null", O_WRONLY);
     if (null >= 0) dup2(null, STDERR_FILENO);
 }
@@ -48,9 +52,8 @@ dart_status dart_child_run(const dart_child *child, int *out_signal)
     const pid_t pid = fork();
     if (pid == 0) {
         close(ends[0]);
-        signal(SIGALRM, SIG_DFL);
+        stand_alone();
         alarm(PATIENCE);
-        be_silent();
         child->work(child->context, ends[1]);
         _exit(0); /* and not through what drivers do at the end */
     }
@@ -60,7 +63,8 @@ dart_status dart_child_run(const dart_child *child, int *out_signal)
     close(ends[0]);
     free(record);
     if (pid < 0) return dart_fail(DART_IO, "no process for a compiler: %s", strerror(error));
-    while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {}
+    while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
+    }
     *out_signal = WIFSIGNALED(state) ? WTERMSIG(state) : 0;
     return DART_OK;
 }

@@ -18,8 +18,9 @@ typedef struct dart_gpu {
     double ghz, gbs;     /* clock; 10^9 bytes a second of memory */
     uint32_t gib;        /* of memory */
     bool unified;        /* it shares the host's */
-    /* ocloc asks no driver: the most invocations of a work-group; for waves, threads of an execution
-     * unit, execution units that share work-group memory, and how many KiB of that they have */
+    /* ocloc asks no driver: the most invocations of a work-group; for waves, threads of an
+     * execution unit, execution units that share work-group memory, and how many KiB of that they
+     * have */
     uint32_t group, threads, sharers, shared_kib;
 } dart_gpu;
 
@@ -46,6 +47,7 @@ DART_NODISCARD dart_status dart_gpu_make(
 
 /* Seconds below which no run of the launch comes on this GPU: its scheduler's cycles by the
  * compiler's count, its products and sums at the GPU's most, its bytes at the memory's most. */
-double dart_gpu_seconds(const dart_gpu *gpu, const dart_launch *launch, const dart_figures *figures);
+double dart_gpu_seconds(
+    const dart_gpu *gpu, const dart_launch *launch, const dart_figures *figures);
 
 #endif

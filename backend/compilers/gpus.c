@@ -7,14 +7,18 @@
 #include <string.h>
 
 #define RADEON(family_, product_, units_, schedulers_, ghz_, gbs_, gib_, unified_)                 \
-    {.name = "amd:" family_, .product = product_, .driver = "radeon", .family = family_,           \
+    {                                                                                              \
+        .name = "amd:" family_, .product = product_, .driver = "radeon", .family = family_,        \
         .units = units_, .schedulers = schedulers_, .lanes = 64, .ghz = ghz_, .gbs = gbs_,         \
-        .gib = gib_, .unified = unified_}
+        .gib = gib_, .unified = unified_                                                           \
+    }
 #define INTEL(name_, family_, product_, units_, ghz_, gbs_, gib_, unified_, group_, threads_,      \
     sharers_, shared_)                                                                             \
-    {.name = "intel:" name_, .product = product_, .family = family_, .units = units_,              \
+    {                                                                                              \
+        .name = "intel:" name_, .product = product_, .family = family_, .units = units_,           \
         .schedulers = 1, .lanes = 8, .ghz = ghz_, .gbs = gbs_, .gib = gib_, .unified = unified_,   \
-        .group = group_, .threads = threads_, .sharers = sharers_, .shared_kib = shared_}
+        .group = group_, .threads = threads_, .sharers = sharers_, .shared_kib = shared_           \
+    }
 
 /* Schedulers of an AMD unit: four of GCN, two of RDNA. GPUs in processors have 2 GiB of the host's
  * memory here. */
@@ -35,10 +39,24 @@ static const dart_gpu gpus[] = {
     INTEL("icllp", "icllp", "Iris Plus Graphics G7", 64, 1.1, 60, 2, true, 256, 7, 8, 64),
     INTEL("tgllp", "tgllp", "Iris Xe Graphics G7", 96, 1.35, 68, 2, true, 512, 7, 16, 128),
     INTEL("dg2", "acm-g10", "Arc A770", 512, 2.1, 560, 16, false, 1024, 8, 16, 128),
-    {.name = "pi4", .product = "Raspberry Pi 4", .driver = "broadcom", .schedulers = 8,
-        .lanes = 32, .ghz = 0.5, .gbs = 12.8, .gib = 2, .unified = true},
-    {.name = "adreno630", .product = "Snapdragon 845", .driver = "freedreno", .schedulers = 1,
-        .lanes = 512, .ghz = 0.71, .gbs = 29.8, .gib = 4, .unified = true},
+    {.name = "pi4",
+        .product = "Raspberry Pi 4",
+        .driver = "broadcom",
+        .schedulers = 8,
+        .lanes = 32,
+        .ghz = 0.5,
+        .gbs = 12.8,
+        .gib = 2,
+        .unified = true},
+    {.name = "adreno630",
+        .product = "Snapdragon 845",
+        .driver = "freedreno",
+        .schedulers = 1,
+        .lanes = 512,
+        .ghz = 0.71,
+        .gbs = 29.8,
+        .gib = 4,
+        .unified = true},
 };
 _Static_assert(sizeof gpus / sizeof *gpus <= DART_MOST_GPUS, "a list has room for all");
 

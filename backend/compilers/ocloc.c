@@ -47,14 +47,64 @@ static bool has_program(const char *name)
     return false;
 }
 
+typedef struct job {
+    const dart_gpu *gpu;
+    const dart_launch *list;
+    dart_made *out;
+    char folder[64]; /* of this call */
+} job;
+
+/* Runs ocloc in the folder, its output into the file `log` there. The exit code; -1: none. */
+static int run_ocloc(const char *folder, const char *const *arguments)
+{
+    const pid_t pid = fork();
+    int state = 0;
+    if (pid == 0) {
+        if (chdir(folder) != 0) _exit(127);
+        const int to = open("log", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        if (to >= 0) dup2(to, STDOUT_FILENO), dup2(to, STDERR_FILENO);
+        setenv("IGC_EnableZEBinary", "1", 1); /* else figures are in a form without a name */
+        alarm(300);
+        execvp("ocloc", (char *const *)(void *)arguments);
+        _exit(127);
+    }
+    if (pid < 0) return -1;
+    while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+}
+
+static dart_status make_folder(char out[64])
+{
+    strcpy(out, "/tmp/dart-ocloc-XXXXXX");
+    if (mkdtemp(out)) return DART_OK;
+    return dart_fail(DART_IO, "no folder for ocloc in /tmp: %s", strerror(errno));
+}
+
+/* "ocloc 22.43.24595"; without a number where it does not say. */
+static dart_status read_version(char *out, size_t size)
+{
+    static const char *const arguments[] = {"ocloc", "query", "OCL_DRIVER_VERSION", NULL};
+    char folder[64], path[128], *text = NULL;
+    size_t length;
+    DART_TRY(make_folder(folder));
+    snprintf(path, sizeof path, "%s/OCL_DRIVER_VERSION", folder);
+    const bool said =
+        run_ocloc(folder, arguments) == 0 && dart_file_read(path, &text, &length) == DART_OK;
+    snprintf(out, size, "ocloc %.40s", said ? text : "");
+    out[strcspn(out, "\n")] = 0;
+    for (size_t n = strlen(out); n && out[n - 1] == ' '; n--) out[n - 1] = 0;
+    free(text);
+    return dart_remove_tree(folder);
+}
+
 /* What Intel's OpenCL driver would say of such a device. */
 dart_status dart_ocloc_caps(const dart_gpu *gpu, dart_caps *out)
 {
     if (!has_program("ocloc"))
         return dart_fail(DART_DEVICE,
             "%s: the program ocloc is not installed (Debian: intel-opencl-icd)", gpu->name);
-    *out = (dart_caps){.driver = "ocloc",
-        .api = "OpenCL 3.0",
+    *out = (dart_caps){.api = "OpenCL 3.0",
         .max_alloc = ((uint64_t)gpu->gib << 30) / 2,
         .max_binding = ((uint64_t)gpu->gib << 30) / 2,
         .max_groups = {UINT32_MAX, UINT32_MAX, UINT32_MAX},
@@ -67,37 +117,7 @@ dart_status dart_ocloc_caps(const dart_gpu *gpu, dart_caps *out)
         .vendor = DART_VENDOR_INTEL,
         .storage16 = true,
         .arith16 = true};
-    return DART_OK;
-}
-
-typedef struct job {
-    const dart_gpu *gpu;
-    const dart_launch *list;
-    dart_made *out;
-    char folder[64]; /* of this call */
-} job;
-
-/* Output goes into the folder's file `log`. */
-static int run_ocloc(const job *j, const char *folder, const char *options)
-{
-    char log[128], text[128];
-    snprintf(log, sizeof log, "%s/log", folder);
-    snprintf(text, sizeof text, "%s/kernel.cl", folder);
-    const char *arguments[] = {"ocloc", "compile", "-file", text, "-device", j->gpu->family,
-        "-out_dir", folder, "-output", "kernel", "-output_no_suffix", "-options", options, NULL};
-    const pid_t pid = fork();
-    int state = 0;
-    if (pid == 0) {
-        const int to = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (to >= 0) dup2(to, STDOUT_FILENO), dup2(to, STDERR_FILENO);
-        setenv("IGC_EnableZEBinary", "1", 1); /* else figures are in a form without a name */
-        alarm(300);
-        execvp("ocloc", (char *const *)(void *)arguments);
-        _exit(127);
-    }
-    if (pid < 0) return -1;
-    while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {}
-    return WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+    return read_version(out->driver, sizeof out->driver);
 }
 
 /* The last words of a compiler that failed. */
@@ -127,7 +147,9 @@ static dart_status make(const job *j, const char *folder, const dart_launch *lau
     dart_status status = dart_file_write_sync(path, text, strlen(text));
     free(text);
     DART_TRY(status);
-    const int code = run_ocloc(j, folder, options);
+    const char *arguments[] = {"ocloc", "compile", "-file", "kernel.cl", "-device", j->gpu->family,
+        "-output", "kernel", "-output_no_suffix", "-options", options, NULL};
+    const int code = run_ocloc(folder, arguments);
     snprintf(path, sizeof path, "%s/kernel", folder);
     if (code != 0 || dart_file_read(path, &binary, &size) != DART_OK) {
         read_log(folder, out);
@@ -169,9 +191,8 @@ static void make_one(void *context, uint32_t i)
 dart_status dart_ocloc_make(
     const dart_gpu *gpu, const dart_launch *list, uint32_t count, dart_made *out)
 {
-    job j = {.gpu = gpu, .list = list, .out = out, .folder = "/tmp/dart-ocloc-XXXXXX"};
-    if (!mkdtemp(j.folder))
-        return dart_fail(DART_IO, "no folder for ocloc in /tmp: %s", strerror(errno));
+    job j = {.gpu = gpu, .list = list, .out = out};
+    DART_TRY(make_folder(j.folder));
     dart_for_each(count, make_one, &j);
     return dart_remove_tree(j.folder);
 }

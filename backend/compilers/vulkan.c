@@ -157,8 +157,8 @@ dart_status dart_vulkan_gpu_make(
         j.first += j.came;
         if (j.first == count) break;
         out[j.first] = (dart_made){.figures = DART_NO_FIGURES};
-        snprintf(out[j.first].why, sizeof out->why,
-            "the compiler broke down at it (signal %d)", ended);
+        snprintf(
+            out[j.first].why, sizeof out->why, "the compiler broke down at it (signal %d)", ended);
         j.first++; /* the others, in another child */
     }
     return DART_OK;

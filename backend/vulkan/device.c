@@ -112,7 +112,8 @@ static void fill_caps(vulkan_device *device)
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
         caps->subgroup = subgroup.subgroupSize;
     caps->vendor = dart_vendor_of(p->vendorID);
-    caps->slow_shared = caps->vendor == DART_VENDOR_ARM; /* Mali */
+    /* Mali, and V3D, whose driver puts it into a buffer for each dispatch */
+    caps->slow_shared = caps->vendor == DART_VENDOR_ARM || caps->vendor == DART_VENDOR_BROADCOM;
     caps->word = 4;
     caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->threads = count_units(device, p);
@@ -332,7 +333,8 @@ dart_status dart_vulkan_compiler(uint32_t index, dart_device **out_device)
     device->base.index = index;
     dart_status status = pick_physical(device, instance, index);
     if (status == DART_FAILED)
-        return dart_fail(DART_DEVICE, "vulkan:%u: the installed drivers offer fewer devices", index);
+        return dart_fail(
+            DART_DEVICE, "vulkan:%u: the installed drivers offer fewer devices", index);
     DART_TRY(status);
     fill_caps(device);
     if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))

@@ -20,15 +20,16 @@ static const statistic_row rows[] = {
     {"VGPRs", FIELD(registers), 1},
     {"Spilled VGPRs", FIELD(spills), 1},
     {"Spilled SGPRs", FIELD(spills), 1},
-    {"Scratch size", FIELD(scratch), 1},
+    {"Scratch size", FIELD(scratch), 1.0 / 64},
     {"LDS size", FIELD(shared), 1},
     {"Subgroups per SIMD", FIELD(waves), 1},
     {"Instructions", FIELD(instructions), 1},
     {"Inverse Throughput", FIELD(cycles), 1},
-    /* V3DV: four threads of a QPU have 16 registers each, two 32, one 64 */
+    /* V3DV: four threads of a QPU have 16 registers each, two 32. Bytes are those of a thread of
+     * 16; its other two counts of spills repeat them in Mesa 22.3 */
     {"Thread Count", FIELD(waves), 1},
-    {"TMU Spills", FIELD(spills), 1},
-    {"Spill Size", FIELD(scratch), 1},
+    {"Spill Size", FIELD(spills), 1.0 / 64},
+    {"Spill Size", FIELD(scratch), 1.0 / 16},
     /* Turnip counts registers of four words, and stores to and loads from private memory */
     {"Max Waves Per Core", FIELD(waves), 1},
     {"Registers used", FIELD(registers), 1},
@@ -44,10 +45,14 @@ static const statistic_row rows[] = {
 static double value_of(const VkPipelineExecutableStatisticKHR *s)
 {
     switch (s->format) {
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR: return s->value.b32;
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR: return (double)s->value.i64;
-    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR: return (double)s->value.u64;
-    default: return s->value.f64;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_BOOL32_KHR:
+        return s->value.b32;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR:
+        return (double)s->value.i64;
+    case VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR:
+        return (double)s->value.u64;
+    default:
+        return s->value.f64;
     }
 }
 
@@ -70,8 +75,7 @@ static void ask(const vulkan_device *device, VkPipeline pipeline, dart_figures *
     PFN_vkGetPipelineExecutableStatisticsKHR statistics =
         (PFN_vkGetPipelineExecutableStatisticsKHR)vkGetDeviceProcAddr(
             device->handle, "vkGetPipelineExecutableStatisticsKHR");
-    VkPipelineInfoKHR info = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = pipeline};
+    VkPipelineInfoKHR info = {.sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = pipeline};
     VkPipelineExecutablePropertiesKHR executable[MOST_EXECUTABLES] = {{0}};
     VkPipelineExecutableStatisticKHR statistic[MOST_STATISTICS] = {{0}};
     uint32_t executables = MOST_EXECUTABLES, count = MOST_STATISTICS, widest = 0;
@@ -91,15 +95,14 @@ static void ask(const vulkan_device *device, VkPipeline pipeline, dart_figures *
     for (uint32_t i = 0; i < count; i++) take(&statistic[i], out);
 }
 
-void dart_vulkan_figures(dart_device *base, const dart_launch *list, uint32_t count,
-    dart_figures_sink sink, void *user)
+void dart_vulkan_figures(
+    dart_device *base, const dart_launch *list, uint32_t count, dart_figures_sink sink, void *user)
 {
     vulkan_device *device = (vulkan_device *)base;
     for (uint32_t i = 0; i < count; i++) {
         VkPipeline pipeline = VK_NULL_HANDLE;
         dart_figures figures = DART_NO_FIGURES;
-        const bool made =
-            dart_vulkan_pipeline_make(device, &list[i], &pipeline, NULL) == DART_OK;
+        const bool made = dart_vulkan_pipeline_make(device, &list[i], &pipeline, NULL) == DART_OK;
         if (made) ask(device, pipeline, &figures);
         sink(user, i, &figures, made ? "" : dart_error_text());
     }

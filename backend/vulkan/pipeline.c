@@ -215,7 +215,8 @@ typedef struct orders {
 static void make_one(void *context, uint32_t i)
 {
     const orders *o = context;
-    (void)dart_vulkan_pipeline_make(o->device, o->order[i].launch, &o->order[i].pipeline->handle, NULL);
+    (void)dart_vulkan_pipeline_make(
+        o->device, o->order[i].launch, &o->order[i].pipeline->handle, NULL);
 }
 
 /* Enters what the list lacks into the table, still without handles. */
@@ -253,7 +254,8 @@ dart_status dart_vulkan_pipelines_make(
     for (uint32_t i = 0; i < o.count; i++) { /* again what failed: for the sentence */
         bool refused = false;
         if (o.order[i].pipeline->handle) continue;
-        status = dart_vulkan_pipeline_make(device, o.order[i].launch, &o.order[i].pipeline->handle, &refused);
+        status = dart_vulkan_pipeline_make(
+            device, o.order[i].launch, &o.order[i].pipeline->handle, &refused);
         if (refused) device->base.unmade = (uint32_t)(o.order[i].launch - list) + 1;
         if (status != DART_OK) goto done;
     }

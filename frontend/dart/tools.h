@@ -48,7 +48,8 @@ typedef struct dart_kernels_gpu {
     char reason[512]; /* why no kernel was made, its compiler being not installed, say; else "" */
     uint32_t rows, failed; /* kernels, and those that the compiler did not make */
     /* Below these no training step and no generated token come: sums of the greatest of what the
-     * compiler counts, of products and sums, and of bytes, launch by launch. NaN: no such program */
+     * compiler counts, of products and sums, and of bytes, launch by launch. NaN: no such program
+     */
     double step_seconds, token_seconds;
 } dart_kernels_gpu;
 
@@ -77,8 +78,8 @@ typedef struct dart_kernels dart_kernels; /* what compilers said */
 
 /* Plans the model's programs (training step, evaluation, prompt, token; of an encoder-decoder and a
  * classifier the first two) for each GPU with the limits that its driver tells, and makes every
- * kernel of them with that GPU's compiler. Nothing runs, and no GPU is needed: only compilers. Takes
- * seconds to minutes. A compiler that is missing or fails is a reason or a row, not an error.
+ * kernel of them with that GPU's compiler. Nothing runs, and no GPU is needed: only compilers.
+ * Takes seconds to minutes. A compiler that is missing or fails is a reason or a row, not an error.
  * Child processes do the work; no other thread may open devices meanwhile. Errors: USAGE (an
  * unknown GPU), INPUT, MEMORY, IO. Free the result. */
 DART_API DART_NODISCARD dart_status dart_kernels_make(

@@ -111,8 +111,8 @@ static void name_constants(const dart_launch *l, char *out, size_t size)
     size_t used = (size_t)snprintf(out, size, "%ux%u", l->tune[0], l->tune[1]);
     for (uint32_t i = 2; i < l->tunes && used < size; i++)
         if (l->tune[i] != info->tune_default[i])
-            used += (size_t)snprintf(
-                out + used, size - used, " %s=%u", info->tune_name[i], l->tune[i]);
+            used +=
+                (size_t)snprintf(out + used, size - used, " %s=%u", info->tune_name[i], l->tune[i]);
 }
 
 static void fill_row(const form *f, const dart_made *made, dart_kernels_row *row)
@@ -199,7 +199,8 @@ done:
 
 /* ---- GPUs ---- */
 
-/* What a compiler lacks is said of its GPU; the others are still wanted. */
+/* A compiler that is missing, or a model that is too large for the GPU, is said of that GPU; the
+ * others are still wanted. */
 static dart_status do_gpu(
     const dart_bundle *bundle, const dart_gpu *gpu, uint32_t number, dart_kernels *out)
 {
@@ -217,7 +218,7 @@ static dart_status do_gpu(
     if (status == DART_OK) status = make_all(&p, &list, gpu, number, out);
     programs_free(&p);
     free(list.form);
-    if (status != DART_DEVICE) return status;
+    if (status != DART_DEVICE && status != DART_MEMORY) return status;
     snprintf(g->reason, sizeof g->reason, "%s", dart_error_text());
     return DART_OK;
 }

@@ -42,7 +42,7 @@ typedef struct dart_caps {
     uint32_t subgroup;        /* invocations of a subgroup; 0: not available */
     uint32_t word;            /* bytes of a word: 4, or 8 in the f64 oracle */
     uint32_t threads;         /* host threads (cpu), compute units otherwise */
-    uint32_t simd; /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
+    uint32_t simd;      /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
     dart_vendor vendor; /* of a GPU, or of the one that a profile stands for */
     bool storage16, arith16;
     bool on_cpu; /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile

@@ -115,13 +115,20 @@ static uint64_t lower(uint64_t own, uint64_t limit)
 dart_vendor dart_vendor_of(uint32_t number)
 {
     switch (number) {
-    case 0x1002: return DART_VENDOR_AMD;
-    case 0x13b5: return DART_VENDOR_ARM;
-    case 0x14e4: return DART_VENDOR_BROADCOM;
-    case 0x8086: return DART_VENDOR_INTEL;
-    case 0x10de: return DART_VENDOR_NVIDIA;
-    case 0x5143: return DART_VENDOR_QUALCOMM;
-    default: return DART_VENDOR_OTHER;
+    case 0x1002:
+        return DART_VENDOR_AMD;
+    case 0x13b5:
+        return DART_VENDOR_ARM;
+    case 0x14e4:
+        return DART_VENDOR_BROADCOM;
+    case 0x8086:
+        return DART_VENDOR_INTEL;
+    case 0x10de:
+        return DART_VENDOR_NVIDIA;
+    case 0x5143:
+        return DART_VENDOR_QUALCOMM;
+    default:
+        return DART_VENDOR_OTHER;
     }
 }
 

@@ -23,8 +23,7 @@ static const char *text_of(const char *name)
 static void options_of(bool narrow, const dart_launch *launch, char *out, size_t size)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
-    size_t used =
-        (size_t)snprintf(out, size, "-cl-std=CL1.2%s", narrow ? " -DOFFSET=uint" : "");
+    size_t used = (size_t)snprintf(out, size, "-cl-std=CL1.2%s", narrow ? " -DOFFSET=uint" : "");
     for (uint32_t i = 0; i < launch->tunes && used < size; i++)
         used += (size_t)snprintf(
             out + used, size - used, " -D%s=%u", info->tune_name[i], launch->tune[i]);
@@ -123,8 +122,8 @@ static dart_status compile(
 static dart_status name_of(const dart_launch *launch, char out[64])
 {
     const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
-    snprintf(out, 64, "%s%s%s", dart_kernel_info_of(launch->kernel)->name, *feature ? "." : "",
-        feature);
+    snprintf(
+        out, 64, "%s%s%s", dart_kernel_info_of(launch->kernel)->name, *feature ? "." : "", feature);
     return text_of(out) ? DART_OK
                         : dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", out);
 }

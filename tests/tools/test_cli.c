@@ -96,7 +96,8 @@ static void test_help(void **state)
 static uint32_t check_commands(const char *file)
 {
     static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
-        "bleu", "report", "bench", "kernels", "selftest", "tokenizer", "finetune", "export", "compress"};
+        "bleu", "report", "bench", "kernels", "selftest", "tokenizer", "finetune", "export",
+        "compress"};
     char *text = NULL;
     size_t size = 0;
     char at[1200];

@@ -108,6 +108,27 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     return true;
 }
 
+/* The tile of gemm on V3D, whose driver in Mesa keeps arrays of more than two words in memory, and
+ * with them the sums of a tile: 28 words an invocation for 4 x 4. In the form without arrays 2 x 4
+ * leave the most threads, four, to a unit, and 4 x 4 two (`dart-llm kernels`; compiled, not
+ * measured). */
+static void tile_gemm_v3d(shaper *s, uint64_t batches, uint64_t fill, uint32_t *tm, uint32_t *tn)
+{
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    if (s->simpler) { /* the portable form */
+        *tm = min_u32(*tm, 2);
+        *tn = *tm == 1 ? min_u32(*tn, 2) : 1;
+        return;
+    }
+    s->launch->variant = variant_of(s, "rows");
+    *tm = p->n < 4 ? 4 : 2;
+    *tn = p->n < 4 ? 2 : 4;
+    while (*tm > p->m) *tm /= 2;
+    while (*tn > p->n) *tn /= 2;
+    while (*tm * *tn > 1 && batches * ceil_div(p->m, *tm) * ceil_div(p->n, *tn) < fill)
+        *(*tn >= *tm ? tn : tm) /= 2;
+}
+
 /* gemm on a processor whose vectors are spelled out: 8 rows x 2 vectors fill the registers of
  * AVX-512 and NEON, 4 x 2 those of AVX2. One row, or few columns of a transposed B, as dot
  * products; what is high enough to pay for it reads op(B) from a panel. */
@@ -167,13 +188,7 @@ void dart_shape_gemm(shaper *s)
             tm = p->m == 1 ? 1 : tm;
             tn = p->n == 1 ? 1 : tn;
         }
-        /* Mesa's driver for V3D keeps arrays of more than two words in memory, and with them the
-         * sums of a tile: 28 words an invocation for 4 x 4, none for two sums (`dart-llm kernels`;
-         * compiled, not measured). */
-        if (s->caps->vendor == DART_VENDOR_BROADCOM) {
-            tm = min_u32(tm, 2);
-            tn = tm == 1 ? min_u32(tn, 2) : 1;
-        }
+        if (s->caps->vendor == DART_VENDOR_BROADCOM) tile_gemm_v3d(s, batches, fill, &tm, &tn);
         wgx = lanes >= 64 && p->n > 2 * tn && p->m > 2 * tm ? 8 : p->n > 2 * tn ? lanes : 1;
         wgy = lanes / wgx;
     }

@@ -60,6 +60,10 @@ static void tiles_by_vendor(void **state)
             if (v != DART_VENDOR_BROADCOM) continue;
             caps.slow_shared = true;
             assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+            assert_int_equal(launch.variant, dart_kernel_variant(DART_K_gemm, "rows"));
+            assert_true(launch.tune[DART_GEMM_TM] * launch.tune[DART_GEMM_TN] <= 8);
+            assert_int_equal(dart_launch_simpler(&caps, 1, &launch), DART_OK);
+            assert_int_equal(launch.variant, 0);
             assert_true(launch.tune[DART_GEMM_TM] * launch.tune[DART_GEMM_TN] <= 2);
         }
     assert_int_equal(largest[DART_VENDOR_AMD], 8);

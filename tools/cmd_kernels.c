@@ -19,22 +19,22 @@ static void seconds_text(char out[64], double seconds)
 /* Row `i` and those after it that belong to the same GPU; the number of the next GPU's first. */
 static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t *i)
 {
-    static const char *const heading[] = {"kernel", "constants", "step", "token", "regs", "spills",
+    static const char *const heading[] = {"kernel", "constants", "step", "token", "regs", "spill",
         "shared", "instr", "cycles", "waves", "ms"};
     const dart_kernels_gpu *g = dart_kernels_gpu_at(kernels, gpu);
     const dart_kernels_row *row;
     dart_status status = DART_OK;
     cli_table table = {0};
     char step[64], token[64];
-    printf("%s%s, %s", gpu ? "\n" : "", g->name, g->product);
+    if (gpu) putchar('\n');
     if (*g->reason) {
-        printf(": left out: %s\n", g->reason);
+        printf("left out: %s\n", g->reason);
         return DART_OK;
     }
     seconds_text(step, g->step_seconds);
     seconds_text(token, g->token_seconds);
-    printf(", %s\n%u kernels, %u not made; in ms a step takes at least %s, a token %s\n", g->driver,
-        g->rows, g->failed, step, token);
+    printf("%s, %s, %s\n%u kernels, %u not made; in ms a step takes at least %s, a token %s\n",
+        g->name, g->product, g->driver, g->rows, g->failed, step, token);
     CLI_GOTO(cli_table_row(&table, 11, heading));
     for (; (row = dart_kernels_row_at(kernels, *i)) && row->gpu == gpu; ++*i) {
         const double figures[] = {
@@ -48,7 +48,7 @@ static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t
         for (int f = 0; f < 5; f++) cli_number(cell[4 + f], figures[f], 0);
         cli_number(waves, row->waves, 0);
         cli_number(width, row->width, 0);
-        snprintf(cell[9], 64, "%.20s x %.20s", waves, width);
+        snprintf(cell[9], 64, "%.20sx%.20s", waves, width);
         seconds_text(cell[10], row->seconds);
         for (int c = 0; c < 11; c++) cells[c] = cell[c];
         CLI_GOTO(cli_table_row(&table, 11, cells));
@@ -97,7 +97,7 @@ static void print_csv(const dart_kernels *kernels)
     }
     const dart_kernels_gpu *g;
     for (uint32_t i = 0; (g = dart_kernels_gpu_at(kernels, i)); i++)
-        if (*g->reason) fprintf(stderr, "%s: left out: %s\n", g->name, g->reason);
+        if (*g->reason) fprintf(stderr, "left out: %s\n", g->reason);
 }
 
 /* FAILED where a compiler did not make a kernel; DEVICE where no compiler was there at all. */

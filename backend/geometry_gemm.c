@@ -60,13 +60,14 @@ static void tile_gemm_mesa(
 }
 
 /* The most rows, and the most columns, that an invocation makes of a tile in shared memory, by what
- * compilers do with it (`dart-llm kernels`; compiled, not measured). With 8 Intel's goes back from
- * threads of 16 invocations to such of 8; on AMD's oldest, which have 32 KiB, 2 or 3 of 10 waves
- * are left, with 4 at least 4. */
+ * compilers do with it (`dart-llm kernels`; compiled, not measured). With 8 Intel's for OpenCL goes
+ * back from threads of 16 invocations to such of 8, which Mesa's for Vulkan does not; on AMD's
+ * oldest, which have 32 KiB, 2 or 3 of 10 waves are left, with 4 at least 4. */
 static uint32_t most_of(const dart_caps *caps)
 {
+    const bool igc = caps->vendor == DART_VENDOR_INTEL && strstr(caps->api, "NEO");
     const bool oldest = caps->vendor == DART_VENDOR_AMD && caps->max_shared <= 32768;
-    return caps->vendor == DART_VENDOR_INTEL || oldest ? 4 : 8;
+    return igc || oldest ? 4 : 8;
 }
 
 /* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,

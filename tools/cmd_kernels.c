@@ -5,7 +5,7 @@
 
 static const dart_option options[] = {
     {"for", "gpus", "string", "amd", "",
-        "GPUs with commas: amd:navi21, intel:dg2, pi4, ...; amd, intel (all of them), all"},
+        "GPUs with commas: amd:navi21, intel:dg2, pi4, ...; amd, intel, anv (all of each), all"},
     {"model_path", "model", "string", "", "", "a run or checkpoint instead of a fresh model"},
     {"format", "", "text|csv", "text", "", "output"},
     {NULL},
@@ -14,6 +14,15 @@ static const dart_option options[] = {
 static void seconds_text(char out[64], double seconds)
 {
     cli_number(out, 1e3 * seconds, seconds < 1e-2 ? 3 : 1);
+}
+
+/* "100M" for what is longer than a column. */
+static void count_text(char out[64], double count)
+{
+    if (count >= 1e6)
+        snprintf(out, 64, "%.0fM", 1e-6 * count);
+    else
+        cli_number(out, count, 0);
 }
 
 /* Row `i` and those after it that belong to the same GPU; the number of the next GPU's first. */
@@ -45,9 +54,9 @@ static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t
         snprintf(cell[1], 64, "%s", row->constants);
         snprintf(cell[2], 64, "%u", row->launches_of_step);
         snprintf(cell[3], 64, "%u", row->launches_of_token);
-        for (int f = 0; f < 5; f++) cli_number(cell[4 + f], figures[f], 0);
-        cli_number(waves, row->waves, 0);
-        cli_number(width, row->width, 0);
+        for (int f = 0; f < 5; f++) count_text(cell[4 + f], figures[f]);
+        count_text(waves, row->waves);
+        count_text(width, row->width);
         snprintf(cell[9], 64, "%.20sx%.20s", waves, width);
         seconds_text(cell[10], row->seconds);
         for (int c = 0; c < 11; c++) cells[c] = cell[c];

@@ -44,7 +44,7 @@ static void print_values(const char *command, const dart_option *o, FILE *out)
     } else if (gpus) {
         for (uint32_t i = 0; dart_kernels_name_at(i); i++)
             fprintf(out, "%s ", dart_kernels_name_at(i));
-        fputs("amd intel all", out);
+        fputs("amd intel anv all", out);
     } else {
         fputs(config ? "@recipes" : text ? "@files" : "@nothing", out);
     }

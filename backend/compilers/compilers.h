@@ -11,9 +11,10 @@ typedef struct dart_gpu {
     const char *name;    /* "amd:navi21" */
     const char *product; /* "Radeon RX 6900 XT" */
     const char *driver;  /* stem of the Vulkan driver's manifest ("radeon"), NULL: ocloc */
-    const char *family;  /* what RADV_FORCE_FAMILY or ocloc's -device are given; NULL: nothing */
+    const char *family;  /* what RADV_FORCE_FAMILY, a shim or ocloc's -device are given; or NULL */
     uint32_t units;      /* compute units; Intel: execution units, as OpenCL counts them */
-    uint32_t schedulers; /* of a unit: what the compiler's cycles are those of */
+    uint32_t schedulers; /* of a unit: what the compiler's cycles are those of; 0: it counts what a
+                            wave takes from end to end, or nothing */
     uint32_t lanes;      /* products and sums of f32 that a unit makes in a cycle */
     double ghz, gbs;     /* clock; 10^9 bytes a second of memory */
     uint32_t gib;        /* of memory */

@@ -104,7 +104,7 @@ dart_status dart_ocloc_caps(const dart_gpu *gpu, dart_caps *out)
     if (!has_program("ocloc"))
         return dart_fail(DART_DEVICE,
             "%s: the program ocloc is not installed (Debian: intel-opencl-icd)", gpu->name);
-    *out = (dart_caps){.api = "OpenCL 3.0",
+    *out = (dart_caps){.api = "OpenCL 3.0 NEO",
         .max_alloc = ((uint64_t)gpu->gib << 30) / 2,
         .max_binding = ((uint64_t)gpu->gib << 30) / 2,
         .max_groups = {UINT32_MAX, UINT32_MAX, UINT32_MAX},

@@ -60,19 +60,22 @@ static dart_status find_driver(const dart_gpu *gpu, char out[512])
         globfree(&found);
     }
     if (*out) return DART_OK;
+    const bool arm = !strcmp(gpu->driver, "broadcom") || !strcmp(gpu->driver, "freedreno");
     return dart_fail(DART_DEVICE,
         "%s: the Vulkan driver '%s' is not installed (Debian: mesa-vulkan-drivers%s)", gpu->name,
         gpu->driver,
-        !strcmp(gpu->driver, "radeon")
-            ? ""
-            : ", of arm64 alone; tests/arm64/run makes these kernels on other machines");
+        arm ? ", of arm64 alone; tests/arm64/run makes these kernels on other machines" : "");
 }
 
 static dart_status open_compiler(const job *j, dart_device **out)
 {
     const char *variables[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"}; /* old loaders, new ones */
     for (size_t i = 0; i < 2; i++) setenv(variables[i], j->manifest, 1);
-    if (j->gpu->family) setenv("RADV_FORCE_FAMILY", j->gpu->family, 1);
+    if (j->gpu->family) {
+        setenv("RADV_FORCE_FAMILY", j->gpu->family, 1);
+        setenv(
+            "DART_GPU_FAMILY", j->gpu->family, 1); /* for a shim; a GPU that is here is as it is */
+    }
     setenv("MESA_SHADER_CACHE_DISABLE", "true", 1); /* what is found there has no figures */
     return dart_vulkan_compiler(0, out);
 }
@@ -109,8 +112,11 @@ dart_status dart_vulkan_gpu_caps(const dart_gpu *gpu, dart_caps *out)
     DART_TRY(find_driver(gpu, j.manifest));
     DART_TRY(dart_child_run(&(dart_child){ask_caps, take_caps, &j, sizeof(record)}, &ended));
     if (!j.caps.made)
-        return dart_fail(DART_DEVICE, "%s: %s", gpu->name,
-            *j.caps.why ? j.caps.why : "the driver broke down when it was opened");
+        return dart_fail(DART_DEVICE, "%s: %s%s", gpu->name,
+            *j.caps.why ? j.caps.why : "the driver broke down when it was opened",
+            !strcmp(gpu->driver, "radeon")
+                ? ""
+                : "; this driver needs the GPU, or a shim in its place (tests/arm64)");
     *out = j.caps.caps;
     return DART_OK;
 }

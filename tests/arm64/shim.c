@@ -1,29 +1,50 @@
-/* Stands in for the kernel's side of two GPUs, so that Mesa's drivers open them and compile: a
- * library to preload (LD_PRELOAD) that answers what v3dv (Broadcom V3D 4.2, the GPU of the
- * Raspberry Pi 4) and turnip (Qualcomm Adreno 630) ask the system for before they make pipelines.
- * Which GPU is there follows from the driver's manifest in VK_ICD_FILENAMES. Nothing can be run.
+/* Stands in for the kernel's side of GPUs, so that Mesa's drivers open them and compile: a library
+ * to preload (LD_PRELOAD) that answers what v3dv (Broadcom V3D 4.2, the GPU of the Raspberry Pi 4),
+ * turnip (Qualcomm Adreno 630) and the two for Intel ask the system for before they make pipelines.
+ * Which driver asks follows from its manifest in VK_ICD_FILENAMES, and which of Intel's GPUs is
+ * there from DART_GPU_FAMILY. Nothing can be run.
  *
  * Written against Mesa 22.3. Values of V3D's identity registers: Mesa's drm-shim, which is made for
  * the same purpose and which Debian does not ship. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <drm.h>
+#include <i915_drm.h>
 #include <msm_drm.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <xf86drm.h>
 
-static bool is_adreno(void)
+typedef enum kind { V3D, ADRENO, INTEL } kind;
+
+static kind gpu_kind(void)
 {
     const char *manifest = getenv("VK_ICD_FILENAMES");
-    return manifest && strstr(manifest, "freedreno");
+    if (!manifest) return V3D;
+    return strstr(manifest, "freedreno") ? ADRENO : strstr(manifest, "intel") ? INTEL : V3D;
+}
+
+/* PCI number of one GPU of a family. */
+static int intel_number(void)
+{
+    static const struct {
+        const char *family;
+        int number;
+    } known[] = {{"bdw", 0x1616}, {"skl", 0x1912}, {"icl", 0x8a52}, {"tgl", 0x9a49}};
+    const char *family = getenv("DART_GPU_FAMILY");
+    for (size_t i = 0; family && i < sizeof known / sizeof *known; i++)
+        if (strcmp(known[i].family, family) == 0) return known[i].number;
+    return 0;
 }
 
 /* ---- the list of devices ---- */
@@ -34,6 +55,8 @@ static const char node_path[] = "/dev/full";
 /* All that a device of the list consists of, so that one free() is enough. */
 typedef struct fake_device {
     drmDevice device;
+    drmPciBusInfo pci;
+    drmPciDeviceInfo number;
     drmPlatformBusInfo bus;
     drmPlatformDeviceInfo info;
     char *nodes[DRM_NODE_MAX], *compatible[2];
@@ -57,13 +80,42 @@ static drmDevicePtr make_device(int node, const char *path, const char *compatib
     return &d->device;
 }
 
+static drmDevicePtr make_intel(void)
+{
+    fake_device *d = (fake_device *)make_device(DRM_NODE_RENDER, node_path, "");
+    d->nodes[DRM_NODE_PRIMARY] = d->path;
+    d->number.vendor_id = 0x8086;
+    d->number.device_id = (uint16_t)intel_number();
+    d->device.available_nodes |= 1 << DRM_NODE_PRIMARY;
+    d->device.bustype = DRM_BUS_PCI;
+    d->device.businfo.pci = &d->pci;
+    d->device.deviceinfo.pci = &d->number;
+    return &d->device;
+}
+
+int drmGetDevice2(int file, uint32_t flags, drmDevicePtr *device)
+{
+    (void)file, (void)flags;
+    *device = make_intel(); /* the others do not ask */
+    return 0;
+}
+
+int drmGetDevice(int file, drmDevicePtr *device)
+{
+    return drmGetDevice2(file, 0, device);
+}
+
 int drmGetDevices2(uint32_t flags, drmDevicePtr devices[], int max)
 {
     (void)flags;
-    const int count = is_adreno() ? 1 : 2;
+    const int count = gpu_kind() == V3D ? 2 : 1;
     if (!devices || max < count) return count;
-    devices[0] =
-        make_device(DRM_NODE_RENDER, node_path, is_adreno() ? "qcom,adreno" : "brcm,2711-v3d");
+    if (gpu_kind() == INTEL) {
+        devices[0] = make_intel();
+        return count;
+    }
+    devices[0] = make_device(
+        DRM_NODE_RENDER, node_path, gpu_kind() == ADRENO ? "qcom,adreno" : "brcm,2711-v3d");
     /* v3dv wants the device that drives the display too */
     if (count == 2) devices[1] = make_device(DRM_NODE_PRIMARY, node_path, "brcm,bcm2711-vc5");
     return count;
@@ -233,6 +285,94 @@ static void adreno(unsigned command, void *data)
     }
 }
 
+/* ---- Intel: i915 ---- */
+
+static int intel_param(int param)
+{
+    switch (param) {
+    case I915_PARAM_CHIPSET_ID:
+        return intel_number();
+    case I915_PARAM_REVISION:
+        return 0;
+    case I915_PARAM_CS_TIMESTAMP_FREQUENCY:
+        return 12000000;
+    case I915_PARAM_NUM_FENCES_AVAIL:
+        return 32;
+    case I915_PARAM_CMD_PARSER_VERSION:
+        return 10;
+    case I915_PARAM_MMAP_GTT_VERSION:
+        return 4;
+    /* one slice of three parts with eight units each */
+    case I915_PARAM_SLICE_MASK:
+        return 1;
+    case I915_PARAM_SUBSLICE_MASK:
+        return 7;
+    case I915_PARAM_SUBSLICE_TOTAL:
+        return 3;
+    case I915_PARAM_EU_TOTAL:
+        return 24;
+    default:
+        return 1;
+    }
+}
+
+static void *map_buffer(uint32_t handle, uint64_t offset, uint64_t bytes)
+{
+    const int memory = open_memory();
+    void *at = mmap(
+        NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, (off_t)(begin(handle) + offset));
+    close(memory);
+    return at;
+}
+
+/* No answer to a question is one that drivers know from older systems. */
+static void intel_query(const struct drm_i915_query *query)
+{
+    struct drm_i915_query_item *item = (void *)(uintptr_t)query->items_ptr;
+    for (uint32_t i = 0; i < query->num_items; i++) item[i].length = -EINVAL;
+}
+
+static void intel(unsigned command, void *data)
+{
+    struct drm_i915_getparam *get = data;
+    struct drm_i915_gem_create *create = data;
+    struct drm_i915_gem_mmap *map = data;
+    struct drm_i915_gem_mmap_offset *offset = data;
+    struct drm_i915_gem_userptr *user = data;
+    struct drm_i915_gem_context_create *context = data;
+    struct drm_i915_gem_context_param *param = data;
+    struct drm_i915_gem_get_aperture *aperture = data;
+    switch (command) {
+    case DRM_I915_GETPARAM:
+        *get->value = intel_param(get->param);
+        break;
+    case DRM_I915_GEM_CREATE:
+        create->handle = new_buffer(create->size);
+        break;
+    case DRM_I915_GEM_MMAP:
+        map->addr_ptr = (uintptr_t)map_buffer(map->handle, map->offset, map->size);
+        break;
+    case DRM_I915_GEM_MMAP_GTT:
+        offset->offset = begin(offset->handle);
+        break;
+    case DRM_I915_GEM_USERPTR:
+        user->handle = new_buffer(user->user_size);
+        break;
+    case DRM_I915_GEM_CONTEXT_CREATE:
+        context->ctx_id = 1;
+        break;
+    case DRM_I915_GEM_CONTEXT_GETPARAM:
+        param->value = param->param == I915_CONTEXT_PARAM_GTT_SIZE ? UINT64_C(1) << 48 : 0;
+        break;
+    case DRM_I915_GEM_GET_APERTURE:
+        aperture->aper_size = aperture->aper_available_size = UINT64_C(1) << 32;
+        break;
+    case DRM_I915_QUERY:
+        intel_query(data);
+        break;
+    }
+}
+
 /* ---- what all drivers of the kernel have ---- */
 
 /* Text of which the caller asks the length first. */
@@ -244,14 +384,15 @@ static void text(char *to, size_t *size, const char *from)
 
 static void common(unsigned number, void *data)
 {
+    static const char *const names[] = {[V3D] = "v3d", [ADRENO] = "msm", [INTEL] = "i915"};
     struct drm_version *version = data;
     struct drm_get_cap *cap = data;
     struct drm_syncobj_create *object = data;
     if (number == (DRM_IOCTL_VERSION & 0xff)) {
         version->version_major = 1;
-        version->version_minor = is_adreno() ? 9 : 0;
+        version->version_minor = gpu_kind() == ADRENO ? 9 : 6;
         version->version_patchlevel = 0;
-        text(version->name, &version->name_len, is_adreno() ? "msm" : "v3d");
+        text(version->name, &version->name_len, names[gpu_kind()]);
         text(version->date, &version->date_len, "2022");
         text(version->desc, &version->desc_len, "none");
     }
@@ -273,9 +414,9 @@ int ioctl(int file, unsigned long request, ...)
     }
     if (number < DRM_COMMAND_BASE || number >= DRM_COMMAND_END)
         common(number, data);
-    else if (is_adreno())
-        adreno(number - DRM_COMMAND_BASE, data);
     else
-        v3d(number - DRM_COMMAND_BASE, data);
+        (gpu_kind() == INTEL       ? intel
+            : gpu_kind() == ADRENO ? adreno
+                                   : v3d)(number - DRM_COMMAND_BASE, data);
     return 0;
 }

@@ -53,6 +53,7 @@ static void tiles_by_vendor(void **state)
             dart_caps caps = gpu;
             caps.vendor = v;
             caps.max_shared = 65536;
+            strcpy(caps.api, "OpenCL 3.0 NEO");
             assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
             const uint32_t tm = launch.tune[DART_GEMM_TM], tn = launch.tune[DART_GEMM_TN];
             if (tm > largest[v]) largest[v] = tm;

@@ -14,6 +14,19 @@
 /* Of the bytes of parameters the last are where a piece of a launch is (cuts.h). */
 enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 8, DART_MAX_PARAM_BYTES = 128, DART_PLACE_BYTES = 16 };
 
+/* Whose GPU it is: kernels take the shapes that suit its compiler and units (geometry.c). */
+typedef enum dart_vendor {
+    DART_VENDOR_OTHER,
+    DART_VENDOR_AMD,
+    DART_VENDOR_ARM,
+    DART_VENDOR_BROADCOM,
+    DART_VENDOR_INTEL,
+    DART_VENDOR_NVIDIA,
+    DART_VENDOR_QUALCOMM
+} dart_vendor;
+/* By the PCI number that Vulkan and OpenCL report. */
+dart_vendor dart_vendor_of(uint32_t number);
+
 /* What a device can do, or what a limit profile lets it do. Zero means "no limit known". */
 typedef struct dart_caps {
     char name[128], driver[128], api[64];
@@ -29,7 +42,8 @@ typedef struct dart_caps {
     uint32_t subgroup;        /* invocations of a subgroup; 0: not available */
     uint32_t word;            /* bytes of a word: 4, or 8 in the f64 oracle */
     uint32_t threads;         /* host threads (cpu), compute units otherwise */
-    uint32_t simd; /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
+    uint32_t simd;      /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
+    dart_vendor vendor; /* of a GPU, or of the one that a profile stands for */
     bool storage16, arith16;
     bool on_cpu; /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile
                     makes lavapipe and PoCL look like a GPU */
@@ -48,6 +62,7 @@ typedef struct dart_limits {
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
     uint64_t max_binding, max_alloc, memory;
     bool no_subgroup, no_storage16, no_arith16, slow_shared;
+    dart_vendor vendor;
 } dart_limits;
 
 /* The profile called `name` ("emu-floor", "emu-pi4", ...), NULL if there is none. Static. */

@@ -1,70 +1,9 @@
 /* The shipped tune table: for each kernel, the work-group, the tile and the number of work-groups
- * by kind of device. Three kinds: processors through OpenCL (caps.simd > 1: one invocation a
- * work-group, explicit vectors, so that barriers cost nothing), other devices on the host's
- * processor (lavapipe: a work-group is one subgroup), GPUs. */
+ * by kind of device; of matrix products in geometry_gemm.c. Three kinds: processors through OpenCL
+ * (caps.simd > 1: one invocation a work-group, explicit vectors, so that barriers cost nothing),
+ * other devices on the host's processor (lavapipe: a work-group is one subgroup), GPUs. */
 #include "geometry.h"
-#include <string.h>
-
-typedef struct shaper {
-    const dart_caps *caps;
-    dart_launch *launch;
-    const dart_kernel_info *info;
-    uint64_t groups;  /* all axes; folded over two of them at the end */
-    uint32_t simpler; /* dart_launch_simpler */
-} shaper;
-
-static uint64_t ceil_div(uint64_t a, uint64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static uint32_t min_u32(uint32_t a, uint32_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Largest power of two that is at most x; 1 for 0. */
-static uint32_t floor_pow2(uint32_t x)
-{
-    uint32_t p = 1;
-    while (p <= x / 2) p *= 2;
-    return p;
-}
-
-/* The number of a form beside the portable one; that one where the driver wants simpler texts. */
-static uint8_t variant_of(const shaper *s, const char *feature)
-{
-    return s->simpler ? 0 : (uint8_t)dart_kernel_variant(s->launch->kernel, feature);
-}
-
-static uint32_t tune_of(const shaper *s, const char *name)
-{
-    for (uint32_t i = 0; i < s->info->tunes; i++)
-        if (strcmp(s->info->tune_name[i], name) == 0) return s->launch->tune[i];
-    return 0;
-}
-
-static void tune_set(shaper *s, const char *name, uint32_t value)
-{
-    for (uint32_t i = 0; i < s->info->tunes; i++)
-        if (strcmp(s->info->tune_name[i], name) == 0) s->launch->tune[i] = value;
-}
-
-static bool has_vectors(const shaper *s)
-{
-    return s->caps->simd > 1;
-}
-
-static uint32_t threads_of(const shaper *s)
-{
-    return s->caps->threads ? s->caps->threads : 1;
-}
-
-static uint32_t group_limit(const shaper *s, uint32_t wanted)
-{
-    uint32_t most = s->caps->max_invocations ? s->caps->max_invocations : wanted;
-    return floor_pow2(min_u32(wanted, most));
-}
+#include "shaper.h"
 
 /* Work-group of a kernel that folds `depth` rows of `cols` words in one work-group. On Mesa's
  * processor driver a work-group is one vector of 8, more only where an invocation would come near
@@ -152,33 +91,6 @@ static void shape_unpack(shaper *s)
         return;
     }
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
-}
-
-/* Eight numbers of a row at a time: on Mesa's processor each lane rows of its own, on a GPU
- * neighbours side by side. Through OpenCL a processor takes whole blocks as vectors. Four rows on a
- * processor share what is read of x. */
-static void shape_gemm_packed(shaper *s)
-{
-    const gemm_packed_params *p = (const gemm_packed_params *)s->launch->param;
-    uint32_t wgx = 1, along = 1, most = 4, tn = 4;
-    if (has_vectors(s) && !s->simpler) {
-        s->launch->variant = variant_of(s, "block");
-        tune_set(s, "VW", s->caps->simd < 16 ? 8 : 16);
-    } else if (s->caps->on_cpu) {
-        wgx = group_limit(s, 8);
-    } else {
-        tn = 1;
-        wgx = group_limit(s, 64);
-        along = floor_pow2(min_u32(min_u32(p->k / 8, wgx), 32));
-        most = 8;
-    }
-    uint32_t tm = 1;
-    while (tm < p->m && tm < most) tm *= 2;
-    tune_set(s, "WGX", wgx);
-    tune_set(s, "ALONG", along);
-    tune_set(s, "TM", tm);
-    tune_set(s, "TN", tn);
-    s->groups = ceil_div(p->m, tm) * ceil_div(p->n, wgx / along * tn);
 }
 
 static void shape_scatter(shaper *s)
@@ -347,143 +259,14 @@ static void shape_reduce(shaper *s)
     s->groups = ceil_div((uint64_t)p->outer * p->chunks * ceil_div(p->inner, vw), wgx);
 }
 
-/* The tile of gemm on Mesa's processor driver. There a load costs one step a lane wherever the
- * lanes look, so that a tile pays ten units for each of its rows and columns at each step along k
- * and one for each product; its vectors are the x axis of a work-group. Few shapes, as each is a
- * compilation; the first that is within a fifth of the best is taken. */
-static void tile_gemm_mesa(
-    const shaper *s, uint64_t batches, uint32_t lanes, uint32_t *tm, uint32_t *tn, uint32_t *down)
-{
-    static const struct {
-        uint32_t tm, tn, down;
-    } tiles[] = {{16, 8, 0}, {8, 16, 1}, {8, 8, 0}, {8, 8, 1}, {4, 4, 0}, {4, 4, 1}, {1, 8, 0},
-        {8, 1, 1}, {1, 1, 0}, {1, 1, 1}};
-    enum { TILES = sizeof tiles / sizeof *tiles };
-    const gemm_params *p = (const gemm_params *)s->launch->param;
-    uint64_t cost[TILES], least = UINT64_MAX;
-    for (uint32_t i = 0; i < TILES; i++) {
-        uint32_t high = tiles[i].tm, wide = tiles[i].tn;
-        uint64_t rows = (uint64_t)high * (tiles[i].down ? lanes : 1);
-        uint64_t columns = (uint64_t)wide * (tiles[i].down ? 1 : lanes);
-        uint64_t groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, columns);
-        cost[i] = ceil_div(groups, threads_of(s)) * (10 * (high + wide) + high * wide);
-        if (cost[i] < least) least = cost[i];
-    }
-    uint32_t best = 0;
-    while (cost[best] > least + least / 5) best++;
-    *tm = tiles[best].tm;
-    *tn = tiles[best].tn;
-    *down = tiles[best].down;
-}
-
-/* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
- * or 128 x 16 and 16 x 128 for the skinny products of tensor trains; smaller ones where the matrix
- * ends, or where there would be few tiles for the device's units. */
-static bool shape_gemm_shared(shaper *s, uint64_t batches)
-{
-    typedef struct gemm_tile {
-        uint32_t wgx, wgy, tm, tn;
-    } gemm_tile;
-    enum { SIZES = 3 };
-    static const gemm_tile square[SIZES] = {{16, 8, 8, 4}, {16, 8, 4, 2}, {16, 8, 2, 2}},
-                           tall[SIZES] = {{8, 16, 8, 2}, {8, 16, 4, 2}, {8, 16, 2, 2}},
-                           flat[SIZES] = {{16, 8, 2, 8}, {16, 8, 2, 4}, {16, 8, 2, 2}};
-    const gemm_params *p = (const gemm_params *)s->launch->param;
-    const uint8_t variant = variant_of(s, "shared");
-    uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
-    if (!variant || s->caps->slow_shared || p->k < 16 || narrow < 4 ||
-        broad < (narrow > 16 ? 32 : 64))
-        return false;
-    const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
-    uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
-    for (int small = 0; small < SIZES && groups < enough; small++) {
-        const gemm_tile *t = &tile[small];
-        uint32_t tm = tile == square && p->m <= 32 ? min_u32(t->tm, 4) : t->tm;
-        uint32_t tn = tile == square && p->n <= 32 ? 2 : t->tn;
-        tune_set(s, "WGX", t->wgx);
-        tune_set(s, "WGY", t->wgy);
-        tune_set(s, "TM", tm);
-        tune_set(s, "TN", tn);
-        groups = batches * ceil_div(p->m, t->wgy * tm) * ceil_div(p->n, t->wgx * tn);
-    }
-    uint32_t shared = dart_kernel_shared(DART_K_gemm, variant, s->launch->tune);
-    if (group_limit(s, 128) < 128 || (s->caps->max_shared && shared > s->caps->max_shared))
-        return false;
-    s->launch->variant = variant;
-    s->groups = groups;
-    return true;
-}
-
-/* gemm on a processor whose vectors are spelled out: 8 rows x 2 vectors fill the registers of
- * AVX-512 and NEON, 4 x 2 those of AVX2. One row, or few columns of a transposed B, as dot
- * products; what is high enough to pay for it reads op(B) from a panel. */
-static void shape_gemm_vectors(shaper *s, uint64_t batches)
-{
-    const gemm_params *p = (const gemm_params *)s->launch->param;
-    const uint32_t ta = tune_of(s, "TA"), tb = tune_of(s, "TB"), threads = threads_of(s);
-    const uint32_t simd = floor_pow2(min_u32(s->caps->simd, 16));
-    const bool dot =
-        !s->simpler && ta == 0 && tb == 1 && p->k >= simd && (p->m <= 8 || p->n < simd);
-    const uint32_t vw = dot || p->n >= simd ? simd : p->n >= 4 ? 4 : 1, columns = dot ? 1 : vw;
-    uint32_t tm = p->m == 1 ? 1 : p->m <= 4 || dot || simd == 8 ? 4 : 8, down = 0;
-    const uint32_t tn = p->n <= columns ? 1 : dot ? 4 : 2;
-    const uint64_t others = batches * ceil_div(p->n, tn * columns);
-    const char *form = dot ? "dot" : "";
-    if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
-    if (!dot && !s->simpler && p->m > tm && (tb == 1 || p->k >= 64)) {
-        const uint32_t enough = 4 * threads;
-        form = "panel";
-        down = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
-               : others * ceil_div(p->m, (uint64_t)tm * 8) >= enough ? 8
-                                                                     : 2;
-    }
-    s->launch->variant = variant_of(s, form);
-    tune_set(s, "WGX", 1);
-    tune_set(s, "WGY", 1);
-    tune_set(s, "TM", tm);
-    tune_set(s, "TN", tn);
-    tune_set(s, "VW", vw);
-    tune_set(s, "DOWN", down);
-    s->groups = others * ceil_div(p->m, (uint64_t)tm * (down ? down : 1));
-}
-
-/* Tiles of gemm: on a GPU without enough work for shared memory 4 x 4 an invocation, less where
- * that would leave most of the device without work. */
 static void shape_gemm(shaper *s)
 {
-    const gemm_params *p = (const gemm_params *)s->launch->param;
-    const uint64_t batches = (uint64_t)p->batch0 * p->batch1 * p->batch2;
-    uint32_t wgx = 1, wgy = 1, tm = 4, tn = 4, down = 0;
-    if (s->simpler > 1) tm = tn = s->simpler == 2 ? 2 : 1;
-    if (has_vectors(s)) {
-        shape_gemm_vectors(s, batches);
-        return;
-    }
-    if (s->caps->on_cpu) {
-        wgx = group_limit(s, 8);
-        tile_gemm_mesa(s, batches, wgx, &tm, &tn, &down);
-    } else {
-        if (shape_gemm_shared(s, batches)) return;
-        uint32_t lanes = group_limit(s, 64);
-        uint64_t fill = (uint64_t)threads_of(s) * 128;
-        while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||
-                             (p->m < tm && p->n < tn)))
-            tm = tn = tm / 2;
-        if (p->m == 1 || p->n == 1) {
-            tm = p->m == 1 ? 1 : tm;
-            tn = p->n == 1 ? 1 : tn;
-        }
-        wgx = lanes >= 64 && p->n > 2 * tn && p->m > 2 * tm ? 8 : p->n > 2 * tn ? lanes : 1;
-        wgy = lanes / wgx;
-    }
-    tune_set(s, "WGX", wgx);
-    tune_set(s, "WGY", wgy);
-    tune_set(s, "TM", tm);
-    tune_set(s, "TN", tn);
-    tune_set(s, "DOWN", down);
-    uint64_t rows = (uint64_t)tm * (down ? wgx : wgy);
-    uint64_t across = (uint64_t)tn * (down ? wgy : wgx);
-    s->groups = batches * ceil_div(p->m, rows) * ceil_div(p->n, across);
+    dart_shape_gemm(s);
+}
+
+static void shape_gemm_packed(shaper *s)
+{
+    dart_shape_gemm_packed(s);
 }
 
 static void (*const shape_of[DART_KERNELS])(shaper *) = {

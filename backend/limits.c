@@ -22,8 +22,10 @@ static const dart_limits profiles[] = {
         .no_storage16 = true,
         .no_arith16 = true},
     {.name = "emu-pi4",
+        .vendor = DART_VENDOR_BROADCOM,
         .max_invocations = 256,
         .max_shared = 16384,
+        .slow_shared = true,
         .max_buffers = 8,
         .max_params = 128,
         .offset_align = 32,
@@ -34,8 +36,10 @@ static const dart_limits profiles[] = {
         .no_subgroup = true,
         .no_arith16 = true},
     {.name = "emu-pi5",
+        .vendor = DART_VENDOR_BROADCOM,
         .max_invocations = 256,
         .max_shared = 16384,
+        .slow_shared = true,
         .max_buffers = 8,
         .max_params = 128,
         .offset_align = 32,
@@ -46,6 +50,7 @@ static const dart_limits profiles[] = {
         .no_subgroup = true,
         .no_arith16 = true},
     {.name = "emu-mali",
+        .vendor = DART_VENDOR_ARM,
         .max_invocations = 384,
         .max_shared = 32768,
         .slow_shared = true,
@@ -55,6 +60,7 @@ static const dart_limits profiles[] = {
         .max_groups = 65535,
         .max_binding = 256 * MIB},
     {.name = "emu-adreno",
+        .vendor = DART_VENDOR_QUALCOMM,
         .max_invocations = 1024,
         .max_shared = 16384,
         .max_buffers = 8,
@@ -63,6 +69,7 @@ static const dart_limits profiles[] = {
         .max_groups = 65535,
         .max_binding = 128 * MIB},
     {.name = "emu-intel",
+        .vendor = DART_VENDOR_INTEL,
         .max_invocations = 1024,
         .max_shared = 32768,
         .max_buffers = 64,
@@ -105,6 +112,26 @@ static uint64_t lower(uint64_t own, uint64_t limit)
     return own && own < limit ? own : limit;
 }
 
+dart_vendor dart_vendor_of(uint32_t number)
+{
+    switch (number) {
+    case 0x1002:
+        return DART_VENDOR_AMD;
+    case 0x13b5:
+        return DART_VENDOR_ARM;
+    case 0x14e4:
+        return DART_VENDOR_BROADCOM;
+    case 0x8086:
+        return DART_VENDOR_INTEL;
+    case 0x10de:
+        return DART_VENDOR_NVIDIA;
+    case 0x5143:
+        return DART_VENDOR_QUALCOMM;
+    default:
+        return DART_VENDOR_OTHER;
+    }
+}
+
 void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
 {
     if (!limits) return;
@@ -118,6 +145,7 @@ void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
     caps->max_alloc = lower(caps->max_alloc, limits->max_alloc);
     caps->memory = lower(caps->memory, limits->memory);
     if (caps->offset_align < limits->offset_align) caps->offset_align = limits->offset_align;
+    if (limits->vendor) caps->vendor = limits->vendor;
     if (limits->slow_shared) caps->slow_shared = true;
     if (limits->no_subgroup) caps->subgroup = 0;
     if (limits->no_storage16) caps->storage16 = false;

@@ -12,6 +12,7 @@ if(NOT DART_FUZZ) # drivers are not instrumented, and no target opens one
   include(${CMAKE_SOURCE_DIR}/cmake/vulkan.cmake OPTIONAL)
   include(${CMAKE_SOURCE_DIR}/cmake/opencl.cmake OPTIONAL)
 endif()
+dart_room(compilers backend/compilers MAY backend)
 
 dart_room(public frontend)
 dart_room(io frontend/io MAY shaders LINK PkgConfig::JANSSON PkgConfig::XXHASH)
@@ -47,9 +48,10 @@ dart_room(inspect frontend/tasks/inspect MAY store)
 dart_room(export frontend/tasks/export MAY store LINK PkgConfig::BLAS)
 dart_room(compress frontend/tasks/compress MAY store)
 dart_room(infer frontend/tasks/infer MAY score)
+dart_room(kernels frontend/tasks/kernels MAY infer inspect compilers)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect export compress tokenizer)
+dart_room(api frontend/tasks/api MAY bench sweep inspect kernels export compress tokenizer)

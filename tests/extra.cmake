@@ -30,6 +30,20 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
 endif()
+# What compilers of GPUs that are not here make of kernels; Intel's needs half a second for each.
+add_test(NAME tasks/kernels/intel COMMAND test_kernels intel:skl intel:tgllp intel:dg2
+  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+set_tests_properties(tasks/kernels/intel PROPERTIES TIMEOUT 600)
+# Mesa's Vulkan drivers for Intel, with a stand-in for the system's side of the GPUs; without libdrm's headers it is skipped.
+find_path(DART_LIBDRM xf86drm.h)
+find_path(DART_LIBDRM_UAPI i915_drm.h PATH_SUFFIXES libdrm)
+add_test(NAME tasks/kernels/anv COMMAND test_kernels anv WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+if(DART_LIBDRM AND DART_LIBDRM_UAPI AND NOT DART_SANITIZE)
+  add_library(gpu_shim SHARED ${CMAKE_CURRENT_SOURCE_DIR}/arm64/shim.c)
+  target_include_directories(gpu_shim PRIVATE ${DART_LIBDRM} ${DART_LIBDRM_UAPI})
+  target_link_libraries(gpu_shim PRIVATE ${CMAKE_DL_LIBS})
+  set_tests_properties(tasks/kernels/anv PROPERTIES ENVIRONMENT LD_PRELOAD=$<TARGET_FILE:gpu_shim>)
+endif()
 # Every op through planner and lowering, outputs and gradients, on each device and profile; whether gradients are right is
 # a matter of the f64 device alone (test_op_gradients).
 foreach(device opencl:0 vulkan:0)

@@ -20,7 +20,7 @@ static void print_values(const char *command, const dart_option *o, FILE *out)
 {
     const bool device = !strcmp(o->key, "device") || !strcmp(o->key, "compare");
     const bool dataset = !strcmp(o->key, "dataset"), config = !strcmp(o->key, "config");
-    const bool text = !strcmp(o->type, "string");
+    const bool text = !strcmp(o->type, "string"), gpus = !strcmp(o->key, "for");
     const bool choices = strchr(o->type, '|') != NULL;
     if (!strcmp(o->type, "bool")) return;
     fprintf(out, "    '%s '", command);
@@ -41,6 +41,10 @@ static void print_values(const char *command, const dart_option *o, FILE *out)
         for (uint32_t i = 0; dart_dataset_name_at(i); i++)
             fprintf(out, "%s ", dart_dataset_name_at(i));
         fputs("@files", out);
+    } else if (gpus) {
+        for (uint32_t i = 0; dart_kernels_name_at(i); i++)
+            fprintf(out, "%s ", dart_kernels_name_at(i));
+        fputs("amd intel anv all", out);
     } else {
         fputs(config ? "@recipes" : text ? "@files" : "@nothing", out);
     }

@@ -134,6 +134,7 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
     caps->threads = device_u32(id, CL_DEVICE_MAX_COMPUTE_UNITS);
     caps->storage16 = true; /* vload_half and vstore_half are in OpenCL 1.2's core */
     caps->arith16 = has_extension(id, "cl_khr_fp16");
+    caps->vendor = dart_vendor_of(device_u32(id, CL_DEVICE_VENDOR_ID));
     caps->on_cpu = (type & CL_DEVICE_TYPE_CPU) != 0;
     cl_device_local_mem_type local = CL_LOCAL;
     clGetDeviceInfo(id, CL_DEVICE_LOCAL_MEM_TYPE, sizeof local, &local, NULL);

@@ -1,6 +1,7 @@
 /* Compiled kernels: each kernel file once for each set of TUNE values, kept in the device's list
  * and, as the driver's binary, in the user's cache folder unless the driver keeps it itself. */
 #include "internal.h"
+#include "figures.h"
 #include "file.h"
 #include "log.h"
 #include "opencl_sources.h"
@@ -19,12 +20,10 @@ static const char *text_of(const char *name)
     return NULL;
 }
 
-static void options_of(
-    const opencl_device *device, const dart_launch *launch, char *out, size_t size)
+static void options_of(bool narrow, const dart_launch *launch, char *out, size_t size)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
-    size_t used =
-        (size_t)snprintf(out, size, "-cl-std=CL1.2%s", device->narrow ? " -DOFFSET=uint" : "");
+    size_t used = (size_t)snprintf(out, size, "-cl-std=CL1.2%s", narrow ? " -DOFFSET=uint" : "");
     for (uint32_t i = 0; i < launch->tunes && used < size; i++)
         used += (size_t)snprintf(
             out + used, size - used, " -D%s=%u", info->tune_name[i], launch->tune[i]);
@@ -119,6 +118,30 @@ static dart_status compile(
     return status;
 }
 
+/* The name of the kernel's file. */
+static dart_status name_of(const dart_launch *launch, char out[64])
+{
+    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
+    snprintf(
+        out, 64, "%s%s%s", dart_kernel_info_of(launch->kernel)->name, *feature ? "." : "", feature);
+    return text_of(out) ? DART_OK
+                        : dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", out);
+}
+
+dart_status dart_opencl_source(const dart_launch *launch, char **out_text, char options[512])
+{
+    char name[64];
+    *out_text = NULL;
+    DART_TRY(name_of(launch, name));
+    options_of(false, launch, options, 512);
+    const char *text = text_of(name);
+    const size_t size = strlen(dart_opencl_prelude) + strlen(text) + 2;
+    *out_text = dart_calloc(size, 1);
+    if (!*out_text) return DART_MEMORY;
+    snprintf(*out_text, size, "%s\n%s", dart_opencl_prelude, text);
+    return DART_OK;
+}
+
 dart_status dart_opencl_code_find(
     opencl_device *device, const dart_launch *launch, cl_program *out_program)
 {
@@ -132,12 +155,9 @@ dart_status dart_opencl_code_find(
         }
     }
     char name[64];
-    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
-    snprintf(name, sizeof name, "%s%s%s", dart_kernel_info_of(launch->kernel)->name,
-        *feature ? "." : "", feature);
-    if (!text_of(name)) return dart_fail(DART_DEVICE, "the OpenCL backend has no kernel %s", name);
+    DART_TRY(name_of(launch, name));
     char options[512], path[640];
-    options_of(device, launch, options, sizeof options);
+    options_of(device->narrow, launch, options, sizeof options);
     bool cached =
         !device->base.caps.keeps_binaries && cache_path(device, name, options, path, sizeof path);
     cl_program program = cached ? from_cache(device, path, options) : NULL;

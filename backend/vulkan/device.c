@@ -1,5 +1,6 @@
 /* Vulkan devices: enumeration, capabilities, open and close. */
 #include "cuts.h"
+#include "figures.h"
 #include "internal.h"
 #include "log.h"
 #include <stdio.h>
@@ -110,7 +111,9 @@ static void fill_caps(vulkan_device *device)
     if ((subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
         (subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT))
         caps->subgroup = subgroup.subgroupSize;
-    caps->slow_shared = p->vendorID == 0x13b5; /* Arm: Mali */
+    caps->vendor = dart_vendor_of(p->vendorID);
+    /* Mali, and V3D, whose driver puts it into a buffer for each dispatch */
+    caps->slow_shared = caps->vendor == DART_VENDOR_ARM || caps->vendor == DART_VENDOR_BROADCOM;
     caps->word = 4;
     caps->on_cpu = p->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     caps->threads = count_units(device, p);
@@ -187,27 +190,40 @@ static bool shares_memory(vulkan_device *device)
     return device->host_align > 0;
 }
 
-static dart_status make_device(vulkan_device *device)
+/* tells: it is to say what became of the kernels that it makes. */
+static dart_status make_handle(vulkan_device *device, bool tells)
 {
-    static const char *const import[] = {VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME};
+    const char *extensions[2];
+    uint32_t count = 0;
     const bool shares = shares_memory(device);
+    if (shares) extensions[count++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
+    if (tells) extensions[count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     float priority = 1;
     VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
         .queueFamilyIndex = device->family,
         .queueCount = 1,
         .pQueuePriorities = &priority};
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = tells ? &executables : NULL,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue, /* the portable kernels need no optional feature */
-        .enabledExtensionCount = shares,
-        .ppEnabledExtensionNames = import};
+        .enabledExtensionCount = count,
+        .ppEnabledExtensionNames = extensions};
     DART_TRY(dart_vulkan_status(
         device, vkCreateDevice(device->physical, &info, NULL, &device->handle), "vkCreateDevice"));
     vkGetDeviceQueue(device->handle, device->family, 0, &device->queue);
     if (shares)
         device->host_pointer = (PFN_vkGetMemoryHostPointerPropertiesEXT)vkGetDeviceProcAddr(
             device->handle, "vkGetMemoryHostPointerPropertiesEXT");
+    return DART_OK;
+}
 
+static dart_status make_device(vulkan_device *device)
+{
+    DART_TRY(make_handle(device, false));
     VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     VkResult result = vkCreateFence(device->handle, &fence, NULL, &device->fence);
     if (result == VK_ERROR_INVALID_EXTERNAL_HANDLE || result == VK_ERROR_FEATURE_NOT_PRESENT) {
@@ -305,6 +321,35 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
 done:
     if (status != DART_OK) vulkan_close(&device->base);
     return status;
+}
+
+dart_status dart_vulkan_compiler(uint32_t index, dart_device **out_device)
+{
+    VkInstance instance;
+    dart_vulkan_instance_forget();
+    DART_TRY(dart_vulkan_instance_acquire(&instance));
+    vulkan_device *device = dart_calloc(1, sizeof *device);
+    if (!device) return DART_MEMORY;
+    device->base.backend = &dart_backend_vulkan;
+    device->base.index = index;
+    dart_status status = pick_physical(device, instance, index);
+    if (status == DART_FAILED)
+        return dart_fail(
+            DART_DEVICE, "vulkan:%u: the installed drivers offer fewer devices", index);
+    DART_TRY(status);
+    fill_caps(device);
+    if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+        return dart_fail(DART_DEVICE,
+            "vulkan:%u (%s): its driver says nothing of the kernels that it makes "
+            "(" VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME ")",
+            index, device->base.caps.name);
+    DART_TRY(pick_family(device));
+    DART_TRY(make_handle(device, true));
+    device->tells = true;
+    device->given_up = true; /* and stays open */
+    DART_TRY(dart_vulkan_layouts_make(device));
+    *out_device = &device->base;
+    return DART_OK;
 }
 
 const dart_backend dart_backend_vulkan = {

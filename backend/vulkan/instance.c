@@ -116,6 +116,11 @@ static dart_status make_instance(void)
     return DART_OK;
 }
 
+void dart_vulkan_instance_forget(void)
+{
+    users = 0;
+}
+
 dart_status dart_vulkan_instance_acquire(VkInstance *out_instance)
 {
     if (users == 0) {

@@ -36,6 +36,7 @@ typedef struct vulkan_device {
     uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
     double tick_s;      /* seconds of one timestamp unit */
     VkFence fence;
+    bool tells;         /* pipelines keep what dart_vulkan_figures asks for */
     bool given_up;      /* it may be at work for ever: nothing that it reads is freed */
     VkCommandPool pool; /* of `transfer` */
     VkCommandBuffer transfer;
@@ -60,6 +61,9 @@ const char *dart_vulkan_result_name(VkResult result);
 /* instance.c: one instance for all open devices; released by the last of them. */
 dart_status dart_vulkan_instance_acquire(VkInstance *out_instance);
 void dart_vulkan_instance_release(void);
+/* In a child process: the next instance is a new one, with the drivers that the environment now
+ * names. */
+void dart_vulkan_instance_forget(void);
 
 /* queue.c */
 /* Counts the submission; `last`: it raises the fence that dart_vulkan_wait waits for. When either
@@ -84,6 +88,11 @@ uint32_t dart_vulkan_memory_type(
 VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes);
 
 /* pipeline.c */
+dart_status dart_vulkan_layouts_make(vulkan_device *device);
+/* One pipeline. out_refused: NULL, or whether the driver could not make this kernel and may make
+ * another. */
+dart_status dart_vulkan_pipeline_make(
+    vulkan_device *device, const dart_launch *launch, VkPipeline *out, bool *out_refused);
 dart_status dart_vulkan_pipelines_open(vulkan_device *device);
 void dart_vulkan_pipelines_close(vulkan_device *device);
 /* The pipeline of each launch; those that are not there yet are made on all host threads. */

@@ -78,7 +78,7 @@ void dart_vulkan_cache_save(vulkan_device *device)
 
 /* One set layout per number of buffers and one push constant range for all, so that a bound set
  * stays valid from kernel to kernel. */
-static dart_status make_layouts(vulkan_device *device)
+dart_status dart_vulkan_layouts_make(vulkan_device *device)
 {
     VkDescriptorSetLayoutBinding bindings[DART_MAX_BUFS];
     for (uint32_t i = 0; i < DART_MAX_BUFS; i++)
@@ -110,7 +110,7 @@ static dart_status make_layouts(vulkan_device *device)
 
 dart_status dart_vulkan_pipelines_open(vulkan_device *device)
 {
-    DART_TRY(make_layouts(device));
+    DART_TRY(dart_vulkan_layouts_make(device));
     return cache_open(device);
 }
 
@@ -158,8 +158,7 @@ static dart_status module_get(
     return DART_OK;
 }
 
-/* out_refused: NULL, or whether the driver could not make this kernel and may make another. */
-static dart_status make_pipeline(
+dart_status dart_vulkan_pipeline_make(
     vulkan_device *device, const dart_launch *launch, VkPipeline *out, bool *out_refused)
 {
     VkShaderModule module = VK_NULL_HANDLE;
@@ -172,6 +171,7 @@ static dart_status make_pipeline(
         .dataSize = 4 * (size_t)launch->tunes,
         .pData = launch->tune};
     VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = device->tells ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
             .stage = VK_SHADER_STAGE_COMPUTE_BIT,
             .module = module,
@@ -215,7 +215,8 @@ typedef struct orders {
 static void make_one(void *context, uint32_t i)
 {
     const orders *o = context;
-    (void)make_pipeline(o->device, o->order[i].launch, &o->order[i].pipeline->handle, NULL);
+    (void)dart_vulkan_pipeline_make(
+        o->device, o->order[i].launch, &o->order[i].pipeline->handle, NULL);
 }
 
 /* Enters what the list lacks into the table, still without handles. */
@@ -253,7 +254,8 @@ dart_status dart_vulkan_pipelines_make(
     for (uint32_t i = 0; i < o.count; i++) { /* again what failed: for the sentence */
         bool refused = false;
         if (o.order[i].pipeline->handle) continue;
-        status = make_pipeline(device, o.order[i].launch, &o.order[i].pipeline->handle, &refused);
+        status = dart_vulkan_pipeline_make(
+            device, o.order[i].launch, &o.order[i].pipeline->handle, &refused);
         if (refused) device->base.unmade = (uint32_t)(o.order[i].launch - list) + 1;
         if (status != DART_OK) goto done;
     }

@@ -35,6 +35,62 @@ typedef struct dart_bench_options {
 DART_API DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user);
 
+/* ---- kernels on GPUs that need not be here ---- */
+
+typedef struct dart_kernels_options {
+    size_t size;
+    const char *gpus;       /* names with commas ("amd:navi21,intel:dg2"), "amd", "all" */
+    const char *model_path; /* NULL or "": the recipe's fresh model; else a run or checkpoint */
+} dart_kernels_options;
+
+typedef struct dart_kernels_gpu {
+    char name[32], product[64], driver[128];
+    char reason[512]; /* why no kernel was made, its compiler being not installed, say; else "" */
+    uint32_t rows, failed; /* kernels, and those that the compiler did not make */
+    /* Below these no training step and no generated token come: sums of the greatest of what the
+     * compiler counts, of products and sums, and of bytes, launch by launch. NaN: no such program
+     */
+    double step_seconds, token_seconds;
+} dart_kernels_gpu;
+
+/* A kernel with its constants, as plans of a GPU use it. Figures: NaN where a compiler does not
+ * say. */
+typedef struct dart_kernels_row {
+    uint32_t gpu;                /* its number */
+    char kernel[64];             /* "gemm.shared" */
+    char constants[64];          /* "16x8 TB=1 TM=4": work-group, and what is no default */
+    char why[512];               /* it was not made; else "" */
+    uint32_t launches_of_step;   /* of a training step */
+    uint32_t launches_of_token;  /* of a generated token */
+    uint32_t launches_of_others; /* of a prompt and an evaluation */
+    double registers;            /* of a lane, 4 bytes each; Intel: of a thread, 32 bytes each */
+    double spills;               /* registers without room, as the compiler counts them */
+    double scratch;              /* bytes of memory for a lane */
+    double shared;               /* bytes of work-group memory */
+    double waves;                /* resident on one of a unit's schedulers */
+    double width;                /* invocations of a wave */
+    double instructions;         /* in the text */
+    double cycles;               /* for one wave, by the compiler's own guess of loops */
+    double seconds;              /* of all launches of a training step, as for a GPU's step */
+} dart_kernels_row;
+
+typedef struct dart_kernels dart_kernels; /* what compilers said */
+
+/* Plans the model's programs (training step, evaluation, prompt, token; of an encoder-decoder and a
+ * classifier the first two) for each GPU with the limits that its driver tells, and makes every
+ * kernel of them with that GPU's compiler. Nothing runs, and no GPU is needed: only compilers.
+ * Takes seconds to minutes. A compiler that is missing or fails is a reason or a row, not an error.
+ * Child processes do the work; no other thread may open devices meanwhile. Errors: USAGE (an
+ * unknown GPU), INPUT, MEMORY, IO. Free the result. */
+DART_API DART_NODISCARD dart_status dart_kernels_make(
+    const dart_recipe *recipe, const dart_kernels_options *options, dart_kernels **out);
+/* NULL past the end; rows in the order of GPUs, of each those of the longest time first. */
+DART_API const dart_kernels_gpu *dart_kernels_gpu_at(const dart_kernels *kernels, uint32_t index);
+DART_API const dart_kernels_row *dart_kernels_row_at(const dart_kernels *kernels, uint32_t index);
+DART_API void dart_kernels_free(dart_kernels *kernels); /* NULL: nothing */
+/* Names of the GPUs that are known; NULL past the end. */
+DART_API const char *dart_kernels_name_at(uint32_t index);
+
 /* ---- models for other programs ---- */
 
 typedef struct dart_export_options {

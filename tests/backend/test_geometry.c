@@ -41,6 +41,37 @@ static void shared_tiles_where_they_are_fast(void **state)
     assert_true(mali.slow_shared);
 }
 
+/* What compilers of GPUs that are not here kept in registers (tests/tasks/kernels/figures). */
+static void tiles_by_vendor(void **state)
+{
+    (void)state;
+    static const uint32_t sizes[][2] = {{512, 512}, {4096, 16}, {16, 4096}, {1, 512}, {512, 1}};
+    uint32_t largest[DART_VENDOR_QUALCOMM + 1] = {0};
+    for (dart_vendor v = DART_VENDOR_OTHER; v <= DART_VENDOR_QUALCOMM; v++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            dart_launch launch = product(sizes[i][0], sizes[i][1], 512);
+            dart_caps caps = gpu;
+            caps.vendor = v;
+            caps.max_shared = 65536;
+            strcpy(caps.api, "OpenCL 3.0 NEO");
+            assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+            const uint32_t tm = launch.tune[DART_GEMM_TM], tn = launch.tune[DART_GEMM_TN];
+            if (tm > largest[v]) largest[v] = tm;
+            if (tn > largest[v]) largest[v] = tn;
+            if (v != DART_VENDOR_BROADCOM) continue;
+            caps.slow_shared = true;
+            assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+            assert_int_equal(launch.variant, dart_kernel_variant(DART_K_gemm, "rows"));
+            assert_true(launch.tune[DART_GEMM_TM] * launch.tune[DART_GEMM_TN] <= 8);
+            assert_int_equal(dart_launch_simpler(&caps, 1, &launch), DART_OK);
+            assert_int_equal(launch.variant, 0);
+            assert_true(launch.tune[DART_GEMM_TM] * launch.tune[DART_GEMM_TN] <= 2);
+        }
+    assert_int_equal(largest[DART_VENDOR_AMD], 8);
+    assert_int_equal(largest[DART_VENDOR_INTEL], 4);
+    assert_int_equal(largest[DART_VENDOR_OTHER], 8);
+}
+
 /* All work-groups together cover the matrix in every form. */
 static void simpler_forms_become_small(void **state)
 {
@@ -70,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_tiles_where_they_are_fast),
+        cmocka_unit_test(tiles_by_vendor),
         cmocka_unit_test(simpler_forms_become_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

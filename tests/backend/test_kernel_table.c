@@ -39,12 +39,12 @@ static void modes_are_told_from_tuning(void **state)
 static void variants_are_complete(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"", "dot", "panel", "shared"};
-    for (uint32_t v = 0; v < 4; v++) {
+    static const char *const forms[] = {"", "dot", "panel", "rows", "shared"};
+    for (uint32_t v = 0; v < sizeof forms / sizeof *forms; v++) {
         assert_int_equal(dart_kernel_variant(DART_K_gemm, forms[v]), v);
         assert_string_equal(dart_kernel_feature(DART_K_gemm, v), forms[v]);
     }
-    assert_null(dart_kernel_feature(DART_K_gemm, 4));
+    assert_null(dart_kernel_feature(DART_K_gemm, sizeof forms / sizeof *forms));
     const uint32_t shared = dart_kernel_variant(DART_K_gemm, "shared");
     assert_int_equal(dart_kernel_variant(DART_K_map, "shared"), 0);
     assert_null(dart_kernel_feature(DART_K_map, 1));

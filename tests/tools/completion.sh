@@ -73,6 +73,7 @@ both 'train --norm_position ' pre post
 both 'generate --overflow ' slide shift stop
 both 'eval --level ' word char byte
 both 'bench --format ' md json csv
+both 'kernels --for ' amd pi4 all
 both 'train --config ' recipe.yaml other.yml folder -- text.txt
 both 'train --text ' text.txt recipe.yaml
 both 'inspect pa' paths

@@ -47,6 +47,9 @@ static void test_usage(void **state)
     refused("bench --test stpe", 2, "did you mean 'step'");
     refused("bench --format xml", 2, "md|json");
     refused("bench --repeats 0", 2, "repeats");
+    refused("kernels --for amd:navi23,amd:navi99", 2, "unknown GPU 'amd:navi99'");
+    refused("kernels --for pi3", 2, "did you mean 'pi4'");
+    refused("kernels --for ,", 2, "unknown GPU ''");
     refused("selftest --device cuda:0", 2, "cuda:0");
     setenv("DART_CPU_ISA", "v0", 1);
     refused("selftest --device cpu", 2, "unknown instruction set");
@@ -93,7 +96,8 @@ static void test_help(void **state)
 static uint32_t check_commands(const char *file)
 {
     static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
-        "bleu", "report", "bench", "selftest", "tokenizer", "finetune", "export", "compress"};
+        "bleu", "report", "bench", "kernels", "selftest", "tokenizer", "finetune", "export",
+        "compress"};
     char *text = NULL;
     size_t size = 0;
     char at[1200];

@@ -28,6 +28,29 @@ static void test_protocol(void **state)
 
 /* Three selections for each stage after it; the parts are what the total is made of, the second
  * one finds all kernels of the first, and a first one launches what its device's tables say. */
+/* A row a kernel where the GPU's compiler is installed; what to install where it is not. */
+static void kernels(void)
+{
+    const char *line = "kernels --for amd:navi21,intel:none --layers 1 --d-model 32 --heads 2";
+    refused(line, 2, "unknown GPU 'intel:none'");
+    const outcome *r =
+        run("kernels --for amd:navi21 --layers 1 --d-model 32 --heads 2 --context 16");
+    if (r->code == 5) {
+        printf("kernels: skipped: %s", r->err);
+        assert_non_null(strstr(r->err, "mesa-vulkan-drivers"));
+        return;
+    }
+    assert_int_equal(r->code, 0);
+    assert_non_null(strstr(r->out, " 0 not made"));
+    uint32_t rows = 0, widest = 0;
+    for (const char *c = r->out; *c; c += strcspn(c, "\n") + 1, rows++)
+        if (strcspn(c, "\n") > widest) widest = (uint32_t)strcspn(c, "\n");
+    printf("kernels: %u lines, %u wide\n", rows, widest);
+    assert_true(rows > 30 && widest <= 100);
+    r = works("kernels --for amd:navi21 --model %D/run --format csv");
+    assert_non_null(strstr(r->out, "\namd:navi21,gemm"));
+}
+
 static void bench_pick(void)
 {
     const char *line = "bench --test pick --device cpu,opencl:0 --layers 1 --d-model 32 --heads 2 "
@@ -118,6 +141,7 @@ static void test_run(void **state)
     assert_non_null(strstr(r->out, "\"resident_bytes\""));
     assert_non_null(strstr(r->out, "\"eval\""));
     bench_pick();
+    kernels();
     works("report %D/run");
     char path[300], html[TEXT];
     snprintf(path, sizeof path, "%s/run/report.html", dir);

@@ -3,6 +3,7 @@
 #include "bleu.h"
 #include "export.h"
 #include "inspect.h"
+#include "kernels_task.h"
 #include "names.h"
 #include "caller.h"
 #include "compress.h"
@@ -193,6 +194,16 @@ dart_status dart_bench(
     DART_TRY(dart_options_take(options, sizeof o, "dart_bench_options", &o));
     DART_TRY(dart_sink_open(write, user, &sink));
     return dart_sink_close(sink, dart_bench_print(recipe, &o, sink));
+}
+
+dart_status dart_kernels_make(
+    const dart_recipe *recipe, const dart_kernels_options *options, dart_kernels **out)
+{
+    DART_IN_C_LOCALE;
+    dart_kernels_options o;
+    *out = NULL;
+    DART_TRY(dart_options_take(options, sizeof o, "dart_kernels_options", &o));
+    return dart_kernels_new(recipe, &o, out);
 }
 
 dart_status dart_bleu_files(const char *hypothesis, const char *const *references, uint32_t count,

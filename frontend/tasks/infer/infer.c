@@ -17,7 +17,7 @@ dart_infer_weights dart_infer_weights_from(dart_infer_weights_choice choice)
     return of[choice];
 }
 
-static dart_status make_part(dart_infer *infer, int index, uint32_t time)
+static dart_status make_part(dart_infer *infer, const dart_caps *caps, int index, uint32_t time)
 {
     dart_infer_part *part = &infer->part[index];
     dart_graph *graph;
@@ -32,16 +32,16 @@ static dart_status make_part(dart_infer *infer, int index, uint32_t time)
             graph, dart_leaf(graph, "logits", DART_F32, shape, DART_REGION_OUTPUT, 0), logits);
     }
     const dart_program_options options = {.memory = &infer->memory};
-    return dart_program_plan(&part->program, graph, &infer->device->caps, &options, NULL);
+    return dart_program_plan(&part->program, graph, caps, &options, NULL);
 }
 
 /* What is read where graphs are planned, and where it is cut. */
-static dart_status lay_out(dart_infer *infer)
+static dart_status lay_out(dart_infer *infer, const dart_caps *caps)
 {
     uint64_t *words = infer->memory.words;
     words[DART_REGION_FORM] = infer->decoder.forms.words;
     if (dart_model_packs(infer->model)) words[DART_REGION_FROZEN] = infer->model->frozen_words;
-    return dart_model_cut(infer->model, &infer->device->caps, &infer->memory);
+    return dart_model_cut(infer->model, caps, &infer->memory);
 }
 
 static dart_status allocate(dart_infer *infer)
@@ -98,15 +98,14 @@ done:
     return status;
 }
 
-dart_status dart_infer_new(dart_device *device, const dart_model *model,
-    const dart_infer_options *options, const float *param, const float *frozen, dart_infer **out)
+dart_status dart_infer_plan(const dart_caps *caps, const dart_model *model,
+    const dart_infer_options *options, dart_infer **out)
 {
     dart_status status = DART_OK;
     dart_infer *infer = dart_calloc(1, sizeof *infer);
-    dart_cost cost = dart_cost_for(&device->caps);
+    dart_cost cost = dart_cost_for(caps);
     *out = NULL;
     if (!infer) return DART_MEMORY;
-    infer->device = device;
     infer->model = model;
     infer->batch = options->batch;
     infer->context = options->context ? options->context : model->config.context;
@@ -114,10 +113,25 @@ dart_status dart_infer_new(dart_device *device, const dart_model *model,
     if (chunk > infer->context) chunk = infer->context;
     DART_GOTO(dart_decoder_new(
         model, options->weights, infer->batch, infer->context, &cost, &infer->decoder));
-    DART_GOTO(lay_out(infer));
-    DART_GOTO(make_part(infer, DART_INFER_STEP, 1));
-    DART_GOTO(make_part(infer, DART_INFER_SHORT, chunk < 4 ? 1 : chunk / 4));
-    DART_GOTO(make_part(infer, DART_INFER_PREFILL, chunk));
+    DART_GOTO(lay_out(infer, caps));
+    DART_GOTO(make_part(infer, caps, DART_INFER_STEP, 1));
+    DART_GOTO(make_part(infer, caps, DART_INFER_SHORT, chunk < 4 ? 1 : chunk / 4));
+    DART_GOTO(make_part(infer, caps, DART_INFER_PREFILL, chunk));
+    *out = infer;
+    infer = NULL;
+done:
+    dart_infer_free(infer);
+    return status;
+}
+
+dart_status dart_infer_new(dart_device *device, const dart_model *model,
+    const dart_infer_options *options, const float *param, const float *frozen, dart_infer **out)
+{
+    dart_status status = DART_OK;
+    dart_infer *infer;
+    *out = NULL;
+    DART_TRY(dart_infer_plan(&device->caps, model, options, &infer));
+    infer->device = device;
     DART_GOTO(allocate(infer));
     DART_GOTO(dart_memory_fill(
         &infer->memory, device, DART_REGION_TABLE, model->table_words, rope_table, model));

@@ -39,6 +39,9 @@ typedef struct dart_infer {
 /* param, frozen: as dart_model_init lays them out. On the device only what decoding reads stays. */
 DART_NODISCARD dart_status dart_infer_new(dart_device *device, const dart_model *model,
     const dart_infer_options *options, const float *param, const float *frozen, dart_infer **out);
+/* The programs alone, planned for a device that need not be there: nothing can be fed. */
+DART_NODISCARD dart_status dart_infer_plan(const dart_caps *caps, const dart_model *model,
+    const dart_infer_options *options, dart_infer **out);
 void dart_infer_free(dart_infer *infer);
 /* Forgets all tokens. */
 void dart_infer_reset(dart_infer *infer);

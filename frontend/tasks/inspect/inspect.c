@@ -31,9 +31,8 @@ static void view_close(view *v)
 
 /* A fresh model without values: its vocabulary is as set, or the corpus's, or 10,000 for a recipe
  * that names none. */
-static dart_status fresh_model(const dart_recipe *recipe, view *v)
+static dart_status fresh_model(const dart_recipe *recipe, dart_corpus *corpus, dart_bundle *b)
 {
-    dart_bundle *b = &v->bundle;
     dart_model_config config;
     DART_TRY(dart_recipe_copy(recipe, &b->recipe));
     DART_TRY(dart_adapters_resolve(b->recipe));
@@ -41,14 +40,24 @@ static dart_status fresh_model(const dart_recipe *recipe, view *v)
     DART_TRY(dart_recipe_check(b->recipe, (dart_note){0}));
     dart_recipe_settings(b->recipe, &b->set);
     if (*b->set.dataset || *b->set.text || *b->set.source_text)
-        DART_TRY(dart_corpus_for(&b->set, NULL, &v->corpus));
+        DART_TRY(dart_corpus_for(&b->set, NULL, corpus));
     else
-        v->corpus.vocab.size = v->corpus.source_vocab.size =
+        corpus->vocab.size = corpus->source_vocab.size =
             b->set.vocab_size ? (uint32_t)b->set.vocab_size : DEFAULT_VOCAB;
-    b->vocab = &v->corpus.vocab;
-    b->source_vocab = &v->corpus.source_vocab;
+    b->vocab = &corpus->vocab;
+    b->source_vocab = &corpus->source_vocab;
     DART_TRY(dart_bundle_config(b, &config));
     return dart_model_new(&config, NULL, &b->model);
+}
+
+dart_status dart_inspect_open(
+    const dart_recipe *recipe, const char *model_path, dart_corpus *corpus, dart_bundle *out)
+{
+    dart_settings given;
+    dart_recipe_settings(recipe, &given);
+    if (!model_path && *given.init_from) model_path = given.init_from;
+    return model_path ? dart_bundle_open(model_path, recipe, (dart_note){0}, out)
+                      : fresh_model(recipe, corpus, out);
 }
 
 static dart_status view_open(
@@ -56,13 +65,7 @@ static dart_status view_open(
 {
     dart_session_options options;
     dart_bundle *b = &v->bundle;
-    dart_settings given;
-    dart_recipe_settings(recipe, &given);
-    if (!model_path && *given.init_from) model_path = given.init_from;
-    if (model_path)
-        DART_TRY(dart_bundle_open(model_path, recipe, (dart_note){0}, b));
-    else
-        DART_TRY(fresh_model(recipe, v));
+    DART_TRY(dart_inspect_open(recipe, model_path, &v->corpus, b));
     DART_TRY(dart_device_for(&b->set, &v->device));
     if (!graphs) return DART_OK;
     DART_TRY(dart_session_options_from(&b->set, b->vocab->size, &options));

@@ -3,6 +3,7 @@
 #define DART_INSPECT_H
 
 #include "backend.h"
+#include "bundle.h"
 #include "dart.h"
 #include "ir.h"
 #include "model.h"
@@ -12,6 +13,11 @@
 /* What dart_inspect does. */
 DART_NODISCARD dart_status dart_inspect_print(
     const dart_recipe *recipe, const char *model_path, const char *what, bool json, FILE *out);
+
+/* The model at model_path or, where that is NULL, of the recipe, without values; its words are in
+ * *corpus then. Both are zeroed before, and freed by the caller also after a failure. */
+DART_NODISCARD dart_status dart_inspect_open(
+    const dart_recipe *recipe, const char *model_path, dart_corpus *corpus, dart_bundle *out);
 
 /* The contraction path of every distinct compressed layer for `rows` tokens: its order, its FLOPs
  * forward and in a training step, against the dense layer's. */

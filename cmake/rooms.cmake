@@ -49,7 +49,7 @@ dart_room(compress frontend/tasks/compress MAY store)
 dart_room(infer frontend/tasks/infer MAY score)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
-dart_room(bench frontend/tasks/bench MAY train)
+dart_room(bench frontend/tasks/bench MAY train report)
 
 # What dart.h declares and no room below defines.
 dart_room(api frontend/tasks/api MAY bench sweep inspect export compress tokenizer)

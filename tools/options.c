@@ -48,15 +48,27 @@ static const char *option_name_at(const void *context, uint32_t index)
     return option ? option->key : NULL;
 }
 
-/* "-r" and the like stand for long names. */
-static const char *long_name(const char *flag)
+static bool has_own(const cli_command *command, const char *key)
+{
+    for (uint32_t i = 0; i < own_count(command); i++)
+        if (strcmp(command->own[i].key, key) == 0) return true;
+    return false;
+}
+
+/* "-r" and the like stand for long names; of several that of the command's own option, else the
+ * first. bench has llama-bench's. */
+static const char *long_name(const cli_command *command, const char *flag)
 {
     static const char *const shorts[][2] = {{"-h", "help"}, {"-q", "quiet"}, {"-v", "verbose"},
-        {"-r", "repeats"}, {"-o", "out"}, {"-c", "config"}, {"-p", "prompt"}, {"-n", "tokens"}};
+        {"-r", "repeats"}, {"-o", "out"}, {"-o", "format"}, {"-c", "config"}, {"-p", "prompt"},
+        {"-n", "tokens"}, {"-m", "model_path"}, {"-t", "threads"}, {"-d", "depth"}};
+    const char *found = NULL;
     for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
-        if (strcmp(flag, shorts[i][0]) == 0) return shorts[i][1];
+        if (strcmp(flag, shorts[i][0]) != 0) continue;
+        if (has_own(command, shorts[i][1])) return shorts[i][1];
+        if (!found) found = shorts[i][1];
     }
-    return NULL;
+    return found;
 }
 
 typedef struct parsed_flag {
@@ -76,7 +88,7 @@ static dart_status read_flag(
     const cli_command *command, int argc, char **argv, int *at, parsed_flag *out)
 {
     const char *text = argv[*at];
-    const char *name = text[1] == '-' ? text + 2 : long_name(text);
+    const char *name = text[1] == '-' ? text + 2 : long_name(command, text);
     if (!name) return cli_fail(DART_USAGE, "unknown option %s; options begin with --", text);
     size_t length = strcspn(name, "=");
     const char *value = name[length] ? name + length + 1 : NULL;
@@ -162,6 +174,30 @@ static dart_status check_value(const dart_option *option, const char *value)
     return cli_fail(DART_USAGE, "--%s is one of %s, not '%s'", option->key, option->type, value);
 }
 
+/* Several values of a key that is no text: "8,16", and of a whole number "8-64*2". */
+static bool is_list(const dart_option *option, const char *value)
+{
+    if (strcmp(option->type, "string") == 0) return false;
+    const char *dash = strchr(value, '-');
+    return strchr(value, ',') || (strcmp(option->type, "int") == 0 && dash && dash > value);
+}
+
+/* Such a key joins the grid, instead of what it was given before. */
+static dart_status take_list(cli_call *cli, const char *key, const char *value)
+{
+    const size_t n = strlen(key);
+    uint32_t at = 0;
+    while (at < cli->grids && (strncmp(cli->grid[at], key, n) != 0 || cli->grid[at][n] != '='))
+        at++;
+    if (at == CLI_MAX_GRID)
+        return cli_fail(DART_USAGE, "more than %d keys with several values", CLI_MAX_GRID);
+    if (snprintf(cli->grid[at], sizeof cli->grid[at], "%s=%s", key, value) >=
+        (int)sizeof cli->grid[at])
+        return cli_fail(DART_USAGE, "the list of --%s is too long", key);
+    if (at == cli->grids) cli->grids++;
+    return DART_OK;
+}
+
 static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config_pass)
 {
     if (!flag->option)
@@ -186,7 +222,10 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
         }
         return DART_OK;
     }
-    return config_pass ? DART_OK : dart_recipe_override(cli->recipe, key, flag->value);
+    if (config_pass) return DART_OK;
+    if (cli->command->lists && is_list(flag->option, flag->value))
+        return take_list(cli, key, flag->value);
+    return dart_recipe_override(cli->recipe, key, flag->value);
 }
 
 const char *cli_installed(const char *path, char out[1024])

@@ -22,17 +22,19 @@ static void pad(uint32_t count, char letter, FILE *out)
     while (count-- > 0) fputc(letter, out);
 }
 
-/* Text in lines of at most WIDE characters. */
-static void wrapped(const char *text, FILE *out)
+/* Text in lines of at most WIDE characters; an item of a list has two less. */
+static void filled(const char *text, bool item, FILE *out)
 {
     uint32_t used = 0;
+    const uint32_t most = item ? WIDE - 2 : WIDE;
+    if (item) fputs("- ", out);
     while (*text) {
         const size_t n = strcspn(text, " \n");
         char word[512];
         snprintf(word, sizeof word, "%.*s", (int)n, text);
         const uint32_t wide = width(word);
-        if (used && used + 1 + wide > WIDE) {
-            fputc('\n', out);
+        if (used && used + 1 + wide > most) {
+            fputs(item ? "\n  " : "\n", out);
             used = 0;
         }
         fprintf(out, "%s%s", used ? " " : "", word);
@@ -40,6 +42,22 @@ static void wrapped(const char *text, FILE *out)
         text += n + (text[n] != 0);
     }
     fputc('\n', out);
+}
+
+static void wrapped(const char *text, FILE *out)
+{
+    filled(text, false, out);
+}
+
+/* Text of so many characters at most; what is cut off leaves three points. */
+static void shortened(const char *text, uint32_t most, FILE *out)
+{
+    const uint32_t shown = width(text) > most ? most - 3 : most;
+    for (uint32_t n = 0; *text; text++) {
+        if ((*text & 0xC0) != 0x80 && n++ == shown) break;
+        fputc(*text, out);
+    }
+    if (*text) fputs("...", out);
 }
 
 static void print_part(const char *const *cell, uint32_t rows, uint32_t columns,
@@ -56,13 +74,35 @@ static void print_part(const char *const *cell, uint32_t rows, uint32_t columns,
                 continue;
             }
             const char *text = cell[(line > 1 ? line - 1 : 0) * columns + c];
+            const uint32_t own = width(text), spare = own < wide[c] ? wide[c] - own : 0;
             fputc(' ', out);
-            if (right[c]) pad(wide[c] - width(text), ' ', out);
-            fputs(text, out);
-            if (!right[c]) pad(wide[c] - width(text), ' ', out);
+            if (right[c]) pad(spare, ' ', out);
+            shortened(text, wide[c], out);
+            if (!right[c]) pad(spare, ' ', out);
             fputs(" |", out);
         }
         fputc('\n', out);
+    }
+}
+
+/* Columns that every part has are made narrower, the widest first, until any other one fits. */
+static void make_room(uint32_t *wide, uint32_t columns, uint32_t keys)
+{
+    enum { LEAST = 12 };
+    uint32_t head = 1, most = 0;
+    for (uint32_t c = 0; c < columns; c++) {
+        if (c < keys)
+            head += wide[c] + 3;
+        else if (wide[c] > most)
+            most = wide[c];
+    }
+    while (head + most + 3 > WIDE) {
+        uint32_t widest = 0;
+        for (uint32_t c = 1; c < keys; c++)
+            if (wide[c] > wide[widest]) widest = c;
+        if (!keys || wide[widest] <= LEAST) return;
+        wide[widest]--;
+        head--;
     }
 }
 
@@ -78,8 +118,11 @@ dart_status dart_bench_print_table(const char *const *cell, uint32_t rows, uint3
             const uint32_t own = width(cell[(size_t)r * columns + c]);
             if (own > wide[c]) wide[c] = own;
         }
-        if (c < keys) head += wide[c] + 3;
-        if (c < keys) shown[c] = c;
+    }
+    make_room(wide, columns, keys);
+    for (uint32_t c = 0; c < keys; c++) {
+        head += wide[c] + 3;
+        shown[c] = c;
     }
     for (uint32_t at = keys; at < columns || at == keys;) {
         uint32_t count = keys, used = head;
@@ -230,8 +273,7 @@ static void place_line(const dart_bench_place *p, FILE *out)
         snprintf(text + n, sizeof text - (size_t)n,
             "; FMA %s GFLOP/s, copy %s GB/s, launch %s us, submit %s us", figure[0], figure[1],
             figure[2], figure[3]);
-    fputs("- ", out);
-    wrapped(text, out);
+    filled(text, true, out);
 }
 
 static void heading(const dart_bench_machine *m, FILE *out)

@@ -45,7 +45,14 @@ static void test_usage(void **state)
     refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
     refused("bench --test stpe", 2, "did you mean 'step'");
-    refused("bench --format xml", 2, "md|json");
+    refused("bench --format xml", 2, "md|csv|json");
+    refused("bench -o xml", 2, "md|csv|json");
+    refused("bench --rank 8-4", 2, "rank");
+    refused("bench --rank 8,x", 2, "rank");
+    refused("bench --trace t.json", 2, "--profile");
+    refused("bench submit", 2, "submit-ready");
+    refused("bench --file f.md", 2, "submit-ready");
+    refused("train --rank 8,16", 2, "rank");
     refused("bench --repeats 0", 2, "repeats");
     refused("selftest --device cuda:0", 2, "cuda:0");
     setenv("DART_CPU_ISA", "v0", 1);

@@ -37,8 +37,8 @@ typedef struct dart_peak {
     double launch_s, submit_s; /* seconds of one */
 } dart_peak;
 
-/* The best of five runs of each kind; what the device cannot do is NaN. MEMORY, or what ended the
- * device. */
+/* The best of five runs of each kind, fewer where they are slow; what the device cannot do is NaN.
+ * MEMORY, or what ended the device. */
 DART_NODISCARD dart_status dart_peak_measure(dart_device *device, dart_peak *out);
 /* The least seconds in which a device of these rates could do it: the larger of both; NaN where it
  * was not measured. */

@@ -56,7 +56,7 @@ typedef struct dart_bench_row {
     double sd_ms;                         /* of beyond_svd_ms */
     uint64_t kernels_made, kernels_found; /* of a run; made: the most of all runs */
     char note[200];                       /* why there are no figures, else "" */
-    double *seconds;                      /* owned [samples]: as they were measured */
+    double *seconds; /* owned [samples]: each run; at the end of what `ms` is of, too */
     uint32_t samples;
     dart_profile *profile; /* owned; NULL: not asked for */
 } dart_bench_row;

@@ -178,6 +178,10 @@ static dart_status sample(dart_bench_job *job, double *out_seconds)
     trial *t = job->state;
     dart_bench_row warm = job->row;
     const bool measured = job->runs > 0;
+    if (t->kind == FIRST && !measured) { /* nothing is warm there */
+        *out_seconds = NAN;
+        return DART_OK;
+    }
     t->run.bundle.set.seed = (int64_t)(t->kind == OTHER ? t->seed + job->runs : t->seed);
     if (t->kind == FIRST) DART_TRY(device_open(t, dart_device_id(job->call.device, id)));
     return measure(t, measured ? &job->row : &warm, out_seconds);

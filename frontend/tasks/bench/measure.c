@@ -53,6 +53,7 @@ void dart_bench_row_end(dart_bench_job *job)
         row->best = job->tokens / seconds[0];
         row->ms_per_token = 1e3 * median / job->tokens;
     }
+    for (uint32_t i = 0; i < n; i++) row->seconds[i] /= job->per; /* as others will compare them */
     if (job->flops > 0) row->gflops = 1e-9 * job->flops / median;
     if (job->bytes > 0) row->gb_per_s = 1e-9 * job->bytes / median;
 }

@@ -13,11 +13,12 @@ enum {
     COLOURS = 7
 };
 
-static double most_of(const dart_report_bars *b)
+/* The largest of the bars under one name, which begins at bar `i`. */
+static double most_of(const dart_report_bars *b, size_t i)
 {
     double most = 0;
-    for (size_t i = 0; i < b->count; i++)
-        if (isfinite(b->bar[i].value) && b->bar[i].value > most) most = b->bar[i].value;
+    for (size_t k = i; k < b->count && (k == i || !*b->bar[k].name); k++)
+        if (isfinite(b->bar[k].value) && b->bar[k].value > most) most = b->bar[k].value;
     return most > 0 ? most : 1;
 }
 
@@ -31,8 +32,8 @@ static void text(double x, double y, const char *what, bool end, FILE *out)
 
 static void draw(const dart_report_bars *b, bool alone, FILE *out)
 {
-    const double most = most_of(b), room = WIDTH - NAMES - RIGHT;
-    double y = TITLE, height = TITLE + LEGEND * (double)((b->colours + 1) / 2) + 8;
+    const double room = WIDTH - NAMES - RIGHT;
+    double most = 1, y = TITLE, height = TITLE + LEGEND * (double)((b->colours + 1) / 2) + 8;
     for (size_t i = 0; i < b->count; i++) height += BAR + (*b->bar[i].name ? GAP : 1);
     fprintf(out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" role=\"img\" "
@@ -49,6 +50,7 @@ static void draw(const dart_report_bars *b, bool alone, FILE *out)
     for (size_t i = 0; i < b->count; i++) {
         const dart_report_bar *bar = &b->bar[i];
         char value[64], figure[32];
+        if (*bar->name || i == 0) most = most_of(b, i);
         const double wide = isfinite(bar->value) ? room * bar->value / most : 0;
         y += *bar->name ? GAP : 1;
         text(NAMES - 6, y + BAR - 2, bar->name, true, out);

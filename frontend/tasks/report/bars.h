@@ -1,4 +1,5 @@
-/* Bars side by side: one figure of many things. */
+/* Bars side by side: one figure of many things, each on several devices. Bars under one name have a
+ * scale of their own, on which the largest is full. */
 #ifndef DART_BARS_H
 #define DART_BARS_H
 

@@ -8,7 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEVICES = 16, BARS = 60, ROOF = 3 };
+enum {
+    DEVICES = 16,
+    BARS = 60,
+    ROOF = 3,
+    NAME = 26
+}; /* NAME: letters of what stands beside a bar */
 
 typedef struct device {
     char id[32];
@@ -140,14 +145,15 @@ static dart_status roofline(bench *b, const char *dir, FILE *out)
 /* What was measured: the same words for all devices. */
 static void name_of(const json_t *row, char out[128])
 {
-    static const char *const keys[] = {"test", "what", "method", "weights", "grid"};
+    const char *what = text_at(row, "what"), *method = text_at(row, "method");
+    const bool twin = !strcmp(method, "dense twin");
+    const char *const words[] = {*what ? what : text_at(row, "test"), text_at(row, "weights"),
+        twin ? "twin" : "", text_at(row, "grid")};
     size_t used = 0;
     *out = 0;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && used < 127; i++) {
-        const char *text = text_at(row, keys[i]);
-        if (*text) used += (size_t)snprintf(out + used, 128 - used, "%s%s", used ? " " : "", text);
-    }
-    if (strlen(out) > 36) strcpy(out + 33, "...");
+    for (size_t i = 0; i < sizeof words / sizeof *words && used < 127; i++)
+        if (*words[i])
+            used += (size_t)snprintf(out + used, 128 - used, "%s%s", used ? " " : "", words[i]);
 }
 
 static dart_status bars(bench *b, const char *key, const char *without, const char *title,
@@ -173,7 +179,9 @@ static dart_status bars(bench *b, const char *key, const char *without, const ch
         dart_report_bar *one = &bar[all.count++];
         one->value = value;
         one->colour = (uint8_t)(d - b->device + 1);
-        if (strcmp(name, last) != 0) memcpy(one->name, name, sizeof one->name);
+        if (strcmp(name, last) != 0)
+            snprintf(one->name, sizeof one->name, "%.*s%s", NAME, name,
+                strlen(name) > NAME ? "..." : "");
         memcpy(last, name, sizeof last);
     }
     dart_status status = all.count ? dart_report_bars_put(&all, dir, out) : DART_OK;

@@ -129,6 +129,17 @@ static void test_run(void **state)
     r = works("bench --test infer,eval --device cpu --model %D/run -p 9 -n 5 -r 2 --format json");
     assert_non_null(strstr(r->out, "\"resident_bytes\""));
     assert_non_null(strstr(r->out, "\"fwd\""));
+    /* lists and ranges of keys, and of what is bench's own; a file to post */
+#define SMALL "--layers 1 --d-model 16 --heads 2 --context 8 --vocab-size 20 -r 1 --device cpu "
+    r = works("bench --test fwd " SMALL "--rank 2-4*2 --batch-size 1,2 -o jsonl");
+    lines = 0;
+    for (const char *c = r->out; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 4);
+    assert_non_null(strstr(r->out, "\"grid\":\"rank=4 batch_size=2\""));
+    r = works("bench --test infer " SMALL "-p 3,4 -n 2 -d 0,1 -t 1 --linear dense -o csv");
+    assert_non_null(strstr(r->out, "pp4 @ d1,prompt=4 depth=1,"));
+    works("bench submit-ready " SMALL "--rank 2 --file %D/post.md");
+    refused("bench submit-ready " SMALL "--file %D/post.md", 3, "is there already");
     bench_pick();
     works("report %D/run");
     char path[300], html[TEXT];

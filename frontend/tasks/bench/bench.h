@@ -140,7 +140,7 @@ struct dart_bench_job {
 
 typedef struct dart_bench_place {
     char id[32], name[128], driver[128], api[64];
-    bool on_cpu;
+    dart_caps caps;
     dart_peak peak;
 } dart_bench_place;
 typedef struct dart_bench_machine {

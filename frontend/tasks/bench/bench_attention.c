@@ -97,7 +97,8 @@ static void close_block(dart_bench_job *job)
 const dart_bench_test dart_bench_attention = {.name = "attention",
     .help = "causal attention of one block without its projections",
     .columns =
-        "test what shape grid device device_name driver tokens_per_s sd gflops peak_percent "
+        "test what shape grid device backend device_name driver tokens_per_s sd gflops "
+        "peak_percent "
         "gb_per_s copy_percent first_ms ms ms_min ms_max planned_bytes actual_bytes launches "
         "barriers submits host_us difference",
     .footnote = "Medians, after a warm-up; ± is the deviation of tokens/s. Operations are those "

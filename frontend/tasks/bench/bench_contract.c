@@ -163,7 +163,7 @@ const dart_bench_test dart_bench_contract = {.name = "contract",
         "each kind of linear weight by itself: y = x W^T with its cores (fwd), the gradients of "
         "x and of the trained cores (bwd)",
     .columns =
-        "test what model params method dtype shape grid device device_name driver "
+        "test what model params method dtype shape grid device backend device_name driver "
         "tokens_per_s sd gflops peak_percent gb_per_s copy_percent first_ms ms ms_min ms_max "
         "planned_bytes actual_bytes launches barriers submits host_us difference",
     .footnote = "Medians, after a warm-up; ± is the deviation of tokens/s. Operations and bytes "

@@ -206,7 +206,7 @@ const dart_bench_test dart_bench_gemm = {.name = "gemm",
         "matrix products: those of a tensor-train GPT, and where there is a GPU those that fill "
         "one",
     .argument = "small, large, or NN4096x4096x4096",
-    .columns = "test what grid device device_name driver gflops sd peak_percent gb_per_s "
+    .columns = "test what grid device backend device_name driver gflops sd peak_percent gb_per_s "
                "copy_percent first_ms ms ms_min ms_max actual_bytes launches submits difference",
     .footnote = "Medians of one product, after a warm-up; ± is the deviation of GFLOP/s. Products "
                 "are launched one behind the other until a run takes milliseconds.",

@@ -256,7 +256,7 @@ static dart_status profile(dart_bench_job *job, dart_profile *out)
 
 const dart_bench_test dart_bench_infer = {.name = "infer",
     .help = "a prompt, and tokens one by one",
-    .columns = "test what model params method weights dtype grid device device_name driver "
+    .columns = "test what model params method weights dtype grid device backend device_name driver "
                "tokens_per_s sd best first_ms ms ms_min ms_max ms_per_token floor_ms gflops "
                "peak_percent gb_per_s copy_percent mflop bytes_read launches barriers submits "
                "host_us weight_bytes cache_bytes arena_bytes resident_bytes actual_bytes "

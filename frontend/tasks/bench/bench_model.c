@@ -288,14 +288,16 @@ static dart_status profile(dart_bench_job *job, dart_profile *out)
 }
 
 #define COLUMNS                                                                                    \
-    "test model params method dtype shape grid device device_name driver tokens_per_s sd "         \
+    "test model params method dtype shape grid device backend device_name driver tokens_per_s sd " \
     "first_ms ms ms_min ms_max gflops peak_percent gb_per_s copy_percent planned_bytes "           \
     "actual_bytes launches barriers submits longest_submit_ms host_us loss difference"
 
 #define FOOTNOTE                                                                                   \
     "Medians, after a warm-up whose first run stands apart; ± is the deviation of tokens/s. %: "  \
     "of "                                                                                          \
-    "what the device was measured to do. Host: processor time of the thread that calls."
+    "what the device was measured to do. Host: processor time of the thread that calls. Loss: "    \
+    "after "                                                                                       \
+    "the two steps of the warm-up and those that were measured."
 
 const dart_bench_test dart_bench_step = {.name = "step",
     .help = "a training step",

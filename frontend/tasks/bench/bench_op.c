@@ -363,7 +363,7 @@ const dart_bench_test dart_bench_op = {.name = "op",
         "single ops of a training step in its shapes: the largest of each, or with a name up to "
         "eight kinds of that one",
     .argument = "the name of an op: softmax",
-    .columns = "test what grid device device_name driver gflops sd peak_percent gb_per_s "
+    .columns = "test what grid device backend device_name driver gflops sd peak_percent gb_per_s "
                "copy_percent first_ms ms ms_min ms_max launches submits difference",
     .footnote = "Medians of one op on random numbers, after a warm-up; ± is the deviation of "
                 "GFLOP/s. Eight stand behind each other in a program. GB/s: each word of inputs "

@@ -57,7 +57,8 @@ const dart_bench_test dart_bench_peak = {.name = "peak",
     .help =
         "what the device does at best: products that are added, words copied (read and written), "
         "a launch, a submission",
-    .columns = "test what grid device device_name driver rate sd unit first_ms ms ms_min ms_max",
+    .columns =
+        "test what grid device backend device_name driver rate sd unit first_ms ms ms_min ms_max",
     .footnote = "Medians of runs, after a warm-up. FMA: eight chains of products and sums in each "
                 "invocation, in vectors where those are spelled out. Launch: one of 64 words that "
                 "waits for the one before. Submit: a program of one, from the call until it is "

@@ -207,9 +207,10 @@ static void close_pick(dart_bench_job *job)
 
 const dart_bench_test dart_bench_pick = {.name = "pick",
     .help = "what a selection of ranks costs",
-    .columns = "test grid device device_name driver layers bonds penalty selection runs svd_ms "
-               "graphs_ms paths_ms plan_ms program_ms copies_ms beyond_svd_ms median_ms sd_ms "
-               "kernels_made kernels_found launches_before launches",
+    .columns =
+        "test grid device backend device_name driver layers bonds penalty selection runs svd_ms "
+        "graphs_ms paths_ms plan_ms program_ms copies_ms beyond_svd_ms median_ms sd_ms "
+        "kernels_made kernels_found launches_before launches",
     .footnote =
         "Milliseconds of the fastest; median and deviation of all are of \"beyond SVD\": what a "
         "selection takes without spectra and cut on the host. Copies: parameters to and from the "

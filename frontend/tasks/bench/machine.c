@@ -53,6 +53,17 @@ static json_t *place_json(const dart_bench_place *p, dart_status *status)
     dart_json_set(one, "name", dart_json_text(p->name), status);
     dart_json_set(one, "driver", dart_json_text(p->driver), status);
     dart_json_set(one, "api", dart_json_text(p->api), status);
+    const dart_caps *c = &p->caps;
+    dart_json_set(one, "memory_bytes", json_integer((json_int_t)c->memory), status);
+    dart_json_set(one, "binding_bytes", json_integer((json_int_t)c->max_binding), status);
+    dart_json_set(one, "work_group", json_integer(c->max_invocations), status);
+    dart_json_set(one, "shared_bytes", json_integer(c->max_shared), status);
+    dart_json_set(one, "subgroup", json_integer(c->subgroup), status);
+    dart_json_set(one, "units", json_integer(c->threads), status);
+    dart_json_set(one, "unified", json_boolean(c->unified), status);
+    dart_json_set(one, "processor", json_boolean(c->on_cpu), status);
+    dart_json_set(one, "storage16", json_boolean(c->storage16), status);
+    dart_json_set(one, "arith16", json_boolean(c->arith16), status);
     dart_json_set(one, "peak_gflops", dart_json_real(1e-9 * p->peak.flops), status);
     dart_json_set(one, "copy_gb_s", dart_json_real(1e-9 * p->peak.bytes), status);
     dart_json_set(one, "launch_us", dart_json_real(1e6 * p->peak.launch_s), status);

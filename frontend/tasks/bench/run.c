@@ -154,7 +154,7 @@ static dart_status open_devices(plan *p, double watchdog, dart_bench_machine *ma
             snprintf(place->name, sizeof place->name, "%s", c->name);
             snprintf(place->driver, sizeof place->driver, "%s", c->driver);
             snprintf(place->api, sizeof place->api, "%s", c->api);
-            place->on_cpu = c->on_cpu;
+            place->caps = *c;
             place->peak = (dart_peak){NAN, NAN, NAN, NAN};
             DART_TRY(measure_peak(l, &place->peak));
         }

@@ -167,7 +167,7 @@ static void test_odd_rows(void **state)
     (void)state;
     dart_bench_rows rows = odd_rows();
     char *text = printed(dart_bench_csv, &rows);
-    assert_non_null(strstr(text, "\r\ngemm:NN1x1x1,\"a \"\"b\"\" | c\",,cpu,,,,,,,,,,,,0,0,0,,"
+    assert_non_null(strstr(text, "\r\ngemm:NN1x1x1,\"a \"\"b\"\" | c\",,cpu,,,,,,,,,,,,,0,0,0,,"
                                  "\"it, broke\xff\",1,c,d,it's,s\r\n"));
     assert_non_null(strstr(text, ",1234.5,"));
     free(text);

@@ -90,6 +90,7 @@ typedef struct dart_bench_call {
     const dart_peak *peak; /* of the device */
     dart_bench_reference *reference;
     dart_bench_models *models;
+    void **kept; /* what the test keeps on this device from case to case; NULL before the first */
 } dart_bench_call;
 
 typedef struct dart_bench_job dart_bench_job;
@@ -112,6 +113,7 @@ typedef struct dart_bench_test {
     dart_status (*finish)(dart_bench_job *job); /* figures of the row that depend on the test */
     dart_status (*profile)(dart_bench_job *job, dart_profile *out); /* NULL: there is none */
     void (*close)(dart_bench_job *job);
+    void (*release)(void *kept); /* of call->kept, after the last case; NULL: it keeps nothing */
 } dart_bench_test;
 #define BENCH(name) extern const dart_bench_test dart_bench_##name;
 #include "bench.def"

@@ -142,21 +142,35 @@ static dart_status measure(trial *t, dart_bench_row *row, double *out_beyond)
     return DART_OK;
 }
 
-/* First: each time on a device just opened. Same and other ranks: on one that has made a selection
- * before. */
+static void release(void *kept)
+{
+    trial_close(kept);
+    free(kept);
+}
+
+/* First: each time on a device just opened. Same and other ranks: on that, after it. */
 enum { FIRST, SAME, OTHER, KINDS };
 static const char *const kinds[KINDS] = {"first", "same ranks", "other ranks"};
 
-/* On a device of its own, where no kernel was made before: the call's device only says which. */
+/* On a device of its own, where no kernel was made before: the call's device only says which. It is
+ * kept from one kind to the next. */
 static dart_status open_pick(dart_bench_job *job, bool *out_there)
 {
-    char id[32];
     dart_bench_row *row = &job->row;
+    void **kept = job->call.kept;
     *out_there = job->index < 2 * KINDS;
     if (!*out_there) return DART_OK;
-    trial *t = job->state = dart_calloc(1, sizeof *t);
-    if (!t) return DART_MEMORY;
-    DART_TRY(trial_open(&job->call, t));
+    if (!*kept) {
+        *kept = dart_calloc(1, sizeof(trial));
+        if (!*kept) return DART_MEMORY;
+        const dart_status status = trial_open(&job->call, *kept);
+        if (status != DART_OK) {
+            release(*kept);
+            *kept = NULL;
+            return status;
+        }
+    }
+    trial *t = job->state = *kept;
     *out_there = job->index < KINDS || t->trained;
     if (!*out_there) return DART_OK;
     const dart_model *model = t->of.model;
@@ -169,22 +183,17 @@ static dart_status open_pick(dart_bench_job *job, bool *out_there)
     snprintf(row->penalty, sizeof row->penalty, "%s", t->after ? t->after->name : "none");
     for (uint32_t w = 0; w < model->weights; w++) row->bonds += model->weight[w].layout.bonds;
     row->beyond_svd_ms = INFINITY;
-    return device_open(t, dart_device_id(job->call.device, id));
+    return DART_OK;
 }
 
 static dart_status sample(dart_bench_job *job, double *out_seconds)
 {
     char id[32];
     trial *t = job->state;
-    dart_bench_row warm = job->row;
-    const bool measured = job->runs > 0;
-    if (t->kind == FIRST && !measured) { /* nothing is warm there */
-        *out_seconds = NAN;
-        return DART_OK;
-    }
-    t->run.bundle.set.seed = (int64_t)(t->kind == OTHER ? t->seed + job->runs : t->seed);
-    if (t->kind == FIRST) DART_TRY(device_open(t, dart_device_id(job->call.device, id)));
-    return measure(t, measured ? &job->row : &warm, out_seconds);
+    t->run.bundle.set.seed = (int64_t)(t->kind == OTHER ? t->seed + 1 + job->runs : t->seed);
+    if (t->kind == FIRST || !t->device)
+        DART_TRY(device_open(t, dart_device_id(job->call.device, id)));
+    return measure(t, &job->row, out_seconds);
 }
 
 static dart_status finish(dart_bench_job *job)
@@ -195,14 +204,6 @@ static dart_status finish(dart_bench_job *job)
     row->sd_ms = row->samples > 1 ? 1e3 * dart_spread_of(beyond, row->samples).sd : NAN;
     row->median_ms = 1e3 * dart_median(beyond, row->samples);
     return DART_OK;
-}
-
-static void close_pick(dart_bench_job *job)
-{
-    trial *t = job->state;
-    if (t) trial_close(t);
-    free(t);
-    job->state = NULL;
 }
 
 const dart_bench_test dart_bench_pick = {.name = "pick",
@@ -217,8 +218,7 @@ const dart_bench_test dart_bench_pick = {.name = "pick",
         "device, the old programs freed. Ranks are drawn at random. First: on a device where only "
         "the programs before it were made, opened anew each time; then to the same ranks, and to "
         "others. Launches: of a training step.",
-    .warm_ups = 1,
     .open = open_pick,
     .sample = sample,
     .finish = finish,
-    .close = close_pick};
+    .release = release};

@@ -24,6 +24,7 @@ typedef struct lane {
     char id[32];
     dart_device *device;
     bool hidden; /* cpu, where it was not asked for: only to compare with */
+    void *kept;  /* of the test at hand */
     const dart_peak *peak;
 } lane;
 
@@ -268,8 +269,8 @@ static dart_status cool(double seconds)
     return DART_OK;
 }
 
-static dart_status run_case(const plan *p, const wanted *w, const dart_bench_call *call,
-    uint32_t index, dart_bench_rows *rows, bool *out_there)
+static dart_status run_case(plan *p, const wanted *w, const dart_bench_call *call, uint32_t index,
+    dart_bench_rows *rows, bool *out_there)
 {
     dart_status status = DART_OK;
     dart_bench_reference reference = {0};
@@ -278,7 +279,7 @@ static dart_status run_case(const plan *p, const wanted *w, const dart_bench_cal
     if (!jobs) return DART_MEMORY;
     uint32_t count = 0;
     for (uint32_t i = 0; i < p->lanes; i++) {
-        const lane *l = &p->lane[i];
+        lane *l = &p->lane[i];
         if (l->hidden && !w->test->compares) continue;
         dart_bench_job *job = &jobs[count++];
         *job =
@@ -286,6 +287,7 @@ static dart_status run_case(const plan *p, const wanted *w, const dart_bench_cal
         job->call.device = l->device;
         job->call.peak = l->peak;
         job->call.reference = &reference;
+        job->call.kept = &l->kept;
         DART_GOTO(open_job(job));
         *out_there |= job->there;
         if (!job->there && i == 0) break; /* no such case anywhere */
@@ -311,6 +313,22 @@ done:
     }
     free(jobs);
     dart_bench_reference_free(&reference);
+    return status;
+}
+
+static dart_status run_cases(
+    plan *p, const wanted *w, const dart_bench_call *call, dart_bench_rows *rows)
+{
+    dart_status status = DART_OK;
+    bool there = true;
+    for (uint32_t index = 0; there && status == DART_OK; index++) {
+        if (rows->count && call->options->cool_down > 0) status = cool(call->options->cool_down);
+        if (status == DART_OK) status = run_case(p, w, call, index, rows, &there);
+    }
+    for (uint32_t i = 0; i < p->lanes; i++) {
+        if (p->lane[i].kept) w->test->release(p->lane[i].kept);
+        p->lane[i].kept = NULL;
+    }
     return status;
 }
 
@@ -365,11 +383,7 @@ static dart_status run_combination(plan *p, const dart_recipe *recipe,
     for (uint32_t t = 0; t < p->tests; t++) {
         const wanted *w = &p->test[t];
         call.argument = *w->argument ? w->argument : NULL;
-        bool there = true;
-        for (uint32_t index = 0; there; index++) {
-            if (rows->count && options->cool_down > 0) DART_GOTO(cool(options->cool_down));
-            DART_GOTO(run_case(p, w, &call, index, rows, &there));
-        }
+        DART_GOTO(run_cases(p, w, &call, rows));
     }
 done:
     dart_bench_models_free(&models);

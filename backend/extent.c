@@ -277,7 +277,8 @@ double dart_launch_flops(const dart_launch *l)
     }
 }
 
-/* Not so of what INOUT says: a product that is not added to what is there does not read that. */
+/* INOUT says that some words stay as they are, too: rows of another piece of a table; and a product
+ * that is not added to what is there does not read that. */
 static bool writes_only(const dart_launch *l)
 {
     if (l->kernel == DART_K_gemm) {
@@ -288,7 +289,21 @@ static bool writes_only(const dart_launch *l)
         PARAM(gemm_packed);
         return p->beta == 0;
     }
-    return false;
+    return l->kernel == DART_K_gather || l->kernel == DART_K_unpack ||
+           l->kernel == DART_K_cache_write;
+}
+
+/* Words of buffer b that are looked at, of those within reach. */
+static double touched(const dart_launch *l, uint32_t b, double reach)
+{
+    if (l->kernel == DART_K_gather && b == 1) return fmin(reach, (double)l->buf[2].words);
+    if (l->kernel == DART_K_cache_write && b == 3)
+        return fmin(reach, (double)(l->buf[0].words + l->buf[1].words));
+    if (l->kernel == DART_K_unpack && b == 1 && l->tune[DART_UNPACK_BY_ID]) {
+        PARAM(unpack);
+        return fmin(reach, (double)p->rows * p->pitch);
+    }
+    return reach;
 }
 
 double dart_launch_bytes(const dart_launch *l, uint32_t word)
@@ -298,13 +313,9 @@ double dart_launch_bytes(const dart_launch *l, uint32_t word)
     double words = 0;
     dart_launch_extent(l, extent);
     for (uint32_t b = 0; b < l->buffers; b++) {
-        double own = (double)(extent[b] < l->buf[b].words ? extent[b] : l->buf[b].words);
-        if (b == 1 && l->kernel == DART_K_gather) own = fmin(own, (double)l->buf[2].words);
-        if (b == 1 && l->kernel == DART_K_unpack && l->tune[DART_UNPACK_BY_ID]) {
-            PARAM(unpack);
-            own = fmin(own, (double)p->rows * p->pitch);
-        }
-        words += own * (info->access[b] == DART_INOUT && !writes_only(l) ? 2 : 1);
+        const uint64_t reach = extent[b] < l->buf[b].words ? extent[b] : l->buf[b].words;
+        words += touched(l, b, (double)reach) *
+                 (info->access[b] == DART_INOUT && !writes_only(l) ? 2 : 1);
     }
     return words * word;
 }

@@ -189,7 +189,8 @@ DART_API DART_NODISCARD dart_status dart_report(
  * the bond spectra, the recipe as text. */
 DART_API DART_NODISCARD dart_status dart_report_tensorboard(
     const char *const *runs, size_t count, const char *dir);
-/* The charts of the page as SVG files in `dir`; for one run also its spectra. */
+/* The charts of the page as SVG files in `dir`; for one run also its spectra. One file of
+ * measurements will do as well. */
 DART_API DART_NODISCARD dart_status dart_report_pictures(
     const char *const *runs, size_t count, const char *dir);
 /* metrics.csv, spectra.csv, ranks.csv and table.csv of all runs in `dir` (RFC 4180). */

@@ -106,7 +106,7 @@ static dart_status draw(
     char *text;
     size_t size;
     DART_TRY(document(machine, rows, &text, &size));
-    dart_status status = dart_report_bench_pictures(text, size, dir);
+    dart_status status = dart_report_bench_pictures(text, size, "the results", dir);
     free(text);
     return status;
 }

@@ -196,10 +196,11 @@ static dart_status pictures(bench *b, const char *dir, FILE *out)
     return bars(b, "gflops", "tokens_per_s", "GFLOP a second", "", dir, out);
 }
 
-dart_status dart_report_bench_pictures(const char *text, size_t size, const char *dir)
+dart_status dart_report_bench_pictures(
+    const char *text, size_t size, const char *what, const char *dir)
 {
     bench b;
-    dart_status status = bench_open(text, size, "the results", &b);
+    dart_status status = bench_open(text, size, what, &b);
     if (status == DART_OK) status = dart_mkdirs(dir);
     if (status == DART_OK) status = pictures(&b, dir, NULL);
     bench_close(&b);

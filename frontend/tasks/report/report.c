@@ -313,9 +313,20 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
     return status;
 }
 
+static dart_status write_bench_pictures(const char *path, const char *dir)
+{
+    char *text;
+    size_t size;
+    DART_TRY(dart_file_read(path, &text, &size));
+    dart_status status = dart_report_bench_pictures(text, size, path, dir);
+    free(text);
+    return status;
+}
+
 static dart_status write_pictures(const char *const *dirs, size_t count, const char *dir)
 {
     dart_record_run *runs;
+    if (count == 1 && is_bench(dirs[0])) return write_bench_pictures(dirs[0], dir);
     DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     DART_GOTO(dart_mkdirs(dir));

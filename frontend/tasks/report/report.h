@@ -29,7 +29,7 @@ DART_NODISCARD dart_status dart_report_sweep_write(const char *path, FILE *out);
  * `dir`, which is made. INPUT: it is no such document. */
 DART_NODISCARD dart_status dart_report_bench_write(const char *path, FILE *out);
 DART_NODISCARD dart_status dart_report_bench_pictures(
-    const char *text, size_t size, const char *dir);
+    const char *text, size_t size, const char *what, const char *dir);
 
 /* tensorboard.c: the records that a test compares with known ones */
 DART_NODISCARD dart_status dart_report_event_version(FILE *out, double wall);

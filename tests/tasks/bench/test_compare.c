@@ -144,6 +144,9 @@ static void test_pictures(void **state)
     assert_non_null(strstr(text, "Roofline"));
     assert_non_null(strstr(text, "<td>NN 64x64x64</td>"));
     free(text);
+    assert_int_equal(dart_remove_tree(path), DART_OK);
+    if (dart_report_pictures(one, 1, path) != DART_OK) fail_msg("%s", dart_error_text());
+    assert_true(is_picture("roofline.svg"));
     write_file(json, "{\"results\": []}");
     assert_int_equal(dart_report(one, 1, html), DART_INPUT);
     write_file(json, "{\"devices\": [{}, {\"device\": \"a\", \"peak_gflops\": -1}], \"results\": "

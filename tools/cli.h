@@ -28,8 +28,8 @@ struct cli_call {
     const char *value[CLI_MAX_OWN];     /* one an entry of command->own; NULL: not given */
     const char *arg[CLI_MAX_ARGS];
     uint32_t args;
-    const char *config;           /* --config FILE */
-    char grid[CLI_MAX_GRID][256]; /* "rank=8,16": keys with several values, of command->lists */
+    const char *config;               /* --config FILE */
+    char grid[CLI_MAX_GRID + 1][256]; /* "rank=8,16": keys with several values, of command->lists */
     uint32_t grids;
     bool quiet, verbose, help;
 };

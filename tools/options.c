@@ -48,25 +48,31 @@ static const char *option_name_at(const void *context, uint32_t index)
     return option ? option->key : NULL;
 }
 
-static bool has_own(const cli_command *command, const char *key)
+/* Its place among the options of a command, its own ones first; UINT32_MAX: it has none of this
+ * key.
+ */
+static uint32_t place_of(const cli_command *command, const char *key)
 {
-    for (uint32_t i = 0; i < own_count(command); i++)
-        if (strcmp(command->own[i].key, key) == 0) return true;
-    return false;
+    const dart_option *option;
+    for (uint32_t i = 0; (option = option_at(command, i)) != NULL; i++)
+        if (strcmp(option->key, key) == 0) return i;
+    return UINT32_MAX;
 }
 
-/* "-r" and the like stand for long names; of several that of the command's own option, else the
- * first. bench has llama-bench's. */
+/* "-r" and the like stand for long names; of several for the command's own option. bench has those
+ * of llama-bench. */
 static const char *long_name(const cli_command *command, const char *flag)
 {
     static const char *const shorts[][2] = {{"-h", "help"}, {"-q", "quiet"}, {"-v", "verbose"},
         {"-r", "repeats"}, {"-o", "out"}, {"-o", "format"}, {"-c", "config"}, {"-p", "prompt"},
         {"-n", "tokens"}, {"-m", "model_path"}, {"-t", "threads"}, {"-d", "depth"}};
     const char *found = NULL;
+    uint32_t first = UINT32_MAX;
     for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
-        if (strcmp(flag, shorts[i][0]) != 0) continue;
-        if (has_own(command, shorts[i][1])) return shorts[i][1];
-        if (!found) found = shorts[i][1];
+        const uint32_t place = place_of(command, shorts[i][1]);
+        if (strcmp(flag, shorts[i][0]) != 0 || place >= first) continue;
+        first = place;
+        found = shorts[i][1];
     }
     return found;
 }
@@ -182,19 +188,24 @@ static bool is_list(const dart_option *option, const char *value)
     return strchr(value, ',') || (strcmp(option->type, "int") == 0 && dash && dash > value);
 }
 
-/* Such a key joins the grid, instead of what it was given before. */
-static dart_status take_list(cli_call *cli, const char *key, const char *value)
+static void drop_list(cli_call *cli, const char *key)
 {
     const size_t n = strlen(key);
-    uint32_t at = 0;
-    while (at < cli->grids && (strncmp(cli->grid[at], key, n) != 0 || cli->grid[at][n] != '='))
-        at++;
-    if (at == CLI_MAX_GRID)
+    for (uint32_t at = 0; at < cli->grids; at++) {
+        if (strncmp(cli->grid[at], key, n) != 0 || cli->grid[at][n] != '=') continue;
+        memmove(cli->grid[at], cli->grid[at + 1], (--cli->grids - at) * sizeof *cli->grid);
+        return;
+    }
+}
+
+static dart_status take_list(cli_call *cli, const char *key, const char *value)
+{
+    if (cli->grids == CLI_MAX_GRID)
         return cli_fail(DART_USAGE, "more than %d keys with several values", CLI_MAX_GRID);
-    if (snprintf(cli->grid[at], sizeof cli->grid[at], "%s=%s", key, value) >=
-        (int)sizeof cli->grid[at])
+    const size_t size = sizeof *cli->grid;
+    if (snprintf(cli->grid[cli->grids], size, "%s=%s", key, value) >= (int)size)
         return cli_fail(DART_USAGE, "the list of --%s is too long", key);
-    if (at == cli->grids) cli->grids++;
+    cli->grids++;
     return DART_OK;
 }
 
@@ -223,6 +234,7 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
         return DART_OK;
     }
     if (config_pass) return DART_OK;
+    drop_list(cli, key); /* the last one holds */
     if (cli->command->lists && is_list(flag->option, flag->value))
         return take_list(cli, key, flag->value);
     return dart_recipe_override(cli->recipe, key, flag->value);

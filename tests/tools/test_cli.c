@@ -53,6 +53,10 @@ static void test_usage(void **state)
     refused("bench submit", 2, "submit-ready");
     refused("bench --file f.md", 2, "submit-ready");
     refused("train --rank 8,16", 2, "rank");
+    refused("train -t 2", 2, "unknown option -t");
+    refused("bench --rank 8,16 --rank x", 2, "rank");
+    works("bench --rank 8,0 --rank 2 --test fwd --layers 1 --d-model 16 --heads 2 --context 8 "
+          "--vocab-size 20 --device cpu -r 1"); /* the last one holds */
     refused("bench --repeats 0", 2, "repeats");
     refused("selftest --device cuda:0", 2, "cuda:0");
     setenv("DART_CPU_ISA", "v0", 1);

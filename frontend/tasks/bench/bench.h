@@ -102,8 +102,9 @@ typedef struct dart_bench_test {
     const char *columns;             /* keys of its columns, with a space between them */
     const char *footnote;            /* below its table; once where tests share it */
     const char *differs;             /* what the difference is of; NULL: it has none */
-    bool compares;                   /* its results are compared with those of cpu */
-    bool whole; /* the reference needs all runs, as results depend on how many there were */
+    bool plain;    /* knows no model: measured once, whatever varies but the threads */
+    bool compares; /* its results are compared with those of cpu */
+    bool whole;    /* the reference needs all runs, as results depend on how many there were */
     double tolerance;
     uint32_t warm_ups; /* runs before those that are measured */
     /* Prepares case job->index; *out_there false: it has no such case. */

@@ -211,6 +211,7 @@ const dart_bench_test dart_bench_gemm = {.name = "gemm",
     .footnote = "Medians of one product, after a warm-up; ± is the deviation of GFLOP/s. Products "
                 "are launched one behind the other until a run takes milliseconds.",
     .differs = "of each element, relative to the largest",
+    .plain = true,
     .compares = true,
     .tolerance = 1e-4,
     .warm_ups = 2,

@@ -63,6 +63,7 @@ const dart_bench_test dart_bench_peak = {.name = "peak",
                 "invocation, in vectors where those are spelled out. Launch: one of 64 words that "
                 "waits for the one before. Submit: a program of one, from the call until it is "
                 "done.",
+    .plain = true,
     .warm_ups = 2,
     .open = open_probe,
     .sample = sample,

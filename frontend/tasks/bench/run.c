@@ -347,6 +347,25 @@ static dart_status take(dart_bench_call *call, dart_recipe *recipe, const char *
     return dart_recipe_override(recipe, key, value);
 }
 
+/* What varies in a combination as text, of threads alone or of all axes; and whether it is the
+ * first of those that differ in nothing but the others. */
+static bool varied(
+    const dart_bench_grid *grid, uint64_t at, bool threads_only, char *out, size_t size)
+{
+    bool first = true;
+    *out = 0;
+    for (uint32_t i = 0; i < grid->count; i++) {
+        const dart_bench_axis *axis = &grid->axis[i];
+        const char *value = dart_bench_grid_value(grid, at, i);
+        const size_t used = strlen(out);
+        if (threads_only && strcmp(axis->key, "threads") != 0)
+            first &= value == axis->value[0];
+        else if (axis->count > 1)
+            snprintf(out + used, size - used, "%s%s=%s", used ? " " : "", axis->key, value);
+    }
+    return first;
+}
+
 static dart_status run_combination(plan *p, const dart_recipe *recipe,
     const dart_bench_options *options, const dart_bench_grid *grid, uint64_t at,
     dart_bench_machine *machine, dart_bench_rows *rows)
@@ -355,23 +374,18 @@ static dart_status run_combination(plan *p, const dart_recipe *recipe,
     dart_bench_models models = {0};
     dart_recipe *own = NULL;
     dart_settings set;
-    char varied[sizeof((dart_bench_row *)0)->grid] = "";
+    char text[sizeof((dart_bench_row *)0)->grid];
     uint32_t threads = 0;
     dart_bench_call call = {.options = options,
         .repeats = options->repeats,
         .prompt = options->prompt,
         .tokens = options->tokens,
         .models = &models,
-        .grid = varied};
+        .grid = text};
     DART_TRY(dart_recipe_copy(recipe, &own));
-    for (uint32_t i = 0; i < grid->count; i++) {
-        const char *value = dart_bench_grid_value(grid, at, i);
-        const size_t used = strlen(varied);
-        DART_GOTO(take(&call, own, grid->axis[i].key, value, &threads));
-        if (grid->axis[i].count > 1)
-            snprintf(varied + used, sizeof varied - used, "%s%s=%s", used ? " " : "",
-                grid->axis[i].key, value);
-    }
+    for (uint32_t i = 0; i < grid->count; i++)
+        DART_GOTO(
+            take(&call, own, grid->axis[i].key, dart_bench_grid_value(grid, at, i), &threads));
     call.recipe = own;
     dart_recipe_settings(own, &set);
     if (threads) {
@@ -383,7 +397,8 @@ static dart_status run_combination(plan *p, const dart_recipe *recipe,
     for (uint32_t t = 0; t < p->tests; t++) {
         const wanted *w = &p->test[t];
         call.argument = *w->argument ? w->argument : NULL;
-        DART_GOTO(run_cases(p, w, &call, rows));
+        if (varied(grid, at, w->test->plain, text, sizeof text))
+            DART_GOTO(run_cases(p, w, &call, rows));
     }
 done:
     dart_bench_models_free(&models);

@@ -97,6 +97,26 @@ static void test_depth(void **state)
     assert_non_null(strstr(dart_error_text(), "no room"));
 }
 
+/* What knows no model is measured once, and once for each number of threads. */
+static void test_plain(void **state)
+{
+    (void)state;
+    const char *const entries[] = {"rank=2,3", "threads=1,2", NULL};
+    dart_bench_options options = tiny_options("gemm:NN8x8x8,fwd", "json");
+    options.grid = entries;
+    json_t *body = bench_json(&options), *list = json_object_get(body, "results"), *row;
+    size_t i, products = 0;
+    assert_int_equal(json_array_size(list), 2 + 4);
+    json_array_foreach(list, i, row)
+    {
+        if (strncmp(json_string_value(json_object_get(row, "test")), "gemm", 4) != 0) continue;
+        assert_string_equal(json_string_value(json_object_get(row, "grid")),
+            products++ ? "threads=2" : "threads=1");
+    }
+    assert_int_equal(products, 2);
+    json_decref(body);
+}
+
 /* The processor's threads change, its results do not. */
 static void test_threads(void **state)
 {
@@ -118,6 +138,7 @@ int main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_product),
         cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_plain),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* How far each kernel reaches into its buffers: the shapes in the heads of shaders/<kernel>.k as
  * arithmetic. */
 #include "extent.h"
+#include <math.h>
 #include <string.h>
 
 #define PARAM(kernel) const kernel##_params *p = (const kernel##_params *)(const void *)l->param
@@ -221,6 +222,12 @@ static void extent_clip(const dart_launch *l, uint64_t *words)
     words[1] = 6;
 }
 
+static void extent_fma_rate(const dart_launch *l, uint64_t *words)
+{
+    PARAM(fma_rate);
+    words[0] = words[1] = p->n;
+}
+
 static void extent_spd_fn(const dart_launch *l, uint64_t *words)
 {
     PARAM(spd_fn);
@@ -241,13 +248,67 @@ void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_B
 
 double dart_launch_flops(const dart_launch *l)
 {
-    if (l->kernel == DART_K_gemm) {
+    switch (l->kernel) {
+    case DART_K_gemm: {
         PARAM(gemm);
         return 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     }
-    if (l->kernel == DART_K_gemm_packed) {
+    case DART_K_gemm_packed: {
         PARAM(gemm_packed);
         return 2.0 * p->m * p->n * p->k;
     }
-    return (double)l->buf[l->buffers - 1].words;
+    case DART_K_attend: {
+        PARAM(attend);
+        return 4.0 * p->batch * p->time * p->heads * p->dim * p->span;
+    }
+    case DART_K_fma_rate: {
+        PARAM(fma_rate);
+        return 64.0 * p->n * p->rounds;
+    }
+    default:
+        return (double)l->buf[l->buffers - 1].words;
+    }
+}
+
+/* INOUT says that some words stay as they are, too: rows of another piece of a table; and a product
+ * that is not added to what is there does not read that. */
+static bool writes_only(const dart_launch *l)
+{
+    if (l->kernel == DART_K_gemm) {
+        PARAM(gemm);
+        return p->beta == 0;
+    }
+    if (l->kernel == DART_K_gemm_packed) {
+        PARAM(gemm_packed);
+        return p->beta == 0;
+    }
+    return l->kernel == DART_K_gather || l->kernel == DART_K_unpack ||
+           l->kernel == DART_K_cache_write;
+}
+
+/* Words of buffer b that are looked at, of those within reach. */
+static double touched(const dart_launch *l, uint32_t b, double reach)
+{
+    if (l->kernel == DART_K_gather && b == 1) return fmin(reach, (double)l->buf[2].words);
+    if (l->kernel == DART_K_cache_write && b == 3)
+        return fmin(reach, (double)(l->buf[0].words + l->buf[1].words));
+    if (l->kernel == DART_K_unpack && b == 1 && l->tune[DART_UNPACK_BY_ID]) {
+        PARAM(unpack);
+        return fmin(reach, (double)p->rows * p->pitch);
+    }
+    return reach;
+}
+
+double dart_launch_bytes(const dart_launch *l, uint32_t word)
+{
+    const dart_kernel_info *info = dart_kernel_info_of(l->kernel);
+    uint64_t extent[DART_MAX_BUFS];
+    double words = 0;
+    dart_launch_extent(l, extent);
+    for (uint32_t b = 0; b < l->buffers; b++) {
+        const uint64_t reach = extent[b] < l->buf[b].words ? extent[b] : l->buf[b].words;
+        words += touched(l, b, (double)reach) *
+                 (info->access[b] == DART_INOUT && !writes_only(l) ? 2 : 1);
+    }
+    return words * word;
 }

@@ -8,8 +8,12 @@
 /* Words that the launch touches from the start of each slice; UINT64_MAX where they overflow.
  * Kernel, parameters and tune values are set. */
 void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_BUFS]);
-/* Floating-point operations: two for each product of a matrix product, elsewhere one for each word
- * of the last buffer. Slices are set. */
+/* Floating-point operations: two for each product of a matrix product and of attention, 64 a round
+ * and word of fma_rate, elsewhere one for each word of the last buffer. Slices are set. */
 double dart_launch_flops(const dart_launch *launch);
+/* Bytes that the launch has to move, with so many bytes a word: what it reads and what it writes,
+ * each word once, however often it is asked for. Of a table only the rows that are looked up.
+ * Slices are set. */
+double dart_launch_bytes(const dart_launch *launch, uint32_t word);
 
 #endif

@@ -162,6 +162,16 @@ static void shape_clip(shaper *s)
     s->groups = 1;
 }
 
+static void shape_fma_rate(shaper *s)
+{
+    const fma_rate_params *p = (const fma_rate_params *)s->launch->param;
+    const uint32_t wgx = has_vectors(s) ? 1 : group_limit(s, s->caps->on_cpu ? 8 : 64);
+    const uint32_t vw = has_vectors(s) ? floor_pow2(min_u32(s->caps->simd, 16)) : 1;
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "VW", vw);
+    s->groups = ceil_div(p->n, (uint64_t)wgx * vw);
+}
+
 static void shape_norm(shaper *s)
 {
     const norm_params *p = (const norm_params *)s->launch->param;
@@ -322,6 +332,9 @@ static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *l
         DART_TRY(check_limit(&s, "loop iterations along k",
             (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
     }
+    if (launch->kernel == DART_K_fma_rate)
+        DART_TRY(check_limit(&s, "loop iterations",
+            ((const fma_rate_params *)launch->param)->rounds + 1ull, caps->max_loop));
     if (launch->kernel == DART_K_gemm_packed)
         DART_TRY(check_limit(&s, "loop iterations along k",
             ((const gemm_packed_params *)launch->param)->k / 8 /

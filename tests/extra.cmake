@@ -89,6 +89,9 @@ set_tests_properties(tools/install PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 include(${CMAKE_CURRENT_SOURCE_DIR}/faults/drivers.cmake)
 # Completion as the shells use it.
 add_test(NAME tools/completion COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/completion.sh $<TARGET_FILE:dart-llm>)
+# The folder for machines with a GPU: packed, and run from where it lies, on cpu.
+add_test(NAME tools/gpu COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/gpu.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+set_tests_properties(tools/gpu PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
 # Event files and CSV read by programs that are not ours.
 add_test(NAME tools/exports COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/tools/exports.sh $<TARGET_FILE:dart-llm> ${CMAKE_BINARY_DIR})
 set_tests_properties(tools/exports PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)

@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { CLI_MAX_OWN = 24, CLI_MAX_ARGS = 32 };
+enum { CLI_MAX_OWN = 24, CLI_MAX_ARGS = 32, CLI_MAX_GRID = 24 };
 
 typedef struct cli_call cli_call;
 
@@ -16,6 +16,7 @@ typedef struct cli_command {
     const char *summary;   /* one line */
     const char *arguments; /* positional arguments as shown in the usage line, NULL: none allowed */
     bool recipe;           /* takes --config and every key of the option table too */
+    bool lists; /* of which those that are no texts may have several values: 8,16 or 8-64*2 */
     const dart_option *own; /* options of this command alone, ends with a NULL key */
     dart_status (*run)(cli_call *cli);
 } cli_command;
@@ -27,7 +28,9 @@ struct cli_call {
     const char *value[CLI_MAX_OWN];     /* one an entry of command->own; NULL: not given */
     const char *arg[CLI_MAX_ARGS];
     uint32_t args;
-    const char *config; /* --config FILE */
+    const char *config;               /* --config FILE */
+    char grid[CLI_MAX_GRID + 1][256]; /* "rank=8,16": keys with several values, of command->lists */
+    uint32_t grids;
     bool quiet, verbose, help;
 };
 

@@ -1,9 +1,11 @@
-/* report: one self-contained HTML page for one or several runs; TensorBoard event files; CSV;
- * SVG. */
+/* report: one self-contained HTML page for one or several runs, or for what bench wrote;
+ * TensorBoard event files; CSV; SVG. */
 #include "cli.h"
+#include <string.h>
 
 static const dart_option options[] = {
-    {"out", "", "string", "", "", "where to write; default: report.html in the first run"},
+    {"out", "", "string", "", "",
+        "where to write; default: report.html in the first run, or the name of bench's file"},
     {"tensorboard", "", "string", "", "", "write event files for TensorBoard below this folder"},
     {"csv", "", "string", "", "",
         "write metrics.csv, spectra.csv, ranks.csv and table.csv into this folder"},
@@ -30,8 +32,15 @@ static dart_status run(cli_call *cli)
         exported = true;
     }
     if (exported && !out) return DART_OK;
+    const char *first = cli->arg[0];
+    const size_t length = strlen(first);
+    if (!out && length > 5 && strcmp(first + length - 5, ".json") == 0) {
+        if (snprintf(path, sizeof path, "%.*s.html", (int)length - 5, first) >= (int)sizeof path)
+            return cli_fail(DART_USAGE, "the path of the measurements is too long");
+        out = path;
+    }
     if (!out) {
-        if (snprintf(path, sizeof path, "%s/report.html", cli->arg[0]) >= (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/report.html", first) >= (int)sizeof path)
             return cli_fail(DART_USAGE, "the path of the run directory is too long");
         out = path;
     }
@@ -42,7 +51,8 @@ static dart_status run(cli_call *cli)
 
 const cli_command cmd_report = {.name = "report",
     .summary =
-        "write a self-contained HTML report of one or several runs, or event files, CSV, SVG",
+        "write a self-contained HTML report of one or several runs or of measurements, or event "
+        "files, CSV, SVG",
     .arguments = "RUN...",
     .own = options,
     .run = run};

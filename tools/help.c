@@ -53,6 +53,10 @@ void cli_help_command(const cli_command *command, FILE *out)
     fprintf(out, "\nHyphens and underscores are alike. A flag overrides DART_<KEY> in the "
                  "environment, which\n"
                  "overrides the recipe file, which overrides the default in brackets.\n");
+    if (command->lists)
+        fprintf(out,
+            "Keys that are no texts take several values, 8,16,32 or a range: 8-64, 8-64+8, "
+            "8-64*2;\nevery combination is measured.\n");
 }
 
 void cli_help(const cli_command *const *commands, FILE *out)

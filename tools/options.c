@@ -48,15 +48,33 @@ static const char *option_name_at(const void *context, uint32_t index)
     return option ? option->key : NULL;
 }
 
-/* "-r" and the like stand for long names. */
-static const char *long_name(const char *flag)
+/* Its place among the options of a command, its own ones first; UINT32_MAX: it has none of this
+ * key.
+ */
+static uint32_t place_of(const cli_command *command, const char *key)
+{
+    const dart_option *option;
+    for (uint32_t i = 0; (option = option_at(command, i)) != NULL; i++)
+        if (strcmp(option->key, key) == 0) return i;
+    return UINT32_MAX;
+}
+
+/* "-r" and the like stand for long names; of several for the command's own option. bench has those
+ * of llama-bench. */
+static const char *long_name(const cli_command *command, const char *flag)
 {
     static const char *const shorts[][2] = {{"-h", "help"}, {"-q", "quiet"}, {"-v", "verbose"},
-        {"-r", "repeats"}, {"-o", "out"}, {"-c", "config"}, {"-p", "prompt"}, {"-n", "tokens"}};
+        {"-r", "repeats"}, {"-o", "out"}, {"-o", "format"}, {"-c", "config"}, {"-p", "prompt"},
+        {"-n", "tokens"}, {"-m", "model_path"}, {"-t", "threads"}, {"-d", "depth"}};
+    const char *found = NULL;
+    uint32_t first = UINT32_MAX;
     for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
-        if (strcmp(flag, shorts[i][0]) == 0) return shorts[i][1];
+        const uint32_t place = place_of(command, shorts[i][1]);
+        if (strcmp(flag, shorts[i][0]) != 0 || place >= first) continue;
+        first = place;
+        found = shorts[i][1];
     }
-    return NULL;
+    return found;
 }
 
 typedef struct parsed_flag {
@@ -76,7 +94,7 @@ static dart_status read_flag(
     const cli_command *command, int argc, char **argv, int *at, parsed_flag *out)
 {
     const char *text = argv[*at];
-    const char *name = text[1] == '-' ? text + 2 : long_name(text);
+    const char *name = text[1] == '-' ? text + 2 : long_name(command, text);
     if (!name) return cli_fail(DART_USAGE, "unknown option %s; options begin with --", text);
     size_t length = strcspn(name, "=");
     const char *value = name[length] ? name + length + 1 : NULL;
@@ -162,6 +180,35 @@ static dart_status check_value(const dart_option *option, const char *value)
     return cli_fail(DART_USAGE, "--%s is one of %s, not '%s'", option->key, option->type, value);
 }
 
+/* Several values of a key that is no text: "8,16", and of a whole number "8-64*2". */
+static bool is_list(const dart_option *option, const char *value)
+{
+    if (strcmp(option->type, "string") == 0) return false;
+    const char *dash = strchr(value, '-');
+    return strchr(value, ',') || (strcmp(option->type, "int") == 0 && dash && dash > value);
+}
+
+static void drop_list(cli_call *cli, const char *key)
+{
+    const size_t n = strlen(key);
+    for (uint32_t at = 0; at < cli->grids; at++) {
+        if (strncmp(cli->grid[at], key, n) != 0 || cli->grid[at][n] != '=') continue;
+        memmove(cli->grid[at], cli->grid[at + 1], (--cli->grids - at) * sizeof *cli->grid);
+        return;
+    }
+}
+
+static dart_status take_list(cli_call *cli, const char *key, const char *value)
+{
+    if (cli->grids == CLI_MAX_GRID)
+        return cli_fail(DART_USAGE, "more than %d keys with several values", CLI_MAX_GRID);
+    const size_t size = sizeof *cli->grid;
+    if (snprintf(cli->grid[cli->grids], size, "%s=%s", key, value) >= (int)size)
+        return cli_fail(DART_USAGE, "the list of --%s is too long", key);
+    cli->grids++;
+    return DART_OK;
+}
+
 static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config_pass)
 {
     if (!flag->option)
@@ -186,7 +233,11 @@ static dart_status take_flag(cli_call *cli, const parsed_flag *flag, bool config
         }
         return DART_OK;
     }
-    return config_pass ? DART_OK : dart_recipe_override(cli->recipe, key, flag->value);
+    if (config_pass) return DART_OK;
+    drop_list(cli, key); /* the last one holds */
+    if (cli->command->lists && is_list(flag->option, flag->value))
+        return take_list(cli, key, flag->value);
+    return dart_recipe_override(cli->recipe, key, flag->value);
 }
 
 const char *cli_installed(const char *path, char out[1024])

@@ -6,10 +6,18 @@
 
 enum { MOST = 16 };
 
+static atomic_uint set_count;
+
+void dart_host_threads_set(uint32_t count)
+{
+    atomic_store(&set_count, count);
+}
+
 uint32_t dart_host_threads(void)
 {
     const char *wanted = getenv("DART_THREADS");
-    long count = wanted ? strtol(wanted, NULL, 10) : 0;
+    long count = atomic_load(&set_count);
+    if (count < 1 && wanted) count = strtol(wanted, NULL, 10);
     cpu_set_t set;
     if (count < 1 && sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
     return count < 1 ? 1 : count > UINT16_MAX ? UINT16_MAX : (uint32_t)count;

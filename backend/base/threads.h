@@ -5,8 +5,11 @@
 
 #include <stdint.h>
 
-/* DART_THREADS where it is set, else the processors that this process may use; at least 1. */
+/* What was set last, or DART_THREADS where it is set, else the processors that this process may
+ * use; at least 1. */
 uint32_t dart_host_threads(void);
+/* For what begins its threads later; 0: as if nothing had been set. */
+void dart_host_threads_set(uint32_t count);
 /* Calls work(context, i) once for each i < count, on up to dart_host_threads() threads with the
  * caller's among them, in no particular order, and returns when all calls have. Sentences of
  * dart_fail stay on the thread that they were made on. */

@@ -1,4 +1,5 @@
-/* Cases of reduce, of the parameter update (adamw, axpy_scalar, clip) and of spd_fn. */
+/* Cases of reduce, of the parameter update (adamw, axpy_scalar, clip), of fma_rate and of spd_fn.
+ */
 #include "cases.h"
 #include <math.h>
 
@@ -92,6 +93,22 @@ void dart_suite_cases_clip(suite *s)
             (double)p.max_norm, (double)sums[i / 4]);
         dart_suite_normal(s, 1, 0, 1)[0] = sums[i / 4];
         dart_suite_normal(s, 8, 0, 1)[4] = i % 3 ? 1 : 0.25f;
+        dart_suite_done(s);
+    }
+}
+
+/* Chains that shrink, stay and swing. */
+void dart_suite_cases_fma_rate(suite *s)
+{
+    static const uint32_t sizes[] = {1, 3, 31, 33, 257, 1000, 40003};
+    static const float factors[] = {0.5f, 1, -0.75f};
+    for (uint32_t i = 0; i < 7 * 3; i++) {
+        fma_rate_params p = {
+            .n = sizes[i % 7], .rounds = i % 4 ? i % 5 : 40, .a = factors[i / 7], .b = 0.25f};
+        dart_suite_case(s, DART_K_fma_rate, &p, SUITE_ELEMENT, "n %u rounds %u a %g", p.n, p.rounds,
+            (double)p.a);
+        dart_suite_normal(s, p.n, 0, 1);
+        dart_suite_output(s, p.n);
         dart_suite_done(s);
     }
 }

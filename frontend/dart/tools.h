@@ -17,21 +17,32 @@ DART_API DART_NODISCARD dart_status dart_inspect(const dart_recipe *recipe, cons
 
 typedef struct dart_bench_options {
     size_t size;
-    const char *devices;    /* comma list of ids, or "all" */
-    const char *tests;      /* comma list of step, gemm, eval, infer, pick */
-    const char *format;     /* "md", "json" or "csv" */
+    const char *devices; /* comma list of ids, or "all" */
+    /* comma list of step, fwd, bwd, opt, infer, op, op:NAME, gemm, gemm:NN4096x4096x4096,
+     * contract, attention, peak, pick */
+    const char *tests;
+    const char *format;     /* "md", "csv", "json", "jsonl", "sql"; "issue": md and json in one */
     const char *model_path; /* NULL or "": random weights of the recipe; else a run or checkpoint */
     uint32_t repeats;       /* measured, after a warm-up */
     uint32_t prompt, tokens; /* infer: tokens read, tokens made; 0: 512 and 128, or the context */
     bool reference;          /* measure cpu too, to compare the results with it, where it is not
                                 among the devices */
-    bool profile;            /* step and eval: also the time of each kernel, launch by launch */
+    bool profile;            /* also the time of each launch, by kernel, op and layer */
     bool reserved[2];
+    /* Parameters with several values, "rank=8,16,32", "layers=2-8*2", of which every combination is
+     * measured: recipe keys, and prompt, tokens, depth (infer: tokens kept beforehand), threads (of
+     * cpu). Ends with NULL; NULL: none. */
+    const char *const *grid;
+    const char *compare; /* NULL, or what an earlier call wrote as json: speeds beside it */
+    const char *svg;     /* NULL, or a folder for pictures: a roofline, bars */
+    const char *trace;   /* NULL, or with profile a file that Perfetto opens */
+    double cool_down;    /* seconds between measurements */
 } dart_bench_options;
 
-/* step, eval and infer run a model on random tokens; a fresh model's vocab_size 0 means 10,000.
- * pick selects ranks drawn at random to the recipe's budget (0: half of the parameters). Errors:
- * USAGE, INPUT, DEVICE, MEMORY, IO. */
+/* Tests of models run on random tokens; a fresh model's vocab_size 0 means 10,000. Devices are
+ * measured in turn, sample by sample. pick selects ranks drawn at random to the recipe's budget (0:
+ * half of the parameters). Errors: USAGE, INPUT, DEVICE, MEMORY, IO; FAILED: a result differs from
+ * cpu's by more than its test allows, all of them are written before. */
 DART_API DART_NODISCARD dart_status dart_bench(
     const dart_recipe *recipe, const dart_bench_options *options, dart_write write, void *user);
 
@@ -226,15 +237,16 @@ DART_API DART_NODISCARD dart_status dart_sweep(const char *path, const dart_swee
 
 /* ---- reports of `count` run directories. Errors: INPUT (no run there), IO, MEMORY ---- */
 
-/* A self-contained HTML page for one or several runs, or for a sweep (a folder with results.csv).
- */
+/* A self-contained HTML page for one or several runs, for a sweep (a folder with results.csv), or
+ * for measurements (a file that dart_bench wrote as json). */
 DART_API DART_NODISCARD dart_status dart_report(
     const char *const *runs, size_t count, const char *out_path);
 /* Event files for TensorBoard, in a folder a run below `dir`: scalars of all logs, histograms of
  * the bond spectra, the recipe as text. */
 DART_API DART_NODISCARD dart_status dart_report_tensorboard(
     const char *const *runs, size_t count, const char *dir);
-/* The charts of the page as SVG files in `dir`; for one run also its spectra. */
+/* The charts of the page as SVG files in `dir`; for one run also its spectra. One file of
+ * measurements will do as well. */
 DART_API DART_NODISCARD dart_status dart_report_pictures(
     const char *const *runs, size_t count, const char *dir);
 /* metrics.csv, spectra.csv, ranks.csv and table.csv of all runs in `dir` (RFC 4180). */

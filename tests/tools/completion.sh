@@ -72,8 +72,8 @@ both 'train --learning_rate ' -- recipe.yaml
 both 'train --norm_position ' pre post
 both 'generate --overflow ' slide shift stop
 both 'eval --level ' word char byte
-both 'bench --format ' md json csv
 both 'kernels --for ' amd pi4 all
+both 'bench --format ' md csv json jsonl sql
 both 'train --config ' recipe.yaml other.yml folder -- text.txt
 both 'train --text ' text.txt recipe.yaml
 both 'inspect pa' paths

@@ -45,7 +45,18 @@ static void test_usage(void **state)
     refused("selftest --limits emu-flor", 2, "did you mean 'emu-floor'");
     refused("bench --test dance", 2, "dance");
     refused("bench --test stpe", 2, "did you mean 'step'");
-    refused("bench --format xml", 2, "md|json");
+    refused("bench --format xml", 2, "md|csv|json");
+    refused("bench -o xml", 2, "md|csv|json");
+    refused("bench --rank 8-4", 2, "rank");
+    refused("bench --rank 8,x", 2, "rank");
+    refused("bench --trace t.json", 2, "--profile");
+    refused("bench submit", 2, "submit-ready");
+    refused("bench --file f.md", 2, "submit-ready");
+    refused("train --rank 8,16", 2, "rank");
+    refused("train -t 2", 2, "unknown option -t");
+    refused("bench --rank 8,16 --rank x", 2, "rank");
+    works("bench --rank 8,0 --rank 2 --test fwd --layers 1 --d-model 16 --heads 2 --context 8 "
+          "--vocab-size 20 --device cpu -r 1"); /* the last one holds */
     refused("bench --repeats 0", 2, "repeats");
     refused("kernels --for amd:navi23,amd:navi99", 2, "unknown GPU 'amd:navi99'");
     refused("kernels --for pi3", 2, "did you mean 'pi4'");

@@ -1,6 +1,7 @@
 /* Whole runs of the program: what is printed of training, evaluation, text, measurements and
  * reports, and what damage, a full disk and signals leave behind. */
 #include "run_cli.h"
+#include <jansson.h>
 
 /* Every table says what was scored, how; characters and bytes also in bits. */
 static void test_protocol(void **state)
@@ -25,6 +26,11 @@ static void test_protocol(void **state)
 }
 
 #define RUN "train " TINY "--out %D/run --max-steps 12 --save-steps 4 "
+
+static double figure(const json_t *row, const char *key)
+{
+    return json_number_value(json_object_get(row, key));
+}
 
 /* Three selections for each stage after it; the parts are what the total is made of, the second
  * one finds all kernels of the first, and a first one launches what its device's tables say. */
@@ -54,32 +60,38 @@ static void kernels(void)
 static void bench_pick(void)
 {
     const char *line = "bench --test pick --device cpu,opencl:0 --layers 1 --d-model 32 --heads 2 "
-                       "--context 16 --batch-size 2 --vocab-size 50 --rank 4 -r 2 --format csv";
+                       "--context 16 --batch-size 2 --vocab-size 50 --rank 4 -r 2 --format json";
     static const char *const kinds[] = {"first", "same ranks", "other ranks"};
-    char text[TEXT], *rest = NULL;
+    static const char *const parts[] = {
+        "graphs_ms", "paths_ms", "plan_ms", "program_ms", "copies_ms"};
+    json_t *body = json_loads(works(line)->out, 0, NULL), *row;
+    const json_t *list = json_object_get(body, "results");
+    const size_t devices = json_array_size(list) / 6; /* one, or with OpenCL two */
     uint32_t rows = 0;
-    memcpy(text, works(line)->out, sizeof text);
-    for (char *row = strtok_r(text, "\n", &rest); row; row = strtok_r(NULL, "\n", &rest)) {
-        char device[32], penalty[32], kind[32];
-        unsigned layers, bonds, runs, made, found, before, launches;
-        double ms[9];
-        int cells = sscanf(row,
-            "pick,%31[^,],%u,%u,%31[^,],%31[^,],%u,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%u,%u,%u,%u",
-            device, &layers, &bonds, penalty, kind, &runs, &ms[0], &ms[1], &ms[2], &ms[3], &ms[4],
-            &ms[5], &ms[6], &ms[7], &ms[8], &made, &found, &before, &launches);
-        if (cells != 19) continue; /* a header, or the row of a device that is not there */
-        assert_string_equal(kind, kinds[rows % 3]);
-        assert_string_equal(penalty, rows % 6 < 3 ? "none" : "bond-nuclear");
-        assert_int_equal(runs, 2);
-        assert_int_equal(layers, 1);
-        assert_true(bonds > 0 && before > 0 && launches > 0 && ms[0] > 0 && ms[3] > 0);
-        assert_true(rows % 6 < 3 ? launches < before : true);
-        double sum = ms[1] + ms[2] + ms[3] + ms[4] + ms[5];
-        assert_true(ms[6] > 0 && ms[6] <= ms[7] && sum > 0.999 * ms[6] && sum < 1.001 * ms[6]);
-        if (!strcmp(kind, "same ranks")) assert_int_equal(made, 0);
-        assert_true(strcmp(device, "cpu") ? found > 0 : found == 0);
+    size_t i;
+    json_array_foreach(list, i, row)
+    {
+        const char *kind = json_string_value(json_object_get(row, "selection"));
+        const char *device = json_string_value(json_object_get(row, "device"));
+        const bool last = rows < 3 * devices;
+        assert_string_equal(kind, kinds[rows / devices % 3]);
+        assert_string_equal(device, rows % devices ? "opencl:0" : "cpu");
+        assert_string_equal(
+            json_string_value(json_object_get(row, "penalty")), last ? "none" : "bond-nuclear");
+        assert_true(figure(row, "runs") == 2 && figure(row, "layers") == 1);
+        assert_true(figure(row, "bonds") > 0 && figure(row, "launches_before") > 0);
+        assert_true(figure(row, "launches") > 0 && figure(row, "svd_ms") > 0);
+        assert_true(!last || figure(row, "launches") < figure(row, "launches_before"));
+        double sum = 0, beyond = figure(row, "beyond_svd_ms");
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) sum += figure(row, parts[k]);
+        assert_true(beyond > 0 && beyond <= figure(row, "median_ms"));
+        assert_true(sum > 0.999 * beyond && sum < 1.001 * beyond);
+        if (!strcmp(kind, "same ranks")) assert_true(figure(row, "kernels_made") == 0);
+        assert_true(strcmp(device, "cpu") ? figure(row, "kernels_found") > 0
+                                          : figure(row, "kernels_found") == 0);
         rows++;
     }
+    json_decref(body);
     printf("bench pick: %u rows\n", rows);
     assert_true(rows == 6 || rows == 12); /* without or with OpenCL */
     assert_non_null(
@@ -135,11 +147,22 @@ static void test_run(void **state)
     for (const char *c = r->out; *c; c++) lines += *c == '\n';
     assert_int_equal(lines, 1 + 2 * 5);
     assert_non_null(strstr(r->out, "dense twin,"));
-    assert_non_null(strstr(r->out, ",halves,cpu,"));
+    assert_non_null(strstr(r->out, ",halves,f32,cpu,"));
     assert_non_null(strstr(r->out, "infer,tg5,"));
     r = works("bench --test infer,eval --device cpu --model %D/run -p 9 -n 5 -r 2 --format json");
     assert_non_null(strstr(r->out, "\"resident_bytes\""));
-    assert_non_null(strstr(r->out, "\"eval\""));
+    assert_non_null(strstr(r->out, "\"fwd\""));
+    /* lists and ranges of keys, and of what is bench's own; a file to post */
+#define SMALL "--layers 1 --d-model 16 --heads 2 --context 8 --vocab-size 20 -r 1 --device cpu "
+    r = works("bench --test fwd " SMALL "--rank 2-4*2 --batch-size 1,2 -o jsonl");
+    lines = 0;
+    for (const char *c = r->out; *c; c++) lines += *c == '\n';
+    assert_int_equal(lines, 4);
+    assert_non_null(strstr(r->out, "\"grid\":\"rank=4 batch_size=2\""));
+    r = works("bench --test infer " SMALL "-p 3,4 -n 2 -d 0,1 -t 1 --linear dense -o csv");
+    assert_non_null(strstr(r->out, "pp4 @ d1,prompt=4 depth=1,"));
+    works("bench submit-ready " SMALL "--rank 2 --file %D/post.md");
+    refused("bench submit-ready " SMALL "--file %D/post.md", 3, "is there already");
     bench_pick();
     kernels();
     works("report %D/run");

@@ -217,6 +217,24 @@ dart_status dart_session_gradient(dart_session *session, float *out)
         session->model->param_words, out);
 }
 
+static dart_status run_part(const dart_session *session, int part)
+{
+    const dart_graph_program *program = dart_shapes_program(session, part);
+    const dart_session_watch *watch = &session->watch;
+    if (!watch->ran) return dart_program_run(program, NULL);
+    double *seconds = dart_calloc(dart_plan_stats_of(program->plan)->launches, sizeof *seconds);
+    if (!seconds) return DART_MEMORY;
+    dart_status status = dart_program_run(program, seconds);
+    if (status == DART_OK) status = watch->ran(watch->user, dart_part_name(part), program, seconds);
+    free(seconds);
+    return status;
+}
+
+dart_status dart_session_replay(const dart_session *session, int part)
+{
+    return run_part(session, part);
+}
+
 dart_status dart_session_step(
     dart_session *session, dart_stream *stream, const dart_step_scalars *s, dart_step_result *out)
 {
@@ -254,11 +272,10 @@ dart_status dart_session_step(
         DART_TRY(dart_device_write_i32(
             session->device, m->buffer[DART_REGION_ISCAL], 0, DART_ISCAL_WORDS, iscal));
         DART_TRY(dart_input_load(session, stream, at, true, &input));
-        DART_TRY(dart_program_run(
-            dart_shapes_program(session, micro ? DART_PART_MORE : DART_PART_STEP), NULL));
+        DART_TRY(run_part(session, micro ? DART_PART_MORE : DART_PART_STEP));
         rows += input.rows;
     }
-    if (o->accumulation > 1) DART_TRY(dart_program_run(&session->part[DART_PART_UPDATE], NULL));
+    if (o->accumulation > 1) DART_TRY(run_part(session, DART_PART_UPDATE));
     DART_TRY(dart_device_read_f32(
         session->device, m->buffer[DART_REGION_METRIC], 0, DART_METRIC_WORDS, metric));
     DART_TRY(dart_device_read_f32(
@@ -302,7 +319,7 @@ dart_status dart_session_eval(
         dart_input input;
         DART_TRY(dart_stop_asked());
         DART_TRY(dart_input_load(session, stream, at, false, &input));
-        DART_TRY(dart_program_run(dart_shapes_program(session, DART_PART_EVAL), NULL));
+        DART_TRY(run_part(session, DART_PART_EVAL));
         DART_TRY(dart_device_read_f32(
             session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
         if (labels) DART_TRY(count_labels(session, input.labels));

@@ -69,7 +69,16 @@ typedef struct dart_covariances {
         *gradient; /* owned, the same of its gradient; of the head and of tables there is none */
 } dart_covariances;
 
+/* Told of each program that a step or an evaluation ran, with the seconds of its launches; name as
+ * in dart_part_name. Programs are then replayed launch by launch: the same bits, but slower. */
+typedef struct dart_session_watch {
+    dart_status (*ran)(
+        void *user, const char *name, const dart_graph_program *program, const double *seconds);
+    void *user;
+} dart_session_watch;
+
 typedef struct dart_session {
+    dart_session_watch watch; /* ran NULL: nobody */
     dart_program_times times; /* of making it; build: with buffers and tables */
     dart_device *device;      /* borrowed */
     const dart_model *model;  /* borrowed */
@@ -120,6 +129,9 @@ typedef struct dart_step_result {
 /* One optimizer step on batches step * accumulation .. of the stream. */
 DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,
     const dart_step_scalars *scalars, dart_step_result *out);
+/* A part once more, on what the last step or evaluation left: for measurements, as parameters and
+ * moments go on where it is an update. */
+DART_NODISCARD dart_status dart_session_replay(const dart_session *session, int part);
 /* The mask that evaluation uses from now on, (bonds, stride) as in gates.h. */
 DART_NODISCARD dart_status dart_session_mask(dart_session *session, const float *mask);
 /* Sum of the negative log likelihoods of a split and the number of tokens; of a classifier, of

@@ -31,6 +31,11 @@ static const char *text_of(const dart_column *column, const void *row)
     return column->field.kind == DART_FIELD_CHARS ? value : *(const char *const *)value;
 }
 
+const char *dart_columns_text(const dart_column *column, const void *row)
+{
+    return is_text(column) ? text_of(column, row) : NULL;
+}
+
 const dart_column *dart_columns_find(dart_columns columns, const char *key)
 {
     for (size_t i = 0; i < columns.count; i++)

@@ -43,6 +43,8 @@ bool dart_columns_have(dart_columns columns, const dart_column *column);
 bool dart_column_applies(dart_columns columns, const dart_column *column, const void *row);
 /* The figure; NaN for a text, and for an optional column that does not apply. */
 double dart_columns_value(dart_columns columns, const dart_column *column, const void *row);
+/* The text of a column that is one; NULL of a number's. */
+const char *dart_columns_text(const dart_column *column, const void *row);
 /* The column of a key; NULL: none. */
 const dart_column *dart_columns_find(dart_columns columns, const char *key);
 

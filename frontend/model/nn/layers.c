@@ -142,3 +142,20 @@ dart_node dart_build_table(dart_build *b)
     if (!b->embedding) b->embedding = dart_build_dense(b, b->model->embedding);
     return b->embedding;
 }
+
+dart_node dart_model_mix(const dart_model *model, dart_graph *graph, uint32_t batch, uint32_t time,
+    dart_node q, dart_node k, dart_node v)
+{
+    const dart_model_leaves none = {0};
+    const dart_build b = {.model = model,
+        .graph = graph,
+        .leaves = &none,
+        .training = true,
+        .batch = batch,
+        .time = time};
+    const dart_model_config *c = &model->config;
+    q = dart_build_heads(&b, q, batch, time, c->heads);
+    k = dart_build_heads(&b, k, batch, time, c->kv_heads);
+    v = dart_build_heads(&b, v, batch, time, c->kv_heads);
+    return dart_build_mix(&b, q, k, v, batch, time, 0, true);
+}

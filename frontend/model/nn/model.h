@@ -251,6 +251,10 @@ dart_node dart_model_classify(const dart_model *model, dart_graph *graph,
  * (B*T, vocab padded). */
 dart_node dart_model_logits(
     const dart_model *model, dart_graph *graph, const dart_model_leaves *leaves, uint32_t at);
+/* Causal self-attention of one block by itself, between its projections: queries (B, T, heads *
+ * size), keys and values (B, T, kv_heads * size), of whole rows -> (B, T, heads * size). */
+dart_node dart_model_mix(const dart_model *model, dart_graph *graph, uint32_t batch, uint32_t time,
+    dart_node q, dart_node k, dart_node v);
 /* What each weight multiplies, without dropout: out[w] (B, rows of its side, in), one node for
  * those that read the same; 0 for tables that are only looked up. */
 void dart_model_inputs(

@@ -1,151 +1,148 @@
-/* Runs the chosen tests on the chosen devices and prints one table with the backends
- * side by side. */
+/* dart_bench: measures, prints, compares, draws, and says so where a result is wrong. */
 #include "bench.h"
 #include "c_locale.h"
+#include "file.h"
+#include "filestream.h"
+#include "memstream.h"
 #include "names.h"
-#include "setup.h"
+#include "report.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *test_name(const void *context, uint32_t index)
+static dart_status check(const dart_bench_options *options)
 {
-    (void)context;
-    return dart_bench_tests[index] ? dart_bench_tests[index]->name : NULL;
-}
-
-static dart_status find_test(const char *name, const dart_bench_test **out)
-{
-    const dart_bench_test *const *test = dart_bench_tests;
-    while (*test && strcmp((*test)->name, name) != 0) test++;
-    *out = *test;
-    return *test ? DART_OK : dart_name_unknown(DART_USAGE, "test", name, test_name, NULL, "");
-}
-
-/* ---- which tests on which devices ---- */
-
-typedef struct name_list {
-    char name[16][32];
-    uint32_t count;
-} name_list;
-
-static dart_status split(const char *text, const char *what, name_list *out)
-{
-    out->count = 0;
-    while (*text) {
-        size_t n = strcspn(text, ",");
-        if (n == 0 || n >= sizeof out->name[0] || out->count == 16)
-            return dart_fail(DART_USAGE, "bad list of %s at '%s'", what, text);
-        memcpy(out->name[out->count], text, n);
-        out->name[out->count++][n] = 0;
-        text += n + (text[n] == ',');
-    }
-    return out->count ? DART_OK : dart_fail(DART_USAGE, "the list of %s is empty", what);
-}
-
-static dart_status list_devices(const char *devices, const char *limits, name_list *out)
-{
-    if (strcmp(devices, "all") != 0) return split(devices, "devices", out);
-    dart_device_info *info = NULL;
-    size_t count = 0;
-    DART_TRY(dart_device_infos(limits, &info, &count));
-    out->count = 0;
-    for (size_t i = 0; i < count && out->count < 16; i++) {
-        if (info[i].usable)
-            snprintf(out->name[out->count++], sizeof out->name[0], "%s", info[i].id);
-    }
-    free(info);
-    return DART_OK;
-}
-
-/* One test on one device. What fails becomes a note in its row: the other devices of the comparison
- * are still wanted. */
-static dart_status run_device(
-    const dart_bench_test *test, const char *id, const dart_limits *limits, dart_bench_call call)
-{
-    const uint32_t first = call.rows->count;
-    dart_settings set;
-    dart_recipe_settings(call.recipe, &set);
-    DART_TRY(dart_device_open(id, limits, &call.device));
-    dart_device_watch(call.device, set.watchdog);
-    dart_status status = test->run(&call);
-    const bool ends = status == DART_USAGE || status == DART_INPUT || status == DART_INTERRUPTED;
-    if (status != DART_OK && !ends) {
-        dart_bench_row *row = call.rows->count > first ? &call.rows->row[call.rows->count - 1]
-                                                       : dart_bench_row_new(&call, test, "");
-        if (row) snprintf(row->note, sizeof row->note, "%s", dart_error_text());
-    }
-    dart_device_close(call.device);
-    return ends ? status : DART_OK;
-}
-
-/* One test on all devices; cpu first, as the others are compared with it. */
-static dart_status run_devices(const dart_bench_test *test, const name_list *devices,
-    const dart_limits *limits, dart_bench_call call)
-{
-    dart_bench_reference reference = {0};
-    const bool compares = call.options->reference && test->compares;
-    dart_status status = DART_OK;
-    call.reference = &reference;
-    for (int pass = 0; pass < 2; pass++) {
-        bool had_cpu = false;
-        for (uint32_t i = 0; i <= devices->count; i++) {
-            /* pass 0 is cpu alone, asked for or not; pass 1 the others */
-            bool extra = i == devices->count;
-            const char *id = extra ? "cpu" : devices->name[i];
-            bool is_cpu = strcmp(id, "cpu") == 0;
-            if (is_cpu != (pass == 0) || (extra && (had_cpu || !compares))) continue;
-            had_cpu = had_cpu || is_cpu;
-            const uint32_t first = call.rows->count;
-            DART_GOTO(run_device(test, id, limits, call));
-            if (extra) call.rows->count = first; /* measured only to compare with */
-        }
-    }
-done:
-    dart_bench_reference_free(&reference);
-    return status;
-}
-
-/* ---- all of it ---- */
-
-static dart_status print(const dart_bench_rows *rows, const dart_bench_options *options, FILE *out)
-{
-    if (!strcmp(options->format, "json")) return dart_bench_json(rows, options->repeats, out);
-    if (!strcmp(options->format, "csv"))
-        dart_bench_csv(rows, out);
-    else
-        dart_bench_markdown(rows, options->repeats, out);
-    return DART_OK;
-}
-
-static dart_status run(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
-{
-    static const char *const formats[] = {"md", "json", "csv", NULL};
+    static const char *const formats[] = {"md", "json", "jsonl", "csv", "sql", "issue", NULL};
     const char *const *format = formats;
-    const uint32_t repeats = options->repeats;
-    name_list tests, devices;
-    const dart_bench_test *test[16];
-    char limits[64] = "";
     while (*format && strcmp(*format, options->format) != 0) format++;
     if (!*format)
         return dart_name_unknown(
             DART_USAGE, "output format", options->format, dart_name_of_list, formats, "");
-    if (repeats == 0 || repeats > DART_BENCH_REPEATS)
+    if (options->repeats == 0 || options->repeats > DART_BENCH_REPEATS)
         return dart_fail(
-            DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", repeats, DART_BENCH_REPEATS);
-    DART_TRY(split(options->tests, "tests", &tests));
-    for (uint32_t i = 0; i < tests.count; i++) DART_TRY(find_test(tests.name[i], &test[i]));
-    DART_TRY(dart_recipe_get(recipe, "limits", limits, sizeof limits));
-    DART_TRY(list_devices(options->devices, limits, &devices));
-    dart_bench_rows *rows = dart_calloc(1, sizeof *rows);
-    if (!rows) return DART_MEMORY;
-    const dart_bench_call call = {.recipe = recipe, .options = options, .rows = rows};
+            DART_USAGE, "%" PRIu32 " repeats; give 1 to %d", options->repeats, DART_BENCH_REPEATS);
+    if (!(options->cool_down >= 0 && options->cool_down <= 86400))
+        return dart_fail(DART_USAGE, "a cool-down of %g s; give 0 to 86400", options->cool_down);
+    if (options->trace && *options->trace && !options->profile)
+        return dart_fail(DART_USAGE, "a trace is what --profile measures; give that too");
+    if (options->compare && *options->compare && !dart_file_exists(options->compare))
+        return dart_fail(DART_INPUT, "there is no file %s to compare with", options->compare);
+    return DART_OK;
+}
+
+/* ---- what comes of it ---- */
+
+/* The document as a text; caller frees. */
+static dart_status document(
+    const dart_bench_machine *machine, const dart_bench_rows *rows, char **out, size_t *out_size)
+{
+    FILE *stream = dart_memstream_open(out, out_size);
+    if (!stream) return DART_MEMORY;
+    dart_status status = dart_bench_json(machine, rows, NULL, stream);
+    if (status == DART_OK) return dart_memstream_close(stream, "the results", out);
+    fclose(stream);
+    free(*out);
+    return status;
+}
+
+/* One text to post: the tables, and behind a fold the same for programs. */
+static dart_status issue(const dart_bench_machine *machine, const dart_bench_rows *rows, FILE *out)
+{
+    char *text;
+    size_t size;
+    DART_TRY(dart_bench_markdown(machine, rows, out));
+    DART_TRY(document(machine, rows, &text, &size));
+    fputs("\n<details><summary>The same as JSON</summary>\n\n```json\n", out);
+    fwrite(text, 1, size, out);
+    fputs("```\n\n</details>\n", out);
+    free(text);
+    return DART_OK;
+}
+
+static dart_status print(const dart_bench_machine *machine, const dart_bench_rows *rows,
+    const dart_bench_options *options, FILE *out)
+{
+    const char *format = options->format;
+    const bool compares = options->compare && *options->compare, json = !strcmp(format, "json");
+    const bool tables = !strcmp(format, "md") || !strcmp(format, "issue");
+    json_t *comparison = NULL;
+    if (!strcmp(format, "csv")) DART_TRY(dart_bench_csv(machine, rows, out));
+    if (!strcmp(format, "jsonl")) DART_TRY(dart_bench_jsonl(machine, rows, out));
+    if (!strcmp(format, "sql")) DART_TRY(dart_bench_sql(machine, rows, out));
+    if (!strcmp(format, "md")) DART_TRY(dart_bench_markdown(machine, rows, out));
+    if (!strcmp(format, "issue")) DART_TRY(issue(machine, rows, out));
+    if (compares)
+        DART_TRY(dart_bench_compare(options->compare, rows, tables ? out : NULL, &comparison));
+    if (json) return dart_bench_json(machine, rows, comparison, out);
+    json_decref(comparison);
+    return DART_OK;
+}
+
+static dart_status write_trace(const dart_bench_rows *rows, const char *path)
+{
     dart_status status = DART_OK;
-    for (uint32_t i = 0; i < tests.count; i++)
-        DART_GOTO(run_devices(test[i], &devices, *limits ? dart_limits_find(limits) : NULL, call));
-    status = print(rows, options, out);
+    size_t count = 0;
+    const dart_profile **profiles = dart_calloc(rows->count + 1, sizeof(const dart_profile *));
+    if (!profiles) return DART_MEMORY;
+    for (size_t i = 0; i < rows->count; i++)
+        if (rows->row[i].profile) profiles[count++] = rows->row[i].profile;
+    FILE *file = dart_filestream_open(path, "w", NULL);
+    if (!file)
+        DART_GOTO(dart_fail(
+            dart_errno_code(errno), "cannot write the trace %s: %s", path, strerror(errno)));
+    DART_GOTO(dart_profile_trace(profiles, count, file));
+    if (fclose(file) != 0) status = dart_fail(DART_IO, "cannot write the trace %s", path);
+    file = NULL;
 done:
-    free(rows);
+    if (file) fclose(file);
+    free(profiles);
+    return status;
+}
+
+static dart_status draw(
+    const dart_bench_machine *machine, const dart_bench_rows *rows, const char *dir)
+{
+    char *text;
+    size_t size;
+    DART_TRY(document(machine, rows, &text, &size));
+    dart_status status = dart_report_bench_pictures(text, size, "the results", dir);
+    free(text);
+    return status;
+}
+
+/* A fast wrong answer is a failure. */
+static dart_status judge(const dart_bench_rows *rows)
+{
+    uint32_t wrong = 0;
+    const dart_bench_row *first = NULL;
+    for (size_t i = 0; i < rows->count; i++)
+        if (dart_bench_wrong(&rows->row[i]) && !wrong++) first = &rows->row[i];
+    if (!wrong) return DART_OK;
+    return dart_fail(DART_FAILED,
+        "%" PRIu32 " of %zu rows differ from cpu by more than is allowed; the first is %s%s%s on "
+        "%s: %.1e, allowed are %.0e; run dart-llm selftest --device %s",
+        wrong, rows->count, first->test, *first->what ? " " : "", first->what, first->device,
+        first->difference, first->tolerance, first->device);
+}
+
+static dart_status run(const dart_recipe *recipe, const dart_bench_options *options, FILE *out)
+{
+    dart_bench_rows rows = {0};
+    dart_status status = DART_OK;
+    DART_TRY(check(options));
+    dart_bench_machine *machine = dart_calloc(1, sizeof *machine);
+    if (!machine) return DART_MEMORY;
+    dart_bench_machine_now(machine);
+    machine->repeats = options->repeats;
+    DART_GOTO(dart_bench_run(recipe, options, machine, &rows));
+    DART_GOTO(print(machine, &rows, options, out));
+    if (options->trace && *options->trace) DART_GOTO(write_trace(&rows, options->trace));
+    if (options->svg && *options->svg) DART_GOTO(draw(machine, &rows, options->svg));
+    status = judge(&rows);
+done:
+    dart_bench_rows_free(&rows);
+    free(machine);
     return status;
 }
 

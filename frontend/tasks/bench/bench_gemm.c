@@ -1,123 +1,220 @@
-/* The gemm test of dart_bench: a few products that a tensor-train GPT is made of, through the gemm
- * kernel itself. */
+/* The gemm test: products through the gemm kernel itself, those that a tensor-train GPT is made of,
+ * and, where there is a GPU, those that fill one. */
 #include "bench.h"
+#include "extent.h"
 #include "geometry.h"
 #include "rng.h"
-#include "stop.h"
+#include <ctype.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-static const struct {
-    const char *what;
+typedef struct shape {
+    char what[48];
     bool ta, tb;
     uint32_t m, n, k, batch;
-} shapes[] = {
-    {"square NN 512x512x512", false, false, 512, 512, 512, 1},
-    {"down NT 1024x16x256", false, true, 1024, 16, 256, 1},
-    {"up NT 1024x256x16", false, true, 1024, 256, 16, 1},
-    {"gradient TN 16x256x1024", true, false, 16, 256, 1024, 1},
-    {"attention NT 32 x 128x128x64", false, true, 128, 128, 64, 32},
-};
-enum { SHAPES = sizeof shapes / sizeof *shapes, COPIES = 8 };
-_Static_assert(SHAPES <= (int)DART_BENCH_CASES, "one case of the reference a shape");
+} shape;
 
-static float *random_words(uint64_t count, uint64_t seed)
+/* Names are read: (batch x) m x n x k. */
+static const char *const small[] = {
+    "NN 512x512x512", "NT 1024x16x256", "NT 1024x256x16", "TN 16x256x1024", "NT 32x128x128x64"};
+/* A square; the gradients of tensor-train cores and of a head; dense layers and attention of GPT-2,
+ * batch 8. */
+static const char *const large[] = {"NN 4096x4096x4096", "TN 32x768x8192", "NN 128x768x50257",
+    "NT 8192x768x768", "NT 96x1024x1024x64"};
+enum { SMALL = sizeof small / sizeof *small, LARGE = sizeof large / sizeof *large, MOST = 256 };
+static const double run_s = 0.005; /* that a run should take where it can */
+
+static dart_status bad_shape(const char *text)
 {
-    float *out = dart_calloc(count, sizeof *out);
-    for (uint64_t i = 0; out && i < count; i++)
-        out[i] = (float)(2 * dart_uniform(seed, DART_STREAM_TEST, i) - 1);
-    return out;
+    return dart_fail(DART_USAGE,
+        "'%s' is no product: expected small, large, or like NN4096x4096x4096: whether each matrix "
+        "is turned (N, T), then m x n x k, or batch x m x n x k",
+        text);
 }
 
-static dart_launch gemm_launch(uint32_t s, const dart_buffer buffer[3])
+static dart_status read_shape(const char *text, shape *out)
 {
-    uint32_t m = shapes[s].m, n = shapes[s].n, k = shapes[s].k, batch = shapes[s].batch;
+    uint32_t size[4], sizes = 0;
+    const char *at = text;
+    *out = (shape){0};
+    for (int i = 0; i < 2; i++, at++) {
+        const int turned = toupper((unsigned char)*at);
+        if (turned != 'N' && turned != 'T') return bad_shape(text);
+        *(i ? &out->tb : &out->ta) = turned == 'T';
+    }
+    while (*at == ' ') at++;
+    for (;; at++) {
+        char *end;
+        const unsigned long value = strtoul(at, &end, 10);
+        if (!isdigit((unsigned char)*at) || value == 0 || value > 1 << 20 || sizes == 4)
+            return bad_shape(text);
+        size[sizes++] = (uint32_t)value;
+        at = end;
+        if (*at != 'x') break;
+    }
+    if (*at || sizes < 3) return bad_shape(text);
+    out->batch = sizes == 4 ? size[0] : 1;
+    out->m = size[sizes - 3];
+    out->n = size[sizes - 2];
+    out->k = size[sizes - 1];
+    int used =
+        snprintf(out->what, sizeof out->what, "%c%c ", out->ta ? 'T' : 'N', out->tb ? 'T' : 'N');
+    if (sizes == 4)
+        used +=
+            snprintf(out->what + used, sizeof out->what - (size_t)used, "%" PRIu32 "x", size[0]);
+    snprintf(out->what + used, sizeof out->what - (size_t)used, "%" PRIu32 "x%" PRIu32 "x%" PRIu32,
+        out->m, out->n, out->k);
+    return DART_OK;
+}
+
+/* Which product is case `index`; *out_there false: there is none. */
+static dart_status shape_at(const dart_bench_job *job, shape *out, bool *out_there)
+{
+    const char *given = job->call.argument;
+    const bool only_small = given && !strcmp(given, "small"),
+               only_large = given && !strcmp(given, "large");
+    const char *text = NULL;
+    uint32_t index = job->index;
+    if (given && !only_small && !only_large) {
+        text = index == 0 ? given : NULL;
+    } else {
+        if (only_large) index += SMALL;
+        if (index < SMALL)
+            text = small[index];
+        else if (index < SMALL + LARGE && !only_small && (only_large || job->call.gpu))
+            text = large[index - SMALL];
+    }
+    *out_there = text != NULL;
+    return text ? read_shape(text, out) : DART_OK;
+}
+
+typedef struct product {
+    shape shape;
+    dart_buffer buffer[3];
+    dart_program *program;
+    float *c;
+    uint64_t words[3];
+} product;
+
+static void close_product(dart_bench_job *job)
+{
+    product *p = job->state;
+    if (!p) return;
+    dart_device_drop(job->call.device, p->program);
+    for (int i = 0; i < 3; i++) dart_device_free(job->call.device, p->buffer[i]);
+    free(p->c);
+    free(p);
+    job->state = NULL;
+}
+
+static dart_launch gemm_launch(const product *p)
+{
+    const shape *s = &p->shape;
     dart_launch launch = {.kernel = DART_K_gemm, .wait = true};
-    gemm_params *p = (gemm_params *)launch.param;
-    *p = (gemm_params){.m = m,
-        .n = n,
-        .k = k,
-        .lda = shapes[s].ta ? m : k,
-        .ldb = shapes[s].tb ? k : n,
-        .ldc = n,
-        .batch0 = batch,
+    *(gemm_params *)(void *)launch.param = (gemm_params){.m = s->m,
+        .n = s->n,
+        .k = s->k,
+        .lda = s->ta ? s->m : s->k,
+        .ldb = s->tb ? s->k : s->n,
+        .ldc = s->n,
+        .batch0 = s->batch,
         .batch1 = 1,
         .batch2 = 1,
-        .a0 = m * k,
-        .b0 = k * n,
-        .c0 = m * n,
+        .a0 = s->m * s->k,
+        .b0 = s->k * s->n,
+        .c0 = s->m * s->n,
         .alpha = 1.0f};
-    launch.tune[DART_GEMM_TA] = shapes[s].ta;
-    launch.tune[DART_GEMM_TB] = shapes[s].tb;
-    uint64_t words[3] = {(uint64_t)m * k * batch, (uint64_t)k * n * batch, (uint64_t)m * n * batch};
-    for (int i = 0; i < 3; i++) launch.buf[i] = (dart_slice){buffer[i], 0, words[i]};
+    launch.tune[DART_GEMM_TA] = s->ta;
+    launch.tune[DART_GEMM_TB] = s->tb;
+    for (int i = 0; i < 3; i++) launch.buf[i] = (dart_slice){p->buffer[i], 0, p->words[i]};
     return launch;
 }
 
-static dart_status run_shape(const dart_bench_call *call, uint32_t s, dart_bench_row *row)
+static dart_status fill(dart_bench_job *job, dart_buffer buffer, uint64_t words, uint64_t seed)
 {
-    dart_device *device = call->device;
-    const uint32_t repeats = call->options->repeats;
-    dart_status status = DART_OK;
-    dart_buffer buffer[3] = {0};
-    dart_program *program = NULL;
-    float *host[2] = {NULL, NULL}, *c = NULL;
-    double *seconds = dart_calloc(repeats, sizeof *seconds);
-    dart_launch launch = gemm_launch(s, buffer), list[COPIES];
-    for (int i = 0; i < 2; i++)
-        host[i] = random_words(launch.buf[i].words, 10 * s + (uint64_t)i + 1);
-    c = dart_calloc(launch.buf[2].words, sizeof *c);
-    if (!seconds || !host[0] || !host[1] || !c) DART_GOTO(DART_MEMORY);
-    uint64_t before = device->bytes_allocated;
-    for (int i = 0; i < 3; i++)
-        DART_GOTO(dart_device_alloc(device, DART_MEM_DEVICE, launch.buf[i].words, &buffer[i]));
-    row->actual_bytes = device->bytes_allocated - before;
-    for (int i = 0; i < 2; i++)
-        DART_GOTO(dart_device_write_f32(device, buffer[i], 0, launch.buf[i].words, host[i]));
-    launch = gemm_launch(s, buffer);
-    DART_GOTO(dart_launch_geometry(&device->caps, &launch));
-    for (int i = 0; i < COPIES; i++) list[i] = launch;
-    DART_GOTO(dart_device_build(device, list, COPIES, &program));
-    DART_GOTO(dart_device_run(device, program, NULL)); /* warm-up */
-    uint64_t submits = device->submits;
-    for (uint32_t r = 0; r < repeats; r++) {
-        DART_GOTO(dart_stop_asked());
-        double start = dart_seconds();
-        DART_GOTO(dart_device_run(device, program, NULL));
-        seconds[r] = (dart_seconds() - start) / COPIES;
-    }
-    double work = 2e-9 * shapes[s].m * shapes[s].n * shapes[s].k * shapes[s].batch;
-    double median = dart_bench_median(seconds, repeats, work, &row->sd);
-    row->ms = 1e3 * median;
-    row->gflops = work / median;
-    row->launches = COPIES;
-    row->submits = (uint32_t)((device->submits - submits) / repeats);
-    DART_GOTO(dart_device_read_f32(device, buffer[2], 0, launch.buf[2].words, c));
-    row->difference = dart_bench_reference_compare(call->reference, s, c, launch.buf[2].words);
-done:
-    dart_device_drop(device, program);
-    for (int i = 0; i < 3; i++) dart_device_free(device, buffer[i]);
-    free(host[0]);
-    free(host[1]);
-    free(c);
-    free(seconds);
+    float *host = dart_calloc(words, sizeof *host);
+    if (!host) return DART_MEMORY;
+    for (uint64_t i = 0; i < words; i++)
+        host[i] = (float)(2 * dart_uniform(seed, DART_STREAM_TEST, i) - 1);
+    dart_status status = dart_device_write_f32(job->call.device, buffer, 0, words, host);
+    free(host);
     return status;
 }
 
-static dart_status run(const dart_bench_call *call)
+/* So many that a run takes long enough by what the device can do. */
+static uint32_t copies_for(const dart_bench_job *job, double flops, double bytes)
 {
-    for (uint32_t s = 0; s < SHAPES; s++) {
-        dart_bench_row *row = dart_bench_row_new(call, &dart_bench_gemm, shapes[s].what);
-        if (!row) break;
-        DART_TRY(run_shape(call, s, row));
+    const double one = dart_peak_seconds(job->call.peak, flops, bytes);
+    return !(one > 0) || job->hidden ? 1 : (uint32_t)fmin(fmax(ceil(run_s / one), 1), MOST);
+}
+
+static dart_status open_product(dart_bench_job *job, bool *out_there)
+{
+    shape s;
+    DART_TRY(shape_at(job, &s, out_there));
+    if (!*out_there) return DART_OK;
+    dart_device *device = job->call.device;
+    product *p = job->state = dart_calloc(1, sizeof *p);
+    if (!p) return DART_MEMORY;
+    p->shape = s;
+    snprintf(job->row.what, sizeof job->row.what, "%s", s.what);
+    p->words[0] = (uint64_t)s.m * s.k * s.batch;
+    p->words[1] = (uint64_t)s.k * s.n * s.batch;
+    p->words[2] = (uint64_t)s.m * s.n * s.batch;
+    for (int i = 0; i < 3; i++) {
+        const uint64_t most = device->caps.max_binding;
+        if (most && p->words[i] * device->caps.word > most)
+            return dart_fail(DART_MEMORY, "a matrix of %.1f MiB; the device binds %.1f at most",
+                (double)(p->words[i] * device->caps.word) / 0x1p20, (double)most / 0x1p20);
     }
+    p->c = dart_calloc(p->words[2], sizeof *p->c);
+    if (!p->c) return DART_MEMORY;
+    for (int i = 0; i < 3; i++)
+        DART_TRY(dart_device_alloc(device, DART_MEM_DEVICE, p->words[i], &p->buffer[i]));
+    for (int i = 0; i < 2; i++)
+        DART_TRY(fill(job, p->buffer[i], p->words[i], 10 * (uint64_t)i + 1));
+    dart_launch list[MOST] = {gemm_launch(p)};
+    DART_TRY(dart_launch_geometry(&device->caps, list));
+    job->flops = dart_launch_flops(list);
+    job->bytes = dart_launch_bytes(list, device->caps.word);
+    const uint32_t copies = copies_for(job, job->flops, job->bytes);
+    for (uint32_t i = 1; i < copies; i++) list[i] = list[0];
+    job->per = copies;
+    job->flops *= copies;
+    job->bytes *= copies;
+    job->row.launches = copies;
+    job->row.barriers = copies - 1;
+    return dart_device_build(device, list, copies, &p->program);
+}
+
+static dart_status sample(dart_bench_job *job, double *out_seconds)
+{
+    const product *p = job->state;
+    const double begin = dart_seconds();
+    DART_TRY(dart_device_run(job->call.device, p->program, NULL));
+    *out_seconds = dart_seconds() - begin;
+    if (job->runs) return DART_OK;
+    DART_TRY(dart_device_read_f32(job->call.device, p->buffer[2], 0, p->words[2], p->c));
+    dart_bench_differ(job, 0, p->c, p->words[2]);
     return DART_OK;
 }
 
 const dart_bench_test dart_bench_gemm = {.name = "gemm",
-    .help = "matrix products that a tensor-train GPT is made of",
-    .columns = "test what device gflops sd ms actual_bytes launches submits difference",
-    .footnote = "medians, after a warm-up; ± is the standard deviation of GFLOP/s.\nDifference: of "
-                "each element, relative to the largest.",
+    .help =
+        "matrix products: those of a tensor-train GPT, and where there is a GPU those that fill "
+        "one",
+    .argument = "small, large, or NN4096x4096x4096",
+    .columns = "test what grid device backend device_name driver gflops sd peak_percent gb_per_s "
+               "copy_percent first_ms ms ms_min ms_max actual_bytes launches submits difference",
+    .footnote = "Medians of one product, after a warm-up; ± is the deviation of GFLOP/s. Products "
+                "are launched one behind the other until a run takes milliseconds.",
+    .differs = "of each element, relative to the largest",
+    .plain = true,
     .compares = true,
-    .run = run};
+    .tolerance = 1e-4,
+    .warm_ups = 2,
+    .open = open_product,
+    .sample = sample,
+    .close = close_product};

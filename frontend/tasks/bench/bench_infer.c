@@ -1,7 +1,7 @@
-/* The infer test of dart_bench: reading a prompt and making tokens one by one, with the model's
- * weights in each form, beside its dense twin. */
+/* The infer test: reading a prompt and making tokens one by one, behind `depth` tokens that are
+ * kept already, with the model's weights in each form, beside its dense twin. */
 #include "bench.h"
-#include "bundle.h"
+#include "extent.h"
 #include "infer.h"
 #include "rng.h"
 #include "setup.h"
@@ -10,6 +10,25 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+typedef struct trial {
+    dart_infer *infer;
+    const dart_bundle *of;
+    int32_t *token; /* owned [context] */
+    bool single;    /* one by one */
+    uint32_t tokens, depth;
+    double rate; /* bytes a second at which the weights could be read */
+} trial;
+
+static void close_trial(dart_bench_job *job)
+{
+    trial *t = job->state;
+    if (!t) return;
+    dart_infer_free(t->infer);
+    free(t->token);
+    free(t);
+    job->state = NULL;
+}
 
 static bool is_dense(const dart_model *model)
 {
@@ -73,183 +92,186 @@ done:
 
 /* ---- measuring ---- */
 
-typedef struct trial {
-    const dart_bench_call *call;
-    const dart_bundle *subject;
-    const char *model, *weights;
+static const struct {
+    const char *name;
     dart_infer_weights how;
-    uint32_t index; /* of the variant, in the reference */
-} trial;
+} forms[] = {{"auto", DART_INFER_AUTO}, {"cores", DART_INFER_CORES}, {"halves", DART_INFER_HALVES},
+    {"dense", DART_INFER_DENSE}};
+enum { FORMS = sizeof forms / sizeof *forms };
 
-/* "pp512" or "tg128" */
-static dart_bench_row *new_row(const trial *t, const char *test, uint32_t tokens)
+/* The dense twin first, then the model in each form that is asked for; a dense model only so. */
+static dart_status variant_at(const dart_bench_call *call, uint32_t index, const dart_bundle **of,
+    dart_infer_weights *how, dart_bench_row *row, bool *out_there)
 {
-    char what[32];
-    snprintf(what, sizeof what, "%s%" PRIu32, test, tokens);
-    dart_bench_row *row = dart_bench_row_new(t->call, &dart_bench_infer, what);
-    if (!row) return NULL;
-    snprintf(row->model, sizeof row->model, "%s", t->model);
-    snprintf(row->weights, sizeof row->weights, "%s", t->weights);
-    return row;
+    const dart_bundle *subject;
+    DART_TRY(dart_bench_subject(call, &subject));
+    const bool dense = is_dense(subject->model);
+    const dart_infer_weights asked = dart_infer_weights_from(subject->set.infer_weights);
+    *out_there = true;
+    *of = subject;
+    *how = DART_INFER_DENSE;
+    snprintf(row->weights, sizeof row->weights, "dense");
+    if (index == 0) return dense ? DART_OK : dart_bench_twin(call, of);
+    for (uint32_t i = 0; i < FORMS && !dense; i++) {
+        if (asked != DART_INFER_AUTO && asked != forms[i].how) continue;
+        if (--index > 0) continue;
+        *how = forms[i].how;
+        snprintf(row->weights, sizeof row->weights, "%s", forms[i].name);
+        return DART_OK;
+    }
+    *out_there = false;
+    return DART_OK;
 }
 
-static void figures(const dart_infer *infer, int part, uint32_t tokens, dart_bench_row *row)
+static void figures(dart_bench_job *job, const trial *t, int part)
 {
-    const dart_plan_stats *stats = dart_plan_stats_of(infer->part[part].program.plan);
-    uint64_t compressed, dense;
-    dart_model_count(infer->model, &row->params, &compressed, &dense);
+    dart_bench_row *row = &job->row;
+    const dart_infer *infer = t->infer;
+    const dart_infer_part *p = &infer->part[part];
+    const dart_plan_stats *stats = dart_plan_stats_of(p->program.plan);
     const dart_infer_memory memory = dart_infer_memory_of(infer);
+    uint32_t count;
+    const dart_launch *list = dart_plan_launches(p->program.plan, &count);
+    double flops = 0, bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        flops += dart_launch_flops(&list[i]);
+        bytes += dart_launch_bytes(&list[i], infer->device->caps.word);
+    }
+    const double programs = ceil((double)t->tokens / p->time);
+    job->flops = programs * flops;
+    job->bytes = programs * bytes;
     row->weight_bytes = memory.weights;
     row->cache_bytes = memory.cache;
     row->arena_bytes = memory.arena;
     row->resident_bytes = memory.total;
     row->launches = stats->launches;
     row->barriers = stats->barriers;
-    row->mflop = 1e-6 * stats->flops / tokens;
+    row->mflop = 1e-6 * flops / p->time;
 }
 
-static dart_status prompt_run(dart_infer *infer, const trial *t, const int32_t *token, uint32_t n,
-    double *seconds, dart_bench_row *row)
+static uint32_t least(uint32_t a, uint32_t b)
 {
-    const uint32_t repeats = t->call->options->repeats;
-    for (uint32_t r = 0; r <= repeats; r++) { /* the first one warms up */
-        DART_TRY(dart_stop_asked());
-        double begin = dart_seconds();
-        dart_infer_reset(infer);
-        DART_TRY(dart_infer_feed(infer, token, n));
-        if (r) seconds[r - 1] = dart_seconds() - begin;
-    }
-    double median = dart_bench_median(seconds, repeats, n, &row->sd);
-    row->best = n / seconds[0]; /* sorted */
-    row->tokens_per_s = n / median;
-    row->ms_per_token = 1e3 * median / n;
-    row->difference =
-        dart_bench_reference_compare(t->call->reference, t->index, infer->logits, infer->columns);
+    return a < b ? a : b;
+}
+
+static dart_status check(const dart_bench_call *call, const dart_model_config *c)
+{
+    if (c->enc_layers)
+        return dart_fail(DART_FAILED,
+            "measures decoder-only models; this one has an encoder of %" PRIu32 " layers",
+            c->enc_layers);
+    if (call->depth >= c->context)
+        return dart_fail(DART_INPUT,
+            "a depth of %" PRIu32 " leaves no room in a context of %" PRIu32, call->depth,
+            c->context);
     return DART_OK;
 }
 
-static dart_status token_run(dart_infer *infer, const trial *t, const int32_t *token, uint32_t n,
-    double *seconds, double rate, dart_bench_row *row)
+static dart_status open_trial(dart_bench_job *job, bool *out_there)
 {
-    const uint32_t repeats = t->call->options->repeats;
-    for (uint32_t r = 0; r <= repeats; r++) {
-        dart_infer_reset(infer);
-        double begin = dart_seconds();
-        for (uint32_t i = 0; i < n; i++) {
-            DART_TRY(dart_stop_asked());
-            DART_TRY(dart_infer_feed(infer, token + i, 1));
-        }
-        if (r) seconds[r - 1] = dart_seconds() - begin;
+    const dart_bench_call *call = &job->call;
+    const dart_bundle *of, *subject;
+    dart_infer_weights weights;
+    dart_bench_row *row = &job->row;
+    *out_there = false;
+    DART_TRY(dart_bench_subject(call, &subject));
+    const dart_model_config *c = &subject->model->config;
+    if (c->enc_layers && job->index) return DART_OK; /* one note, so that other tests go on */
+    DART_TRY(check(call, c));
+    DART_TRY(variant_at(call, job->index / 2, &of, &weights, row, out_there));
+    if (!*out_there) return DART_OK;
+    trial *t = job->state = dart_calloc(1, sizeof *t);
+    if (!t) return DART_MEMORY;
+    t->of = of;
+    t->single = job->index % 2;
+    t->depth = call->depth;
+    const uint32_t asked =
+        t->single ? (call->tokens ? call->tokens : 128) : (call->prompt ? call->prompt : 512);
+    t->tokens = least(asked, c->context - t->depth);
+    snprintf(row->what, sizeof row->what, "%s%" PRIu32, t->single ? "tg" : "pp", t->tokens);
+    if (t->depth) {
+        const size_t used = strlen(row->what);
+        snprintf(row->what + used, sizeof row->what - used, " @ d%" PRIu32, t->depth);
     }
-    double median = dart_bench_median(seconds, repeats, n, &row->sd);
-    row->best = n / seconds[0]; /* sorted */
-    row->tokens_per_s = n / median;
-    row->ms_per_token = 1e3 * median / n;
-    row->bytes_read = bytes_per_token(infer, 0.5 * (n + 1));
-    row->floor_ms = 1e3 * row->bytes_read / rate;
-    row->difference = dart_bench_reference_compare(
-        t->call->reference, t->index + 1, infer->logits, infer->columns);
-    return DART_OK;
-}
-
-static dart_status one_trial(const trial *t, const int32_t *token, double *seconds)
-{
-    dart_status status = DART_OK;
-    dart_infer *infer = NULL;
-    double rate = NAN;
-    dart_device *device = t->call->device;
-    const dart_bench_options *options = t->call->options;
-    const uint32_t context = t->subject->model->config.context;
-    uint32_t prompt = options->prompt ? options->prompt : 512;
-    uint32_t made = options->tokens ? options->tokens : 128;
-    if (prompt > context) prompt = context;
-    if (made > context) made = context;
-    dart_bench_row *row = new_row(t, "pp", prompt);
-    if (!row) return DART_OK;
-    const dart_infer_options how = {.batch = 1, .weights = t->how};
-    DART_GOTO(dart_infer_new(
-        device, t->subject->model, &how, t->subject->param, t->subject->frozen, &infer));
-    figures(infer, DART_INFER_PREFILL, infer->part[DART_INFER_PREFILL].time, row);
-    DART_GOTO(prompt_run(infer, t, token, prompt, seconds, row));
-    row = new_row(t, "tg", made);
-    if (!row) goto done;
-    figures(infer, DART_INFER_STEP, 1, row);
-    DART_GOTO(bandwidth(device, infer->decoder.forms.words, &rate));
-    status = token_run(infer, t, token, made, seconds, rate, row);
-done:
-    dart_infer_free(infer);
-    return status;
-}
-
-static dart_status all_forms(
-    const dart_bench_call *call, const dart_bundle *subject, const int32_t *token, double *seconds)
-{
-    static const struct {
-        const char *name;
-        dart_infer_weights how;
-    } forms[] = {{"auto", DART_INFER_AUTO}, {"cores", DART_INFER_CORES},
-        {"halves", DART_INFER_HALVES}, {"dense", DART_INFER_DENSE}};
-    const dart_infer_weights asked = dart_infer_weights_from(subject->set.infer_weights);
-    const char *model = subject->set.linear->name;
-    trial t = {.call = call, .subject = subject, .model = model};
-    for (uint32_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (asked != DART_INFER_AUTO && asked != forms[i].how) continue;
-        t.weights = forms[i].name;
-        t.how = forms[i].how;
-        t.index = 2 * (1 + i);
-        DART_TRY(one_trial(&t, token, seconds));
-    }
-    return DART_OK;
-}
-
-static dart_status run(const dart_bench_call *call)
-{
-    dart_status status = DART_OK;
-    dart_bundle subject, twin = {0};
-    int32_t *token = NULL;
-    double *seconds = NULL;
-    DART_GOTO(dart_bench_subject(call, &subject));
-    const dart_model_config *c = &subject.model->config;
-    if (c->enc_layers) { /* a note, so that the other tests go on */
-        dart_bench_row *row = dart_bench_row_new(call, &dart_bench_infer, "");
-        if (row)
-            snprintf(row->note, sizeof row->note,
-                "measures decoder-only models; this one has an encoder of %" PRIu32 " layers",
-                c->enc_layers);
-        goto done;
-    }
-    token = dart_calloc(c->context, sizeof *token);
-    seconds = dart_calloc(call->options->repeats, sizeof *seconds);
-    if (!token || !seconds) status = DART_MEMORY;
-    DART_GOTO(status);
+    dart_bench_subject_row(job, of);
+    if (of != subject) snprintf(row->method, sizeof row->method, "dense twin");
+    t->token = dart_calloc(c->context, sizeof *t->token);
+    if (!t->token) return DART_MEMORY;
     for (uint32_t i = 0; i < c->context; i++)
-        token[i] = (int32_t)(dart_uniform(1, DART_STREAM_TEST, i) * c->vocab);
-    const bool dense = is_dense(subject.model);
-    if (!dense) DART_GOTO(dart_bench_twin(&subject, &twin));
-    const trial t = {.call = call,
-        .subject = dense ? &subject : &twin,
-        .model = dense ? subject.set.linear->name : "dense twin",
-        .weights = "dense",
-        .how = DART_INFER_DENSE};
-    DART_GOTO(one_trial(&t, token, seconds));
-    if (!dense) status = all_forms(call, &subject, token, seconds);
-done:
-    dart_bundle_free(&subject);
-    dart_bundle_free(&twin);
-    free(token);
+        t->token[i] = (int32_t)(dart_uniform(1, DART_STREAM_TEST, i) * c->vocab);
+    const dart_infer_options how = {.batch = 1, .weights = weights};
+    DART_TRY(dart_infer_new(call->device, of->model, &how, of->param, of->frozen, &t->infer));
+    job->per = 1;
+    job->tokens = t->tokens;
+    figures(job, t, t->single ? DART_INFER_STEP : DART_INFER_PREFILL);
+    t->rate = NAN;
+    return t->single && !job->hidden
+               ? bandwidth(call->device, t->infer->decoder.forms.words, &t->rate)
+               : DART_OK;
+}
+
+static dart_status sample(dart_bench_job *job, double *out_seconds)
+{
+    trial *t = job->state;
+    dart_infer *infer = t->infer;
+    dart_infer_reset(infer);
+    if (t->depth) DART_TRY(dart_infer_feed(infer, t->token, t->depth));
+    const int32_t *token = t->token + t->depth;
+    const double begin = dart_seconds();
+    for (uint32_t i = 0; i < t->tokens && t->single; i++) {
+        DART_TRY(dart_stop_asked());
+        DART_TRY(dart_infer_feed(infer, token + i, 1));
+    }
+    if (!t->single) DART_TRY(dart_infer_feed(infer, token, t->tokens));
+    *out_seconds = dart_seconds() - begin;
+    if (job->runs == 0) dart_bench_differ(job, 0, infer->logits, infer->columns);
+    return DART_OK;
+}
+
+static dart_status finish(dart_bench_job *job)
+{
+    const trial *t = job->state;
+    dart_bench_row *row = &job->row;
+    if (!t->single) return DART_OK;
+    row->bytes_read = bytes_per_token(t->infer, t->depth + 0.5 * (t->tokens + 1));
+    row->floor_ms = 1e3 * row->bytes_read / t->rate;
+    return DART_OK;
+}
+
+/* One program: of a token, or of a chunk. */
+static dart_status profile(dart_bench_job *job, dart_profile *out)
+{
+    trial *t = job->state;
+    const dart_graph_program *program =
+        &t->infer->part[t->single ? DART_INFER_STEP : DART_INFER_PREFILL].program;
+    double *seconds = dart_calloc(job->row.launches, sizeof *seconds);
+    if (!seconds) return DART_MEMORY;
+    dart_status status = dart_program_run(program, seconds);
+    if (status == DART_OK)
+        status = dart_profile_add(
+            out, t->single ? "token" : "chunk", program, job->call.device->caps.word, seconds);
     free(seconds);
     return status;
 }
 
 const dart_bench_test dart_bench_infer = {.name = "infer",
     .help = "a prompt, and tokens one by one",
-    .columns = "test what model params weights device tokens_per_s sd best ms_per_token floor_ms "
-               "mflop bytes_read launches barriers weight_bytes cache_bytes arena_bytes "
-               "resident_bytes difference",
-    .footnote =
-        "medians, after a warm-up. pp: a prompt read in chunks; tg: tokens made one by one from an "
-        "empty cache.\nFloor: the bytes that a token must read, at the rate at which this device "
-        "reads a buffer as large as the weights.\nLaunches and barriers of one program: of a token "
-        "(tg), of a chunk (pp). Difference: of the last logits, relative to the largest.",
+    .columns = "test what model params method weights dtype grid device backend device_name driver "
+               "tokens_per_s sd best first_ms ms ms_min ms_max ms_per_token floor_ms gflops "
+               "peak_percent gb_per_s copy_percent mflop bytes_read launches barriers submits "
+               "host_us weight_bytes cache_bytes arena_bytes resident_bytes actual_bytes "
+               "difference",
+    .footnote = "Medians, after a warm-up. pp: a prompt read in chunks; tg: tokens made one by "
+                "one; @ d: behind so many that are kept already. Neither tokenizing nor sampling. "
+                "Floor: the bytes that a token must read, at the rate at which this device reads "
+                "a buffer as large as the weights. Launches and barriers of one program: of a "
+                "token (tg), of a chunk (pp).",
+    .differs = "of the last logits, relative to the largest",
     .compares = true,
-    .run = run};
+    .tolerance = 1e-3,
+    .warm_ups = 1,
+    .open = open_trial,
+    .sample = sample,
+    .finish = finish,
+    .profile = profile,
+    .close = close_trial};

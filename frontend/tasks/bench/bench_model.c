@@ -1,204 +1,356 @@
-/* The step and eval tests of dart_bench: the recipe's model on random tokens, through the session
- * that training uses. */
+/* The tests step, fwd, bwd and opt: the recipe's model on random tokens, through the session that
+ * training uses. */
 #include "bench.h"
-#include "recipe.h"
+#include "extent.h"
 #include "rng.h"
 #include "run.h"
-#include "stop.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
-enum { WARM_UP = 2 };
+typedef enum measured { STEP, FORWARD, BACKWARD, UPDATE } measured;
 
 /* What a measurement needs, opened and closed together. */
 typedef struct subject {
-    dart_bundle of;
+    const dart_bundle *of;
+    measured what;
     dart_session *session;
     dart_stream stream;
     int32_t *tokens;
     dart_corpus pairs; /* of an encoder-decoder, instead of tokens */
-    double *seconds;
-    float *losses; /* of all steps, the warm-up's too */
+    float *losses;     /* of all steps, the warm-up's too */
+    float *values;     /* gradients, or moments */
 } subject;
 
-static void subject_close(subject *s)
+static void close_subject(dart_bench_job *job)
 {
+    subject *s = job->state;
+    if (!s) return;
     dart_session_free(s->session);
     dart_stream_free(&s->stream);
-    dart_bundle_free(&s->of);
     dart_corpus_free(&s->pairs);
     free(s->tokens);
-    free(s->seconds);
     free(s->losses);
+    free(s->values);
+    free(s);
+    job->state = NULL;
 }
 
-static dart_status subject_open(const dart_bench_call *call, bool eval, subject *s)
+/* A few windows are enough: speed does not depend on what the tokens are. */
+static dart_status open_stream(subject *s, bool eval)
 {
-    const uint32_t repeats = call->options->repeats;
-    DART_TRY(dart_bench_subject(call, &s->of));
-    const uint32_t vocab = s->of.model->config.vocab;
-    dart_session_options options;
-    DART_TRY(dart_session_options_from(&s->of.set, vocab, &options));
-    options.train = !eval;
-    options.eval = eval;
-    options.logits = false;
-    DART_TRY(
-        dart_session_new(call->device, &call->device->caps, s->of.model, &options, &s->session));
-    s->seconds = dart_calloc(repeats, sizeof *s->seconds);
-    s->losses = dart_calloc(repeats + WARM_UP, sizeof *s->losses);
-    if (!s->seconds || !s->losses) return DART_MEMORY;
-    if (s->of.model->config.enc_layers) {
-        DART_TRY(
-            dart_corpus_random(&s->of.model->config, options.batch * (eval ? 1 : 4), &s->pairs));
-        DART_TRY(
-            dart_stream_pairs(&s->of.set, &s->pairs, eval ? DART_VALID : DART_TRAIN, &s->stream));
-        return dart_session_write(s->session, s->of.param, s->of.frozen, NULL);
+    const dart_model_config *config = &s->of->model->config;
+    const dart_session_options *o = &s->session->options;
+    const uint64_t seed = (uint64_t)s->of->set.seed;
+    const uint32_t windows = o->batch * o->accumulation * (eval ? 1 : 4);
+    if (config->enc_layers) {
+        DART_TRY(dart_corpus_random(config, windows, &s->pairs));
+        return dart_stream_pairs(
+            &s->of->set, &s->pairs, eval ? DART_VALID : DART_TRAIN, &s->stream);
     }
-    /* A few windows are enough: speed does not depend on what the tokens are. */
-    uint64_t count = (uint64_t)options.batch * options.time * (eval ? 1 : 4);
+    const uint64_t count = (uint64_t)windows * o->time;
     s->tokens = dart_calloc(count + 1, sizeof *s->tokens);
     if (!s->tokens) return DART_MEMORY;
     for (uint64_t i = 0; i <= count; i++) {
         uint32_t word[4];
-        dart_philox((uint64_t)s->of.set.seed, DART_STREAM_TEST, i, word);
-        s->tokens[i] = (int32_t)(word[0] % vocab);
+        dart_philox(seed, DART_STREAM_TEST, i, word);
+        s->tokens[i] = (int32_t)(word[0] % config->vocab);
     }
-    DART_TRY(dart_stream_new(s->tokens, count + !eval, !eval, vocab, 0, options.batch, options.time,
-        (uint64_t)s->of.set.seed, &s->stream));
-    return dart_session_write(s->session, s->of.param, s->of.frozen, NULL);
+    return dart_stream_new(
+        s->tokens, count + !eval, !eval, config->vocab, 0, o->batch, o->time, seed, &s->stream);
 }
 
-/* Launches, FLOPs and planned bytes of one step (or one forward pass). */
-static void plan_figures(const dart_session *session, dart_bench_row *row, double *out_flops)
+/* ---- what a run costs ---- */
+
+static uint32_t times_of(const subject *s, int part)
 {
-    uint32_t times[DART_PARTS] = {[DART_PART_STEP] = 1,
-        [DART_PART_MORE] = session->options.accumulation - 1,
-        [DART_PART_UPDATE] = 1,
-        [DART_PART_EVAL] = 1};
+    const uint32_t more = s->session->options.accumulation - 1;
+    switch (s->what) {
+    case STEP:
+        return part == DART_PART_MORE ? more : part == DART_PART_STEP || part == DART_PART_UPDATE;
+    case FORWARD:
+        return part == DART_PART_EVAL;
+    case BACKWARD:
+        return part == DART_PART_STEP;
+    default:
+        return part == DART_PART_UPDATE;
+    }
+}
+
+static void part_work(const subject *s, int part, double *flops, double *bytes)
+{
+    uint32_t count;
+    const dart_plan *plan = s->session->part[part].plan;
+    *flops = *bytes = 0;
+    if (!plan) return;
+    const dart_launch *list = dart_plan_launches(plan, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        *flops += dart_launch_flops(&list[i]);
+        *bytes += dart_launch_bytes(&list[i], s->session->device->caps.word);
+    }
+}
+
+static void plan_figures(dart_bench_job *job, const subject *s)
+{
+    dart_bench_row *row = &job->row;
     uint64_t arena = 0, regions = 0;
-    *out_flops = 0;
+    double flops, bytes;
     for (int p = 0; p < DART_PARTS; p++) {
-        if (!session->part[p].plan) continue;
-        const dart_plan_stats *stats = dart_plan_stats_of(session->part[p].plan);
+        if (!s->session->part[p].plan) continue;
+        const dart_plan_stats *stats = dart_plan_stats_of(s->session->part[p].plan);
+        const uint32_t times = times_of(s, p);
         arena = stats->planned_words > arena ? stats->planned_words : arena;
         regions = stats->region_words > regions ? stats->region_words : regions;
-        row->launches += times[p] * stats->launches;
-        *out_flops += times[p] * stats->flops;
+        row->launches += times * stats->launches;
+        row->barriers += times * stats->barriers;
+        part_work(s, p, &flops, &bytes);
+        job->flops += times * flops;
+        job->bytes += times * bytes;
     }
-    row->planned_bytes = (arena + regions) * session->device->caps.word;
+    if (s->what == BACKWARD) { /* the forward pass is taken off */
+        const dart_plan_stats *stats = dart_plan_stats_of(s->session->part[DART_PART_EVAL].plan);
+        part_work(s, DART_PART_EVAL, &flops, &bytes);
+        row->launches -= row->launches > stats->launches ? stats->launches : row->launches;
+        row->barriers -= row->barriers > stats->barriers ? stats->barriers : row->barriers;
+        job->flops = fmax(job->flops - flops, 0);
+        job->bytes = fmax(job->bytes - bytes, 0);
+    }
+    row->planned_bytes = (arena + regions) * s->session->device->caps.word;
 }
 
-static dart_status one(subject *s, bool eval, uint32_t i, double *out_tokens)
+/* ---- runs ---- */
+
+/* Gradients are compared at the very same parameters: their first update is none. */
+static dart_status step(subject *s, uint32_t i, dart_step_result *out)
 {
-    if (eval) {
-        double nll;
-        uint64_t tokens;
-        DART_TRY(dart_session_eval(s->session, &s->stream, &nll, &tokens));
-        s->losses[i] = (float)(nll / (double)tokens);
-        *out_tokens = (double)tokens;
-        return DART_OK;
-    }
-    dart_step_scalars scalars = {.seed = (uint64_t)s->of.set.seed,
+    const dart_settings *set = &s->of->set;
+    const double lr = s->what == BACKWARD ? 0 : set->learning_rate;
+    const dart_step_scalars scalars = {.seed = (uint64_t)set->seed,
         .step = i,
         .adam_step = i + 1,
-        .lr = s->of.set.learning_rate,
-        .penalty = s->session->options.reg ? s->of.set.lambda_reg * s->of.set.learning_rate : 0};
+        .lr = lr,
+        .penalty = s->session->options.reg ? set->lambda_reg * lr : 0};
+    return dart_session_step(s->session, &s->stream, &scalars, out);
+}
+
+static dart_status open(dart_bench_job *job, measured what)
+{
+    subject *s = dart_calloc(1, sizeof *s);
+    dart_session_options options;
     dart_step_result result;
-    DART_TRY(dart_session_step(s->session, &s->stream, &scalars, &result));
-    s->losses[i] = result.loss;
-    const dart_session_options *o = &s->session->options;
-    *out_tokens = (double)o->batch * o->time * o->accumulation;
+    job->state = s;
+    if (!s) return DART_MEMORY;
+    s->what = what;
+    DART_TRY(dart_bench_subject(&job->call, &s->of));
+    dart_bench_subject_row(job, s->of);
+    const dart_model *model = s->of->model;
+    DART_TRY(dart_session_options_from(&s->of->set, model->config.vocab, &options));
+    options.train = what != FORWARD;
+    options.eval = what == FORWARD || what == BACKWARD;
+    options.logits = false;
+    if (what == BACKWARD || what == UPDATE) options.accumulation = 2; /* an update of its own */
+    snprintf(job->row.shape, sizeof job->row.shape, "%" PRIu32 " x %" PRIu32, options.batch,
+        options.time);
+    DART_TRY(dart_session_new(job->call.device, NULL, model, &options, &s->session));
+    plan_figures(job, s);
+    job->per = 1;
+    job->tokens = (double)options.batch * options.time * options.accumulation;
+    if (what == BACKWARD) job->tokens = (double)options.batch * options.time;
+    if (what == UPDATE) job->tokens = 0;
+    s->losses = dart_calloc(job->call.repeats + job->test->warm_ups, sizeof *s->losses);
+    s->values = dart_calloc(model->param_words + 1, sizeof *s->values);
+    if (!s->losses || !s->values) return DART_MEMORY;
+    DART_TRY(open_stream(s, what == FORWARD));
+    DART_TRY(dart_session_write(s->session, s->of->param, s->of->frozen, NULL));
+    /* inputs, and gradients to work on */
+    return what == BACKWARD || what == UPDATE ? step(s, 0, &result) : DART_OK;
+}
+
+static dart_status open_step(dart_bench_job *job, bool *there)
+{
+    *there = job->index == 0;
+    return *there ? open(job, STEP) : DART_OK;
+}
+
+static dart_status open_fwd(dart_bench_job *job, bool *there)
+{
+    *there = job->index == 0;
+    return *there ? open(job, FORWARD) : DART_OK;
+}
+
+static dart_status open_bwd(dart_bench_job *job, bool *there)
+{
+    *there = job->index == 0;
+    return *there ? open(job, BACKWARD) : DART_OK;
+}
+
+static dart_status open_opt(dart_bench_job *job, bool *there)
+{
+    *there = job->index == 0;
+    return *there ? open(job, UPDATE) : DART_OK;
+}
+
+static dart_status sample_step(dart_bench_job *job, double *out_seconds)
+{
+    subject *s = job->state;
+    dart_step_result result;
+    const double begin = dart_seconds();
+    DART_TRY(step(s, job->runs, &result));
+    *out_seconds = dart_seconds() - begin;
+    s->losses[job->runs] = result.loss;
     return DART_OK;
 }
 
-/* Replays each program of a step once more with a clock around every launch. */
-static dart_status profile(const dart_session *session, dart_bench_row *row)
+static dart_status sample_fwd(dart_bench_job *job, double *out_seconds)
 {
-    for (int p = 0; p < DART_PARTS; p++) {
-        if (!session->part[p].exec) continue;
-        uint32_t count;
-        const dart_launch *list = dart_plan_launches(session->part[p].plan, &count);
-        double *seconds = dart_calloc(count, sizeof *seconds);
-        if (!seconds) return DART_MEMORY;
-        dart_status status = dart_program_run(&session->part[p], seconds);
-        for (uint32_t i = 0; i < count && status == DART_OK; i++) {
-            row->kernel_ms[list[i].kernel] += 1e3 * seconds[i];
-            row->kernel_launches[list[i].kernel]++;
-        }
-        free(seconds);
-        DART_TRY(status);
-    }
+    subject *s = job->state;
+    double nll;
+    uint64_t tokens;
+    const double begin = dart_seconds();
+    DART_TRY(dart_session_eval(s->session, &s->stream, &nll, &tokens));
+    *out_seconds = dart_seconds() - begin;
+    job->tokens = (double)tokens;
+    job->row.loss = nll / (double)tokens;
+    if (job->runs == 0)
+        dart_bench_differ(job, 0, s->session->rows,
+            (uint64_t)s->session->options.batch * s->session->options.time);
     return DART_OK;
 }
 
-static dart_status run(const dart_bench_call *call, const dart_bench_test *test, bool eval)
+static dart_status timed(const subject *s, int part, double *out)
 {
-    const uint32_t repeats = call->options->repeats;
-    dart_device *device = call->device;
-    subject s = {0};
-    double tokens = 0, flops = 0;
-    uint64_t before = device->bytes_allocated;
-    dart_bench_row *row = dart_bench_row_new(call, test, "");
-    if (!row) return DART_OK;
+    const double begin = dart_seconds();
+    DART_TRY(dart_session_replay(s->session, part));
+    *out = dart_seconds() - begin;
+    return DART_OK;
+}
+
+/* Values of a region, as many as there are parameters. */
+static dart_status compare(dart_bench_job *job, dart_region region)
+{
+    subject *s = job->state;
+    const uint64_t words = s->of->model->param_words;
+    if (!s->session->memory.words[region]) return DART_OK; /* an optimizer without state */
+    DART_TRY(dart_memory_read(&s->session->memory, job->call.device, region, 0, words, s->values));
+    dart_bench_differ(job, 0, s->values, words);
+    return DART_OK;
+}
+
+/* Loss and gradients, less the forward pass just before. */
+static dart_status sample_bwd(dart_bench_job *job, double *out_seconds)
+{
+    const subject *s = job->state;
+    double forward, both;
+    DART_TRY(timed(s, DART_PART_EVAL, &forward));
+    DART_TRY(timed(s, DART_PART_STEP, &both));
+    *out_seconds = fmax(both - forward, 1e-9);
+    return job->runs ? DART_OK : compare(job, DART_REGION_GRAD);
+}
+
+static dart_status sample_opt(dart_bench_job *job, double *out_seconds)
+{
+    DART_TRY(timed(job->state, DART_PART_UPDATE, out_seconds));
+    return job->runs ? DART_OK : compare(job, DART_REGION_MOMENT);
+}
+
+static dart_status finish_step(dart_bench_job *job)
+{
+    const subject *s = job->state;
+    dart_bench_differ(job, 0, s->losses, job->runs);
+    job->row.loss = (double)s->losses[job->runs - 1];
+    return DART_OK;
+}
+
+/* ---- launch by launch ---- */
+
+static dart_status add(
+    void *user, const char *name, const dart_graph_program *program, const double *seconds)
+{
+    dart_profile *profile = user;
+    return dart_profile_add(profile, name, program, 4, seconds);
+}
+
+static dart_status profile(dart_bench_job *job, dart_profile *out)
+{
+    subject *s = job->state;
     dart_status status = DART_OK;
-    DART_GOTO(subject_open(call, eval, &s));
-    snprintf(row->what, sizeof row->what, "%s, %" PRId64 " layers, d %" PRId64 ", rank %" PRId64,
-        s.of.set.linear->name, s.of.set.layers, s.of.set.d_model, s.of.set.rank);
-    plan_figures(s.session, row, &flops);
-    row->actual_bytes = device->bytes_allocated - before;
-    for (uint32_t i = 0; i < WARM_UP; i++) DART_GOTO(one(&s, eval, i, &tokens));
-    uint64_t submits = device->submits;
-    device->longest_submit_s = 0;
-    for (uint32_t r = 0; r < repeats; r++) {
-        DART_GOTO(dart_stop_asked());
-        double start = dart_seconds();
-        DART_GOTO(one(&s, eval, WARM_UP + r, &tokens));
-        s.seconds[r] = dart_seconds() - start;
-    }
-    row->submits = (uint32_t)((device->submits - submits) / repeats);
-    if (device->longest_submit_s > 0) row->longest_submit_ms = 1e3 * device->longest_submit_s;
-    double median = dart_bench_median(s.seconds, repeats, tokens, &row->sd);
-    row->ms = 1e3 * median;
-    row->tokens_per_s = tokens / median;
-    row->gflops = 1e-9 * flops / median;
-    row->difference =
-        eval ? dart_bench_reference_compare(call->reference, 0, s.session->rows,
-                   (uint64_t)s.session->options.batch * s.session->options.time)
-             : dart_bench_reference_compare(call->reference, 0, s.losses, WARM_UP + repeats);
-    if (call->options->profile) status = profile(s.session, row);
-done:
-    subject_close(&s);
+    dart_step_result result;
+    double seconds;
+    s->session->watch = (dart_session_watch){add, out};
+    if (s->what == STEP)
+        status = step(s, job->runs, &result);
+    else
+        status = s->what == FORWARD ? sample_fwd(job, &seconds)
+                                    : dart_session_replay(s->session,
+                                          s->what == UPDATE ? DART_PART_UPDATE : DART_PART_STEP);
+    s->session->watch = (dart_session_watch){0};
     return status;
 }
 
-static dart_status run_step(const dart_bench_call *call)
-{
-    return run(call, &dart_bench_step, false);
-}
-
-static dart_status run_eval(const dart_bench_call *call)
-{
-    return run(call, &dart_bench_eval, true);
-}
-
 #define COLUMNS                                                                                    \
-    "test what device tokens_per_s sd ms gflops planned_bytes actual_bytes launches submits "      \
-    "longest_submit_ms difference"
+    "test model params method dtype shape grid device backend device_name driver tokens_per_s sd " \
+    "first_ms ms ms_min ms_max gflops peak_percent gb_per_s copy_percent planned_bytes "           \
+    "actual_bytes launches barriers submits longest_submit_ms host_us loss difference"
+
+#define FOOTNOTE                                                                                   \
+    "Medians, after a warm-up whose first run stands apart; ± is the deviation of tokens/s. %: "  \
+    "of "                                                                                          \
+    "what the device was measured to do. Host: processor time of the thread that calls. Loss: "    \
+    "after "                                                                                       \
+    "the two steps of the warm-up and those that were measured."
 
 const dart_bench_test dart_bench_step = {.name = "step",
     .help = "a training step",
     .columns = COLUMNS,
-    .footnote =
-        "medians, after a warm-up; ± is the standard deviation of tokens/s.\nDifference: of "
-        "the losses of all steps, relative to the largest.",
+    .footnote = FOOTNOTE,
+    .differs = "of the losses of all steps, relative to the largest",
     .compares = true,
-    .run = run_step};
+    .whole = true,
+    .tolerance = 1e-3,
+    .warm_ups = 2,
+    .open = open_step,
+    .sample = sample_step,
+    .finish = finish_step,
+    .profile = profile,
+    .close = close_subject};
 
-const dart_bench_test dart_bench_eval = {.name = "eval",
-    .help = "the forward pass alone",
+const dart_bench_test dart_bench_fwd = {.name = "fwd",
+    .alias = "eval",
+    .help = "the forward pass alone, as an evaluation makes it",
     .columns = COLUMNS,
-    .footnote =
-        "medians, after a warm-up; ± is the standard deviation of tokens/s.\nDifference: of "
-        "each token's loss, relative to the largest.",
+    .footnote = FOOTNOTE,
+    .differs = "of each token's loss, relative to the largest",
     .compares = true,
-    .run = run_eval};
+    .tolerance = 1e-4,
+    .warm_ups = 2,
+    .open = open_fwd,
+    .sample = sample_fwd,
+    .profile = profile,
+    .close = close_subject};
+
+const dart_bench_test dart_bench_bwd = {.name = "bwd",
+    .help = "the backward pass: loss and gradients of a batch, less the forward pass of fwd, which "
+            "runs before each of them; dropout counts here",
+    .columns = COLUMNS,
+    .footnote = FOOTNOTE,
+    .differs = "of the gradients, relative to the largest",
+    .compares = true,
+    .tolerance = 1e-3,
+    .warm_ups = 2,
+    .open = open_bwd,
+    .sample = sample_bwd,
+    .profile = profile,
+    .close = close_subject};
+
+const dart_bench_test dart_bench_opt = {.name = "opt",
+    .help = "penalty, clipping and the optimizer's update",
+    .columns = COLUMNS,
+    .footnote = FOOTNOTE,
+    .differs = "of the first moments, relative to the largest",
+    .compares = true,
+    .tolerance = 1e-3,
+    .warm_ups = 2,
+    .open = open_opt,
+    .sample = sample_opt,
+    .profile = profile,
+    .close = close_subject};

@@ -22,8 +22,9 @@ typedef struct trial {
     dart_corpus corpus;                    /* only sizes of vocabularies */
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* before the selection */
     const dart_reg *trained, *after;       /* penalties before and after it; NULL: none */
-    double *beyond;                        /* [repeats] */
-    dart_device *device;                   /* owned: no kernel of it is older than the trial */
+    int kind;                              /* of kinds */
+    uint64_t seed;
+    dart_device *device; /* owned: no kernel of it is older than the trial */
     dart_run run;
 } trial;
 
@@ -49,13 +50,12 @@ static void trial_close(trial *t)
     dart_run_free(&t->run);
     dart_bundle_free(&t->of);
     free(t->ranks);
-    free(t->beyond);
 }
 
 static dart_status trial_open(const dart_bench_call *call, trial *t)
 {
     dart_session_options how;
-    DART_TRY(dart_bench_subject(call, &t->of));
+    DART_TRY(dart_bench_subject_open(call, &t->of));
     const dart_model *model = t->of.model;
     dart_settings *set = &t->of.set;
     uint32_t bonds = 0;
@@ -73,8 +73,7 @@ static dart_status trial_open(const dart_bench_call *call, trial *t)
     t->corpus.vocab.size = model->config.vocab;
     t->corpus.source_vocab.size = model->config.source_vocab;
     t->ranks = dart_calloc(model->weights, sizeof *t->ranks);
-    t->beyond = dart_calloc(call->options->repeats, sizeof *t->beyond);
-    if (!t->ranks || !t->beyond) return DART_MEMORY;
+    if (!t->ranks) return DART_MEMORY;
     for (uint32_t w = 0; w < model->weights; w++)
         for (uint32_t k = 0; model->weight[w].layout.bonds && k <= DART_MAX_CORES; k++)
             t->ranks[w][k] = model->weight[w].weight.ranks[k];
@@ -116,7 +115,7 @@ static uint32_t step_launches(const dart_session *session)
     return launches;
 }
 
-static dart_status measure(trial *t, dart_bench_row *row)
+static dart_status measure(trial *t, dart_bench_row *row, double *out_beyond)
 {
     dart_run *run = &t->run;
     double svd, beyond, begin;
@@ -126,10 +125,10 @@ static dart_status measure(trial *t, dart_bench_row *row)
     begin = dart_seconds();
     DART_TRY(dart_run_pick(run, &run->stage[0].set, &svd));
     DART_TRY(dart_run_bind(run));
-    t->beyond[row->runs] = beyond = dart_seconds() - begin - svd;
+    *out_beyond = beyond = dart_seconds() - begin - svd;
     const dart_program_times *times = &run->session->times;
     if (times->kernels_made > row->kernels_made) row->kernels_made = times->kernels_made;
-    if (row->runs++ && 1e3 * beyond >= row->beyond_svd_ms) return DART_OK;
+    if (1e3 * beyond >= row->beyond_svd_ms) return DART_OK;
     row->kernels_found = times->kernels_found;
     row->launches = step_launches(run->session);
     row->svd_ms = 1e3 * svd;
@@ -143,66 +142,83 @@ static dart_status measure(trial *t, dart_bench_row *row)
     return DART_OK;
 }
 
-static dart_bench_row *new_row(const dart_bench_call *call, const trial *t, const char *kind)
+static void release(void *kept)
 {
+    trial_close(kept);
+    free(kept);
+}
+
+/* First: each time on a device just opened. Same and other ranks: on that, after it. */
+enum { FIRST, SAME, OTHER, KINDS };
+static const char *const kinds[KINDS] = {"first", "same ranks", "other ranks"};
+
+/* On a device of its own, where no kernel was made before: the call's device only says which. It is
+ * kept from one kind to the next. */
+static dart_status open_pick(dart_bench_job *job, bool *out_there)
+{
+    dart_bench_row *row = &job->row;
+    void **kept = job->call.kept;
+    *out_there = job->index < 2 * KINDS;
+    if (!*out_there) return DART_OK;
+    if (!*kept) {
+        *kept = dart_calloc(1, sizeof(trial));
+        if (!*kept) return DART_MEMORY;
+        const dart_status status = trial_open(&job->call, *kept);
+        if (status != DART_OK) {
+            release(*kept);
+            *kept = NULL;
+            return status;
+        }
+    }
+    trial *t = job->state = *kept;
+    *out_there = job->index < KINDS || t->trained;
+    if (!*out_there) return DART_OK;
     const dart_model *model = t->of.model;
-    dart_bench_row *row = dart_bench_row_new(call, &dart_bench_pick, "");
-    if (!row) return NULL;
-    row->selection = kind;
+    t->kind = (int)(job->index % KINDS);
+    t->after = job->index < KINDS ? NULL : t->trained;
+    t->seed = (uint64_t)t->of.set.seed;
+    job->per = 1;
+    row->selection = kinds[t->kind];
     row->layers = model->config.layers + model->config.enc_layers;
     snprintf(row->penalty, sizeof row->penalty, "%s", t->after ? t->after->name : "none");
     for (uint32_t w = 0; w < model->weights; w++) row->bonds += model->weight[w].layout.bonds;
-    return row;
-}
-
-/* The first selection on a device, each time on one just opened; then on the last of those to the
- * same ranks and to others. */
-static dart_status selections(const dart_bench_call *call, trial *t, uint64_t seed)
-{
-    static const char *const kinds[] = {"first", "same ranks", "other ranks"};
-    char id[32];
-    dart_device_id(call->device, id);
-    for (int kind = 0; kind < 3; kind++) {
-        dart_bench_row *row = new_row(call, t, kinds[kind]);
-        if (!row) return DART_OK;
-        for (uint32_t r = 0; r < call->options->repeats; r++) {
-            DART_TRY(dart_stop_asked());
-            t->run.bundle.set.seed = (int64_t)(kind == 2 ? seed + 1 + r : seed);
-            if (kind == 0) DART_TRY(device_open(t, id));
-            DART_TRY(measure(t, row));
-        }
-        row->sd_ms = 1e3 * dart_spread_of(t->beyond, row->runs).sd;
-        row->median_ms = 1e3 * dart_median(t->beyond, row->runs);
-    }
+    row->beyond_svd_ms = INFINITY;
     return DART_OK;
 }
 
-/* On devices of its own, where no kernel was made before: the call's device only says which. */
-static dart_status run(const dart_bench_call *call)
+static dart_status sample(dart_bench_job *job, double *out_seconds)
 {
-    dart_status status = DART_OK;
-    trial t = {0};
-    DART_GOTO(trial_open(call, &t));
-    const uint64_t seed = (uint64_t)t.of.set.seed;
-    const dart_reg *const after[] = {NULL, t.trained};
-    for (int i = 0; i < (t.trained ? 2 : 1); i++) {
-        t.after = after[i];
-        DART_GOTO(selections(call, &t, seed));
-    }
-done:
-    trial_close(&t);
-    return status;
+    char id[32];
+    trial *t = job->state;
+    t->run.bundle.set.seed = (int64_t)(t->kind == OTHER ? t->seed + 1 + job->runs : t->seed);
+    if (t->kind == FIRST || !t->device)
+        DART_TRY(device_open(t, dart_device_id(job->call.device, id)));
+    return measure(t, &job->row, out_seconds);
+}
+
+static dart_status finish(dart_bench_job *job)
+{
+    dart_bench_row *row = &job->row;
+    double beyond[DART_BENCH_REPEATS];
+    memcpy(beyond, row->seconds, row->samples * sizeof *beyond);
+    row->sd_ms = row->samples > 1 ? 1e3 * dart_spread_of(beyond, row->samples).sd : NAN;
+    row->median_ms = 1e3 * dart_median(beyond, row->samples);
+    return DART_OK;
 }
 
 const dart_bench_test dart_bench_pick = {.name = "pick",
     .help = "what a selection of ranks costs",
-    .columns = "test device layers bonds penalty selection runs svd_ms graphs_ms paths_ms plan_ms "
-               "program_ms copies_ms beyond_svd_ms median_ms sd_ms kernels_made kernels_found "
-               "launches_before launches",
+    .columns =
+        "test grid device backend device_name driver layers bonds penalty selection runs svd_ms "
+        "graphs_ms paths_ms plan_ms program_ms copies_ms beyond_svd_ms median_ms sd_ms "
+        "kernels_made kernels_found launches_before launches",
     .footnote =
-        "milliseconds of the fastest; median and deviation of all are of \"beyond SVD\": what a "
+        "Milliseconds of the fastest; median and deviation of all are of \"beyond SVD\": what a "
         "selection takes without spectra and cut on the host. Copies: parameters to and from the "
-        "device, the old programs freed.\nRanks are drawn at random. First: on a device where only "
-        "the programs before it were made, opened anew each time; then to the same ranks, then to "
+        "device, the old programs freed. Ranks are drawn at random. First: on a device where only "
+        "the programs before it were made, opened anew each time; then to the same ranks, and to "
         "others. Launches: of a training step.",
-    .run = run};
+    .open = open_pick,
+    .sample = sample,
+    .finish = finish,
+    .release = release};

@@ -5,37 +5,84 @@
 #include <stdlib.h>
 #include <string.h>
 
-dart_bench_row *dart_bench_row_new(
-    const dart_bench_call *call, const dart_bench_test *test, const char *what)
+static void no_figures(dart_bench_row *row)
 {
-    dart_bench_rows *rows = call->rows;
-    if (rows->count == DART_BENCH_ROWS) return NULL;
-    dart_bench_row *row = &rows->row[rows->count++];
-    *row = (dart_bench_row){.tokens_per_s = NAN,
-        .sd = NAN,
-        .best = NAN,
-        .ms = NAN,
-        .longest_submit_ms = NAN,
-        .ms_per_token = NAN,
-        .floor_ms = NAN,
-        .gflops = NAN,
-        .mflop = NAN,
-        .bytes_read = NAN,
-        .difference = NAN,
-        .selection = "",
-        .svd_ms = NAN,
-        .graphs_ms = NAN,
-        .paths_ms = NAN,
-        .plan_ms = NAN,
-        .program_ms = NAN,
-        .copies_ms = NAN,
-        .beyond_svd_ms = NAN,
-        .median_ms = NAN,
-        .sd_ms = NAN};
-    snprintf(row->test, sizeof row->test, "%s", test->name);
-    snprintf(row->what, sizeof row->what, "%s", what);
-    dart_device_id(call->device, row->device);
-    return row;
+    double *const figures[] = {&row->tokens_per_s, &row->sd, &row->best, &row->ms, &row->ms_min,
+        &row->ms_max, &row->first_ms, &row->ms_per_token, &row->floor_ms, &row->gflops, &row->mflop,
+        &row->gb_per_s, &row->peak_percent, &row->copy_percent, &row->bytes_read, &row->rate,
+        &row->longest_submit_ms, &row->host_us, &row->loss, &row->difference, &row->tolerance,
+        &row->svd_ms, &row->graphs_ms, &row->paths_ms, &row->plan_ms, &row->program_ms,
+        &row->copies_ms, &row->beyond_svd_ms, &row->median_ms, &row->sd_ms};
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) *figures[i] = NAN;
+}
+
+void dart_bench_row_begin(dart_bench_job *job)
+{
+    dart_bench_row *row = &job->row;
+    const dart_bench_call *call = &job->call;
+    const dart_device *device = call->device;
+    *row = (dart_bench_row){.selection = ""};
+    no_figures(row);
+    snprintf(row->test, sizeof row->test, "%s%s%s", job->test->name, call->argument ? ":" : "",
+        call->argument ? call->argument : "");
+    snprintf(row->grid, sizeof row->grid, "%s", call->grid);
+    dart_device_id(device, row->device);
+    snprintf(row->backend, sizeof row->backend, "%s", device->backend->name);
+    snprintf(row->device_name, sizeof row->device_name, "%s", device->caps.name);
+    snprintf(row->driver, sizeof row->driver, "%s", device->caps.driver);
+    snprintf(row->dtype, sizeof row->dtype, "%s", device->caps.word == 8 ? "f64" : "f32");
+    if (job->test->compares) row->tolerance = job->test->tolerance;
+}
+
+void dart_bench_row_end(dart_bench_job *job)
+{
+    dart_bench_row *row = &job->row;
+    const uint32_t n = row->samples;
+    double seconds[DART_BENCH_REPEATS];
+    if (!n) return;
+    memcpy(seconds, row->seconds, n * sizeof *seconds);
+    const double median =
+        dart_bench_median(seconds, n, job->tokens > 0 ? job->tokens : 1e-9 * job->flops, &row->sd);
+    row->runs = n;
+    row->ms = 1e3 * median / job->per;
+    row->ms_min = 1e3 * seconds[0] / job->per; /* sorted */
+    row->ms_max = 1e3 * seconds[n - 1] / job->per;
+    row->first_ms /= job->per;
+    if (job->tokens > 0) {
+        row->tokens_per_s = job->tokens / median;
+        row->best = job->tokens / seconds[0];
+        row->ms_per_token = 1e3 * median / job->tokens;
+    }
+    for (uint32_t i = 0; i < n; i++) row->seconds[i] /= job->per; /* as others will compare them */
+    if (job->flops > 0) row->gflops = 1e-9 * job->flops / median;
+    if (job->bytes > 0) row->gb_per_s = 1e-9 * job->bytes / median;
+}
+
+void dart_bench_rows_parts(dart_bench_rows *rows, const dart_bench_machine *machine)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        dart_bench_row *row = &rows->row[i];
+        for (uint32_t k = 0; k < machine->places; k++) {
+            const dart_peak *peak = &machine->place[k].peak;
+            if (strcmp(machine->place[k].id, row->device) != 0) continue;
+            row->peak_percent = 1e11 * row->gflops / peak->flops;
+            row->copy_percent = 1e11 * row->gb_per_s / peak->bytes;
+            if (!row->profile) continue;
+            row->profile->roof_flops = peak->flops;
+            row->profile->roof_bytes = peak->bytes;
+        }
+    }
+}
+
+void dart_bench_rows_free(dart_bench_rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++) {
+        free(rows->row[i].seconds);
+        if (rows->row[i].profile) dart_profile_free(rows->row[i].profile);
+        free(rows->row[i].profile);
+    }
+    free(rows->row);
+    *rows = (dart_bench_rows){0};
 }
 
 double dart_bench_median(double *seconds, uint32_t n, double work, double *out_sd)
@@ -48,7 +95,7 @@ double dart_bench_median(double *seconds, uint32_t n, double work, double *out_s
 
 void dart_bench_reference_free(dart_bench_reference *reference)
 {
-    for (int i = 0; i < DART_BENCH_CASES; i++) free(reference->value[i]);
+    for (int i = 0; i < DART_BENCH_RESULTS; i++) free(reference->value[i]);
     *reference = (dart_bench_reference){0};
 }
 
@@ -70,4 +117,16 @@ double dart_bench_reference_compare(
         difference = d > difference || isnan(d) ? d : difference;
     }
     return largest > 0 ? difference / largest : difference;
+}
+
+void dart_bench_differ(dart_bench_job *job, uint32_t index, const float *value, uint64_t count)
+{
+    const double found = dart_bench_reference_compare(job->call.reference, index, value, count);
+    double *kept = &job->row.difference;
+    if (index == 0 || isnan(found) || found > *kept) *kept = found;
+}
+
+bool dart_bench_wrong(const dart_bench_row *row)
+{
+    return row->samples && isfinite(row->tolerance) && !(row->difference <= row->tolerance);
 }

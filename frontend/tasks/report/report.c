@@ -261,6 +261,24 @@ static dart_status write_sweep(const char *dir, const char *table, FILE *out)
     return DART_OK;
 }
 
+/* Results of bench: a file. */
+static bool is_bench(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".json") && dart_file_exists(path) &&
+           !dart_is_folder(path);
+}
+
+static dart_status write_bench(const char *path, FILE *out)
+{
+    char title[200];
+    snprintf(title, sizeof title, "Measurements %.180s", path);
+    open_page(title, out);
+    DART_TRY(dart_report_bench_write(path, out));
+    fputs("</body></html>\n", out);
+    return DART_OK;
+}
+
 static dart_status write_report(const char *const *dirs, size_t count, const char *out_path)
 {
     dart_record_run *runs = NULL;
@@ -268,11 +286,14 @@ static dart_status write_report(const char *const *dirs, size_t count, const cha
     size_t size = 0;
     FILE *out = NULL;
     dart_status status = DART_OK;
-    const bool sweep = count == 1 && is_sweep(dirs[0], table);
-    if (!sweep) DART_TRY(dart_record_read(dirs, count, &runs));
+    const bool bench = count == 1 && is_bench(dirs[0]);
+    const bool sweep = count == 1 && !bench && is_sweep(dirs[0], table);
+    if (!sweep && !bench) DART_TRY(dart_record_read(dirs, count, &runs));
     out = dart_memstream_open(&page, &size);
     if (!out) DART_GOTO(DART_MEMORY);
-    DART_GOTO(sweep ? write_sweep(dirs[0], table, out) : write_page(runs, count, out));
+    DART_GOTO(bench   ? write_bench(dirs[0], out)
+              : sweep ? write_sweep(dirs[0], table, out)
+                      : write_page(runs, count, out));
     status = dart_memstream_close(out, "a report", &page);
     out = NULL;
     DART_GOTO(status);
@@ -292,9 +313,20 @@ dart_status dart_report(const char *const *dirs, size_t count, const char *out_p
     return status;
 }
 
+static dart_status write_bench_pictures(const char *path, const char *dir)
+{
+    char *text;
+    size_t size;
+    DART_TRY(dart_file_read(path, &text, &size));
+    dart_status status = dart_report_bench_pictures(text, size, path, dir);
+    free(text);
+    return status;
+}
+
 static dart_status write_pictures(const char *const *dirs, size_t count, const char *dir)
 {
     dart_record_run *runs;
+    if (count == 1 && is_bench(dirs[0])) return write_bench_pictures(dirs[0], dir);
     DART_TRY(dart_record_read(dirs, count, &runs));
     dart_status status = DART_OK;
     DART_GOTO(dart_mkdirs(dir));

@@ -25,6 +25,11 @@ DART_NODISCARD dart_status dart_report_front_write(
 void dart_report_differences_write(const dart_record_run *run, size_t count, FILE *out);
 /* sweeps.c: the body of the page of a sweep. path: its results.csv. INPUT: it is no table. */
 DART_NODISCARD dart_status dart_report_sweep_write(const char *path, FILE *out);
+/* benches.c: what `bench --format json` wrote. The body of the page of a file; its pictures in
+ * `dir`, which is made. INPUT: it is no such document. */
+DART_NODISCARD dart_status dart_report_bench_write(const char *path, FILE *out);
+DART_NODISCARD dart_status dart_report_bench_pictures(
+    const char *text, size_t size, const char *what, const char *dir);
 
 /* tensorboard.c: the records that a test compares with known ones */
 DART_NODISCARD dart_status dart_report_event_version(FILE *out, double wall);

@@ -86,6 +86,19 @@ static dart_status measures(dart_run *run, double *out_valid)
     return DART_OK;
 }
 
+static dart_status train_step(dart_run *run, const dart_step_scalars *scalars, dart_step_result *r)
+{
+    dart_session *session = run->session;
+    if (!dart_run_profile_due(run)) return dart_session_step(session, &run->train, scalars, r);
+    dart_profile profile = {0};
+    session->watch = (dart_session_watch){dart_run_profile_add, &profile};
+    dart_status status = dart_session_step(session, &run->train, scalars, r);
+    session->watch = (dart_session_watch){0};
+    if (status == DART_OK) status = dart_run_profile_end(run, &profile);
+    dart_profile_free(&profile);
+    return status;
+}
+
 /* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
 static dart_status one_step(dart_run *run)
 {
@@ -105,7 +118,7 @@ static dart_status one_step(dart_run *run)
         dart_metrics_stage(&run->metrics, run->step, stage->name, stage->steps,
             set->reg ? set->reg->name : "none", set->lambda_reg);
     DART_TRY(dart_run_grow_look(run));
-    DART_TRY(dart_session_step(run->session, &run->train, &scalars, &r));
+    DART_TRY(train_step(run, &scalars, &r));
     const uint32_t vocab = run->bundle.model->config.vocab;
     dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
     if (status != DART_OK) {

@@ -7,6 +7,7 @@
 #include "folder.h"
 #include "metrics.h"
 #include "perplexity.h"
+#include "profile.h"
 #include "select.h"
 #include "setup.h"
 #include "train.h"
@@ -76,7 +77,9 @@ typedef struct dart_run {
     dart_waiting waiting;
     dart_best best;
     dart_growing growing;
-    uint32_t steps_here; /* of this call, until the expected time was told */
+    uint32_t steps_here;    /* of this call, until the expected time was told */
+    uint32_t profile_steps; /* of this call, until one was timed launch by launch */
+    bool profiled;
     int64_t
         moved[DART_MAX_STAGES]; /* steps that plateaus moved to a later stage, or stops left out */
 } dart_run;
@@ -190,6 +193,15 @@ DART_NODISCARD dart_status dart_run_load(dart_run *run, const char *root, bool f
 
 /* Values and moments of a step that was saved with the model at hand. INPUT: none that is sound. */
 DART_NODISCARD dart_status dart_run_load_step(dart_run *run, const char *root, uint64_t step);
+
+/* profile.c: a step that is timed launch by launch, where the recipe asks for it */
+/* Whether it is the next one; asked once a step. */
+bool dart_run_profile_due(dart_run *run);
+/* As `ran` of a session's watch; profile: a dart_profile. */
+DART_NODISCARD dart_status dart_run_profile_add(
+    void *profile, const char *name, const dart_graph_program *program, const double *seconds);
+/* profile.md, profile.json and trace.json into the run directory. */
+DART_NODISCARD dart_status dart_run_profile_end(dart_run *run, dart_profile *profile);
 
 /* best.c */
 /* Takes in the validation loss after a step: a best step, a stage that ends here. */

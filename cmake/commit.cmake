@@ -1,0 +1,22 @@
+# cmake -DSOURCE=... -DOUT=... -P commit.cmake: writes "<commit>" as a C string, with + behind it where files were
+# changed since, and only if it is another one than before. Sources without a repository are "unknown".
+set(commit unknown)
+find_program(GIT git)
+if(GIT AND EXISTS ${SOURCE}/.git)
+  execute_process(COMMAND ${GIT} -C ${SOURCE} rev-parse --short=12 HEAD OUTPUT_VARIABLE head RESULT_VARIABLE failed
+    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(NOT failed)
+    execute_process(COMMAND ${GIT} -C ${SOURCE} diff --quiet HEAD RESULT_VARIABLE changed ERROR_QUIET)
+    set(commit ${head})
+    if(changed)
+      string(APPEND commit +)
+    endif()
+  endif()
+endif()
+set(before "")
+if(EXISTS ${OUT})
+  file(READ ${OUT} before)
+endif()
+if(NOT before STREQUAL "\"${commit}\"\n")
+  file(WRITE ${OUT} "\"${commit}\"\n")
+endif()

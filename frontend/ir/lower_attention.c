@@ -20,7 +20,8 @@ static bool near(const dart_lowering *low, const dart_value part[3], together *o
         if (part[i].offset + part[i].words > end) end = part[i].offset + part[i].words;
         words += part[i].words;
     }
-    if (low->storage[part[0].storage].region != DART_REGION_NONE || end - first > 2 * words)
+    if (low->storage[part[0].storage].region != DART_REGION_NONE ||
+        end - first > 2 * words + 3 * DART_ATTENTION_ALIGN)
         return false;
     out->all = (dart_value){part[0].storage, first, end - first};
     for (int i = 0; i < 3; i++) out->at[i] = (uint32_t)(part[i].offset - first);

@@ -267,6 +267,7 @@ typedef struct dart_cost { /* a device's prices, in seconds: */
     double flop, byte, launch;
     uint32_t tiled_keys; /* keys from which on attention is made in tiles; of fewer, written out as
                             products and a softmax, it is faster */
+    uint64_t binding; /* words that one slice may have: as much as q, k and v together in tiles */
 } dart_cost;
 DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost,
     uint32_t keeps, const dart_node *keep, dart_graph **out_graph, dart_node *map);

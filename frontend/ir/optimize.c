@@ -128,13 +128,15 @@ static dart_node write_out_gram(dart_graph *graph, const dart_node_info *info)
     return dart_spd_sum(graph, inner, info->f[0], info->f[1]);
 }
 
-/* Whether an attention, its gradients or a part of them is made as products and a softmax. */
+/* Whether an attention, its gradients or a part of them is made as products and a softmax, which
+ * are cut where they are too long for a binding. */
 static bool is_written_out(
     const dart_graph *graph, const dart_node_info *info, const dart_cost *cost)
 {
     if (info->op == DART_OP_attention_part) info = dart_node_get(graph, info->in[0]);
-    return (info->op == DART_OP_attention || info->op == DART_OP_attention_dx) &&
-           dart_node_get(graph, info->in[1])->shape.dim[1] < cost->tiled_keys;
+    if (info->op != DART_OP_attention && info->op != DART_OP_attention_dx) return false;
+    const dart_attention_sizes s = dart_attention_sizes_of(graph, info);
+    return s.span < cost->tiled_keys || s.at[3] + s.queries > cost->binding;
 }
 
 /* A part of an attention of `from`; the attention itself is none of the new nodes. */

@@ -50,9 +50,11 @@ typedef struct dart_caps {
     bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
     uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
                           leaves its loops; 0: any number */
-    bool slow_shared;  /* work-group memory lies in main memory: no kernel is faster by it */
-    bool unified;      /* a GPU that shares the host's memory */
-    double submit_s;   /* what a submission may take (cuts.h); 0: any time */
+    bool lone; /* its compiler takes minutes for a kernel with many barriers, unless an invocation
+                  is alone in its work-group; also under a limit profile */
+    bool slow_shared; /* work-group memory lies in main memory: no kernel is faster by it */
+    bool unified;     /* a GPU that shares the host's memory */
+    double submit_s;  /* what a submission may take (cuts.h); 0: any time */
 } dart_caps;
 
 /* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*".

@@ -100,6 +100,41 @@ static void extent_softmax_dx(const dart_launch *l, uint64_t *words)
     words[0] = words[1] = words[2] = times(p->rows, p->cols);
 }
 
+static uint64_t tensor(uint32_t a, uint32_t b, uint32_t c, uint32_t d)
+{
+    return times(times(a, b), times(c, d));
+}
+
+static uint64_t most_of(uint64_t a, uint64_t b, uint64_t c)
+{
+    const uint64_t most = a > b ? a : b;
+    return most > c ? most : c;
+}
+
+static void extent_attention(const dart_launch *l, uint64_t *words)
+{
+    PARAM(attention);
+    const uint64_t q = tensor(p->batch, p->time, p->heads, p->dim);
+    const uint64_t k = tensor(p->batch, p->span, p->kv, p->dim);
+    words[0] = most_of(plus(q, p->q_at), plus(k, p->k_at), plus(k, p->v_at));
+    words[1] = p->masked == 0 ? 0 : p->masked == 1 ? p->batch : times(p->batch, p->time);
+    words[2] = q;
+    words[3] = tensor(p->batch, p->time, p->heads, 4);
+}
+
+static void extent_attention_dx(const dart_launch *l, uint64_t *words)
+{
+    PARAM(attention_dx);
+    const uint64_t q = tensor(p->batch, p->time, p->heads, p->dim);
+    const uint64_t k = tensor(p->batch, p->span, p->kv, p->dim);
+    const uint64_t queries = tensor(p->batch, p->time, p->heads, 1);
+    words[0] = most_of(plus(q, p->q_at), plus(k, p->k_at), plus(k, p->v_at));
+    words[1] = most_of(q, plus(p->rows_at, times(queries, 4)), 0);
+    words[2] = q;
+    words[3] = most_of(plus(k, p->rows_at), plus(k, p->dv_at), plus(queries, p->delta_at));
+    if (words[3] < q) words[3] = q;
+}
+
 static void extent_cross_entropy(const dart_launch *l, uint64_t *words)
 {
     PARAM(cross_entropy);
@@ -260,6 +295,16 @@ double dart_launch_flops(const dart_launch *l)
     case DART_K_attend: {
         PARAM(attend);
         return 4.0 * p->batch * p->time * p->heads * p->dim * p->span;
+    }
+    case DART_K_attention: {
+        PARAM(attention);
+        const double scores = (double)p->batch * p->heads * p->time * p->span;
+        return 4 * scores * p->dim * (p->causal ? 0.5 : 1);
+    }
+    case DART_K_attention_dx: {
+        PARAM(attention_dx);
+        const double scores = (double)p->batch * p->heads * p->time * p->span;
+        return (l->tune[DART_ATTENTION_DX_PART] ? 8 : 6) * scores * p->dim;
     }
     case DART_K_fma_rate: {
         PARAM(fma_rate);

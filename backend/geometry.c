@@ -137,6 +137,59 @@ static void shape_attend(shaper *s)
     tune_set(s, "WGX", group_limit(s, wanted));
 }
 
+/* Tiles of attention and its gradients: `own` queries or keys are made, `dim` columns of them by
+ * the x axis of a work-group, 32 on a GPU, where 16 KiB of shared memory hold all that goes with
+ * them. */
+static void shape_attention_tiles(shaper *s, uint64_t matrices, uint32_t own, uint32_t dim)
+{
+    const bool alone = s->caps->lone;
+    uint32_t wgx = alone ? 1 : s->caps->on_cpu || dim <= 64 ? 8 : 16;
+    uint32_t wgy = alone || s->caps->on_cpu ? 1 : 8, tm = alone ? 2 : s->caps->on_cpu ? 8 : 4;
+    const uint32_t lanes = group_limit(s, 128), enough = 2 * threads_of(s);
+    while (wgx * wgy > lanes) *(wgy > 1 ? &wgy : &wgx) /= 2;
+    if (s->simpler > 1) tm = 1;
+    while (!alone && !s->caps->on_cpu && tm > 1 && matrices * ceil_div(own, wgy * tm) < enough)
+        tm /= 2;
+    /* eights where each length would be a compilation of seconds */
+    const uint32_t td = (uint32_t)(alone ? dart_round_up(dim, 8) : ceil_div(dim, wgx));
+    const uint32_t tn = wgx > 8 ? 2 : 4;
+    tune_set(s, "WGX", wgx);
+    tune_set(s, "WGY", wgy);
+    tune_set(s, "TM", tm);
+    tune_set(s, "TN", tn);
+    tune_set(s, "TD", td);
+    tune_set(s, "KS", min_u32(floor_pow2(1024 / (wgx * td)), min_u32(16, wgx * tn)));
+    s->groups = matrices * ceil_div(own, wgy * tm);
+}
+
+/* Loop iterations of one invocation that reads `read` keys or queries, counted as above; back: of
+ * the gradients, which multiply twice. */
+static uint64_t attention_rounds(const shaper *s, uint64_t read, uint32_t dim, bool back)
+{
+    const uint64_t wgx = tune_of(s, "WGX"), lanes = wgx * tune_of(s, "WGY"), ks = tune_of(s, "KS");
+    const uint64_t rows = (uint64_t)tune_of(s, "WGY") * tune_of(s, "TM");
+    const uint64_t cols = wgx * tune_of(s, "TN");
+    const uint64_t columns = 11 + ceil_div(8 * rows, lanes) + ceil_div(8 * cols, lanes);
+    const uint64_t product = cols / ks * (ks + ceil_div(ks * wgx * tune_of(s, "TD"), lanes) + 3);
+    const uint64_t step =
+        ceil_div(dim, 8) * columns + product * (back ? 2 : 1) + 2 * wgx + cols + 8;
+    return ceil_div(read, cols) * (step + ceil_div(cols, lanes)) + 2 * rows + 2 * dim / wgx + 16;
+}
+
+static void shape_attention(shaper *s)
+{
+    const attention_params *p = (const attention_params *)s->launch->param;
+    shape_attention_tiles(s, (uint64_t)p->batch * p->heads, p->time, p->dim);
+}
+
+static void shape_attention_dx(shaper *s)
+{
+    const attention_dx_params *p = (const attention_dx_params *)s->launch->param;
+    const bool keys = tune_of(s, "PART") != 0;
+    shape_attention_tiles(
+        s, (uint64_t)p->batch * (keys ? p->kv : p->heads), keys ? p->span : p->time, p->dim);
+}
+
 static void shape_dropout(shaper *s)
 {
     shape_stride(s, ceil_div(((const dropout_params *)s->launch->param)->n, 4));
@@ -344,6 +397,18 @@ static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *l
     if (launch->kernel == DART_K_attend && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this context",
             attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));
+    if (launch->kernel == DART_K_attention) {
+        const attention_params *p = (const attention_params *)launch->param;
+        DART_TRY(check_limit(&s, "loop iterations for this context",
+            attention_rounds(&s, p->span, p->dim, false), caps->max_loop));
+    }
+    if (launch->kernel == DART_K_attention_dx) {
+        const attention_dx_params *p = (const attention_dx_params *)launch->param;
+        const uint64_t queries = (uint64_t)p->time * (p->heads / p->kv);
+        DART_TRY(check_limit(&s, "loop iterations for this context",
+            attention_rounds(&s, tune_of(&s, "PART") ? queries : p->span, p->dim, true),
+            caps->max_loop));
+    }
     if (launch->kernel == DART_K_spd_fn && !has_vectors(&s))
         DART_TRY(check_limit(&s, "loop iterations for this rank",
             spd_fn_rounds((const spd_fn_params *)launch->param, launch->tune[0],

@@ -64,9 +64,9 @@ static inline dart_status ir_write(ir_run *run, const ir_data *data)
     return DART_OK;
 }
 
-/* Optimizes, plans and binds `graph`; keep[] are nodes of `graph`. */
-static inline dart_status ir_prepare(ir_run *run, dart_device *device, const dart_graph *graph,
-    const ir_data *data, uint32_t keeps, const dart_node *keep)
+/* Optimizes by these prices, plans and binds `graph`; keep[] are nodes of `graph`. */
+static inline dart_status ir_prepare_priced(ir_run *run, dart_device *device, const dart_cost *cost,
+    const dart_graph *graph, const ir_data *data, uint32_t keeps, const dart_node *keep)
 {
     dart_status status = DART_OK;
     memset(run, 0, sizeof *run);
@@ -75,8 +75,7 @@ static inline dart_status ir_prepare(ir_run *run, dart_device *device, const dar
     run->keeps = keeps;
     dart_node *map = dart_calloc((size_t)dart_graph_count(graph) + 1, sizeof *map);
     if (!map) return DART_MEMORY;
-    dart_cost cost = dart_cost_for(&device->caps);
-    DART_GOTO(dart_optimize(graph, &cost, keeps, keep, &run->graph, map));
+    DART_GOTO(dart_optimize(graph, cost, keeps, keep, &run->graph, map));
     for (uint32_t i = 0; i < keeps; i++) {
         run->keep[i] = map[keep[i]];
         run->keep_words[i] = dart_shape_words(&dart_node_get(graph, keep[i])->shape);
@@ -94,6 +93,13 @@ done:
     free(map);
     if (status != DART_OK) ir_run_free(run);
     return status;
+}
+
+static inline dart_status ir_prepare(ir_run *run, dart_device *device, const dart_graph *graph,
+    const ir_data *data, uint32_t keeps, const dart_node *keep)
+{
+    const dart_cost cost = dart_cost_for(&device->caps);
+    return ir_prepare_priced(run, device, &cost, graph, data, keeps, keep);
 }
 
 /* Words of keep[i] into out (keep_words[i] of them). */

@@ -156,6 +156,7 @@ static void fill_caps(opencl_device *device, cl_platform_id platform)
         caps->max_loop = 65535;
         caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     } else if (caps->on_cpu) {
+        caps->lone = true;
         uint32_t width = device_u32(id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT);
         caps->simd = width < 4 ? 4 : width > 16 ? 16 : width;
     }

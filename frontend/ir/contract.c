@@ -266,8 +266,11 @@ done:
 dart_cost dart_cost_for(const dart_caps *caps)
 {
     bool interface = strncmp(caps->api, "Vulkan", 6) == 0 || strncmp(caps->api, "OpenCL", 6) == 0;
+    dart_cost cost = {1 / 5e12, 1 / 2e11, 5e-6, 0, UINT64_MAX};
     if (!interface && (caps->on_cpu || caps->word == 8))
-        return (dart_cost){1 / 1e11, 1 / 1e10, 2e-6};                /* the cpu backend */
-    if (caps->on_cpu) return (dart_cost){1 / 1.5e10, 1 / 5e9, 2e-5}; /* lavapipe, PoCL */
-    return (dart_cost){1 / 5e12, 1 / 2e11, 5e-6};
+        cost = (dart_cost){1 / 1e11, 1 / 1e10, 2e-6, 0, UINT64_MAX}; /* the cpu backend */
+    else if (caps->on_cpu)
+        cost = (dart_cost){1 / 1.5e10, 1 / 5e9, 2e-5, UINT32_MAX, UINT64_MAX}; /* lavapipe, PoCL */
+    if (caps->max_binding && caps->word) cost.binding = caps->max_binding / caps->word;
+    return cost;
 }

@@ -1,4 +1,5 @@
 /* Launches and values of a plan that is being made: what the lowering rules emit with. */
+#include "attention.h"
 #include "emit.h"
 #include <string.h>
 
@@ -49,6 +50,28 @@ dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node lab
     return DART_OK;
 }
 
+/* q, k or v of an attention, in one part of the arena with the others. */
+static dart_status output_beside(dart_lowering *low, dart_node node)
+{
+    const dart_node attention = low->beside[node];
+    const dart_node_info *info = dart_node_get(low->graph, attention);
+    const dart_attention_sizes s = dart_attention_sizes_of(low->graph, info);
+    dart_value *all = &low->qkv[attention];
+    if (!all->words) {
+        DART_TRY(dart_emit_new(low, node, s.at[3], all));
+        uint32_t *last = &low->storage[all->storage].last_node;
+        for (int i = 0; i < 3; i++) {
+            const uint32_t read = low->last[low->root[info->in[i]]];
+            if (read > *last) *last = read;
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        if (low->root[info->in[i]] == node)
+            low->value[node] = (dart_value){all->storage, i ? s.at[i] : 0,
+                dart_shape_words(&dart_node_get(low->graph, node)->shape)};
+    return DART_OK;
+}
+
 dart_status dart_value_output(dart_lowering *low, dart_node node)
 {
     dart_node root = low->root[node];
@@ -58,6 +81,8 @@ dart_status dart_value_output(dart_lowering *low, dart_node node)
         low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
     } else if (low->target[node]) {
         low->value[node] = low->value[low->target[node]];
+    } else if (low->beside[node]) {
+        return output_beside(low, node);
     } else {
         uint64_t words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
         DART_TRY(dart_emit_new(low, node, words, &low->value[node]));
@@ -73,7 +98,7 @@ bool dart_value_reuse(dart_lowering *low, dart_node node, dart_node operand)
     dart_storage *storage = &low->storage[value.storage];
     uint64_t words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
     if (storage->region != DART_REGION_NONE || storage->last_node != node || low->target[node] ||
-        value.words != words || storage->words != words)
+        low->beside[node] || value.words != words || storage->words != words)
         return false;
     low->value[node] = value;
     storage->last_node = low->last[low->root[node]];

@@ -305,6 +305,27 @@ static void fold_store(folding *f, dart_node store)
     for (uint32_t k = 0; k < f->leaves; k++) f->targeted[k] |= f->leaf[k] == info->in[0];
 }
 
+/* An attention's q, k and v are made side by side, where each is made by an op that writes it once.
+ */
+static void fold_attention(folding *f, dart_node attention)
+{
+    dart_lowering *low = f->low;
+    const dart_node_info *info = get(low, attention);
+    dart_node root[3];
+    for (int i = 0; i < 3; i++) {
+        root[i] = low->root[info->in[i]];
+        const dart_op op = get(low, root[i])->op;
+        const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
+                          (dart_op_info_of(op)->map && get(low, root[i])->inputs);
+        if (!made || f->kept[root[i]] || low->target[root[i]] || low->into[root[i]] ||
+            low->beside[root[i]] || f->last_into[root[i]] ||
+            words(low, root[i]) != words(low, info->in[i]))
+            return;
+    }
+    if (root[0] == root[1] || root[0] == root[2] || root[1] == root[2]) return;
+    for (int i = 0; i < 3; i++) low->beside[root[i]] = attention;
+}
+
 static dart_status folding_new(dart_lowering *low, folding *f)
 {
     size_t size = (size_t)low->count + 1, inputs = 0;
@@ -392,6 +413,9 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
     for (uint32_t i = 0; i < keeps; i++) low->last[low->root[keep[i]]] = UINT32_MAX;
     for (dart_node n = 1; n <= low->count; n++)
         if (get(low, n)->op == DART_OP_store) fold_store(&f, n);
+    for (dart_node n = 1; n <= low->count; n++)
+        if (get(low, n)->op == DART_OP_attention || get(low, n)->op == DART_OP_attention_dx)
+            fold_attention(&f, n);
 done:
     folding_free(&f);
     return status;

@@ -205,6 +205,20 @@ static dart_status grad_rope(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+/* What an attention makes has the gradient of the one part that is read. */
+static dart_status grad_attention_part(const rule_args *r, dart_node *dx)
+{
+    if (dart_node_get(r->g, r->info->in[0])->op != DART_OP_attention) return no_rule(r);
+    dx[0] = r->dy;
+    return DART_OK;
+}
+
+static dart_status grad_attention(const rule_args *r, dart_node *dx)
+{
+    dart_grad_attention(r->g, r->y, r->dy, dx);
+    return DART_OK;
+}
+
 static dart_status grad_softmax(const rule_args *r, dart_node *dx)
 {
     dx[0] = dart_graph_add(r->g, &(dart_node_info){.op = DART_OP_softmax_dx,
@@ -282,6 +296,7 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_norm_dx no_grad
 #define grad_norm_dw no_grad
 #define grad_softmax_dx no_grad
+#define grad_attention_dx no_grad
 #define grad_cross_entropy no_grad /* the head gives its gradient through with_grad */
 #define grad_cross_entropy_dx no_grad
 #define grad_adamw no_grad

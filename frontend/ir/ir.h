@@ -182,6 +182,13 @@ dart_node dart_cache_write(
     dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at);
 /* q (B,T,H,D) over a cache (2,B,S,H',D), H' dividing H: query t sees rows 0 .. at[0] + t. */
 dart_node dart_attend(dart_graph *graph, dart_node q, dart_node cache, dart_node at, double scale);
+/* y (B,T,H,D): each query's mean of the values, weighted by softmax(scale q . k) over the keys that
+ * it sees; q (B,T,H,D), k and v (B,S,H',D), H' dividing H: head h reads key head h / (H / H'). No
+ * scores are kept. causal: query t sees keys <= t + S - T (S >= T). lengths (or 0): i32 (B),
+ * sequence b has so many keys. starts (or 0): i32 (B,T), query t of sequence b sees keys from
+ * starts[b,t] on, causally. A query that sees none gets 0. */
+dart_node dart_attention(dart_graph *graph, dart_node q, dart_node k, dart_node v, double scale,
+    bool causal, dart_node lengths, dart_node starts);
 /* Sums of the rows of x (rows..., C) with equal ids -> (V,C); ids and index as for
  * dart_embedding, whose gradient it is. */
 dart_node dart_scatter_sum(
@@ -253,11 +260,14 @@ void dart_graph_print(const dart_graph *graph, FILE *out);
 DART_NODISCARD dart_status dart_graph_parse(const char *text, dart_graph **out_graph);
 
 /* Replaces every contract of more than two operands by pairwise contracts along the cheapest path,
- * shares intermediates, folds duplicate nodes and removes dead ones: returns a new graph, with
- * map[old node] = new node (map has count+1 entries, 0 where removed). Nodes in keep[] and all
- * store/optimizer nodes stay alive. */
+ * shares intermediates, folds duplicate nodes, writes out short attention and removes dead ones:
+ * returns a new graph, with map[old node] = new node (map has count+1 entries, 0 where removed).
+ * Nodes in keep[] and all store/optimizer nodes stay alive. */
 typedef struct dart_cost { /* a device's prices, in seconds: */
     double flop, byte, launch;
+    uint32_t tiled_keys; /* keys from which on attention is made in tiles; of fewer, written out as
+                            products and a softmax, it is faster */
+    uint64_t binding; /* words that one slice may have: as much as q, k and v together in tiles */
 } dart_cost;
 DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost,
     uint32_t keeps, const dart_node *keep, dart_graph **out_graph, dart_node *map);

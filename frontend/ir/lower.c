@@ -205,8 +205,10 @@ dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, const dar
     out->target = dart_calloc(size, sizeof *out->target);
     out->alpha = dart_calloc(size, sizeof *out->alpha);
     out->alias = dart_calloc(size, sizeof *out->alias);
+    out->beside = dart_calloc(size, sizeof *out->beside);
+    out->qkv = dart_calloc(size, sizeof *out->qkv);
     if (!out->value || !out->root || !out->last || !out->into || !out->into_at || !out->target ||
-        !out->alpha || !out->alias)
+        !out->alpha || !out->alias || !out->beside || !out->qkv)
         return DART_MEMORY;
     dart_value unused;
     for (int region = 0; region < DART_REGIONS; region++) {
@@ -239,5 +241,7 @@ void dart_lowering_free(dart_lowering *low)
     free(low->target);
     free(low->alpha);
     free(low->alias);
+    free(low->beside);
+    free(low->qkv);
     *low = (dart_lowering){0};
 }

@@ -1,5 +1,6 @@
 /* The optimizing pass: contracts become pairwise, duplicates and neutral operations fold, dead
  * nodes go. */
+#include "attention.h"
 #include "pass.h"
 #include <stdlib.h>
 
@@ -127,10 +128,43 @@ static dart_node write_out_gram(dart_graph *graph, const dart_node_info *info)
     return dart_spd_sum(graph, inner, info->f[0], info->f[1]);
 }
 
-/* Copies the live nodes of `from`, with gram_spectral written out and with_grad gone; map[n] is
- * their new number, 0 if dead. */
-static dart_status sweep(const dart_graph *from, uint32_t keeps, const dart_node *keep,
-    dart_graph **out_graph, dart_node *map)
+/* Whether an attention, its gradients or a part of them is made as products and a softmax, which
+ * are cut where they are too long for a binding. */
+static bool is_written_out(
+    const dart_graph *graph, const dart_node_info *info, const dart_cost *cost)
+{
+    if (info->op == DART_OP_attention_part) info = dart_node_get(graph, info->in[0]);
+    if (info->op != DART_OP_attention && info->op != DART_OP_attention_dx) return false;
+    const dart_attention_sizes s = dart_attention_sizes_of(graph, info);
+    return s.span < cost->tiled_keys || s.at[3] + s.queries > cost->binding;
+}
+
+/* A part of an attention of `from`; the attention itself is none of the new nodes. */
+static dart_node write_out_attention(
+    const dart_graph *from, const dart_node_info *part, dart_graph *graph, const dart_node *map)
+{
+    dart_node_info info = *dart_node_get(from, part->in[0]);
+    for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = map[info.in[i]];
+    return dart_attention_written(graph, &info, part->i[0]);
+}
+
+static dart_node swept(const dart_graph *from, dart_node old, const dart_cost *cost,
+    dart_graph *graph, const dart_node *map)
+{
+    dart_node_info info = *dart_node_get(from, old);
+    const bool written_out = is_written_out(from, &info, cost);
+    if (written_out && info.op == DART_OP_attention_part)
+        return write_out_attention(from, &info, graph, map);
+    for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = map[info.in[i]];
+    if (written_out || info.op == DART_OP_with_grad) return info.in[0];
+    return info.op == DART_OP_gram_spectral ? write_out_gram(graph, &info)
+                                            : dart_graph_add(graph, &info);
+}
+
+/* Copies the live nodes of `from`, with gram_spectral and short attention written out and with_grad
+ * gone; map[n] is their new number, 0 if dead. */
+static dart_status sweep(const dart_graph *from, const dart_cost *cost, uint32_t keeps,
+    const dart_node *keep, dart_graph **out_graph, dart_node *map)
 {
     dart_status status = DART_OK;
     uint32_t count = dart_graph_count(from);
@@ -141,12 +175,8 @@ static dart_status sweep(const dart_graph *from, uint32_t keeps, const dart_node
     mark_live(from, keeps, keep, live);
     for (dart_node n = 1; n <= count; n++) {
         if (!live[n]) continue;
-        dart_node_info info = *dart_node_get(from, n);
-        for (uint32_t i = 0; i < info.inputs; i++) info.in[i] = map[info.in[i]];
         dart_graph_scope(graph, dart_node_scope(from, n));
-        map[n] = info.op == DART_OP_with_grad       ? info.in[0]
-                 : info.op == DART_OP_gram_spectral ? write_out_gram(graph, &info)
-                                                    : dart_graph_add(graph, &info);
+        map[n] = swept(from, n, cost, graph, map);
         if (!map[n]) DART_GOTO(dart_graph_check(graph));
     }
     *out_graph = graph;
@@ -182,7 +212,7 @@ dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32
         }
     if (!(first = dart_calloc((size_t)count + 1, sizeof *first))) status = DART_MEMORY;
     DART_GOTO(status);
-    DART_GOTO(sweep(graph, keeps, keep, &plain, first));
+    DART_GOTO(sweep(graph, cost, keeps, keep, &plain, first));
     DART_GOTO(dart_verify(plain, "writing out"));
     const uint32_t plain_count = dart_graph_count(plain);
     *pass = (dart_pass){.old = plain, .cost = cost};
@@ -198,7 +228,7 @@ dart_status dart_optimize(const dart_graph *graph, const dart_cost *cost, uint32
     last = dart_calloc((size_t)dart_graph_count(pass->graph) + 1, sizeof *last);
     if (!kept_new || !last) status = DART_MEMORY;
     DART_GOTO(status);
-    DART_GOTO(sweep(pass->graph, keeps, kept_new, out_graph, last));
+    DART_GOTO(sweep(pass->graph, cost, keeps, kept_new, out_graph, last));
     for (dart_node n = 0; n <= count; n++) map[n] = first[n] ? last[pass->map[first[n]]] : 0;
     DART_GOTO(dart_verify(*out_graph, "sweeping"));
 done:

@@ -98,6 +98,9 @@ typedef struct dart_lowering {
     dart_node *target; /* root: leaf that it is written into directly */
     double *alpha;     /* contract: factor; 1 */
     dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
+    dart_node
+        *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is made */
+    dart_value *qkv; /* of that node: where they lie, once the first is made */
 } dart_lowering;
 
 DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,

@@ -480,6 +480,10 @@ static dart_status shape_clip(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
+#define shape_attention dart_infer_attention
+#define shape_attention_dx dart_infer_attention
+#define shape_attention_part dart_infer_attention
+
 static const shape_rule rules[DART_OPS] = {
 #define OP(name, ...) [DART_OP_##name] = shape_##name,
 #include "ops.def"

@@ -3,7 +3,7 @@
 #ifndef DART_TEST_OP_CASES_H
 #define DART_TEST_OP_CASES_H
 
-#include "op_builder.h"
+#include "attention_cases.h"
 
 static const uint32_t sizes[] = {1, 3, 31, 33, 257};
 enum { SIZES = sizeof sizes / sizeof *sizes };

@@ -60,24 +60,15 @@ dart_node dart_build_heads(
     return dart_reshape(b->graph, x, DART_SHAPE(batch, time, heads, dart_head_dim(c)));
 }
 
-/* Scores are (B, heads..., T, S). With fewer key/value heads than heads, a group of g query heads
- * shares one: the label g is on the query side only, so nothing is copied. */
 dart_node dart_build_mix(const dart_build *b, dart_node q, dart_node k, dart_node v, uint32_t batch,
     uint32_t time, dart_node lengths, bool causal)
 {
     const dart_model_config *c = &b->model->config;
-    uint32_t kv = c->kv_heads, group = c->heads / kv, size = dart_head_dim(c);
-    double scale = 1.0 / sqrt(size);
-    dart_graph *g = b->graph;
-    if (group > 1) q = dart_reshape(g, q, DART_SHAPE(batch, time, kv, group, size));
-    dart_node scores = dart_contract2(g, group > 1 ? "bthgd,bshd->bhgts" : "bthd,bshd->bhts", q, k);
-    const bool packed = causal && !lengths && b->leaves->starts;
-    dart_node share = packed    ? dart_softmax_starts(g, scores, b->leaves->starts, scale)
-                      : lengths ? dart_softmax_lengths(g, scores, lengths, scale, causal)
-                                : dart_softmax(g, scores, scale, causal);
-    dart_node mixed =
-        dart_contract2(g, group > 1 ? "bhgts,bshd->bthgd" : "bhts,bshd->bthd", share, v);
-    return dart_reshape(g, mixed, DART_SHAPE(batch, time, c->heads * size));
+    const uint32_t size = dart_head_dim(c);
+    const dart_node starts = causal && !lengths ? b->leaves->starts : 0;
+    const dart_node mixed =
+        dart_attention(b->graph, q, k, v, 1.0 / sqrt(size), causal, lengths, starts);
+    return dart_reshape(b->graph, mixed, DART_SHAPE(batch, time, c->heads * size));
 }
 
 dart_node dart_build_attention(const dart_build *b, dart_node x, const dart_model_attention *attn,

@@ -140,11 +140,16 @@ static void shape_attend(shaper *s)
 /* Tiles of attention and its gradients: `own` queries or keys are made, `dim` columns of them by
  * the x axis of a work-group, 32 on a GPU, where 16 KiB of shared memory hold all that goes with
  * them. */
-static void shape_attention_tiles(shaper *s, uint64_t matrices, uint32_t own, uint32_t dim)
+static void shape_attention_tiles(
+    shaper *s, uint64_t matrices, uint32_t own, uint32_t dim, bool keys)
 {
     const bool alone = s->caps->lone;
     uint32_t wgx = alone ? 1 : s->caps->on_cpu || dim <= 64 ? 8 : 16;
     uint32_t wgy = alone || s->caps->on_cpu ? 1 : 8, tm = alone ? 2 : s->caps->on_cpu ? 8 : 4;
+    const dart_vendor vendor = s->caps->vendor;
+    /* GCN: three waves on a SIMD instead of two; Intel: no spills (keys have two sums) */
+    if ((vendor == DART_VENDOR_AMD || vendor == DART_VENDOR_INTEL) && !s->caps->on_cpu)
+        wgy = 16, tm = vendor == DART_VENDOR_INTEL && keys ? 1 : 2;
     const uint32_t lanes = group_limit(s, 128), enough = 2 * threads_of(s);
     while (wgx * wgy > lanes) *(wgy > 1 ? &wgy : &wgx) /= 2;
     if (s->simpler > 1) tm = 1;
@@ -179,7 +184,7 @@ static uint64_t attention_rounds(const shaper *s, uint64_t read, uint32_t dim, b
 static void shape_attention(shaper *s)
 {
     const attention_params *p = (const attention_params *)s->launch->param;
-    shape_attention_tiles(s, (uint64_t)p->batch * p->heads, p->time, p->dim);
+    shape_attention_tiles(s, (uint64_t)p->batch * p->heads, p->time, p->dim, false);
 }
 
 static void shape_attention_dx(shaper *s)
@@ -187,7 +192,7 @@ static void shape_attention_dx(shaper *s)
     const attention_dx_params *p = (const attention_dx_params *)s->launch->param;
     const bool keys = tune_of(s, "PART") != 0;
     shape_attention_tiles(
-        s, (uint64_t)p->batch * (keys ? p->kv : p->heads), keys ? p->span : p->time, p->dim);
+        s, (uint64_t)p->batch * (keys ? p->kv : p->heads), keys ? p->span : p->time, p->dim, keys);
 }
 
 static void shape_dropout(shaper *s)

@@ -271,6 +271,7 @@ dart_cost dart_cost_for(const dart_caps *caps)
         cost = (dart_cost){1 / 1e11, 1 / 1e10, 2e-6, 0, UINT64_MAX}; /* the cpu backend */
     else if (caps->on_cpu)
         cost = (dart_cost){1 / 1.5e10, 1 / 5e9, 2e-5, UINT32_MAX, UINT64_MAX}; /* lavapipe, PoCL */
+    if (caps->slow_shared) cost.tiled_keys = UINT32_MAX; /* tiles lie in shared memory */
     if (caps->max_binding && caps->word) cost.binding = caps->max_binding / caps->word;
     return cost;
 }

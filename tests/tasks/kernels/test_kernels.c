@@ -76,6 +76,12 @@ static const struct reason {
         "16 words of a lane on their way to shared memory leave 3 waves; with half the rows a "
         "product costs a third more cycles by the compiler's count"},
     {"amd:", "gemm.shared", "TM=2 TN=8", "as for 8x16"},
+    {"amd:", "attention", "8x16",
+        "12 KiB of shared memory for two waves leave three on a SIMD of GCN; with 4 rows a lane "
+        "and "
+        "one wave there were two"},
+    {"amd:", "attention_dx", "8x16",
+        "as for attention: 14 KiB, and 88 words a lane where keys are made; two instead of one"},
 };
 
 static bool begins(const char *text, const char *with)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <yaml.h>
 
 typedef struct section {
     const char *data;
@@ -52,36 +53,58 @@ static double count(section text)
     return instructions;
 }
 
-/* Lines "key: value" of the YAML, which is flat enough where figures stand. */
-static void read_lines(char *text, dart_figures *out)
+/* One "key: value" of the YAML; names of figures occur once, whatever they stand in, but for the
+ * sizes of memory, which follow what the memory is for. */
+static void take(const char *key, const char *value, char usage[64], dart_figures *out)
 {
-    char *rest = NULL, usage[64] = "";
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char key[64], value[64];
-        line += strspn(line, " -");
-        if (sscanf(line, "%63[a-z_]: %63s", key, value) != 2) continue;
-        const double number = atof(value);
-        if (!strcmp(key, "grf_count")) out->registers = number;
-        if (!strcmp(key, "simd_size")) out->width = number;
-        if (!strcmp(key, "slm_size")) out->shared = number;
-        if (!strcmp(key, "usage") || !strcmp(key, "arg_type")) strcpy(usage, value);
-        if (strcmp(key, "size") != 0) continue;
-        if (!strcmp(usage, "spill_fill_space")) out->spills += number / 32; /* registers */
-        if (!strcmp(usage, "spill_fill_space") || !strcmp(usage, "private_space"))
-            out->scratch += number;
+    const double number = atof(value);
+    if (!strcmp(key, "grf_count")) out->registers = number;
+    if (!strcmp(key, "simd_size")) out->width = number;
+    if (!strcmp(key, "slm_size")) out->shared = number;
+    if (!strcmp(key, "usage") || !strcmp(key, "arg_type")) snprintf(usage, 64, "%s", value);
+    if (strcmp(key, "size") != 0) return;
+    if (!strcmp(usage, "spill_fill_space")) out->spills += number / 32; /* registers */
+    if (!strcmp(usage, "spill_fill_space") || !strcmp(usage, "private_space"))
+        out->scratch += number;
+}
+
+/* False: it is no YAML, or nested deeper than such files are. */
+static bool read_info(section info, dart_figures *out)
+{
+    enum { DEPTH = 16 };
+    enum { LIST, KEY, VALUE } in[DEPTH] = {LIST};
+    char key[64] = "", usage[64] = "";
+    yaml_parser_t parser;
+    yaml_event_t event;
+    int depth = 0;
+    bool good = true, ended = false;
+    if (!yaml_parser_initialize(&parser)) return false;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)info.data, info.size);
+    while (good && !ended && (good = yaml_parser_parse(&parser, &event) != 0)) {
+        const bool begins =
+            event.type == YAML_MAPPING_START_EVENT || event.type == YAML_SEQUENCE_START_EVENT;
+        const bool scalar = event.type == YAML_SCALAR_EVENT, named = in[depth] == KEY;
+        const char *text = scalar ? (const char *)event.data.scalar.value : "";
+        ended = event.type == YAML_STREAM_END_EVENT;
+        if (scalar && named) snprintf(key, sizeof key, "%s", text);
+        if (scalar && in[depth] == VALUE) take(key, text, usage, out);
+        if ((scalar || begins) && in[depth] != LIST) in[depth] = named ? VALUE : KEY;
+        if (begins && ++depth < DEPTH)
+            in[depth] = event.type == YAML_MAPPING_START_EVENT ? KEY : LIST;
+        if (event.type == YAML_MAPPING_END_EVENT || event.type == YAML_SEQUENCE_END_EVENT) depth--;
+        good = depth < DEPTH;
+        yaml_event_delete(&event);
     }
+    yaml_parser_delete(&parser);
+    return good;
 }
 
 bool dart_zebin_read(const void *data, size_t size, dart_figures *out)
 {
     const section info = find(data, size, ".ze_info"), code = find(data, size, ".text.");
-    char *text = info.data && code.data ? dart_calloc(info.size + 1, 1) : NULL;
-    if (!text) return false;
-    memcpy(text, info.data, info.size);
+    if (!info.data || !code.data) return false;
     *out = DART_NO_FIGURES;
     out->spills = out->scratch = out->shared = 0; /* are not mentioned where there are none */
     out->instructions = count(code);
-    read_lines(text, out);
-    free(text);
-    return out->width > 0;
+    return read_info(info, out) && out->width > 0;
 }

@@ -88,7 +88,7 @@ COMMANDS = {
     "vulkan": Command("eval trained --device vulkan:0", ["trained"], drivers=True),
     "bench": Command("bench --device cpu --test step,infer --layers 1 --d-model 8 --heads 2 --context 8 --repeats 1 "
                      "--prompt 4 --tokens 2", printed=False),
-    "bench-parts": Command("bench --device cpu --test bwd,op:softmax,gemm:NN4x4x4,contract,attention --layers 1 --d-model 8 "
+    "bench-parts": Command("bench --device cpu --test bwd,op:norm,gemm:NN4x4x4,contract,attention --layers 1 --d-model 8 "
                            "--heads 2 --context 8 --rank 2,3 --repeats 1 --profile --trace trace.json --svg pictures -o json",
                            printed=False),
 }

@@ -148,7 +148,7 @@ static void shape_attention_tiles(
     uint32_t wgy = alone || s->caps->on_cpu ? 1 : 8, tm = alone ? 2 : s->caps->on_cpu ? 8 : 4;
     const dart_vendor vendor = s->caps->vendor;
     /* GCN: three waves on a SIMD instead of two; Intel: no spills (keys have two sums) */
-    if ((vendor == DART_VENDOR_AMD || vendor == DART_VENDOR_INTEL) && !s->caps->on_cpu)
+    if (!alone && (vendor == DART_VENDOR_AMD || vendor == DART_VENDOR_INTEL) && !s->caps->on_cpu)
         wgy = 16, tm = vendor == DART_VENDOR_INTEL && keys ? 1 : 2;
     const uint32_t lanes = group_limit(s, 128), enough = 2 * threads_of(s);
     while (wgx * wgy > lanes) *(wgy > 1 ? &wgy : &wgx) /= 2;

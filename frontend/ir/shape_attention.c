@@ -63,10 +63,10 @@ dart_status dart_infer_attention(const dart_graph *graph, dart_node_info *info)
         return refuse(graph, info,
             "0 or 1 with i32 lengths (B) or none, or 2 with i32 starts (B,T), a scale, and T <= S "
             "but for 0");
-    if (back && (graph->node[info->in[3]]->op != DART_OP_attention ||
+    const dart_attention_sizes s = dart_attention_sizes_of(graph, info);
+    if (back && (dart_shape_words(&graph->node[info->in[3]]->shape) != s.at[1] + 4 * s.queries ||
                     !dart_shape_equal(&graph->node[info->in[4]]->shape, q)))
         return refuse(graph, info, "q, k, v, their attention and its gradient (B,T,H,D)");
-    const dart_attention_sizes s = dart_attention_sizes_of(graph, info);
     const uint64_t words = back ? s.at[3] + s.queries : s.at[1] + 4 * s.queries;
     if (words > UINT32_MAX)
         return dart_fail(DART_MEMORY,

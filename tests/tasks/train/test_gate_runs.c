@@ -277,8 +277,8 @@ static void test_launches(void **state)
         printf("%-15s launches of a step: %u more than %u with 1 layer (30 bonds), %u more than %u "
                "with 4 layers (120 bonds)\n",
             i ? regs[i] : "ordered dropout", one, plain1, four, plain4);
-        /* a few dozen for all masks; of each layer 36 to place each core's gradient in the span, and
-         * 24 products of cores that are batches of all layers where gates keep no core apart */
+        /* a few dozen for all masks; of each layer 36 to place each core's gradient in the span,
+         * and 24 products of cores that are batches of all layers where gates keep no core apart */
         assert_true(one < 120 && four - one <= 3 * (36 + 24));
     }
 }

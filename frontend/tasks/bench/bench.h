@@ -83,7 +83,7 @@ typedef struct dart_bench_call {
     const dart_recipe *recipe; /* of this combination */
     const dart_bench_options *options;
     uint32_t repeats, prompt, tokens, depth;
-    const char *argument; /* "softmax" of op:softmax; NULL: none */
+    const char *argument; /* "norm" of op:norm; NULL: none */
     const char *grid;     /* what varies, as text */
     bool gpu;             /* some device is no processor */
     dart_device *device;

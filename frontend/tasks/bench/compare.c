@@ -116,8 +116,11 @@ static dart_status compare_row(
     snprintf(out->cell[2], sizeof out->cell[2], "%s", now->device);
     dart_figure_text(old_ms, 3, out->cell[3]);
     dart_figure_text(new_ms, 3, out->cell[4]);
-    snprintf(
-        out->cell[5], sizeof out->cell[5], "%.3f (%.3f to %.3f)", ratio[0], ratio[1], ratio[2]);
+    if (isfinite(ratio[0]))
+        snprintf(
+            out->cell[5], sizeof out->cell[5], "%.3f (%.3f to %.3f)", ratio[0], ratio[1], ratio[2]);
+    else
+        snprintf(out->cell[5], sizeof out->cell[5], "-"); /* the file has no samples of it */
     snprintf(out->cell[6], sizeof out->cell[6], "%s", verdict(ratio));
     json_t *one = json_object(), *bounds = json_array();
     static const char *const keys[] = {"test", "what", "device"};

@@ -104,6 +104,19 @@ static void test_compare(void **state)
         free(bench_text(&options, &status));
         if (status != DART_INPUT) fail_msg("'%s': %d %s", bad[i], status, dart_error_text());
     }
+    /* the same rows without samples */
+    options.compare = NULL;
+    text = bench_of(&options);
+    for (char *at = text; (at = strstr(at, "samples_ms"));) *at = 'S';
+    write_file(path, text);
+    free(text);
+    options.compare = path;
+    options.format = "md";
+    text = bench_of(&options);
+    assert_non_null(strstr(text, "against "));
+    assert_non_null(strstr(strstr(text, "against "), "| step "));
+    assert_null(strstr(text, "nan"));
+    free(text);
     /* rows of other versions, and what is no row */
     write_file(path, "{\"results\": [1, {}, {\"test\": \"step\", \"samples_ms\": [\"x\", -1]}]}");
     free(bench_of(&options));

@@ -1,4 +1,5 @@
 /* Rows of a run's table: what a model has, and how good it is. */
+#include "clock.h"
 #include "run.h"
 #include "translate.h"
 #include <inttypes.h>
@@ -103,6 +104,7 @@ dart_status dart_run_row(dart_run *run, const char *name)
         dart_metrics_bleu(&run->metrics, run->step, dart_run_stage(run)->name, row.test_bleu);
     dart_row_scores(&valid, &test, &row);
     row.seconds = run->seconds;
+    row.resident_bytes = dart_resident_bytes();
     row.tokens_per_s = run->phase_seconds > 0 ? (double)run->phase_tokens / run->phase_seconds : 0;
     /* A row made at a selection has no speed of its own yet: the steps that follow give it. */
     if (run->rows && run->table[run->rows - 1].tokens_per_s == 0)

@@ -77,6 +77,7 @@ static void test_learns(void **state)
     assert_true(result.row[1].compressed_params >= result.row[2].compressed_params);
     assert_int_equal(result.row[2].params, result.row[3].params);
     assert_true(result.row[3].tokens_per_s > 0 && result.row[2].tokens_per_s > 0);
+    assert_in_range(result.row[3].resident_bytes, 1 << 20, (uint64_t)1 << 34);
 
     /* eval finds the same figures from the files alone, generate is repeatable. */
     dart_eval_result e;

@@ -4,7 +4,7 @@
 #include <math.h>
 
 static void one_reduce(
-    suite *s, uint32_t op, uint32_t outer, uint32_t mid, uint32_t inner, uint32_t chunks)
+    suite *s, uint32_t op, uint32_t outer, uint32_t mid, uint32_t inner, uint32_t chunks, uint32_t gap)
 {
     static const char *const names[] = {"sum", "squares", "bad", "magnitude"};
     uint64_t words = (uint64_t)outer * mid * inner;
@@ -13,16 +13,21 @@ static void one_reduce(
         .inner = inner,
         .chunks = chunks,
         .per = (mid + chunks - 1) / chunks,
+        .apart = chunks * inner + gap,
         .scale = op == 2 ? 1 : 0.5f};
     dart_suite_case(s, DART_K_reduce, &p, op >= 2 ? SUITE_EXACT : SUITE_PRODUCT,
-        "%s of %u x %u x %u in %u chunks", names[op], outer, mid, inner, chunks);
+        "%s of %u x %u x %u in %u chunks, results %u apart", names[op], outer, mid, inner, chunks, p.apart);
     dart_suite_mode(s, "OP", op);
     float *x = dart_suite_normal(
         s, words, 0.3, 1); /* not centred: a sum near 0 has no relative accuracy */
     if (op == 2)
         for (uint64_t i = 0; i < words; i += 1 + dart_suite_random(s, 9))
             x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
-    dart_suite_output(s, (uint64_t)outer * chunks * inner);
+    const uint64_t reach = (outer - 1) * (uint64_t)p.apart + (uint64_t)chunks * inner;
+    if (gap)
+        (void)dart_suite_normal(s, reach, 0, 1); /* what lies between stays */
+    else
+        dart_suite_output(s, reach);
     dart_suite_done(s);
 }
 
@@ -34,13 +39,13 @@ void dart_suite_cases_reduce(suite *s)
         {1, 3, 1030, 1}, {33, 3, 3, 3}, {1, 1000, 257, 1}, {2, 1, 33, 1}, {1, 100000, 1, 1}};
     for (uint32_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (uint32_t op = 0; op < 4; op++)
-            one_reduce(s, op, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3]);
+            one_reduce(s, op, shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], op);
     for (uint32_t i = 0; i < 60; i++) {
         uint32_t mid = 1 + dart_suite_random(s, 300),
                  chunks = 1 + dart_suite_random(s, mid < 8 ? mid : 8);
         uint32_t per = (mid + chunks - 1) / chunks;
         one_reduce(s, i % 4, 1 + dart_suite_random(s, 20), mid, 1 + dart_suite_random(s, 40),
-            (mid + per - 1) / per);
+            (mid + per - 1) / per, i % 7);
     }
 }
 

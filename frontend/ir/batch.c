@@ -23,6 +23,7 @@ typedef struct batching {
     size_t storages;  /* before sets were made */
     uint32_t run;
     uint32_t *order;         /* moves, form by form */
+    uint32_t *member;        /* of the run at hand */
     uint64_t set_most, left; /* words: of a set, and of all that are still to come */
 } batching;
 
@@ -87,7 +88,8 @@ static form form_of(const batching *b, uint32_t index)
 typedef struct entry {
     form form;
     uint32_t item, rank; /* rank: first item of its form */
-    uint64_t key[2];
+    uint64_t key[3];
+    bool taken;
 } entry;
 
 static int by_form(const void *a, const void *b)
@@ -107,7 +109,7 @@ static int by_rank(const void *a, const void *b)
 static int by_place(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 3; k++)
         if (x->key[k] != y->key[k]) return x->key[k] < y->key[k] ? -1 : 1;
     return x->item < y->item ? -1 : 1;
 }
@@ -139,26 +141,24 @@ static bool place_behind(const batching *b, const dart_move *i, dart_value *out)
     return false;
 }
 
-/* Items of one form in the order of an operand that cannot move any more, the result first; or in
- * that of products which read their results. */
+/* Items of one form: those with an operand that cannot move any more in the order of that, the
+ * result first; then in that of products which read their results; then as deep as they lie. */
 static void sort_form(const batching *b, entry *list, uint32_t count)
 {
-    for (int operand = 2; operand >= -1; operand--) {
-        bool all = true;
-        for (uint32_t i = 0; i < count && all; i++) {
-            const dart_move *move = &b->may.move[list[i].item];
-            dart_value v = {0};
-            if (operand >= 0)
-                all = fixed(b, (v = value_of(b, move, (uint32_t)operand)).storage);
-            else
-                all = place_behind(b, move, &v);
-            list[i].key[0] = v.storage;
-            list[i].key[1] = v.offset;
+    for (uint32_t i = 0; i < count; i++) {
+        const dart_move *move = &b->may.move[list[i].item];
+        const uint32_t operand = fixed_operand(b, move);
+        dart_value v = {0};
+        if (operand < 3) {
+            list[i].key[0] = 2 - operand;
+            v = value_of(b, move, operand);
+        } else {
+            list[i].key[0] = place_behind(b, move, &v) ? 3 : 4;
         }
-        if (!all) continue;
-        qsort(list, count, sizeof *list, by_place);
-        return;
+        list[i].key[1] = list[i].key[0] < 4 ? v.storage : move->level;
+        list[i].key[2] = v.offset;
     }
+    qsort(list, count, sizeof *list, by_place);
 }
 
 /* ---- runs ---- */
@@ -260,11 +260,11 @@ static bool extend(batching *b, run *r, uint32_t index)
 }
 
 /* The part of the step in which anything of operand k is alive. */
-static double life(const batching *b, const run *r, const entry *list, uint32_t k)
+static double life(const batching *b, const run *r, const uint32_t *member, uint32_t k)
 {
     uint32_t first = b->may.count, last = 0;
     for (uint32_t i = 0; i < r->count; i++) {
-        const dart_move *move = &b->may.move[list[i].item];
+        const dart_move *move = &b->may.move[member[i]];
         const dart_storage *storage = &b->low->storage[b->low->bound[move->launch][k].storage];
         if (storage->first < first) first = storage->first;
         if (storage->last > last) last = storage->last;
@@ -273,41 +273,58 @@ static double life(const batching *b, const run *r, const entry *list, uint32_t 
 }
 
 /* Lays operand k of all items side by side. */
-static dart_status lay_out(batching *b, const run *r, const entry *list, uint32_t k)
+static dart_status lay_out(batching *b, const run *r, const uint32_t *member, uint32_t k)
 {
     dart_lowering *low = b->low;
     dart_value set;
-    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[list[0].item], k).storage))
+    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[member[0]], k).storage))
         return DART_OK;
-    const double words = (double)(r->count * r->step[k]) * life(b, r, list, k);
+    const double words = (double)(r->count * r->step[k]) * life(b, r, member, k);
     b->left -= least(b->left, (uint64_t)words);
     DART_TRY(dart_emit_new(
-        low, launch_of(b, &b->may.move[list[0].item])->label, r->count * r->step[k], &set));
+        low, launch_of(b, &b->may.move[member[0]])->label, r->count * r->step[k], &set));
     for (uint32_t i = 0; i < r->count; i++) {
-        const uint32_t storage = low->bound[b->may.move[list[i].item].launch][k].storage;
+        const uint32_t storage = low->bound[b->may.move[member[i]].launch][k].storage;
         b->host[storage] = (dart_value){set.storage, i * r->step[k], r->step[k]};
     }
     return DART_OK;
 }
 
-static dart_status finish_run(batching *b, const run *r, const entry *list)
+/* Makes a group of the items of a run; nothing where that cannot be. */
+static dart_status finish_run(batching *b, const run *r, const uint32_t *member)
 {
-    if (r->count < 2) return DART_OK;
     /* What depends on leaves alone waits until it is needed, all else frees what it reads. */
     const uint32_t at = dart_moves_apart(&b->may, r->early ? r->early : r->late, r->early, r->late);
     if (at == UINT32_MAX) return DART_OK;
     b->may.groups++;
     for (uint32_t i = 0; i < r->count; i++) {
-        b->may.move[list[i].item].group = b->may.groups;
-        b->may.move[list[i].item].at = at;
+        b->may.move[member[i]].group = b->may.groups;
+        b->may.move[member[i]].at = at;
     }
     if (dart_moves_time(&b->may)) {
-        for (uint32_t k = 0; k < 3; k++) DART_TRY(lay_out(b, r, list, k));
+        for (uint32_t k = 0; k < 3; k++) DART_TRY(lay_out(b, r, member, k));
         return DART_OK;
     }
-    for (uint32_t i = 0; i < r->count; i++) b->may.move[list[i].item].group = 0;
+    for (uint32_t i = 0; i < r->count; i++) b->may.move[member[i]].group = 0;
     b->may.groups--;
     (void)dart_moves_time(&b->may); /* as it was */
+    return DART_OK;
+}
+
+/* A run from the first of these items on, of those that fit; `level`: only such as lie as deep. */
+static dart_status try_run(batching *b, entry *list, uint32_t count, bool level)
+{
+    uint32_t members = 0;
+    run r;
+    begin_run(b, &r, list[0].item);
+    b->member[members++] = list[0].item;
+    for (uint32_t i = 1; i < count; i++) {
+        const dart_move *it = &b->may.move[list[i].item];
+        if (list[i].taken || (level && it->level != b->may.move[list[0].item].level)) continue;
+        if (extend(b, &r, list[i].item)) b->member[members++] = list[i].item;
+    }
+    if (members > 1) DART_TRY(finish_run(b, &r, b->member));
+    for (uint32_t i = 0; i < count; i++) list[i].taken |= b->may.move[list[i].item].group != 0;
     return DART_OK;
 }
 
@@ -351,12 +368,9 @@ static dart_status find_groups(batching *b)
         for (to = from + 1; to < b->may.moves && list[to].rank == list[from].rank;) to++;
         if (to - from < 2) continue;
         sort_form(b, list + from, to - from);
-        for (uint32_t i = from, end; i < to; i = end) {
-            run r;
-            begin_run(b, &r, list[i].item);
-            for (end = i + 1; end < to && extend(b, &r, list[end].item);) end++;
-            DART_GOTO(finish_run(b, &r, list + i));
-        }
+        for (uint32_t i = from; i < to; i++)
+            for (int alike = 0; alike < 2 && !list[i].taken; alike++)
+                DART_GOTO(try_run(b, list + i, to - i, alike));
     }
     for (uint32_t i = 0; i < b->may.moves; i++) b->order[i] = list[i].item;
 done:
@@ -461,7 +475,8 @@ dart_status dart_batch(dart_lowering *low)
     b.host = dart_calloc(b.storages, sizeof *b.host);
     b.stamp = dart_calloc(b.storages, sizeof *b.stamp);
     b.order = dart_calloc(b.may.moves, sizeof *b.order);
-    if (!b.host || !b.stamp || !b.order) status = DART_MEMORY;
+    b.member = dart_calloc(b.may.moves, sizeof *b.member);
+    if (!b.host || !b.stamp || !b.order || !b.member) status = DART_MEMORY;
     DART_GOTO(status);
     DART_GOTO(find_room(&b));
     DART_GOTO(find_groups(&b));
@@ -471,5 +486,6 @@ done:
     free(b.host);
     free(b.stamp);
     free(b.order);
+    free(b.member);
     return status;
 }

@@ -246,6 +246,7 @@ dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op, da
         p.mid = (uint32_t)mid;
         p.per = (uint32_t)per;
         p.chunks = (uint32_t)((mid + per - 1) / per);
+        p.apart = p.chunks * p.inner;
         DART_TRY(dart_emit_new(low, node, outer * p.chunks * inner, &part));
         DART_TRY(dart_emit_mode(
             low, DART_K_reduce, node, DART_REDUCE_OP, op, 2, (dart_value[]){x, part}, &p));
@@ -255,6 +256,7 @@ dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op, da
     }
     p.mid = p.per = (uint32_t)mid;
     p.chunks = 1;
+    p.apart = p.inner;
     return dart_emit_mode(
         low, DART_K_reduce, node, DART_REDUCE_OP, op, 2, (dart_value[]){x, y}, &p);
 }

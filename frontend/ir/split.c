@@ -379,6 +379,7 @@ static dart_status split_chunks(splitting *s, work *w)
         }
         q->mid = (uint32_t)(words / p->inner);
         q->chunks = (uint32_t)n;
+        q->apart = q->chunks * q->inner;
         DART_TRY(emit_as_it_is(s, &part));
     }
     return DART_OK;
@@ -387,7 +388,7 @@ static dart_status split_chunks(splitting *s, work *w)
 static dart_status split_reduce(splitting *s, work *w)
 {
     reduce_params *p = (reduce_params *)(void *)w->launch.param;
-    const uint64_t x = (uint64_t)p->mid * p->inner, y = (uint64_t)p->chunks * p->inner;
+    const uint64_t x = (uint64_t)p->mid * p->inner, y = p->apart;
     if (p->outer == 1) return split_chunks(s, w);
     return in_two(s, w, &p->outer, rows_that_fit(s, w->at[0], p->outer, x, x),
         (uint64_t[DART_MAX_BUFS]){x, y}, NULL);

@@ -105,7 +105,7 @@ static void open_list(list *l)
     add_gemm(l, 33, 31, 17, false, true, 40);
     softmax_params s = {1000, 257, 50, 0.3f};
     add(l, DART_K_softmax, &s, "CAUSAL", 1, (uint64_t[4]){257000, 257000});
-    reduce_params r = {3, 10000, 7, 10, 1000, 1};
+    reduce_params r = {3, 10000, 7, 10, 1000, 70, 1};
     add(l, DART_K_reduce, &r, "OP", 1, (uint64_t[4]){210000, 210});
     norm_dw_params d = {1000, 257, 16, 64, 1e-5f};
     add(l, DART_K_norm_dw, &d, "KIND", 0, (uint64_t[4]){257000, 257000, 16 * 514});

@@ -75,11 +75,11 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     uint64_t n = cpu_least(work->split[0], p->inner - i0);
     uint64_t row = index / columns * work->split[1], end = cpu_least(rows, row + work->split[1]);
     for (; row < end; row++) {
-        uint64_t o = row / p->chunks, m0 = row % p->chunks * p->per;
+        uint64_t o = row / p->chunks, chunk = row % p->chunks, m0 = chunk * p->per;
         m0 = cpu_least(m0, p->mid);
         uint64_t mid = cpu_least(p->per, p->mid - m0);
         const real *x = REALS(0) + (o * p->mid + m0) * p->inner + i0;
-        real *y = REALS(1) + row * p->inner + i0;
+        real *y = REALS(1) + o * p->apart + chunk * p->inner + i0;
         if (p->inner == 1)
             y[0] = along(x, mid, op);
         else

@@ -14,6 +14,8 @@
  * time without batches, for one set and for all, each by how long it lives: sets live longer than
  * their parts. */
 enum { SET_WORDS = 1 << 22, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
+/* The same of a part. */
+enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 16, SMALL_FEW = 1 << 18 };
 
 typedef struct batching {
     dart_lowering *low;
@@ -48,6 +50,11 @@ static dart_value value_of(const batching *b, const dart_move *i, uint32_t opera
     return value;
 }
 
+static const reduce_params *reduce_of(const dart_launch *launch)
+{
+    return (const reduce_params *)(const void *)launch->param;
+}
+
 static bool in_region(const batching *b, uint32_t storage)
 {
     return b->low->storage[storage].region != DART_REGION_NONE;
@@ -77,7 +84,7 @@ static form form_of(const batching *b, uint32_t index)
     f.kernel = launch->kernel;
     memcpy(f.tune, launch->tune, sizeof f.tune);
     memcpy(f.param, launch->param, sizeof f.param);
-    for (int k = 0; k < 3; k++) {
+    for (uint32_t k = 0; k < launch->buffers; k++) {
         const dart_storage *storage = &low->storage[low->bound[at][k].storage];
         f.region[k] = storage->region;
         if (storage->region == DART_REGION_NONE) f.words[k] = storage->words;
@@ -89,7 +96,7 @@ typedef struct entry {
     form form;
     uint32_t item, rank; /* rank: first item of its form */
     uint64_t key[3];
-    bool taken;
+    bool free, taken; /* free: no operand lies in a region */
 } entry;
 
 static int by_form(const void *a, const void *b)
@@ -99,9 +106,12 @@ static int by_form(const void *a, const void *b)
     return sign ? sign : x->item < y->item ? -1 : 1;
 }
 
+/* Forms with weights or gradients first: what they read and make lies in the order of those, and
+ * others follow. */
 static int by_rank(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
+    if (x->free != y->free) return x->free < y->free ? -1 : 1;
     if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
     return x->item < y->item ? -1 : 1;
 }
@@ -116,13 +126,14 @@ static int by_place(const void *a, const void *b)
 
 static bool fixed(const batching *b, uint32_t storage)
 {
-    return in_region(b, storage) || is_host(b, storage);
+    return in_region(b, storage) || is_host(b, storage) ||
+           b->low->storage[storage].words > b->may.small;
 }
 
-/* The operand of a product that cannot move any more, the result first; 3: all can. */
+/* The operand that cannot lie elsewhere any more, the result first; 3: all can. */
 static uint32_t fixed_operand(const batching *b, const dart_move *i)
 {
-    for (uint32_t k = 3; k-- > 0;)
+    for (uint32_t k = launch_of(b, i)->buffers; k-- > 0;)
         if (fixed(b, value_of(b, i, k).storage)) return k;
     return 3;
 }
@@ -166,7 +177,7 @@ static void sort_form(const batching *b, entry *list, uint32_t count)
 /* Items of a form that fit together so far: where operand k begins, and how far apart it lies in
  * neighbours. `moves`: it will be laid out so. */
 typedef struct run {
-    uint32_t count, early, late;
+    uint32_t count, early, late, result; /* result: its operand, the last */
     bool moves[3];
     dart_value first[3];
     uint64_t step[3];
@@ -201,7 +212,8 @@ static void begin_run(batching *b, run *r, uint32_t index)
     const dart_move *i = &b->may.move[index];
     *r = (run){.count = 1, .early = i->early, .late = i->late};
     b->run++;
-    for (uint32_t k = 0; k < 3; k++) {
+    r->result = launch_of(b, i)->buffers - 1;
+    for (uint32_t k = 0; k <= r->result; k++) {
         r->first[k] = value_of(b, i, k);
         if (r->first[k].storage < b->storages) b->stamp[r->first[k].storage] = b->run;
     }
@@ -218,13 +230,20 @@ static bool fits(const batching *b, const run *r, uint32_t k, dart_value v, bool
         *moves = false;
         *step = second ? apart : r->step[k];
         if (!second && r->moves[k]) return false;
-        return k < 2 || *step >= v.words;
+        return k < r->result || *step >= v.words;
     }
     if (fixed(b, v.storage) || fixed(b, first->storage) || (!second && !r->moves[k])) return false;
     if (v.offset != first->offset || b->stamp[v.storage] == b->run) return false;
     *moves = true;
     *step = dart_round_up(b->low->storage[v.storage].words, align_step(b->low->caps));
     return (r->count + 1) * *step <= least(b->set_most, b->left);
+}
+
+/* Operand k of neighbours may lie further apart than it is long. */
+static bool spaced(const dart_launch *launch, uint32_t k)
+{
+    return launch->kernel == DART_K_gemm ||
+           (launch->kernel == DART_K_reduce && k == 1 && reduce_of(launch)->outer == 1);
 }
 
 static bool extend(batching *b, run *r, uint32_t index)
@@ -237,17 +256,17 @@ static bool extend(batching *b, run *r, uint32_t index)
     uint64_t step[3] = {0};
     if (early > late) return false;
     /* what is read is bound as one slice, and so is what is made */
-    for (uint32_t k = 0; k < 2; k++)
-        if (r->first[k].storage == r->first[2].storage) return false;
+    for (uint32_t k = 0; k < r->result; k++)
+        if (r->first[k].storage == r->first[r->result].storage) return false;
     if (alike != (r->first[0].storage == r->first[1].storage)) return false;
-    for (uint32_t k = 0; k < 3; k++) {
+    for (uint32_t k = 0; k <= r->result; k++) {
         const dart_value v = value_of(b, i, k);
         if (!fits(b, r, k, v, r->count == 1, &moves[k], &step[k]) ||
-            (launch_of(b, i)->kernel != DART_K_gemm && step[k] != v.words) ||
+            (step[k] != v.words && !spaced(launch_of(b, i), k)) ||
             !bindable(b, &r->first[k], reach(v.words, step[k], r->count + 1)))
             return false;
     }
-    for (uint32_t k = 0; k < 3; k++) {
+    for (uint32_t k = 0; k <= r->result; k++) {
         const uint32_t storage = value_of(b, i, k).storage;
         if (storage < b->storages) b->stamp[storage] = b->run;
         r->moves[k] = moves[k];
@@ -302,7 +321,7 @@ static dart_status finish_run(batching *b, const run *r, const uint32_t *member)
         b->may.move[member[i]].at = at;
     }
     if (dart_moves_time(&b->may)) {
-        for (uint32_t k = 0; k < 3; k++) DART_TRY(lay_out(b, r, member, k));
+        for (uint32_t k = 0; k <= r->result; k++) DART_TRY(lay_out(b, r, member, k));
         return DART_OK;
     }
     for (uint32_t i = 0; i < r->count; i++) b->may.move[member[i]].group = 0;
@@ -329,11 +348,10 @@ static dart_status try_run(batching *b, entry *list, uint32_t count, bool level)
 }
 
 /* The most words of the arena that are alive at the same time. */
-static dart_status find_room(batching *b)
+static dart_status most_alive(const dart_lowering *low, uint64_t *out)
 {
-    const dart_lowering *low = b->low;
-    int64_t *change = dart_calloc((size_t)b->may.count + 1, sizeof *change), alive = 0;
-    uint64_t most = 0;
+    int64_t *change = dart_calloc(low->launches + 1, sizeof *change), alive = 0;
+    *out = 0;
     if (!change) return DART_MEMORY;
     for (size_t s = 0; s < low->storages; s++) {
         const dart_storage *storage = &low->storage[s];
@@ -341,14 +359,17 @@ static dart_status find_room(batching *b)
         change[storage->first] += (int64_t)storage->words;
         if (storage->last_node != UINT32_MAX) change[storage->last + 1] -= (int64_t)storage->words;
     }
-    for (uint32_t i = 0; i < b->may.count; i++) {
+    for (size_t i = 0; i < low->launches; i++) {
         alive += change[i];
-        if ((uint64_t)alive > most) most = (uint64_t)alive;
+        if ((uint64_t)alive > *out) *out = (uint64_t)alive;
     }
     free(change);
-    b->set_most = least(SET_WORDS, most / SET_SHARE > SET_FEW ? most / SET_SHARE : SET_FEW);
-    b->left = most / ALL_SHARE > ALL_FEW ? most / ALL_SHARE : ALL_FEW;
     return DART_OK;
+}
+
+static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
+{
+    return value < low ? low : value > high ? high : value;
 }
 
 static dart_status find_groups(batching *b)
@@ -361,6 +382,8 @@ static dart_status find_groups(batching *b)
     for (uint32_t i = 0; i < b->may.moves; i++) {
         const bool same = i && !memcmp(&list[i].form, &list[i - 1].form, sizeof list->form);
         list[i].rank = same ? list[i - 1].rank : list[i].item;
+        list[i].free = true;
+        for (int k = 0; k < 3; k++) list[i].free &= list[i].form.region[k] == DART_REGION_NONE;
     }
     qsort(list, b->may.moves, sizeof *list, by_rank);
     (void)dart_moves_time(&b->may);
@@ -388,7 +411,7 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
     uint64_t words[DART_MAX_BUFS];
     uint32_t step[3];
     *launch = *launch_of(b, first);
-    for (uint32_t k = 0; k < 3; k++) {
+    for (uint32_t k = 0; k < launch->buffers; k++) {
         at[k] = value_of(b, first, k);
         step[k] = (uint32_t)(value_of(b, second, k).offset - at[k].offset);
     }
@@ -397,11 +420,15 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
         p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1;
         p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0;
         p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2];
-    } else {
+    } else if (launch->kernel == DART_K_spd_fn) {
         ((spd_fn_params *)(void *)launch->param)->batch *= count;
+    } else {
+        reduce_params *p = (reduce_params *)(void *)launch->param;
+        if (p->outer == 1) p->apart = step[1];
+        p->outer *= count;
     }
     dart_launch_extent(launch, words);
-    for (uint32_t k = 0; k < 3; k++) at[k].words = words[k];
+    for (uint32_t k = 0; k < launch->buffers; k++) at[k].words = words[k];
 }
 
 /* Storages are alive from the first to the last launch that touches them. */
@@ -470,7 +497,11 @@ dart_status dart_batch(dart_lowering *low)
 {
     dart_status status = DART_OK;
     batching b = {.low = low, .storages = low->storages};
-    DART_GOTO(dart_moves_find(low, &b.may));
+    uint64_t most;
+    DART_GOTO(most_alive(low, &most));
+    b.set_most = between(SET_FEW, most / SET_SHARE, SET_WORDS);
+    b.left = between(ALL_FEW, most / ALL_SHARE, UINT64_MAX);
+    DART_GOTO(dart_moves_find(low, between(SMALL_FEW, most / SMALL_SHARE, SMALL_WORDS), &b.may));
     if (b.may.moves < 2) goto done;
     b.host = dart_calloc(b.storages, sizeof *b.host);
     b.stamp = dart_calloc(b.storages, sizeof *b.stamp);
@@ -478,7 +509,6 @@ dart_status dart_batch(dart_lowering *low)
     b.member = dart_calloc(b.may.moves, sizeof *b.member);
     if (!b.host || !b.stamp || !b.order || !b.member) status = DART_MEMORY;
     DART_GOTO(status);
-    DART_GOTO(find_room(&b));
     DART_GOTO(find_groups(&b));
     DART_GOTO(rewrite(&b));
 done:

@@ -81,6 +81,7 @@ dart_status dart_value_output(dart_lowering *low, dart_node node)
         low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
     } else if (low->target[node]) {
         low->value[node] = low->value[low->target[node]];
+        low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
     } else if (low->beside[node]) {
         return output_beside(low, node);
     } else {

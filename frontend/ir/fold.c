@@ -280,29 +280,78 @@ static bool leaves_alone(const dart_lowering *low, dart_node n, uint32_t i, dart
            (n == root && in_place_map(low, n, i, leaf));
 }
 
-/* store(leaf, value): the value is made in the leaf, if nobody needs the leaf's old words from then
- * on to the store, nor overwrites them while the value is still read. */
-static void fold_store(folding *f, dart_node store)
+/* Nobody needs the old words of a store's leaf from `root` on to the store, nor overwrites them
+ * while the value is still read. */
+static bool leaf_is_free(const folding *f, dart_node store, dart_node root)
 {
-    dart_lowering *low = f->low;
-    const dart_node_info *info = get(low, store), *leaf = get(low, info->in[0]);
-    dart_node root = low->root[info->in[1]];
-    if (get(low, root)->op == DART_OP_leaf || low->target[root] || !aligned(low, leaf->i[1]) ||
-        words(low, root) != words(low, store) || words(low, info->in[1]) != words(low, store))
-        return;
-    if (f->last_into[root] > store) return; /* a later sum would change the leaf */
+    const dart_lowering *low = f->low;
+    const dart_node_info *leaf = get(low, get(low, store)->in[0]);
     for (uint32_t k = 0; k < f->leaves; k++) {
         if (!overlaps(get(low, f->leaf[k]), leaf)) continue;
-        if (f->targeted[k]) return;
+        if (f->targeted[k]) return false;
         for (dart_node m = f->member[f->leaf[k]]; m; m = f->next[m])
             for (uint32_t r = f->reader_at[m]; r < f->reader_at[m + 1]; r++)
                 for (uint32_t i = 0; i < get(low, f->reader[r])->inputs; i++)
                     if (get(low, f->reader[r])->in[i] == m &&
                         !leaves_alone(low, f->reader[r], i, root, store, leaf))
-                        return;
+                        return false;
     }
-    low->target[root] = info->in[0];
-    for (uint32_t k = 0; k < f->leaves; k++) f->targeted[k] |= f->leaf[k] == info->in[0];
+    return true;
+}
+
+/* Where the words that `node` shows begin in those of its root. */
+static uint64_t offset_in_root(const dart_lowering *low, dart_node node)
+{
+    uint64_t at = 0;
+    for (dart_node from; (from = shown(low, node)); node = from) {
+        const dart_node_info *info = get(low, node);
+        if (info->op == DART_OP_slice)
+            at += (uint64_t)info->i[0] * (words(low, from) / get(low, from)->shape.dim[0]);
+    }
+    return at;
+}
+
+/* The stores that read a root's words, one after the other; 0: no more. */
+static dart_node next_store(const folding *f, dart_node root, dart_node behind)
+{
+    dart_node found = 0;
+    for (dart_node m = f->member[root]; m; m = f->next[m])
+        for (uint32_t r = f->reader_at[m]; r < f->reader_at[m + 1]; r++) {
+            const dart_node n = f->reader[r];
+            if (get(f->low, n)->op == DART_OP_store && get(f->low, n)->in[1] == m && n > behind &&
+                (!found || n < found))
+                found = n;
+        }
+    return found;
+}
+
+/* store(leaf, value): the value is made in the leaf; or parts of it, which are stored side by side
+ * in one region, as norms' weights and biases lie there. */
+static void fold_store(folding *f, dart_node store)
+{
+    dart_lowering *low = f->low;
+    const dart_node root = low->root[get(low, store)->in[1]];
+    const dart_node_info *first = get(low, get(low, store)->in[0]);
+    uint64_t sum = 0;
+    dart_node at_first = 0;
+    if (get(low, root)->op == DART_OP_leaf || low->target[root]) return;
+    const bool whole = words(low, store) == words(low, root);
+    const int64_t begin = first->i[1] - (int64_t)offset_in_root(low, get(low, store)->in[1]);
+    for (dart_node s = store; s; s = whole ? 0 : next_store(f, root, s)) {
+        const dart_node_info *info = get(low, s), *leaf = get(low, info->in[0]);
+        const int64_t offset = (int64_t)offset_in_root(low, info->in[1]);
+        if (leaf->i[0] != first->i[0] || leaf->i[1] - offset != begin || !aligned(low, leaf->i[1]) ||
+            words(low, info->in[1]) != words(low, s) || f->last_into[root] > s ||
+            !leaf_is_free(f, s, root))
+            return;
+        if (leaf->i[1] == begin) at_first = info->in[0];
+        sum += words(low, s);
+    }
+    if (!at_first || sum != words(low, root)) return;
+    low->target[root] = at_first;
+    for (dart_node s = store; s; s = whole ? 0 : next_store(f, root, s))
+        for (uint32_t k = 0; k < f->leaves; k++)
+            f->targeted[k] |= f->leaf[k] == get(low, s)->in[0];
 }
 
 /* An attention's q, k and v are made side by side, where each is made by an op that writes it once.

@@ -1,11 +1,13 @@
-/* Which small products and functions of matrices may move to other places of the list of launches,
+/* Which products, sums and functions of matrices may move to other places of the list of launches,
  * and how far: every launch stays behind those that make what it reads, or touch what it makes. */
 #include "moves.h"
 #include "extent.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_WORDS = 1 << 18 }; /* of an operand: what is alive longer than it must be is small */
+/* Launches that large operands, or large products, may be moved by: what is alive longer is small.
+ */
+enum { NEAR = 48 };
 static const double small_flops = 32e6;
 
 /* Launch `index` adds to the very matrix that the one before it makes: such products stay together,
@@ -20,22 +22,23 @@ static bool tied(const dart_lowering *low, uint32_t index)
            c->offset == made->offset;
 }
 
-static bool movable(const dart_lowering *low, uint32_t index)
+/* near: it may move, but not far. */
+static bool movable(const dart_lowering *low, uint64_t small, uint32_t index, bool *near)
 {
     const dart_launch *launch = &low->launch[index];
     const gemm_params *p = dart_gemm_params(launch);
     if (launch->kernel == DART_K_gemm) {
         if (tied(low, index) || tied(low, index + 1)) return false;
-        if (p->batch2 != 1 || !p->m || !p->n || !p->k || dart_launch_flops(launch) > small_flops)
-            return false;
-    } else if (launch->kernel != DART_K_spd_fn) {
+        if (p->batch2 != 1 || !p->m || !p->n || !p->k) return false;
+        *near |= dart_launch_flops(launch) > small_flops;
+    } else if (launch->kernel != DART_K_spd_fn && launch->kernel != DART_K_reduce) {
         return false;
     }
     for (uint32_t k = 0; k < launch->buffers; k++) {
         const dart_storage *storage = &low->storage[low->bound[index][k].storage];
-        if (storage->region == DART_REGION_NONE &&
-            (storage->words > SMALL_WORDS || storage->last_node == UINT32_MAX))
-            return false;
+        if (storage->region != DART_REGION_NONE) continue;
+        if (storage->last_node == UINT32_MAX) return false;
+        *near |= storage->words > small;
     }
     return true;
 }
@@ -45,11 +48,12 @@ static dart_status find_moves(dart_moves *b)
     b->move = dart_calloc((size_t)b->count + 1, sizeof *b->move);
     b->move_of = dart_calloc((size_t)b->count + 1, sizeof *b->move_of);
     if (!b->move || !b->move_of) return DART_MEMORY;
-    for (uint32_t i = 0; i < b->count; i++)
-        if (movable(b->low, i)) {
-            b->move[b->moves++] = (dart_move){.launch = i, .late = b->count, .at = i};
-            b->move_of[i] = b->moves;
-        }
+    for (uint32_t i = 0; i < b->count; i++) {
+        bool near = false;
+        if (!movable(b->low, b->small, i, &near)) continue;
+        b->move[b->moves++] = (dart_move){.launch = i, .late = b->count, .at = i, .near = near};
+        b->move_of[i] = b->moves;
+    }
     return DART_OK;
 }
 
@@ -122,8 +126,9 @@ static void reset_times(dart_moves *b)
 {
     for (uint32_t i = 0; i < b->moves; i++) {
         dart_move *it = &b->move[i];
-        it->early = it->group ? it->at : 0;
-        it->late = it->group ? it->at : b->count;
+        it->early = it->group ? it->at : it->near && it->launch > NEAR ? it->launch - NEAR : 0;
+        it->late = it->group ? it->at
+                   : it->near && it->launch + NEAR < b->count ? it->launch + NEAR : b->count;
         it->level = 0;
     }
 }
@@ -227,9 +232,9 @@ void dart_moves_order(const dart_moves *b, dart_turn *out)
     qsort(out, b->count, sizeof *out, by_turn);
 }
 
-dart_status dart_moves_find(const dart_lowering *low, dart_moves *out)
+dart_status dart_moves_find(const dart_lowering *low, uint64_t small, dart_moves *out)
 {
-    *out = (dart_moves){.low = low, .count = (uint32_t)low->launches};
+    *out = (dart_moves){.low = low, .small = small, .count = (uint32_t)low->launches};
     DART_TRY(find_moves(out));
     DART_TRY(find_waits(out));
     out->level = dart_calloc((size_t)out->moves + 1, sizeof *out->level);

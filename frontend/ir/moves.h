@@ -1,4 +1,4 @@
-/* Inside this room only: which small products and functions of matrices may move to other places of
+/* Inside this room only: which products, sums and functions of matrices may move to other places of
  * the list of launches. */
 #ifndef DART_MOVES_H
 #define DART_MOVES_H
@@ -9,6 +9,7 @@
  * of a lower level. */
 typedef struct dart_move {
     uint32_t launch, early, late, level;
+    bool near; /* what it touches is large: only a few launches away */
     uint32_t group; /* number of its batch, 0: alone */
     uint32_t at;    /* where its batch runs */
 } dart_move;
@@ -20,6 +21,7 @@ typedef struct dart_wait {
 
 typedef struct dart_moves {
     const dart_lowering *low;
+    uint64_t small;  /* words of an operand that may live longer than it must, and lie elsewhere */
     uint32_t count;  /* launches */
     dart_move *move; /* by launch, ascending */
     uint32_t moves;
@@ -36,7 +38,8 @@ static inline const gemm_params *dart_gemm_params(const dart_launch *launch)
 }
 
 /* Launches that may move, and what they wait for. Freed in any case. */
-DART_NODISCARD dart_status dart_moves_find(const dart_lowering *low, dart_moves *out);
+DART_NODISCARD dart_status dart_moves_find(
+    const dart_lowering *low, uint64_t small, dart_moves *out);
 void dart_moves_free(dart_moves *moves);
 /* Where each can run, if all that are in no group go along; false: a group is where it cannot be.
  */

@@ -12,7 +12,7 @@
 #include "kernels.h"
 
 /* Of the bytes of parameters the last are where a piece of a launch is (cuts.h). */
-enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 8, DART_MAX_PARAM_BYTES = 128, DART_PLACE_BYTES = 16 };
+enum { DART_MAX_PARAM_BYTES = 128, DART_PLACE_BYTES = 16 };
 
 /* Whose GPU it is: kernels take the shapes that suit its compiler and units (geometry.c). */
 typedef enum dart_vendor {

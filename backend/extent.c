@@ -41,6 +41,7 @@ static void extent_gemm(const dart_launch *l, uint64_t *words)
     words[0] = matrices(p, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->a0, p->a1, p->a2);
     words[1] = matrices(p, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->b0, p->b1, p->b2);
     words[2] = matrices(p, p->m, p->n, p->ldc, p->c0, p->c1, p->c2);
+    if (l->tune[DART_GEMM_ADD]) words[3] = matrices(p, p->m, p->n, p->ldd, p->d0, p->d1, p->d2);
 }
 
 static void extent_map(const dart_launch *l, uint64_t *words)

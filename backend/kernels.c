@@ -89,7 +89,7 @@ const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel)
         for (; row[count].name; count++) {
             info->tune_name[count] = row[count].name;
             info->tune_default[count] = row[count].value;
-            if (row[count].mode) info->modes |= (uint8_t)(1u << count);
+            if (row[count].mode) info->modes |= (uint16_t)(1u << count);
         }
         info->tunes = count;
     }

@@ -38,6 +38,9 @@ typedef enum dart_kernel {
     DART_KERNELS
 } dart_kernel;
 
+/* Of a kernel. */
+enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 12 };
+
 /* GROUP: in and out, and what an invocation writes others of its work-group read. */
 typedef enum dart_access { DART_IN = 1, DART_OUT = 2, DART_INOUT = 3, DART_GROUP = 3 } dart_access;
 
@@ -45,12 +48,12 @@ typedef struct dart_kernel_info {
     const char *name;
     uint16_t param_bytes;
     uint8_t buffers, tunes;
-    uint8_t
+    uint16_t
         modes; /* bit t: constant t is a MODE: what is computed, not how fast; the launch says */
-    dart_access access[4];
-    const char *buffer_name[4];
-    const char *tune_name[8];
-    uint32_t tune_default[8];
+    dart_access access[DART_MAX_BUFS];
+    const char *buffer_name[DART_MAX_BUFS];
+    const char *tune_name[DART_MAX_TUNE];
+    uint32_t tune_default[DART_MAX_TUNE];
     uint32_t (*shared_bytes)(const uint32_t *tune); /* work-group memory for these tune values */
 } dart_kernel_info;
 

@@ -14,17 +14,26 @@ static uint64_t batch_reach(const uint32_t count[3], const uint32_t step[3])
     return reach;
 }
 
-static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
+enum { NOTHING, ROW, MATRIX }; /* what is added */
+
+static void one_with(suite *s, const gemm_params *of, uint32_t ta, uint32_t tb, int add)
 {
+    gemm_params with = *of;
+    const gemm_params *p = &with;
     const uint32_t count[3] = {p->batch0, p->batch1, p->batch2};
     const uint32_t a_step[3] = {p->a0, p->a1, p->a2}, b_step[3] = {p->b0, p->b1, p->b2};
     const uint32_t c_step[3] = {p->c0, p->c1, p->c2};
+    static const char *const added[] = {"", " + a row", " + a matrix"};
+    if (add == ROW) with.ldd = 0, with.d0 = p->n, with.d1 = 0, with.d2 = p->batch0 * p->n;
+    if (add == MATRIX) with.ldd = p->ldc, with.d0 = p->c0, with.d1 = p->c1, with.d2 = p->c2;
+    const uint32_t d_step[3] = {p->d0, p->d1, p->d2};
     dart_suite_case(s, DART_K_gemm, p, SUITE_PRODUCT,
-        "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g", ta ? 'T' : 'N',
+        "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g%s", ta ? 'T' : 'N',
         tb ? 'T' : 'N', p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->batch0, p->batch1, p->batch2,
-        (double)p->alpha, (double)p->beta);
+        (double)p->alpha, (double)p->beta, added[add]);
     dart_suite_mode(s, "TA", ta);
     dart_suite_mode(s, "TB", tb);
+    dart_suite_mode(s, "ADD", add != NOTHING);
     uint64_t a = ta ? extent(p->k, p->m, p->lda) : extent(p->m, p->k, p->lda);
     uint64_t b = tb ? extent(p->n, p->k, p->ldb) : extent(p->k, p->n, p->ldb);
     uint64_t c = extent(p->m, p->n, p->ldc) + batch_reach(count, c_step);
@@ -39,7 +48,14 @@ static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
                 for (uint64_t j = 0; j < p->n; j++)
                     result[z0 * p->c0 + z1 * p->c1 + z2 * p->c2 + i * p->ldc + j] = NAN;
         }
+    dart_suite_normal(
+        s, add == NOTHING ? 1 : extent(p->m, p->n, p->ldd) + batch_reach(count, d_step), 0, 1);
     dart_suite_done(s);
+}
+
+static void one(suite *s, const gemm_params *p, uint32_t ta, uint32_t tb)
+{
+    one_with(s, p, ta, tb, NOTHING);
 }
 
 static gemm_params plain(uint32_t m, uint32_t n, uint32_t k, uint32_t ta, uint32_t tb)
@@ -69,6 +85,7 @@ static void all_sizes(suite *s)
             p.beta = 0.75f;
         }
         one(s, &p, ta, tb);
+        if (i % 3 == 0) one_with(s, &p, ta, tb, 1 + i % 2);
     }
 }
 
@@ -85,6 +102,7 @@ static void shapes_of_trains(suite *s)
             gemm_params p = plain(shapes[i][0], shapes[i][1], shapes[i][2], t & 1, t >> 1);
             p.beta = i % 2 ? 0.5f : 0;
             one(s, &p, t & 1, t >> 1);
+            if (t == i % 4) one_with(s, &p, t & 1, t >> 1, 1 + i % 3 % 2);
         }
 }
 
@@ -113,7 +131,7 @@ static void strided_batches(suite *s)
         p.c0 = c * p.batch2 * p.batch1;
         p.alpha = i % 4 ? 1 : 0.25f;
         p.beta = i % 3 ? 0 : 1;
-        one(s, &p, ta, tb);
+        one_with(s, &p, ta, tb, i / 2 % 3);
     }
 }
 

@@ -70,8 +70,8 @@ static bool is_host(const batching *b, uint32_t storage)
 /* Launches that may become one batch are alike in this. */
 typedef struct form {
     uint32_t kernel, tune[DART_MAX_TUNE], param[DART_MAX_PARAM_BYTES / 4];
-    uint32_t region[3]; /* of the operands */
-    uint64_t words[3];  /* of the arena's storages */
+    uint32_t region[DART_MAX_BUFS]; /* of the operands */
+    uint64_t words[DART_MAX_BUFS];  /* of the arena's storages */
 } form;
 
 static form form_of(const batching *b, uint32_t index)
@@ -130,12 +130,18 @@ static bool fixed(const batching *b, uint32_t storage)
            b->low->storage[storage].words > b->may.small;
 }
 
-/* The operand that cannot lie elsewhere any more, the result first; 3: all can. */
+/* Which operand a launch makes. */
+static uint32_t result_of(const dart_launch *launch)
+{
+    return launch->kernel == DART_K_reduce ? 1 : 2;
+}
+
+/* The operand that cannot lie elsewhere any more, the result first; DART_MAX_BUFS: all can. */
 static uint32_t fixed_operand(const batching *b, const dart_move *i)
 {
-    for (uint32_t k = launch_of(b, i)->buffers; k-- > 0;)
+    for (uint32_t k = result_of(launch_of(b, i)) + 1; k-- > 0;)
         if (fixed(b, value_of(b, i, k).storage)) return k;
-    return 3;
+    return DART_MAX_BUFS;
 }
 
 /* Where such an operand of a product lies that reads what this one makes; false: nowhere yet. */
@@ -145,7 +151,7 @@ static bool place_behind(const batching *b, const dart_move *i, dart_value *out)
         const uint32_t next = b->may.move_of[b->may.wait[w].to];
         if (b->may.wait[w].from != i->launch || !next) continue;
         const uint32_t k = fixed_operand(b, &b->may.move[next - 1]);
-        if (k == 3) continue;
+        if (k == DART_MAX_BUFS) continue;
         *out = value_of(b, &b->may.move[next - 1], k);
         return true;
     }
@@ -160,7 +166,7 @@ static void sort_form(const batching *b, entry *list, uint32_t count)
         const dart_move *move = &b->may.move[list[i].item];
         const uint32_t operand = fixed_operand(b, move);
         dart_value v = {0};
-        if (operand < 3) {
+        if (operand < DART_MAX_BUFS) {
             list[i].key[0] = 2 - operand;
             v = value_of(b, move, operand);
         } else {
@@ -177,10 +183,10 @@ static void sort_form(const batching *b, entry *list, uint32_t count)
 /* Items of a form that fit together so far: where operand k begins, and how far apart it lies in
  * neighbours. `moves`: it will be laid out so. */
 typedef struct run {
-    uint32_t count, early, late, result; /* result: its operand, the last */
-    bool moves[3];
-    dart_value first[3];
-    uint64_t step[3];
+    uint32_t count, early, late, operands, result;
+    bool moves[DART_MAX_BUFS];
+    dart_value first[DART_MAX_BUFS];
+    uint64_t step[DART_MAX_BUFS];
 } run;
 
 static uint64_t align_step(const dart_caps *caps)
@@ -212,8 +218,9 @@ static void begin_run(batching *b, run *r, uint32_t index)
     const dart_move *i = &b->may.move[index];
     *r = (run){.count = 1, .early = i->early, .late = i->late};
     b->run++;
-    r->result = launch_of(b, i)->buffers - 1;
-    for (uint32_t k = 0; k <= r->result; k++) {
+    r->operands = launch_of(b, i)->buffers;
+    r->result = result_of(launch_of(b, i));
+    for (uint32_t k = 0; k < r->operands; k++) {
         r->first[k] = value_of(b, i, k);
         if (r->first[k].storage < b->storages) b->stamp[r->first[k].storage] = b->run;
     }
@@ -230,7 +237,7 @@ static bool fits(const batching *b, const run *r, uint32_t k, dart_value v, bool
         *moves = false;
         *step = second ? apart : r->step[k];
         if (!second && r->moves[k]) return false;
-        return k < r->result || *step >= v.words;
+        return k != r->result || *step >= v.words;
     }
     if (fixed(b, v.storage) || fixed(b, first->storage) || (!second && !r->moves[k])) return false;
     if (v.offset != first->offset || b->stamp[v.storage] == b->run) return false;
@@ -252,21 +259,21 @@ static bool extend(batching *b, run *r, uint32_t index)
     const uint32_t early = i->early > r->early ? i->early : r->early;
     const uint32_t late = i->late < r->late ? i->late : r->late;
     const bool alike = value_of(b, i, 0).storage == value_of(b, i, 1).storage;
-    bool moves[3] = {false};
-    uint64_t step[3] = {0};
+    bool moves[DART_MAX_BUFS] = {false};
+    uint64_t step[DART_MAX_BUFS] = {0};
     if (early > late) return false;
     /* what is read is bound as one slice, and so is what is made */
-    for (uint32_t k = 0; k < r->result; k++)
-        if (r->first[k].storage == r->first[r->result].storage) return false;
+    for (uint32_t k = 0; k < r->operands; k++)
+        if (k != r->result && r->first[k].storage == r->first[r->result].storage) return false;
     if (alike != (r->first[0].storage == r->first[1].storage)) return false;
-    for (uint32_t k = 0; k <= r->result; k++) {
+    for (uint32_t k = 0; k < r->operands; k++) {
         const dart_value v = value_of(b, i, k);
         if (!fits(b, r, k, v, r->count == 1, &moves[k], &step[k]) ||
             (step[k] != v.words && !spaced(launch_of(b, i), k)) ||
             !bindable(b, &r->first[k], reach(v.words, step[k], r->count + 1)))
             return false;
     }
-    for (uint32_t k = 0; k <= r->result; k++) {
+    for (uint32_t k = 0; k < r->operands; k++) {
         const uint32_t storage = value_of(b, i, k).storage;
         if (storage < b->storages) b->stamp[storage] = b->run;
         r->moves[k] = moves[k];
@@ -321,7 +328,7 @@ static dart_status finish_run(batching *b, const run *r, const uint32_t *member)
         b->may.move[member[i]].at = at;
     }
     if (dart_moves_time(&b->may)) {
-        for (uint32_t k = 0; k <= r->result; k++) DART_TRY(lay_out(b, r, member, k));
+        for (uint32_t k = 0; k < r->operands; k++) DART_TRY(lay_out(b, r, member, k));
         return DART_OK;
     }
     for (uint32_t i = 0; i < r->count; i++) b->may.move[member[i]].group = 0;
@@ -409,7 +416,7 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
 {
     const dart_move *first = &b->may.move[members[0]], *second = &b->may.move[members[1]];
     uint64_t words[DART_MAX_BUFS];
-    uint32_t step[3];
+    uint32_t step[DART_MAX_BUFS];
     *launch = *launch_of(b, first);
     for (uint32_t k = 0; k < launch->buffers; k++) {
         at[k] = value_of(b, first, k);
@@ -417,9 +424,9 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
     }
     if (launch->kernel == DART_K_gemm) {
         gemm_params *p = (gemm_params *)(void *)launch->param;
-        p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1;
-        p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0;
-        p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2];
+        p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1, p->d2 = p->d1;
+        p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0, p->d1 = p->d0;
+        p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2], p->d0 = step[3];
     } else if (launch->kernel == DART_K_spd_fn) {
         ((spd_fn_params *)(void *)launch->param)->batch *= count;
     } else {
@@ -429,6 +436,7 @@ static void make_batch(const batching *b, const uint32_t *members, uint32_t coun
     }
     dart_launch_extent(launch, words);
     for (uint32_t k = 0; k < launch->buffers; k++) at[k].words = words[k];
+    if (launch->kernel == DART_K_gemm && !launch->tune[DART_GEMM_ADD]) at[3] = at[0];
 }
 
 /* Storages are alive from the first to the last launch that touches them. */

@@ -57,10 +57,10 @@ static uint32_t written(const dart_lowering *low, dart_node node)
     return dart_op_info_of(get(low, node)->op)->writes;
 }
 
-/* True if the node reads its inputs when it runs. */
+/* True if the node reads its inputs when it runs, or a contract does for it. */
 static bool reads(const dart_lowering *low, dart_node node)
 {
-    return written(low, node) || !shown(low, node);
+    return written(low, node) || !shown(low, node) || low->plus[node];
 }
 
 static void find_roots(dart_lowering *low)
@@ -256,16 +256,44 @@ static dart_status fold_leaf(folding *f, dart_node sum, int side)
     return DART_OK;
 }
 
+/* add(contract, other): the gemm adds the other as it writes, a row that is repeated or words that
+ * live on; it has to be there before. */
+static void fold_plus(folding *f, dart_node sum, int side)
+{
+    dart_lowering *low = f->low;
+    const dart_node_info *info = get(low, sum);
+    const dart_node contract = contract_behind(f, info->in[side]), root = low->root[info->in[!side]];
+    const dart_node_info *leaf = get(low, root);
+    dart_node other = info->in[!side];
+    if (!contract || low->plus[contract] || words(low, info->in[side]) != words(low, sum)) return;
+    if (leaf->op == DART_OP_leaf) {
+        if (leaf->i[0] != DART_REGION_PARAM && leaf->i[0] != DART_REGION_FROZEN) return;
+        if (words(low, root) != words(low, other)) return;
+        if (leaf->dtype != DART_F32 || !aligned(low, leaf->i[1])) return;
+        other = root;
+        for (dart_node n = contract; n < sum; n++)
+            if (written(low, n)) return;
+    } else if (other > contract || get(low, other)->dtype != DART_F32 ||
+               words(low, other) != words(low, sum)) {
+        return;
+    }
+    low->plus[contract] = other;
+    low->plus[sum] = contract;
+    f->kept[low->root[info->in[side]]] |= f->kept[sum];
+    become_view(f, sum, info->in[side]);
+}
+
 static dart_status fold_add(folding *f, dart_node sum)
 {
     const dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
-    if (words(low, info->in[0]) != words(low, info->in[1])) return DART_OK;
-    for (int side = 0; side < 2 && !low->alias[sum]; side++) {
+    const bool alike = words(low, info->in[0]) == words(low, info->in[1]);
+    for (int side = 0; side < 2 && alike && !low->alias[sum]; side++) {
         DART_TRY(fold_contract(f, sum, side));
         if (!low->alias[sum]) DART_TRY(fold_leaf(f, sum, side));
         if (!low->alias[sum]) DART_TRY(fold_rows(f, sum, side));
     }
+    for (int side = 0; side < 2 && !low->alias[sum]; side++) fold_plus(f, sum, side);
     return DART_OK;
 }
 

@@ -206,9 +206,10 @@ dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, const dar
     out->alpha = dart_calloc(size, sizeof *out->alpha);
     out->alias = dart_calloc(size, sizeof *out->alias);
     out->beside = dart_calloc(size, sizeof *out->beside);
+    out->plus = dart_calloc(size, sizeof *out->plus);
     out->qkv = dart_calloc(size, sizeof *out->qkv);
     if (!out->value || !out->root || !out->last || !out->into || !out->into_at || !out->target ||
-        !out->alpha || !out->alias || !out->beside || !out->qkv)
+        !out->alpha || !out->alias || !out->beside || !out->plus || !out->qkv)
         return DART_MEMORY;
     dart_value unused;
     for (int region = 0; region < DART_REGIONS; region++) {
@@ -242,6 +243,7 @@ void dart_lowering_free(dart_lowering *low)
     free(low->alpha);
     free(low->alias);
     free(low->beside);
+    free(low->plus);
     free(low->qkv);
     *low = (dart_lowering){0};
 }

@@ -14,7 +14,8 @@ static dart_status broadcast(
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
     *done = false;
-    if (low->alpha[node] != 1 || low->into[node] || packed(low, node, 0) || packed(low, node, 1))
+    if (low->alpha[node] != 1 || low->into[node] || low->plus[node] || packed(low, node, 0) ||
+        packed(low, node, 1))
         return DART_OK;
     for (int i = 0; i < 2; i++) {
         const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
@@ -45,18 +46,18 @@ static uint32_t sum_parts(const gemm_params *p)
 
 /* The parts of a sum as a batch, and their sum. */
 static dart_status emit_parts(dart_lowering *low, dart_node node, const dart_gemm_plan *plan,
-    uint32_t parts, const dart_value value[3])
+    uint32_t parts, const dart_value value[4])
 {
     gemm_params p = plan->param;
     const uint64_t words = (uint64_t)p.m * p.n;
-    dart_value at[3] = {value[0], value[1]};
+    dart_value at[4] = {value[0], value[1], {0}, value[0]};
     DART_TRY(dart_emit_new(low, node, words * parts, &at[2]));
     p.k /= parts;
     p.batch0 = parts;
     p.a0 = p.k * (plan->ta ? p.lda : 1);
     p.b0 = p.k * (plan->tb ? 1 : p.ldb);
     p.c0 = (uint32_t)words;
-    dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3, at, &p);
+    dart_launch *launch = dart_emit(low, DART_K_gemm, node, 4, at, &p);
     if (!launch) return DART_MEMORY;
     launch->tune[DART_GEMM_TA] = plan->ta;
     launch->tune[DART_GEMM_TB] = plan->tb;
@@ -66,11 +67,11 @@ static dart_status emit_parts(dart_lowering *low, dart_node node, const dart_gem
 /* The launches of a gemm. A long sum is made in parts that add up in the result: Mesa's processor
  * driver silently leaves a loop after 65,535 rounds, and short dispatches suit watchdogs. */
 static dart_status emit_gemm(
-    dart_lowering *low, dart_node node, const dart_gemm_plan *plan, const dart_value value[3])
+    dart_lowering *low, dart_node node, const dart_gemm_plan *plan, const dart_value value[4])
 {
     enum { SUM_MOST = 32768, ALIGN = 64 };
     gemm_params p = plan->param;
-    const uint32_t split = sum_parts(&p);
+    const uint32_t split = plan->add ? 1 : sum_parts(&p);
     if (split > 1 && p.k / split <= SUM_MOST) return emit_parts(low, node, plan, split, value);
     const uint32_t k = p.k, parts = k > SUM_MOST ? (k + SUM_MOST - 1) / SUM_MOST : 1;
     const uint32_t per = (uint32_t)dart_round_up((k + parts - 1) / parts, ALIGN);
@@ -79,11 +80,13 @@ static dart_status emit_gemm(
         const uint64_t skip_a = (uint64_t)start * (plan->ta ? p.lda : 1);
         const uint64_t skip_b = (uint64_t)start * (plan->tb ? 1 : p.ldb);
         p.k = parts > 1 && k - start > per ? per : k - start;
-        dart_value part[3] = {value[0], value[1], value[2]};
+        dart_value part[4] = {value[0], value[1], value[2]};
         part[0].offset += skip_a, part[0].words -= skip_a;
         part[1].offset += skip_b, part[1].words -= skip_b;
-        dart_launch *launch = dart_emit(low, DART_K_gemm, node, 3, part, &p);
+        part[3] = plan->add && !start ? value[3] : part[0];
+        dart_launch *launch = dart_emit(low, DART_K_gemm, node, 4, part, &p);
         if (!launch) return DART_MEMORY;
+        launch->tune[DART_GEMM_ADD] = plan->add && !start;
         launch->tune[DART_GEMM_TA] = plan->ta;
         launch->tune[DART_GEMM_TB] = plan->tb;
         p.beta = 1;
@@ -99,7 +102,7 @@ enum { PANEL = 1 << 22, PANEL_ROWS = 64 };
 /* gemms of rows of a packed matrix, one panel after the other: `w` is the second (turned: first)
  * matrix of the product. Its rows are rows or columns of the result, or what is summed over. */
 static dart_status emit_panels(dart_lowering *low, dart_node node, dart_node w,
-    const dart_gemm_plan *plan, const dart_value value[3], bool turned)
+    const dart_gemm_plan *plan, const dart_value value[4], bool turned)
 {
     const uint32_t *dim = dart_node_get(low->graph, w)->shape.dim;
     const uint32_t fit = PANEL / dim[1] / PANEL_ROWS * PANEL_ROWS, per = fit ? fit : PANEL_ROWS;
@@ -108,8 +111,8 @@ static dart_status emit_panels(dart_lowering *low, dart_node node, dart_node w,
         const uint32_t rows = dim[0] - first < per ? dim[0] - first : per;
         dart_gemm_plan part = *plan;
         gemm_params *p = &part.param;
-        dart_value at[3] = {value[0], value[1], value[2]};
-        uint64_t skip[3] = {0};
+        dart_value at[4] = {value[0], value[1], value[2], value[3]};
+        uint64_t skip[4] = {0};
         DART_TRY(dart_emit_new(low, node, (uint64_t)rows * dim[1], &at[!turned]));
         DART_TRY(dart_emit_unpack(low, node, w, first, rows, NULL, at[!turned]));
         if (summed) {
@@ -117,14 +120,16 @@ static dart_status emit_panels(dart_lowering *low, dart_node node, dart_node w,
             skip[turned] =
                 (uint64_t)first * (turned ? (plan->tb ? 1 : p->ldb) : (plan->ta ? p->lda : 1));
             if (first) p->beta = 1;
+            part.add &= !first;
         } else if (turned) {
             p->m = rows;
             skip[2] = (uint64_t)first * p->ldc;
+            skip[3] = (uint64_t)first * p->ldd;
         } else {
             p->n = rows;
-            skip[2] = first;
+            skip[2] = skip[3] = first;
         }
-        for (int i = 0; i < 3; i++) at[i].offset += skip[i], at[i].words -= skip[i];
+        for (int i = 0; i < 4; i++) at[i].offset += skip[i], at[i].words -= skip[i];
         DART_TRY(emit_gemm(low, node, &part, at));
     }
     return DART_OK;
@@ -205,6 +210,39 @@ static dart_status emit_packed(dart_lowering *low, dart_node node, dart_node w,
     return DART_OK;
 }
 
+/* Has what is added to a product be read by its gemm: a matrix like the result, or a row that is
+ * repeated. False: it cannot be, or long sums that are made in parts would not be any more. */
+static bool reads_added(dart_gemm_plan *plan, uint64_t result, uint64_t added)
+{
+    gemm_params *p = &plan->param;
+    uint32_t *const step[] = {&p->d0, &p->d1, &p->d2};
+    const uint32_t of_c[] = {p->c0, p->c1, p->c2}, count[] = {p->batch0, p->batch1, p->batch2};
+    uint64_t reach = p->n;
+    if (plan->permute[2] || sum_parts(p) > 1) return false;
+    p->ldd = added == result ? p->ldc : 0;
+    for (int i = 0; i < 3; i++) {
+        const uint32_t used = count[i] > 1 ? of_c[i] : 0;
+        *step[i] = added == result || used % added ? used : 0;
+        reach += (uint64_t)(count[i] - 1) * *step[i];
+    }
+    return added == result || (p->ldc % added == 0 && reach <= added);
+}
+
+/* result += added, whose words repeat. */
+static dart_status emit_added(
+    dart_lowering *low, dart_node node, dart_value result, dart_value added)
+{
+    const bool spread = result.words != added.words;
+    const map_params p = {
+        .n = (uint32_t)result.words, .bdiv = 1, .bmod = (uint32_t)added.words, .s = 1};
+    dart_launch *launch =
+        dart_emit(low, DART_K_map, node, 3, (dart_value[]){result, added, result}, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_MAP_OP] = DART_OP_add - DART_OP_copy;
+    launch->tune[DART_MAP_BC] = spread;
+    return DART_OK;
+}
+
 dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     char name[160];
@@ -246,7 +284,13 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     gemm_params *p = &plan.param;
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
-    const dart_value of_gemm[3] = {seen[plan.swap], seen[!plan.swap], seen[2]};
+    dart_value of_gemm[4] = {seen[plan.swap], seen[!plan.swap], seen[2], {0}};
+    if (low->plus[node]) {
+        const dart_node_info *of = dart_node_get(low->graph, low->plus[node]);
+        if (of->op == DART_OP_leaf) DART_TRY(dart_lower_leaf(low, low->plus[node], of));
+        of_gemm[3] = low->value[low->plus[node]];
+        plan.add = as_it_is < 0 && reads_added(&plan, value[2].words, of_gemm[3].words);
+    }
     if (as_it_is >= 0)
         DART_TRY(emit_packed(low, node, info->in[as_it_is], &plan, of_gemm, turned));
     else
@@ -256,5 +300,5 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     if (plan.permute[2])
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));
-    return DART_OK;
+    return low->plus[node] && !plan.add ? emit_added(low, node, value[2], of_gemm[3]) : DART_OK;
 }

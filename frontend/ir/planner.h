@@ -48,6 +48,7 @@ typedef struct dart_gemm_plan {
     bool swap;            /* the gemm's A is the second operand */
     uint32_t ta, tb;
     gemm_params param; /* alpha 1, beta 0 */
+    bool add;          /* a fourth operand is added (dart_lower_contract) */
     double cost;       /* seconds, by dart_cost */
 } dart_gemm_plan;
 /* t[0], t[1]: operands, t[2]: result, all contiguous. fixed_result: C may not be permuted (it
@@ -97,6 +98,7 @@ typedef struct dart_lowering {
     uint64_t *into_at; /* ... from this word on */
     dart_node *target; /* root: leaf that it is written into directly */
     double *alpha;     /* contract: factor; 1 */
+    dart_node *plus;   /* contract: what is added to it as it is made; add: that contract; or 0 */
     dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
     dart_node
         *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is made */

@@ -211,6 +211,8 @@ static void adds_up(work *second, uint32_t rows)
     (void)rows;
     gemm_params *p = (gemm_params *)(void *)second->launch.param;
     p->beta = 1;
+    second->launch.tune[DART_GEMM_ADD] = 0;
+    second->at[3] = second->at[0];
 }
 
 static dart_status split_gemm(splitting *s, work *w)
@@ -218,26 +220,29 @@ static dart_status split_gemm(splitting *s, work *w)
     gemm_params *p = (gemm_params *)(void *)w->launch.param;
     const bool ta = w->launch.tune[DART_GEMM_TA], tb = w->launch.tune[DART_GEMM_TB];
     uint32_t *const batch[] = {&p->batch0, &p->batch1, &p->batch2};
-    const uint32_t step[3][3] = {
-        {p->a0, p->b0, p->c0}, {p->a1, p->b1, p->c1}, {p->a2, p->b2, p->c2}};
+    const bool add = w->launch.tune[DART_GEMM_ADD]; /* else the fourth slice is the first */
+    const uint32_t step[3][4] = {{p->a0, p->b0, p->c0, add ? p->d0 : p->a0},
+        {p->a1, p->b1, p->c1, add ? p->d1 : p->a1}, {p->a2, p->b2, p->c2, add ? p->d2 : p->a2}};
+    const uint32_t row_a = ta ? 1 : p->lda, row_d = add ? p->ldd : row_a;
+    const uint32_t along_a = ta ? p->lda : 1;
     for (int i = 0; i < 3; i++)
         if (*batch[i] > 1)
             return in_two(s, w, batch[i], *batch[i] / 2,
-                (uint64_t[DART_MAX_BUFS]){step[i][0], step[i][1], step[i][2]}, NULL);
+                (uint64_t[DART_MAX_BUFS]){step[i][0], step[i][1], step[i][2], step[i][3]}, NULL);
     /* the rows of the matrix that does not fit: the result's first, of which they are rows too */
     if (!slice_fits(s, w, 2))
         return in_two(s, w, &p->m, rows_that_fit(s, w->at[2], p->m, p->ldc, p->n),
-            (uint64_t[DART_MAX_BUFS]){ta ? 1 : p->lda, 0, p->ldc}, NULL);
+            (uint64_t[DART_MAX_BUFS]){row_a, 0, p->ldc, row_d}, NULL);
     if (!slice_fits(s, w, 0) && !ta)
         return in_two(s, w, &p->m, rows_that_fit(s, w->at[0], p->m, p->lda, p->k),
-            (uint64_t[DART_MAX_BUFS]){p->lda, 0, p->ldc}, NULL);
+            (uint64_t[DART_MAX_BUFS]){p->lda, 0, p->ldc, row_d}, NULL);
     if (!slice_fits(s, w, 1) && tb)
         return in_two(s, w, &p->n, rows_that_fit(s, w->at[1], p->n, p->ldb, p->k),
-            (uint64_t[DART_MAX_BUFS]){0, p->ldb, 1}, NULL);
+            (uint64_t[DART_MAX_BUFS]){0, p->ldb, 1, add}, NULL);
     const uint32_t b = slice_fits(s, w, 0) ? 1 : 0;
     return in_two(s, w, &p->k,
         rows_that_fit(s, w->at[b], p->k, b ? p->ldb : p->lda, b ? p->n : p->m),
-        (uint64_t[DART_MAX_BUFS]){ta ? p->lda : 1, tb ? 1 : p->ldb, 0}, adds_up);
+        (uint64_t[DART_MAX_BUFS]){along_a, tb ? 1 : p->ldb, 0, add ? 0 : along_a}, adds_up);
 }
 
 /* ---- tables ---- */

@@ -68,6 +68,7 @@ static void add(list *l, dart_kernel kernel, const void *params, const char *mod
         if (strcmp(info->tune_name[t], mode) == 0) launch->tune[t] = value;
     for (uint32_t b = 0; b < info->buffers; b++)
         launch->buf[b] = (dart_slice){l->buffer[b], 0, words[b]};
+    if (kernel == DART_K_gemm) launch->buf[3] = launch->buf[0]; /* nothing is added */
     assert_int_equal(dart_launch_geometry(&l->device->caps, launch), DART_OK);
 }
 
@@ -250,6 +251,7 @@ static dart_launch product_of(
     dart_launch launch = {.kernel = DART_K_gemm, .wait = true};
     memcpy(launch.param, &p, sizeof p);
     memcpy(launch.buf, at, sizeof at);
+    launch.buf[3] = launch.buf[0];
     launch.tune[DART_GEMM_TB] = 1;
     assert_int_equal(dart_launch_geometry(&device->caps, &launch), DART_OK);
     return launch;

@@ -46,6 +46,7 @@ static void add(attention *a, dart_kernel kernel, const void *params, size_t byt
     launch->buf[0] = place(a, first);
     launch->buf[1] = place(a, second);
     if (third >= 0) launch->buf[2] = place(a, third);
+    launch->buf[3] = launch->buf[0]; /* a product: nothing is added */
     launch->tune[slot0] = tune0;
     launch->tune[slot1] = tune1;
     OK(dart_launch_geometry(&a->device->caps, launch));

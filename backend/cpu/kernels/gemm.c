@@ -253,6 +253,8 @@ static cpu_part matrix(const cpu_work *work, uint64_t z)
         .tb = work->tune[DART_GEMM_TB] != 0,
         .alpha = p->alpha,
         .beta = p->beta,
+        .d = work->tune[DART_GEMM_ADD] ? REALS(3) + z0 * p->d0 + z1 * p->d1 + z2 * p->d2 : NULL,
+        .ldd = p->ldd,
         .lower_a = work->lower[0],
         .lower_c = work->lower[2],
     };
@@ -264,6 +266,7 @@ static void cut(cpu_part *q, uint64_t i, uint64_t rows, uint64_t j, uint64_t col
     q->a += q->ta ? i : i * q->lda;
     q->b += q->tb ? j * q->ldb : j;
     q->c += i * q->ldc + j;
+    if (q->d) q->d += i * q->ldd + j;
     q->row += i;
     q->column += j;
     q->m = cpu_least(rows, q->m - i);
@@ -281,8 +284,24 @@ static void one_of_sums(const cpu_work *work, uint64_t l, uint64_t z, cpu_part *
     q->c = (real *)work->scratch + (l * batches(p) + z) * p->m * p->n;
     q->ldc = p->n;
     q->beta = 0;
+    q->d = NULL;
     q->a += q->ta ? k0 * q->lda : k0;
     q->b += q->tb ? k0 : k0 * q->ldb;
+}
+
+/* c = beta c + d, to which the product is added. */
+static void add_first(cpu_part *q)
+{
+    if (!q->d) return;
+    for (uint64_t i = 0; i < q->m; i++) {
+        real *c = q->c + i * q->ldc;
+        const real *d = q->d + i * q->ldd;
+        if (q->beta == 0)
+            memcpy(c, d, q->n * sizeof *c);
+        else
+            SIMD for (uint64_t j = 0; j < q->n; j++) c[j] = q->beta * c[j] + d[j];
+    }
+    q->beta = 1;
 }
 
 static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
@@ -293,6 +312,7 @@ static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
         uint64_t end = cpu_least(batch, (index + 1) * together);
         for (uint64_t z = index * together; z < end; z++) {
             cpu_part q = matrix(work, z);
+            add_first(&q);
             product(&q);
         }
         return;
@@ -305,6 +325,7 @@ static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
         cpu_part q = matrix(w, z);
         if (parts > 1) one_of_sums(w, l, z, &q);
         cut(&q, i, rows, j, cols);
+        add_first(&q);
 #ifdef CPU_PRODUCT
         if (!together) {
             if (thin((const gemm_params *)(const void *)w->param))
@@ -333,6 +354,8 @@ static void add_parts(const cpu_work *work, uint32_t index)
             for (uint64_t j = 0; j < n; j++) c[j] = sum[j];
         else
             for (uint64_t j = 0; j < n; j++) c[j] = q.beta * c[j] + sum[j];
+        if (q.d)
+            for (uint64_t j = 0; j < n; j++) c[j] += q.d[i * q.ldd + j];
         for (uint64_t l = 1; l < work->split[2]; l++) {
             const real *next = sum + l * batch * p->m * n;
             SIMD for (uint64_t j = 0; j < n; j++) c[j] += next[j];

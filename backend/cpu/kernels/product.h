@@ -13,6 +13,8 @@ typedef struct cpu_part {
     uint64_t m, n, k, lda, ldb, ldc;
     bool ta, tb;
     real alpha, beta;
+    const real *d; /* what is added, rows `ldd` apart; NULL: nothing, or it stands in c already */
+    uint64_t ldd;
     uint64_t lower_a, lower_c; /* as `lower` of cpu_work; only product() heeds it */
     uint64_t row, column;      /* where the part begins in the whole product */
 } cpu_part;

@@ -129,6 +129,7 @@ static dart_launch gemm_launch(const product *p)
     launch.tune[DART_GEMM_TA] = s->ta;
     launch.tune[DART_GEMM_TB] = s->tb;
     for (int i = 0; i < 3; i++) launch.buf[i] = (dart_slice){p->buffer[i], 0, p->words[i]};
+    launch.buf[3] = launch.buf[0]; /* nothing is added */
     return launch;
 }
 

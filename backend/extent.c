@@ -227,6 +227,7 @@ static void extent_dropout(const dart_launch *l, uint64_t *words)
     PARAM(dropout);
     words[0] = words[2] = p->n;
     words[1] = 3;
+    if (l->tune[DART_DROPOUT_ADD]) words[3] = p->n;
 }
 
 static void extent_uniform(const dart_launch *l, uint64_t *words)
@@ -328,6 +329,7 @@ static bool writes_only(const dart_launch *l)
         PARAM(gemm_packed);
         return p->beta == 0;
     }
+    if (l->kernel == DART_K_norm_dx) return !l->tune[DART_NORM_DX_ADD];
     return l->kernel == DART_K_gather || l->kernel == DART_K_unpack ||
            l->kernel == DART_K_cache_write;
 }

@@ -153,8 +153,9 @@ void dart_suite_cases_dropout(suite *s)
             .stream = 17 + i,
             .threshold = (uint32_t)(rate * 4294967296.0),
             .keep_scale = (float)(1 / (1 - rate))};
-        dart_suite_case(s, DART_K_dropout, &p, SUITE_ELEMENT, "n %u rate %g%s", n, rate,
-            i < 21 ? "" : ", in place");
+        dart_suite_case(s, DART_K_dropout, &p, SUITE_ELEMENT, "n %u rate %g%s%s", n, rate,
+            i < 21 ? "" : ", in place", i % 2 ? ", added" : "");
+        dart_suite_mode(s, "ADD", i % 2);
         dart_suite_normal(s, n, 0, 1);
         int32_t *step = dart_suite_integers(s, 8);
         step[0] = (int32_t)i * 1000;
@@ -165,6 +166,7 @@ void dart_suite_cases_dropout(suite *s)
             dart_suite_output(s, n);
         else
             dart_suite_same(s, 0);
+        dart_suite_normal(s, i % 2 ? n : 1, 0, 1);
         dart_suite_done(s);
     }
 }

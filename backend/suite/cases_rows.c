@@ -194,13 +194,18 @@ void dart_suite_cases_norm_dx(suite *s)
         /* A row of one: LayerNorm's gradient is 0, RMSNorm's all cancellation; eps of the size of
          * x^2 keeps it a question with an answer in single precision. */
         if (cols == 1) p.eps = 1;
-        dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u", kind ? "rms" : "layer",
-            rows, cols);
+        const bool add = i / 2 % 3 == 2;
+        dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u%s",
+            kind ? "rms" : "layer", rows, cols, add ? ", added" : "");
         dart_suite_mode(s, "KIND", kind);
+        dart_suite_mode(s, "ADD", add);
         dart_suite_normal(s, words, 0.5, 2);
         dart_suite_normal(s, cols, 1, 0.2);
         dart_suite_normal(s, words, 0, 1);
-        dart_suite_output(s, words);
+        if (add)
+            dart_suite_normal(s, words, 0, 1);
+        else
+            dart_suite_output(s, words);
         dart_suite_done(s);
     }
 }

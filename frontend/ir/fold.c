@@ -86,6 +86,14 @@ static dart_node contract_behind(const folding *f, dart_node node)
     return 0;
 }
 
+/* The node of this op that `node` shows through reshapes, each used once; 0: it is another. */
+static dart_node op_behind(const folding *f, dart_node node, dart_op op)
+{
+    const dart_lowering *low = f->low;
+    while (f->uses[node] == 1 && get(low, node)->op == DART_OP_reshape) node = get(low, node)->in[0];
+    return f->uses[node] == 1 && get(low, node)->op == op && !low->into[node] ? node : 0;
+}
+
 /* May `contract` accumulate into its result's memory without a permute that costs more than the sum
  * saves? */
 static dart_status accumulates(const dart_lowering *low, dart_node contract, bool *out)
@@ -197,6 +205,17 @@ static dart_status fold_contract(folding *f, dart_node sum, int side)
     return DART_OK;
 }
 
+/* add(norm_dx, earlier): the same. */
+static void fold_norm(folding *f, dart_node sum, int side)
+{
+    dart_lowering *low = f->low;
+    const dart_node_info *info = get(low, sum);
+    const dart_node dx = op_behind(f, info->in[side], DART_OP_norm_dx);
+    if (!dx || !can_take(f, sum, info->in[!side], dx)) return;
+    accumulate(f, dx, low->root[info->in[!side]], 0, sum);
+    become_view(f, sum, info->in[side]);
+}
+
 /* add(unslice(x), earlier): x is added to earlier's rows; if x is a contract, it adds itself. */
 static dart_status fold_rows(folding *f, dart_node sum, int side)
 {
@@ -256,29 +275,31 @@ static dart_status fold_leaf(folding *f, dart_node sum, int side)
     return DART_OK;
 }
 
-/* add(contract, other): the gemm adds the other as it writes, a row that is repeated or words that
- * live on; it has to be there before. */
+/* add(contract or dropout, other): it adds the other as it writes, words that live on, or a gemm a row
+ * that is repeated; they have to be there before. */
 static void fold_plus(folding *f, dart_node sum, int side)
 {
     dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
     const dart_node contract = contract_behind(f, info->in[side]), root = low->root[info->in[!side]];
+    const dart_node maker = contract ? contract : op_behind(f, info->in[side], DART_OP_dropout);
     const dart_node_info *leaf = get(low, root);
     dart_node other = info->in[!side];
-    if (!contract || low->plus[contract] || words(low, info->in[side]) != words(low, sum)) return;
+    if (!maker || low->plus[maker] || words(low, info->in[side]) != words(low, sum)) return;
     if (leaf->op == DART_OP_leaf) {
+        if (!contract) return;
         if (leaf->i[0] != DART_REGION_PARAM && leaf->i[0] != DART_REGION_FROZEN) return;
         if (words(low, root) != words(low, other)) return;
         if (leaf->dtype != DART_F32 || !aligned(low, leaf->i[1])) return;
         other = root;
-        for (dart_node n = contract; n < sum; n++)
+        for (dart_node n = maker; n < sum; n++)
             if (written(low, n)) return;
-    } else if (other > contract || get(low, other)->dtype != DART_F32 ||
+    } else if (other > maker || get(low, other)->dtype != DART_F32 ||
                words(low, other) != words(low, sum)) {
         return;
     }
-    low->plus[contract] = other;
-    low->plus[sum] = contract;
+    low->plus[maker] = other;
+    low->plus[sum] = maker;
     f->kept[low->root[info->in[side]]] |= f->kept[sum];
     become_view(f, sum, info->in[side]);
 }
@@ -290,6 +311,7 @@ static dart_status fold_add(folding *f, dart_node sum)
     const bool alike = words(low, info->in[0]) == words(low, info->in[1]);
     for (int side = 0; side < 2 && alike && !low->alias[sum]; side++) {
         DART_TRY(fold_contract(f, sum, side));
+        if (!low->alias[sum]) fold_norm(f, sum, side);
         if (!low->alias[sum]) DART_TRY(fold_leaf(f, sum, side));
         if (!low->alias[sum]) DART_TRY(fold_rows(f, sum, side));
     }

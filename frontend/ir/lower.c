@@ -106,9 +106,11 @@ dart_status dart_lower_dropout(dart_lowering *low, dart_node node, const dart_no
         .stream = (uint32_t)info->i[0],
         .threshold = (uint32_t)(info->f[0] * 4294967296.0),
         .keep_scale = (float)(1 / (1 - info->f[0]))};
+    const dart_node plus = low->plus[node];
     DART_TRY(dart_value_over(low, node, info->in[0]));
-    return dart_emit_launch(low, DART_K_dropout, node, 3,
-        (dart_value[]){x, dart_in(low, info, 1), low->value[node]}, &p);
+    return dart_emit_mode(low, DART_K_dropout, node, DART_DROPOUT_ADD, plus != 0, 4,
+        (dart_value[]){
+            x, dart_in(low, info, 1), low->value[node], plus ? low->value[plus] : x}, &p);
 }
 
 dart_status dart_lower_uniform(dart_lowering *low, dart_node node, const dart_node_info *info)

@@ -18,8 +18,12 @@ dart_status dart_lower_norm_dx(dart_lowering *low, dart_node node, const dart_no
     uint32_t cols = dart_last_dim(&info->shape);
     norm_dx_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_norm_dx, node, DART_NORM_DX_KIND, (uint32_t)info->i[0], 4,
+    dart_launch *launch = dart_emit(low, DART_K_norm_dx, node, 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_NORM_DX_KIND] = (uint32_t)info->i[0];
+    launch->tune[DART_NORM_DX_ADD] = low->into[node] != 0;
+    return DART_OK;
 }
 
 dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_node_info *info)

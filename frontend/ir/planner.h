@@ -94,11 +94,11 @@ typedef struct dart_lowering {
     /* decided before lowering, by node: */
     dart_node *root;   /* node whose words a view shows (itself if it is no view) */
     uint32_t *last;    /* last reader of the root's words; UINT32_MAX if kept */
-    dart_node *into;   /* contract or unslice: root that it adds its words to */
+    dart_node *into;   /* contract, unslice or norm_dx: root that it adds its words to */
     uint64_t *into_at; /* ... from this word on */
     dart_node *target; /* root: leaf that it is written into directly */
     double *alpha;     /* contract: factor; 1 */
-    dart_node *plus;   /* contract: what is added to it as it is made; add: that contract; or 0 */
+    dart_node *plus;   /* contract, dropout: what is added as it is made; add: that node; or 0 */
     dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
     dart_node
         *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is made */

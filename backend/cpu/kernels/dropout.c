@@ -58,7 +58,12 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     for (; i < end; i += 4 * BLOCK) {
         uint64_t n = cpu_least(end - i, 4 * BLOCK);
         words_of((uint32_t)(i / 4), rest, k0, k1, word);
-        for (uint64_t j = 0; j < n; j++) y[i + j] = word[j] >= p->threshold ? x[i + j] * keep : 0;
+        if (work->tune[DART_DROPOUT_ADD])
+            for (uint64_t j = 0; j < n; j++)
+                y[i + j] = (word[j] >= p->threshold ? x[i + j] * keep : 0) + REALS(3)[i + j];
+        else
+            for (uint64_t j = 0; j < n; j++)
+                y[i + j] = word[j] >= p->threshold ? x[i + j] * keep : 0;
     }
 }
 

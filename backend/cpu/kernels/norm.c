@@ -66,8 +66,12 @@ static void task_dx(const cpu_work *work, uint32_t phase, uint32_t index, uint32
             dot += g * (x[j] - m.mean);
         }
         real mean_g = rms ? 0 : sum / (real)n, slope = dot * m.rstd * m.rstd / (real)n;
-        SIMD for (uint64_t j = 0; j < n; j++) dx[j] =
-            m.rstd * (dy[j] * w[j] - mean_g - (x[j] - m.mean) * slope);
+        if (work->tune[DART_NORM_DX_ADD])
+            SIMD for (uint64_t j = 0; j < n; j++) dx[j] +=
+                m.rstd * (dy[j] * w[j] - mean_g - (x[j] - m.mean) * slope);
+        else
+            SIMD for (uint64_t j = 0; j < n; j++) dx[j] =
+                m.rstd * (dy[j] * w[j] - mean_g - (x[j] - m.mean) * slope);
     }
 }
 

@@ -74,8 +74,8 @@ static void lower_result(search *s, uint32_t reader, const dart_slice *made, uin
         if (!touches) continue;
         const gemm_params *p = (const gemm_params *)(const void *)launch->param;
         if (launch->kernel == DART_K_gemm && same(&launch->buf[2], made) && p->beta == 0 &&
-            !launch->tune[DART_GEMM_ADD] &&
-            p->n == side && fits(p, side, p->ldc, (uint32_t[]){p->c0, p->c1, p->c2}) &&
+            !launch->tune[DART_GEMM_ADD] && p->n == side &&
+            fits(p, side, p->ldc, (uint32_t[]){p->c0, p->c1, p->c2}) &&
             (uint64_t)p->batch0 * p->batch1 * p->batch2 * p->m * side == made->words)
             s->work[at].lower[2] = side;
         return;

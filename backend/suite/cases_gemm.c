@@ -28,9 +28,9 @@ static void one_with(suite *s, const gemm_params *of, uint32_t ta, uint32_t tb, 
     if (add == MATRIX) with.ldd = p->ldc, with.d0 = p->c0, with.d1 = p->c1, with.d2 = p->c2;
     const uint32_t d_step[3] = {p->d0, p->d1, p->d2};
     dart_suite_case(s, DART_K_gemm, p, SUITE_PRODUCT,
-        "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g%s", ta ? 'T' : 'N',
-        tb ? 'T' : 'N', p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->batch0, p->batch1, p->batch2,
-        (double)p->alpha, (double)p->beta, added[add]);
+        "%c%c m %u n %u k %u lda %u ldb %u ldc %u batch %ux%ux%u alpha %g beta %g%s",
+        ta ? 'T' : 'N', tb ? 'T' : 'N', p->m, p->n, p->k, p->lda, p->ldb, p->ldc, p->batch0,
+        p->batch1, p->batch2, (double)p->alpha, (double)p->beta, added[add]);
     dart_suite_mode(s, "TA", ta);
     dart_suite_mode(s, "TB", tb);
     dart_suite_mode(s, "ADD", add != NOTHING);

@@ -3,8 +3,8 @@
 #include "cases.h"
 #include <math.h>
 
-static void one_reduce(
-    suite *s, uint32_t op, uint32_t outer, uint32_t mid, uint32_t inner, uint32_t chunks, uint32_t gap)
+static void one_reduce(suite *s, uint32_t op, uint32_t outer, uint32_t mid, uint32_t inner,
+    uint32_t chunks, uint32_t gap)
 {
     static const char *const names[] = {"sum", "squares", "bad", "magnitude"};
     uint64_t words = (uint64_t)outer * mid * inner;
@@ -16,7 +16,8 @@ static void one_reduce(
         .apart = chunks * inner + gap,
         .scale = op == 2 ? 1 : 0.5f};
     dart_suite_case(s, DART_K_reduce, &p, op >= 2 ? SUITE_EXACT : SUITE_PRODUCT,
-        "%s of %u x %u x %u in %u chunks, results %u apart", names[op], outer, mid, inner, chunks, p.apart);
+        "%s of %u x %u x %u in %u chunks, results %u apart", names[op], outer, mid, inner, chunks,
+        p.apart);
     dart_suite_mode(s, "OP", op);
     float *x = dart_suite_normal(
         s, words, 0.3, 1); /* not centred: a sum near 0 has no relative accuracy */

@@ -303,8 +303,7 @@ static dart_status lay_out(batching *b, const run *r, const uint32_t *member, ui
 {
     dart_lowering *low = b->low;
     dart_value set;
-    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[member[0]], k).storage))
-        return DART_OK;
+    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[member[0]], k).storage)) return DART_OK;
     const double words = (double)(r->count * r->step[k]) * life(b, r, member, k);
     b->left -= least(b->left, (uint64_t)words);
     DART_TRY(dart_emit_new(

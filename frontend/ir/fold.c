@@ -90,7 +90,8 @@ static dart_node contract_behind(const folding *f, dart_node node)
 static dart_node op_behind(const folding *f, dart_node node, dart_op op)
 {
     const dart_lowering *low = f->low;
-    while (f->uses[node] == 1 && get(low, node)->op == DART_OP_reshape) node = get(low, node)->in[0];
+    while (f->uses[node] == 1 && get(low, node)->op == DART_OP_reshape)
+        node = get(low, node)->in[0];
     return f->uses[node] == 1 && get(low, node)->op == op && !low->into[node] ? node : 0;
 }
 
@@ -275,32 +276,35 @@ static dart_status fold_leaf(folding *f, dart_node sum, int side)
     return DART_OK;
 }
 
-/* add(contract or dropout, other): it adds the other as it writes, words that live on, or a gemm a row
- * that is repeated; they have to be there before. */
+/* add(contract or dropout, other): it adds the other as it writes, words that live on, or a gemm a
+ * row that is repeated; they have to be there before. */
 static void fold_plus(folding *f, dart_node sum, int side)
 {
     dart_lowering *low = f->low;
     const dart_node_info *info = get(low, sum);
-    const dart_node contract = contract_behind(f, info->in[side]), root = low->root[info->in[!side]];
-    const dart_node maker = contract ? contract : op_behind(f, info->in[side], DART_OP_dropout);
+    const dart_node maker = low->root[info->in[side]], root = low->root[info->in[!side]];
     const dart_node_info *leaf = get(low, root);
+    const dart_op op = get(low, maker)->op;
     dart_node other = info->in[!side];
-    if (!maker || low->plus[maker] || words(low, info->in[side]) != words(low, sum)) return;
+    if ((op != DART_OP_contract && op != DART_OP_dropout) || low->plus[maker] || f->kept[maker] ||
+        words(low, maker) != words(low, sum) || words(low, info->in[side]) != words(low, sum) ||
+        !unread_from(f, maker, maker, sum))
+        return;
     if (leaf->op == DART_OP_leaf) {
-        if (!contract) return;
+        if (op != DART_OP_contract) return;
         if (leaf->i[0] != DART_REGION_PARAM && leaf->i[0] != DART_REGION_FROZEN) return;
         if (words(low, root) != words(low, other)) return;
         if (leaf->dtype != DART_F32 || !aligned(low, leaf->i[1])) return;
         other = root;
         for (dart_node n = maker; n < sum; n++)
             if (written(low, n)) return;
-    } else if (other > maker || get(low, other)->dtype != DART_F32 ||
+    } else if (other >= maker || root == maker || get(low, other)->dtype != DART_F32 ||
                words(low, other) != words(low, sum)) {
         return;
     }
     low->plus[maker] = other;
     low->plus[sum] = maker;
-    f->kept[low->root[info->in[side]]] |= f->kept[sum];
+    f->kept[maker] |= f->kept[sum];
     become_view(f, sum, info->in[side]);
 }
 
@@ -390,9 +394,9 @@ static void fold_store(folding *f, dart_node store)
     for (dart_node s = store; s; s = whole ? 0 : next_store(f, root, s)) {
         const dart_node_info *info = get(low, s), *leaf = get(low, info->in[0]);
         const int64_t offset = (int64_t)offset_in_root(low, info->in[1]);
-        if (leaf->i[0] != first->i[0] || leaf->i[1] - offset != begin || !aligned(low, leaf->i[1]) ||
-            words(low, info->in[1]) != words(low, s) || f->last_into[root] > s ||
-            !leaf_is_free(f, s, root))
+        if (leaf->i[0] != first->i[0] || leaf->i[1] - offset != begin ||
+            !aligned(low, leaf->i[1]) || words(low, info->in[1]) != words(low, s) ||
+            f->last_into[root] > s || !leaf_is_free(f, s, root))
             return;
         if (leaf->i[1] == begin) at_first = info->in[0];
         sum += words(low, s);
@@ -400,8 +404,7 @@ static void fold_store(folding *f, dart_node store)
     if (!at_first || sum != words(low, root)) return;
     low->target[root] = at_first;
     for (dart_node s = store; s; s = whole ? 0 : next_store(f, root, s))
-        for (uint32_t k = 0; k < f->leaves; k++)
-            f->targeted[k] |= f->leaf[k] == get(low, s)->in[0];
+        for (uint32_t k = 0; k < f->leaves; k++) f->targeted[k] |= f->leaf[k] == get(low, s)->in[0];
 }
 
 /* An attention's q, k and v are made side by side, where each is made by an op that writes it once.
@@ -417,12 +420,30 @@ static void fold_attention(folding *f, dart_node attention)
         const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
                           (dart_op_info_of(op)->map && get(low, root[i])->inputs);
         if (!made || f->kept[root[i]] || low->target[root[i]] || low->into[root[i]] ||
-            low->beside[root[i]] || f->last_into[root[i]] ||
+            low->beside[root[i]] || f->last_into[root[i]] > attention ||
             words(low, root[i]) != words(low, info->in[i]))
             return;
     }
     if (root[0] == root[1] || root[0] == root[2] || root[1] == root[2]) return;
     for (int i = 0; i < 3; i++) low->beside[root[i]] = attention;
+}
+
+/* A scaled weight that only contracts read, while nobody changes it. */
+static bool is_only_multiplied(const folding *f, dart_node affine)
+{
+    const dart_lowering *low = f->low;
+    const dart_node_info *leaf = get(low, low->root[get(low, affine)->in[0]]);
+    const uint32_t first = f->reader_at[affine], end = f->reader_at[affine + 1];
+    if (leaf->op != DART_OP_leaf || leaf->dtype != DART_F32 || first == end ||
+        f->uses[affine] != end - first)
+        return false;
+    for (uint32_t r = first; r < end; r++)
+        if (get(low, f->reader[r])->op != DART_OP_contract || get(low, f->reader[r])->inputs != 2)
+            return false;
+    for (dart_node n = affine; n < f->reader[end - 1]; n++)
+        for (uint32_t i = 0; written(low, n) && i < get(low, n)->inputs; i++)
+            if (written(low, n) >> i & 1 && touches(low, n, i, leaf)) return false;
+    return true;
 }
 
 static dart_status folding_new(dart_lowering *low, folding *f)
@@ -485,8 +506,10 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
         const dart_node_info *info = get(low, n);
         if (info->op == DART_OP_affine && info->f[1] == 0) {
             dart_node contract = contract_behind(&f, info->in[0]);
-            if (!contract) continue;
-            low->alpha[contract] *= info->f[0];
+            if (!contract && !is_only_multiplied(&f, n)) continue;
+            if (contract) low->alpha[contract] *= info->f[0];
+            for (uint32_t r = f.reader_at[n]; !contract && r < f.reader_at[n + 1]; r++)
+                low->alpha[f.reader[r]] *= info->f[0];
             low->alias[n] = info->in[0];
         }
     }

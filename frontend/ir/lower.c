@@ -109,8 +109,8 @@ dart_status dart_lower_dropout(dart_lowering *low, dart_node node, const dart_no
     const dart_node plus = low->plus[node];
     DART_TRY(dart_value_over(low, node, info->in[0]));
     return dart_emit_mode(low, DART_K_dropout, node, DART_DROPOUT_ADD, plus != 0, 4,
-        (dart_value[]){
-            x, dart_in(low, info, 1), low->value[node], plus ? low->value[plus] : x}, &p);
+        (dart_value[]){x, dart_in(low, info, 1), low->value[node], plus ? low->value[plus] : x},
+        &p);
 }
 
 dart_status dart_lower_uniform(dart_lowering *low, dart_node node, const dart_node_info *info)

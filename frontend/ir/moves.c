@@ -127,8 +127,9 @@ static void reset_times(dart_moves *b)
     for (uint32_t i = 0; i < b->moves; i++) {
         dart_move *it = &b->move[i];
         it->early = it->group ? it->at : it->near && it->launch > NEAR ? it->launch - NEAR : 0;
-        it->late = it->group ? it->at
-                   : it->near && it->launch + NEAR < b->count ? it->launch + NEAR : b->count;
+        it->late = it->group                                  ? it->at
+                   : it->near && it->launch + NEAR < b->count ? it->launch + NEAR
+                                                              : b->count;
         it->level = 0;
     }
 }

@@ -9,7 +9,7 @@
  * of a lower level. */
 typedef struct dart_move {
     uint32_t launch, early, late, level;
-    bool near; /* what it touches is large: only a few launches away */
+    bool near;      /* what it touches is large: only a few launches away */
     uint32_t group; /* number of its batch, 0: alone */
     uint32_t at;    /* where its batch runs */
 } dart_move;

@@ -24,18 +24,6 @@ static void find_roots(dart_lowering *low)
     }
 }
 
-dart_node dart_fold_contract(const dart_folding *f, dart_node node)
-{
-    const dart_lowering *low = f->low;
-    while (f->uses[node] == 1) {
-        const dart_node_info *info = dart_fold_get(low, node);
-        if (info->op == DART_OP_contract) return info->inputs == 2 && !low->into[node] ? node : 0;
-        if (info->op != DART_OP_reshape && !low->alias[node]) return 0;
-        node = info->in[0];
-    }
-    return 0;
-}
-
 /* A scaled weight that only contracts read, while nobody changes it. */
 static bool is_only_multiplied(const dart_folding *f, dart_node affine)
 {

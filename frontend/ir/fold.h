@@ -73,7 +73,18 @@ static inline bool dart_fold_touches(
 
 /* The contract that `node` shows through reshapes and folded scales, each used once; 0 if there is
  * none. */
-dart_node dart_fold_contract(const dart_folding *f, dart_node node);
+static inline dart_node dart_fold_contract(const dart_folding *f, dart_node node)
+{
+    const dart_lowering *low = f->low;
+    while (f->uses[node] == 1) {
+        const dart_node_info *info = dart_fold_get(low, node);
+        if (info->op == DART_OP_contract) return info->inputs == 2 && !low->into[node] ? node : 0;
+        if (info->op != DART_OP_reshape && !low->alias[node]) return 0;
+        node = info->in[0];
+    }
+    return 0;
+}
+
 /* An addition that its operands can make as they write (fold_sums.c). */
 DART_NODISCARD dart_status dart_fold_add(dart_folding *f, dart_node sum);
 /* Values that are made where they are to be stored, or side by side for an attention

@@ -3,18 +3,6 @@
 #include "fold.h"
 #include <stdlib.h>
 
-bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info)
-{
-    const dart_shape *x = &dart_node_get(graph, info->in[0])->shape;
-    int64_t last = -1;
-    for (uint32_t i = 0; i < info->ints; i++) {
-        if (x->dim[info->i[i]] == 1) continue;
-        if (info->i[i] < last) return false;
-        last = info->i[i];
-    }
-    return true;
-}
-
 static void find_roots(dart_lowering *low)
 {
     for (dart_node n = 1; n <= low->count; n++) {

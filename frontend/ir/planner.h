@@ -116,7 +116,17 @@ DART_NODISCARD dart_status dart_batch(dart_lowering *lowering);
  */
 DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep);
 /* A permute that moves only axes of length 1. */
-bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info);
+static inline bool dart_permute_is_view(const dart_graph *graph, const dart_node_info *info)
+{
+    const dart_shape *x = &dart_node_get(graph, info->in[0])->shape;
+    int64_t last = -1;
+    for (uint32_t i = 0; i < info->ints; i++) {
+        if (x->dim[info->i[i]] == 1) continue;
+        if (info->i[i] < last) return false;
+        last = info->i[i];
+    }
+    return true;
+}
 /* "blocks.0.attn: contract %12 (1024,768)" for messages. */
 const char *dart_node_describe(const dart_graph *graph, dart_node node, char out[160]);
 /* ---- memory layout (layout.c) ---- */

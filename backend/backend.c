@@ -3,6 +3,7 @@
 #include "extent.h"
 #include "log.h"
 #include "refused.h"
+#include "tuned.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,6 +60,19 @@ void dart_device_watch(dart_device *device, double milliseconds)
     if (milliseconds >= 0) device->caps.submit_s = 1e-3 * milliseconds;
 }
 
+void dart_device_tune(dart_device *device, bool tuned)
+{
+    device->untuned = !tuned;
+}
+
+dart_status dart_device_tuned(dart_device *device, struct dart_tuned **out)
+{
+    *out = NULL;
+    if (!device->tuned) DART_TRY(dart_tuned_open(device, &device->tuned));
+    *out = device->tuned;
+    return DART_OK;
+}
+
 const char *dart_device_id(const dart_device *device, char out[32])
 {
     if (is_single(device->backend))
@@ -98,6 +112,8 @@ static dart_status open_at(const dart_backend *backend, uint32_t index, const da
     device->index = index;
     device->infos = NULL;
     device->refused = NULL;
+    device->tuned = NULL;
+    device->untuned = false;
     device->info_capacity = 0;
     device->bytes_allocated = device->bytes_peak = 0;
     *out_device = device;
@@ -157,8 +173,10 @@ void dart_device_close(dart_device *device)
     if (!device) return;
     free(device->infos);
     dart_refused_close(device->refused);
+    dart_tuned_close(device->tuned);
     device->infos = NULL;
     device->refused = NULL;
+    device->tuned = NULL;
     device->backend->close(device);
 }
 
@@ -433,40 +451,69 @@ static dart_status check_launch(
     return check_overlap(info, launch, index);
 }
 
-/* What was refused gets the form that takes its place, in a copy of the list. */
-static dart_status build_with(
-    dart_device *device, dart_launch *list, uint32_t count, dart_program **out_program)
+static void tell_refusal(dart_device *device)
+{
+    dart_log(device->refusal_told ? 1 : 0, "%s; a simpler form takes its place, now and later%s",
+        dart_error_text(),
+        device->refusal_told ? "" : " (--verbose names every kernel that this holds for)");
+    device->refusal_told = true;
+}
+
+/* In `copy` of the list each launch gets the form that was chosen for it, and what was refused the
+ * form that takes its place. */
+static dart_status build_with(dart_device *device, const dart_launch *list, dart_launch *copy,
+    uint32_t count, dart_program **out_program)
 {
     for (;;) {
-        for (uint32_t i = 0; i < count; i++)
-            DART_TRY(dart_refused_replace(device->refused, &device->caps, &list[i]));
+        for (uint32_t i = 0; i < count; i++) {
+            copy[i] = list[i];
+            if (!device->untuned)
+                dart_tuned_apply(device->tuned, device->refused, &device->caps, &copy[i]);
+            DART_TRY(dart_refused_replace(device->refused, &device->caps, &copy[i]));
+        }
         device->unmade = 0;
-        dart_status status = device->backend->build(device, list, count, out_program);
+        dart_status status = device->backend->build(device, copy, count, out_program);
         if (status == DART_OK || !device->unmade) return status;
-        const dart_launch *bad = &list[device->unmade - 1];
-        dart_log(device->refusal_told ? 1 : 0,
-            "%s; a simpler form takes its place, now and later%s", dart_error_text(),
-            device->refusal_told ? "" : " (--verbose names every kernel that this holds for)");
-        device->refusal_told = true;
-        DART_TRY(dart_refused_add(device->refused, bad));
+        tell_refusal(device);
+        DART_TRY(dart_refused_add(device->refused, &copy[device->unmade - 1]));
     }
 }
 
-dart_status dart_device_build(
+static dart_status check_list(
     dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
 {
     *out_program = NULL;
     if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
     for (uint32_t i = 0; i < count; i++) DART_TRY(check_launch(device, &list[i], i));
-    /* these compile nothing */
+    /* devices that a machine has one of compile nothing, and so refuse nothing */
+    if (is_single(device->backend) || device->refused) return DART_OK;
+    return dart_refused_open(device, &device->refused);
+}
+
+dart_status dart_device_build(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    struct dart_tuned *tuned;
+    DART_TRY(check_list(device, list, count, out_program));
     if (is_single(device->backend)) return device->backend->build(device, list, count, out_program);
-    if (!device->refused) DART_TRY(dart_refused_open(device, &device->refused));
+    DART_TRY(dart_device_tuned(device, &tuned));
     dart_launch *copy = dart_calloc(count, sizeof *copy);
     if (!copy) return DART_MEMORY;
-    memcpy(copy, list, count * sizeof *copy);
-    dart_status status = build_with(device, copy, count, out_program);
+    dart_status status = build_with(device, list, copy, count, out_program);
     free(copy);
     return status;
+}
+
+dart_status dart_device_build_exactly(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    DART_TRY(check_list(device, list, count, out_program));
+    device->unmade = 0;
+    dart_status status = device->backend->build(device, list, count, out_program);
+    if (status == DART_OK || !device->unmade) return status;
+    DART_TRY(dart_refused_add(device->refused, &list[device->unmade - 1]));
+    return dart_fail(DART_DEVICE, "the driver of %s does not make a form of kernel %s",
+        device->caps.name, dart_kernel_info_of(list[device->unmade - 1].kernel)->name);
 }
 
 dart_status dart_device_run(dart_device *device, dart_program *program, double *seconds)

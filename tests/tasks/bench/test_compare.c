@@ -1,5 +1,6 @@
 /* What was measured before beside what is measured now; pictures of it. */
 #include "bench_lab.h"
+#include "stats.h"
 #include "file.h"
 #include "rng.h"
 #include "report.h"
@@ -19,17 +20,17 @@ static void test_ratio(void **state)
         now[i] = 1 + 0.01 * (i % 7);
         same[i] = 2 + 0.01 * ((i + 2) % 5);
     }
-    assert_int_equal(dart_bench_ratio(was, 20, now, 20, ratio), DART_OK);
+    assert_int_equal(dart_ratio_of(was, 20, now, 20, ratio), DART_OK);
     assert_true(fabs(ratio[0] - 2.02 / 1.03) < 1e-12);
     assert_true(ratio[1] > 1.9 && ratio[1] <= ratio[0] && ratio[0] <= ratio[2] && ratio[2] < 2.1);
-    assert_int_equal(dart_bench_ratio(was, 20, now, 20, again), DART_OK);
+    assert_int_equal(dart_ratio_of(was, 20, now, 20, again), DART_OK);
     assert_memory_equal(ratio, again, sizeof ratio);
-    assert_int_equal(dart_bench_ratio(was, 20, same, 20, ratio), DART_OK);
+    assert_int_equal(dart_ratio_of(was, 20, same, 20, ratio), DART_OK);
     assert_true(ratio[1] <= 1 && ratio[2] >= 1);
     /* one sample each: no interval but the ratio itself */
-    assert_int_equal(dart_bench_ratio(was, 1, now, 1, ratio), DART_OK);
+    assert_int_equal(dart_ratio_of(was, 1, now, 1, ratio), DART_OK);
     assert_true(ratio[0] == 2 && ratio[1] == 2 && ratio[2] == 2);
-    assert_int_equal(dart_bench_ratio(was, 0, now, 1, ratio), DART_OK);
+    assert_int_equal(dart_ratio_of(was, 0, now, 1, ratio), DART_OK);
     assert_true(isnan(ratio[0]) && isnan(ratio[1]));
 }
 
@@ -45,7 +46,7 @@ static void test_coverage(void **state)
             was[i] = 3 * exp(0.1 * dart_normal(11, t, 2 * i));
             now[i] = 2 * exp(0.1 * dart_normal(11, t, 2 * i + 1));
         }
-        assert_int_equal(dart_bench_ratio(was, SAMPLES, now, SAMPLES, ratio), DART_OK);
+        assert_int_equal(dart_ratio_of(was, SAMPLES, now, SAMPLES, ratio), DART_OK);
         held += ratio[1] <= 1.5 && 1.5 <= ratio[2];
     }
     printf("the true ratio was held by %u of %d intervals\n", held, TRIALS);

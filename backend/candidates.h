@@ -18,11 +18,14 @@ typedef struct dart_class {
 bool dart_class_of(const dart_launch *launch, dart_class *out);
 /* "m"; NULL where the kernel has no such size, or nothing is chosen for it. */
 const char *dart_class_size_name(uint32_t kernel, uint32_t index);
-/* The forms to measure on a device of these caps, those of large tiles first; how many. What would
+/* The forms to measure on a device of these caps, in the table's order; how many. What would
  * leave most of a tile empty in all launches of the class is none of them. A launch may still not
  * allow one (dart_launch_form). */
 uint32_t dart_candidates_of(
     const dart_caps *caps, const dart_class *class, dart_form out[DART_MOST_CANDIDATES]);
+/* Results that a work-group makes, by which forms are alike: those next to a good one are measured
+ * first. */
+double dart_form_results(const dart_class *class, const dart_form *form);
 /* Of all that a choice depends on besides the device: the kernel's texts and the candidates. */
 uint64_t dart_candidates_sum(uint32_t kernel);
 /* Work-groups of a launch that has a variant and constants; 0: they do not fit its parameters. The

@@ -137,6 +137,7 @@ static void describe(dart_suite_trial *t)
             if (same_slice(&launch->buf[i], &launch->buf[b])) o->same = t->of[i].same;
         o = &t->of[o->same];
         o->words = words[b] > o->words ? words[b] : o->words;
+        if (!o->words) o->words = 1; /* a mask that nobody reads */
         o->written |= (info->access[b] & DART_OUT) != 0;
         o->integer |= fillers[launch->kernel].integers >> b & 1;
     }

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COPIES = 64, FINALISTS = 3, ROUNDS = 15, LEAST_ROUNDS = 5 };
+enum { COPIES = 64, FINALISTS = 3, ROUNDS = 15, LEAST_ROUNDS = 5, IN_VAIN = 5 };
 /* What a run should take, so that starting it does not count; what the last rounds of a class may;
- * how much faster a form has to be; and up to which part of the shipped time it is looked at. */
-static const double run_s = 0.004, rounds_s = 2, faster = 1.05, hopeless = 2;
+ * how much faster a form has to be; from which part of the best time so far on it was tried in
+ * vain, which so many in a row may be; and from which part on it is not even timed well. */
+static const double run_s = 0.004, rounds_s = 2, faster = 1.05, in_vain = 1.25, hopeless = 2;
 /* 4 GiB of tensors on the device, twice that for the oracle. */
 static const uint64_t most_words = UINT64_C(1) << 30;
 
@@ -164,17 +165,46 @@ static dart_status try_candidate(race *r, const dart_form *form)
     return DART_OK;
 }
 
+/* By how much larger or smaller their work-groups' parts are than those of the shipped form: next
+ * to it first, as it is good. */
+static uint32_t order_candidates(const race *r, dart_form form[DART_MOST_CANDIDATES])
+{
+    const dart_class *class = &r->class->class;
+    const double shipped = dart_form_results(class, &r->lane[0].trial.form);
+    double far[DART_MOST_CANDIDATES];
+    dart_form all[DART_MOST_CANDIDATES];
+    const uint32_t count = dart_candidates_of(&r->tuner->device->caps, class, all);
+    for (uint32_t i = 0; i < count; i++) {
+        const double away = fabs(log2(dart_form_results(class, &all[i]) / shipped));
+        uint32_t at = i;
+        for (; at && far[at - 1] > away; at--) {
+            far[at] = far[at - 1];
+            form[at] = form[at - 1];
+        }
+        far[at] = away;
+        form[at] = all[i];
+    }
+    return count;
+}
+
 static dart_status try_candidates(race *r, bool *out_any)
 {
     dart_form form[DART_MOST_CANDIDATES];
-    const uint32_t count = dart_candidates_of(&r->tuner->device->caps, &r->class->class, form);
+    const uint32_t count = order_candidates(r, form);
+    double best = r->lane[0].quick;
+    uint32_t vain = 0;
     *out_any = false;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && vain < IN_VAIN; i++) {
         if (dart_form_same(&form[i], &r->lane[0].trial.form)) continue;
         DART_TRY(dart_stop_asked());
         if (out_of_time(r->tuner, r->tuner->longest)) break;
+        const uint32_t lanes = r->lanes;
         DART_TRY(try_candidate(r, &form[i]));
+        if (r->lanes == lanes) continue; /* not for these sizes */
         *out_any = true;
+        const double took = r->lane[r->lanes - 1].trial.seconds;
+        vain = took > in_vain * best ? vain + 1 : isnan(took) ? vain : 0;
+        if (took < best) best = took;
     }
     return DART_OK;
 }
@@ -215,7 +245,7 @@ static dart_status decide(race *r, uint32_t rounds, dart_tune_row *row)
     memcpy(row->best, row->shipped, sizeof row->best);
     row->same_bits = true;
     row->ratio = 1;
-    if (!best) return DART_OK;
+    if (!best || best->trial.seconds >= shipped->trial.seconds) return DART_OK;
     DART_TRY(dart_ratio_of(shipped->sample, rounds, best->sample, rounds, ratio));
     row->ratio = ratio[0];
     row->low = ratio[1];

@@ -135,7 +135,8 @@ static dart_status measure_classes(work *w)
     dart_tune_result *result = &w->out->result;
     double saved = 0, reached_s = 0;
     dart_status status = DART_OK;
-    result->classes = (uint32_t)w->classes.count;
+    for (size_t i = 0; i < w->classes.count; i++)
+        result->classes += w->classes.of[i].seconds >= least_share * w->classes.seconds;
     for (size_t i = 0; i < w->classes.count && status == DART_OK; i++) {
         const dart_step_class *class = &w->classes.of[i];
         dart_tune_row row;

@@ -101,20 +101,38 @@ bool dart_trial_sound(const dart_caps *caps, const dart_trial *trial, char why[1
     return !why[0];
 }
 
-static dart_status check(const dart_caps *caps, const dart_trial *trial, size_t count)
+static int by_class(const void *a, const void *b)
+{
+    return memcmp(a, b, sizeof(dart_class));
+}
+
+/* Their classes, sorted, those of choices alone or all; malloc'ed. */
+static dart_status classes_of(
+    const dart_trial *trial, size_t count, bool chosen, dart_class **out, size_t *out_count)
+{
+    dart_class *class = *out = dart_calloc(count + 1, sizeof *class);
+    size_t n = 0;
+    if (!class) return DART_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        if (!chosen || trial[i].state == DART_TRIAL_CHOSEN) class[n++] = trial[i].class;
+    qsort(class, n, sizeof *class, by_class);
+    *out_count = n;
+    return DART_OK;
+}
+
+dart_status dart_trials_check(const dart_caps *caps, const dart_trial *trial, size_t count)
 {
     char why[160];
-    for (size_t i = 0; i < count; i++) {
-        bool twice = false;
-        for (size_t j = 0; j < i && trial[i].state == DART_TRIAL_CHOSEN; j++)
-            twice |=
-                trial[j].state == DART_TRIAL_CHOSEN && same_class(&trial[i].class, &trial[j].class);
-        const bool sound = dart_trial_sound(caps, &trial[i], why);
-        if (!sound || twice)
-            return dart_fail(DART_INPUT, "trial %zu of a tuning cannot be taken: %s", i,
-                sound ? "its class has another choice too" : why);
-    }
-    return DART_OK;
+    dart_class *class;
+    size_t chosen;
+    bool twice = false;
+    for (size_t i = 0; i < count; i++)
+        if (!dart_trial_sound(caps, &trial[i], why))
+            return dart_fail(DART_INPUT, "trial %zu of a tuning cannot be taken: %s", i, why);
+    DART_TRY(classes_of(trial, count, true, &class, &chosen));
+    for (size_t i = 1; i < chosen; i++) twice |= same_class(&class[i - 1], &class[i]);
+    free(class);
+    return twice ? dart_fail(DART_INPUT, "a class of a tuning has two choices") : DART_OK;
 }
 
 /* ---- the file ---- */
@@ -195,17 +213,17 @@ static dart_status keep(const dart_tuned *tuned)
 dart_status dart_tuned_put(
     dart_tuned *tuned, const dart_caps *caps, const dart_trial *trial, size_t count)
 {
-    DART_TRY(check(caps, trial, count));
+    DART_TRY(dart_trials_check(caps, trial, count));
     void *list = tuned->trial; /* room before anything is changed */
     DART_TRY(dart_grow(&list, &tuned->capacity, tuned->count + count, sizeof *trial));
     tuned->trial = list;
-    size_t left = 0;
-    for (size_t i = 0; i < tuned->count; i++) {
-        bool replaced = false;
-        for (size_t j = 0; j < count && !replaced; j++)
-            replaced = same_class(&tuned->trial[i].class, &trial[j].class);
-        if (!replaced) tuned->trial[left++] = tuned->trial[i];
-    }
+    dart_class *class;
+    size_t classes, left = 0;
+    DART_TRY(classes_of(trial, count, false, &class, &classes));
+    for (size_t i = 0; i < tuned->count; i++)
+        if (!bsearch(&tuned->trial[i].class, class, classes, sizeof *class, by_class))
+            tuned->trial[left++] = tuned->trial[i];
+    free(class);
     memcpy(&tuned->trial[left], trial, count * sizeof *trial);
     tuned->count = left + count;
     DART_TRY(index_choices(tuned));

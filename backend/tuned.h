@@ -44,9 +44,12 @@ const dart_trial *dart_tuned_at(const dart_tuned *tuned, size_t index);
 /* Whether a trial is one of a known class and one of its candidates, or the shipped form, with
  * figures that can be; `why` says what is wrong. */
 bool dart_trial_sound(const dart_caps *caps, const dart_trial *trial, char why[160]);
+/* All of them are sound, and no class has two choices; else INPUT. MEMORY. */
+DART_NODISCARD dart_status dart_trials_check(
+    const dart_caps *caps, const dart_trial *trial, size_t count);
 /* All trials of one class or of several, instead of those that are there of these classes; also
- * into the cache folder, where there is one. INPUT: one is not sound, or two of a class are chosen;
- * nothing was changed. IO: it is not kept beyond this process. MEMORY. */
+ * into the cache folder, where there is one. INPUT: as dart_trials_check; nothing was changed. IO:
+ * it is not kept beyond this process. MEMORY. */
 DART_NODISCARD dart_status dart_tuned_put(
     dart_tuned *tuned, const dart_caps *caps, const dart_trial *trial, size_t count);
 /* Forgets all of it, here and in the cache folder. IO. */

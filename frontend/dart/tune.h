@@ -11,7 +11,8 @@ extern "C" {
 
 typedef struct dart_tune_options {
     size_t size;
-    double budget; /* seconds for all of it but what one launch takes too long; 0: 60 */
+    double budget; /* seconds; 0: 60. Of measuring: before it the step is made and run with the
+                      shipped forms, as training would begin too */
 } dart_tune_options;
 
 /* A class: launches of one kernel with the same modes and about the same sizes. Figures are NaN
@@ -37,7 +38,8 @@ typedef struct dart_tune_result {
     char path[1024]; /* where choices are kept; "": nowhere */
     uint32_t rows, chosen;
     uint32_t classes;         /* of the step, of which there are rows for those that were reached */
-    double seconds;           /* that it took */
+    double prepared_s;        /* until the step had run with the shipped forms */
+    double seconds;           /* of measuring, which the budget is for */
     double share;             /* of the step that lies in the classes of the rows */
     double expected;          /* how many times as fast the rows make the step */
     double before_s, after_s; /* a step with shipped forms, and with choices: medians */

@@ -42,7 +42,7 @@ static json_t *form_json(const dart_trial *t, dart_status *made)
     dart_json_set(out, "variant", json_string(variant ? variant : ""), made);
     dart_json_set(
         out, "constants", constants_json(t->form.kernel, t->form.tune, false, made), made);
-    dart_json_set(out, "ms", dart_json_real(1e3 * t->seconds), made);
+    dart_json_set(out, "seconds", dart_json_real(t->seconds), made);
     dart_json_set(out, "error", dart_json_real(t->error), made);
     dart_json_set(out, "bound", dart_json_real(t->bound), made);
     dart_json_set(out, "same_bits", json_boolean(t->same_bits), made);
@@ -204,7 +204,7 @@ static dart_status read_form(const reading *r, const json_t *object, dart_trial 
     const dart_kernel_info *info = dart_kernel_info_of(kernel);
     for (uint32_t i = 0; i < info->tunes; i++)
         if (info->modes >> i & 1) out->form.tune[i] = out->class.mode[i];
-    out->seconds = 1e-3 * dart_json_number(object, "ms");
+    out->seconds = dart_json_number(object, "seconds");
     out->error = dart_json_number(object, "error");
     out->bound = dart_json_number(object, "bound");
     out->same_bits = json_is_true(json_object_get(object, "same_bits"));
@@ -273,7 +273,9 @@ static dart_status read_all(reading *r, const json_t *body)
         }
     }
     if (!r->count) REFUSE(r, "nothing in it holds for %s", r->device->caps.name);
-    return DART_OK;
+    const dart_status status = dart_trials_check(&r->device->caps, r->trial, r->count);
+    if (status == DART_INPUT) REFUSE(r, "a class of launches has two choices");
+    return status;
 }
 
 dart_status dart_tuned_parse(const dart_device *device, const char *text, size_t size,

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEPS = 9, DEFAULT_BUDGET = 60 };
+enum { STEPS = 25, DEFAULT_BUDGET = 60 };
 /* Classes that are less of the step than this are left as they are; of the budget, what the steps
  * before and after may take at most. */
 static const double least_share = 1e-3, steps_part = 0.4;
@@ -207,6 +207,8 @@ static dart_status tune(const dart_recipe *recipe, work *w)
     describe(w->device, w->tuner.tuned, &w->out->result);
     DART_TRY(dart_fresh_open(recipe, NULL, &w->of));
     DART_TRY(profile(w));
+    w->out->result.prepared_s = dart_seconds() - w->begin;
+    w->begin = dart_seconds();
     /* a warm-up and some rounds of two steps, and what begins just before the deadline */
     const double steps = fmin((1 + 2.0 * STEPS) * w->step_s, steps_part * w->budget);
     w->tuner.deadline = w->begin + w->budget - steps;

@@ -68,3 +68,15 @@ dart_status dart_ratio_of(
     free(ratio);
     return DART_OK;
 }
+
+dart_status dart_paired_ratio_of(
+    const double *was, const double *now, uint32_t count, double out[3])
+{
+    const double one = 1;
+    double *ratio = dart_calloc((size_t)count + 1, sizeof *ratio);
+    if (!ratio) return DART_MEMORY;
+    for (uint32_t i = 0; i < count; i++) ratio[i] = was[i] / now[i];
+    const dart_status status = dart_ratio_of(ratio, count, &one, 1, out);
+    free(ratio);
+    return status;
+}

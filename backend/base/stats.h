@@ -18,5 +18,9 @@ double dart_median(double *value, size_t count);
  * no samples. MEMORY. */
 DART_NODISCARD dart_status dart_ratio_of(
     const double *was, uint32_t was_count, const double *now, uint32_t now_count, double out[3]);
+/* The same where was[i] and now[i] were measured right after each other, so that what drifted did
+ * for both: the median of their ratios. */
+DART_NODISCARD dart_status dart_paired_ratio_of(
+    const double *was, const double *now, uint32_t count, double out[3]);
 
 #endif

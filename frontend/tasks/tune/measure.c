@@ -11,10 +11,12 @@
 #include <string.h>
 
 enum { COPIES = 64, FINALISTS = 3, ROUNDS = 15, LEAST_ROUNDS = 5, IN_VAIN = 5 };
-/* What a run should take, so that starting it does not count; what the last rounds of a class may;
- * how much faster a form has to be; from which part of the best time so far on it was tried in
- * vain, which so many in a row may be; and from which part on it is not even timed well. */
-static const double run_s = 0.004, rounds_s = 2, faster = 1.05, in_vain = 1.25, hopeless = 2;
+/* What a run should take, so that starting it does not count; from when on one run says enough;
+ * what the last rounds of a class may; how much faster a form has to be; from which part of the
+ * best time so far on it was tried in vain, which so many in a row may be; and from which part on
+ * it is not even timed well. */
+static const double run_s = 0.004, long_s = 0.05, rounds_s = 2, faster = 1.05, in_vain = 1.25,
+                    hopeless = 2;
 /* 4 GiB of tensors on the device, twice that for the oracle. */
 static const uint64_t most_words = UINT64_C(1) << 30;
 
@@ -99,8 +101,12 @@ static dart_status try_alone(const race *r, const dart_launch *launch, lane *l, 
     t->bound = verdict.bound;
     t->same_bits = verdict.same_bits;
     t->state = verdict.right ? DART_TRIAL_SLOWER : DART_TRIAL_WRONG;
-    if (verdict.right) return run(r, l, 1, 2, out_alone);
-    drop(r, l);
+    if (!verdict.right) {
+        drop(r, l);
+        return DART_OK;
+    }
+    DART_TRY(run(r, l, 1, 1, out_alone));
+    l->quick = *out_alone;
     return DART_OK;
 }
 
@@ -111,7 +117,7 @@ static dart_status try_many(const race *r, const dart_launch *launch, lane *l)
         drop(r, l);
         DART_TRY(build(r, launch, r->copies, l));
     }
-    DART_TRY(run(r, l, r->copies, 3, &l->quick));
+    if (l->quick < long_s) DART_TRY(run(r, l, r->copies, 3, &l->quick));
     l->trial.seconds = l->quick;
     return DART_OK;
 }
@@ -246,14 +252,14 @@ static dart_status decide(race *r, uint32_t rounds, dart_tune_row *row)
     row->same_bits = true;
     row->ratio = 1;
     if (!best || best->trial.seconds >= shipped->trial.seconds) return DART_OK;
-    DART_TRY(dart_ratio_of(shipped->sample, rounds, best->sample, rounds, ratio));
+    DART_TRY(dart_paired_ratio_of(shipped->sample, best->sample, rounds, ratio));
     row->ratio = ratio[0];
     row->low = ratio[1];
     row->high = ratio[2];
     row->best_s = best->trial.seconds;
     row->same_bits = best->trial.same_bits;
     dart_form_text(&best->trial.form, row->best);
-    row->chosen = ratio[0] >= faster && ratio[1] > 1;
+    row->chosen = ratio[0] >= faster && ratio[1] > 1 && faster * row->best_s <= row->shipped_s;
     if (row->chosen) best->trial.state = DART_TRIAL_CHOSEN;
     return DART_OK;
 }

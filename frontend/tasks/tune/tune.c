@@ -172,7 +172,7 @@ static dart_status take_turns(work *w, subject *tuned)
             DART_TRY(subject_step(
                 is_tuned ? tuned : &w->shipped, &w->of.set, is_tuned ? &after[n] : &before[n]));
         }
-    DART_TRY(dart_ratio_of(before, n, after, n, ratio));
+    DART_TRY(dart_paired_ratio_of(before, after, n, ratio));
     memcpy(sorted, before, sizeof sorted);
     result->before_s = dart_median(sorted, n);
     memcpy(sorted, after, sizeof sorted);

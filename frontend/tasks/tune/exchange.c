@@ -264,6 +264,8 @@ static dart_status read_all(reading *r, const json_t *body)
     json_array_foreach(classes, i, class)
     {
         dart_trial begun;
+        const size_t before = r->count;
+        bool measured = false;
         DART_TRY(read_class(r, class, &begun));
         json_array_foreach(json_object_get(class, "forms"), j, form)
         {
@@ -271,6 +273,9 @@ static dart_status read_all(reading *r, const json_t *body)
             DART_TRY(read_form(r, form, &t));
             DART_TRY(add_trial(r, &t));
         }
+        for (size_t k = before; k < r->count; k++)
+            measured |= r->trial[k].state != DART_TRIAL_SHIPPED;
+        if (r->force && !measured) r->count = before; /* the shipped form of another device */
     }
     if (!r->count) REFUSE(r, "nothing in it holds for %s", r->device->caps.name);
     const dart_status status = dart_trials_check(&r->device->caps, r->trial, r->count);

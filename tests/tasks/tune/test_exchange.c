@@ -186,7 +186,7 @@ static void others_files_need_force(void **state)
     const dart_caps caps = device.caps;
     device.caps = lab_caps(LAB_MESA);
     assert_int_equal(parse(text, false, &count), DART_INPUT);
-    ok(parse(text, true, &count)); /* the shipped forms' figures */
+    ok(parse(text, true, &count)); /* of the rows; no form of gemm is left */
     assert_true(count >= 2 && count < all);
     device.caps = caps;
 }

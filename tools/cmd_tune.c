@@ -79,12 +79,14 @@ done:
     return status;
 }
 
-static void print_result(const dart_tune_result *r)
+static void print_result(const dart_tune_result *r, bool stopped)
 {
     uint32_t left = r->classes - r->rows;
     printf("\n%s, %s, %s: %u of %u classes measured, %.1f %% of the step, in %.0f s", r->device,
         r->name, r->driver, r->rows, r->classes, 100 * r->share, r->seconds);
-    puts(left ? "; a larger --budget reaches the others that matter" : "");
+    puts(stopped ? "; stopped, what was found is kept"
+         : left  ? "; a larger --budget reaches the others that matter"
+                 : "");
     if (!r->chosen) {
         puts("The shipped forms stay: none was faster by 5 % and beyond the noise.");
         return;
@@ -115,7 +117,7 @@ static dart_status tune(cli_call *cli)
     dart_status printed = DART_OK;
     if (tuning && dart_tuning_row(tuning, 0)) {
         printed = print_rows(tuning, false);
-        print_result(dart_tuning_result(tuning));
+        print_result(dart_tuning_result(tuning), status != DART_OK);
     } else if (tuning && status == DART_OK) {
         printed = cli_fail(DART_FAILED,
             "the budget of %s ended before a form was measured; give more with --budget",

@@ -1,11 +1,13 @@
-/* Every candidate that a device allows computes what the oracle does: test_candidates [device
- * [limits]], lavapipe if none is given. Launches are smaller than those that are tuned, and ragged.
- * A device that this machine does not have is reported as skipped. */
+/* Candidates that a device allows compute what the oracle does: test_candidates [device [limits
+ * [all]]], lavapipe if none is given; all of them, or some of those that take long to compile.
+ * Launches are smaller than those that are tuned, and ragged. A device that this machine does not
+ * have is reported as skipped. */
 #include "tuned_lab.h"
 #include "trial.h"
 #include <string.h>
 
 static const char *device_id = "vulkan:0", *limits_name = "";
+static bool whole;
 
 typedef struct tally {
     uint32_t right, other_bits, refused;
@@ -68,7 +70,8 @@ static void candidates_agree_with_the_oracle(void **state)
         print_message("%s skipped: %s\n", device_id, dart_error_text());
         skip();
     }
-    /* a compilation of a large tile takes seconds */
+    /* a compilation of a large tile takes seconds, most of all by Mesa */
+    const bool slow = device->caps.on_cpu && device->caps.simd < 2 && !whole;
     dart_launch gemm = lab_gemm(140, 150, 70, 0, 0);
     gemm_params *p = (gemm_params *)(void *)gemm.param;
     p->batch1 = 2; /* with a sum of what is there */
@@ -76,17 +79,19 @@ static void candidates_agree_with_the_oracle(void **state)
     p->b1 = 70 * 150;
     p->c1 = 140 * 150;
     p->beta = 0.5f;
-    try_launch(device, gemm, 1, &all);
-    try_launch(device, lab_gemm(260, 17, 530, 1, 0), 4, &all);
-    try_launch(device, lab_gemm(5, 300, 40, 0, 1), 4, &all);
+    try_launch(device, gemm, slow ? 3 : 1, &all);
+    try_launch(device, lab_gemm(260, 17, 530, 1, 0), slow ? 9 : 4, &all);
+    try_launch(device, lab_gemm(5, 300, 40, 0, 1), slow ? 9 : 4, &all);
     for (uint32_t i = 0; lab_launch(i, &launch); i++) {
-        const bool long_text =
+        const bool attends =
             launch.kernel == DART_K_attention || launch.kernel == DART_K_attention_dx;
-        try_launch(device, launch, long_text ? 4 : 1, &all);
+        /* which plans for Mesa's processor mostly write out, and which it compiles for seconds */
+        if (attends && slow) continue;
+        try_launch(device, launch, attends && !whole ? 4 : 1, &all);
     }
     print_message("%s %s: %u right, of them %u with other bits, %u not made\n", device_id,
         limits_name, all.right, all.other_bits, all.refused);
-    assert_true(all.right > 80);
+    assert_true(all.right > 60);
     dart_device_close(device);
 }
 
@@ -94,6 +99,7 @@ int main(int count, char **argument)
 {
     if (count > 1) device_id = argument[1];
     if (count > 2) limits_name = argument[2];
+    whole = count > 3 && !strcmp(argument[3], "all");
     const struct CMUnitTest tests[] = {cmocka_unit_test(candidates_agree_with_the_oracle)};
     return cmocka_run_group_tests(tests, lab_begin, lab_end);
 }

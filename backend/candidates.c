@@ -217,7 +217,7 @@ uint32_t dart_candidates_of(
     uint32_t count = 0;
     for (uint32_t i = 0; t && i < DART_CLASS_SIZES && t->size[i]; i++)
         if (!class->size[i]) return 0;
-    for (uint32_t i = 0; t && i < t->rows; i++) {
+    for (uint32_t i = 0; t && i < t->rows && count < DART_MOST_CANDIDATES; i++) {
         const candidate *c = &t->row[i];
         dart_form form = {.kernel = class->kernel};
         uint64_t tile[2], of[2];

@@ -1,8 +1,11 @@
-/* The registry of backends and the checked calls: what passes here, a driver may trust. */
+/* The registry of backends and the checked calls: what passes here, a driver may trust. Programs
+ * get the forms that were measured on their device, and simpler ones for those that were refused.
+ */
 #include "backend.h"
-#include "extent.h"
+#include "launch_check.h"
 #include "log.h"
 #include "refused.h"
+#include "tuned.h"
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,11 +32,6 @@ static const dart_backend *const backends[] = {
     &dart_backend_cpu64,
 };
 
-struct dart_buffer_info {
-    uint64_t words;
-    bool alive;
-};
-
 const dart_backend *dart_backend_at(uint32_t index)
 {
     return index < sizeof backends / sizeof *backends ? backends[index] : NULL;
@@ -57,6 +55,19 @@ static bool is_single(const dart_backend *backend)
 void dart_device_watch(dart_device *device, double milliseconds)
 {
     if (milliseconds >= 0) device->caps.submit_s = 1e-3 * milliseconds;
+}
+
+void dart_device_tune(dart_device *device, bool tuned)
+{
+    device->untuned = !tuned;
+}
+
+dart_status dart_device_tuned(dart_device *device, struct dart_tuned **out)
+{
+    *out = NULL;
+    if (!device->tuned) DART_TRY(dart_tuned_open(device, &device->tuned));
+    *out = device->tuned;
+    return DART_OK;
 }
 
 const char *dart_device_id(const dart_device *device, char out[32])
@@ -98,6 +109,8 @@ static dart_status open_at(const dart_backend *backend, uint32_t index, const da
     device->index = index;
     device->infos = NULL;
     device->refused = NULL;
+    device->tuned = NULL;
+    device->untuned = false;
     device->info_capacity = 0;
     device->bytes_allocated = device->bytes_peak = 0;
     *out_device = device;
@@ -157,8 +170,10 @@ void dart_device_close(dart_device *device)
     if (!device) return;
     free(device->infos);
     dart_refused_close(device->refused);
+    dart_tuned_close(device->tuned);
     device->infos = NULL;
     device->refused = NULL;
+    device->tuned = NULL;
     device->backend->close(device);
 }
 
@@ -314,159 +329,69 @@ READER(f64, double, 8)
 
 /* ---- programs ---- */
 
-/* One failed rule of a launch; the sentence names the launch and the kernel. */
-#define LAUNCH_FAIL(...)                                                                           \
-    do {                                                                                           \
-        char what_[256];                                                                           \
-        snprintf(what_, sizeof what_, __VA_ARGS__);                                                \
-        return dart_fail(DART_FAILED, "launch %" PRIu32 " (%s): %s", index, info->name, what_);    \
-    } while (0)
-
-static dart_status check_groups(
-    const dart_caps *caps, const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
+static void tell_refusal(dart_device *device)
 {
-    for (int d = 0; d < 3; d++) {
-        uint32_t groups = launch->groups[d], most = caps->max_groups[d];
-        if (!groups) LAUNCH_FAIL("groups[%d] is 0", d);
-        if (most && groups > most)
-            LAUNCH_FAIL("groups[%d] is %" PRIu32 ", the device allows %" PRIu32, d, groups, most);
-    }
-    uint64_t invocations = (uint64_t)launch->tune[0] * launch->tune[1];
-    if (!invocations) LAUNCH_FAIL("a work-group of 0 invocations");
-    if (caps->max_invocations && invocations > caps->max_invocations)
-        LAUNCH_FAIL("%" PRIu64 " invocations in a work-group, the device allows %" PRIu32,
-            invocations, caps->max_invocations);
-    uint32_t shared = dart_kernel_shared(launch->kernel, launch->variant, launch->tune);
-    if (caps->max_shared && shared > caps->max_shared)
-        LAUNCH_FAIL("%" PRIu32 " bytes of work-group memory, the device allows %" PRIu32, shared,
-            caps->max_shared);
-    return DART_OK;
+    dart_log(device->refusal_told ? 1 : 0, "%s; a simpler form takes its place, now and later%s",
+        dart_error_text(),
+        device->refusal_told ? "" : " (--verbose names every kernel that this holds for)");
+    device->refusal_told = true;
 }
 
-static dart_status check_slice(const dart_device *device, const dart_kernel_info *info,
-    const dart_launch *launch, uint32_t b, uint32_t index)
-{
-    const dart_caps *caps = &device->caps;
-    const dart_slice *slice = &launch->buf[b];
-    const char *name = info->buffer_name[b];
-    dart_buffer buffer = slice->buffer;
-    if (!buffer || buffer >= device->info_capacity || !device->infos[buffer].alive)
-        LAUNCH_FAIL("%s: buffer %" PRIu32 " is not allocated", name, buffer);
-    if (!slice->words) LAUNCH_FAIL("%s: the slice has 0 words", name);
-    uint64_t end, bytes, offset;
-    if (!dart_add_u64(slice->offset, slice->words, &end) || end > device->infos[buffer].words)
-        LAUNCH_FAIL("%s: words %" PRIu64 " + %" PRIu64 " reach past the end of buffer %" PRIu32
-                    " at %" PRIu64,
-            name, slice->offset, slice->words, buffer, device->infos[buffer].words);
-    bool fits = dart_mul_u64(slice->words, caps->word, &bytes) &&
-                dart_mul_u64(slice->offset, caps->word, &offset);
-    if (!fits) LAUNCH_FAIL("%s: the slice's size overflows", name);
-    if (caps->max_binding && bytes > caps->max_binding)
-        LAUNCH_FAIL("%s: spans %" PRIu64 " bytes, the device binds at most %" PRIu64, name, bytes,
-            caps->max_binding);
-    if (caps->offset_align && offset % caps->offset_align)
-        LAUNCH_FAIL("%s: its offset of %" PRIu64 " bytes is not a multiple of %" PRIu32, name,
-            offset, caps->offset_align);
-    return DART_OK;
-}
-
-/* What the parameters make the kernel touch lies within its slices. */
-static dart_status check_extents(
-    const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
-{
-    uint64_t words[DART_MAX_BUFS];
-    dart_launch_extent(launch, words);
-    for (uint32_t b = 0; b < launch->buffers; b++)
-        if (words[b] > launch->buf[b].words)
-            LAUNCH_FAIL("%s: its parameters reach %" PRIu64 " words, the slice has %" PRIu64,
-                info->buffer_name[b], words[b], launch->buf[b].words);
-    return DART_OK;
-}
-
-/* An output may be an input's very slice (in place), never a part of it. */
-static dart_status check_overlap(
-    const dart_kernel_info *info, const dart_launch *launch, uint32_t index)
-{
-    for (uint32_t i = 0; i < launch->buffers; i++)
-        for (uint32_t j = 0; j < i; j++) {
-            const dart_slice *a = &launch->buf[i], *b = &launch->buf[j];
-            bool written = (info->access[i] | info->access[j]) & DART_OUT;
-            bool same = a->offset == b->offset && a->words == b->words;
-            bool apart = a->buffer != b->buffer || a->offset + a->words <= b->offset ||
-                         b->offset + b->words <= a->offset;
-            if (written && !same && !apart)
-                LAUNCH_FAIL("%s and %s overlap in part (buffer %" PRIu32 ", words %" PRIu64
-                            " + %" PRIu64 " and %" PRIu64 " + %" PRIu64 ")",
-                    info->buffer_name[j], info->buffer_name[i], a->buffer, b->offset, b->words,
-                    a->offset, a->words);
-        }
-    return DART_OK;
-}
-
-static dart_status check_launch(
-    const dart_device *device, const dart_launch *launch, uint32_t index)
-{
-    if ((unsigned)launch->kernel >= DART_KERNELS)
-        return dart_fail(DART_FAILED, "launch %" PRIu32 ": kernel number %d does not exist", index,
-            (int)launch->kernel);
-    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
-    const dart_caps *caps = &device->caps;
-    if (launch->buffers != info->buffers)
-        LAUNCH_FAIL("%d buffers given, it takes %d", launch->buffers, info->buffers);
-    if (caps->max_buffers && launch->buffers > caps->max_buffers)
-        LAUNCH_FAIL(
-            "%d buffers, the device binds at most %" PRIu32, launch->buffers, caps->max_buffers);
-    if (launch->param_bytes != info->param_bytes)
-        LAUNCH_FAIL(
-            "%d bytes of parameters given, it takes %d", launch->param_bytes, info->param_bytes);
-    if (caps->max_params && (uint32_t)launch->param_bytes + DART_PLACE_BYTES > caps->max_params)
-        LAUNCH_FAIL("%d bytes of parameters, the device takes at most %" PRIu32,
-            launch->param_bytes, caps->max_params);
-    if (launch->tunes != info->tunes)
-        LAUNCH_FAIL("%d tune values given, it takes %d", launch->tunes, info->tunes);
-    if (!dart_kernel_feature(launch->kernel, launch->variant))
-        LAUNCH_FAIL("it has no variant %d", launch->variant);
-    DART_TRY(check_groups(caps, info, launch, index));
-    for (uint32_t b = 0; b < launch->buffers; b++)
-        DART_TRY(check_slice(device, info, launch, b, index));
-    DART_TRY(check_extents(info, launch, index));
-    return check_overlap(info, launch, index);
-}
-
-/* What was refused gets the form that takes its place, in a copy of the list. */
-static dart_status build_with(
-    dart_device *device, dart_launch *list, uint32_t count, dart_program **out_program)
+/* In `copy` of the list each launch gets the form that was chosen for it, and what was refused the
+ * form that takes its place. */
+static dart_status build_with(dart_device *device, const dart_launch *list, dart_launch *copy,
+    uint32_t count, dart_program **out_program)
 {
     for (;;) {
-        for (uint32_t i = 0; i < count; i++)
-            DART_TRY(dart_refused_replace(device->refused, &device->caps, &list[i]));
+        for (uint32_t i = 0; i < count; i++) {
+            copy[i] = list[i];
+            if (!device->untuned)
+                dart_tuned_apply(device->tuned, device->refused, &device->caps, &copy[i]);
+            DART_TRY(dart_refused_replace(device->refused, &device->caps, &copy[i]));
+        }
         device->unmade = 0;
-        dart_status status = device->backend->build(device, list, count, out_program);
+        dart_status status = device->backend->build(device, copy, count, out_program);
         if (status == DART_OK || !device->unmade) return status;
-        const dart_launch *bad = &list[device->unmade - 1];
-        dart_log(device->refusal_told ? 1 : 0,
-            "%s; a simpler form takes its place, now and later%s", dart_error_text(),
-            device->refusal_told ? "" : " (--verbose names every kernel that this holds for)");
-        device->refusal_told = true;
-        DART_TRY(dart_refused_add(device->refused, bad));
+        tell_refusal(device);
+        DART_TRY(dart_refused_add(device->refused, &copy[device->unmade - 1]));
     }
+}
+
+static dart_status check_list(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    *out_program = NULL;
+    if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
+    for (uint32_t i = 0; i < count; i++) DART_TRY(dart_launch_check(device, &list[i], i));
+    /* devices that a machine has one of compile nothing, and so refuse nothing */
+    if (is_single(device->backend) || device->refused) return DART_OK;
+    return dart_refused_open(device, &device->refused);
 }
 
 dart_status dart_device_build(
     dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
 {
-    *out_program = NULL;
-    if (!count) return dart_fail(DART_FAILED, "a program of 0 launches was asked for");
-    for (uint32_t i = 0; i < count; i++) DART_TRY(check_launch(device, &list[i], i));
-    /* these compile nothing */
+    struct dart_tuned *tuned;
+    DART_TRY(check_list(device, list, count, out_program));
     if (is_single(device->backend)) return device->backend->build(device, list, count, out_program);
-    if (!device->refused) DART_TRY(dart_refused_open(device, &device->refused));
+    DART_TRY(dart_device_tuned(device, &tuned));
     dart_launch *copy = dart_calloc(count, sizeof *copy);
     if (!copy) return DART_MEMORY;
-    memcpy(copy, list, count * sizeof *copy);
-    dart_status status = build_with(device, copy, count, out_program);
+    dart_status status = build_with(device, list, copy, count, out_program);
     free(copy);
     return status;
+}
+
+dart_status dart_device_build_exactly(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program)
+{
+    DART_TRY(check_list(device, list, count, out_program));
+    device->unmade = 0;
+    dart_status status = device->backend->build(device, list, count, out_program);
+    if (status == DART_OK || !device->unmade) return status;
+    DART_TRY(dart_refused_add(device->refused, &list[device->unmade - 1]));
+    return dart_fail(DART_DEVICE, "the driver of %s does not make a form of kernel %s",
+        device->caps.name, dart_kernel_info_of(list[device->unmade - 1].kernel)->name);
 }
 
 dart_status dart_device_run(dart_device *device, dart_program *program, double *seconds)

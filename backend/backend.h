@@ -151,6 +151,8 @@ struct dart_device {
                         launch: its number + 1, and a simpler form is tried; else 0 */
     struct dart_refused *refused;   /* kept by backend.c: what it could not make; NULL: not asked */
     bool refusal_told;              /* one line for all of them */
+    struct dart_tuned *tuned;       /* kept by backend.c: forms measured here; NULL: not asked */
+    bool untuned;                   /* programs have the shipped table's forms */
     struct dart_buffer_info *infos; /* kept by backend.c: sizes by handle */
     size_t info_capacity;
 };
@@ -165,6 +167,11 @@ void dart_device_close(dart_device *device); /* NULL is fine */
 /* What work given to the device at once may take: milliseconds, 0: any time; negative: as it is.
  * For programs that are built afterwards. */
 void dart_device_watch(dart_device *device, double milliseconds);
+/* Whether programs that are built afterwards have the forms that were measured and chosen on this
+ * device (tuned.h), as they do at first, or those of the shipped table. */
+void dart_device_tune(dart_device *device, bool tuned);
+/* The measured forms, opened if they were not yet; they belong to the device. MEMORY. */
+DART_NODISCARD dart_status dart_device_tuned(dart_device *device, struct dart_tuned **out);
 const char *dart_device_id(const dart_device *device, char out[32]);
 DART_NODISCARD dart_status dart_device_alloc(
     dart_device *device, dart_mem kind, uint64_t words, dart_buffer *out_buffer);
@@ -191,6 +198,10 @@ DART_NODISCARD dart_status dart_device_read_f32(
 DART_NODISCARD dart_status dart_device_read_f64(
     dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t count, double *data);
 DART_NODISCARD dart_status dart_device_build(
+    dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
+/* The same with the forms of the list and no others: DEVICE where the driver does not make one,
+ * which is kept in mind. */
+DART_NODISCARD dart_status dart_device_build_exactly(
     dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
 DART_NODISCARD dart_status dart_device_run(
     dart_device *device, dart_program *program, double *seconds);

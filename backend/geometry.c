@@ -3,6 +3,7 @@
  * (caps.simd > 1: one invocation a work-group, explicit vectors, so that barriers cost nothing),
  * other devices on the host's processor (lavapipe: a work-group is one subgroup), GPUs. */
 #include "geometry.h"
+#include "candidates.h"
 #include "shaper.h"
 
 /* Work-group of a kernel that folds `depth` rows of `cols` words in one work-group. On Mesa's
@@ -351,6 +352,73 @@ static dart_status check_limit(const shaper *s, const char *what, uint64_t neede
         (unsigned long long)needed, what, s->caps->name, (unsigned long long)limit);
 }
 
+/* Groups on the axes, and whether the caps allow all of it. */
+static dart_status finish(const shaper *s)
+{
+    const dart_caps *caps = s->caps;
+    const dart_kernel_info *info = s->info;
+    dart_launch *launch = s->launch;
+    if (s->groups == 0)
+        return dart_fail(DART_FAILED,
+            "kernel %s was launched on an empty tensor; the planner should "
+            "have removed it",
+            info->name);
+    uint64_t most = caps->max_groups[0] ? caps->max_groups[0] : UINT32_MAX;
+    uint64_t rest = caps->max_groups[1] ? caps->max_groups[1] : UINT32_MAX;
+    uint64_t along = s->groups < most ? s->groups : most, across = ceil_div(s->groups, along);
+    if (across > rest || s->groups > INT32_MAX)
+        return dart_fail(DART_DEVICE,
+            "kernel %s needs %llu work-groups, the device %s allows %llu; "
+            "use a smaller batch",
+            info->name, (unsigned long long)s->groups, caps->name,
+            (unsigned long long)(most * rest));
+    launch->groups[0] = (uint32_t)along;
+    launch->groups[1] = (uint32_t)across;
+    launch->groups[2] = 1;
+    DART_TRY(check_limit(s, "invocations in a work-group",
+        (uint64_t)launch->tune[0] * launch->tune[1], caps->max_invocations));
+    DART_TRY(check_limit(s, "bytes of work-group memory",
+        dart_kernel_shared(launch->kernel, launch->variant, launch->tune), caps->max_shared));
+    if (launch->kernel == DART_K_gemm) {
+        const gemm_params *p = (const gemm_params *)launch->param;
+        const bool shared = launch->variant == dart_kernel_variant(DART_K_gemm, "shared");
+        DART_TRY(check_limit(s, "loop iterations along k",
+            (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
+    }
+    if (launch->kernel == DART_K_fma_rate)
+        DART_TRY(check_limit(s, "loop iterations",
+            ((const fma_rate_params *)launch->param)->rounds + 1ull, caps->max_loop));
+    if (launch->kernel == DART_K_gemm_packed)
+        DART_TRY(check_limit(s, "loop iterations along k",
+            ((const gemm_packed_params *)launch->param)->k / 8 /
+                    launch->tune[DART_GEMM_PACKED_ALONG] +
+                16ull,
+            caps->max_loop));
+    if (launch->kernel == DART_K_attend && !has_vectors(s))
+        DART_TRY(check_limit(s, "loop iterations for this context",
+            attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));
+    if (launch->kernel == DART_K_attention) {
+        const attention_params *p = (const attention_params *)launch->param;
+        DART_TRY(check_limit(s, "loop iterations for this context",
+            attention_rounds(s, p->span, p->dim, false), caps->max_loop));
+    }
+    if (launch->kernel == DART_K_attention_dx) {
+        const attention_dx_params *p = (const attention_dx_params *)launch->param;
+        const uint64_t queries = (uint64_t)p->time * (p->heads / p->kv);
+        DART_TRY(check_limit(s, "loop iterations for this context",
+            attention_rounds(s, tune_of(s, "PART") ? queries : p->span, p->dim, true),
+            caps->max_loop));
+    }
+    if (launch->kernel == DART_K_spd_fn && !has_vectors(s))
+        DART_TRY(check_limit(s, "loop iterations for this rank",
+            spd_fn_rounds((const spd_fn_params *)launch->param, launch->tune[0],
+                launch->tune[DART_SPD_FN_UN]),
+            caps->max_loop));
+    DART_TRY(check_limit(s, "buffers", info->buffers, caps->max_buffers));
+    return check_limit(
+        s, "bytes of parameters", info->param_bytes + DART_PLACE_BYTES, caps->max_params);
+}
+
 static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *launch)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
@@ -362,66 +430,7 @@ static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *l
     for (uint32_t i = 0; i < info->tunes; i++)
         if (!(info->modes >> i & 1)) launch->tune[i] = info->tune_default[i];
     shape_of[launch->kernel](&s);
-
-    if (s.groups == 0)
-        return dart_fail(DART_FAILED,
-            "kernel %s was launched on an empty tensor; the planner should "
-            "have removed it",
-            info->name);
-    uint64_t most = caps->max_groups[0] ? caps->max_groups[0] : UINT32_MAX;
-    uint64_t rest = caps->max_groups[1] ? caps->max_groups[1] : UINT32_MAX;
-    uint64_t along = s.groups < most ? s.groups : most, across = ceil_div(s.groups, along);
-    if (across > rest || s.groups > INT32_MAX)
-        return dart_fail(DART_DEVICE,
-            "kernel %s needs %llu work-groups, the device %s allows %llu; "
-            "use a smaller batch",
-            info->name, (unsigned long long)s.groups, caps->name,
-            (unsigned long long)(most * rest));
-    launch->groups[0] = (uint32_t)along;
-    launch->groups[1] = (uint32_t)across;
-    launch->groups[2] = 1;
-    DART_TRY(check_limit(&s, "invocations in a work-group",
-        (uint64_t)launch->tune[0] * launch->tune[1], caps->max_invocations));
-    DART_TRY(check_limit(&s, "bytes of work-group memory",
-        dart_kernel_shared(launch->kernel, launch->variant, launch->tune), caps->max_shared));
-    if (launch->kernel == DART_K_gemm) {
-        const gemm_params *p = (const gemm_params *)launch->param;
-        const bool shared = launch->variant == dart_kernel_variant(DART_K_gemm, "shared");
-        DART_TRY(check_limit(&s, "loop iterations along k",
-            (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
-    }
-    if (launch->kernel == DART_K_fma_rate)
-        DART_TRY(check_limit(&s, "loop iterations",
-            ((const fma_rate_params *)launch->param)->rounds + 1ull, caps->max_loop));
-    if (launch->kernel == DART_K_gemm_packed)
-        DART_TRY(check_limit(&s, "loop iterations along k",
-            ((const gemm_packed_params *)launch->param)->k / 8 /
-                    launch->tune[DART_GEMM_PACKED_ALONG] +
-                16ull,
-            caps->max_loop));
-    if (launch->kernel == DART_K_attend && !has_vectors(&s))
-        DART_TRY(check_limit(&s, "loop iterations for this context",
-            attend_rounds((const attend_params *)launch->param, launch->tune[0]), caps->max_loop));
-    if (launch->kernel == DART_K_attention) {
-        const attention_params *p = (const attention_params *)launch->param;
-        DART_TRY(check_limit(&s, "loop iterations for this context",
-            attention_rounds(&s, p->span, p->dim, false), caps->max_loop));
-    }
-    if (launch->kernel == DART_K_attention_dx) {
-        const attention_dx_params *p = (const attention_dx_params *)launch->param;
-        const uint64_t queries = (uint64_t)p->time * (p->heads / p->kv);
-        DART_TRY(check_limit(&s, "loop iterations for this context",
-            attention_rounds(&s, tune_of(&s, "PART") ? queries : p->span, p->dim, true),
-            caps->max_loop));
-    }
-    if (launch->kernel == DART_K_spd_fn && !has_vectors(&s))
-        DART_TRY(check_limit(&s, "loop iterations for this rank",
-            spd_fn_rounds((const spd_fn_params *)launch->param, launch->tune[0],
-                launch->tune[DART_SPD_FN_UN]),
-            caps->max_loop));
-    DART_TRY(check_limit(&s, "buffers", info->buffers, caps->max_buffers));
-    return check_limit(
-        &s, "bytes of parameters", info->param_bytes + DART_PLACE_BYTES, caps->max_params);
+    return finish(&s);
 }
 
 dart_status dart_launch_geometry(const dart_caps *caps, dart_launch *launch)
@@ -439,4 +448,20 @@ dart_status dart_launch_simpler(const dart_caps *caps, uint32_t simpler, dart_la
         less.on_cpu = false; /* its tiles are made for one driver */
     }
     return shape(&less, simpler, launch);
+}
+
+dart_status dart_launch_form(const dart_caps *caps, const dart_form *form, dart_launch *launch)
+{
+    const dart_launch before = *launch;
+    shaper s = {.caps = caps, .launch = launch, .info = dart_kernel_info_of(launch->kernel)};
+    launch->variant = (uint8_t)form->variant;
+    for (uint32_t i = 0; i < s.info->tunes; i++)
+        if (!(s.info->modes >> i & 1)) launch->tune[i] = form->tune[i];
+    s.groups = dart_form_groups(caps, launch);
+    const dart_status status =
+        s.groups
+            ? finish(&s)
+            : dart_fail(DART_DEVICE, "kernel %s: this form is not for such sizes", s.info->name);
+    if (status != DART_OK) *launch = before;
+    return status;
 }

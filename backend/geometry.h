@@ -4,7 +4,7 @@
 #ifndef DART_GEOMETRY_H
 #define DART_GEOMETRY_H
 
-#include "backend.h"
+#include "form.h"
 
 /* launch->kernel, param and mode tunes are set. Fills buffers, tunes, param_bytes, tune, groups.
  * DEVICE: the kernel cannot run within the caps (the sentence names kernel, limit, figure). */
@@ -15,5 +15,9 @@ DART_NODISCARD dart_status dart_launch_geometry(const dart_caps *caps, dart_laun
 enum { DART_SIMPLEST = 5 };
 DART_NODISCARD dart_status dart_launch_simpler(
     const dart_caps *caps, uint32_t simpler, dart_launch *launch);
+/* A launch that dart_launch_geometry has shaped gets one of its kernel's candidates instead.
+ * DEVICE: the caps or its parameters do not allow that; the launch is as it was then. */
+DART_NODISCARD dart_status dart_launch_form(
+    const dart_caps *caps, const dart_form *form, dart_launch *launch);
 
 #endif

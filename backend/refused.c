@@ -15,14 +15,7 @@ struct dart_refused {
     char path[1200]; /* "": nowhere */
 };
 
-static const char kind[DART_SEALED_KIND] = "dartrf1";
-
-static dart_form form_of(const dart_launch *launch)
-{
-    dart_form form = {.kernel = (uint32_t)launch->kernel, .variant = launch->variant};
-    memcpy(form.tune, launch->tune, launch->tunes * sizeof *form.tune);
-    return form;
-}
+static const char kind[DART_SEALED_KIND] = "dartrf2";
 
 /* <cache>/refused-<hash of device, driver, version of this program>.bin */
 static void find_path(const dart_device *device, char out[1200])
@@ -81,17 +74,22 @@ void dart_refused_close(dart_refused *refused)
     free(refused);
 }
 
+bool dart_refused_has(const dart_refused *refused, const dart_form *form)
+{
+    for (size_t i = 0; i < refused->count; i++)
+        if (dart_form_same(&refused->form[i], form)) return true;
+    return false;
+}
+
 static bool has(const dart_refused *refused, const dart_launch *launch)
 {
-    const dart_form form = form_of(launch);
-    for (size_t i = 0; i < refused->count; i++)
-        if (memcmp(&refused->form[i], &form, sizeof form) == 0) return true;
-    return false;
+    const dart_form form = dart_form_of(launch);
+    return dart_refused_has(refused, &form);
 }
 
 dart_status dart_refused_add(dart_refused *refused, const dart_launch *launch)
 {
-    const dart_form form = form_of(launch);
+    const dart_form form = dart_form_of(launch);
     DART_TRY(append(refused, &form));
     if (refused->path[0] && dart_sealed_write(refused->path, kind, refused->form,
                                 refused->count * sizeof *refused->form) != DART_OK)

@@ -52,6 +52,7 @@ dart_room(kernels frontend/tasks/kernels MAY infer inspect compilers)
 dart_room(train frontend/tasks/train MAY infer)
 dart_room(sweep frontend/tasks/sweep MAY train report)
 dart_room(bench frontend/tasks/bench MAY train report)
+dart_room(tune frontend/tasks/tune MAY store)
 
 # What dart.h declares and no room below defines.
-dart_room(api frontend/tasks/api MAY bench sweep inspect kernels export compress tokenizer)
+dart_room(api frontend/tasks/api MAY bench tune sweep inspect kernels export compress tokenizer)

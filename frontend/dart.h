@@ -11,5 +11,6 @@
 #include "dart/tokenizer.h"
 #include "dart/tools.h"
 #include "dart/train.h"
+#include "dart/tune.h"
 
 #endif

@@ -11,6 +11,10 @@ foreach(device cpu opencl:0 vulkan:0)
     add_test(NAME backend/${name} COMMAND test_suite ${device} ${limits} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
   endforeach()
 endforeach()
+# Candidates of the tuner; without arguments on lavapipe.
+add_test(NAME backend/candidates-opencl0 COMMAND test_candidates opencl:0 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+add_test(NAME backend/candidates-vulkan0-emu-floor COMMAND test_candidates vulkan:0 emu-floor
+  WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 # Once more with submissions that may take 10 microseconds, so that most launches are started in pieces.
 foreach(device opencl:0 vulkan:0)
   string(REPLACE ":" "" name "suite-${device}-pieces")

@@ -202,6 +202,7 @@ DART_NODISCARD dart_status cli_train(cli_call *cli);
 
 extern const cli_command cmd_train, cmd_finetune, cmd_compress, cmd_export, cmd_eval, cmd_generate,
     cmd_chat, cmd_translate, cmd_inspect, cmd_report, cmd_sweep, cmd_devices, cmd_bench,
-    cmd_kernels, cmd_bleu, cmd_tokenizer, cmd_selftest, cmd_completion, cmd_version, cmd_help;
+    cmd_kernels, cmd_tune, cmd_bleu, cmd_tokenizer, cmd_selftest, cmd_completion, cmd_version,
+    cmd_help;
 
 #endif

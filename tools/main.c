@@ -5,7 +5,7 @@
 
 static const cli_command *const commands[] = {&cmd_train, &cmd_finetune, &cmd_compress, &cmd_export,
     &cmd_eval, &cmd_generate, &cmd_chat, &cmd_translate, &cmd_inspect, &cmd_report, &cmd_sweep,
-    &cmd_devices, &cmd_bench, &cmd_kernels, &cmd_bleu, &cmd_tokenizer, &cmd_selftest,
+    &cmd_devices, &cmd_bench, &cmd_kernels, &cmd_tune, &cmd_bleu, &cmd_tokenizer, &cmd_selftest,
     &cmd_completion, &cmd_version, &cmd_help, NULL};
 
 static const char *command_name_at(const void *context, uint32_t index)

@@ -5,8 +5,9 @@
 #include "cases.h"
 #include "packed.h"
 
-/* The next tensor of the case: `rows` packed rows of `columns`. Scales are halves or floats of any
- * sign between 2^-14 and 2; all numbers are finite. */
+/* Makes random words packed rows of `columns`: scales are halves or floats of any sign between
+ * 2^-14 and 2; all numbers are finite. And the next tensor of the case, of such rows. */
+void dart_suite_pack(uint32_t *words, dart_packed format, uint32_t rows, uint32_t columns);
 void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t columns);
 
 #endif

@@ -1,12 +1,11 @@
 /* Cases of unpack: every format, whole and by ids, columns that fill words and that do not. */
 #include "cases_packed.h"
 
-void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t columns)
+void dart_suite_pack(uint32_t *w, dart_packed format, uint32_t rows, uint32_t columns)
 {
     const dart_packed_info info = dart_packed_info_of(format);
     const uint32_t pitch = dart_packed_pitch(format, columns);
     const uint32_t codes = dart_packed_codes(format, columns);
-    uint32_t *w = dart_suite_bits(s, (uint64_t)rows * pitch);
     for (uint32_t r = 0; r < rows; r++, w += pitch) {
         if (info.bits == 16) { /* finite; of three columns subnormal, where those are halves */
             const uint32_t mask = format == DART_PACKED_bf16 ? 0xbf7fbf7f
@@ -21,6 +20,12 @@ void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t col
                        ? (w[i] & 0x80ffffff) | 0x3c000000
                        : w[i] & 0xbfffbfff;
     }
+}
+
+void dart_suite_packed(suite *s, dart_packed format, uint32_t rows, uint32_t columns)
+{
+    const uint32_t pitch = dart_packed_pitch(format, columns);
+    dart_suite_pack(dart_suite_bits(s, (uint64_t)rows * pitch), format, rows, columns);
 }
 
 static void one(

@@ -4,9 +4,9 @@
  * and make in the arena is laid side by side, at equal steps, as tensors of weights of one form lie
  * in their regions anyway; they move to where all of them can run. After dart_split: what a batch
  * binds is checked here to fit a binding. */
+#include "batch.h"
 #include "emit.h"
 #include "extent.h"
-#include "moves.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,175 +15,21 @@
  * their parts. */
 enum { SET_WORDS = 1 << 22, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
 /* The same of a part. */
-enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 16, SMALL_FEW = 1 << 18 };
-
-typedef struct batching {
-    dart_lowering *low;
-    dart_moves may;
-    dart_value *host; /* by storage: where it lies now (words 0: where it was) */
-    uint32_t *stamp;  /* by storage: the last run that took it */
-    size_t storages;  /* before sets were made */
-    uint32_t run;
-    uint32_t *order;         /* moves, form by form */
-    uint32_t *member;        /* of the run at hand */
-    uint64_t set_most, left; /* words: of a set, and of all that are still to come */
-} batching;
+enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 256, SMALL_FEW = 1 << 18 };
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
 
-static const dart_launch *launch_of(const batching *b, const dart_move *i)
-{
-    return &b->low->launch[i->launch];
-}
-
-static dart_value value_of(const batching *b, const dart_move *i, uint32_t operand)
-{
-    dart_value value = b->low->bound[i->launch][operand];
-    if (value.storage < b->storages && b->host[value.storage].words) {
-        const dart_value *host = &b->host[value.storage];
-        value.storage = host->storage;
-        value.offset += host->offset;
-    }
-    return value;
-}
-
-static const reduce_params *reduce_of(const dart_launch *launch)
-{
-    return (const reduce_params *)(const void *)launch->param;
-}
-
-static bool in_region(const batching *b, uint32_t storage)
-{
-    return b->low->storage[storage].region != DART_REGION_NONE;
-}
-
-static bool is_host(const batching *b, uint32_t storage)
-{
-    return storage >= b->storages;
-}
-
-/* ---- forms ---- */
-
-/* Launches that may become one batch are alike in this. */
-typedef struct form {
-    uint32_t kernel, tune[DART_MAX_TUNE], param[DART_MAX_PARAM_BYTES / 4];
-    uint32_t region[DART_MAX_BUFS]; /* of the operands */
-    uint64_t words[DART_MAX_BUFS];  /* of the arena's storages */
-} form;
-
-static form form_of(const batching *b, uint32_t index)
-{
-    const dart_lowering *low = b->low;
-    const uint32_t at = b->may.move[index].launch;
-    const dart_launch *launch = &low->launch[at];
-    form f;
-    memset(&f, 0, sizeof f); /* compared whole */
-    f.kernel = launch->kernel;
-    memcpy(f.tune, launch->tune, sizeof f.tune);
-    memcpy(f.param, launch->param, sizeof f.param);
-    for (uint32_t k = 0; k < launch->buffers; k++) {
-        const dart_storage *storage = &low->storage[low->bound[at][k].storage];
-        f.region[k] = storage->region;
-        if (storage->region == DART_REGION_NONE) f.words[k] = storage->words;
-    }
-    return f;
-}
-
-typedef struct entry {
-    form form;
-    uint32_t item, rank; /* rank: first item of its form */
-    uint64_t key[3];
-    bool free, taken; /* free: no operand lies in a region */
-} entry;
-
-static int by_form(const void *a, const void *b)
-{
-    const entry *x = a, *y = b;
-    const int sign = memcmp(&x->form, &y->form, sizeof x->form);
-    return sign ? sign : x->item < y->item ? -1 : 1;
-}
-
-/* Forms with weights or gradients first: what they read and make lies in the order of those, and
- * others follow. */
-static int by_rank(const void *a, const void *b)
-{
-    const entry *x = a, *y = b;
-    if (x->free != y->free) return x->free < y->free ? -1 : 1;
-    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
-    return x->item < y->item ? -1 : 1;
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const entry *x = a, *y = b;
-    for (int k = 0; k < 3; k++)
-        if (x->key[k] != y->key[k]) return x->key[k] < y->key[k] ? -1 : 1;
-    return x->item < y->item ? -1 : 1;
-}
-
-static bool fixed(const batching *b, uint32_t storage)
-{
-    return in_region(b, storage) || is_host(b, storage) ||
-           b->low->storage[storage].words > b->may.small;
-}
-
-/* Which operand a launch makes. */
-static uint32_t result_of(const dart_launch *launch)
-{
-    return launch->kernel == DART_K_reduce ? 1 : 2;
-}
-
-/* The operand that cannot lie elsewhere any more, the result first; DART_MAX_BUFS: all can. */
-static uint32_t fixed_operand(const batching *b, const dart_move *i)
-{
-    for (uint32_t k = result_of(launch_of(b, i)) + 1; k-- > 0;)
-        if (fixed(b, value_of(b, i, k).storage)) return k;
-    return DART_MAX_BUFS;
-}
-
-/* Where such an operand of a product lies that reads what this one makes; false: nowhere yet. */
-static bool place_behind(const batching *b, const dart_move *i, dart_value *out)
-{
-    for (size_t w = 0; w < b->may.waits; w++) {
-        const uint32_t next = b->may.move_of[b->may.wait[w].to];
-        if (b->may.wait[w].from != i->launch || !next) continue;
-        const uint32_t k = fixed_operand(b, &b->may.move[next - 1]);
-        if (k == DART_MAX_BUFS) continue;
-        *out = value_of(b, &b->may.move[next - 1], k);
-        return true;
-    }
-    return false;
-}
-
-/* Items of one form: those with an operand that cannot move any more in the order of that, the
- * result first; then in that of products which read their results; then as deep as they lie. */
-static void sort_form(const batching *b, entry *list, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const dart_move *move = &b->may.move[list[i].item];
-        const uint32_t operand = fixed_operand(b, move);
-        dart_value v = {0};
-        if (operand < DART_MAX_BUFS) {
-            list[i].key[0] = 2 - operand;
-            v = value_of(b, move, operand);
-        } else {
-            list[i].key[0] = place_behind(b, move, &v) ? 3 : 4;
-        }
-        list[i].key[1] = list[i].key[0] < 4 ? v.storage : move->level;
-        list[i].key[2] = v.offset;
-    }
-    qsort(list, count, sizeof *list, by_place);
-}
-
 /* ---- runs ---- */
 
 /* Items of a form that fit together so far: where operand k begins, and how far apart it lies in
- * neighbours. `moves`: it will be laid out so. */
+ * neighbours. `moves`: it will be laid out so. Of chained launches `units` counts the matrices, and
+ * they are what is so far apart; else it counts the items. */
 typedef struct run {
-    uint32_t count, early, late, operands, result;
+    uint32_t first_item, count, units, early, late, operands, result;
+    bool chained;
     bool moves[DART_MAX_BUFS];
     dart_value first[DART_MAX_BUFS];
     uint64_t step[DART_MAX_BUFS];
@@ -203,7 +49,7 @@ static uint64_t reach(uint64_t words, uint64_t step, uint32_t count)
 }
 
 /* Can all of the operand be bound as one slice? */
-static bool bindable(const batching *b, const dart_value *first, uint64_t words)
+static bool bindable(const dart_batching *b, const dart_value *first, uint64_t words)
 {
     const dart_caps *caps = b->low->caps;
     const dart_region region = b->low->storage[first->storage].region;
@@ -213,21 +59,30 @@ static bool bindable(const batching *b, const dart_value *first, uint64_t words)
            words <= dart_memory_run(b->low->memory, region, first->offset);
 }
 
-static void begin_run(batching *b, run *r, uint32_t index)
+static void begin_run(dart_batching *b, run *r, uint32_t index, bool chain)
 {
     const dart_move *i = &b->may.move[index];
-    *r = (run){.count = 1, .early = i->early, .late = i->late};
+    uint64_t words[DART_MAX_BUFS];
+    *r = (run){.first_item = index,
+        .count = 1,
+        .units = chain ? dart_batch_chained(dart_batch_launch_of(b, i)) : 0,
+        .early = i->early,
+        .late = i->late};
     b->run++;
-    r->operands = launch_of(b, i)->buffers;
-    r->result = result_of(launch_of(b, i));
+    r->chained = r->units != 0;
+    if (!r->chained) r->units = 1;
+    dart_launch_extent(dart_batch_launch_of(b, i), words);
+    r->operands = dart_batch_launch_of(b, i)->buffers;
+    r->result = dart_batch_result_of(dart_batch_launch_of(b, i));
     for (uint32_t k = 0; k < r->operands; k++) {
-        r->first[k] = value_of(b, i, k);
+        r->first[k] = dart_batch_value_of(b, i, k);
+        if (r->chained) r->step[k] = (words[k] ? words[k] : words[0]) / r->units;
         if (r->first[k].storage < b->storages) b->stamp[r->first[k].storage] = b->run;
     }
 }
 
 /* Whether operand k of the next item fits; `second`: it says how far apart they are. */
-static bool fits(const batching *b, const run *r, uint32_t k, dart_value v, bool second,
+static bool fits(const dart_batching *b, const run *r, uint32_t k, dart_value v, bool second,
     bool *moves, uint64_t *step)
 {
     const dart_value *first = &r->first[k];
@@ -239,42 +94,85 @@ static bool fits(const batching *b, const run *r, uint32_t k, dart_value v, bool
         if (!second && r->moves[k]) return false;
         return k != r->result || *step >= v.words;
     }
-    if (fixed(b, v.storage) || fixed(b, first->storage) || (!second && !r->moves[k])) return false;
+    if (dart_batch_fixed(b, v.storage) || dart_batch_fixed(b, first->storage) ||
+        (!second && !r->moves[k]))
+        return false;
     if (v.offset != first->offset || b->stamp[v.storage] == b->run) return false;
     *moves = true;
     *step = dart_round_up(b->low->storage[v.storage].words, align_step(b->low->caps));
     return (r->count + 1) * *step <= least(b->set_most, b->left);
 }
 
+/* The same of chained launches, of which the next has `units` matrices. */
+static bool follows(const dart_batching *b, const run *r, uint32_t k, dart_value v, uint32_t units,
+    bool second, bool *moves)
+{
+    const dart_value *first = &r->first[k];
+    const uint64_t at = r->units * r->step[k], words = units * r->step[k];
+    *moves = false;
+    if (v.storage == first->storage)
+        return (second || !r->moves[k]) && v.offset == first->offset + at;
+    if (dart_batch_fixed(b, v.storage) || dart_batch_fixed(b, first->storage) ||
+        (!second && !r->moves[k]))
+        return false;
+    if (first->offset || v.offset || b->stamp[v.storage] == b->run || at % align_step(b->low->caps))
+        return false;
+    if (second && b->low->storage[first->storage].words != at) return false;
+    *moves = true;
+    return b->low->storage[v.storage].words == words && at + words <= least(b->set_most, b->left);
+}
+
+/* What one form leaves open: how many matrices a launch has, and so how long its operands are. */
+static bool same_batch(const dart_batching *b, const dart_move *x, const dart_move *y)
+{
+    const dart_launch *one = dart_batch_launch_of(b, x), *other = dart_batch_launch_of(b, y);
+    if (!dart_batch_chained(one)) return true;
+    for (uint32_t k = 0; k < one->buffers; k++) {
+        const dart_storage *s = &b->low->storage[b->low->bound[x->launch][k].storage];
+        const dart_storage *t = &b->low->storage[b->low->bound[y->launch][k].storage];
+        if (s->region == DART_REGION_NONE && s->words != t->words) return false;
+    }
+    return dart_batch_chained(one) == dart_batch_chained(other);
+}
+
 /* Operand k of neighbours may lie further apart than it is long. */
 static bool spaced(const dart_launch *launch, uint32_t k)
 {
     return launch->kernel == DART_K_gemm ||
-           (launch->kernel == DART_K_reduce && k == 1 && reduce_of(launch)->outer == 1);
+           (launch->kernel == DART_K_reduce && k == 1 && dart_batch_reduce_of(launch)->outer == 1);
 }
 
-static bool extend(batching *b, run *r, uint32_t index)
+static bool extend(dart_batching *b, run *r, uint32_t index)
 {
     const dart_move *i = &b->may.move[index];
     const uint32_t early = i->early > r->early ? i->early : r->early;
     const uint32_t late = i->late < r->late ? i->late : r->late;
-    const bool alike = value_of(b, i, 0).storage == value_of(b, i, 1).storage;
+    const bool alike = dart_batch_value_of(b, i, 0).storage == dart_batch_value_of(b, i, 1).storage;
+    const uint32_t units = r->chained ? dart_batch_chained(dart_batch_launch_of(b, i)) : 1;
     bool moves[DART_MAX_BUFS] = {false};
     uint64_t step[DART_MAX_BUFS] = {0};
-    if (early > late) return false;
+    if (early > late || (!r->chained && !same_batch(b, &b->may.move[r->first_item], i)))
+        return false;
     /* what is read is bound as one slice, and so is what is made */
     for (uint32_t k = 0; k < r->operands; k++)
         if (k != r->result && r->first[k].storage == r->first[r->result].storage) return false;
     if (alike != (r->first[0].storage == r->first[1].storage)) return false;
     for (uint32_t k = 0; k < r->operands; k++) {
-        const dart_value v = value_of(b, i, k);
+        const dart_value v = dart_batch_value_of(b, i, k);
+        if (r->chained) {
+            step[k] = r->step[k];
+            if (!follows(b, r, k, v, units, r->count == 1, &moves[k]) ||
+                !bindable(b, &r->first[k], (r->units + units) * step[k]))
+                return false;
+            continue;
+        }
         if (!fits(b, r, k, v, r->count == 1, &moves[k], &step[k]) ||
-            (step[k] != v.words && !spaced(launch_of(b, i), k)) ||
+            (step[k] != v.words && !spaced(dart_batch_launch_of(b, i), k)) ||
             !bindable(b, &r->first[k], reach(v.words, step[k], r->count + 1)))
             return false;
     }
     for (uint32_t k = 0; k < r->operands; k++) {
-        const uint32_t storage = value_of(b, i, k).storage;
+        const uint32_t storage = dart_batch_value_of(b, i, k).storage;
         if (storage < b->storages) b->stamp[storage] = b->run;
         r->moves[k] = moves[k];
         r->step[k] = step[k];
@@ -282,11 +180,12 @@ static bool extend(batching *b, run *r, uint32_t index)
     r->early = early;
     r->late = late;
     r->count++;
+    r->units += units;
     return true;
 }
 
 /* The part of the step in which anything of operand k is alive. */
-static double life(const batching *b, const run *r, const uint32_t *member, uint32_t k)
+static double life(const dart_batching *b, const run *r, const uint32_t *member, uint32_t k)
 {
     uint32_t first = b->may.count, last = 0;
     for (uint32_t i = 0; i < r->count; i++) {
@@ -299,24 +198,30 @@ static double life(const batching *b, const run *r, const uint32_t *member, uint
 }
 
 /* Lays operand k of all items side by side. */
-static dart_status lay_out(batching *b, const run *r, const uint32_t *member, uint32_t k)
+static dart_status lay_out(dart_batching *b, const run *r, const uint32_t *member, uint32_t k)
 {
     dart_lowering *low = b->low;
     dart_value set;
-    if (!r->moves[k] || is_host(b, value_of(b, &b->may.move[member[0]], k).storage)) return DART_OK;
-    const double words = (double)(r->count * r->step[k]) * life(b, r, member, k);
+    if (!r->moves[k] ||
+        dart_batch_is_host(b, dart_batch_value_of(b, &b->may.move[member[0]], k).storage))
+        return DART_OK;
+    uint64_t at = 0;
+    const double words = (double)(r->units * r->step[k]) * life(b, r, member, k);
     b->left -= least(b->left, (uint64_t)words);
     DART_TRY(dart_emit_new(
-        low, launch_of(b, &b->may.move[member[0]])->label, r->count * r->step[k], &set));
+        low, dart_batch_launch_of(b, &b->may.move[member[0]])->label, r->units * r->step[k], &set));
     for (uint32_t i = 0; i < r->count; i++) {
-        const uint32_t storage = low->bound[b->may.move[member[i]].launch][k].storage;
-        b->host[storage] = (dart_value){set.storage, i * r->step[k], r->step[k]};
+        const dart_launch *launch = dart_batch_launch_of(b, &b->may.move[member[i]]);
+        const uint64_t part = r->step[k] * (r->chained ? dart_batch_chained(launch) : 1);
+        b->host[low->bound[b->may.move[member[i]].launch][k].storage] =
+            (dart_value){set.storage, at, part};
+        at += part;
     }
     return DART_OK;
 }
 
 /* Makes a group of the items of a run; nothing where that cannot be. */
-static dart_status finish_run(batching *b, const run *r, const uint32_t *member)
+static dart_status finish_run(dart_batching *b, const run *r, const uint32_t *member)
 {
     /* What depends on leaves alone waits until it is needed, all else frees what it reads. */
     const uint32_t at = dart_moves_apart(&b->may, r->early ? r->early : r->late, r->early, r->late);
@@ -336,12 +241,14 @@ static dart_status finish_run(batching *b, const run *r, const uint32_t *member)
     return DART_OK;
 }
 
-/* A run from the first of these items on, of those that fit; `level`: only such as lie as deep. */
-static dart_status try_run(batching *b, entry *list, uint32_t count, bool level)
+/* A run from the first of these items on, of those that fit; `chain`: matrices that lie one behind
+ * the other; `level`: only such as lie as deep. */
+static dart_status try_run(
+    dart_batching *b, dart_batch_entry *list, uint32_t count, bool chain, bool level)
 {
     uint32_t members = 0;
     run r;
-    begin_run(b, &r, list[0].item);
+    begin_run(b, &r, list[0].item, chain);
     b->member[members++] = list[0].item;
     for (uint32_t i = 1; i < count; i++) {
         const dart_move *it = &b->may.move[list[i].item];
@@ -378,28 +285,20 @@ static uint64_t between(uint64_t low, uint64_t value, uint64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-static dart_status find_groups(batching *b)
+static dart_status find_groups(dart_batching *b)
 {
     dart_status status = DART_OK;
-    entry *list = dart_calloc((size_t)b->may.moves + 1, sizeof *list);
+    dart_batch_entry *list = dart_calloc((size_t)b->may.moves + 1, sizeof *list);
     if (!list) return DART_MEMORY;
-    for (uint32_t i = 0; i < b->may.moves; i++) list[i] = (entry){.form = form_of(b, i), .item = i};
-    qsort(list, b->may.moves, sizeof *list, by_form);
-    for (uint32_t i = 0; i < b->may.moves; i++) {
-        const bool same = i && !memcmp(&list[i].form, &list[i - 1].form, sizeof list->form);
-        list[i].rank = same ? list[i - 1].rank : list[i].item;
-        list[i].free = true;
-        for (int k = 0; k < 3; k++) list[i].free &= list[i].form.region[k] == DART_REGION_NONE;
-    }
-    qsort(list, b->may.moves, sizeof *list, by_rank);
+    dart_batch_list(b, list);
     (void)dart_moves_time(&b->may);
     for (uint32_t from = 0, to; from < b->may.moves; from = to) {
         for (to = from + 1; to < b->may.moves && list[to].rank == list[from].rank;) to++;
         if (to - from < 2) continue;
-        sort_form(b, list + from, to - from);
+        dart_batch_sort(b, list + from, to - from);
         for (uint32_t i = from; i < to; i++)
-            for (int alike = 0; alike < 2 && !list[i].taken; alike++)
-                DART_GOTO(try_run(b, list + i, to - i, alike));
+            for (int how = 0; how < 4 && !list[i].taken; how++)
+                DART_GOTO(try_run(b, list + i, to - i, how < 2, how % 2));
     }
     for (uint32_t i = 0; i < b->may.moves; i++) b->order[i] = list[i].item;
 done:
@@ -409,25 +308,40 @@ done:
 
 /* ---- the new list ---- */
 
+/* Whether the matrices of the second lie right behind those of the first, in all operands. */
+static bool chain_of(const dart_batching *b, const dart_move *first, const dart_move *second)
+{
+    uint64_t words[DART_MAX_BUFS];
+    dart_launch_extent(dart_batch_launch_of(b, first), words);
+    for (uint32_t k = 0; k < dart_batch_launch_of(b, first)->buffers; k++)
+        if (dart_batch_value_of(b, second, k).offset !=
+            dart_batch_value_of(b, first, k).offset + (words[k] ? words[k] : words[0]))
+            return false;
+    return true;
+}
+
 /* One launch for a group whose first item is `first`; others in the order in which they lie. */
-static void make_batch(const batching *b, const uint32_t *members, uint32_t count,
+static void make_batch(const dart_batching *b, const uint32_t *members, uint32_t count,
     dart_launch *launch, dart_value at[DART_MAX_BUFS])
 {
     const dart_move *first = &b->may.move[members[0]], *second = &b->may.move[members[1]];
     uint64_t words[DART_MAX_BUFS];
     uint32_t step[DART_MAX_BUFS];
-    *launch = *launch_of(b, first);
+    *launch = *dart_batch_launch_of(b, first);
     for (uint32_t k = 0; k < launch->buffers; k++) {
-        at[k] = value_of(b, first, k);
-        step[k] = (uint32_t)(value_of(b, second, k).offset - at[k].offset);
+        at[k] = dart_batch_value_of(b, first, k);
+        step[k] = (uint32_t)(dart_batch_value_of(b, second, k).offset - at[k].offset);
     }
-    if (launch->kernel == DART_K_gemm) {
+    if (dart_batch_chained(launch) && chain_of(b, first, second)) {
+        uint32_t matrices = 0;
+        for (uint32_t i = 0; i < count; i++)
+            matrices += dart_batch_chained(dart_batch_launch_of(b, &b->may.move[members[i]]));
+        dart_batch_set_matrices(launch, matrices);
+    } else if (launch->kernel == DART_K_gemm) {
         gemm_params *p = (gemm_params *)(void *)launch->param;
         p->batch2 = p->batch1, p->a2 = p->a1, p->b2 = p->b1, p->c2 = p->c1, p->d2 = p->d1;
         p->batch1 = p->batch0, p->a1 = p->a0, p->b1 = p->b0, p->c1 = p->c0, p->d1 = p->d0;
         p->batch0 = count, p->a0 = step[0], p->b0 = step[1], p->c0 = step[2], p->d0 = step[3];
-    } else if (launch->kernel == DART_K_spd_fn) {
-        ((spd_fn_params *)(void *)launch->param)->batch *= count;
     } else {
         reduce_params *p = (reduce_params *)(void *)launch->param;
         if (p->outer == 1) p->apart = step[1];
@@ -451,7 +365,7 @@ static void find_lives(dart_lowering *low)
         }
 }
 
-static dart_status rewrite(batching *b)
+static dart_status rewrite(dart_batching *b)
 {
     dart_lowering *low = b->low;
     dart_status status = DART_OK;
@@ -503,7 +417,7 @@ done:
 dart_status dart_batch(dart_lowering *low)
 {
     dart_status status = DART_OK;
-    batching b = {.low = low, .storages = low->storages};
+    dart_batching b = {.low = low, .storages = low->storages};
     uint64_t most;
     DART_GOTO(most_alive(low, &most));
     b.set_most = between(SET_FEW, most / SET_SHARE, SET_WORDS);

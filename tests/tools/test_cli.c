@@ -59,6 +59,11 @@ static void test_usage(void **state)
           "--vocab-size 20 --device cpu -r 1"); /* the last one holds */
     refused("bench --repeats 0", 2, "repeats");
     refused("kernels --for amd:navi23,amd:navi99", 2, "unknown GPU 'amd:navi99'");
+    refused("tune --device cpu", 2, "no forms of kernels");
+    refused("tune --budget soon", 2, "like 90s, 5m or 1h");
+    refused("tune --budget 5d", 2, "like 90s, 5m or 1h");
+    refused("tune --force", 2, "--import");
+    refused("tune --list --clear", 2, "one at a time");
     refused("kernels --for pi3", 2, "did you mean 'pi4'");
     refused("kernels --for ,", 2, "unknown GPU ''");
     refused("selftest --device cuda:0", 2, "cuda:0");
@@ -108,7 +113,7 @@ static uint32_t check_commands(const char *file)
 {
     static const char *const slow[] = {"train", "sweep", "eval", "generate", "chat", "translate",
         "bleu", "report", "bench", "kernels", "selftest", "tokenizer", "finetune", "export",
-        "compress"};
+        "compress", "tune"};
     char *text = NULL;
     size_t size = 0;
     char at[1200];

@@ -12,6 +12,7 @@
 #include "setup.h"
 #include "stop.h"
 #include "sweep.h"
+#include "tuning.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -204,6 +205,43 @@ dart_status dart_kernels_make(
     *out = NULL;
     DART_TRY(dart_options_take(options, sizeof o, "dart_kernels_options", &o));
     return dart_kernels_new(recipe, &o, out);
+}
+
+dart_status dart_tune(const dart_recipe *recipe, const dart_tune_options *options,
+    const dart_hooks *hooks, dart_tuning **out)
+{
+    DART_IN_C_LOCALE;
+    dart_tune_options o;
+    dart_hooks h;
+    *out = NULL;
+    DART_TRY(dart_options_take(options, sizeof o, "dart_tune_options", &o));
+    DART_TRY(dart_options_take(hooks, sizeof h, "dart_hooks", &h));
+    return dart_tuning_new(recipe, &o, &h, out);
+}
+
+dart_status dart_tune_kept(const dart_recipe *recipe, dart_tuning **out)
+{
+    DART_IN_C_LOCALE;
+    return dart_tuning_kept(recipe, out);
+}
+
+dart_status dart_tune_export(const dart_recipe *recipe, const char *path)
+{
+    DART_IN_C_LOCALE;
+    return dart_tuning_export(recipe, path);
+}
+
+dart_status dart_tune_import(
+    const dart_recipe *recipe, const char *path, bool force, uint32_t *out_classes)
+{
+    DART_IN_C_LOCALE;
+    return dart_tuning_import(recipe, path, force, out_classes);
+}
+
+dart_status dart_tune_clear(const dart_recipe *recipe)
+{
+    DART_IN_C_LOCALE;
+    return dart_tuning_clear(recipe);
 }
 
 dart_status dart_bleu_files(const char *hypothesis, const char *const *references, uint32_t count,

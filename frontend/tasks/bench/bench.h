@@ -187,10 +187,8 @@ bool dart_bench_wrong(const dart_bench_row *row);
 
 /* ---- subject.c: the model that is measured ---- */
 
-/* A trained model, or a fresh one of the recipe with random weights, where the path is NULL or "".
- * Free with dart_bundle_free, also after a failure. */
-DART_NODISCARD dart_status dart_bench_subject_open(const dart_bench_call *call, dart_bundle *out);
-/* The same, shared by all devices and tests; it belongs to call->models. */
+/* A trained model, or a fresh one of the recipe with random weights, where the path is NULL or "",
+ * shared by all devices and tests; it belongs to call->models. */
 DART_NODISCARD dart_status dart_bench_subject(const dart_bench_call *call, const dart_bundle **out);
 /* The same model with dense weights, random: speed does not depend on their values. */
 DART_NODISCARD dart_status dart_bench_twin(const dart_bench_call *call, const dart_bundle **out);
@@ -249,10 +247,6 @@ DART_NODISCARD dart_status dart_bench_print_table(const char *const *cell, uint3
  * (bootstrap of both medians). INPUT: no such file. */
 DART_NODISCARD dart_status dart_bench_compare(
     const char *path, const dart_bench_rows *rows, FILE *table, json_t **out_json);
-/* The ratio of the medians of `was` and `now`, out[0], and its bounds out[1], out[2]; the same
- * every time. NaN where one has no samples. MEMORY. */
-DART_NODISCARD dart_status dart_bench_ratio(
-    const double *was, uint32_t was_count, const double *now, uint32_t now_count, double out[3]);
 
 /* ---- graph.c: one small graph as a case ---- */
 

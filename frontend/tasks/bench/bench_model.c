@@ -2,7 +2,7 @@
  * training uses. */
 #include "bench.h"
 #include "extent.h"
-#include "rng.h"
+#include "fresh.h"
 #include "run.h"
 #include <inttypes.h>
 #include <math.h>
@@ -15,11 +15,9 @@ typedef struct subject {
     const dart_bundle *of;
     measured what;
     dart_session *session;
-    dart_stream stream;
-    int32_t *tokens;
-    dart_corpus pairs; /* of an encoder-decoder, instead of tokens */
-    float *losses;     /* of all steps, the warm-up's too */
-    float *values;     /* gradients, or moments */
+    dart_fresh_words words;
+    float *losses; /* of all steps, the warm-up's too */
+    float *values; /* gradients, or moments */
 } subject;
 
 static void close_subject(dart_bench_job *job)
@@ -27,37 +25,11 @@ static void close_subject(dart_bench_job *job)
     subject *s = job->state;
     if (!s) return;
     dart_session_free(s->session);
-    dart_stream_free(&s->stream);
-    dart_corpus_free(&s->pairs);
-    free(s->tokens);
+    dart_fresh_words_free(&s->words);
     free(s->losses);
     free(s->values);
     free(s);
     job->state = NULL;
-}
-
-/* A few windows are enough: speed does not depend on what the tokens are. */
-static dart_status open_stream(subject *s, bool eval)
-{
-    const dart_model_config *config = &s->of->model->config;
-    const dart_session_options *o = &s->session->options;
-    const uint64_t seed = (uint64_t)s->of->set.seed;
-    const uint32_t windows = o->batch * o->accumulation * (eval ? 1 : 4);
-    if (config->enc_layers) {
-        DART_TRY(dart_corpus_random(config, windows, &s->pairs));
-        return dart_stream_pairs(
-            &s->of->set, &s->pairs, eval ? DART_VALID : DART_TRAIN, &s->stream);
-    }
-    const uint64_t count = (uint64_t)windows * o->time;
-    s->tokens = dart_calloc(count + 1, sizeof *s->tokens);
-    if (!s->tokens) return DART_MEMORY;
-    for (uint64_t i = 0; i <= count; i++) {
-        uint32_t word[4];
-        dart_philox(seed, DART_STREAM_TEST, i, word);
-        s->tokens[i] = (int32_t)(word[0] % config->vocab);
-    }
-    return dart_stream_new(
-        s->tokens, count + !eval, !eval, config->vocab, 0, o->batch, o->time, seed, &s->stream);
 }
 
 /* ---- what a run costs ---- */
@@ -130,7 +102,7 @@ static dart_status step(subject *s, uint32_t i, dart_step_result *out)
         .adam_step = i + 1,
         .lr = lr,
         .penalty = s->session->options.reg ? set->lambda_reg * lr : 0};
-    return dart_session_step(s->session, &s->stream, &scalars, out);
+    return dart_session_step(s->session, &s->words.stream, &scalars, out);
 }
 
 static dart_status open(dart_bench_job *job, measured what)
@@ -160,7 +132,7 @@ static dart_status open(dart_bench_job *job, measured what)
     s->losses = dart_calloc(job->call.repeats + job->test->warm_ups, sizeof *s->losses);
     s->values = dart_calloc(model->param_words + 1, sizeof *s->values);
     if (!s->losses || !s->values) return DART_MEMORY;
-    DART_TRY(open_stream(s, what == FORWARD));
+    DART_TRY(dart_fresh_words_new(s->of, &s->session->options, what == FORWARD, &s->words));
     DART_TRY(dart_session_write(s->session, s->of->param, s->of->frozen, NULL));
     /* inputs, and gradients to work on */
     return what == BACKWARD || what == UPDATE ? step(s, 0, &result) : DART_OK;
@@ -207,7 +179,7 @@ static dart_status sample_fwd(dart_bench_job *job, double *out_seconds)
     double nll;
     uint64_t tokens;
     const double begin = dart_seconds();
-    DART_TRY(dart_session_eval(s->session, &s->stream, &nll, &tokens));
+    DART_TRY(dart_session_eval(s->session, &s->words.stream, &nll, &tokens));
     *out_seconds = dart_seconds() - begin;
     job->tokens = (double)tokens;
     job->row.loss = nll / (double)tokens;

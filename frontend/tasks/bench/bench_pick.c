@@ -1,6 +1,7 @@
 /* The pick test of dart_bench: what a selection costs beyond spectra and cut, with the programs of
  * the stage after it made anew, as in a run. */
 #include "bench.h"
+#include "fresh.h"
 #include "rank_options.h"
 #include "run.h"
 #include "stats.h"
@@ -55,7 +56,7 @@ static void trial_close(trial *t)
 static dart_status trial_open(const dart_bench_call *call, trial *t)
 {
     dart_session_options how;
-    DART_TRY(dart_bench_subject_open(call, &t->of));
+    DART_TRY(dart_fresh_open(call->recipe, call->options->model_path, &t->of));
     const dart_model *model = t->of.model;
     dart_settings *set = &t->of.set;
     uint32_t bonds = 0;

@@ -1,56 +1,13 @@
 /* What was measured before beside what is measured now. */
 #include "bench.h"
 #include "file.h"
-#include "rng.h"
 #include "stats.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RESAMPLES = 2000, SHOWN = 7 };
-static const double outside = 0.025; /* of either side of the interval */
-
-static double resampled(const double *value, uint32_t count, uint64_t draw, double *scratch)
-{
-    for (uint32_t i = 0; i < count; i++)
-        scratch[i] = value[(uint32_t)(dart_uniform(1, DART_STREAM_TEST, draw + i) * count)];
-    return dart_median(scratch, count);
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Bootstrap of the percentiles (Efron 1979). */
-dart_status dart_bench_ratio(
-    const double *was, uint32_t was_count, const double *now, uint32_t now_count, double out[3])
-{
-    out[0] = out[1] = out[2] = NAN;
-    if (!was_count || !now_count) return DART_OK;
-    const uint32_t most = was_count > now_count ? was_count : now_count;
-    double *ratio = dart_calloc(RESAMPLES + (size_t)most, sizeof *ratio);
-    if (!ratio) return DART_MEMORY;
-    double *scratch = ratio + RESAMPLES;
-    memcpy(scratch, was, was_count * sizeof *was);
-    out[0] = dart_median(scratch, was_count);
-    memcpy(scratch, now, now_count * sizeof *now);
-    out[0] /= dart_median(scratch, now_count);
-    uint64_t draw = 0;
-    for (uint32_t i = 0; i < RESAMPLES; i++) {
-        const double before = resampled(was, was_count, draw, scratch);
-        draw += was_count;
-        ratio[i] = before / resampled(now, now_count, draw, scratch);
-        draw += now_count;
-    }
-    qsort(ratio, RESAMPLES, sizeof *ratio, by_value);
-    out[1] = ratio[(uint32_t)(outside * RESAMPLES)];
-    out[2] = ratio[RESAMPLES - 1 - (uint32_t)(outside * RESAMPLES)];
-    free(ratio);
-    return DART_OK;
-}
+enum { SHOWN = 7 };
 
 /* ---- rows that measured the same ---- */
 
@@ -107,7 +64,7 @@ static dart_status compare_row(
     after = dart_calloc((size_t)now->samples + 1, sizeof *after);
     if (!after) DART_GOTO(DART_MEMORY);
     memcpy(after, now->seconds, now->samples * sizeof *after);
-    DART_GOTO(dart_bench_ratio(before, count, after, now->samples, ratio));
+    DART_GOTO(dart_ratio_of(before, count, after, now->samples, ratio));
     const double old_ms = 1e3 * dart_median(before, count);
     const double new_ms = 1e3 * dart_median(after, now->samples);
     snprintf(out->cell[0], sizeof out->cell[0], "%s", now->test);

@@ -1,4 +1,5 @@
 /* config.json of a whole model as a Hugging Face folder. */
+#include "ends.h"
 #include "export.h"
 #include "file.h"
 #include "json.h"
@@ -34,13 +35,16 @@ static json_t *rope_json(const dart_rope_scaling *s, dart_status *status)
 }
 
 /* The token that ends a text, or the list of all that do: instruction models have one of a turn. */
-static json_t *ends_of(const dart_pretrained_config *base, dart_status *status)
+static void set_ends(const dart_ends *ends, json_t *body, dart_status *status)
 {
-    if (base->eos_count == 1) return json_integer(base->eos[0]);
     json_t *list = json_array();
-    for (uint32_t i = 0; i < base->eos_count; i++)
-        dart_json_add(list, json_integer(base->eos[i]), status);
-    return list;
+    for (uint32_t i = 0; i < ends->count; i++)
+        dart_json_add(list, json_integer(ends->id[i]), status);
+    if (ends->count == 1)
+        dart_json_set(body, "eos_token_id", json_integer(ends->id[0]), status);
+    else if (ends->count)
+        dart_json_set(body, "eos_token_id", json_incref(list), status);
+    json_decref(list);
 }
 
 static void llama_config(const dart_exporting *e, json_t *body, dart_status *status)
@@ -105,10 +109,13 @@ dart_status dart_export_config(const dart_exporting *e, dart_pretrained_arch arc
     dart_status status = DART_OK;
     const bool encoder = arch >= DART_PRETRAINED_BERT;
     char path[4096], name[48], *text;
+    dart_ends ends;
     const char *dtype = e->options->dtype ? e->options->dtype : "";
     const char *dtype_name = !strcmp(dtype, "f16")    ? "float16"
                              : !strcmp(dtype, "bf16") ? "bfloat16"
                                                       : "float32";
+    DART_TRY(dart_ends_of(e->bundle, &ends));
+    if (!ends.count && vocab->end >= 0) ends = (dart_ends){1, {vocab->end}}; /* of words */
     json_t *body = json_object(), *classes_of = json_array();
     snprintf(name, sizeof name, "%s%s", names[arch][0],
         c->labels ? "ForSequenceClassification" : names[arch][1]);
@@ -134,10 +141,7 @@ dart_status dart_export_config(const dart_exporting *e, dart_pretrained_arch arc
         dart_json_set(body, "bos_token_id", json_integer(base->bos), &status);
     else if (vocab->first >= 0)
         dart_json_set(body, "bos_token_id", json_integer(vocab->first), &status);
-    if (base && base->eos_count)
-        dart_json_set(body, "eos_token_id", ends_of(base, &status), &status);
-    else if (vocab->end >= 0)
-        dart_json_set(body, "eos_token_id", json_integer(vocab->end), &status);
+    set_ends(&ends, body, &status);
     DART_TRY(
         dart_json_write(body, status, JSON_INDENT(2) | JSON_PRESERVE_ORDER, "config.json", &text));
     snprintf(path, sizeof path, "%s/config.json", e->options->out);

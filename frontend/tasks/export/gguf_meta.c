@@ -1,5 +1,6 @@
 /* What a GGUF file says of a model: the metadata of its base where that is one, or what llama.cpp
  * needs of the model and its tokenizer. */
+#include "ends.h"
 #include "export.h"
 #include "file.h"
 #include "gguf_write.h"
@@ -110,6 +111,17 @@ static dart_status describe(const dart_exporting *e, dart_pretrained_arch arch, 
     return gpt ? put_f32(w, "attention.layer_norm_epsilon", c->norm.eps) : put_rotary(e, w);
 }
 
+/* What ends a turn of the chat template that a model was trained with, for llama.cpp, which else
+ * knows it by its text. */
+static dart_status put_turn_end(const dart_exporting *e, dart_gguf_meta *meta)
+{
+    static const char eot[] = "tokenizer.ggml.eot_token_id";
+    int32_t id;
+    DART_TRY(dart_turn_end_of(e->bundle, &id));
+    return id < 0 || dart_gguf_has(meta, eot) ? DART_OK
+                                              : dart_gguf_put_u32(meta, eot, (uint32_t)id);
+}
+
 static dart_status put_tokens(const dart_exporting *e, dart_gguf_meta *meta)
 {
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(e->bundle->vocab);
@@ -125,7 +137,7 @@ static dart_status put_tokens(const dart_exporting *e, dart_gguf_meta *meta)
         DART_TRY(dart_gguf_put_u32(meta, bos, (uint32_t)base->bos));
     if (base && base->eos_count && !dart_gguf_has(meta, eos))
         DART_TRY(dart_gguf_put_u32(meta, eos, (uint32_t)base->eos[0]));
-    return DART_OK;
+    return put_turn_end(e, meta);
 }
 
 /* llama.cpp's number of how most tensors are stored (enum llama_ftype). */

@@ -303,6 +303,42 @@ static void metadata_of_a_gguf_base_stay(void **state)
     dart_gguf_close(b);
 }
 
+/* Other programs stop where a turn of the template ends that a model was trained with, too. */
+static void ends_of_turns_are_told(void **state)
+{
+    (void)state;
+    static const char turns[] =
+        "{\"user\": [\"Q\", \"\\n\"], \"assistant\": [\"\", \" <unk>\\n\"]}";
+    char path[256];
+    char *text;
+    size_t size;
+    dart_gguf *gguf;
+    uint32_t id;
+    watch w = {0};
+    assert_int_equal(dart_file_write_sync(in("turns.json"), turns, sizeof turns - 1), DART_OK);
+    snprintf(path, sizeof path, "%s", in("turns.json"));
+    dart_recipe *recipe = tuning("lora", "cpu", in("turns"));
+    set(recipe, "chat_template", path);
+    assert_int_equal(train(recipe, &w, NULL), DART_OK);
+    dart_recipe_free(recipe);
+    exported(in("turns"), "hf", NULL, in("turns-hf"));
+    snprintf(path, sizeof path, "%s/config.json", in("turns-hf"));
+    assert_int_equal(dart_file_read(path, &text, &size), DART_OK);
+    json_t *config = json_loads(text, 0, NULL);
+    free(text);
+    json_t *ends = json_object_get(config, "eos_token_id");
+    assert_int_equal(json_array_size(ends), 2);
+    assert_int_equal(json_integer_value(json_array_get(ends, 0)), 2);
+    assert_int_equal(json_integer_value(json_array_get(ends, 1)), 0);
+    json_decref(config);
+    exported(in("turns"), "gguf", NULL, in("turns-gguf"));
+    snprintf(path, sizeof path, "%s/model.gguf", in("turns-gguf"));
+    assert_int_equal(dart_gguf_open(path, &gguf), DART_OK);
+    assert_int_equal(dart_gguf_u32(gguf, "tokenizer.ggml.eot_token_id", UINT32_MAX, &id), DART_OK);
+    assert_int_equal(id, 0);
+    dart_gguf_close(gguf);
+}
+
 /* Rows of 64 are whole blocks, those of 24 are not. */
 static void blocks_where_rows_allow(void **state)
 {
@@ -501,8 +537,8 @@ int main(void)
         cmocka_unit_test(tokens_are_the_same_in_gguf),
         cmocka_unit_test(pairs_stand_beside_the_base),
         cmocka_unit_test(lengths_stand_beside_the_pairs),
-        cmocka_unit_test(metadata_of_a_gguf_base_stay), cmocka_unit_test(blocks_where_rows_allow),
-        cmocka_unit_test(gpt_from_scratch_has_a_place),
+        cmocka_unit_test(metadata_of_a_gguf_base_stay), cmocka_unit_test(ends_of_turns_are_told),
+        cmocka_unit_test(blocks_where_rows_allow), cmocka_unit_test(gpt_from_scratch_has_a_place),
         cmocka_unit_test(what_has_no_place_is_refused), cmocka_unit_test(numbers_are_finite),
         cmocka_unit_test(failures_leave_nothing)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);

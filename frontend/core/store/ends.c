@@ -33,18 +33,20 @@ dart_status dart_chat_of(const dart_bundle *bundle, dart_chat *out)
         bundle->set.chat_template, tokenizer ? dart_tokenizer_chat_template(tokenizer) : NULL, out);
 }
 
-static dart_status add_template(const dart_bundle *bundle, dart_ends *ends)
+dart_status dart_turn_end_of(const dart_bundle *bundle, int32_t *out)
 {
     const dart_tokenizer *tokenizer = dart_vocab_tokenizer(bundle->vocab);
     dart_chat chat;
     size_t bytes;
+    *out = -1;
+    if (!tokenizer) return DART_OK;
     const dart_status status = dart_chat_of(bundle, &chat);
     /* Which one it would be matters to conversations only. */
     if (status == DART_INPUT && !strcmp(bundle->set.chat_template, "auto")) return DART_OK;
     DART_TRY(status);
     const char *end = dart_chat_end(&chat, &bytes);
     const int32_t id = dart_tokenizer_id(tokenizer, end, bytes);
-    if (id >= 0 && dart_tokenizer_special(tokenizer, id)) add(ends, id);
+    if (id >= 0 && dart_tokenizer_special(tokenizer, id)) *out = id;
     dart_chat_free(&chat);
     return DART_OK;
 }
@@ -62,5 +64,8 @@ dart_status dart_ends_of(const dart_bundle *bundle, dart_ends *out)
         for (uint32_t i = 0; i < c->eos_count; i++) add(out, c->eos[i]);
         dart_pretrained_close(model);
     }
-    return add_template(bundle, out);
+    int32_t turn;
+    DART_TRY(dart_turn_end_of(bundle, &turn));
+    add(out, turn);
+    return DART_OK;
 }

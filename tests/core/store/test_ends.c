@@ -1,6 +1,6 @@
 /* Tokens that end a text: those of the tokenizer, of a pretrained model's files and of its chat
  * template, each once. */
-#include "../../core/pretrained/model_check.h"
+#include "../pretrained/model_check.h"
 #include "ends.h"
 
 static void ok(dart_status status)
@@ -49,6 +49,9 @@ static void everyone_is_asked(void **state)
     bundle.set.chat_template = template_path;
     ok(dart_ends_of(&bundle, &ends));
     assert_int_equal(ends.count, 3); /* the same token once more */
+    int32_t turn;
+    ok(dart_turn_end_of(&bundle, &turn));
+    assert_int_equal(turn, end);
     bundle.set.base = "/nowhere";
     ok(dart_ends_of(&bundle, &ends));
     assert_int_equal(ends.count, 1);

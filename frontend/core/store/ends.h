@@ -17,6 +17,9 @@ typedef struct dart_ends {
  * theirs goes on behind <eos>. INPUT: a template that was named and cannot be read. */
 DART_NODISCARD dart_status dart_ends_of(const dart_bundle *bundle, dart_ends *out);
 bool dart_ends_has(const dart_ends *ends, int32_t id);
+/* The special token that ends the assistant's turn; -1: the model has no template or no such token.
+ * INPUT: as above. */
+DART_NODISCARD dart_status dart_turn_end_of(const dart_bundle *bundle, int32_t *out);
 
 /* What ends the assistant's turn, without white space around it; *out_bytes 0: nothing. */
 const char *dart_chat_end(const dart_chat *chat, size_t *out_bytes);

@@ -7,15 +7,6 @@ typedef dart_status (*lower_rule)(dart_lowering *low, dart_node node, const dart
 
 /* ---- views ---- */
 
-dart_status dart_lower_leaf(dart_lowering *low, dart_node node, const dart_node_info *info)
-{
-    uint64_t words = dart_node_words(info), end = (uint64_t)info->i[1] + words;
-    dart_storage *storage = &low->storage[info->i[0]];
-    if (storage->words < end) storage->words = end;
-    low->value[node] = (dart_value){(uint32_t)info->i[0], (uint64_t)info->i[1], words};
-    return DART_OK;
-}
-
 dart_status dart_lower_reshape(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     return dart_lower_view(low, node, info->in[0]);

@@ -1,5 +1,14 @@
-/* Lowering of ops that write into leaves: stores, optimizers, caches. */
+/* Lowering of leaves, and of ops that write into them: stores, optimizers, caches. */
 #include "lower.h"
+
+dart_status dart_lower_leaf(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    uint64_t words = dart_node_words(info), end = (uint64_t)info->i[1] + words;
+    dart_storage *storage = &low->storage[info->i[0]];
+    if (storage->words < end) storage->words = end;
+    low->value[node] = (dart_value){(uint32_t)info->i[0], (uint64_t)info->i[1], words};
+    return DART_OK;
+}
 
 dart_status dart_lower_store(dart_lowering *low, dart_node node, const dart_node_info *info)
 {

@@ -114,7 +114,7 @@ static dart_status find_waits(dart_moves *b)
     }
     for (size_t s = 0; s < low->storages; s++)
         DART_GOTO(add_waits(b, list + begin[s], (uint32_t)(begin[s + 1] - begin[s]), writes));
-    qsort(b->wait, b->waits, sizeof *b->wait, by_end);
+    if (b->waits) qsort(b->wait, b->waits, sizeof *b->wait, by_end);
 done:
     free(begin);
     free(list);

@@ -112,13 +112,13 @@ static inline dart_node case_unslice(builder *b, uint32_t v)
 static inline dart_node case_packed(builder *b, uint32_t v)
 {
     enum { KINDS = 9 };
-    const dart_packed format = (dart_packed)(v / KINDS);
-    const uint32_t block = dart_packed_info_of(format).block, k = block == 1 ? 33 : 3 * block;
     if (v > KINDS * DART_PACKED_FORMATS) return 0;
     b->tolerance = 1e-9;
     if (v == KINDS * DART_PACKED_FORMATS)
         return dart_contract2(b->g, "ak,nk->an", param(b, DART_SHAPE(9, 8192)),
             packed_leaf(b, DART_PACKED_q4_1, 577, 8192));
+    const dart_packed format = (dart_packed)(v / KINDS);
+    const uint32_t block = dart_packed_info_of(format).block, k = block == 1 ? 33 : 3 * block;
     switch (v % KINDS) {
     case 0:
         return dart_contract2(

@@ -95,6 +95,8 @@ void dart_fold_store(dart_folding *f, dart_node store)
         sum += dart_fold_words(low, s);
     }
     if (!at_first || sum != dart_fold_words(low, root)) return;
+    if (!whole && dart_memory_run(low->memory, (dart_region)first->i[0], (uint64_t)begin) < sum)
+        return;
     low->target[root] = at_first;
     for (dart_node s = store; s; s = whole ? 0 : next_store(f, root, s))
         for (uint32_t k = 0; k < f->leaves; k++)

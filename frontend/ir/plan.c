@@ -92,6 +92,8 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
         dart_launch *launch = &plan->list[i];
         const uint32_t bufs = launch->buffers;
         double bytes = 0;
+        uint64_t reached[DART_MAX_BUFS];
+        dart_launch_extent(launch, reached);
         for (uint32_t b = 0; b < bufs; b++) {
             dart_slice slice = slice_of(low, low->bound[i][b]);
             launch->buf[b] = slice;
@@ -113,7 +115,7 @@ static dart_status bind(dart_lowering *low, dart_plan *plan)
                     caps->offset_align);
             if (slice.words > plan->stats.largest_binding_words)
                 plan->stats.largest_binding_words = slice.words;
-            bytes += (double)(slice.words * caps->word);
+            if (reached[b]) bytes += (double)(slice.words * caps->word);
         }
         plan->stats.bytes += bytes;
         DART_TRY(dart_launch_geometry(caps, launch));

@@ -28,7 +28,9 @@ static void count_text(char out[64], double count)
 /* Row `i` and those after it that belong to the same GPU; the number of the next GPU's first. */
 static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t *i)
 {
-    static const char *const heading[] = {"kernel", "constants", "step", "token", "regs", "spill",
+    enum { COLUMNS = 10 };
+    /* launches: of a training step / of a token */
+    static const char *const heading[COLUMNS] = {"kernel", "constants", "launches", "regs", "spill",
         "shared", "instr", "cycles", "waves", "ms"};
     const dart_kernels_gpu *g = dart_kernels_gpu_at(kernels, gpu);
     const dart_kernels_row *row;
@@ -44,23 +46,22 @@ static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t
     seconds_text(token, g->token_seconds);
     printf("%s, %s, %s\n%u kernels, %u not made; in ms a step takes at least %s, a token %s\n",
         g->name, g->product, g->driver, g->rows, g->failed, step, token);
-    CLI_GOTO(cli_table_row(&table, 11, heading));
+    CLI_GOTO(cli_table_row(&table, COLUMNS, heading));
     for (; (row = dart_kernels_row_at(kernels, *i)) && row->gpu == gpu; ++*i) {
         const double figures[] = {
             row->registers, row->spills, row->shared, row->instructions, row->cycles};
-        char cell[11][64], waves[64], width[64];
-        const char *cells[11];
+        char cell[COLUMNS][64], waves[64], width[64];
+        const char *cells[COLUMNS];
         snprintf(cell[0], 64, "%s", row->kernel);
         snprintf(cell[1], 64, "%s", row->constants);
-        snprintf(cell[2], 64, "%u", row->launches_of_step);
-        snprintf(cell[3], 64, "%u", row->launches_of_token);
-        for (int f = 0; f < 5; f++) count_text(cell[4 + f], figures[f]);
+        snprintf(cell[2], 64, "%u/%u", row->launches_of_step, row->launches_of_token);
+        for (int f = 0; f < 5; f++) count_text(cell[3 + f], figures[f]);
         count_text(waves, row->waves);
         count_text(width, row->width);
-        snprintf(cell[9], 64, "%.20sx%.20s", waves, width);
-        seconds_text(cell[10], row->seconds);
-        for (int c = 0; c < 11; c++) cells[c] = cell[c];
-        CLI_GOTO(cli_table_row(&table, 11, cells));
+        snprintf(cell[8], 64, "%.20sx%.20s", waves, width);
+        seconds_text(cell[9], row->seconds);
+        for (int c = 0; c < COLUMNS; c++) cells[c] = cell[c];
+        CLI_GOTO(cli_table_row(&table, COLUMNS, cells));
         if (*row->why)
             fprintf(stderr, "%s %s %s: %s\n", g->name, row->kernel, row->constants, row->why);
     }

@@ -176,7 +176,7 @@ class Lab:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
         if command.printed: # without what is another each time
             lines = done.out.splitlines()
-            found["printed"] = "\n".join(line for line in lines if not re.search("second|tokens/s|tokens_per_s", line))
+            found["printed"] = "\n".join(line for line in lines if not re.search("second|tokens/s|tokens_per_s|resident", line))
         return found
 
     def undisturbed(self, key):

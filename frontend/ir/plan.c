@@ -32,7 +32,8 @@ static dart_status too_big(const dart_lowering *low, dart_node node, uint64_t wo
     char name[160];
     return dart_fail(DART_MEMORY,
         "%s needs %.1f MiB in one %s and the device's limit is %.1f MiB; use a smaller batch, "
-        "context or chunk of logits",
+        "context or chunk of logits; where it is as large as a weight, a smaller width or "
+        "vocabulary",
         dart_node_describe(low->graph, node, name), mib(words, low->caps), what,
         (double)limit_bytes / 0x1p20);
 }

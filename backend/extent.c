@@ -72,7 +72,8 @@ static void extent_reduce(const dart_launch *l, uint64_t *words)
 {
     PARAM(reduce);
     words[0] = times(times(p->outer, p->mid), p->inner);
-    words[1] = words[0] ? plus(last_of(p->outer, p->apart), times(p->chunks, p->inner)) : 0;
+    const uint64_t one = times(p->chunks, p->inner);
+    words[1] = p->outer && one ? plus(last_of(p->outer, p->apart), one) : 0;
 }
 
 static void extent_softmax(const dart_launch *l, uint64_t *words)

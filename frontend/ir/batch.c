@@ -1,6 +1,6 @@
-/* Small products of one form that do not need each other become one batched launch: cores that are
- * merged before they meet a large operand, their gradients, projections of one small input; and so
- * do functions of matrices of one size, which penalties take of every bond. What such launches read
+/* Products of one form that do not need each other become one batched launch: cores that are merged
+ * before they meet a large operand, their gradients, projections of one input; and so do sums, and
+ * functions of matrices of one size, which penalties take of every bond. What such launches read
  * and make in the arena is laid side by side, at equal steps, as tensors of weights of one form lie
  * in their regions anyway; they move to where all of them can run. After dart_split: what a batch
  * binds is checked here to fit a binding. */
@@ -332,7 +332,8 @@ static void make_batch(const dart_batching *b, const uint32_t *members, uint32_t
         at[k] = dart_batch_value_of(b, first, k);
         step[k] = (uint32_t)(dart_batch_value_of(b, second, k).offset - at[k].offset);
     }
-    if (dart_batch_chained(launch) && chain_of(b, first, second)) {
+    if (launch->kernel == DART_K_spd_fn ||
+        (dart_batch_chained(launch) && chain_of(b, first, second))) {
         uint32_t matrices = 0;
         for (uint32_t i = 0; i < count; i++)
             matrices += dart_batch_chained(dart_batch_launch_of(b, &b->may.move[members[i]]));

@@ -45,7 +45,7 @@ static inline uint32_t dart_fold_written(const dart_lowering *low, dart_node nod
     return dart_op_info_of(dart_fold_get(low, node)->op)->writes;
 }
 
-/* True if the node reads its inputs when it runs, or a contract does for it. */
+/* True if the node reads its inputs when it runs, or another node does for it (plus). */
 static inline bool dart_fold_reads(const dart_lowering *low, dart_node node)
 {
     return dart_fold_written(low, node) || !dart_fold_shown(low, node) || low->plus[node];

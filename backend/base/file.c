@@ -236,9 +236,24 @@ void dart_file_drop(dart_file_out *out)
     out->fd = -1;
 }
 
+/* A device or a pipe: nothing can take its name, so what it is given goes into it. */
+static dart_status write_into(const char *path, const char *data, size_t size)
+{
+    const int file = TEMP_FAILURE_RETRY(open(path, O_WRONLY | O_CLOEXEC));
+    ssize_t wrote = file < 0 ? -1 : 0;
+    for (size_t at = 0; at < size && wrote >= 0; at += (size_t)wrote)
+        wrote = TEMP_FAILURE_RETRY(write(file, data + at, size - at));
+    const int error = errno;
+    if (file >= 0) close(file);
+    return wrote < 0 ? write_fail(path, error) : DART_OK;
+}
+
 dart_status dart_file_write_atomic(const char *path, const void *data, size_t size)
 {
     dart_file_out out;
+    struct stat info;
+    if (!stat(path, &info) && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
+        return write_into(path, data, size);
     DART_TRY(dart_file_begin(path, size, &out));
     dart_status status = dart_file_put(&out, data, size);
     if (status == DART_OK) return dart_file_end(&out);

@@ -9,6 +9,7 @@
 /* Reads a whole file; *data gets one extra 0 byte. Caller frees. Errors: INPUT (missing, a
  * directory), IO, MEMORY. A file ending in .gz is unpacked. */
 DART_NODISCARD dart_status dart_file_read(const char *path, char **data, size_t *size);
+/* Whole or not at all, under its name at once; into a device or a pipe as it comes. IO, MEMORY. */
 DART_NODISCARD dart_status dart_file_write_atomic(const char *path, const void *data, size_t size);
 /* The same piece by piece: the file has its name when it is whole, and only then. */
 typedef struct dart_file_out {

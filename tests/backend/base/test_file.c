@@ -49,6 +49,20 @@ static void an_atomic_write_follows_no_link(void **state)
     assert_int_equal(access(aside, F_OK), -1);
 }
 
+/* A device keeps its name, and a full disk is told. */
+static void devices_are_written_into(void **state)
+{
+    (void)state;
+    struct stat info;
+    assert_int_equal(dart_file_write_atomic("/dev/full", "text", 4), DART_IO);
+    assert_non_null(strstr(dart_error_text(), "/dev/full"));
+    assert_int_equal(stat("/dev/full", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+    assert_int_equal(dart_file_write_atomic("/dev/null", "text", 4), DART_OK);
+    assert_int_equal(stat("/dev/null", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+}
+
 static void a_file_in_pieces_appears_whole(void **state)
 {
     (void)state;
@@ -117,6 +131,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(an_atomic_write_follows_no_link),
+        cmocka_unit_test(devices_are_written_into),
         cmocka_unit_test(a_file_in_pieces_appears_whole),
         cmocka_unit_test(a_cache_of_others_is_not_believed)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -19,7 +19,8 @@ dart_status cli_lines_open(const char *path, cli_lines *out)
             "cannot read %s: it is a folder, and a file with lines is meant",
             path ? path : "standard input");
     if (out->in) return DART_OK;
-    return cli_fail(errno == ENOENT   ? DART_INPUT
+    bool unnamed = errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG || errno == ELOOP;
+    return cli_fail(unnamed           ? DART_INPUT
                     : errno == ENOMEM ? DART_MEMORY
                                       : DART_IO,
         "cannot open %s: %s", path, strerror(errno));

@@ -27,12 +27,17 @@ dart_status dart_errno_code(int error)
     return error == ENOMEM ? DART_MEMORY : DART_IO;
 }
 
-static dart_status read_fail(const char *path, int error)
+dart_status dart_read_fail(const char *path, int error)
 {
     if (error == ENOENT || error == ENOTDIR)
         return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
     if (error == EISDIR)
         return dart_fail(DART_INPUT, "cannot read %s: it is a directory, a file is needed", path);
+    if (error == ENAMETOOLONG)
+        return dart_fail(
+            DART_INPUT, "cannot read %.200s...: no file can have a name this long", path);
+    if (error == ELOOP)
+        return dart_fail(DART_INPUT, "cannot read %s: its symbolic links lead in a circle", path);
     return dart_fail(dart_errno_code(error), "cannot read %s: %s", path, strerror(error));
 }
 
@@ -52,7 +57,7 @@ static dart_status read_gz(const char *path, char **data, size_t *size)
     size_t capacity = 0, used = 0;
     errno = 0;
     gzFile file = gzopen(path, "rb");
-    if (!file) return read_fail(path, errno ? errno : ENOMEM);
+    if (!file) return dart_read_fail(path, errno ? errno : ENOMEM);
     for (;;) {
         enum { STEP = 1 << 20 };
         if (used > MAX_UNPACKED) {
@@ -65,7 +70,7 @@ static dart_status read_gz(const char *path, char **data, size_t *size)
         if (code == Z_MEM_ERROR)
             status = dart_fail(DART_MEMORY, "out of memory: unpacking %s", path);
         else if (code == Z_ERRNO)
-            status = read_fail(path, errno);
+            status = dart_read_fail(path, errno);
         else if (got < 0 || (code != Z_OK && code != Z_STREAM_END))
             status = dart_fail(DART_INPUT,
                 "cannot unpack %s: the file is damaged or truncated (%s); fetch it again", path,
@@ -94,8 +99,8 @@ dart_status dart_file_read(const char *path, char **data, size_t *size)
     *data = NULL;
     *size = 0;
     struct stat info;
-    if (stat(path, &info)) return read_fail(path, errno);
-    if (S_ISDIR(info.st_mode)) return read_fail(path, EISDIR);
+    if (stat(path, &info)) return dart_read_fail(path, errno);
+    if (S_ISDIR(info.st_mode)) return dart_read_fail(path, EISDIR);
     if (!S_ISREG(info.st_mode))
         return dart_fail(DART_INPUT, "cannot read %s: it is not a plain file", path);
     if (ends_with(path, ".gz")) return read_gz(path, data, size);
@@ -104,7 +109,7 @@ dart_status dart_file_read(const char *path, char **data, size_t *size)
     size_t expected = (size_t)info.st_size, used = 0;
     char *text = NULL;
     int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC));
-    if (fd < 0) return read_fail(path, errno);
+    if (fd < 0) return dart_read_fail(path, errno);
     text = malloc(expected + 1);
     if (!text) {
         status = dart_fail(DART_MEMORY, "out of memory: %s has %zu bytes", path, expected);
@@ -114,7 +119,7 @@ dart_status dart_file_read(const char *path, char **data, size_t *size)
         ssize_t got = read(fd, text + used, expected - used);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
-            status = read_fail(path, errno);
+            status = dart_read_fail(path, errno);
             goto done;
         }
         if (got == 0) break;
@@ -362,7 +367,7 @@ dart_status dart_cache_dir(char *out, size_t size)
     struct stat info;
     DART_TRY(dart_cache_path(out, size));
     DART_TRY(dart_mkdirs(out));
-    if (stat(out, &info)) return read_fail(out, errno);
+    if (stat(out, &info)) return dart_read_fail(out, errno);
     if (info.st_uid == geteuid() && !(info.st_mode & S_IWOTH)) return DART_OK;
     return dart_fail(DART_IO,
         "the cache folder %s is not used, %s; set XDG_CACHE_HOME to a folder of your own", out,

@@ -31,6 +31,10 @@ DART_NODISCARD dart_status dart_remove_tree(const char *path);
 /* The code of a failed call's errno: MEMORY for ENOMEM (fopen, opendir and mmap ask for memory
  * too), else IO. */
 dart_status dart_errno_code(int error);
+/* Why a file cannot be read, by the errno of the call that failed: INPUT where the path names no
+ * file that could be read (nothing there, a directory, a name that no file can have), else as
+ * dart_errno_code. */
+dart_status dart_read_fail(const char *path, int error);
 bool dart_file_exists(const char *path);
 bool dart_is_folder(const char *path);
 /* Whether a folder may be made at `path`: nothing is there, or an empty folder. INPUT: a file, or

@@ -11,21 +11,12 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static dart_status open_fail(const char *path, int error)
-{
-    if (error == ENOENT || error == ENOTDIR)
-        return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
-    if (error == EISDIR)
-        return dart_fail(DART_INPUT, "cannot read %s: it is a directory, a file is needed", path);
-    return dart_fail(dart_errno_code(error), "cannot read %s: %s", path, strerror(error));
-}
-
 static dart_status gz_fail(const dart_reader *r)
 {
     int code;
     const char *why = gzerror(r->gz, &code);
     if (code == Z_MEM_ERROR) return dart_fail(DART_MEMORY, "out of memory: unpacking %s", r->what);
-    if (code == Z_ERRNO) return open_fail(r->what, errno);
+    if (code == Z_ERRNO) return dart_read_fail(r->what, errno);
     return dart_fail(DART_INPUT,
         "cannot unpack %s: the file is damaged or truncated (%s); fetch it again", r->what, why);
 }
@@ -52,12 +43,12 @@ dart_status dart_reader_open(const dart_text *text, dart_reader *out)
         out->last = true;
         return DART_OK;
     }
-    if (stat(text->what, &info)) return open_fail(text->what, errno);
-    if (S_ISDIR(info.st_mode)) return open_fail(text->what, EISDIR);
+    if (stat(text->what, &info)) return dart_read_fail(text->what, errno);
+    if (S_ISDIR(info.st_mode)) return dart_read_fail(text->what, EISDIR);
     if (!S_ISREG(info.st_mode))
         return dart_fail(DART_INPUT, "cannot read %s: it is not a plain file", text->what);
     out->fd = (int)TEMP_FAILURE_RETRY(open(text->what, O_RDONLY | O_CLOEXEC));
-    if (out->fd < 0) return open_fail(text->what, errno);
+    if (out->fd < 0) return dart_read_fail(text->what, errno);
     out->data = out->buffer = malloc(DART_READER_BLOCK);
     if (!out->buffer) {
         status = dart_fail(DART_MEMORY, "out of memory: reading %s", text->what);
@@ -73,7 +64,7 @@ dart_status dart_reader_open(const dart_text *text, dart_reader *out)
         if (text->begin && gzseek(out->gz, (z_off_t)text->begin, SEEK_SET) < 0)
             status = gz_fail(out);
     } else if (text->begin && lseek(out->fd, (off_t)text->begin, SEEK_SET) < 0) {
-        status = open_fail(text->what, errno);
+        status = dart_read_fail(text->what, errno);
     }
 done:
     if (status != DART_OK) dart_reader_close(out);
@@ -103,7 +94,7 @@ static dart_status pull(dart_reader *r, char *out, size_t want, size_t *out_got)
         ssize_t got;
         do got = read(r->fd, out, want);
         while (got < 0 && errno == EINTR);
-        if (got < 0) return open_fail(r->what, errno);
+        if (got < 0) return dart_read_fail(r->what, errno);
         *out_got = (size_t)got;
     }
     if (r->left == UINT64_MAX) return DART_OK;

@@ -42,10 +42,7 @@ dart_status dart_map_open(const char *path, dart_map *out)
     *out = (dart_map){0};
     /* a pipe or a device must not make the call wait before it is refused */
     int fd = (int)TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return dart_fail(DART_INPUT, "cannot read %s: there is no such file", path);
-    if (fd < 0)
-        return dart_fail(dart_errno_code(errno), "cannot read %s: %s", path, strerror(errno));
+    if (fd < 0) return dart_read_fail(path, errno);
     dart_status status = map_fd(fd, path, out);
     close(fd);
     if (status == DART_OK) status = check_pointer(path, out);

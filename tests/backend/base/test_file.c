@@ -49,6 +49,23 @@ static void an_atomic_write_follows_no_link(void **state)
     assert_int_equal(access(aside, F_OK), -1);
 }
 
+/* A name that no file can have is the input's fault, not the disk's. */
+static void names_that_no_file_has(void **state)
+{
+    (void)state;
+    char name[400], *data;
+    size_t size;
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    assert_int_equal(dart_file_read(name, &data, &size), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "a name this long"));
+    assert_int_equal(symlink("circle", in("circle")), 0);
+    assert_int_equal(dart_file_read(in("circle"), &data, &size), DART_INPUT);
+    assert_non_null(strstr(dart_error_text(), "in a circle"));
+    assert_int_equal(dart_file_read(folder, &data, &size), DART_INPUT);
+    assert_int_equal(dart_file_read(in("nothing"), &data, &size), DART_INPUT);
+}
+
 /* A device keeps its name, and a full disk is told. */
 static void devices_are_written_into(void **state)
 {
@@ -131,7 +148,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(an_atomic_write_follows_no_link),
-        cmocka_unit_test(devices_are_written_into),
+        cmocka_unit_test(names_that_no_file_has), cmocka_unit_test(devices_are_written_into),
         cmocka_unit_test(a_file_in_pieces_appears_whole),
         cmocka_unit_test(a_cache_of_others_is_not_believed)};
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -12,11 +12,18 @@ static const dart_node_info *made_by(const dart_pass *pass, dart_node node, dart
     return info && info->op == op ? info : NULL;
 }
 
-static bool is_fill(const dart_pass *pass, dart_node node, double value)
+/* The fill that a node shows, NULL if it shows none. */
+static const dart_node_info *constant_of(const dart_pass *pass, dart_node node)
 {
     const dart_node_info *info = dart_node_get(pass->graph, node);
     while (info && info->op == DART_OP_reshape) info = dart_node_get(pass->graph, info->in[0]);
-    return info && info->op == DART_OP_fill && info->f[0] == value;
+    return info && info->op == DART_OP_fill ? info : NULL;
+}
+
+static bool is_fill(const dart_pass *pass, dart_node node, double value)
+{
+    const dart_node_info *fill = constant_of(pass, node);
+    return fill && fill->f[0] == value;
 }
 
 static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
@@ -48,7 +55,7 @@ static dart_node affine(dart_pass *pass, dart_node x, double scale, double shift
 static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
 {
     dart_node a = info->in[0], b = info->in[1];
-    const dart_node_info *constant = made_by(pass, b, DART_OP_fill);
+    const dart_node_info *constant = constant_of(pass, b);
     bool same = same_shape(pass, a, b);
     switch (info->op) {
     case DART_OP_add:

@@ -142,12 +142,24 @@ static bool spaced(const dart_launch *launch, uint32_t k)
            (launch->kernel == DART_K_reduce && k == 1 && dart_batch_reduce_of(launch)->outer == 1);
 }
 
+/* Whether the same operands are one thing as in the first item: what is laid beside others as one
+ * of them lies there for the other too. */
+static bool same_operands(const dart_batching *b, const run *r, const dart_move *i)
+{
+    for (uint32_t k = 1; k < r->operands; k++)
+        for (uint32_t l = 0; l < k; l++) {
+            const bool one =
+                dart_batch_value_of(b, i, k).storage == dart_batch_value_of(b, i, l).storage;
+            if (one != (r->first[k].storage == r->first[l].storage)) return false;
+        }
+    return true;
+}
+
 static bool extend(dart_batching *b, run *r, uint32_t index)
 {
     const dart_move *i = &b->may.move[index];
     const uint32_t early = i->early > r->early ? i->early : r->early;
     const uint32_t late = i->late < r->late ? i->late : r->late;
-    const bool alike = dart_batch_value_of(b, i, 0).storage == dart_batch_value_of(b, i, 1).storage;
     const uint32_t units = r->chained ? dart_batch_chained(dart_batch_launch_of(b, i)) : 1;
     bool moves[DART_MAX_BUFS] = {false};
     uint64_t step[DART_MAX_BUFS] = {0};
@@ -156,7 +168,7 @@ static bool extend(dart_batching *b, run *r, uint32_t index)
     /* what is read is bound as one slice, and so is what is made */
     for (uint32_t k = 0; k < r->operands; k++)
         if (k != r->result && r->first[k].storage == r->first[r->result].storage) return false;
-    if (alike != (r->first[0].storage == r->first[1].storage)) return false;
+    if (!same_operands(b, r, i)) return false;
     for (uint32_t k = 0; k < r->operands; k++) {
         const dart_value v = dart_batch_value_of(b, i, k);
         if (r->chained) {

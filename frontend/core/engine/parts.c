@@ -127,7 +127,8 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     }
     dart_graph_scope(graph, "metrics");
     dart_node all = dart_leaf(graph, "grad", DART_F32, DART_SHAPE(words), DART_REGION_GRAD, 0);
-    dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), dart_bad_count(graph, all));
+    const dart_node bad = dart_bad_count(graph, all);
+    dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), bad);
     const uint64_t gates =
         model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0;
     DART_GOTO(dart_model_matrices(model, &matrix, &matrices));

@@ -72,3 +72,28 @@ dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
     }
     return node;
 }
+
+static dart_node fill(dart_pass *pass, const dart_shape *shape, double value)
+{
+    return dart_pass_add(
+        pass, &(dart_node_info){.op = DART_OP_fill, .shape = *shape, .floats = 2, .f = {value}});
+}
+
+dart_node dart_pass_affine(dart_pass *pass, dart_node x, double scale, double shift)
+{
+    const dart_node_info *info = dart_node_get(pass->graph, x);
+    if (!info || (scale == 1 && shift == 0)) return x;
+    if (info->op == DART_OP_fill) return fill(pass, &info->shape, info->f[0] * scale + shift);
+    if (info->op == DART_OP_affine)
+        return dart_pass_affine(pass, info->in[0], info->f[0] * scale, info->f[1] * scale + shift);
+    return dart_pass_add(
+        pass, &(dart_node_info){
+                  .op = DART_OP_affine, .inputs = 1, .in = {x}, .floats = 2, .f = {scale, shift}});
+}
+
+const dart_node_info *dart_pass_constant(const dart_pass *pass, dart_node node)
+{
+    const dart_node_info *info = dart_node_get(pass->graph, node);
+    while (info && info->op == DART_OP_reshape) info = dart_node_get(pass->graph, info->in[0]);
+    return info && info->op == DART_OP_fill ? info : NULL;
+}

@@ -61,6 +61,27 @@ static void drop_lonely(contraction *c, uint32_t i)
     }
 }
 
+/* Constants among the operands become a factor where the others have all labels of the result. */
+static double drop_constants(contraction *c)
+{
+    dart_einsum *e = &c->e;
+    double factor = 1;
+    for (uint32_t i = e->operands; i-- > 0 && e->operands > 1;) {
+        const dart_node_info *constant = dart_pass_constant(c->pass, c->in[i]);
+        uint64_t others = 0;
+        for (uint32_t k = 0; k < e->operands; k++)
+            if (k != i) others |= dart_labels_mask(&e->in[k]);
+        if (!constant || dart_labels_mask(&e->out) & ~others) continue;
+        factor *= constant->f[0];
+        for (uint32_t a = 0; a < e->in[i].rank; a++)
+            if (!(others >> e->in[i].at[a] & 1)) factor *= e->dim[e->in[i].at[a]];
+        memmove(&e->in[i], &e->in[i + 1], (e->operands - i - 1) * sizeof *e->in);
+        memmove(&c->in[i], &c->in[i + 1], (e->operands - i - 1) * sizeof *c->in);
+        e->operands--;
+    }
+    return factor;
+}
+
 /* Key of a subset (made for every subset of every contract, so by hand): its nodes in order, with
  * labels renamed by first appearance, and the open labels. number[l]: new name of label l, name[n]:
  * label of new name n. */
@@ -287,6 +308,7 @@ dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *o
         dart_shape shape = shape_of(&c.e, &c.e.in[i]);
         c.in[i] = reshape(pass, c.in[i], &shape);
     }
+    const double factor = drop_constants(&c);
     for (uint32_t i = 0; i < c.e.operands; i++) {
         drop_lonely(&c, i);
         uint32_t at = i; /* insertion sort by node */
@@ -298,7 +320,7 @@ dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *o
     made result;
     if (c.e.operands > 1) DART_TRY(dart_path_search(&c.e, pass->cost, exists, &c, pass->tree));
     DART_TRY(make(&c, full, 0, &result));
-    dart_node node = permute(pass, &result, &c.e.out);
+    dart_node node = dart_pass_affine(pass, permute(pass, &result, &c.e.out), factor, 0);
     *out = reshape(pass, node, &info->shape);
     return dart_graph_check(pass->graph);
 }

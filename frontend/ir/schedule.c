@@ -1,0 +1,125 @@
+/* The order of launches between barriers. Each launch belongs to a group, the first in which all
+ * that it waits for has run; groups are parted by barriers, and launches of one may overlap. What
+ * is laid out side by side later knows the groups, so that no word is used again inside of one. */
+#include "planner.h"
+#include "kernels.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Launches that one may be moved by towards the front: what it makes lives longer then. What is
+ * larger than this share of all that lives at once has to wait until what came before is free. */
+enum { AHEAD = 16, LARGE_SHARE = 16, LARGE_LEAST = 1 << 18 };
+
+typedef struct touch {
+    uint64_t from, to; /* words of its storage */
+    uint32_t launch;
+    bool writes;
+} touch;
+
+typedef struct touches {
+    touch *list;
+    size_t count, capacity;
+} touches;
+
+/* The group of a launch, from those of all before it; its own touches are added. */
+static dart_status group_of(
+    const dart_lowering *low, touches *of, const uint32_t *group, uint32_t index, uint32_t *out)
+{
+    const dart_launch *launch = &low->launch[index];
+    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    *out = 0;
+    for (uint32_t k = 0; k < launch->buffers; k++) {
+        const dart_value *v = &low->bound[index][k];
+        const touch mine = {
+            v->offset, v->offset + v->words, index, (info->access[k] & DART_OUT) != 0};
+        touches *all = &of[v->storage];
+        for (size_t i = 0; i < all->count; i++) {
+            const touch *x = &all->list[i];
+            const bool apart = x->to <= mine.from || mine.to <= x->from;
+            if (x->launch == index || apart || !(x->writes || mine.writes)) continue;
+            if (group[x->launch] >= *out) *out = group[x->launch] + 1;
+        }
+        DART_TRY(dart_grow((void **)&all->list, &all->capacity, all->count + 1, sizeof mine));
+        all->list[all->count++] = mine;
+    }
+    return DART_OK;
+}
+
+/* A launch with which large words of the arena begin to live. */
+static bool begins_large(const dart_lowering *low, uint32_t index, uint64_t large)
+{
+    for (uint32_t k = 0; k < low->launch[index].buffers; k++) {
+        const dart_storage *s = &low->storage[low->bound[index][k].storage];
+        if (s->region == DART_REGION_NONE && s->first == index && s->words > large) return true;
+    }
+    return false;
+}
+
+static dart_status find_groups(const dart_lowering *low, uint32_t *group)
+{
+    dart_status status = DART_OK;
+    touches *of = dart_calloc(low->storages + 1, sizeof *of);
+    uint32_t least = 0, last = 0; /* of launches that it stays behind, of all before */
+    uint64_t most;
+    if (!of) return DART_MEMORY;
+    DART_GOTO(dart_most_alive(low, &most));
+    const uint64_t share = most / LARGE_SHARE, large = share > LARGE_LEAST ? share : LARGE_LEAST;
+    for (uint32_t i = 0; i < low->launches; i++) {
+        DART_GOTO(group_of(low, of, group, i, &group[i]));
+        if (i >= AHEAD && group[i - AHEAD] > least) least = group[i - AHEAD];
+        if (i && begins_large(low, i, large)) least = last + 1;
+        if (group[i] < least) group[i] = least;
+        if (group[i] > last) last = group[i];
+    }
+done:
+    for (size_t s = 0; s < low->storages; s++) free(of[s].list);
+    free(of);
+    return status;
+}
+
+typedef struct turn {
+    uint32_t group, launch;
+} turn;
+
+static int by_group(const void *a, const void *b)
+{
+    const turn *x = a, *y = b;
+    if (x->group != y->group) return x->group < y->group ? -1 : 1;
+    return x->launch < y->launch ? -1 : 1;
+}
+
+dart_status dart_schedule(dart_lowering *low)
+{
+    dart_status status = DART_OK;
+    const size_t count = low->launches;
+    uint32_t *group = dart_calloc(count + 1, sizeof *group);
+    turn *turns = dart_calloc(count + 1, sizeof *turns);
+    dart_launch *launch = dart_calloc(count + 1, sizeof *launch);
+    dart_value(*bound)[DART_MAX_BUFS] = dart_calloc(count + 1, sizeof *bound);
+    if (!group || !turns || !launch || !bound) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(find_groups(low, group));
+    for (uint32_t i = 0; i < count; i++) turns[i] = (turn){group[i], i};
+    qsort(turns, count, sizeof *turns, by_group);
+    for (uint32_t i = 0; i < count; i++) {
+        launch[i] = low->launch[turns[i].launch];
+        memcpy(bound[i], low->bound[turns[i].launch], sizeof bound[i]);
+        group[i] = turns[i].group;
+    }
+    free(low->launch);
+    free(low->bound);
+    low->launch = launch;
+    low->bound = bound;
+    low->group = group;
+    low->launch_capacity = low->bound_capacity = count + 1;
+    launch = NULL;
+    bound = NULL;
+    group = NULL;
+    dart_find_lives(low);
+done:
+    free(group);
+    free(turns);
+    free(launch);
+    free(bound);
+    return status;
+}

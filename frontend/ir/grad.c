@@ -150,6 +150,10 @@ static dart_status grad_reduce(const rule_args *r, dart_node *dx)
         return DART_OK;
     }
     if (r->info->i[0] != 0) return no_rule(r);
+    if (r->info->i[2] == shape->rank) { /* the sum of everything */
+        dx[0] = dart_mul(r->g, dart_fill(r->g, *shape, 1), r->dy);
+        return DART_OK;
+    }
     uint64_t outer = 1, mid = 1, inner = 1;
     for (uint32_t a = 0; a < shape->rank; a++) {
         uint64_t *part = a < r->info->i[1]                   ? &outer

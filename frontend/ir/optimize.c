@@ -28,7 +28,7 @@ static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
 static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
 {
     dart_node a = info->in[0], b = info->in[1];
-    const dart_node_info *constant = made_by(pass, b, DART_OP_fill);
+    const dart_node_info *constant = dart_pass_constant(pass, b);
     bool same = same_shape(pass, a, b);
     switch (info->op) {
     case DART_OP_add:

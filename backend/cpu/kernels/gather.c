@@ -41,7 +41,7 @@ static void task_back(const cpu_work *work, uint32_t phase, uint32_t index, uint
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->count, (index + 1) * per);
     for (uint64_t v = index * per; v < end; v++) {
         real *dw = REALS(2) + v * n;
-        memset(dw, 0, n * sizeof *dw);
+        if (work->tune[DART_SCATTER_ADD] == 0) memset(dw, 0, n * sizeof *dw);
         for (integer j = start[p->first + v]; j < start[p->first + v + 1]; j++) {
             const real *dy = REALS(1) + (uint64_t)place[j] * n;
             SIMD for (uint64_t c = 0; c < n; c++) dw[c] += dy[c];

@@ -28,12 +28,21 @@ static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
 static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
 {
     dart_node a = info->in[0], b = info->in[1];
-    const dart_node_info *constant = dart_pass_constant(pass, b);
+    const dart_node_info *constant = dart_pass_constant(pass, b), *inner;
     bool same = same_shape(pass, a, b);
     switch (info->op) {
     case DART_OP_add:
         if (is_fill(pass, b, 0)) return a;
         if (same && is_fill(pass, a, 0)) return b;
+        if (a == b) return dart_pass_affine(pass, a, 2, 0);
+        /* a sum of gradients with one term twice */
+        inner = made_by(pass, a, DART_OP_add);
+        if (inner && inner->in[1] == b && same && same_shape(pass, inner->in[0], a)) {
+            dart_node_info twice = *info;
+            twice.in[0] = inner->in[0];
+            twice.in[1] = dart_pass_affine(pass, b, 2, 0);
+            return dart_pass_add(pass, &twice);
+        }
         break;
     case DART_OP_sub:
         if (is_fill(pass, b, 0)) return a;
@@ -221,6 +230,7 @@ done:
     dart_arena_free(&pass->arena);
     free(pass->map);
     free(pass->regions);
+    free(pass->symmetric);
     free(pass->chain);
     free(pass->tree);
     free(pass);

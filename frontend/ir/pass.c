@@ -43,6 +43,44 @@ bool dart_pass_fresh(const dart_pass *pass, dart_node node)
     return true;
 }
 
+static const dart_shape *shape_of(const dart_pass *pass, dart_node node)
+{
+    return &dart_node_get(pass->graph, node)->shape;
+}
+
+static bool is_square(const dart_shape *s)
+{
+    return s->rank >= 2 && s->dim[s->rank - 1] == s->dim[s->rank - 2];
+}
+
+/* Of any op but contract (paths.c), by what is known of its inputs. */
+static bool stays_symmetric(const dart_pass *pass, dart_node node)
+{
+    const dart_node_info *info = dart_node_get(pass->graph, node);
+    const dart_shape *s = &info->shape;
+    if (!is_square(s)) return false;
+    switch (info->op) {
+    case DART_OP_spd_fn:
+        return info->i[0] < 2;
+    case DART_OP_reshape:
+        return pass->symmetric[info->in[0]] &&
+               shape_of(pass, info->in[0])->dim[shape_of(pass, info->in[0])->rank - 1] ==
+                   s->dim[s->rank - 1];
+    case DART_OP_slice:
+        return s->rank > 2 && pass->symmetric[info->in[0]];
+    case DART_OP_affine:
+    case DART_OP_add:
+    case DART_OP_join: {
+        bool all = info->op != DART_OP_join || s->rank > 2;
+        for (uint32_t i = 0; i < info->inputs; i++)
+            all &= pass->symmetric[info->in[i]] && shape_of(pass, info->in[i])->rank == s->rank;
+        return all;
+    }
+    default:
+        return false;
+    }
+}
+
 dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
 {
     const uint32_t writes = dart_op_info_of(info->op)->writes;
@@ -59,6 +97,10 @@ dart_node dart_pass_add(dart_pass *pass, const dart_node_info *info)
         dart_grow((void **)&pass->chain, &pass->chain_capacity, (size_t)node + 1,
             sizeof *pass->chain) != DART_OK)
         return dart_graph_fail(pass->graph, DART_MEMORY);
+    if (dart_grow((void **)&pass->symmetric, &pass->symmetric_capacity, (size_t)node + 1,
+            sizeof *pass->symmetric) != DART_OK)
+        return dart_graph_fail(pass->graph, DART_MEMORY);
+    pass->symmetric[node] = stays_symmetric(pass, node);
     pass->regions[node] = info->op == DART_OP_leaf ? 1u << info->i[0] : 0;
     for (uint32_t i = 0; i < info->inputs; i++) pass->regions[node] |= pass->regions[info->in[i]];
     if (writes) {

@@ -23,6 +23,8 @@ typedef struct dart_pass {
     dart_node *map;    /* old node -> new node */
     uint32_t *regions; /* by new node: bit set of regions that its value was computed from */
     size_t region_capacity;
+    bool *symmetric; /* by new node: its last two axes may be exchanged */
+    size_t symmetric_capacity;
     dart_node *chain; /* by new node: next one in the same bucket */
     size_t chain_capacity;
     dart_node bucket[DART_BUCKETS];

@@ -31,27 +31,32 @@ dart_node dart_bond_join(dart_graph *graph, dart_node total, dart_node term, dou
 }
 
 /* Gram matrices, or with `diagonal` what the norms are: the last product of each side sums over one
- * index less. */
+ * index less. Each matrix is one contract, which shows that it is symmetric: so both gradients of a
+ * core are one. */
 static void grams(
     dart_graph *graph, const dart_chain_stack *stack, bool diagonal, dart_bond_grams *out)
 {
     const uint32_t cores = stack->cores;
     dart_node gram = 0;
     for (uint32_t k = cores - 1; k > 0; k--) {
-        dart_node core = stack->core[k];
-        dart_node half = gram ? dart_contract2(graph, "zanb,zbc->zanc", core, gram) : core;
-        out->right[k - 1] = diagonal ? dart_contract2(graph, "zanb,zanb->za", half, core) : 0;
+        const dart_node core = stack->core[k], of[] = {gram, core, core};
+        if (diagonal)
+            out->right[k - 1] = gram ? dart_contract(graph, "zbd,zanb,zand->za", 3, of)
+                                     : dart_contract2(graph, "zanb,zanb->za", core, core);
         if (diagonal && k == 1) break;
-        gram = dart_contract2(graph, "zanb,zcnb->zac", half, core);
+        gram = gram ? dart_contract(graph, "zbd,zanb,zcnd->zac", 3, of)
+                    : dart_contract2(graph, "zanb,zcnb->zac", core, core);
         if (!diagonal) out->right[k - 1] = gram;
     }
     gram = 0;
     for (uint32_t k = 0; k + 1 < cores; k++) {
-        dart_node core = stack->core[k];
-        dart_node half = gram ? dart_contract2(graph, "zab,zbnc->zanc", gram, core) : core;
-        out->left[k] = diagonal ? dart_contract2(graph, "zanb,zanb->zb", half, core) : 0;
+        const dart_node core = stack->core[k], of[] = {gram, core, core};
+        if (diagonal)
+            out->left[k] = gram ? dart_contract(graph, "zac,zanb,zcnb->zb", 3, of)
+                                : dart_contract2(graph, "zanb,zanb->zb", core, core);
         if (diagonal && k + 2 == cores) break;
-        gram = dart_contract2(graph, "zanb,zanc->zbc", half, core);
+        gram = gram ? dart_contract(graph, "zac,zanb,zcnd->zbd", 3, of)
+                    : dart_contract2(graph, "zanb,zanc->zbc", core, core);
         if (!diagonal) out->left[k] = gram;
     }
 }

@@ -98,15 +98,15 @@ static bool same_chain(const dart_model_weight *a, const dart_model_weight *b)
     return dart_model_same_form(a, b);
 }
 
-/* Weights of other sizes are padded to the group's largest as long as no more than half of it is
- * padding, and of singular values, whose functions cost most, no more than half either. */
+/* Weights of other sizes are padded to the group's largest as long as no more than a third of it is
+ * padding, and of singular values, whose functions cost most, no more than half. */
 static bool joins(
     const dart_chain_group *g, const dart_model_weight *first, const dart_model_weight *w, bool pad)
 {
     if (!pad) return same_chain(first, w);
     if (w->layout.chain_cores != g->cores || rank_class(w) != rank_class(first)) return false;
     const dart_chain_group more = with(g, w);
-    return more.count * words_of(&more) <= 2 * more.real;
+    return 2 * more.count * words_of(&more) <= 3 * more.real;
 }
 
 bool dart_chain_next(const dart_model *model, bool pad, bool *taken, dart_chain_group *g)

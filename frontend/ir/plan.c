@@ -208,7 +208,6 @@ dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, const 
     DART_GOTO(dart_lower(graph, caps, memory, keeps, keep, &low));
     DART_GOTO(dart_split(&low));
     DART_GOTO(dart_batch(&low));
-    DART_GOTO(dart_weave(&low));
     if (!runs_in_turn(caps)) {
         DART_GOTO(dart_schedule(&low));
         DART_GOTO(place(&low, true, &layout));

@@ -114,8 +114,6 @@ void dart_lowering_free(dart_lowering *lowering);
 DART_NODISCARD dart_status dart_split(dart_lowering *lowering);
 /* Small products of one form become one batched launch. After dart_split. */
 DART_NODISCARD dart_status dart_batch(dart_lowering *lowering);
-/* Matrices that a batch makes lie row beside row where others then are fewer. After dart_batch. */
-DART_NODISCARD dart_status dart_weave(dart_lowering *lowering);
 /* Launches in groups, parted by barriers, each in the first that it can be in. After dart_batch. */
 DART_NODISCARD dart_status dart_schedule(dart_lowering *lowering);
 /* Storages are alive from the first to the last launch that touches them. After the list changed.

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Launches that one may be moved by towards the front: what it makes lives longer then. What is
- * larger than this share of all that lives at once has to wait until what came before is free. */
-enum { AHEAD = 16, LARGE_SHARE = 16, LARGE_LEAST = 1 << 18 };
+/* Launches that one may be moved by towards the front: what it makes lives longer then. Fewer where
+ * that costs more than a MEMORY_SHARE of what lives at once. What is larger than a LARGE_SHARE of
+ * it has to wait until what came before is free. */
+static const uint32_t ahead[] = {16, 8, 4, 1};
+enum { LARGE_SHARE = 16, LARGE_LEAST = 1 << 18, MEMORY_SHARE = 64 };
 
 typedef struct touch {
     uint64_t from, to; /* words of its storage */
@@ -55,18 +57,18 @@ static bool begins_large(const dart_lowering *low, uint32_t index, uint64_t larg
     return false;
 }
 
-static dart_status find_groups(const dart_lowering *low, uint32_t *group)
+/* No launch is moved by `most_ahead` others or more. */
+static dart_status find_groups(
+    const dart_lowering *low, uint64_t most, uint32_t most_ahead, uint32_t *group)
 {
     dart_status status = DART_OK;
     touches *of = dart_calloc(low->storages + 1, sizeof *of);
     uint32_t least = 0, last = 0; /* of launches that it stays behind, of all before */
-    uint64_t most;
     if (!of) return DART_MEMORY;
-    DART_GOTO(dart_most_alive(low, &most));
     const uint64_t share = most / LARGE_SHARE, large = share > LARGE_LEAST ? share : LARGE_LEAST;
     for (uint32_t i = 0; i < low->launches; i++) {
         DART_GOTO(group_of(low, of, group, i, &group[i]));
-        if (i >= AHEAD && group[i - AHEAD] > least) least = group[i - AHEAD];
+        if (i >= most_ahead && group[i - most_ahead] > least) least = group[i - most_ahead];
         if (i && begins_large(low, i, large)) least = last + 1;
         if (group[i] < least) group[i] = least;
         if (group[i] > last) last = group[i];
@@ -74,6 +76,43 @@ static dart_status find_groups(const dart_lowering *low, uint32_t *group)
 done:
     for (size_t s = 0; s < low->storages; s++) free(of[s].list);
     free(of);
+    return status;
+}
+
+/* The most words of the arena that live in a group, if all that lives in one does so all through
+ * it.
+ */
+static dart_status most_in_a_group(
+    const dart_lowering *low, const uint32_t *group, uint64_t *out_words)
+{
+    dart_status status = DART_OK;
+    int64_t *change = dart_calloc(low->launches + 2, sizeof *change), alive = 0;
+    uint32_t *first = dart_calloc(low->storages + 1, sizeof *first);
+    uint32_t *last = dart_calloc(low->storages + 1, sizeof *last);
+    *out_words = 0;
+    if (!change || !first || !last) status = DART_MEMORY;
+    DART_GOTO(status);
+    for (size_t s = 0; s < low->storages; s++) first[s] = UINT32_MAX;
+    for (uint32_t i = 0; i < low->launches; i++)
+        for (uint32_t k = 0; k < low->launch[i].buffers; k++) {
+            const uint32_t s = low->bound[i][k].storage;
+            if (group[i] < first[s]) first[s] = group[i];
+            if (group[i] > last[s]) last[s] = group[i];
+        }
+    for (size_t s = 0; s < low->storages; s++) {
+        const dart_storage *storage = &low->storage[s];
+        if (storage->region != DART_REGION_NONE || first[s] == UINT32_MAX) continue;
+        change[first[s]] += (int64_t)storage->words;
+        if (storage->last_node != UINT32_MAX) change[last[s] + 1] -= (int64_t)storage->words;
+    }
+    for (size_t g = 0; g < low->launches; g++) {
+        alive += change[g];
+        if ((uint64_t)alive > *out_words) *out_words = (uint64_t)alive;
+    }
+done:
+    free(change);
+    free(first);
+    free(last);
     return status;
 }
 
@@ -98,7 +137,13 @@ dart_status dart_schedule(dart_lowering *low)
     dart_value(*bound)[DART_MAX_BUFS] = dart_calloc(count + 1, sizeof *bound);
     if (!group || !turns || !launch || !bound) status = DART_MEMORY;
     DART_GOTO(status);
-    DART_GOTO(find_groups(low, group));
+    uint64_t most, in_groups = UINT64_MAX;
+    DART_GOTO(dart_most_alive(low, &most));
+    for (size_t i = 0; i < sizeof ahead / sizeof *ahead && in_groups > most + most / MEMORY_SHARE;
+         i++) {
+        DART_GOTO(find_groups(low, most, ahead[i], group));
+        DART_GOTO(most_in_a_group(low, group, &in_groups));
+    }
     for (uint32_t i = 0; i < count; i++) turns[i] = (turn){group[i], i};
     qsort(turns, count, sizeof *turns, by_group);
     for (uint32_t i = 0; i < count; i++) {

@@ -8,9 +8,14 @@
 
 /* Launches that one may be moved by towards the front: what it makes lives longer then. Fewer where
  * that costs more than a MEMORY_SHARE of what lives at once. What is larger than a LARGE_SHARE of
- * it has to wait until what came before is free. */
+ * it has to wait until what came before is free. Both only above LEAST words. */
 static const uint32_t ahead[] = {16, 8, 4, 1};
-enum { LARGE_SHARE = 16, LARGE_LEAST = 1 << 18, MEMORY_SHARE = 64 };
+enum { LARGE_SHARE = 16, MEMORY_SHARE = 64, LEAST = 1 << 18 };
+
+static uint64_t share_of(uint64_t most, uint32_t share)
+{
+    return most / share > LEAST ? most / share : LEAST;
+}
 
 typedef struct touch {
     uint64_t from, to; /* words of its storage */
@@ -65,7 +70,7 @@ static dart_status find_groups(
     touches *of = dart_calloc(low->storages + 1, sizeof *of);
     uint32_t least = 0, last = 0; /* of launches that it stays behind, of all before */
     if (!of) return DART_MEMORY;
-    const uint64_t share = most / LARGE_SHARE, large = share > LARGE_LEAST ? share : LARGE_LEAST;
+    const uint64_t large = share_of(most, LARGE_SHARE);
     for (uint32_t i = 0; i < low->launches; i++) {
         DART_GOTO(group_of(low, of, group, i, &group[i]));
         if (i >= most_ahead && group[i - most_ahead] > least) least = group[i - most_ahead];
@@ -139,8 +144,8 @@ dart_status dart_schedule(dart_lowering *low)
     DART_GOTO(status);
     uint64_t most, in_groups = UINT64_MAX;
     DART_GOTO(dart_most_alive(low, &most));
-    for (size_t i = 0; i < sizeof ahead / sizeof *ahead && in_groups > most + most / MEMORY_SHARE;
-         i++) {
+    for (size_t i = 0;
+         i < sizeof ahead / sizeof *ahead && in_groups > most + share_of(most, MEMORY_SHARE); i++) {
         DART_GOTO(find_groups(low, most, ahead[i], group));
         DART_GOTO(most_in_a_group(low, group, &in_groups));
     }

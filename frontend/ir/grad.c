@@ -86,6 +86,17 @@ static dart_status grad_unslice(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+static dart_status grad_join(const rule_args *r, dart_node *dx)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < r->info->inputs; i++) {
+        const dart_shape *x = shape_of(r, r->info->in[i]);
+        if (r->wanted[r->info->in[i]]) dx[i] = dart_slice_rows(r->g, r->dy, at, x->dim[0]);
+        at += dart_join_rows(x);
+    }
+    return DART_OK;
+}
+
 /* d/dX_i of a network is the network without X_i and with dy; labels that only X_i had are spread
  * by ones. */
 static dart_status grad_contract(const rule_args *r, dart_node *dx)

@@ -114,6 +114,7 @@ void dart_fold_attention(dart_folding *f, dart_node attention)
         root[i] = low->root[info->in[i]];
         const dart_op op = dart_fold_get(low, root[i])->op;
         const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
+                          op == DART_OP_unpack ||
                           (dart_op_info_of(op)->map && dart_fold_get(low, root[i])->inputs);
         if (!made || f->kept[root[i]] || low->target[root[i]] || low->into[root[i]] ||
             low->beside[root[i]] || f->last_into[root[i]] > attention ||

@@ -268,6 +268,61 @@ static inline dart_node case_unpack(builder *b, uint32_t v)
         b->g, packed_leaf(b, format, v % 2 ? 1 : 31, 3 * dart_packed_info_of(format).block));
 }
 
+/* Numbers in 16 bits, alone and read or made by every op whose kernel knows them. Gradients pass the
+ * rounding: test_narrow.c says what they have to be. */
+static inline dart_node case_pack(builder *b, uint32_t v)
+{
+    enum { KINDS = 14 };
+    if (v >= 2 * KINDS) return 0;
+    const dart_packed format = v % 2 ? DART_PACKED_bf16 : DART_PACKED_f16;
+    const dart_node bias = table(b, DART_SHAPE(34));
+    dart_node x = param(b, DART_SHAPE(9, 34)), w;
+    b->rounds = true;
+    b->tolerance = 1e-9;
+    switch (v / 2) {
+    case 0:
+        b->bit_exact = true;
+        return dart_unpack(b->g, dart_pack(b->g, x, format));
+    case 1:
+        x = dart_pack(b->g, param(b, DART_SHAPE(70, 66)), format);
+        return dart_unpack(b->g, dart_reshape(b->g, x, DART_SHAPE(35, 132)));
+    case 2:
+        return dart_contract2(
+            b->g, "ak,nk->an", dart_pack(b->g, x, format), param(b, DART_SHAPE(31, 34)));
+    case 3:
+        return dart_contract2(
+            b->g, "ka,kn->na", dart_pack(b->g, x, format), param(b, DART_SHAPE(9, 5)));
+    case 4: /* one of them in another order */
+        w = dart_pack(b->g, param(b, DART_SHAPE(34, 3, 4)), format);
+        return dart_contract2(b->g, "ak,kij->jai", dart_pack(b->g, x, format), w);
+    case 5:
+        return dart_map1(b->g, DART_OP_gelu, dart_pack(b->g, x, format), 0, 0);
+    case 6:
+        w = dart_pack(b->g, param(b, DART_SHAPE(9, 34)), format);
+        return dart_map2(b->g, DART_OP_swiglu, dart_pack(b->g, x, format), w, 0, 0);
+    case 7:
+        return dart_add(b->g, x, dart_pack(b->g, param(b, DART_SHAPE(34)), format));
+    case 8:
+        return dart_layernorm(b->g, dart_pack(b->g, x, format), bias, bias, 1e-5);
+    case 9:
+        return dart_rmsnorm(b->g, dart_pack(b->g, x, format), bias, 1e-5);
+    default:
+        break;
+    }
+    b->tolerance = format == DART_PACKED_f16 ? 1e-8 : 1e-6; /* what lies near the middle */
+    if (v / 2 == 10)
+        x = dart_map1(b->g, DART_OP_silu, dart_pack(b->g, x, format), 0, 0);
+    else if (v / 2 == 11)
+        x = dart_rmsnorm(b->g, x, bias, 1e-5);
+    else if (v / 2 == 12)
+        x = dart_add(
+            b->g, dart_contract2(b->g, "ak,nk->an", x, param(b, DART_SHAPE(34, 34))), bias);
+    else /* a sum in parts */
+        x = dart_contract2(b->g, "ka,kn->an", param(b, DART_SHAPE(4096, 6)),
+            param(b, DART_SHAPE(4096, 10)));
+    return dart_unpack(b->g, dart_pack(b->g, x, format));
+}
+
 static inline dart_node case_gather(builder *b, uint32_t v)
 {
     if (v >= SIZES + DART_PACKED_FORMATS) return 0;

@@ -12,7 +12,7 @@ static const dart_column columns[] = {
     {PLACE(params), "params", NULL, "parameters", 0, 0, "params"},
     {PLACE(method), "method", NULL, "of the linear layers, rank", 0, 0, NULL},
     {PLACE(weights), "weights", NULL, "the form that the weights are in", 0, 0, NULL},
-    {PLACE(dtype), "dtype", NULL, "of numbers, or of the base's matrices", 0, 0, NULL},
+    {PLACE(dtype), "dtype", NULL, "of numbers, or of the base's matrices; behind + of activations that wait", 0, 0, NULL},
     {PLACE(shape), "batch x context", NULL, "sequences x tokens of each", 0, 0, NULL},
     {PLACE(device), "device", NULL, "the device", 0, 0, NULL},
     {PLACE(backend), NULL, NULL, "cpu, vulkan, opencl", 0, 0, NULL},

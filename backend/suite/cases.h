@@ -13,8 +13,8 @@ typedef struct suite suite;
 #define SUITE_PRODUCT 1e-9
 #define SUITE_SOFTMAX 1e-9
 #define SUITE_GRADIENT 1e-8
-/* Of results in f16 and bf16: a hundredth of them may be rounded to the other neighbour, as their sums
- * differ in the last bits. */
+/* Of results in f16 and bf16: a hundredth of them may be rounded to the other neighbour, as their
+ * sums differ in the last bits. */
 #define SUITE_HALVES(kind) ((kind) == 1 ? 2e-9 : 1e-7)
 
 extern const uint32_t dart_suite_sizes[5]; /* 1, 3, 31, 33, 257 */

@@ -213,8 +213,9 @@ static void one_of_halves(suite *s, gemm_params p, uint32_t t, uint32_t which, u
     dart_suite_done(s);
 }
 
-/* Subsets of the matrices in 16 bits, in products of every form: tall, flat, square, of odd sizes, with
- * batches, sums longer than a panel and rows that are apart. Each is a compilation: two for a form. */
+/* Subsets of the matrices in 16 bits, in products of every form: tall, flat, square, of odd sizes,
+ * with batches, sums longer than a panel and rows that are apart. Each is a compilation: two for a
+ * form. */
 static void matrices_of_halves(suite *s)
 {
     static const uint32_t shapes[][3] = {{1, 2, 1}, {3, 34, 31}, {33, 66, 257}, {130, 250, 70},

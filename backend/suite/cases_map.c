@@ -63,7 +63,8 @@ static void one(suite *s, uint32_t op, uint32_t kind, uint32_t n, uint32_t bdiv,
     dart_suite_done(s);
 }
 
-/* Operands (bits 0 and 1 of `which`) and result (bit 2) of 16 bits, of even n; cols: b is a row of so many. */
+/* Operands (bits 0 and 1 of `which`) and result (bit 2) of 16 bits, of even n; cols: b is a row of
+ * so many. */
 static void one_of_halves(
     suite *s, uint32_t op, uint32_t n, uint32_t cols, uint32_t which, uint32_t kind)
 {

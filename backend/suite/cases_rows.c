@@ -224,8 +224,7 @@ void dart_suite_cases_norm_dx(suite *s)
         if (cols == 1) p.eps = 1;
         const bool add = i / 2 % 3 == 2;
         dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u%s%s",
-            kind ? "rms" : "layer", rows, cols, add ? ", added" : "",
-            half ? ", x in 16 bits" : "");
+            kind ? "rms" : "layer", rows, cols, add ? ", added" : "", half ? ", x in 16 bits" : "");
         dart_suite_mode(s, "KIND", kind);
         dart_suite_mode(s, "ADD", add);
         rows_of(s, words, half);

@@ -1,4 +1,5 @@
-/* Numbers of 16 bits, two a word, in tensors of cases: kind 1 is f16, 2 bf16 (shaders/halves.def). */
+/* Numbers of 16 bits, two a word, in tensors of cases: kind 1 is f16, 2 bf16 (shaders/halves.def).
+ */
 #ifndef DART_SUITE_HALVES_H
 #define DART_SUITE_HALVES_H
 

@@ -23,7 +23,8 @@ typedef struct operand {
     uint32_t *first;    /* owned (words), of what is written: by the first form */
     dart_buffer buffer; /* GUARDS more at either end */
     bool integer, written;
-    uint32_t halves; /* its words are two numbers of 16 bits of this kind (halves.h); 0: they are not */
+    uint32_t
+        halves; /* its words are two numbers of 16 bits of this kind (halves.h); 0: they are not */
 } operand;
 
 struct dart_suite_trial {

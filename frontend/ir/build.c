@@ -181,11 +181,9 @@ dart_node dart_unpack(dart_graph *graph, dart_node w)
 
 dart_node dart_pack(dart_graph *graph, dart_node x, dart_packed format)
 {
-    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_pack,
-                                     .inputs = 1,
-                                     .in = {x},
-                                     .ints = 1,
-                                     .i = {(int64_t)format}});
+    return dart_graph_add(
+        graph, &(dart_node_info){
+                   .op = DART_OP_pack, .inputs = 1, .in = {x}, .ints = 1, .i = {(int64_t)format}});
 }
 
 dart_node dart_cache_write(

@@ -287,8 +287,8 @@ DART_NODISCARD dart_status dart_remake(const dart_graph *graph, uint32_t keeps,
     const dart_node *keep, dart_graph **out_graph, dart_node *map);
 
 /* Keeps in 16 bits what is made of tokens and waits for its gradients: a new graph, with map[old
- * node] = new node (count+1 entries), the numbers as they were made. keep: as in dart_optimize, none
- * of them is narrowed. Comes last, after gradients and dart_remake. */
+ * node] = new node (count+1 entries), the numbers as they were made. keep: as in dart_optimize,
+ * none of them is narrowed. Comes last, after gradients and dart_remake. */
 DART_NODISCARD dart_status dart_narrow(const dart_graph *graph, dart_packed format, uint32_t keeps,
     const dart_node *keep, dart_graph **out_graph, dart_node *map);
 

@@ -30,8 +30,8 @@ static dart_status broadcast(
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
     *done = false;
-    if (low->alpha[node] != 1 || low->into[node] || low->thin[node] || low->plus[node] || packed(low, node, 0) ||
-        packed(low, node, 1))
+    if (low->alpha[node] != 1 || low->into[node] || low->thin[node] || low->plus[node] ||
+        packed(low, node, 0) || packed(low, node, 1))
         return DART_OK;
     for (int i = 0; i < 2; i++) {
         const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
@@ -278,8 +278,8 @@ static dart_status emit_added(
     return DART_OK;
 }
 
-/* Can the gemm make its result in 16 bits? Not where it is made in parts, in another order or adds to
- * what is there; on processors with vectors no sum beyond 256, as their panels go through C. */
+/* Can the gemm make its result in 16 bits? Not where it is made in parts, in another order or adds
+ * to what is there; on processors with vectors no sum beyond 256, as their panels go through C. */
 static bool makes_halves(const dart_lowering *low, dart_node node, const dart_gemm_plan *plan)
 {
     const gemm_params *p = &plan->param;
@@ -356,6 +356,6 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));
     if (low->plus[node] && !plan.add) DART_TRY(emit_added(low, node, value[2], added));
     if (!low->thin[node] || plan.half[2]) return DART_OK;
-    return dart_emit_pack(low, node, value[2],
-        dart_node_get(low->graph, low->thin[node])->dtype, low->value[node]);
+    return dart_emit_pack(
+        low, node, value[2], dart_node_get(low->graph, low->thin[node])->dtype, low->value[node]);
 }

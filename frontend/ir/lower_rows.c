@@ -6,8 +6,7 @@ dart_status dart_lower_norm(dart_lowering *low, dart_node node, const dart_node_
 {
     dart_value x = dart_in(low, info, 0);
     uint32_t cols = dart_last_dim(&info->shape);
-    norm_params p = {
-        (uint32_t)(dart_shape_words(&info->shape) / cols), cols, (float)info->f[0]};
+    norm_params p = {(uint32_t)(dart_shape_words(&info->shape) / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
     dart_launch *launch = dart_emit(low, DART_K_norm, node, 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
@@ -45,8 +44,8 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
     DART_TRY(dart_value_output(low, node));
     dart_value part = low->value[node];
     if (p.chunks > 1) DART_TRY(dart_emit_new(low, node, 2ull * cols * p.chunks, &part));
-    dart_launch *launch = dart_emit(
-        low, DART_K_norm_dw, node, 3, (dart_value[]){x, dart_in(low, info, 1), part}, &p);
+    dart_launch *launch =
+        dart_emit(low, DART_K_norm_dw, node, 3, (dart_value[]){x, dart_in(low, info, 1), part}, &p);
     if (!launch) return DART_MEMORY;
     launch->tune[DART_NORM_DW_KIND] = (uint32_t)info->i[0];
     launch->tune[DART_NORM_DW_XH] = dart_in_half(low, info, 0);

@@ -1,15 +1,15 @@
-/* Activations in 16 bits. What the forward pass makes of tokens and the backward pass reads again is
- * rounded once, straight after it is made, and waits so; from then on all read the rounded numbers,
- * and before that whoever can, but for sums, of which the residual stream is made. What norms and
- * element-wise functions make for products alone is rounded too, as it is written and read in half the
- * bytes. Gradients, what is made of parameters alone, and all sums stay f32, so no scale of the loss
- * is needed. Gradients pass the rounding straight through: the pass comes after dart_grad, whose nodes
- * read what the forward ones do. */
+/* Activations in 16 bits. What the forward pass makes of tokens and the backward pass reads again
+ * is rounded once, straight after it is made, and waits so; from then on all read the rounded
+ * numbers, and before that whoever can, but for sums, of which the residual stream is made. What
+ * norms and element-wise functions make for products alone is rounded too, as it is written and
+ * read in half the bytes. Gradients, what is made of parameters alone, and all sums stay f32, so no
+ * scale of the loss is needed. Gradients pass the rounding straight through: the pass comes after
+ * dart_grad, whose nodes read what the forward ones do. */
 #include "planner.h"
 #include <stdlib.h>
 
-/* APART: nodes between two readers that are a wait. LEAST: words, as a launch costs more than little
- * memory. */
+/* APART: nodes between two readers that are a wait. LEAST: words, as a launch costs more than
+ * little memory. */
 enum { APART = 64, LEAST = 1 << 16 };
 
 typedef struct narrowing {
@@ -62,8 +62,8 @@ static void mark(narrowing *p, dart_node node)
 static bool reads_halves(const narrowing *p, dart_node node, uint32_t i)
 {
     const dart_node_info *info = get(p, node);
-    const bool norm = info->op == DART_OP_norm || info->op == DART_OP_norm_dx ||
-                      info->op == DART_OP_norm_dw;
+    const bool norm =
+        info->op == DART_OP_norm || info->op == DART_OP_norm_dx || info->op == DART_OP_norm_dw;
     dart_node in = info->in[i];
     if (!(dart_op_info_of(info->op)->map && info->op != DART_OP_add) && !(norm && i == 0) &&
         !(info->op == DART_OP_contract && info->inputs == 2))
@@ -116,8 +116,8 @@ static void choose(narrowing *p)
 {
     for (dart_node n = 1; n <= dart_graph_count(p->old); n++) {
         const dart_op op = get(p, n)->op;
-        const bool feeds = p->feeds[n] && p->last[n] > n &&
-                           (op == DART_OP_norm || dart_op_info_of(op)->map);
+        const bool feeds =
+            p->feeds[n] && p->last[n] > n && (op == DART_OP_norm || dart_op_info_of(op)->map);
         p->narrow[n] = may_be_narrow(p, n) && (p->wait[n] >= APART || feeds);
     }
 }

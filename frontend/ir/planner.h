@@ -101,7 +101,8 @@ typedef struct dart_lowering {
     double *alpha;     /* contract: factor; 1 */
     dart_node *plus;   /* contract, dropout: what is added as it is made; add: that node; or 0 */
     dart_node *alias;  /* folded affine, add, unslice or pack: node whose value it is */
-    dart_node *thin;   /* contract, map or norm: pack, whose words it makes instead of its own; or 0 */
+    dart_node
+        *thin; /* contract, map or norm: pack, whose words it makes instead of its own; or 0 */
     dart_node
         *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is made */
     dart_value *qkv; /* of that node: where they lie, once the first is made */

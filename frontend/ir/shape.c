@@ -513,7 +513,8 @@ static const shape_rule rules[DART_OPS] = {
 static bool reads_packed(const dart_node_info *info, uint32_t input)
 {
     return info->op == DART_OP_with_grad || info->op == DART_OP_unpack ||
-           info->op == DART_OP_reshape || info->op == DART_OP_again || (info->op == DART_OP_gather && input == 0) ||
+           info->op == DART_OP_reshape || info->op == DART_OP_again ||
+           (info->op == DART_OP_gather && input == 0) ||
            (info->op == DART_OP_contract && info->inputs > 1);
 }
 

@@ -260,8 +260,7 @@ static dart_status split_gemm(splitting *s, work *w)
         return in_two(s, w, &p->n, rows_that_fit(s, w, 1, p->n, p->ldb, p->k),
             (uint64_t[DART_MAX_BUFS]){0, p->ldb, 1, add}, NULL);
     const uint32_t b = slice_fits(s, w, 0) ? 1 : 0;
-    return in_two(s, w, &p->k,
-        rows_that_fit(s, w, b, p->k, b ? p->ldb : p->lda, b ? p->n : p->m),
+    return in_two(s, w, &p->k, rows_that_fit(s, w, b, p->k, b ? p->ldb : p->lda, b ? p->n : p->m),
         (uint64_t[DART_MAX_BUFS]){along_a, tb ? 1 : p->ldb, 0, add ? 0 : along_a}, adds_up);
 }
 
@@ -350,7 +349,8 @@ static dart_status split_permute(splitting *s, work *w)
         rows = (uint32_t)least(rows, run_of(s, w->at[1], start * inner) / inner);
         if (x <= excess + reach) return emit_as_it_is(s, w);
         if (stride[axis]) rows = (uint32_t)least(rows, (x - excess - reach - 1) / stride[axis] + 1);
-        if (rows < all - start) rows = aligned_rows(s, w, rows, (uint64_t[DART_MAX_BUFS]){0, inner});
+        if (rows < all - start)
+            rows = aligned_rows(s, w, rows, (uint64_t[DART_MAX_BUFS]){0, inner});
         if (!rows || (rows == all && !start)) return emit_as_it_is(s, w);
         skip(&part, 0, from - excess);
         skip(&part, 1, start * inner);

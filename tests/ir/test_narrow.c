@@ -1,5 +1,5 @@
-/* Activations in 16 bits: what is rounded and what is not, how far results move, less memory; and that
- * gradients pass the rounding straight through. */
+/* Activations in 16 bits: what is rounded and what is not, how far results move, less memory; and
+ * that gradients pass the rounding straight through. */
 #include "program.h"
 #include "rng.h"
 #include <setjmp.h>
@@ -36,9 +36,9 @@ static run run_graph(dart_graph *graph, dart_dtype activations, uint64_t param, 
     run r = {.result = calloc(words, sizeof *r.result), .words = words};
     float *numbers = calloc(param, sizeof *numbers);
     int32_t *tokens = calloc(2 * T, sizeof *tokens);
-    r.memory = (dart_memory){.words = {[DART_REGION_PARAM] = param,
-                                 [DART_REGION_GRAD] = words,
-                                 [DART_REGION_INPUT] = 2 * T}};
+    r.memory = (dart_memory){
+        .words = {
+            [DART_REGION_PARAM] = param, [DART_REGION_GRAD] = words, [DART_REGION_INPUT] = 2 * T}};
     const dart_program_options options = {.activations = activations};
     assert_true(r.result && numbers && tokens);
     for (uint64_t i = 0; i < param; i++) numbers[i] = parameter(i);
@@ -50,8 +50,7 @@ static run run_graph(dart_graph *graph, dart_dtype activations, uint64_t param, 
     OK(dart_program_plan(&r.program, graph, &r.device->caps, &options, NULL));
     OK(dart_program_bind(&r.program, r.device, &r.memory, NULL, NULL));
     OK(dart_program_run(&r.program, NULL));
-    OK(dart_device_read_f32(
-        r.device, r.memory.buffer[DART_REGION_GRAD], 0, words, r.result));
+    OK(dart_device_read_f32(r.device, r.memory.buffer[DART_REGION_GRAD], 0, words, r.result));
     free(numbers);
     free(tokens);
     return r;
@@ -113,16 +112,15 @@ static dart_graph *language_model(uint64_t *out_param, uint64_t *out_words)
         const dart_node h = dart_map2(g, DART_OP_swiglu, gate, up, 0, 0);
         x = dart_add(g, x, dart_contract2(g, "tc,cd->td", h, w[6]));
     }
-    const dart_node head =
-        dart_leaf(g, "head", DART_F32, DART_SHAPE(V, T), DART_REGION_PARAM, at);
+    const dart_node head = dart_leaf(g, "head", DART_F32, DART_SHAPE(V, T), DART_REGION_PARAM, at);
     at += (uint64_t)V * T;
     const dart_node logits = dart_contract2(g, "tc,vc->tv", x, head);
     const dart_node stats = dart_cross_entropy(g, logits, labels, V);
     const dart_node nll = dart_slice_rows(g, stats, 1, 1);
     const dart_node sum = dart_reshape(g, dart_sum_all(g, nll), (dart_shape){0});
     const dart_node dlogits = dart_cross_entropy_dx(g, logits, stats, labels, V, 1);
-    const dart_node by[] = {dart_contract2(g, "tv,vc->tc", dlogits, head),
-        dart_contract2(g, "tv,tc->vc", dlogits, x)};
+    const dart_node by[] = {
+        dart_contract2(g, "tv,vc->tc", dlogits, head), dart_contract2(g, "tv,tc->vc", dlogits, x)};
     const dart_node loss = dart_with_grad(g, sum, 2, (dart_node[]){x, head}, by);
     weight[n++] = head;
     OK(dart_grad(g, loss, n, weight, grad));

@@ -120,9 +120,10 @@ static bool joins(const cpu_work *first, const cpu_work *next)
 {
     const gemm_params *p = (const gemm_params *)(const void *)first->param;
     const gemm_params *q = (const gemm_params *)(const void *)next->param;
-    return !has_halves(first) && !has_halves(next) && !first->split[3] && !next->split[3] && first->split[2] == 1 && next->split[2] == 1 &&
-           first->buf[2] == next->buf[2] && q->beta == 1 && batches(p) == 1 && batches(q) == 1 &&
-           p->m == q->m && p->n == q->n && p->ldc == q->ldc;
+    return !has_halves(first) && !has_halves(next) && !first->split[3] && !next->split[3] &&
+           first->split[2] == 1 && next->split[2] == 1 && first->buf[2] == next->buf[2] &&
+           q->beta == 1 && batches(p) == 1 && batches(q) == 1 && p->m == q->m && p->n == q->n &&
+           p->ldc == q->ldc;
 }
 
 /* The longest product goes first: while its sums are made, c comes from memory. */
@@ -153,7 +154,8 @@ static void join(cpu_work *first, cpu_work *next)
 }
 #endif
 
-/* Whether the product reads a and b of 16 bits as they are, and what it needs of a thread's scratch.
+/* Whether the product reads a and b of 16 bits as they are, and what it needs of a thread's
+ * scratch.
  */
 static bool reads_halves(const cpu_work *work)
 {
@@ -393,8 +395,8 @@ static void add_first(cpu_part *q)
 }
 
 /* rows x cols numbers of 16 bits, rows `ld` apart, as numbers side by side. */
-static void widen(
-    uint32_t kind, const integer *w, uint64_t at, uint64_t ld, uint64_t rows, uint64_t cols, real *to)
+static void widen(uint32_t kind, const integer *w, uint64_t at, uint64_t ld, uint64_t rows,
+    uint64_t cols, real *to)
 {
     for (uint64_t r = 0; r < rows; r++)
         numbers_of_halves(kind, w, at + r * ld, cols, to + r * cols);
@@ -434,8 +436,8 @@ static void give_halves(const cpu_work *work, uint64_t z, const cpu_part *q)
     PARAM(gemm);
     const uint64_t at = first_of_c(work, z) + q->row * p->ldc + q->column;
     for (uint64_t i = 0; i < q->m; i++)
-        halves_of_numbers(work->tune[DART_GEMM_CH], q->c + i * q->ldc, q->n, work->buf[2],
-            at + i * p->ldc);
+        halves_of_numbers(
+            work->tune[DART_GEMM_CH], q->c + i * q->ldc, q->n, work->buf[2], at + i * p->ldc);
 }
 
 static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
@@ -497,8 +499,8 @@ static void add_parts(const cpu_work *work, uint32_t index)
             SIMD for (uint64_t j = 0; j < n; j++) c[j] += next[j];
         }
         if (!q.c)
-            halves_of_numbers(work->tune[DART_GEMM_CH], c, n, work->buf[2],
-                first_of_c(work, z) + i * p->ldc);
+            halves_of_numbers(
+                work->tune[DART_GEMM_CH], c, n, work->buf[2], first_of_c(work, z) + i * p->ldc);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Numbers of 16 bits, two a word (shaders/halves.def): kind 1 f16, 2 bf16; 0 is numbers as they are.
- * Places are counted in numbers. */
+/* Numbers of 16 bits, two a word (shaders/halves.def): kind 1 f16, 2 bf16; 0 is numbers as they
+ * are. Places are counted in numbers. */
 #ifndef DART_CPU_HALVES_H
 #define DART_CPU_HALVES_H
 
@@ -12,8 +12,8 @@ static inline uint32_t bits_of_float(float x)
     return u;
 }
 
-/* To the nearest, of two the even one; beyond the largest number infinity. In integers, which become
- * vectors and are the same bits as on devices. */
+/* To the nearest, of two the even one; beyond the largest number infinity. In integers, which
+ * become vectors and are the same bits as on devices. */
 static inline uint32_t code_of_f16(float x)
 {
     const uint32_t u = bits_of_float(x), a = u & 0x7fffffff, e = a >> 23;

@@ -78,8 +78,8 @@ static void task_dx(const cpu_work *work, uint32_t phase, uint32_t index, uint32
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
         const real *dy = REALS(2) + r * n;
-        const real *x = row_of(
-            work->tune[DART_NORM_DX_XH], work->buf[0], r, n, cpu_slot(work, slot));
+        const real *x =
+            row_of(work->tune[DART_NORM_DX_XH], work->buf[0], r, n, cpu_slot(work, slot));
         real *dx = REALS(3) + r * n, sum = 0, dot = 0;
         moments m = row_moments(x, n, rms, p->eps);
         PRAGMA(omp simd reduction(+ : sum, dot))
@@ -118,8 +118,8 @@ static void task_dw(const cpu_work *work, uint32_t phase, uint32_t index, uint32
     for (uint64_t j = 0; j < 2 * n; j++) dw[j] = 0;
     for (; row < end; row++) {
         const real *dy = REALS(1) + row * n;
-        const real *x = row_of(
-            work->tune[DART_NORM_DW_XH], work->buf[0], row, n, cpu_slot(work, slot));
+        const real *x =
+            row_of(work->tune[DART_NORM_DW_XH], work->buf[0], row, n, cpu_slot(work, slot));
         moments m = row_moments(x, n, rms, p->eps);
         SIMD for (uint64_t j = 0; j < n; j++)
         {

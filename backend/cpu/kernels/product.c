@@ -247,8 +247,7 @@ static void that_count(const cpu_part *q, uint64_t i, uint64_t count, uint64_t l
 }
 
 /* `count` rows of op(a) of 16 bits as numbers, k of each from number `at` of its words on. */
-static rows rows_of_halves(
-    const cpu_part *q, uint64_t at, uint64_t count, uint64_t k, float *strip)
+static rows rows_of_halves(const cpu_part *q, uint64_t at, uint64_t count, uint64_t k, float *strip)
 {
     for (uint64_t i = 0; !q->ta && i < count; i++)
         numbers_of_halves(q->kind_a, q->half_a, q->at_a + at + i * q->lda, k, strip + i * PART);

@@ -252,7 +252,7 @@ dart_status dart_part_prepare(
     DART_TRY(part_graph(session, part, &graph));
     session->times.graph += dart_seconds() - begin;
     const bool waits = part == DART_PART_STEP || part == DART_PART_MORE;
-    const dart_program_options options = {.memory = &session->memory,
-        .activations = waits ? session->options.activations : DART_F32};
+    const dart_program_options options = {
+        .memory = &session->memory, .activations = waits ? session->options.activations : DART_F32};
     return dart_program_plan(program, graph, caps, &options, &session->times);
 }

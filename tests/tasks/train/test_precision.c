@@ -136,10 +136,28 @@ static void test_memory(void **state)
     assert_true(peak("bf16", "true") <= peak("f32", "true"));
 }
 
+/* What is too large for f16 stops the run, which says what helps; bf16 holds as much as f32. */
+static void test_too_large(void **state)
+{
+    (void)state;
+    static const char *const precisions[] = {"f16", "bf16"};
+    for (int i = 0; i < 2; i++) {
+        tiny_watch w = {0};
+        dart_result result;
+        dart_recipe *recipe = recipe_for("large", "cpu", precisions[i]);
+        tiny_set(recipe, "max_steps", "9");
+        tiny_set(recipe, "learning_rate", "1e6");
+        tiny_set(recipe, "force", "true");
+        assert_int_equal(tiny_train(recipe, &w, &result), DART_DIVERGED);
+        assert_true((strstr(dart_error_text(), "65,504") != NULL) == (i == 0));
+        dart_recipe_free(recipe);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
         cmocka_unit_test(test_devices), cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_memory)};
+        cmocka_unit_test(test_memory), cmocka_unit_test(test_too_large)};
     return cmocka_run_group_tests(tests, tiny_set_up, tiny_tear_down);
 }

@@ -56,8 +56,15 @@ static uint64_t gemm_groups(const dart_caps *caps, const dart_launch *launch)
     const gemm_params *p = (const gemm_params *)launch->param;
     const uint32_t vw = launch->tune[DART_GEMM_VW];
     uint64_t tile[2];
-    (void)caps;
     if (!gemm_tile_of(launch->variant, launch->tune, tile)) return 0;
+    /* what stores a word of two halves has two columns; the panel's sums go through C */
+    if (launch->tune[DART_GEMM_CH] && !(caps->simd > 1) &&
+        (launch->tune[DART_GEMM_TN] % 2 ||
+            launch->variant == dart_kernel_variant(DART_K_gemm, "dot")))
+        return 0;
+    if (launch->tune[DART_GEMM_CH] && p->k > 256 &&
+        launch->variant == dart_kernel_variant(DART_K_gemm, "panel"))
+        return 0;
     if (launch->variant == dart_kernel_variant(DART_K_gemm, "dot")) {
         if (launch->tune[DART_GEMM_TA] || !launch->tune[DART_GEMM_TB] || vw > p->k) return 0;
     } else if (vw > p->n) {

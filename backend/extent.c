@@ -19,6 +19,12 @@ static uint64_t plus(uint64_t a, uint64_t b)
     return dart_add_u64(a, b, &c) ? c : UINT64_MAX;
 }
 
+/* Words that so many numbers of 16 bits take. */
+static uint64_t halves_of(uint64_t numbers)
+{
+    return numbers / 2 + numbers % 2;
+}
+
 static uint64_t last_of(uint32_t count, uint32_t step)
 {
     return count ? times(count - 1, step) : 0;
@@ -41,6 +47,9 @@ static void extent_gemm(const dart_launch *l, uint64_t *words)
     words[0] = matrices(p, ta ? p->k : p->m, ta ? p->m : p->k, p->lda, p->a0, p->a1, p->a2);
     words[1] = matrices(p, tb ? p->n : p->k, tb ? p->k : p->n, p->ldb, p->b0, p->b1, p->b2);
     words[2] = matrices(p, p->m, p->n, p->ldc, p->c0, p->c1, p->c2);
+    if (l->tune[DART_GEMM_AH]) words[0] = halves_of(words[0]);
+    if (l->tune[DART_GEMM_BH]) words[1] = halves_of(words[1]);
+    if (l->tune[DART_GEMM_CH]) words[2] = halves_of(words[2]);
     if (l->tune[DART_GEMM_ADD]) words[3] = matrices(p, p->m, p->n, p->ldd, p->d0, p->d1, p->d2);
 }
 
@@ -56,6 +65,9 @@ static void extent_map(const dart_launch *l, uint64_t *words)
     const uint32_t op = l->tune[DART_MAP_OP];
     bool two = op < sizeof arity && arity[op] == 2;
     words[1] = !two ? 0 : l->tune[DART_MAP_BC] == 0 ? p->n : p->bmod;
+    if (l->tune[DART_MAP_AH]) words[0] = halves_of(words[0]);
+    if (l->tune[DART_MAP_BH]) words[1] = halves_of(words[1]);
+    if (l->tune[DART_MAP_YH]) words[2] = halves_of(words[2]);
 }
 
 static void extent_permute(const dart_launch *l, uint64_t *words)
@@ -152,6 +164,8 @@ static void extent_norm(const dart_launch *l, uint64_t *words)
     words[0] = words[3] = times(p->rows, p->cols);
     words[1] = p->cols;
     words[2] = l->tune[DART_NORM_KIND] ? 0 : p->cols;
+    if (l->tune[DART_NORM_XH]) words[0] = halves_of(words[0]);
+    if (l->tune[DART_NORM_YH]) words[3] = halves_of(words[3]);
 }
 
 static void extent_norm_dx(const dart_launch *l, uint64_t *words)
@@ -159,6 +173,7 @@ static void extent_norm_dx(const dart_launch *l, uint64_t *words)
     PARAM(norm_dx);
     words[0] = words[2] = words[3] = times(p->rows, p->cols);
     words[1] = p->cols;
+    if (l->tune[DART_NORM_DX_XH]) words[0] = halves_of(words[0]);
 }
 
 static void extent_norm_dw(const dart_launch *l, uint64_t *words)
@@ -166,6 +181,7 @@ static void extent_norm_dw(const dart_launch *l, uint64_t *words)
     PARAM(norm_dw);
     words[0] = words[1] = times(p->rows, p->cols);
     words[2] = times(times(p->chunks, 2), p->cols);
+    if (l->tune[DART_NORM_DW_XH]) words[0] = halves_of(words[0]);
 }
 
 static void extent_gather(const dart_launch *l, uint64_t *words)
@@ -182,6 +198,13 @@ static void extent_unpack(const dart_launch *l, uint64_t *words)
     words[0] = l->tune[DART_UNPACK_BY_ID] ? p->rows : 0;
     words[1] = times(p->total, p->pitch);
     words[2] = times(p->rows, p->cols);
+}
+
+static void extent_pack(const dart_launch *l, uint64_t *words)
+{
+    PARAM(pack);
+    words[0] = p->n;
+    words[1] = halves_of(p->n);
 }
 
 static void extent_gemm_packed(const dart_launch *l, uint64_t *words)
@@ -284,6 +307,27 @@ void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_B
     extents[launch->kernel](launch, out_words);
 }
 
+uint32_t dart_launch_halves(const dart_launch *l, uint32_t b)
+{
+    const uint32_t *tune = l->tune;
+    switch (l->kernel) {
+    case DART_K_gemm:
+        return b < 3 && tune[b == 0 ? DART_GEMM_AH : b == 1 ? DART_GEMM_BH : DART_GEMM_CH];
+    case DART_K_map:
+        return tune[b == 0 ? DART_MAP_AH : b == 1 ? DART_MAP_BH : DART_MAP_YH] != 0;
+    case DART_K_pack:
+        return b == 1;
+    case DART_K_norm:
+        return (b == 0 && tune[DART_NORM_XH]) || (b == 3 && tune[DART_NORM_YH]);
+    case DART_K_norm_dx:
+        return b == 0 && tune[DART_NORM_DX_XH];
+    case DART_K_norm_dw:
+        return b == 0 && tune[DART_NORM_DW_XH];
+    default:
+        return 0;
+    }
+}
+
 double dart_launch_flops(const dart_launch *l)
 {
     switch (l->kernel) {
@@ -314,7 +358,7 @@ double dart_launch_flops(const dart_launch *l)
         return 64.0 * p->n * p->rounds;
     }
     default:
-        return (double)l->buf[l->buffers - 1].words;
+        return (double)(l->buf[l->buffers - 1].words << dart_launch_halves(l, l->buffers - 1u));
     }
 }
 

@@ -8,6 +8,9 @@
 /* Words that the launch touches from the start of each slice; UINT64_MAX where they overflow.
  * Kernel, parameters and tune values are set. */
 void dart_launch_extent(const dart_launch *launch, uint64_t out_words[DART_MAX_BUFS]);
+/* 1 where buffer b has two numbers of 16 bits a word, so that its parameters count twice its words,
+ * else 0. */
+uint32_t dart_launch_halves(const dart_launch *launch, uint32_t b);
 /* Floating-point operations: two for each product of a matrix product and of attention, 64 a round
  * and word of fma_rate, elsewhere one for each word of the last buffer. Slices are set. */
 double dart_launch_flops(const dart_launch *launch);

@@ -56,7 +56,9 @@ static void shape_map(shaper *s)
     tune_set(s, "WGX", wgx);
     tune_set(s, "PER", per);
     tune_set(s, "VW", vw);
-    s->groups = ceil_div(p->n, (uint64_t)wgx * per * vw);
+    /* without vectors an invocation makes both halves of a word */
+    const uint32_t wide = vw == 1 && tune_of(s, "YH") ? 2 : vw;
+    s->groups = ceil_div(p->n, (uint64_t)wgx * per * wide);
 }
 
 /* A processor copies whole runs of the last dim: PoCL 10x, lavapipe 2x faster than by single words.
@@ -92,6 +94,20 @@ static void shape_unpack(shaper *s)
         return;
     }
     shape_stride(s, p->rows * ceil_div(p->cols, 8));
+}
+
+static void shape_pack(shaper *s)
+{
+    const pack_params *p = (const pack_params *)s->launch->param;
+    if (has_vectors(s)) {
+        const uint32_t vw = floor_pow2(min_u32(s->caps->simd, 16));
+        tune_set(s, "WGX", 1);
+        tune_set(s, "VW", vw);
+        s->groups = ceil_div(p->n, (uint64_t)vw * 64);
+        if (s->groups > 65535) s->groups = 65535;
+        return;
+    }
+    shape_stride(s, ceil_div(p->n, 2));
 }
 
 static void shape_scatter(shaper *s)

@@ -109,6 +109,12 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     return true;
 }
 
+/* An invocation makes both halves of a word of C through Vulkan. */
+static uint32_t even_columns(const shaper *s, uint32_t tn)
+{
+    return tune_of(s, "CH") && tn % 2 ? tn + 1 : tn;
+}
+
 /* The tile of gemm on V3D, whose driver in Mesa keeps arrays of more than two words in memory, and
  * with them the sums of a tile: 28 words an invocation for 4 x 4. In the form without arrays 2 x 4
  * leave the most threads, four, to a unit, and 4 x 4 two (`dart-llm kernels`; compiled, not
@@ -145,8 +151,9 @@ static void shape_gemm_vectors(shaper *s, uint64_t batches)
     const uint32_t tn = p->n <= columns ? 1 : dot ? 4 : 2;
     const uint64_t others = batches * ceil_div(p->n, tn * columns);
     const char *form = dot ? "dot" : "";
+    const bool in_parts = tune_of(s, "CH") && p->k > 256; /* the panel's sums go through C */
     if (tm == 8 && others * ceil_div(p->m, tm) < threads) tm = 4;
-    if (!dot && !s->simpler && p->m > tm && (tb == 1 || p->k >= 64)) {
+    if (!dot && !s->simpler && !in_parts && p->m > tm && (tb == 1 || p->k >= 64)) {
         const uint32_t enough = 4 * threads;
         form = "panel";
         down = others * ceil_div(p->m, (uint64_t)tm * 32) >= enough  ? 32
@@ -193,6 +200,7 @@ void dart_shape_gemm(shaper *s)
         wgx = lanes >= 64 && p->n > 2 * tn && p->m > 2 * tm ? 8 : p->n > 2 * tn ? lanes : 1;
         wgy = lanes / wgx;
     }
+    tn = even_columns(s, tn);
     tune_set(s, "WGX", wgx);
     tune_set(s, "WGY", wgy);
     tune_set(s, "TM", tm);

@@ -1,6 +1,7 @@
 /* Runs a batch: many launches to a program, once on the device and once on the oracle, and compares
  * output by output. */
 #include "batch.h"
+#include "halves.h"
 #include "stop.h"
 #include <math.h>
 #include <stdio.h>
@@ -52,6 +53,14 @@ static double distance(const suite *s, const tensor *t, bool exact)
         if (t->integer) {
             int64_t wanted;
             memcpy(&wanted, &s->oracle_words[t->start + i], sizeof wanted);
+            for (uint32_t place = 0; t->halves && place < 2; place++) {
+                const double want = dart_suite_half_number(t->halves, (uint32_t)wanted, place);
+                const double d = dart_suite_half_number(t->halves, bits, place) - want;
+                if (!isfinite(d)) return INFINITY;
+                error += d * d;
+                norm += want * want;
+            }
+            if (t->halves) continue;
             if (bits != (uint32_t)wanted) return INFINITY;
             continue;
         }

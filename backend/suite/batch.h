@@ -10,6 +10,7 @@ enum { ARENA = 1 << 21, CASES = 192, TENSORS = 4 * CASES, NORMALS = 65521 };
 typedef struct tensor {
     uint64_t start, words;
     bool integer;          /* words are i32 or plain bits, f32 otherwise */
+    uint32_t halves;       /* ... or two numbers of 16 bits of this kind (halves.h); 0: none */
     uint64_t every, first; /* compared: the first `first` of every `every` words */
 } tensor;
 

@@ -1,6 +1,7 @@
 /* Puts a case together: its launch, and its tensors in the arena with guard words between them. */
 #include "batch.h"
 #include "geometry.h"
+#include "halves.h"
 #include "rng.h"
 #include <assert.h>
 #include <stdarg.h>
@@ -98,6 +99,24 @@ uint32_t *dart_suite_bits(suite *s, uint64_t words)
         dart_philox(s->options->seed, DART_STREAM_TEST + s->numbered, i, word);
         for (uint64_t j = i; j < words && j < i + 4; j++) data[j] = word[j - i];
     }
+    return data;
+}
+
+uint32_t *dart_suite_halves(suite *s, uint64_t numbers, uint32_t kind)
+{
+    const uint64_t words = (numbers + 1) / 2;
+    uint32_t *data = dart_suite_bits(s, words);
+    for (uint64_t i = 0; i < words; i++) data[i] = dart_suite_half_word(kind, data[i]);
+    s->tensors[s->tensor_count - 1].halves = kind;
+    return data;
+}
+
+uint32_t *dart_suite_halves_output(suite *s, uint64_t numbers, uint32_t kind)
+{
+    const uint64_t words = (numbers + 1) / 2;
+    uint32_t *data = dart_suite_bits_output(s, words);
+    for (uint64_t i = 0; i < words; i++) data[i] = dart_suite_half_nan(kind);
+    s->tensors[s->tensor_count - 1].halves = kind;
     return data;
 }
 

@@ -13,6 +13,9 @@ typedef struct suite suite;
 #define SUITE_PRODUCT 1e-9
 #define SUITE_SOFTMAX 1e-9
 #define SUITE_GRADIENT 1e-8
+/* Of results in f16 and bf16: a hundredth of them may be rounded to the other neighbour, as their
+ * sums differ in the last bits. */
+#define SUITE_HALVES(kind) ((kind) == 1 ? 2e-9 : 1e-7)
 
 extern const uint32_t dart_suite_sizes[5]; /* 1, 3, 31, 33, 257 */
 
@@ -29,6 +32,10 @@ int32_t *dart_suite_integers(suite *s, uint64_t words); /* zeros; for i32 operan
 uint32_t *dart_suite_bits(
     suite *s, uint64_t words); /* random words of any pattern, copied exactly */
 uint32_t *dart_suite_bits_output(suite *s, uint64_t words); /* zeros */
+/* Numbers of 16 bits, two a word (kind 1 f16, 2 bf16), between 2^-3 and 2 in size; and outputs of
+ * such, NaN at first. */
+uint32_t *dart_suite_halves(suite *s, uint64_t numbers, uint32_t kind);
+uint32_t *dart_suite_halves_output(suite *s, uint64_t numbers, uint32_t kind);
 void dart_suite_same(suite *s, uint32_t slot); /* the very slice of an earlier tensor */
 void dart_suite_compare(
     suite *s, uint64_t every, uint64_t n); /* only the first n of every `every` words */

@@ -172,6 +172,73 @@ static void empty_sum(suite *s)
     }
 }
 
+/* A matrix of f32, or of 16 bits. */
+static void operand(suite *s, uint64_t numbers, uint32_t kind)
+{
+    if (kind)
+        dart_suite_halves(s, numbers, kind);
+    else
+        dart_suite_normal(s, numbers, 0, 1);
+}
+
+/* With matrices of 16 bits: `which` of A, B, C; n and ldc are even with C. */
+static void one_of_halves(suite *s, gemm_params p, uint32_t t, uint32_t which, uint32_t kind)
+{
+    const uint32_t ta = t & 1, tb = t >> 1 & 1, a = which & 1 ? kind : 0;
+    const uint32_t b = which & 2 ? kind : 0, c = which & 4 ? kind : 0, batch = p.batch0;
+    const uint64_t all = (uint64_t)(batch - 1) * p.c0 + extent(p.m, p.n, p.ldc);
+    const bool add = (p.m + p.n + p.k) % 3 == 0;
+    p.ldd = add ? p.ldc : 0;
+    p.d0 = add ? p.c0 : 0;
+    if (c) p.beta = 0;
+    dart_suite_case(s, DART_K_gemm, &p, c ? SUITE_HALVES(kind) : SUITE_PRODUCT,
+        "%c%c m %u n %u k %u batch %u, %s%s%s in %s%s", ta ? 'T' : 'N', tb ? 'T' : 'N', p.m, p.n,
+        p.k, batch, a ? "A" : "", b ? "B" : "", c ? "C" : "", kind == 1 ? "f16" : "bf16",
+        add ? " + a matrix" : "");
+    dart_suite_mode(s, "TA", ta);
+    dart_suite_mode(s, "TB", tb);
+    dart_suite_mode(s, "ADD", add);
+    dart_suite_mode(s, "AH", a);
+    dart_suite_mode(s, "BH", b);
+    dart_suite_mode(s, "CH", c);
+    operand(s,
+        (uint64_t)(batch - 1) * p.a0 + (ta ? extent(p.k, p.m, p.lda) : extent(p.m, p.k, p.lda)), a);
+    operand(s,
+        (uint64_t)(batch - 1) * p.b0 + (tb ? extent(p.n, p.k, p.ldb) : extent(p.k, p.n, p.ldb)), b);
+    if (c && p.ldc == p.n)
+        dart_suite_halves_output(s, all, c);
+    else
+        operand(s, all, c);
+    dart_suite_normal(s, add ? all : 1, 0, 1);
+    dart_suite_done(s);
+}
+
+/* Subsets of the matrices in 16 bits, in products of every form: tall, flat, square, of odd sizes,
+ * with batches, sums longer than a panel and rows that are apart. Each is a compilation: two for a
+ * form. */
+static void matrices_of_halves(suite *s)
+{
+    static const uint32_t shapes[][3] = {{1, 2, 1}, {3, 34, 31}, {33, 66, 257}, {130, 250, 70},
+        {512, 16, 256}, {64, 258, 300}, {19, 1100, 65}, {9, 530, 300}, {700, 6, 64}, {31, 32, 1100},
+        {257, 130, 33}};
+    static const uint32_t subsets[][2] = {{1, 6}, {2, 5}, {3, 4}, {7, 4}};
+    for (uint32_t i = 0; i < sizeof shapes / sizeof *shapes * 4 * 2; i++) {
+        const uint32_t *shape = shapes[i / 8], t = i % 4;
+        const uint32_t which = subsets[(t + i / 8) % 4][i / 4 % 2];
+        gemm_params p = plain(shape[0], shape[1], shape[2], t & 1, t >> 1);
+        if (i % 5 == 0) p.beta = 1;
+        if (i % 7 == 3) p.alpha = -0.5f;
+        if (i % 9 == 4) p.lda += 5, p.ldb += 3, p.ldc += 6;
+        if (i % 11 == 5 && p.m < 200) {
+            p.batch0 = 3;
+            p.a0 = p.lda * (t & 1 ? p.k : p.m);
+            p.b0 = i % 2 ? 0 : p.ldb * (t >> 1 ? p.n : p.k);
+            p.c0 = p.ldc * p.m;
+        }
+        one_of_halves(s, p, t, which, 1 + (i + i / 8) % 2);
+    }
+}
+
 void dart_suite_cases_gemm(suite *s)
 {
     all_sizes(s);
@@ -179,4 +246,5 @@ void dart_suite_cases_gemm(suite *s)
     strided_batches(s);
     interleaved_heads(s);
     empty_sum(s);
+    matrices_of_halves(s);
 }

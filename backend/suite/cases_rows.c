@@ -165,41 +165,69 @@ void dart_suite_cases_cross_entropy(suite *s)
     }
 }
 
+/* The first tensor of a norm: f32, or of 16 bits. */
+static void rows_of(suite *s, uint64_t numbers, uint32_t half)
+{
+    dart_suite_mode(s, "XH", half);
+    if (half)
+        dart_suite_halves(s, numbers, half);
+    else
+        dart_suite_normal(s, numbers, 0.5, 2);
+}
+
+/* In the second round rows have 16 bits, where their length is even. */
+static uint32_t half_of(uint32_t round, uint32_t cols)
+{
+    return cols % 2 ? 0 : round;
+}
+
 void dart_suite_cases_norm(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
-        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
+    for (uint32_t i = 0; i < 5 * WIDTHS * 2 * 3; i++) {
+        const uint32_t round = i / (5 * WIDTHS * 2), at = i % (5 * WIDTHS * 2);
+        uint32_t rows = dart_suite_sizes[at / 2 % 5], cols = widths[at / 10], kind = i & 1;
+        const uint32_t half = half_of(round, cols), x = at / 2 % 3 ? half : 0;
+        const uint32_t y = at / 2 % 3 < 2 ? half : 0;
+        if (round && !half) continue;
         uint64_t words = (uint64_t)rows * cols;
         norm_params p = {.rows = rows, .cols = cols, .eps = 1e-5f};
-        dart_suite_case(
-            s, DART_K_norm, &p, SUITE_ELEMENT, "%s %u x %u", kind ? "rms" : "layer", rows, cols);
+        dart_suite_case(s, DART_K_norm, &p, y ? SUITE_HALVES(half) : SUITE_ELEMENT,
+            "%s %u x %u%s%s", kind ? "rms" : "layer", rows, cols, x ? ", x in 16 bits" : "",
+            y ? ", y in 16 bits" : "");
         dart_suite_mode(s, "KIND", kind);
-        dart_suite_normal(s, words, 0.5, 2);
+        dart_suite_mode(s, "YH", y);
+        rows_of(s, words, x);
         dart_suite_normal(s, cols, 1, 0.2);
         if (kind)
             dart_suite_same(s, 1);
         else
             dart_suite_normal(s, cols, 0, 0.2);
-        dart_suite_output(s, words);
+        if (y)
+            dart_suite_halves_output(s, words, y);
+        else
+            dart_suite_output(s, words);
         dart_suite_done(s);
     }
 }
 
 void dart_suite_cases_norm_dx(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * WIDTHS * 2; i++) {
-        uint32_t rows = dart_suite_sizes[i / 2 % 5], cols = widths[i / 10], kind = i & 1;
+    for (uint32_t i = 0; i < 5 * WIDTHS * 2 * 3; i++) {
+        const uint32_t round = i / (5 * WIDTHS * 2), at = i % (5 * WIDTHS * 2);
+        uint32_t rows = dart_suite_sizes[at / 2 % 5], cols = widths[at / 10], kind = i & 1;
+        const uint32_t half = half_of(round, cols);
+        if (round && !half) continue;
         uint64_t words = (uint64_t)rows * cols;
         norm_dx_params p = {.rows = rows, .cols = cols, .eps = 1e-5f};
         /* A row of one: LayerNorm's gradient is 0, RMSNorm's all cancellation; eps of the size of
          * x^2 keeps it a question with an answer in single precision. */
         if (cols == 1) p.eps = 1;
         const bool add = i / 2 % 3 == 2;
-        dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u%s",
-            kind ? "rms" : "layer", rows, cols, add ? ", added" : "");
+        dart_suite_case(s, DART_K_norm_dx, &p, SUITE_GRADIENT, "%s %u x %u%s%s",
+            kind ? "rms" : "layer", rows, cols, add ? ", added" : "", half ? ", x in 16 bits" : "");
         dart_suite_mode(s, "KIND", kind);
         dart_suite_mode(s, "ADD", add);
-        dart_suite_normal(s, words, 0.5, 2);
+        rows_of(s, words, half);
         dart_suite_normal(s, cols, 1, 0.2);
         dart_suite_normal(s, words, 0, 1);
         if (add)
@@ -212,15 +240,18 @@ void dart_suite_cases_norm_dx(suite *s)
 
 void dart_suite_cases_norm_dw(suite *s)
 {
-    for (uint32_t i = 0; i < 5 * WIDTHS * 4; i++) {
-        uint32_t rows = dart_suite_sizes[i / 4 % 5], cols = widths[i / 20], kind = i & 1;
+    for (uint32_t i = 0; i < 5 * WIDTHS * 4 * 3; i++) {
+        const uint32_t round = i / (5 * WIDTHS * 4), at = i % (5 * WIDTHS * 4);
+        uint32_t rows = dart_suite_sizes[at / 4 % 5], cols = widths[at / 20], kind = i & 1;
+        const uint32_t half = half_of(round, cols);
+        if (round && !half) continue;
         uint32_t per = i & 2 ? 64 : 7, chunks = (rows + per - 1) / per;
         uint64_t words = (uint64_t)rows * cols;
         norm_dw_params p = {.rows = rows, .cols = cols, .chunks = chunks, .per = per, .eps = 1e-5f};
-        dart_suite_case(s, DART_K_norm_dw, &p, SUITE_GRADIENT, "%s %u x %u in %u chunks of %u",
-            kind ? "rms" : "layer", rows, cols, chunks, per);
+        dart_suite_case(s, DART_K_norm_dw, &p, SUITE_GRADIENT, "%s %u x %u in %u chunks of %u%s",
+            kind ? "rms" : "layer", rows, cols, chunks, per, half ? ", x in 16 bits" : "");
         dart_suite_mode(s, "KIND", kind);
-        dart_suite_normal(s, words, 0.5, 2);
+        rows_of(s, words, half);
         dart_suite_normal(s, words, 0.2, 1);
         dart_suite_output(s, 2 * (uint64_t)chunks * cols);
         dart_suite_done(s);

@@ -4,7 +4,9 @@
 #include "cases_packed.h"
 #include "extent.h"
 #include "geometry.h"
+#include "halves.h"
 #include "rng.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,8 @@ typedef struct operand {
     uint32_t *first;    /* owned (words), of what is written: by the first form */
     dart_buffer buffer; /* GUARDS more at either end */
     bool integer, written;
+    uint32_t
+        halves; /* its words are two numbers of 16 bits of this kind (halves.h); 0: they are not */
 } operand;
 
 struct dart_suite_trial {
@@ -108,6 +112,16 @@ static void fill_normal(operand *o, uint32_t number, uint64_t seed, const float 
     }
 }
 
+static void fill_halves(operand *o, uint32_t number, uint64_t seed)
+{
+    for (uint64_t i = 0; i < o->words; i += 4) {
+        uint32_t word[4];
+        dart_philox(seed + number, DART_STREAM_TEST, i, word);
+        for (uint64_t j = i; j < o->words && j < i + 4; j++)
+            o->before[j] = dart_suite_half_word(o->halves, word[j - i]);
+    }
+}
+
 /* ---- tensors ---- */
 
 static bool same_slice(const dart_slice *a, const dart_slice *b)
@@ -122,6 +136,18 @@ uint64_t dart_suite_trial_words(const dart_launch *launch)
     for (uint32_t b = 0; b < launch->buffers; b++)
         if (!dart_add_u64(sum, words[b], &sum)) return UINT64_MAX;
     return sum;
+}
+
+/* The kind of 16 bits that buffer b of a launch has, by the mode of its name. */
+static uint32_t half_kind(const dart_launch *launch, uint32_t b)
+{
+    const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    for (uint32_t t = 0; t < info->tunes; t++) {
+        const char *name = info->tune_name[t];
+        if (tolower((unsigned char)name[0]) == info->buffer_name[b][0] && !strcmp(name + 1, "H"))
+            return launch->tune[t];
+    }
+    return 0;
 }
 
 static void describe(dart_suite_trial *t)
@@ -140,6 +166,8 @@ static void describe(dart_suite_trial *t)
         if (!o->words) o->words = 1; /* a mask that nobody reads */
         o->written |= (info->access[b] & DART_OUT) != 0;
         o->integer |= fillers[launch->kernel].integers >> b & 1;
+        if (dart_launch_halves(launch, b)) o->halves = half_kind(launch, b);
+        o->integer |= o->halves != 0;
     }
 }
 
@@ -157,6 +185,7 @@ static dart_status make_inputs(dart_suite_trial *t, uint64_t seed)
         o->before = dart_calloc(o->words, sizeof *o->before);
         if (!o->before) status = DART_MEMORY;
         if (o->before && !o->integer) fill_normal(o, b, seed, normals);
+        if (o->before && o->halves) fill_halves(o, b, seed);
     }
     free(normals);
     if (status == DART_OK && f->fill) f->fill(&t->launch, t->of, seed);
@@ -248,6 +277,9 @@ dart_status dart_suite_trial_new(
     t->launch = *launch;
     t->bound = fillers[launch->kernel].bound;
     describe(t);
+    for (uint32_t b = 0; b < launch->buffers; b++)
+        if (t->of[b].halves && t->of[b].written)
+            t->bound = fmax(t->bound, SUITE_HALVES(t->of[b].halves));
     DART_GOTO(make_inputs(t, seed));
     DART_GOTO(make_buffers(t));
     DART_GOTO(run_oracle(t));
@@ -283,7 +315,16 @@ void dart_suite_trial_place(const dart_suite_trial *trial, dart_launch *launch)
 static double distance(const operand *o, const uint32_t *got)
 {
     double error = 0, norm = 0;
-    for (uint64_t i = 0; i < o->words; i++) {
+    for (uint64_t i = 0; i < 2 * o->words && o->halves; i++) {
+        int64_t word; /* the oracle's words are as long as its numbers */
+        memcpy(&word, &o->wanted[i / 2], sizeof word);
+        const double want = dart_suite_half_number(o->halves, (uint32_t)word, i % 2);
+        const double d = dart_suite_half_number(o->halves, got[i / 2], i % 2) - want;
+        if (!isfinite(d)) return INFINITY;
+        error += d * d;
+        norm += want * want;
+    }
+    for (uint64_t i = 0; i < o->words && !o->halves; i++) {
         float value;
         memcpy(&value, &got[i], sizeof value);
         const double d = (double)value - o->wanted[i];

@@ -352,7 +352,8 @@ static void make_batch(const dart_batching *b, const uint32_t *members, uint32_t
     *launch = *dart_batch_launch_of(b, first);
     for (uint32_t k = 0; k < launch->buffers; k++) {
         at[k] = dart_batch_value_of(b, first, k);
-        step[k] = (uint32_t)(dart_batch_value_of(b, second, k).offset - at[k].offset);
+        step[k] = (uint32_t)(dart_batch_value_of(b, second, k).offset - at[k].offset)
+                  << dart_launch_halves(launch, k);
     }
     if (launch->kernel == DART_K_spd_fn ||
         (dart_batch_chained(launch) && chain_of(b, first, second))) {

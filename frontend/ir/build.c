@@ -191,6 +191,13 @@ dart_node dart_unpack(dart_graph *graph, dart_node w)
     return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_unpack, .inputs = 1, .in = {w}});
 }
 
+dart_node dart_pack(dart_graph *graph, dart_node x, dart_packed format)
+{
+    return dart_graph_add(
+        graph, &(dart_node_info){
+                   .op = DART_OP_pack, .inputs = 1, .in = {x}, .ints = 1, .i = {(int64_t)format}});
+}
+
 dart_node dart_cache_write(
     dart_graph *graph, dart_node cache, dart_node k, dart_node v, dart_node at)
 {

@@ -136,20 +136,26 @@ static dart_status output_beside(dart_lowering *low, dart_node node)
     return DART_OK;
 }
 
+/* Words that a node makes: its own, or those of what packs them. */
+static uint64_t words_of(const dart_lowering *low, dart_node node)
+{
+    return dart_node_words(dart_node_get(low->graph, low->thin[node] ? low->thin[node] : node));
+}
+
 dart_status dart_value_output(dart_lowering *low, dart_node node)
 {
     dart_node root = low->root[node];
     if (low->into[node]) {
         low->value[node] = low->value[root];
         low->value[node].offset += low->into_at[node];
-        low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
+        low->value[node].words = words_of(low, node);
     } else if (low->target[node]) {
         low->value[node] = low->value[low->target[node]];
-        low->value[node].words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
+        low->value[node].words = words_of(low, node);
     } else if (low->beside[node]) {
         return output_beside(low, node);
     } else {
-        uint64_t words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
+        uint64_t words = words_of(low, node);
         DART_TRY(dart_emit_new(low, node, words, &low->value[node]));
         low->storage[low->value[node].storage].last_node = low->last[root];
     }
@@ -161,7 +167,7 @@ bool dart_value_reuse(dart_lowering *low, dart_node node, dart_node operand)
 {
     dart_value value = low->value[operand];
     dart_storage *storage = &low->storage[value.storage];
-    uint64_t words = dart_shape_words(&dart_node_get(low->graph, node)->shape);
+    const uint64_t words = words_of(low, node);
     if (storage->region != DART_REGION_NONE || storage->last_node != node || low->target[node] ||
         low->beside[node] || value.words != words || storage->words != words)
         return false;
@@ -295,7 +301,8 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
 {
     const dart_node_info *info = dart_node_get(low->graph, w);
     const dart_packed format = dart_dtype_format(info->dtype);
-    const uint32_t columns = info->shape.dim[1], pitch = dart_packed_pitch(format, columns);
+    const uint32_t columns = info->shape.dim[info->shape.rank - 1];
+    const uint32_t pitch = dart_packed_pitch(format, columns);
     unpack_params p = {.rows = rows,
         .cols = columns,
         .total = ids ? info->shape.dim[0] : rows,
@@ -310,6 +317,14 @@ dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w, u
     launch->tune[DART_UNPACK_FORMAT] = format;
     launch->tune[DART_UNPACK_BY_ID] = ids != NULL;
     return DART_OK;
+}
+
+dart_status dart_emit_pack(
+    dart_lowering *low, dart_node label, dart_value x, dart_dtype type, dart_value y)
+{
+    const pack_params p = {(uint32_t)x.words};
+    return dart_emit_mode(low, DART_K_pack, label, DART_PACK_FORMAT,
+        (uint32_t)dart_dtype_format(type), 2, (dart_value[]){x, y}, &p);
 }
 
 /* ---- sums ---- */

@@ -59,6 +59,9 @@ DART_NODISCARD dart_status dart_emit_spread(
  * words `ids` name. */
 DART_NODISCARD dart_status dart_emit_unpack(dart_lowering *low, dart_node label, dart_node w,
     uint32_t first, uint32_t rows, const dart_value *ids, dart_value y);
+/* y = x in the 16 bits of `type`. */
+DART_NODISCARD dart_status dart_emit_pack(
+    dart_lowering *low, dart_node label, dart_value x, dart_dtype type, dart_value y);
 /* y (outer, inner) = reduction `op` (reduce.k) of x (outer, mid, inner) over mid. */
 DART_NODISCARD dart_status dart_emit_reduce(dart_lowering *low, dart_node node, uint32_t op,
     dart_value x, uint64_t outer, uint64_t mid, uint64_t inner, dart_value y);

@@ -108,6 +108,10 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
     for (uint32_t i = 0; i < keeps; i++) f.kept[low->root[keep[i]]] = true;
     for (dart_node n = 1; n <= low->count; n++)
         if (dart_fold_get(low, n)->op == DART_OP_add) DART_GOTO(dart_fold_add(&f, n));
+    for (dart_node n = 1; n <= low->count; n++)
+        if (low->into[n]) f.last_into[low->into[n]] = n;
+    for (dart_node n = 1; n <= low->count; n++)
+        if (dart_fold_get(low, n)->op == DART_OP_pack) dart_fold_pack(&f, n);
 
     for (dart_node n = 1; n <= low->count; n++) {
         const dart_node_info *info = dart_fold_get(low, n);
@@ -117,7 +121,6 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
             if (dart_fold_reads(low, n) && low->last[root] < n) low->last[root] = n;
         }
         if (low->last[low->root[n]] < n && low->into[n]) low->last[low->root[n]] = n;
-        if (low->into[n]) f.last_into[low->into[n]] = n;
     }
     for (uint32_t i = 0; i < keeps; i++) low->last[low->root[keep[i]]] = UINT32_MAX;
     for (dart_node n = 1; n <= low->count; n++)

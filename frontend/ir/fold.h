@@ -87,6 +87,8 @@ static inline dart_node dart_fold_contract(const dart_folding *f, dart_node node
 
 /* An addition that its operands can make as they write (fold_sums.c). */
 DART_NODISCARD dart_status dart_fold_add(dart_folding *f, dart_node sum);
+/* Numbers that are made in 16 bits by what makes them, where nobody else reads them. */
+void dart_fold_pack(dart_folding *f, dart_node pack);
 /* Values that are made where they are to be stored, or side by side for an attention
  * or in a join (fold_places.c). */
 void dart_fold_store(dart_folding *f, dart_node store);

@@ -112,9 +112,10 @@ static bool placeable(const dart_folding *f, dart_node root, dart_node reader)
     const dart_op op = dart_fold_get(low, root)->op;
     const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
                       op == DART_OP_join || op == DART_OP_spd_fn || op == DART_OP_reduce ||
+                      op == DART_OP_unpack ||
                       (dart_op_info_of(op)->map && dart_fold_get(low, root)->inputs);
-    return made && !f->kept[root] && !low->target[root] && !low->into[root] && !low->beside[root] &&
-           f->last_into[root] <= reader;
+    return made && !f->kept[root] && !low->thin[root] && !low->target[root] && !low->into[root] &&
+           !low->beside[root] && f->last_into[root] <= reader;
 }
 
 /* An attention's q, k and v are made side by side, where each is made by an op that writes it once.

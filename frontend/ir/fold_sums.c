@@ -200,6 +200,25 @@ static void fold_plus(dart_folding *f, dart_node sum, int side)
     become_view(f, sum, info->in[side]);
 }
 
+void dart_fold_pack(dart_folding *f, dart_node pack)
+{
+    dart_lowering *low = f->low;
+    const dart_node in = dart_fold_get(low, pack)->in[0], maker = low->root[in];
+    const dart_node_info *info = dart_fold_get(low, maker);
+    const bool makes = info->op == DART_OP_contract || info->op == DART_OP_norm ||
+                       (dart_op_info_of(info->op)->map && info->inputs);
+    if (!makes || f->kept[maker] || low->into[maker] || f->last_into[maker] ||
+        dart_fold_words(low, maker) != dart_fold_words(low, pack))
+        return;
+    for (dart_node m = f->member[maker]; m; m = f->next[m])
+        for (uint32_t r = f->reader_at[m]; r < f->reader_at[m + 1]; r++) {
+            const dart_node n = f->reader[r]; /* its own sum shows it */
+            if (n != pack && low->plus[n] != maker && dart_fold_reads(low, n)) return;
+        }
+    low->thin[maker] = pack;
+    become_view(f, pack, in);
+}
+
 dart_status dart_fold_add(dart_folding *f, dart_node sum)
 {
     const dart_lowering *low = f->low;

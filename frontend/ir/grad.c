@@ -296,6 +296,15 @@ static dart_status grad_gram_spectral(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+/* Rounding is passed straight through: its slope is 0 almost everywhere. */
+static dart_status grad_pack(const rule_args *r, dart_node *dx)
+{
+    dx[0] = r->dy;
+    return DART_OK;
+}
+
+#define grad_unpack grad_pack
+
 /* fn 2: dS = f'(S). The other functions occur in gradients only. */
 static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 {
@@ -319,7 +328,6 @@ static dart_status grad_spd_fn(const rule_args *r, dart_node *dx)
 #define grad_clip no_grad
 #define grad_cache_write no_grad /* inference only */
 #define grad_attend no_grad
-#define grad_unpack no_grad /* what is packed is frozen */
 
 static const grad_rule rules[DART_OPS] = {
 #define MAP(name, ...) [DART_OP_##name] = grad_map,

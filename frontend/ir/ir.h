@@ -17,9 +17,10 @@ enum { DART_MAX_RANK = 12, DART_MAX_IN = 14, DART_MAX_INTS = 26, DART_MAX_FLOATS
 enum { DART_MAX_OPERANDS = 12 /* of a contract */ };
 
 typedef uint32_t dart_node; /* 0: none */
-/* Above the last one, DART_DTYPE(format): a matrix (rows, columns) that is kept packed, as
- * packed.def says. Leaves of FROZEN and FORM alone may be that, and nothing but contract (with
- * other operands), gather and unpack reads them. */
+/* Above the last one, DART_DTYPE(format): rows, along the last axis, that are kept packed, as
+ * packed.def says. Leaves of FROZEN and FORM may be such matrices, and values that `pack` makes in
+ * f16 or bf16. Nothing but contract (with other operands), gather, unpack and reshape (of values)
+ * reads them. */
 typedef enum dart_dtype { DART_F32, DART_I32, DART_DTYPES } dart_dtype;
 #define DART_DTYPE(format) ((dart_dtype)(DART_DTYPES + (int)(format)))
 static inline bool dart_dtype_packed(dart_dtype type)
@@ -29,6 +30,11 @@ static inline bool dart_dtype_packed(dart_dtype type)
 static inline dart_packed dart_dtype_format(dart_dtype type) /* of a packed one */
 {
     return (dart_packed)((int)type - DART_DTYPES);
+}
+/* f16 or bf16: rows of an even number of columns lie in a row without gaps. */
+static inline bool dart_dtype_halves(dart_dtype type)
+{
+    return type == DART_DTYPE(DART_PACKED_f16) || type == DART_DTYPE(DART_PACKED_bf16);
 }
 const char *dart_dtype_name(dart_dtype type); /* "f32", "q8_0" */
 
@@ -179,9 +185,11 @@ dart_node dart_rmsnorm(dart_graph *graph, dart_node x, dart_node w, double eps);
 dart_node dart_embedding(dart_graph *graph, dart_node w, dart_node ids, dart_node index);
 /* the same without a gradient: w (V,C), ids i32 (...) -> (..., C) */
 dart_node dart_lookup(dart_graph *graph, dart_node w, dart_node ids);
-/* w as f32; the same node where it is not packed. Nothing flows back: packed matrices are frozen.
- */
+/* w as f32; the same node where it is not packed. */
 dart_node dart_unpack(dart_graph *graph, dart_node w);
+/* x (..., C), C even, rounded to 16 bits a number, f16 or bf16. Gradients pass as if nothing were
+ * rounded (straight through). */
+dart_node dart_pack(dart_graph *graph, dart_node x, dart_packed format);
 /* Inference. In place: rows at[0] .. at[0] + T of the leaf `cache` (2,B,S,H,D) become k and v
  * (B,T,H,D); rows past S are dropped. Returns the cache as it is then. */
 dart_node dart_cache_write(
@@ -282,6 +290,12 @@ DART_NODISCARD dart_status dart_optimize(const dart_graph *graph, const dart_cos
  * new graph, with map[old node] = new node (count+1 entries). keep: as in dart_optimize, which
  * comes before, as it would make one of both. */
 DART_NODISCARD dart_status dart_remake(const dart_graph *graph, uint32_t keeps,
+    const dart_node *keep, dart_graph **out_graph, dart_node *map);
+
+/* Keeps in 16 bits what is made of tokens and waits for its gradients: a new graph, with map[old
+ * node] = new node (count+1 entries), the numbers as they were made. keep: as in dart_optimize,
+ * none of them is narrowed. Comes last, after gradients and dart_remake. */
+DART_NODISCARD dart_status dart_narrow(const dart_graph *graph, dart_packed format, uint32_t keeps,
     const dart_node *keep, dart_graph **out_graph, dart_node *map);
 
 /* The chosen path of one contract (on its own): text like "(x*(g4*g5*g6))*(g1*g2*g3)", FLOPs (2 per

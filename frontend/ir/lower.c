@@ -94,11 +94,14 @@ static dart_status lower_map(dart_lowering *low, dart_node node, const dart_node
         DART_TRY(dart_value_output(low, node));
         return fill(low, node, low->value[node], info->f[0]);
     }
-    dart_value a = dart_in(low, info, 0), b = dart_in(low, info, info->inputs - 1);
-    bool spread = b.words != a.words;
-    map_params p = {.n = (uint32_t)a.words,
+    const uint32_t second = info->inputs - 1;
+    dart_value a = dart_in(low, info, 0), b = dart_in(low, info, second);
+    const uint64_t n = dart_shape_words(&info->shape);
+    const uint64_t others = dart_shape_words(dart_in_shape(low, info, second));
+    bool spread = others != n;
+    map_params p = {.n = (uint32_t)n,
         .bdiv = 1,
-        .bmod = (uint32_t)b.words,
+        .bmod = (uint32_t)others,
         .s = (float)info->f[0],
         .t = (float)info->f[1]};
     bool free_a = !spread || a.storage != b.storage;
@@ -109,6 +112,9 @@ static dart_status lower_map(dart_lowering *low, dart_node node, const dart_node
     if (!launch) return DART_MEMORY;
     launch->tune[DART_MAP_OP] = (uint32_t)(info->op - DART_OP_copy);
     launch->tune[DART_MAP_BC] = spread;
+    launch->tune[DART_MAP_AH] = dart_in_half(low, info, 0);
+    launch->tune[DART_MAP_BH] = dart_in_half(low, info, second);
+    launch->tune[DART_MAP_YH] = dart_out_half(low, node);
     return DART_OK;
 }
 
@@ -220,11 +226,12 @@ dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, const dar
     out->target = dart_calloc(size, sizeof *out->target);
     out->alpha = dart_calloc(size, sizeof *out->alpha);
     out->alias = dart_calloc(size, sizeof *out->alias);
+    out->thin = dart_calloc(size, sizeof *out->thin);
     out->beside = dart_calloc(size, sizeof *out->beside);
     out->plus = dart_calloc(size, sizeof *out->plus);
     out->qkv = dart_calloc(size, sizeof *out->qkv);
     if (!out->value || !out->root || !out->last || !out->into || !out->into_at || !out->target ||
-        !out->alpha || !out->alias || !out->beside || !out->plus || !out->qkv)
+        !out->alpha || !out->alias || !out->thin || !out->beside || !out->plus || !out->qkv)
         return DART_MEMORY;
     dart_value unused;
     for (int region = 0; region < DART_REGIONS; region++) {
@@ -258,6 +265,7 @@ void dart_lowering_free(dart_lowering *low)
     free(low->alpha);
     free(low->alias);
     free(low->group);
+    free(low->thin);
     free(low->beside);
     free(low->plus);
     free(low->qkv);

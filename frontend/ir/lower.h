@@ -22,6 +22,25 @@ static inline const dart_shape *dart_in_shape(
     return &dart_node_get(low->graph, info->in[i])->shape;
 }
 
+/* How kernels count the numbers of a type (shaders/halves.def): 0 f32, else of 16 bits. */
+static inline uint32_t dart_half_of(dart_dtype type)
+{
+    return dart_dtype_halves(type) ? 1 + (uint32_t)dart_dtype_format(type) : 0;
+}
+
+/* The same of input i, and of what a node makes. */
+static inline uint32_t dart_in_half(
+    const dart_lowering *low, const dart_node_info *info, uint32_t i)
+{
+    return dart_half_of(dart_node_get(low->graph, info->in[i])->dtype);
+}
+
+static inline uint32_t dart_out_half(const dart_lowering *low, dart_node node)
+{
+    const dart_node made = low->thin[node];
+    return made ? dart_half_of(dart_node_get(low->graph, made)->dtype) : 0;
+}
+
 static inline uint32_t dart_last_dim(const dart_shape *shape)
 {
     return shape->rank ? shape->dim[shape->rank - 1] : 1;

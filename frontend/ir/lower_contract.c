@@ -8,14 +8,30 @@ static bool packed(const dart_lowering *low, dart_node node, int i)
         dart_node_get(low->graph, dart_node_get(low->graph, node)->in[i])->dtype);
 }
 
+/* A packed matrix of a region, which contracts may multiply as it is or unpack in panels. */
+static bool packed_matrix(const dart_lowering *low, dart_node node, int i)
+{
+    const dart_node in = dart_node_get(low->graph, node)->in[i];
+    return packed(low, node, i) && dart_node_get(low->graph, in)->shape.rank == 2 &&
+           dart_node_get(low->graph, low->root[in])->op == DART_OP_leaf;
+}
+
+/* Numbers of operand i that gemm reads in 16 bits: of the arena, without gaps. */
+static uint32_t half_of(const dart_lowering *low, dart_node node, int i)
+{
+    return packed_matrix(low, node, i)
+               ? 0
+               : dart_in_half(low, dart_node_get(low->graph, node), (uint32_t)i);
+}
+
 /* A product with a tensor of ones that shares no label is a copy with repeats. */
 static dart_status broadcast(
     dart_lowering *low, dart_node node, const dart_einsum *e, const dart_labels t[3], bool *done)
 {
     const dart_node_info *info = dart_node_get(low->graph, node);
     *done = false;
-    if (low->alpha[node] != 1 || low->into[node] || low->plus[node] || packed(low, node, 0) ||
-        packed(low, node, 1))
+    if (low->alpha[node] != 1 || low->into[node] || low->thin[node] || low->plus[node] ||
+        packed(low, node, 0) || packed(low, node, 1))
         return DART_OK;
     for (int i = 0; i < 2; i++) {
         const dart_node_info *ones = dart_node_get(low->graph, low->root[info->in[i]]);
@@ -30,6 +46,9 @@ static dart_status broadcast(
     return DART_OK;
 }
 
+/* What one launch of a product sums at most. */
+enum { SUM_MOST = 32768 };
+
 /* How many parts the sum of a small matrix is made in at the same time, so that many work-groups
  * have something to do (split-K): 1, or a divisor of k, as parts are the matrices of one batch.
  * They begin at a multiple of ALIGN, so that a batch can be cut where bindings are short (split.c).
@@ -42,6 +61,15 @@ static uint32_t sum_parts(const gemm_params *p)
     uint32_t parts = MOST;
     while (parts > 1 && (p->k % (parts * ALIGN) || p->k / parts < PART_LEAST)) parts--;
     return parts;
+}
+
+static void set_modes(dart_launch *launch, const dart_gemm_plan *plan)
+{
+    launch->tune[DART_GEMM_TA] = plan->ta;
+    launch->tune[DART_GEMM_TB] = plan->tb;
+    launch->tune[DART_GEMM_AH] = plan->half[0];
+    launch->tune[DART_GEMM_BH] = plan->half[1];
+    launch->tune[DART_GEMM_CH] = plan->half[2];
 }
 
 /* The parts of a sum as a batch, and their sum. */
@@ -59,9 +87,17 @@ static dart_status emit_parts(dart_lowering *low, dart_node node, const dart_gem
     p.c0 = (uint32_t)words;
     dart_launch *launch = dart_emit(low, DART_K_gemm, node, 4, at, &p);
     if (!launch) return DART_MEMORY;
-    launch->tune[DART_GEMM_TA] = plan->ta;
-    launch->tune[DART_GEMM_TB] = plan->tb;
+    set_modes(launch, plan);
+    launch->tune[DART_GEMM_CH] = 0;
     return dart_emit_reduce(low, node, 0, at[2], 1, parts, words, value[2]);
+}
+
+/* Behind so many numbers of a value, which are even where they have 16 bits. */
+static void skip_numbers(dart_value *value, uint64_t numbers, uint32_t half)
+{
+    const uint64_t words = half ? numbers / 2 : numbers;
+    value->offset += words;
+    value->words -= words;
 }
 
 /* The launches of a gemm. A long sum is made in parts that add up in the result: Mesa's processor
@@ -69,7 +105,7 @@ static dart_status emit_parts(dart_lowering *low, dart_node node, const dart_gem
 static dart_status emit_gemm(
     dart_lowering *low, dart_node node, const dart_gemm_plan *plan, const dart_value value[4])
 {
-    enum { SUM_MOST = 32768, ALIGN = 64 };
+    enum { ALIGN = 64 };
     gemm_params p = plan->param;
     const uint32_t split = plan->add ? 1 : sum_parts(&p);
     if (split > 1 && p.k / split <= SUM_MOST) return emit_parts(low, node, plan, split, value);
@@ -81,14 +117,13 @@ static dart_status emit_gemm(
         const uint64_t skip_b = (uint64_t)start * (plan->tb ? 1 : p.ldb);
         p.k = parts > 1 && k - start > per ? per : k - start;
         dart_value part[4] = {value[0], value[1], value[2]};
-        part[0].offset += skip_a, part[0].words -= skip_a;
-        part[1].offset += skip_b, part[1].words -= skip_b;
+        skip_numbers(&part[0], skip_a, plan->half[0]);
+        skip_numbers(&part[1], skip_b, plan->half[1]);
         part[3] = plan->add && !start ? value[3] : part[0];
         dart_launch *launch = dart_emit(low, DART_K_gemm, node, 4, part, &p);
         if (!launch) return DART_MEMORY;
         launch->tune[DART_GEMM_ADD] = plan->add && !start;
-        launch->tune[DART_GEMM_TA] = plan->ta;
-        launch->tune[DART_GEMM_TB] = plan->tb;
+        set_modes(launch, plan);
         p.beta = 1;
         start += p.k;
     } while (start < k);
@@ -129,7 +164,7 @@ static dart_status emit_panels(dart_lowering *low, dart_node node, dart_node w,
             p->n = rows;
             skip[2] = skip[3] = first;
         }
-        for (int i = 0; i < 4; i++) at[i].offset += skip[i], at[i].words -= skip[i];
+        for (int i = 0; i < 4; i++) skip_numbers(&at[i], skip[i], i < 3 ? plan->half[i] : 0);
         DART_TRY(emit_gemm(low, node, &part, at));
     }
     return DART_OK;
@@ -144,7 +179,7 @@ static int paneled(const dart_lowering *low, dart_node node, const dart_gemm_pla
     if (p->batch0 > 1 || p->batch1 > 1 || p->batch2 > 1) return -1;
     for (int i = 0; i < 2; i++) {
         const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
-        if (packed(low, node, i) && !packed(low, node, !i) && !plan->permute[i] &&
+        if (packed_matrix(low, node, i) && !packed_matrix(low, node, !i) && !plan->permute[i] &&
             !plan->permute[2] && w->dim[0] > 1 && w->dim[1] > 1 && dart_shape_words(w) > PANEL)
             return i;
     }
@@ -166,7 +201,7 @@ static int multiplied_packed(
     if (plan->permute[0] || plan->permute[1] || plan->permute[2]) return -1;
     for (int i = 0; i < 2; i++) {
         const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
-        if (!packed(low, node, i) || packed(low, node, !i)) continue;
+        if (!packed_matrix(low, node, i) || packed(low, node, !i)) continue;
         if (w->dim[0] < 2 || w->dim[1] < 2) continue;
         *turned = i == (plan->swap ? 1 : 0);
         const bool rows = *turned ? !plan->ta : plan->tb;
@@ -243,6 +278,16 @@ static dart_status emit_added(
     return DART_OK;
 }
 
+/* Can the gemm make its result in 16 bits? Not where it is made in parts, in another order or adds
+ * to what is there; on processors with vectors no sum beyond 256, as their panels go through C. */
+static bool makes_halves(const dart_lowering *low, dart_node node, const dart_gemm_plan *plan)
+{
+    const gemm_params *p = &plan->param;
+    if (plan->permute[2] || low->into[node] || (low->plus[node] && !plan->add)) return false;
+    if (p->k > (low->caps->simd > 1 ? 256 : SUM_MOST) || sum_parts(p) > 1) return false;
+    return !((p->n | p->ldc | p->c0 | p->c1 | p->c2) & 1);
+}
+
 dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     char name[160];
@@ -265,15 +310,33 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
             dart_node_describe(low->graph, node, name));
     DART_TRY(dart_value_output(low, node));
     dart_value value[3] = {low->value[info->in[0]], low->value[info->in[1]], low->value[node]};
+    const uint64_t words = dart_shape_words(&info->shape);
     bool turned = false;
     const int as_it_is = multiplied_packed(low, node, &plan, &turned);
     const int panels = as_it_is < 0 ? paneled(low, node, &plan) : -1;
     for (int i = 0; i < 2; i++) {
         if (!packed(low, node, i) || i == panels || i == as_it_is) continue;
         const dart_shape *w = dart_in_shape(low, info, (uint32_t)i);
+        plan.half[i == (plan.swap ? 0 : 1)] = plan.permute[i] ? 0 : half_of(low, node, i);
+        if (plan.half[i == (plan.swap ? 0 : 1)]) continue;
+        const uint64_t rows = dart_shape_words(w) / dart_last_dim(w);
         DART_TRY(dart_emit_new(low, node, dart_shape_words(w), &value[i]));
-        DART_TRY(dart_emit_unpack(low, node, info->in[i], 0, w->dim[0], NULL, value[i]));
+        DART_TRY(dart_emit_unpack(low, node, info->in[i], 0, (uint32_t)rows, NULL, value[i]));
     }
+    gemm_params *p = &plan.param;
+    p->alpha = (float)low->alpha[node];
+    p->beta = low->into[node] ? 1 : 0;
+    dart_value added = {0};
+    if (low->plus[node]) {
+        const dart_node_info *of = dart_node_get(low->graph, low->plus[node]);
+        if (of->op == DART_OP_leaf) DART_TRY(dart_lower_leaf(low, low->plus[node], of));
+        added = low->value[low->plus[node]];
+        plan.add = as_it_is < 0 && reads_added(&plan, words, added.words);
+    }
+    if (low->thin[node] && as_it_is < 0 && panels < 0 && makes_halves(low, node, &plan))
+        plan.half[2] = dart_out_half(low, node);
+    else if (low->thin[node])
+        DART_TRY(dart_emit_new(low, node, words, &value[2]));
     dart_value seen[3] = {value[0], value[1], value[2]};
     for (int i = 0; i < 3; i++) {
         if (!plan.permute[i]) continue;
@@ -281,16 +344,7 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
         if (i < 2)
             DART_TRY(dart_emit_permute(low, node, e.dim, &t[i], value[i], &plan.order[i], seen[i]));
     }
-    gemm_params *p = &plan.param;
-    p->alpha = (float)low->alpha[node];
-    p->beta = low->into[node] ? 1 : 0;
-    dart_value of_gemm[4] = {seen[plan.swap], seen[!plan.swap], seen[2], {0}};
-    if (low->plus[node]) {
-        const dart_node_info *of = dart_node_get(low->graph, low->plus[node]);
-        if (of->op == DART_OP_leaf) DART_TRY(dart_lower_leaf(low, low->plus[node], of));
-        of_gemm[3] = low->value[low->plus[node]];
-        plan.add = as_it_is < 0 && reads_added(&plan, value[2].words, of_gemm[3].words);
-    }
+    const dart_value of_gemm[4] = {seen[plan.swap], seen[!plan.swap], seen[2], added};
     if (as_it_is >= 0)
         DART_TRY(emit_packed(low, node, info->in[as_it_is], &plan, of_gemm, turned));
     else
@@ -300,5 +354,8 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     low->flops += 2.0 * p->m * p->n * p->k * p->batch0 * p->batch1 * p->batch2;
     if (plan.permute[2])
         DART_TRY(dart_emit_permute(low, node, e.dim, &plan.order[2], seen[2], &t[2], value[2]));
-    return low->plus[node] && !plan.add ? emit_added(low, node, value[2], of_gemm[3]) : DART_OK;
+    if (low->plus[node] && !plan.add) DART_TRY(emit_added(low, node, value[2], added));
+    if (!low->thin[node] || plan.half[2]) return DART_OK;
+    return dart_emit_pack(
+        low, node, value[2], dart_node_get(low->graph, low->thin[node])->dtype, low->value[node]);
 }

@@ -6,23 +6,29 @@ dart_status dart_lower_norm(dart_lowering *low, dart_node node, const dart_node_
 {
     dart_value x = dart_in(low, info, 0);
     uint32_t cols = dart_last_dim(&info->shape);
-    norm_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
+    norm_params p = {(uint32_t)(dart_shape_words(&info->shape) / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_mode(low, DART_K_norm, node, DART_NORM_KIND, (uint32_t)info->i[0], 4,
+    dart_launch *launch = dart_emit(low, DART_K_norm, node, 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_NORM_KIND] = (uint32_t)info->i[0];
+    launch->tune[DART_NORM_XH] = dart_in_half(low, info, 0);
+    launch->tune[DART_NORM_YH] = dart_out_half(low, node);
+    return DART_OK;
 }
 
 dart_status dart_lower_norm_dx(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     dart_value x = dart_in(low, info, 0);
     uint32_t cols = dart_last_dim(&info->shape);
-    norm_dx_params p = {(uint32_t)(x.words / cols), cols, (float)info->f[0]};
+    norm_dx_params p = {(uint32_t)(dart_shape_words(&info->shape) / cols), cols, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
     dart_launch *launch = dart_emit(low, DART_K_norm_dx, node, 4,
         (dart_value[]){x, dart_in(low, info, 1), dart_in(low, info, 2), low->value[node]}, &p);
     if (!launch) return DART_MEMORY;
     launch->tune[DART_NORM_DX_KIND] = (uint32_t)info->i[0];
     launch->tune[DART_NORM_DX_ADD] = low->into[node] != 0;
+    launch->tune[DART_NORM_DX_XH] = dart_in_half(low, info, 0);
     return DART_OK;
 }
 
@@ -30,15 +36,19 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
 {
     enum { PER_MOST = 16, CHUNKS_WANTED = 32 };
     dart_value x = dart_in(low, info, 0);
-    uint32_t cols = info->shape.dim[1], rows = (uint32_t)(x.words / cols);
+    uint32_t cols = info->shape.dim[1];
+    const uint32_t rows = (uint32_t)(dart_shape_words(dart_in_shape(low, info, 0)) / cols);
     uint32_t per = (rows + CHUNKS_WANTED - 1) / CHUNKS_WANTED;
     if (per > PER_MOST) per = PER_MOST;
     norm_dw_params p = {rows, cols, (rows + per - 1) / per, per, (float)info->f[0]};
     DART_TRY(dart_value_output(low, node));
     dart_value part = low->value[node];
     if (p.chunks > 1) DART_TRY(dart_emit_new(low, node, 2ull * cols * p.chunks, &part));
-    DART_TRY(dart_emit_mode(low, DART_K_norm_dw, node, DART_NORM_DW_KIND, (uint32_t)info->i[0], 3,
-        (dart_value[]){x, dart_in(low, info, 1), part}, &p));
+    dart_launch *launch =
+        dart_emit(low, DART_K_norm_dw, node, 3, (dart_value[]){x, dart_in(low, info, 1), part}, &p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_NORM_DW_KIND] = (uint32_t)info->i[0];
+    launch->tune[DART_NORM_DW_XH] = dart_in_half(low, info, 0);
     if (p.chunks == 1) return DART_OK;
     return dart_emit_reduce(low, node, 0, part, 1, p.chunks, 2ull * cols, low->value[node]);
 }
@@ -46,7 +56,15 @@ dart_status dart_lower_norm_dw(dart_lowering *low, dart_node node, const dart_no
 dart_status dart_lower_unpack(dart_lowering *low, dart_node node, const dart_node_info *info)
 {
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_unpack(low, node, info->in[0], 0, info->shape.dim[0], NULL, low->value[node]);
+    const uint64_t rows = dart_shape_words(&info->shape) / dart_last_dim(&info->shape);
+    return dart_emit_unpack(low, node, info->in[0], 0, (uint32_t)rows, NULL, low->value[node]);
+}
+
+dart_status dart_lower_pack(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    if (low->alias[node]) return dart_lower_view(low, node, low->alias[node]);
+    DART_TRY(dart_value_output(low, node));
+    return dart_emit_pack(low, node, dart_in(low, info, 0), info->dtype, low->value[node]);
 }
 
 dart_status dart_lower_gather(dart_lowering *low, dart_node node, const dart_node_info *info)

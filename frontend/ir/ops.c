@@ -58,8 +58,11 @@ uint64_t dart_type_words(dart_dtype type, const dart_shape *shape)
 {
     uint64_t words;
     if (!dart_dtype_packed(type)) return dart_shape_words(shape);
-    const uint32_t pitch = dart_packed_pitch(dart_dtype_format(type), shape->dim[1]);
-    return dart_mul_u64(shape->dim[0], pitch, &words) ? words : UINT64_MAX;
+    const uint64_t all = dart_shape_words(shape);
+    const uint32_t columns = shape->rank ? shape->dim[shape->rank - 1] : 1;
+    if (!columns || all == UINT64_MAX) return all;
+    const uint32_t pitch = dart_packed_pitch(dart_dtype_format(type), columns);
+    return dart_mul_u64(all / columns, pitch, &words) ? words : UINT64_MAX;
 }
 
 const char *dart_dtype_name(dart_dtype type)

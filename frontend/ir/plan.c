@@ -301,8 +301,11 @@ void dart_plan_print(const dart_plan *plan, FILE *out)
         }
         fputs(")", out);
         print_params(launch, info, out);
-        for (uint32_t t = 2; t < launch->tunes; t++)
-            if (info->modes >> t & 1) fprintf(out, " %s=%u", info->tune_name[t], launch->tune[t]);
+        for (uint32_t t = 2; t < launch->tunes; t++) {
+            const bool half = info->tune_name[t][1] == 'H'; /* of a buffer; 0 where it is f32 */
+            if ((info->modes >> t & 1) && (launch->tune[t] || !half))
+                fprintf(out, " %s=%u", info->tune_name[t], launch->tune[t]);
+        }
         fprintf(out, " ; %s\n", plan->what[i]);
     }
 }

@@ -49,6 +49,7 @@ typedef struct dart_gemm_plan {
     uint32_t ta, tb;
     gemm_params param; /* alpha 1, beta 0 */
     bool add;          /* a fourth operand is added (dart_lower_contract) */
+    uint32_t half[3];  /* A, B, C: numbers of 16 bits, as shaders/halves.def counts them; 0: none */
     double cost;       /* seconds, by dart_cost */
 } dart_gemm_plan;
 /* t[0], t[1]: operands, t[2]: result, all contiguous. fixed_result: C may not be permuted (it
@@ -100,7 +101,8 @@ typedef struct dart_lowering {
     dart_node *target; /* root: leaf that it is written into directly */
     double *alpha;     /* contract: factor; 1 */
     dart_node *plus;   /* contract, dropout: what is added as it is made; add: that node; or 0 */
-    dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
+    dart_node *alias;  /* folded affine, add, unslice or pack: node whose value it is */
+    dart_node *thin;   /* contract, map or norm: pack, whose words it makes instead of its own */
     dart_node *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is
                           made; or join that it is part of */
     dart_value *qkv;   /* of that node: where they lie, once the first is made */

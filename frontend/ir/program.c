@@ -11,6 +11,23 @@ static double lap(double *begin)
     return seconds;
 }
 
+/* The program's graph with activations in 16 bits, and the kept nodes as nodes of that. */
+static dart_status narrow(dart_graph_program *program, dart_packed format)
+{
+    dart_status status = DART_OK;
+    dart_graph *whole = program->graph;
+    dart_node *map = dart_calloc((size_t)dart_graph_count(whole) + 1, sizeof *map);
+    program->graph = NULL;
+    if (!map) status = DART_MEMORY;
+    DART_GOTO(status);
+    DART_GOTO(dart_narrow(whole, format, program->keeps, program->keep, &program->graph, map));
+    for (uint32_t i = 0; i < program->keeps; i++) program->keep[i] = map[program->keep[i]];
+done:
+    dart_graph_free(whole);
+    free(map);
+    return status;
+}
+
 /* program->graph and the kept nodes as nodes of it; takes `built`. */
 static dart_status optimize(dart_graph_program *program, dart_graph *built, const dart_caps *caps,
     const dart_program_options *options)
@@ -39,6 +56,8 @@ static dart_status optimize(dart_graph_program *program, dart_graph *built, cons
         DART_GOTO(status);
         DART_GOTO(dart_remake(once, program->keeps, program->keep, &program->graph, last));
         for (uint32_t i = 0; i < program->keeps; i++) program->keep[i] = last[program->keep[i]];
+        if (dart_dtype_halves(options->activations))
+            DART_GOTO(narrow(program, dart_dtype_format(options->activations)));
     }
 done:
     dart_graph_free(built);

@@ -22,7 +22,8 @@ typedef struct dart_program_times {
 } dart_program_times;
 
 typedef struct dart_program_options {
-    bool as_built; /* plan the graph as it is: equal nodes stay several, dead ones stay */
+    bool as_built;          /* plan the graph as it is: equal nodes stay several, dead ones stay */
+    dart_dtype activations; /* in which those that wait for gradients are kept: f32, f16 or bf16 */
     const dart_memory *memory; /* says where regions are cut; NULL: nowhere */
     uint32_t keeps;
     const dart_node *keep; /* nodes of the graph as built whose words stay until the end */

@@ -59,7 +59,9 @@ static dart_status shape_map(const dart_graph *graph, dart_node_info *info)
     info->dtype = DART_F32;
     if (!info->inputs) return DART_OK; /* fill: the caller's shape */
     for (uint32_t i = 0; i < info->inputs; i++)
-        EXPECT(in_node(graph, info, i)->dtype == DART_F32, "f32 operands");
+        EXPECT(in_node(graph, info, i)->dtype == DART_F32 ||
+                   dart_dtype_halves(in_node(graph, info, i)->dtype),
+            "operands of numbers");
     info->shape = *in_shape(graph, info, 0);
     if (info->inputs == 2) {
         const dart_shape *b = in_shape(graph, info, 1);
@@ -83,7 +85,8 @@ static dart_status shape_leaf(const dart_graph *graph, dart_node_info *info)
     EXPECT((int)info->dtype < DART_DTYPES + DART_PACKED_FORMATS &&
                (info->i[0] == DART_REGION_FROZEN || info->i[0] == DART_REGION_FORM),
         "a packed matrix in the region frozen or form");
-    EXPECT(info->shape.rank == 2 && info->shape.dim[1] % block_of(info->dtype) == 0 &&
+    EXPECT((info->shape.rank == 2 || (info->shape.rank && dart_dtype_halves(info->dtype))) &&
+               last_dim(&info->shape) % block_of(info->dtype) == 0 &&
                dart_shape_words(&info->shape) <= UINT32_MAX,
         "a packed matrix (rows, columns) of whole blocks");
     return DART_OK;
@@ -106,6 +109,10 @@ static dart_status shape_reshape(const dart_graph *graph, dart_node_info *info)
     EXPECT(dart_shape_words(&info->shape) == dart_shape_words(in_shape(graph, info, 0)),
         "a shape of the same number of elements");
     info->dtype = in_node(graph, info, 0)->dtype;
+    EXPECT(!dart_dtype_packed(info->dtype) ||
+               (dart_dtype_halves(info->dtype) && last_dim(&info->shape) % 2 == 0 &&
+                   last_dim(in_shape(graph, info, 0)) % 2 == 0),
+        "even last axes where numbers have 16 bits, and none that are packed otherwise");
     return DART_OK;
 }
 
@@ -264,6 +271,18 @@ static dart_status shape_unpack(const dart_graph *graph, dart_node_info *info)
     EXPECT(dart_dtype_packed(in_node(graph, info, 0)->dtype), "a packed matrix");
     info->shape = *in_shape(graph, info, 0);
     info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_pack(const dart_graph *graph, dart_node_info *info)
+{
+    const dart_node_info *x = in_node(graph, info, 0);
+    EXPECT(x->dtype == DART_F32 && x->shape.rank >= 1 && last_dim(&x->shape) % 2 == 0,
+        "x (..., C) of f32 with even C");
+    EXPECT(info->ints == 1 && (info->i[0] == DART_PACKED_f16 || info->i[0] == DART_PACKED_bf16),
+        "f16 or bf16");
+    info->shape = x->shape;
+    info->dtype = DART_DTYPE(info->i[0]);
     return DART_OK;
 }
 
@@ -514,8 +533,19 @@ static const shape_rule rules[DART_OPS] = {
 static bool reads_packed(const dart_node_info *info, uint32_t input)
 {
     return info->op == DART_OP_with_grad || info->op == DART_OP_unpack ||
+           info->op == DART_OP_reshape || info->op == DART_OP_again ||
            (info->op == DART_OP_gather && input == 0) ||
            (info->op == DART_OP_contract && info->inputs > 1);
+}
+
+/* Reads numbers of 16 bits as they are, where their rows lie without gaps. */
+static bool reads_halves(const dart_graph *graph, const dart_node_info *info, uint32_t input)
+{
+    const dart_node_info *x = in_node(graph, info, input);
+    if (!dart_dtype_halves(x->dtype) || last_dim(&x->shape) % 2) return false;
+    return dart_op_info_of(info->op)->map ||
+           (input == 0 && (info->op == DART_OP_norm || info->op == DART_OP_norm_dx ||
+                              info->op == DART_OP_norm_dw));
 }
 
 dart_status dart_infer(const dart_graph *graph, dart_node_info *info)
@@ -524,7 +554,8 @@ dart_status dart_infer(const dart_graph *graph, dart_node_info *info)
         return dart_fail(DART_FAILED, "%s at \"%s\": %u axes, at most %d",
             dart_op_info_of(info->op)->name, graph->scope, info->shape.rank, DART_MAX_RANK);
     for (uint32_t i = 0; i < info->inputs; i++)
-        EXPECT(!dart_dtype_packed(in_node(graph, info, i)->dtype) || reads_packed(info, i),
+        EXPECT(!dart_dtype_packed(in_node(graph, info, i)->dtype) || reads_packed(info, i) ||
+                   reads_halves(graph, info, i),
             "numbers, not a packed matrix: only a contract with another tensor and a look-up "
             "unpack one");
     return dart_op_info_of(info->op)->map ? shape_map(graph, info) : rules[info->op](graph, info);

@@ -47,6 +47,21 @@ static uint64_t run_of(const splitting *s, dart_value value, uint64_t skip)
     return least(s->most, dart_memory_run(s->low->memory, region, from));
 }
 
+/* The same of numbers of buffer b, from `skip` numbers on. */
+static uint64_t numbers_of(const splitting *s, const work *w, uint32_t b, uint64_t skip)
+{
+    const uint32_t halves = dart_launch_halves(&w->launch, b);
+    const uint64_t run = run_of(s, w->at[b], skip >> halves);
+    return halves && run < UINT64_MAX / 2 ? run * 2 : run;
+}
+
+static uint32_t any_halves(const work *w)
+{
+    uint32_t any = 0;
+    for (uint32_t b = 0; b < w->launch.buffers; b++) any |= dart_launch_halves(&w->launch, b);
+    return any;
+}
+
 /* Where it really begins in its region. */
 static dart_value placed(const splitting *s, dart_value value)
 {
@@ -99,8 +114,10 @@ static dart_status emit_as_it_is(splitting *s, const work *w)
     return DART_OK;
 }
 
-static void skip(work *w, uint32_t buffer, uint64_t words)
+/* `numbers` of them, which are words, or halves of such. */
+static void skip(work *w, uint32_t buffer, uint64_t numbers)
 {
+    const uint64_t words = numbers >> dart_launch_halves(&w->launch, buffer);
     w->at[buffer].offset += words;
     w->at[buffer].words -= least(words, w->at[buffer].words - 1);
 }
@@ -113,12 +130,12 @@ static dart_status split_flat(
     splitting *s, const work *w, uint32_t moving, uint64_t n, uint64_t step, uint32_t *count)
 {
     const size_t at = (size_t)(count - w->launch.param);
-    while (step % align_words(s)) step *= 2;
+    while (step % (align_words(s) << any_halves(w))) step *= 2;
     for (uint64_t start = 0, part; start < n; start += part) {
         work piece = *w;
         part = n - start;
         for (uint32_t b = 0; b < w->launch.buffers; b++)
-            if (moving >> b & 1) part = least(part, run_of(s, w->at[b], start));
+            if (moving >> b & 1) part = least(part, numbers_of(s, w, b, start));
         if (part < n - start) part = part / step * step;
         if (!part || (part == n && !start)) return emit_as_it_is(s, w);
         for (uint32_t b = 0; b < w->launch.buffers; b++)
@@ -164,24 +181,27 @@ static dart_status split_adamw(splitting *s, work *w)
 
 /* ---- rows ---- */
 
-/* How many of `rows` rows, `ld` words apart and `length` long, lie in one buffer and one binding
- * from the value's beginning on; 0: not one. Less than all of them. */
+/* How many of `rows` rows of buffer b, `ld` numbers apart and `length` long, lie in one buffer and
+ * one binding from its beginning on; 0: not one. Less than all of them. */
 static uint32_t rows_that_fit(
-    const splitting *s, dart_value value, uint32_t rows, uint64_t ld, uint64_t length)
+    const splitting *s, const work *w, uint32_t b, uint32_t rows, uint64_t ld, uint64_t length)
 {
-    const uint64_t run = run_of(s, value, 0);
+    const uint64_t run = numbers_of(s, w, b, 0);
     if (run < length || !ld) return 0;
     return (uint32_t)least((run - length) / ld + 1, rows - 1);
 }
 
-/* The most rows up to `rows` that are a multiple of the alignment, words[b] words each in buffer b.
- */
-static uint32_t aligned_rows(const splitting *s, uint32_t rows, const uint64_t words[DART_MAX_BUFS])
+/* The most rows up to `rows` that are a multiple of the alignment, words[b] numbers each in buffer
+ * b. */
+static uint32_t aligned_rows(
+    const splitting *s, const work *w, uint32_t rows, const uint64_t words[DART_MAX_BUFS])
 {
-    if (rows >= ROWS) return rows / ROWS * ROWS;
+    const uint32_t whole = (uint32_t)ROWS << any_halves(w);
+    if (rows >= whole) return rows / whole * whole;
     for (; rows; rows--) {
         uint64_t off = 0;
-        for (int b = 0; b < DART_MAX_BUFS; b++) off |= rows * words[b] % align_words(s);
+        for (uint32_t b = 0; b < DART_MAX_BUFS; b++)
+            off |= rows * words[b] % (align_words(s) << dart_launch_halves(&w->launch, b));
         if (!off) break;
     }
     return rows;
@@ -193,7 +213,7 @@ static dart_status in_two(splitting *s, const work *w, uint32_t *count, uint32_t
     const uint64_t words[DART_MAX_BUFS], void (*rest)(work *second, uint32_t rows))
 {
     const size_t at = (size_t)(count - w->launch.param);
-    rows = aligned_rows(s, rows, words);
+    rows = aligned_rows(s, w, rows, words);
     if (!rows) return emit_as_it_is(s, w);
     work part[2] = {*w, *w};
     part[0].launch.param[at] = rows;
@@ -231,17 +251,16 @@ static dart_status split_gemm(splitting *s, work *w)
                 (uint64_t[DART_MAX_BUFS]){step[i][0], step[i][1], step[i][2], step[i][3]}, NULL);
     /* the rows of the matrix that does not fit: the result's first, of which they are rows too */
     if (!slice_fits(s, w, 2))
-        return in_two(s, w, &p->m, rows_that_fit(s, w->at[2], p->m, p->ldc, p->n),
+        return in_two(s, w, &p->m, rows_that_fit(s, w, 2, p->m, p->ldc, p->n),
             (uint64_t[DART_MAX_BUFS]){row_a, 0, p->ldc, row_d}, NULL);
     if (!slice_fits(s, w, 0) && !ta)
-        return in_two(s, w, &p->m, rows_that_fit(s, w->at[0], p->m, p->lda, p->k),
+        return in_two(s, w, &p->m, rows_that_fit(s, w, 0, p->m, p->lda, p->k),
             (uint64_t[DART_MAX_BUFS]){p->lda, 0, p->ldc, row_d}, NULL);
     if (!slice_fits(s, w, 1) && tb)
-        return in_two(s, w, &p->n, rows_that_fit(s, w->at[1], p->n, p->ldb, p->k),
+        return in_two(s, w, &p->n, rows_that_fit(s, w, 1, p->n, p->ldb, p->k),
             (uint64_t[DART_MAX_BUFS]){0, p->ldb, 1, add}, NULL);
     const uint32_t b = slice_fits(s, w, 0) ? 1 : 0;
-    return in_two(s, w, &p->k,
-        rows_that_fit(s, w->at[b], p->k, b ? p->ldb : p->lda, b ? p->n : p->m),
+    return in_two(s, w, &p->k, rows_that_fit(s, w, b, p->k, b ? p->ldb : p->lda, b ? p->n : p->m),
         (uint64_t[DART_MAX_BUFS]){along_a, tb ? 1 : p->ldb, 0, add ? 0 : along_a}, adds_up);
 }
 
@@ -266,9 +285,9 @@ static dart_status split_gather(splitting *s, work *w)
 {
     gather_params *p = (gather_params *)(void *)w->launch.param;
     if (!slice_fits(s, w, 2))
-        return in_two(s, w, &p->rows, rows_that_fit(s, w->at[2], p->rows, p->cols, p->cols),
+        return in_two(s, w, &p->rows, rows_that_fit(s, w, 2, p->rows, p->cols, p->cols),
             (uint64_t[DART_MAX_BUFS]){1, 0, p->cols}, NULL);
-    return in_two(s, w, &p->vocab, rows_that_fit(s, w->at[1], p->vocab, p->cols, p->cols),
+    return in_two(s, w, &p->vocab, rows_that_fit(s, w, 1, p->vocab, p->cols, p->cols),
         (uint64_t[DART_MAX_BUFS]){0, p->cols, 0}, next_rows_gather);
 }
 
@@ -277,16 +296,16 @@ static dart_status split_unpack(splitting *s, work *w)
     unpack_params *p = (unpack_params *)(void *)w->launch.param;
     const bool by_id = w->launch.tune[DART_UNPACK_BY_ID] != 0, made = slice_fits(s, w, 2);
     if (by_id && made)
-        return in_two(s, w, &p->total, rows_that_fit(s, w->at[1], p->total, p->pitch, p->pitch),
+        return in_two(s, w, &p->total, rows_that_fit(s, w, 1, p->total, p->pitch, p->pitch),
             (uint64_t[DART_MAX_BUFS]){0, p->pitch, 0}, next_rows_unpack);
     if (by_id)
-        return in_two(s, w, &p->rows, rows_that_fit(s, w->at[2], p->rows, p->cols, p->cols),
+        return in_two(s, w, &p->rows, rows_that_fit(s, w, 2, p->rows, p->cols, p->cols),
             (uint64_t[DART_MAX_BUFS]){1, 0, p->cols}, NULL);
     /* rows and total are the same number */
-    const uint32_t all = p->rows, packed = rows_that_fit(s, w->at[1], all, p->pitch, p->pitch);
-    uint32_t rows = rows_that_fit(s, w->at[2], all, p->cols, p->cols);
+    const uint32_t all = p->rows, packed = rows_that_fit(s, w, 1, all, p->pitch, p->pitch);
+    uint32_t rows = rows_that_fit(s, w, 2, all, p->cols, p->cols);
     rows = aligned_rows(
-        s, (uint32_t)least(rows, packed), (uint64_t[DART_MAX_BUFS]){0, p->pitch, p->cols});
+        s, w, (uint32_t)least(rows, packed), (uint64_t[DART_MAX_BUFS]){0, p->pitch, p->cols});
     for (uint32_t start = 0; rows && start < all; start += rows) {
         work part = *w;
         unpack_params *q = (unpack_params *)(void *)part.launch.param;
@@ -302,7 +321,7 @@ static dart_status split_unpack(splitting *s, work *w)
 static dart_status split_scatter(splitting *s, work *w)
 {
     scatter_params *p = (scatter_params *)(void *)w->launch.param;
-    return in_two(s, w, &p->count, rows_that_fit(s, w->at[2], p->count, p->cols, p->cols),
+    return in_two(s, w, &p->count, rows_that_fit(s, w, 2, p->count, p->cols, p->cols),
         (uint64_t[DART_MAX_BUFS]){0, 0, p->cols}, next_rows_scatter);
 }
 
@@ -330,7 +349,8 @@ static dart_status split_permute(splitting *s, work *w)
         rows = (uint32_t)least(rows, run_of(s, w->at[1], start * inner) / inner);
         if (x <= excess + reach) return emit_as_it_is(s, w);
         if (stride[axis]) rows = (uint32_t)least(rows, (x - excess - reach - 1) / stride[axis] + 1);
-        if (rows < all - start) rows = aligned_rows(s, rows, (uint64_t[DART_MAX_BUFS]){0, inner});
+        if (rows < all - start)
+            rows = aligned_rows(s, w, rows, (uint64_t[DART_MAX_BUFS]){0, inner});
         if (!rows || (rows == all && !start)) return emit_as_it_is(s, w);
         skip(&part, 0, from - excess);
         skip(&part, 1, start * inner);
@@ -395,7 +415,7 @@ static dart_status split_reduce(splitting *s, work *w)
     reduce_params *p = (reduce_params *)(void *)w->launch.param;
     const uint64_t x = (uint64_t)p->mid * p->inner, y = p->apart;
     if (p->outer == 1) return split_chunks(s, w);
-    return in_two(s, w, &p->outer, rows_that_fit(s, w->at[0], p->outer, x, x),
+    return in_two(s, w, &p->outer, rows_that_fit(s, w, 0, p->outer, x, x),
         (uint64_t[DART_MAX_BUFS]){x, y}, NULL);
 }
 
@@ -403,6 +423,7 @@ static dart_status emit_work(splitting *s, const work *whole)
 {
     work w = *whole;
     axpy_scalar_params *axpy = (axpy_scalar_params *)(void *)w.launch.param;
+    pack_params *pack = (pack_params *)(void *)w.launch.param;
     if (w.launch.kernel == DART_K_adamw)
         return fits(s, &w) && !s->low->memory->span ? emit_as_it_is(s, &w) : split_adamw(s, &w);
     if (fits(s, &w)) return emit_as_it_is(s, &w);
@@ -413,6 +434,8 @@ static dart_status emit_work(splitting *s, const work *whole)
         return split_map(s, &w);
     case DART_K_axpy_scalar:
         return split_flat(s, &w, 5, axpy->n, 1, &axpy->n);
+    case DART_K_pack:
+        return split_flat(s, &w, 3, pack->n, 2, &pack->n);
     case DART_K_gemm:
         return split_gemm(s, &w);
     case DART_K_gather:

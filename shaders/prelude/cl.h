@@ -8,6 +8,7 @@ typedef float f32;
 #define TO_U32(x) ((uint)(x))
 #define TO_I32(x) ((int)(x))
 #define AS_F32(x) as_float(x)
+#define AS_U32(x) as_uint(x)
 
 #define CONSTANT(name, value) enum { name = value };
 #define CONSTANT_F(name, value) __constant float name = value;

@@ -10,6 +10,7 @@
 #define TO_U32(x) uint(x)
 #define TO_I32(x) int(x)
 #define AS_F32(x) uintBitsToFloat(x)
+#define AS_U32(x) floatBitsToUint(x)
 
 #define CONSTANT(name, value) const u32 name = value;
 #define CONSTANT_F(name, value) const f32 name = value;

@@ -25,10 +25,12 @@ static void modes_are_told_from_tuning(void **state)
 {
     (void)state;
     const dart_kernel_info *gemm = dart_kernel_info_of(DART_K_gemm);
-    assert_int_equal(gemm->modes, 1 << DART_GEMM_TA | 1 << DART_GEMM_TB | 1 << DART_GEMM_ADD);
+    assert_int_equal(gemm->modes, 1 << DART_GEMM_TA | 1 << DART_GEMM_TB | 1 << DART_GEMM_ADD |
+                                      1 << DART_GEMM_AH | 1 << DART_GEMM_BH | 1 << DART_GEMM_CH);
     assert_string_equal(gemm->tune_name[DART_GEMM_DOWN], "DOWN");
     const dart_kernel_info *map = dart_kernel_info_of(DART_K_map);
-    assert_int_equal(map->modes, 1 << DART_MAP_OP | 1 << DART_MAP_BC);
+    assert_int_equal(map->modes, 1 << DART_MAP_OP | 1 << DART_MAP_BC | 1 << DART_MAP_AH |
+                                     1 << DART_MAP_BH | 1 << DART_MAP_YH);
     const dart_kernel_info *softmax = dart_kernel_info_of(DART_K_softmax);
     assert_int_equal(softmax->modes, 1 << DART_SOFTMAX_CAUSAL);
     assert_string_equal(softmax->tune_name[DART_SOFTMAX_CAUSAL], "CAUSAL");

@@ -18,6 +18,7 @@ typedef struct builder {
     dart_node x[MAX_X]; /* leaves to differentiate by */
     uint64_t draws;
     bool no_gradient;              /* the op only occurs in gradients, or acts on leaves */
+    bool rounds;                   /* a step function: differences see no slope of it */
     bool bit_exact;                /* no arithmetic */
     double tolerance;              /* NMSE of outputs */
     double nudge;                  /* smallest |x| of parameters: keeps differences off kinks */

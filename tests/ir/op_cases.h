@@ -3,6 +3,7 @@
 #ifndef DART_TEST_OP_CASES_H
 #define DART_TEST_OP_CASES_H
 
+#include "packed_cases.h"
 #include "attention_cases.h"
 
 static const uint32_t sizes[] = {1, 3, 31, 33, 257};
@@ -131,53 +132,6 @@ static inline dart_node case_join(builder *b, uint32_t v)
         dart_join(b->g, 5, (dart_node[]){inner, half, x, x, dart_slice_rows(b->g, inner, 0, 2)}));
 }
 
-/* With a frozen matrix that is packed, in every format: rows as results and as what is summed over,
- * odd numbers of them, few that it is multiplied with as it is and more, a row alone, a result that
- * is turned, a third operand, two of them, and one that is unpacked panel by panel. */
-static inline dart_node case_packed(builder *b, uint32_t v)
-{
-    enum { KINDS = 9 };
-    if (v > KINDS * DART_PACKED_FORMATS) return 0;
-    b->tolerance = 1e-9;
-    if (v == KINDS * DART_PACKED_FORMATS)
-        return dart_contract2(b->g, "ak,nk->an", param(b, DART_SHAPE(9, 8192)),
-            packed_leaf(b, DART_PACKED_q4_1, 577, 8192));
-    const dart_packed format = (dart_packed)(v / KINDS);
-    const uint32_t block = dart_packed_info_of(format).block, k = block == 1 ? 33 : 3 * block;
-    switch (v % KINDS) {
-    case 0:
-        return dart_contract2(
-            b->g, "abk,nk->abn", param(b, DART_SHAPE(3, 5, k)), packed_leaf(b, format, 31, k));
-    case 1:
-        return dart_contract2(
-            b->g, "nk,k->n", packed_leaf(b, format, 7, k), param(b, DART_SHAPE(k)));
-    case 2:
-        return dart_contract2(
-            b->g, "an,nk->ka", param(b, DART_SHAPE(9, 5)), packed_leaf(b, format, 5, k));
-    case 3:
-        return dart_contract(b->g, "ak,nk,nr->ar", 3,
-            (dart_node[]){param(b, DART_SHAPE(3, k)), packed_leaf(b, format, 5, k),
-                param(b, DART_SHAPE(5, 2))});
-    case 4:
-        return dart_contract(b->g, "nk,mk,n->m", 3,
-            (dart_node[]){packed_leaf(b, format, 5, k), packed_leaf(b, format, 4, k),
-                param(b, DART_SHAPE(5))});
-    case 5:
-        return dart_contract2(
-            b->g, "abk,nk->abn", param(b, DART_SHAPE(2, 4, k)), packed_leaf(b, format, 31, k));
-    case 6:
-        return dart_contract2(
-            b->g, "ak,nk->na", param(b, DART_SHAPE(5, k)), packed_leaf(b, format, 33, k));
-    case 7: /* x lies across what is summed */
-        return dart_contract2(
-            b->g, "ka,nk->an", param(b, DART_SHAPE(k, 3)), packed_leaf(b, format, 7, k));
-    default:
-        return dart_add(b->g, param(b, DART_SHAPE(4, 31)),
-            dart_contract2(
-                b->g, "ak,nk->an", param(b, DART_SHAPE(4, k)), packed_leaf(b, format, 31, k)));
-    }
-}
-
 static inline dart_node case_contract(builder *b, uint32_t v)
 {
     /* einsum and, per letter a.., its size */
@@ -281,16 +235,6 @@ static inline dart_node case_norm_dx(builder *b, uint32_t v)
 static inline dart_node case_norm_dw(builder *b, uint32_t v)
 {
     return gradient_of_norm(b, DART_OP_norm_dw, v);
-}
-
-static inline dart_node case_unpack(builder *b, uint32_t v)
-{
-    if (v >= 2 * DART_PACKED_FORMATS) return 0;
-    const dart_packed format = (dart_packed)(v / 2);
-    b->tolerance = 1e-12;
-    b->no_gradient = true;
-    return dart_unpack(
-        b->g, packed_leaf(b, format, v % 2 ? 1 : 31, 3 * dart_packed_info_of(format).block));
 }
 
 static inline dart_node case_gather(builder *b, uint32_t v)

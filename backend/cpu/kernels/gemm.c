@@ -1,6 +1,7 @@
 /* gemm: products of `product.c`, or of OpenBLAS with one thread, called from our threads on parts
  * whose bounds follow from the shape alone. Launches that follow one another and add to the same
  * matrix are one: a part of it stays in a cache while all of them add to it. */
+#include "halves.h"
 #include "product.h"
 #include <cblas.h>
 #include <string.h>
@@ -37,6 +38,11 @@ static void plan_sums(cpu_work *work)
     const uint64_t words = work->split[2] * batches(p) * p->m * p->n;
     work->shared_bytes = dart_round_up(words * sizeof(real), 64);
     work->tasks[1] = (uint32_t)(batches(p) * cpu_parts(p->m, SUM_ROWS));
+}
+
+static bool has_halves(const cpu_work *work)
+{
+    return work->tune[DART_GEMM_AH] || work->tune[DART_GEMM_BH] || work->tune[DART_GEMM_CH];
 }
 
 #ifdef CPU_PRODUCT
@@ -114,9 +120,10 @@ static bool joins(const cpu_work *first, const cpu_work *next)
 {
     const gemm_params *p = (const gemm_params *)(const void *)first->param;
     const gemm_params *q = (const gemm_params *)(const void *)next->param;
-    return !first->split[3] && !next->split[3] && first->split[2] == 1 && next->split[2] == 1 &&
-           first->buf[2] == next->buf[2] && q->beta == 1 && batches(p) == 1 && batches(q) == 1 &&
-           p->m == q->m && p->n == q->n && p->ldc == q->ldc;
+    return !has_halves(first) && !has_halves(next) && !first->split[3] && !next->split[3] &&
+           first->split[2] == 1 && next->split[2] == 1 && first->buf[2] == next->buf[2] &&
+           q->beta == 1 && batches(p) == 1 && batches(q) == 1 && p->m == q->m && p->n == q->n &&
+           p->ldc == q->ldc;
 }
 
 /* The longest product goes first: while its sums are made, c comes from memory. */
@@ -147,7 +154,55 @@ static void join(cpu_work *first, cpu_work *next)
 }
 #endif
 
-static void plan(cpu_work *work)
+/* Whether the product reads a and b of 16 bits as they are, and what it needs of a thread's
+ * scratch.
+ */
+static bool reads_halves(const cpu_work *work)
+{
+#ifdef CPU_PRODUCT
+    return !work->split[3] && !thin((const gemm_params *)(const void *)work->param);
+#else
+    (void)work;
+    return false;
+#endif
+}
+
+static uint64_t own_bytes(const cpu_work *work)
+{
+#ifdef CPU_PRODUCT
+    const uint64_t cols = work->split[1];
+    if (!work->split[3])
+        return dart_round_up(
+            (reads_halves(work) ? CPU(product_words)(cols) : CPU(thin_words)()) * sizeof(real), 64);
+#endif
+    (void)work;
+    return 0;
+}
+
+/* Of a thread's scratch: what the product itself needs, then a and b of a part as numbers, then the
+ * numbers that c becomes 16 bits of. Products that are ours read a and b as they are. */
+typedef struct room {
+    uint64_t a, b, c, end; /* bytes */
+} room;
+
+static room room_of(const cpu_work *work)
+{
+    PARAM(gemm);
+    const uint64_t rows = cpu_least(work->split[0], p->m), cols = cpu_least(work->split[1], p->n);
+    uint64_t k = p->k;
+    if (work->split[2] > 1) k = dart_round_up(cpu_parts(k, work->split[2]), 16);
+    const bool direct = reads_halves(work);
+    room r = {.a = own_bytes(work)};
+    r.b = r.a;
+    if (work->tune[DART_GEMM_AH] && !direct) r.b += dart_round_up(rows * k * sizeof(real), 64);
+    r.c = r.b;
+    if (work->tune[DART_GEMM_BH] && !direct) r.c += dart_round_up(k * cols * sizeof(real), 64);
+    r.end = r.c;
+    if (work->tune[DART_GEMM_CH]) r.end += dart_round_up(rows * cols * sizeof(real), 64);
+    return r;
+}
+
+static void plan_parts(cpu_work *work)
 {
     PARAM(gemm);
 #ifdef CPU_PRODUCT
@@ -185,6 +240,12 @@ static void plan(cpu_work *work)
     work->split[3] = (uint32_t)together;
     work->tasks[0] = p->m && p->n ? (uint32_t)tasks : 0;
     if (parts > 1) plan_sums(work);
+}
+
+static void plan(cpu_work *work)
+{
+    plan_parts(work);
+    if (has_halves(work)) work->slot_bytes = room_of(work).end;
 }
 
 /* Below some size a call of the library costs more than the product. */
@@ -234,15 +295,32 @@ static void product(const cpu_part *q)
         q->c, (int)q->ldc);
 }
 
-/* Matrix z of the batch, whole. */
+/* Where c of matrix z of the batch begins. */
+static uint64_t first_of_c(const cpu_work *work, uint64_t z)
+{
+    PARAM(gemm);
+    return z / p->batch2 / p->batch1 * p->c0 + z / p->batch2 % p->batch1 * p->c1 +
+           z % p->batch2 * p->c2;
+}
+
+/* Matrix z of the batch, whole; c is to be set where it has 16 bits. */
 static cpu_part matrix(const cpu_work *work, uint64_t z)
 {
     PARAM(gemm);
     uint64_t z2 = z % p->batch2, z1 = z / p->batch2 % p->batch1, z0 = z / p->batch2 / p->batch1;
+    const uint32_t ah = work->tune[DART_GEMM_AH], bh = work->tune[DART_GEMM_BH];
+    const uint64_t a = z0 * p->a0 + z1 * p->a1 + z2 * p->a2;
+    const uint64_t b = z0 * p->b0 + z1 * p->b1 + z2 * p->b2;
     return (cpu_part){
-        .a = REALS(0) + z0 * p->a0 + z1 * p->a1 + z2 * p->a2,
-        .b = REALS(1) + z0 * p->b0 + z1 * p->b1 + z2 * p->b2,
-        .c = REALS(2) + z0 * p->c0 + z1 * p->c1 + z2 * p->c2,
+        .a = ah ? NULL : REALS(0) + a,
+        .b = bh ? NULL : REALS(1) + b,
+        .kind_a = ah,
+        .kind_b = bh,
+        .half_a = INTEGERS(0),
+        .half_b = INTEGERS(1),
+        .at_a = a,
+        .at_b = b,
+        .c = work->tune[DART_GEMM_CH] ? NULL : REALS(2) + first_of_c(work, z),
         .m = p->m,
         .n = p->n,
         .k = p->k,
@@ -260,12 +338,24 @@ static cpu_part matrix(const cpu_work *work, uint64_t z)
     };
 }
 
+static void skip_a(cpu_part *q, uint64_t numbers)
+{
+    q->at_a += numbers;
+    if (q->a) q->a += numbers;
+}
+
+static void skip_b(cpu_part *q, uint64_t numbers)
+{
+    q->at_b += numbers;
+    if (q->b) q->b += numbers;
+}
+
 /* Cuts out of a whole product the part whose rows begin at i and whose columns begin at j. */
 static void cut(cpu_part *q, uint64_t i, uint64_t rows, uint64_t j, uint64_t cols)
 {
-    q->a += q->ta ? i : i * q->lda;
-    q->b += q->tb ? j * q->ldb : j;
-    q->c += i * q->ldc + j;
+    skip_a(q, q->ta ? i : i * q->lda);
+    skip_b(q, q->tb ? j * q->ldb : j);
+    if (q->c) q->c += i * q->ldc + j;
     if (q->d) q->d += i * q->ldd + j;
     q->row += i;
     q->column += j;
@@ -285,8 +375,8 @@ static void one_of_sums(const cpu_work *work, uint64_t l, uint64_t z, cpu_part *
     q->ldc = p->n;
     q->beta = 0;
     q->d = NULL;
-    q->a += q->ta ? k0 * q->lda : k0;
-    q->b += q->tb ? k0 : k0 * q->ldb;
+    skip_a(q, q->ta ? k0 * q->lda : k0);
+    skip_b(q, q->tb ? k0 : k0 * q->ldb);
 }
 
 /* c = beta c + d, to which the product is added. */
@@ -304,6 +394,52 @@ static void add_first(cpu_part *q)
     q->beta = 1;
 }
 
+/* rows x cols numbers of 16 bits, rows `ld` apart, as numbers side by side. */
+static void widen(uint32_t kind, const integer *w, uint64_t at, uint64_t ld, uint64_t rows,
+    uint64_t cols, real *to)
+{
+    for (uint64_t r = 0; r < rows; r++)
+        numbers_of_halves(kind, w, at + r * ld, cols, to + r * cols);
+}
+
+/* What a product of matrix z with operands of 16 bits reads and makes instead, in the thread's
+ * scratch. */
+static void take_halves(const cpu_work *work, uint32_t slot, cpu_part *q)
+{
+    const room r = room_of(work);
+    char *scratch = cpu_slot(work, slot);
+    if (q->kind_a && !reads_halves(work)) {
+        const uint64_t rows = q->ta ? q->k : q->m, cols = q->ta ? q->m : q->k;
+        real *to = (real *)(void *)(scratch + r.a);
+        widen(q->kind_a, q->half_a, q->at_a, q->lda, rows, cols, to);
+        q->a = to;
+        q->lda = cols;
+        q->kind_a = 0;
+    }
+    if (q->kind_b && !reads_halves(work)) {
+        const uint64_t rows = q->tb ? q->n : q->k, cols = q->tb ? q->k : q->n;
+        real *to = (real *)(void *)(scratch + r.b);
+        widen(q->kind_b, q->half_b, q->at_b, q->ldb, rows, cols, to);
+        q->b = to;
+        q->ldb = cols;
+        q->kind_b = 0;
+    }
+    if (!q->c) {
+        q->c = (real *)(void *)(scratch + r.c);
+        q->ldc = q->n;
+    }
+}
+
+/* c of a part of matrix z in its 16 bits. */
+static void give_halves(const cpu_work *work, uint64_t z, const cpu_part *q)
+{
+    PARAM(gemm);
+    const uint64_t at = first_of_c(work, z) + q->row * p->ldc + q->column;
+    for (uint64_t i = 0; i < q->m; i++)
+        halves_of_numbers(
+            work->tune[DART_GEMM_CH], q->c + i * q->ldc, q->n, work->buf[2], at + i * p->ldc);
+}
+
 static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
 {
     PARAM(gemm);
@@ -312,8 +448,10 @@ static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
         uint64_t end = cpu_least(batch, (index + 1) * together);
         for (uint64_t z = index * together; z < end; z++) {
             cpu_part q = matrix(work, z);
+            if (has_halves(work)) take_halves(work, slot, &q);
             add_first(&q);
             product(&q);
+            if (work->tune[DART_GEMM_CH]) give_halves(work, z, &q);
         }
         return;
     }
@@ -325,19 +463,19 @@ static void multiply(const cpu_work *work, uint32_t index, uint32_t slot)
         cpu_part q = matrix(w, z);
         if (parts > 1) one_of_sums(w, l, z, &q);
         cut(&q, i, rows, j, cols);
+        const bool narrow = !q.c;
+        if (has_halves(w)) take_halves(w, slot, &q);
         add_first(&q);
 #ifdef CPU_PRODUCT
-        if (!together) {
-            if (thin((const gemm_params *)(const void *)w->param))
-                CPU(thin)(&q, cpu_slot(work, slot));
-            else
-                CPU(product)(&q, cpu_slot(work, slot));
-            continue;
-        }
+        if (!together && thin((const gemm_params *)(const void *)w->param))
+            CPU(thin)(&q, cpu_slot(work, slot));
+        else if (!together)
+            CPU(product)(&q, cpu_slot(work, slot));
+        else
 #endif
-        product(&q);
+            product(&q);
+        if (narrow) give_halves(w, z, &q);
     }
-    (void)slot;
 }
 
 /* Sums the parts of k, always in the same order. */
@@ -348,9 +486,9 @@ static void add_parts(const cpu_work *work, uint32_t index)
     uint64_t i0 = index % blocks * SUM_ROWS, i1 = cpu_least(p->m, i0 + SUM_ROWS), n = p->n;
     cpu_part q = matrix(work, z);
     for (uint64_t i = i0; i < i1; i++) {
-        real *c = q.c + i * q.ldc;
-        const real *sum = (const real *)work->scratch + z * p->m * n + i * n;
-        if (q.beta == 0)
+        real *sum = (real *)(void *)work->scratch + z * p->m * n + i * n;
+        real *c = q.c ? q.c + i * q.ldc : sum;
+        if (!q.c || q.beta == 0)
             for (uint64_t j = 0; j < n; j++) c[j] = sum[j];
         else
             for (uint64_t j = 0; j < n; j++) c[j] = q.beta * c[j] + sum[j];
@@ -360,6 +498,9 @@ static void add_parts(const cpu_work *work, uint32_t index)
             const real *next = sum + l * batch * p->m * n;
             SIMD for (uint64_t j = 0; j < n; j++) c[j] += next[j];
         }
+        if (!q.c)
+            halves_of_numbers(
+                work->tune[DART_GEMM_CH], c, n, work->buf[2], first_of_c(work, z) + i * p->ldc);
     }
 }
 

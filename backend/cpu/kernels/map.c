@@ -1,4 +1,5 @@
 /* map: a loop per row of map_ops.def and per way of finding b. */
+#include "halves.h"
 #include "vmath.h"
 
 #define EXP(x) cpu_exp(x)
@@ -52,7 +53,7 @@ static const bool two_operands[] = {
 #undef MAP
 };
 
-enum { PER_TASK = 16384 };
+enum { PER_TASK = 16384, ROOM = 1024 };
 
 static void plan(cpu_work *work)
 {
@@ -60,21 +61,48 @@ static void plan(cpu_work *work)
     work->tasks[0] = cpu_parts(p->n, PER_TASK);
 }
 
+/* Places at .. at + n of a buffer as numbers, by way of `room` where they have 16 bits. */
+static const real *numbers(uint32_t kind, void *of, uint64_t at, uint64_t n, real *room)
+{
+    if (!kind) return (const real *)of + at;
+    numbers_of_halves(kind, of, at, n, room);
+    return room;
+}
+
+/* n places of y and a from i on; b goes along from j on, or stays there. */
+static void places(const cpu_work *work, uint64_t i, uint64_t j, uint64_t n, bool along)
+{
+    PARAM(map);
+    loop *run = loops[work->tune[DART_MAP_OP]];
+    const uint32_t ah = work->tune[DART_MAP_AH], bh = work->tune[DART_MAP_BH];
+    const uint32_t yh = work->tune[DART_MAP_YH];
+    const bool two = two_operands[work->tune[DART_MAP_OP]];
+    if (!ah && !bh && !yh) {
+        run(n, REALS(0) + i, REALS(1) + j, along, REALS(2) + i, p->s, p->t);
+        return;
+    }
+    for (uint64_t end = i + n, m; i < end; i += m, j += along ? m : 0) {
+        real a_room[ROOM], b_room[ROOM], y_room[ROOM];
+        m = cpu_least(end - i, ROOM);
+        const real *a = numbers(ah, work->buf[0], i, m, a_room);
+        const real *b = two ? numbers(bh, work->buf[1], j, along ? m : 1, b_room) : a;
+        run(m, a, b, along, yh ? y_room : REALS(2) + i, p->s, p->t);
+        if (yh) halves_of_numbers(yh, y_room, m, work->buf[2], i);
+    }
+}
+
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase, (void)slot;
     PARAM(map);
-    loop *run = loops[work->tune[DART_MAP_OP]];
     uint64_t i = (uint64_t)index * PER_TASK, end = cpu_least(p->n, i + PER_TASK);
-    const real *a = REALS(0), *b = REALS(1);
-    real *y = REALS(2);
     uint32_t kind = work->tune[DART_MAP_BC];
     if (kind == 0 || !two_operands[work->tune[DART_MAP_OP]]) {
-        run(end - i, a + i, b + i, 1, y + i, p->s, p->t);
+        places(work, i, i, end - i, true);
         return;
     }
     if (p->bmod == 1) { /* one number for all */
-        run(end - i, a + i, b, 0, y + i, p->s, p->t);
+        places(work, i, 0, end - i, false);
         return;
     }
     uint64_t div = kind == 1 ? 1 : p->bdiv;
@@ -82,7 +110,7 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
         uint64_t j = i / div % p->bmod;
         uint64_t next = div == 1 ? i + p->bmod - j : (i / div + 1) * div;
         uint64_t n = cpu_least(next, end) - i;
-        run(n, a + i, b + j, div == 1, y + i, p->s, p->t);
+        places(work, i, j, n, div == 1);
         i += n;
     }
 }

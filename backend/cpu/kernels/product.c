@@ -1,6 +1,7 @@
 /* Matrix products in vectors: b is packed into strips that stay in the second cache, and a few rows
  * of a at a time meet one strip, with the sums in registers (Goto and van de Geijn 2008, with the
  * roles of a and b exchanged, as ours are stored by rows). */
+#include "halves.h"
 #include "vectors.h"
 
 #ifdef CPU_PRODUCT
@@ -112,20 +113,10 @@ static uint64_t strip_vectors(uint64_t columns)
     return (columns + LANES - 1) / LANES;
 }
 
-/* Packs k x count numbers as `to` (k, width), with zeros from count on: number (l, r) is at
- * x[r * ld + l], or, where `across`, at x[l * ld + r]. */
-static void pack(
-    const float *x, uint64_t ld, bool across, uint64_t k, uint64_t count, float *to, uint64_t width)
+/* Number (l, r) of `count` rows r of x, k long and ld apart, becomes to[l * width + r]. */
+static void turn_rows(
+    const float *x, uint64_t ld, uint64_t k, uint64_t count, float *to, uint64_t width)
 {
-    if (across) {
-        for (uint64_t l = 0; l < k; l++) {
-            for (uint64_t r = 0; l + FAR < k && r < count; r += LINE)
-                __builtin_prefetch(x + (l + FAR) * ld + r, 0, 2);
-            memcpy(to + l * width, x + l * ld, count * sizeof *to);
-            for (uint64_t r = count; r < width; r++) to[l * width + r] = 0;
-        }
-        return;
-    }
     const uint64_t squares = count / BLOCK * BLOCK, whole = k / BLOCK * BLOCK;
     for (uint64_t r = 0; r < squares; r += BLOCK) {
         for (uint64_t l = 0; l < whole; l += BLOCK) {
@@ -141,9 +132,44 @@ static void pack(
         for (uint64_t l = whole; l < k; l++)
             for (uint64_t i = r; i < r + BLOCK; i++) to[l * width + i] = x[i * ld + l];
     }
-    for (uint64_t l = 0; l < k; l++)
-        for (uint64_t r = squares; r < width; r++)
-            to[l * width + r] = r < count ? x[r * ld + l] : 0;
+    for (uint64_t l = 0; squares < count && l < k; l++)
+        for (uint64_t r = squares; r < count; r++) to[l * width + r] = x[r * ld + l];
+}
+
+/* Packs k x count numbers as `to` (k, width), with zeros from count on: number (l, r) is at
+ * x[r * ld + l], or, where `across`, at x[l * ld + r]. */
+static void pack(
+    const float *x, uint64_t ld, bool across, uint64_t k, uint64_t count, float *to, uint64_t width)
+{
+    if (across) {
+        for (uint64_t l = 0; l < k; l++) {
+            for (uint64_t r = 0; l + FAR < k && r < count; r += LINE)
+                __builtin_prefetch(x + (l + FAR) * ld + r, 0, 2);
+            memcpy(to + l * width, x + l * ld, count * sizeof *to);
+            for (uint64_t r = count; r < width; r++) to[l * width + r] = 0;
+        }
+        return;
+    }
+    turn_rows(x, ld, k, count, to, width);
+    for (uint64_t l = 0; count < width && l < k; l++)
+        for (uint64_t r = count; r < width; r++) to[l * width + r] = 0;
+}
+
+/* The same of numbers of 16 bits, from number `at` of w on. */
+static void pack_halves(uint32_t kind, const integer *w, uint64_t at, uint64_t ld, bool across,
+    uint64_t k, uint64_t count, float *to, uint64_t width)
+{
+    float some[BLOCK * PART];
+    for (uint64_t l = 0; across && l < k; l++)
+        numbers_of_halves(kind, w, at + l * ld, count, to + l * width);
+    for (uint64_t r = 0; !across && r < count; r += BLOCK) {
+        const uint64_t some_rows = cpu_least(BLOCK, count - r);
+        for (uint64_t i = 0; i < some_rows; i++)
+            numbers_of_halves(kind, w, at + (r + i) * ld, k, some + i * PART);
+        turn_rows(some, PART, k, some_rows, to + r, width);
+    }
+    for (uint64_t l = 0; count < width && l < k; l++)
+        for (uint64_t r = count; r < width; r++) to[l * width + r] = 0;
 }
 
 uint64_t CPU(product_words)(uint64_t n)
@@ -171,17 +197,26 @@ static uint64_t share(uint64_t i, uint64_t m, uint64_t count)
     return (count * i + m - 1) / m;
 }
 
+/* Where a number of b of 16 bits lies. */
+static const float *number_of_b(const cpu_part *q, uint64_t at)
+{
+    return (const float *)(const void *)((const char *)q->half_b + 2 * (q->at_b + at));
+}
+
 /* What the tile at row i and column j of c asks for: of the same strip's part of b that is packed
  * next, with `rest` numbers of k, as much as makes all of it. */
 static void look_ahead(const cpu_part *q, uint64_t i, uint64_t count, uint64_t j, uint64_t columns,
-    uint64_t k, const float *b, uint64_t rest, ahead *next)
+    uint64_t k, uint64_t next_b, uint64_t rest, ahead *next)
 {
+    const float *b = q->b ? q->b + next_b : NULL;
     const uint64_t total = q->tb ? columns : rest;
     const uint64_t first = share(i, q->m, total), end = share(i + count, q->m, total);
     uint64_t n = 0;
     for (uint64_t r = first; r < end; r++)
-        for (uint64_t l = 0; l < (q->tb ? rest : 1) && n < MOST_AHEAD; l += NARROW)
-            next->at[n++] = q->tb ? b + (j + r) * q->ldb + l : b + r * q->ldb + j;
+        for (uint64_t l = 0; l < (q->tb ? rest : 1) && n < MOST_AHEAD; l += NARROW) {
+            const uint64_t from = q->tb ? (j + r) * q->ldb + l : r * q->ldb + j;
+            next->at[n++] = b ? b + from : number_of_b(q, next_b + from);
+        }
     while (n * STEP < k) next->at[n++] = q->c + i * q->ldc + j;
     next->count = n;
 }
@@ -211,10 +246,20 @@ static void that_count(const cpu_part *q, uint64_t i, uint64_t count, uint64_t l
     }
 }
 
+/* `count` rows of op(a) of 16 bits as numbers, k of each from number `at` of its words on. */
+static rows rows_of_halves(const cpu_part *q, uint64_t at, uint64_t count, uint64_t k, float *strip)
+{
+    for (uint64_t i = 0; !q->ta && i < count; i++)
+        numbers_of_halves(q->kind_a, q->half_a, q->at_a + at + i * q->lda, k, strip + i * PART);
+    for (uint64_t l = 0; q->ta && l < k; l++)
+        numbers_of_halves(q->kind_a, q->half_a, q->at_a + at + l * q->lda, count, strip + l * ROWS);
+    return q->ta ? (rows){strip, 1, ROWS} : (rows){strip, PART, 1};
+}
+
 /* All rows of c (m, n) from the part [l, l + k) of k; b is packed. next_b: the part that comes
- * then, of `rest` rows. */
-static void part_of_k(const cpu_part *q, uint64_t l, uint64_t k, const float *a, float beta,
-    const float *b, const float *next_b, uint64_t rest, float *strip_a)
+ * then, number of b at which it begins, of `rest` rows. */
+static void part_of_k(const cpu_part *q, uint64_t l, uint64_t k, float beta, const float *b,
+    uint64_t next_b, uint64_t rest, float *strip_a)
 {
     /* Rows that are a multiple of 4 KiB apart meet in the same lines of the first cache, and
      * columns that are read once for each of several strips come from as many pages as k. */
@@ -223,9 +268,12 @@ static void part_of_k(const cpu_part *q, uint64_t l, uint64_t k, const float *a,
         const uint64_t count = q->m - i >= ROWS ? ROWS : 1;
         uint64_t first, end;
         that_count(q, i, count, l, k, &first, &end);
-        const float *x = a + (q->ta ? i + first * q->lda : i * q->lda + first);
+        const uint64_t at = q->ta ? i + (l + first) * q->lda : i * q->lda + l + first;
+        const float *x = q->kind_a ? NULL : q->a + at;
         rows from = {x, q->ta ? 1 : q->lda, q->ta ? q->lda : 1};
-        if (packed && count == ROWS) {
+        if (q->kind_a) {
+            from = rows_of_halves(q, at, count, end - first, strip_a);
+        } else if (packed && count == ROWS) {
             pack(x, q->lda, q->ta, end - first, ROWS, strip_a, ROWS);
             from = (rows){strip_a, 1, ROWS};
         }
@@ -262,13 +310,17 @@ void CPU(product)(const cpu_part *q, real *scratch)
         float *to = b;
         for (uint64_t j = 0; j < q->n;) {
             const uint64_t columns = strip_columns(q->n, j), wide = strip_vectors(columns);
-            pack(q->b + (q->tb ? j * q->ldb + l : l * q->ldb + j), q->ldb, !q->tb, k, columns, to,
-                wide * LANES);
+            const uint64_t at = q->tb ? j * q->ldb + l : l * q->ldb + j;
+            if (q->kind_b)
+                pack_halves(q->kind_b, q->half_b, q->at_b + at, q->ldb, !q->tb, k, columns, to,
+                    wide * LANES);
+            else
+                pack(q->b + at, q->ldb, !q->tb, k, columns, to, wide * LANES);
             to += k * wide * LANES;
             j += columns;
         }
-        part_of_k(q, l, k, q->a + (q->ta ? l * q->lda : l), l ? 1 : q->beta, b,
-            q->b + (q->tb ? l + k : (l + k) * q->ldb), cpu_least(per, q->k - l - k), strip_a);
+        part_of_k(q, l, k, l ? 1 : q->beta, b, q->tb ? l + k : (l + k) * q->ldb,
+            cpu_least(per, q->k - l - k), strip_a);
     }
 }
 

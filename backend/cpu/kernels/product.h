@@ -15,6 +15,11 @@ typedef struct cpu_part {
     real alpha, beta;
     const real *d; /* what is added, rows `ldd` apart; NULL: nothing, or it stands in c already */
     uint64_t ldd;
+    /* Numbers of 16 bits (halves.h): where kind_a is not 0, a is NULL and its first number is
+     * number at_a of half_a; b likewise. c is f32. */
+    uint32_t kind_a, kind_b;
+    const integer *half_a, *half_b;
+    uint64_t at_a, at_b;
     uint64_t lower_a, lower_c; /* as `lower` of cpu_work; only product() heeds it */
     uint64_t row, column;      /* where the part begins in the whole product */
 } cpu_part;

@@ -238,6 +238,8 @@ dart_status dart_part_prepare(
     double begin = dart_seconds();
     DART_TRY(part_graph(session, part, &graph));
     session->times.graph += dart_seconds() - begin;
-    const dart_program_options options = {.memory = &session->memory};
+    const bool waits = part == DART_PART_STEP || part == DART_PART_MORE;
+    const dart_program_options options = {
+        .memory = &session->memory, .activations = waits ? session->options.activations : DART_F32};
     return dart_program_plan(program, graph, caps, &options, &session->times);
 }

@@ -15,6 +15,7 @@ typedef struct dart_session_options {
                          its memory: few launches, and work for all of its units */
     bool train, eval,
         logits; /* which programs to make; logits: of all positions, for one sequence (batch 1) */
+    dart_dtype activations;  /* training: in which those wait for gradients: f32, f16 or bf16 */
     bool recompute;          /* training: blocks are computed a second time for their gradients */
     const bool *covariance;  /* borrowed, one a weight: whose inputs to measure; NULL: none */
     bool gradients;          /* covariance: also the loss's gradients by their outputs */

@@ -145,11 +145,15 @@ uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t voca
 dart_status dart_session_options_from(
     const dart_settings *set, uint32_t vocab, dart_session_options *out)
 {
+    static const dart_dtype activations[] = {[DART_PRECISION_F32] = DART_F32,
+        [DART_PRECISION_F16] = DART_DTYPE(DART_PACKED_f16),
+        [DART_PRECISION_BF16] = DART_DTYPE(DART_PACKED_bf16)};
     *out = (dart_session_options){.batch = (uint32_t)set->batch_size,
         .time = (uint32_t)set->context,
         .accumulation = (uint32_t)set->gradient_accumulation_steps,
         .chunk_rows = dart_chunk_rows(set, (uint32_t)set->batch_size, vocab),
         .chunk_grows = !set->chunk_rows,
+        .activations = activations[set->precision],
         .recompute = set->gradient_checkpointing,
         .shapes = (uint32_t)set->length_shapes,
         .train = true,

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef enum measured { STEP, FORWARD, BACKWARD, UPDATE } measured;
 
@@ -118,6 +119,11 @@ static dart_status open(dart_bench_job *job, measured what)
     const dart_model *model = s->of->model;
     DART_TRY(dart_session_options_from(&s->of->set, model->config.vocab, &options));
     options.train = what != FORWARD;
+    if (options.train && options.activations != DART_F32) {
+        const size_t used = strlen(job->row.dtype);
+        snprintf(job->row.dtype + used, sizeof job->row.dtype - used, "+%s",
+            dart_dtype_name(options.activations));
+    }
     options.eval = what == FORWARD || what == BACKWARD;
     options.logits = false;
     if (what == BACKWARD || what == UPDATE) options.accumulation = 2; /* an update of its own */

@@ -99,6 +99,16 @@ static dart_status train_step(dart_run *run, const dart_step_scalars *scalars, d
     return status;
 }
 
+/* What a run that diverges is told beside the step. */
+static const char *advice(const dart_run *run, bool kept)
+{
+    static const char *const text[2][2] = {{"", "; the last checkpoint is kept"},
+        {", or --precision bf16, as numbers beyond 65,504 are infinite in f16",
+            ", or --precision bf16, as numbers beyond 65,504 are infinite in f16; the last "
+            "checkpoint is kept"}};
+    return text[run->bundle.set.precision == DART_PRECISION_F16][kept];
+}
+
 /* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
 static dart_status one_step(dart_run *run)
 {
@@ -120,13 +130,13 @@ static dart_status one_step(dart_run *run)
     DART_TRY(dart_run_grow_look(run));
     DART_TRY(train_step(run, &scalars, &r));
     const uint32_t vocab = run->bundle.model->config.vocab;
-    dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, "");
+    dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, advice(run, false));
     if (status != DART_OK) {
         char root[DART_RUN_PATH + 32];
         bool kept;
         snprintf(root, sizeof root, "%s/checkpoints", run->dir);
         if (dart_checkpoint_exists(root, &kept) != DART_OK || !kept) return status;
-        return dart_step_check(&r, vocab, run->step + 1, lr, "; the last checkpoint is kept");
+        return dart_step_check(&r, vocab, run->step + 1, lr, advice(run, true));
     }
     dart_run_gate_observe(run, stage, &scalars, &r);
     double seconds = dart_seconds() - begin;

@@ -1,6 +1,7 @@
 /* Puts a case together: its launch, and its tensors in the arena with guard words between them. */
 #include "batch.h"
 #include "geometry.h"
+#include "log.h"
 #include "rng.h"
 #include <assert.h>
 #include <stdarg.h>
@@ -156,6 +157,10 @@ void dart_suite_done(suite *s)
         c->launch.buf[b] = (dart_slice){.offset = t->start, .words = t->words};
         c->oracle_launch.buf[b] = (dart_slice){s->oracle_arena, t->start, t->words};
     }
+    const dart_form *form = s->options->form;
+    if (form && form->kernel == (uint32_t)c->launch.kernel &&
+        dart_launch_form(&s->device->caps, form, &c->launch) != DART_OK)
+        dart_log(2, "a case keeps its form: %s", dart_error_text());
     c->arena_end = s->used;
     s->count++;
 }

@@ -20,13 +20,13 @@ typedef struct named_form {
 /* Tiles of 128 x 64, 64 x 128, 64 x 64, 128 x 16, 16 x 128; which operand is read in fours. */
 static const named_form forms[] = {
     {"pipelined", 8, 16, 8, 8, 0, 900},
-    {"pipelined", 16, 8, 8, 8, 3, 40},
+    {"pipelined", 16, 8, 8, 8, 3, 80},
     {"pipelined", 16, 8, 8, 4, 1, 100},
     {"pipelined", 16, 8, 4, 8, 2, 100},
-    {"pipelined", 4, 32, 4, 4, 0, 900},
-    {"pipelined", 32, 4, 4, 4, 3, 40},
-    {"broadcast", 64, 1, 8, 1, 0, 20},
-    {"broadcast", 32, 1, 4, 1, 1, 20},
+    {"pipelined", 4, 32, 4, 4, 3, 80},
+    {"pipelined", 32, 4, 4, 4, 3, 80},
+    {"broadcast", 64, 1, 8, 1, 0, 40},
+    {"broadcast", 32, 1, 4, 1, 1, 40},
 };
 
 static const char *device_id = "vulkan:0", *limits_name = "emu-floor";

@@ -136,7 +136,8 @@ static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
     const bool skinny = narrow <= 16;
     if (!variant || !(amd || intel) || s->caps->max_shared < 65536 || !worth_sharing(s))
         return false;
-    if (skinny && !(fours & (p->n == narrow ? 1 : 2))) return false;
+    /* word by word its addresses cost more than those of a single pair of tiles */
+    if (!(fours & (!skinny ? 3 : p->n == narrow ? 1 : 2))) return false;
     for (int size = 0; size < (skinny ? 1 : SIZES); size++) {
         gemm_tile t = !skinny ? square[intel][size] : p->n == narrow ? tall : flat;
         if (!skinny && p->m <= 32 && t.wgy * t.tm > 32) *(t.tm > 4 ? &t.tm : &t.wgy) /= 2;

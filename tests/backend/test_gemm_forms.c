@@ -26,7 +26,7 @@ static const named_form forms[] = {
     {"pipelined", 4, 32, 4, 4, 3, 80},
     {"pipelined", 32, 4, 4, 4, 3, 80},
     {"broadcast", 64, 1, 8, 1, 0, 40},
-    {"broadcast", 32, 1, 4, 1, 1, 40},
+    {"broadcast", 32, 1, 4, 1, 1, 30},
 };
 
 static const char *device_id = "vulkan:0", *limits_name = "emu-floor";

@@ -117,11 +117,11 @@ static bool worth_sharing(const shaper *s)
     return !s->caps->slow_shared && p->k >= 16 && narrow >= 4 && broad >= (narrow > 16 ? 32 : 64);
 }
 
-/* The form whose tiles are filled ahead, for GPUs of which a compiler says that it is better
- * (NOTES.md; compiled, not measured): AMD's with 64 KiB of shared memory, where two pairs of tiles
- * leave at least 4 waves, and Intel's. A tile of 64 x 64, and for what is at most 16 wide one of
- * 128 x 16, if its long operand may be read in fours; others where there would be few. Four rows an
- * invocation keep Intel's compiler for OpenCL at threads of 16 invocations. */
+/* The form whose tiles are filled ahead, where a compiler says that it is better (NOTES.md;
+ * compiled, not measured): AMD's GPUs with 64 KiB of shared memory, where two pairs of tiles leave
+ * at least 4 waves, and Intel's through Mesa, if all is read in fours. A tile of 64 x 64, and for
+ * what is at most 16 wide one of 128 x 16, if its long operand may be read in fours; others where
+ * there would be few. */
 static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
 {
     enum { SIZES = 2 };
@@ -130,14 +130,15 @@ static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
     static const gemm_tile tall = {4, 32, 4, 4}, flat = {32, 4, 4, 4};
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint8_t variant = variant_of(s, "pipelined");
-    const bool amd = s->caps->vendor == DART_VENDOR_AMD,
-               intel = s->caps->vendor == DART_VENDOR_INTEL;
+    const bool amd = s->caps->vendor == DART_VENDOR_AMD;
+    const bool intel = s->caps->vendor == DART_VENDOR_INTEL && !strstr(s->caps->api, "NEO");
     const uint32_t fours = dart_gemm_fours(s->launch), narrow = min_u32(p->m, p->n);
     const bool skinny = narrow <= 16;
+    const uint32_t wanted = intel ? 3 : !skinny ? 0 : p->n == narrow ? 1 : 2;
     if (!variant || !(amd || intel) || s->caps->max_shared < 65536 || !worth_sharing(s))
         return false;
     /* word by word its addresses cost more than those of a single pair of tiles */
-    if (!(fours & (!skinny ? 3 : p->n == narrow ? 1 : 2))) return false;
+    if (!fours || (fours & wanted) != wanted) return false;
     for (int size = 0; size < (skinny ? 1 : SIZES); size++) {
         gemm_tile t = !skinny ? square[intel][size] : p->n == narrow ? tall : flat;
         if (!skinny && p->m <= 32 && t.wgy * t.tm > 32) *(t.tm > 4 ? &t.tm : &t.wgy) /= 2;

@@ -50,6 +50,9 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
     set_tests_properties(backend/${name} PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
+  add_test(NAME backend/gemm-forms-vulkan0-validated COMMAND test_gemm_forms WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(backend/gemm-forms-vulkan0-validated PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
+    FAIL_REGULAR_EXPRESSION "vulkan validation:")
 endif()
 # What compilers of GPUs that are not here make of kernels; Intel's needs half a second for each.
 add_test(NAME tasks/kernels/intel COMMAND test_kernels intel:skl intel:tgllp intel:dg2

@@ -12,6 +12,7 @@
 #include "provider.h"
 #include "refused.h"
 #include "suite.h"
+#include "tuned.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,6 +282,43 @@ static void other_libraries_are_left_out(void **state)
     dart_device_close(device);
 }
 
+/* What was chosen with one version holds for that version: without the library, or with another
+ * one, launches have the shipped form. */
+static void a_choice_is_of_its_version(void **state)
+{
+    (void)state;
+    dart_device *device = open_or_skip(NULL);
+    struct dart_tuned *tuned;
+    dart_launch launch = product(1);
+    dart_trial trial = {.form = form_of(device),
+        .state = DART_TRIAL_CHOSEN,
+        .seconds = 1e-3,
+        .bound = 1e-9,
+        .sum = dart_candidates_sum(DART_K_gemm)};
+    assert_true(dart_class_of(&launch, &trial.class));
+    assert_int_equal(dart_launch_geometry(&device->caps, &launch), DART_OK);
+    assert_int_equal(dart_device_tuned(device, &tuned), DART_OK);
+    if (dart_tuned_put(tuned, &device->caps, &trial, 1) != DART_OK)
+        fail_msg("%s", dart_error_text());
+    dart_device_close(device);
+    const char *const library[] = {NULL, "0", fake("good/libclblast.so.1.9.2")};
+    for (int i = 0; i < 3; i++) {
+        dart_refused *refused;
+        dart_launch with = launch;
+        device = open_device(library[i]);
+        assert_int_equal(dart_refused_open(device, &refused), DART_OK);
+        assert_int_equal(dart_device_tuned(device, &tuned), DART_OK);
+        dart_tuned_apply(tuned, refused, &device->caps, &with);
+        assert_int_equal(dart_provided(&with), i == 0);
+        dart_refused_close(refused);
+        dart_device_close(device);
+    }
+    device = open_device(NULL); /* the other tests have the shipped table */
+    assert_int_equal(dart_device_tuned(device, &tuned), DART_OK);
+    assert_int_equal(dart_tuned_clear(tuned), DART_OK);
+    dart_device_close(device);
+}
+
 static uint32_t told;
 
 static void count_lines(void *context, int level, const char *text)
@@ -355,6 +393,7 @@ int main(void)
         cmocka_unit_test(it_agrees_with_the_oracle),
         cmocka_unit_test(the_same_bits_each_time),
         cmocka_unit_test(other_libraries_are_left_out),
+        cmocka_unit_test(a_choice_is_of_its_version),
         cmocka_unit_test(what_it_refuses_in_a_run_is_ours),
         cmocka_unit_test(what_does_not_work_is_not_made),
     };

@@ -1,5 +1,6 @@
 /* The tune table of matrix products: tiles by kind of device and by the compilers that have to keep
  * them in registers. */
+#include "provider.h"
 #include "shaper.h"
 
 /* Eight numbers of a row at a time: on Mesa's processor each lane rows of its own, on a GPU
@@ -94,8 +95,10 @@ bool dart_gemm_fours_hold(const dart_launch *launch)
 {
     const char *form = dart_kernel_feature(DART_K_gemm, launch->variant);
     const uint32_t down = launch->tune[DART_GEMM_DOWN], fours = dart_gemm_fours(launch);
-    if (!strcmp(form, "pipelined")) return !(down & ~fours);
-    if (strcmp(form, "broadcast") != 0) return true;
+    const bool pipelined = !strcmp(form, "pipelined");
+    if (!pipelined && strcmp(form, "broadcast") != 0) return true;
+    if (!dart_gemm_plain(launch)) return false;
+    if (pipelined) return !(down & ~fours);
     return fours == 3 && (down ? launch->tune[DART_GEMM_TA] == 1 : launch->tune[DART_GEMM_TB] == 0);
 }
 
@@ -138,7 +141,7 @@ static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
     if (!variant || !(amd || intel) || s->caps->max_shared < 65536 || !worth_sharing(s))
         return false;
     /* word by word its addresses cost more than those of a single pair of tiles */
-    if (!fours || (fours & wanted) != wanted) return false;
+    if (!fours || (fours & wanted) != wanted || !dart_gemm_plain(s->launch)) return false;
     for (int size = 0; size < (skinny ? 1 : SIZES); size++) {
         gemm_tile t = !skinny ? square[intel][size] : p->n == narrow ? tall : flat;
         if (!skinny && p->m <= 32 && t.wgy * t.tm > 32) *(t.tm > 4 ? &t.tm : &t.wgy) /= 2;

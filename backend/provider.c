@@ -9,6 +9,15 @@ bool dart_provided(const dart_launch *launch)
            launch->variant == dart_kernel_variant(DART_K_gemm, DART_PROVIDER);
 }
 
+bool dart_gemm_plain(const dart_launch *launch)
+{
+    const dart_kernel_info *info = dart_kernel_info_of(DART_K_gemm);
+    const uint32_t known = 1u << DART_GEMM_TA | 1u << DART_GEMM_TB | 1u << DART_GEMM_ADD;
+    for (uint32_t i = 0; i < info->tunes; i++)
+        if ((info->modes & ~known) >> i & 1 && launch->tune[i]) return false;
+    return true;
+}
+
 bool dart_gemm_strided(const gemm_params *p, dart_strided *out)
 {
     const uint32_t count[3] = {p->batch2, p->batch1, p->batch0}; /* the innermost first */
@@ -34,7 +43,7 @@ bool dart_provider_can(const dart_caps *caps, const dart_launch *launch)
     const gemm_params *p = (const gemm_params *)launch->param;
     const uint32_t *tune = launch->tune;
     dart_strided batch;
-    if (!caps->blas || tune[DART_GEMM_ADD] || !p->k) return false;
+    if (!caps->blas || !dart_gemm_plain(launch) || tune[DART_GEMM_ADD] || !p->k) return false;
     if (p->lda < (tune[DART_GEMM_TA] ? p->m : p->k) ||
         p->ldb < (tune[DART_GEMM_TB] ? p->k : p->n) || p->ldc < p->n)
         return false;

@@ -14,6 +14,10 @@ typedef struct dart_strided {
 /* false: the batch's three levels are not one row of matrices. */
 bool dart_gemm_strided(const gemm_params *p, dart_strided *out);
 
+/* Whether a launch of gemm has no modes but TA, TB and ADD: what others change, neither a library
+ * nor the forms that read in fours know. */
+bool dart_gemm_plain(const dart_launch *launch);
+
 /* Whether a launch has that form. */
 bool dart_provided(const dart_launch *launch);
 

@@ -54,6 +54,8 @@ typedef struct dart_caps {
                   is alone in its work-group; also under a limit profile */
     bool slow_shared; /* work-group memory lies in main memory: no kernel is faster by it */
     bool unified;     /* a GPU that shares the host's memory */
+    uint32_t blas;    /* version of a library that may serve gemm (provider.h), 10000 major + 100
+                         minor + patch; 0: there is none, or a profile keeps it out */
     double submit_s;  /* what a submission may take (cuts.h); 0: any time */
 } dart_caps;
 

@@ -221,10 +221,15 @@ uint32_t dart_candidates_of(
         const candidate *c = &t->row[i];
         dart_form form = {.kernel = class->kernel};
         uint64_t tile[2], of[2];
-        if (!(c->kinds & kind_of(caps))) continue;
+        bool missing = !(c->kinds & kind_of(caps));
+        for (uint32_t s = 0; s < DART_MAX_TUNE; s++) missing |= c->tune[s] == BLAS && !caps->blas;
+        if (missing) continue;
         form.variant = dart_kernel_variant((dart_kernel) class->kernel, c->variant);
         for (uint32_t s = 0; s < DART_MAX_TUNE; s++)
-            form.tune[s] = c->tune[s] == SIMD ? simd : c->tune[s] == HALF ? simd / 2 : c->tune[s];
+            form.tune[s] = c->tune[s] == SIMD   ? simd
+                           : c->tune[s] == HALF ? simd / 2
+                           : c->tune[s] == BLAS ? caps->blas
+                                                : c->tune[s];
         if (t->fill) t->fill(class, form.tune);
         t->tile(class, &form, tile, of);
         if (wasteful(tile[0], of[0]) || wasteful(tile[1], of[1])) continue;

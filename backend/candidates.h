@@ -24,7 +24,7 @@ const char *dart_class_size_name(uint32_t kernel, uint32_t index);
 uint32_t dart_candidates_of(
     const dart_caps *caps, const dart_class *class, dart_form out[DART_MOST_CANDIDATES]);
 /* Results that a work-group makes, by which forms are alike: those next to a good one are measured
- * first. */
+ * first. 0: a library's, which is like none of ours. */
 double dart_form_results(const dart_class *class, const dart_form *form);
 /* Of all that a choice depends on besides the device: the kernel's texts and the candidates. */
 uint64_t dart_candidates_sum(uint32_t kernel);

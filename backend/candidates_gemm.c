@@ -1,5 +1,6 @@
 /* Candidates of matrix products. */
 #include "candidates_impl.h"
+#include "provider.h"
 
 /* ---- gemm ---- */
 
@@ -29,6 +30,10 @@ static bool gemm_tile_of(uint32_t variant, const uint32_t *tune, uint64_t tile[2
         }
         return down <= 1;
     }
+    if (!strcmp(form, DART_PROVIDER)) {
+        tile[0] = tile[1] = 0; /* its own affair */
+        return true;
+    }
     if (!strcmp(form, "dot")) {
         tile[1] = wgx * tn;
         return !down;
@@ -38,6 +43,13 @@ static bool gemm_tile_of(uint32_t variant, const uint32_t *tune, uint64_t tile[2
         return down >= 2 && (down & (down - 1)) == 0 && wgx * wgy == 1;
     }
     if (!strcmp(form, "rows")) return !vectors && !down && tm <= 4 && tn <= 4;
+    if (!strcmp(form, "broadcast")) {
+        tile[0] = down ? 4 * wgx : tm;
+        tile[1] = down ? tm : 4 * wgx;
+        return !vectors && down <= 1 && wgy == 1 && tn == 1 && tm % 4 == 0;
+    }
+    if (!strcmp(form, "pipelined"))
+        return !vectors && down <= 3 && tm % 4 == 0 && tn % 4 == 0 && tm * tn <= 64;
     if (!strcmp(form, "shared"))
         return !vectors && !down && 16 * tm % wgx == 0 && 16 * tn % wgy == 0;
     return false;
@@ -65,11 +77,14 @@ static uint64_t gemm_groups(const dart_caps *caps, const dart_launch *launch)
     if (launch->tune[DART_GEMM_CH] && p->k > 256 &&
         launch->variant == dart_kernel_variant(DART_K_gemm, "panel"))
         return 0;
+    if (dart_provided(launch))
+        return launch->tune[DART_GEMM_DOWN] == caps->blas && dart_provider_can(caps, launch);
     if (launch->variant == dart_kernel_variant(DART_K_gemm, "dot")) {
         if (launch->tune[DART_GEMM_TA] || !launch->tune[DART_GEMM_TB] || vw > p->k) return 0;
     } else if (vw > p->n) {
         return 0;
     }
+    if (!dart_gemm_fours_hold(launch)) return 0;
     return (uint64_t)p->batch0 * p->batch1 * p->batch2 * ceil_div(p->m, tile[0]) *
            ceil_div(p->n, tile[1]);
 }
@@ -133,7 +148,32 @@ static const candidate gemm_rows[] = {
     GEMM(VECTORS, "dot", 1, 1, 2, 4, SIMD, 0),
     GEMM(VECTORS, "dot", 1, 1, 1, 4, SIMD, 0),
     GEMM(VECTORS, "dot", 1, 1, 1, 8, SIMD, 0),
-    /* GPUs: tiles in shared memory, then in registers alone, then without arrays */
+    /* a library, by its version */
+    GEMM(MESA | VECTORS | GPU, DART_PROVIDER, 1, 1, 1, 1, 1, BLAS),
+    /* GPUs: tiles in shared memory that are filled ahead, skinny products with scalar loads, tiles
+     * in shared memory one at a time, then in registers alone, then without arrays */
+    GEMM(GPU, "pipelined", 16, 16, 8, 8, 1, 3),
+    GEMM(GPU, "pipelined", 16, 16, 8, 8, 1, 2),
+    GEMM(GPU, "pipelined", 16, 16, 8, 8, 1, 0),
+    GEMM(GPU, "pipelined", 16, 8, 8, 8, 1, 3),
+    GEMM(GPU, "pipelined", 16, 8, 8, 8, 1, 2),
+    GEMM(GPU, "pipelined", 8, 16, 8, 8, 1, 3),
+    GEMM(GPU, "pipelined", 8, 16, 8, 8, 1, 2),
+    GEMM(GPU, "pipelined", 16, 8, 8, 4, 1, 3),
+    GEMM(GPU, "pipelined", 16, 8, 8, 4, 1, 2),
+    GEMM(GPU, "pipelined", 16, 8, 8, 4, 1, 1),
+    GEMM(GPU, "pipelined", 16, 8, 8, 4, 1, 0),
+    GEMM(GPU, "pipelined", 8, 16, 8, 4, 1, 3),
+    GEMM(GPU, "pipelined", 4, 32, 4, 4, 1, 3),
+    GEMM(GPU, "pipelined", 4, 32, 8, 4, 1, 3),
+    GEMM(GPU, "pipelined", 32, 4, 4, 4, 1, 3),
+    GEMM(GPU, "pipelined", 32, 4, 4, 8, 1, 3),
+    GEMM(GPU, "broadcast", 64, 1, 16, 1, 1, 0),
+    GEMM(GPU, "broadcast", 64, 1, 16, 1, 1, 1),
+    GEMM(GPU, "broadcast", 64, 1, 8, 1, 1, 0),
+    GEMM(GPU, "broadcast", 64, 1, 8, 1, 1, 1),
+    GEMM(GPU, "broadcast", 64, 1, 4, 1, 1, 0),
+    GEMM(GPU, "broadcast", 64, 1, 4, 1, 1, 1),
     GEMM(GPU, "shared", 16, 16, 8, 8, 1, 0),
     GEMM(GPU, "shared", 16, 16, 8, 4, 1, 0),
     GEMM(GPU, "shared", 16, 16, 4, 4, 1, 0),

@@ -8,8 +8,9 @@
 /* Kinds of device, as in geometry.c. */
 enum { MESA = 1, VECTORS = 2, GPU = 4 };
 
-/* Instead of a number: as many words as the device's vectors have, or half of them. */
-enum { SIMD = 0xfffffffe, HALF = 0xffffffff };
+/* Instead of a number: as many words as the device's vectors have, or half of them; the version of
+ * its library, without which the form is none. */
+enum { BLAS = 0xfffffffd, SIMD = 0xfffffffe, HALF = 0xffffffff };
 
 typedef struct candidate {
     uint32_t kinds;

@@ -397,9 +397,10 @@ static dart_status finish(const shaper *s)
         dart_kernel_shared(launch->kernel, launch->variant, launch->tune), caps->max_shared));
     if (launch->kernel == DART_K_gemm) {
         const gemm_params *p = (const gemm_params *)launch->param;
-        const bool shared = launch->variant == dart_kernel_variant(DART_K_gemm, "shared");
+        const char *form = dart_kernel_feature(DART_K_gemm, launch->variant);
+        const uint32_t depth = !strcmp(form, "shared") ? 16 : !strcmp(form, "pipelined") ? 8 : 0;
         DART_TRY(check_limit(s, "loop iterations along k",
-            (uint64_t)p->k + (shared ? p->k / 16 : 0) + 16, caps->max_loop));
+            (uint64_t)p->k + (depth ? p->k / depth : 0) + 16, caps->max_loop));
     }
     if (launch->kernel == DART_K_fma_rate)
         DART_TRY(check_limit(s, "loop iterations",

@@ -1,5 +1,6 @@
 /* The tune table of matrix products: tiles by kind of device and by the compilers that have to keep
  * them in registers. */
+#include "provider.h"
 #include "shaper.h"
 
 /* Eight numbers of a row at a time: on Mesa's processor each lane rows of its own, on a GPU
@@ -70,14 +71,101 @@ static uint32_t most_of(const dart_caps *caps)
     return igc || oldest ? 4 : 8;
 }
 
+/* Whether a word and the next of a matrix's neighbours may be read as one vector from a multiple of
+ * four words on, in each matrix of the batch. */
+static bool in_fours(uint32_t along, uint32_t ld, const uint32_t count[3], const uint32_t step[3])
+{
+    uint32_t all = along | ld;
+    for (int d = 0; d < 3; d++)
+        if (count[d] > 1) all |= step[d];
+    return along && all % 4 == 0;
+}
+
+uint32_t dart_gemm_fours(const dart_launch *launch)
+{
+    const gemm_params *p = (const gemm_params *)launch->param;
+    const uint32_t count[3] = {p->batch0, p->batch1, p->batch2};
+    const uint32_t a[3] = {p->a0, p->a1, p->a2}, b[3] = {p->b0, p->b1, p->b2};
+    const bool in_a = in_fours(launch->tune[DART_GEMM_TA] ? p->m : p->k, p->lda, count, a);
+    const bool in_b = in_fours(launch->tune[DART_GEMM_TB] ? p->k : p->n, p->ldb, count, b);
+    return (in_a ? 1 : 0) | (in_b ? 2 : 0);
+}
+
+bool dart_gemm_fours_hold(const dart_launch *launch)
+{
+    const char *form = dart_kernel_feature(DART_K_gemm, launch->variant);
+    const uint32_t down = launch->tune[DART_GEMM_DOWN], fours = dart_gemm_fours(launch);
+    const bool pipelined = !strcmp(form, "pipelined");
+    if (!pipelined && strcmp(form, "broadcast") != 0) return true;
+    if (!dart_gemm_plain(launch)) return false;
+    if (pipelined) return !(down & ~fours);
+    return fours == 3 && (down ? launch->tune[DART_GEMM_TA] == 1 : launch->tune[DART_GEMM_TB] == 0);
+}
+
+typedef struct gemm_tile {
+    uint32_t wgx, wgy, tm, tn;
+} gemm_tile;
+
+/* Work-groups that leave no unit idle. */
+static uint64_t enough_groups(const shaper *s)
+{
+    return threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s);
+}
+
+/* Products that are worth a tile in shared memory. */
+static bool worth_sharing(const shaper *s)
+{
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    const uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
+    return !s->caps->slow_shared && p->k >= 16 && narrow >= 4 && broad >= (narrow > 16 ? 32 : 64);
+}
+
+/* The form whose tiles are filled ahead, where a compiler says that it is better (NOTES.md;
+ * compiled, not measured): AMD's GPUs with 64 KiB of shared memory, where two pairs of tiles leave
+ * at least 4 waves, and Intel's through Mesa, if all is read in fours. A tile of 64 x 64, and for
+ * what is at most 16 wide one of 128 x 16, if its long operand may be read in fours; others where
+ * there would be few. */
+static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
+{
+    enum { SIZES = 2 };
+    static const gemm_tile square[2][SIZES] = {
+        {{16, 8, 8, 4}, {8, 8, 4, 4}}, {{16, 16, 4, 4}, {8, 8, 4, 4}}};
+    static const gemm_tile tall = {4, 32, 4, 4}, flat = {32, 4, 4, 4};
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    const uint8_t variant = variant_of(s, "pipelined");
+    const bool amd = s->caps->vendor == DART_VENDOR_AMD;
+    const bool intel = s->caps->vendor == DART_VENDOR_INTEL && !strstr(s->caps->api, "NEO");
+    const uint32_t fours = dart_gemm_fours(s->launch), narrow = min_u32(p->m, p->n);
+    const bool skinny = narrow <= 16;
+    const uint32_t wanted = intel ? 3 : !skinny ? 0 : p->n == narrow ? 1 : 2;
+    if (!variant || !(amd || intel) || s->caps->max_shared < 65536 || !worth_sharing(s))
+        return false;
+    /* word by word its addresses cost more than those of a single pair of tiles */
+    if (!fours || (fours & wanted) != wanted || !dart_gemm_plain(s->launch)) return false;
+    for (int size = 0; size < (skinny ? 1 : SIZES); size++) {
+        gemm_tile t = !skinny ? square[intel][size] : p->n == narrow ? tall : flat;
+        if (!skinny && p->m <= 32 && t.wgy * t.tm > 32) *(t.tm > 4 ? &t.tm : &t.wgy) /= 2;
+        if (!skinny && p->n <= 32 && t.wgx * t.tn > 32) t.wgx /= 2;
+        const uint64_t groups =
+            batches * ceil_div(p->m, t.wgy * t.tm) * ceil_div(p->n, t.wgx * t.tn);
+        if (group_limit(s, t.wgx * t.wgy) < t.wgx * t.wgy || groups < enough_groups(s)) continue;
+        s->launch->variant = variant;
+        tune_set(s, "WGX", t.wgx);
+        tune_set(s, "WGY", t.wgy);
+        tune_set(s, "TM", t.tm);
+        tune_set(s, "TN", t.tn);
+        tune_set(s, "DOWN", fours);
+        s->groups = groups;
+        return true;
+    }
+    return false;
+}
+
 /* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
  * or 128 x 16 and 16 x 128 for the skinny products of tensor trains; smaller ones where the matrix
  * ends, or where there would be few tiles for the device's units. */
 static bool shape_gemm_shared(shaper *s, uint64_t batches)
 {
-    typedef struct gemm_tile {
-        uint32_t wgx, wgy, tm, tn;
-    } gemm_tile;
     enum { SIZES = 3 };
     static const gemm_tile square[SIZES] = {{16, 8, 8, 4}, {16, 8, 4, 2}, {16, 8, 2, 2}},
                            tall[SIZES] = {{8, 16, 8, 2}, {8, 16, 4, 2}, {8, 16, 2, 2}},
@@ -85,13 +173,11 @@ static bool shape_gemm_shared(shaper *s, uint64_t batches)
     const gemm_params *p = (const gemm_params *)s->launch->param;
     const uint8_t variant = variant_of(s, "shared");
     const uint32_t most = most_of(s->caps);
-    uint32_t narrow = min_u32(p->m, p->n), broad = p->m > p->n ? p->m : p->n;
-    if (!variant || s->caps->slow_shared || p->k < 16 || narrow < 4 ||
-        broad < (narrow > 16 ? 32 : 64))
-        return false;
+    const uint32_t narrow = min_u32(p->m, p->n);
+    if (!variant || !worth_sharing(s)) return false;
     const gemm_tile *tile = narrow > 16 ? square : p->n == narrow ? tall : flat;
-    uint64_t enough = threads_of(s) < 8 ? 16 : 2 * (uint64_t)threads_of(s), groups = 0;
-    for (int small = 0; small < SIZES && groups < enough; small++) {
+    uint64_t groups = 0;
+    for (int small = 0; small < SIZES && groups < enough_groups(s); small++) {
         const gemm_tile *t = &tile[small];
         uint32_t tm = min_u32(t->tm, tile == square && p->m <= 32 ? 4 : most);
         uint32_t tn = min_u32(t->tn, tile == square && p->n <= 32 ? 2 : most);
@@ -186,7 +272,7 @@ void dart_shape_gemm(shaper *s)
         wgx = group_limit(s, 8);
         tile_gemm_mesa(s, batches, wgx, &tm, &tn, &down);
     } else {
-        if (shape_gemm_shared(s, batches)) return;
+        if (shape_gemm_pipelined(s, batches) || shape_gemm_shared(s, batches)) return;
         uint32_t lanes = group_limit(s, 64);
         uint64_t fill = (uint64_t)threads_of(s) * 128;
         while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||

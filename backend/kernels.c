@@ -70,8 +70,16 @@ typedef struct variant_row {
     uint32_t (*shared_bytes)(const uint32_t *tune);
 } variant_row;
 
+/* Its work-group memory is the library's own affair. */
+static uint32_t provider_shared(const uint32_t *tune)
+{
+    (void)tune;
+    return 0;
+}
+
 static const variant_row variants[] = {
 #include "kernels_variants.inc" /* {DART_K_<name>, "<feature>", <name>_<feature>_shared}, */
+    {DART_K_gemm, DART_PROVIDER, provider_shared},
 };
 
 static const tune_row *const tune_rows[] = {

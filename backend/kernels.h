@@ -8,6 +8,9 @@
 typedef uint32_t u32;
 typedef int32_t i32;
 typedef float f32;
+typedef struct f32x4 {
+    f32 x, y, z, w;
+} f32x4;
 
 /* Parameter structs, and a name for the slot of each TUNE and MODE constant in dart_launch.tune:
  * DART_SOFTMAX_CAUSAL, DART_GEMM_TM ... */
@@ -61,8 +64,10 @@ const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel);
 dart_kernel dart_kernel_find(const char *name); /* DART_KERNELS if there is none */
 
 /* Variants: other texts of a kernel, shaders/<name>.<feature>.k, with the same buffers, parameters
- * and TUNE and MODE names. Number 0 is the portable form, its feature is "". */
-enum { DART_MAX_VARIANTS = 8 }; /* of a kernel, with number 0 */
+ * and TUNE and MODE names. Number 0 is the portable form, its feature is "". One of gemm's has no
+ * text: what a library computes (provider.h). */
+enum { DART_MAX_VARIANTS = 12 }; /* of a kernel, with number 0 */
+#define DART_PROVIDER "clblast"
 const char *dart_kernel_feature(dart_kernel kernel, uint32_t variant); /* NULL: there is none */
 uint32_t dart_kernel_variant(dart_kernel kernel, const char *feature); /* 0: there is none */
 uint32_t dart_kernel_shared(dart_kernel kernel, uint32_t variant, const uint32_t *tune);

@@ -1,6 +1,7 @@
 /* The rules of a launch. */
 #include "launch_check.h"
 #include "extent.h"
+#include "shaper.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -116,6 +117,8 @@ dart_status dart_launch_check(const dart_device *device, const dart_launch *laun
     if (!dart_kernel_feature(launch->kernel, launch->variant))
         LAUNCH_FAIL("it has no variant %d", launch->variant);
     DART_TRY(check_groups(caps, info, launch, index));
+    if (launch->kernel == DART_K_gemm && !dart_gemm_fours_hold(launch))
+        LAUNCH_FAIL("it reads four words at a time where they do not lie in fours");
     for (uint32_t b = 0; b < launch->buffers; b++)
         DART_TRY(check_slice(device, info, launch, b, index));
     DART_TRY(check_extents(info, launch, index));

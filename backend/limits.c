@@ -147,6 +147,7 @@ void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
     if (caps->offset_align < limits->offset_align) caps->offset_align = limits->offset_align;
     if (limits->vendor) caps->vendor = limits->vendor;
     if (limits->slow_shared) caps->slow_shared = true;
+    caps->blas = 0; /* its kernels do not ask for limits */
     if (limits->no_subgroup) caps->subgroup = 0;
     if (limits->no_storage16) caps->storage16 = false;
     if (limits->no_arith16) caps->arith16 = false;

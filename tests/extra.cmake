@@ -15,6 +15,23 @@ endforeach()
 add_test(NAME backend/candidates-opencl0 COMMAND test_candidates opencl:0 WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 add_test(NAME backend/candidates-vulkan0-emu-floor COMMAND test_candidates vulkan:0 emu-floor
   WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+# Forms of gemm that no shipped table chooses on these devices; without arguments on lavapipe under emu-floor.
+add_test(NAME backend/gemm-forms-opencl0 COMMAND test_gemm_forms opencl:0 emu-intel WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+# Libraries that look like CLBlast, of a version that is known, too old, too new (test_clblast).
+if(OpenCL_FOUND)
+  foreach(fake good:1.9.2 old:1.3.0 next:2.0.0)
+    string(REGEX REPLACE ":.*" "" name ${fake})
+    string(REGEX REPLACE ".*:" "" version ${fake})
+    add_library(fake_clblast_${name} MODULE ${CMAKE_CURRENT_SOURCE_DIR}/backend/fake_clblast.c)
+    target_link_libraries(fake_clblast_${name} PRIVATE ${CMAKE_DL_LIBS})
+    target_include_directories(fake_clblast_${name} PRIVATE ${OpenCL_INCLUDE_DIRS})
+    target_compile_definitions(fake_clblast_${name} PRIVATE CL_TARGET_OPENCL_VERSION=120)
+    set_target_properties(fake_clblast_${name} PROPERTIES PREFIX "" OUTPUT_NAME libclblast SUFFIX .so.${version}
+      NO_SONAME ON LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/fake/${name})
+    add_dependencies(test_clblast fake_clblast_${name})
+  endforeach()
+  target_compile_definitions(fake_clblast_old PRIVATE WITHOUT_BATCHES)
+endif()
 # Once more with submissions that may take 10 microseconds, so that most launches are started in pieces.
 foreach(device opencl:0 vulkan:0)
   string(REPLACE ":" "" name "suite-${device}-pieces")
@@ -33,6 +50,9 @@ if(EXISTS /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json)
     set_tests_properties(backend/${name} PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
       FAIL_REGULAR_EXPRESSION "vulkan validation:")
   endforeach()
+  add_test(NAME backend/gemm-forms-vulkan0-validated COMMAND test_gemm_forms WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(backend/gemm-forms-vulkan0-validated PROPERTIES ENVIRONMENT DART_VULKAN_VALIDATION=1
+    FAIL_REGULAR_EXPRESSION "vulkan validation:")
 endif()
 # What compilers of GPUs that are not here make of kernels; Intel's needs half a second for each.
 add_test(NAME tasks/kernels/intel COMMAND test_kernels intel:skl intel:tgllp intel:dg2

@@ -219,6 +219,7 @@ static void opencl_close(dart_device *base)
     for (size_t i = 0; i < device->code_count; i++) clReleaseProgram(device->codes[i].program);
     for (size_t i = 0; i < OPENCL_MAX_BUFFERS; i++)
         if (device->buffers[i]) dart_opencl_free(base, (dart_buffer)(i + 1));
+    dart_opencl_blas_close(device);
     if (device->timed_queue) clReleaseCommandQueue(device->timed_queue);
     if (device->queue) clReleaseCommandQueue(device->queue);
     if (device->context) clReleaseContext(device->context);
@@ -261,6 +262,7 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
         device->base.caps.on_cpu = false;
         device->base.caps.unified = true;
     }
+    if (!limits) dart_opencl_blas_open(device); /* no profile binds what a library does */
     dart_caps_submit(&device->base.caps);
     /* measured on PoCL 3.1: 3.3 us a launch from a command buffer, 1.5 us from an enqueue */
     if (!device->base.caps.on_cpu) find_recorder(device, platform);

@@ -24,6 +24,27 @@ typedef struct opencl_recorder {
     clReleaseCommandBufferKHR_fn release;
 } opencl_recorder;
 
+/* The calls of CLBlast's C interface that are used (clblast_c.h of its version 1): its enumerations
+ * are ints, sizes and offsets are in floats; *queue gets the work, no event is wanted. */
+typedef int (*opencl_sgemm_fn)(int layout, int ta, int tb, size_t m, size_t n, size_t k,
+    float alpha, cl_mem a, size_t a_offset, size_t lda, cl_mem b, size_t b_offset, size_t ldb,
+    float beta, cl_mem c, size_t c_offset, size_t ldc, cl_command_queue *queue, cl_event *event);
+typedef int (*opencl_sgemm_batched_fn)(int layout, int ta, int tb, size_t m, size_t n, size_t k,
+    float alpha, cl_mem a, size_t a_offset, size_t lda, size_t a_stride, cl_mem b, size_t b_offset,
+    size_t ldb, size_t b_stride, float beta, cl_mem c, size_t c_offset, size_t ldc, size_t c_stride,
+    size_t count, cl_command_queue *queue, cl_event *event);
+
+enum { OPENCL_BLAS_UNTRIED, OPENCL_BLAS_WORKS, OPENCL_BLAS_BROKEN };
+
+/* Of single products and of batches: whether they work here, and what the library said if not. */
+typedef struct opencl_blas {
+    opencl_sgemm_fn gemm;
+    opencl_sgemm_batched_fn batched;
+    int (*forget)(void); /* drops the library's kernels, of all devices */
+    int state[2], said[2];
+    bool failed; /* in a run: it is not used again */
+} opencl_blas;
+
 typedef struct opencl_device {
     dart_device base; /* first: the generic part */
     cl_device_id id;
@@ -31,6 +52,7 @@ typedef struct opencl_device {
     cl_command_queue queue;       /* in order */
     cl_command_queue timed_queue; /* with profiling; made when first asked for */
     opencl_recorder recorder;
+    opencl_blas blas;
     bool narrow;   /* no 64-bit integers: offsets into buffers have 32 bits */
     bool on_host;  /* it is the host's processor, whatever a profile makes of it */
     bool refuses;  /* the last kernel that failed is one that its compiler cannot make */
@@ -67,6 +89,19 @@ DART_NODISCARD dart_status dart_opencl_settle(
  * compiler. */
 DART_NODISCARD dart_status dart_opencl_code_find(
     opencl_device *device, const dart_launch *launch, cl_program *out_program);
+
+/* clblast.c: the library, where it is installed and of a version that we know: caps.blas. The
+ * environment's DART_CLBLAST names another file, or is 0 for none. */
+void dart_opencl_blas_open(opencl_device *device);
+void dart_opencl_blas_close(opencl_device *device);
+/* Whether it may compute this launch (provider.h): multiplies something known where it is new.
+ * DEVICE, with device->refuses: it may not. */
+DART_NODISCARD dart_status dart_opencl_blas_ready(opencl_device *device, const dart_launch *launch);
+/* Gives the queue the launch. 0, or the number of what it refused for; C is as it was then. */
+int dart_opencl_blas_run(
+    const opencl_device *device, const dart_launch *launch, cl_command_queue queue);
+/* After an error in a run: it is not used again, which is said once. */
+void dart_opencl_blas_fail(opencl_device *device, int error);
 
 /* buffer.c */
 dart_status dart_opencl_alloc(

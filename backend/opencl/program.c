@@ -1,15 +1,19 @@
 /* Recorded launch lists: one kernel object a launch with its arguments set once, replayed through a
  * command buffer where the driver has a version of them that we know, through plain enqueues
- * otherwise. The queue is in order, so a launch's `wait` needs nothing. */
+ * otherwise. The queue is in order, so a launch's `wait` needs nothing. A product may be a
+ * library's (clblast.c); should that fail, the launch becomes one of our kernel. */
 #include "clock.h"
 #include "cuts.h"
 #include "internal.h"
+#include "geometry.h"
 #include "log.h"
+#include "provider.h"
+#include "refused.h"
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct step {
-    cl_kernel kernel;
+    cl_kernel kernel; /* NULL: the library's */
     size_t global[3], local[3];
 } step;
 
@@ -30,6 +34,7 @@ static dart_status make_step(
     const uint32_t bytes = dart_piece_params(launch, piece, param);
     cl_program program;
     cl_int error;
+    if (dart_provided(launch)) return dart_opencl_blas_ready(device, launch);
     DART_TRY(dart_opencl_code_find(device, launch, &program));
     cl_kernel kernel = clCreateKernel(program, dart_kernel_info_of(launch->kernel)->name, &error);
     DART_TRY(dart_opencl_status(device, error, "creating a kernel"));
@@ -101,6 +106,8 @@ static void record_all(const opencl_device *device, dart_program *program)
 {
     const uint32_t submissions = program->pace.cuts.submissions;
     if (!device->recorder.create || !submissions) return;
+    for (uint32_t i = 0; i < program->step_count; i++)
+        if (!program->steps[i].kernel) return; /* a library takes queues alone */
     program->commands = dart_calloc(submissions, sizeof *program->commands);
     if (program->commands) program->command_count = submissions;
     for (uint32_t s = 0; s < program->command_count; s++) {
@@ -174,23 +181,56 @@ done:
     return status;
 }
 
-static cl_int launch(const step *s, cl_command_queue queue, cl_event *event)
+/* What the library refused is computed by the kernel that the shipped table has for it. */
+static dart_status take_over(opencl_device *device, dart_program *program, uint32_t number)
 {
+    dart_piece *piece = &program->pace.cuts.piece[number]; /* all of the launch */
+    dart_launch *launch = &program->list[piece->launch];
+    DART_TRY(dart_launch_geometry(&device->base.caps, launch));
+    if (device->base.refused)
+        DART_TRY(dart_refused_replace(device->base.refused, &device->base.caps, launch));
+    for (int d = 0; d < 2; d++) piece->groups[d] = launch->groups[d];
+    return make_step(device, launch, piece, &program->steps[number]);
+}
+
+static cl_int start(opencl_device *device, dart_program *program, uint32_t number,
+    cl_command_queue queue, cl_event *event)
+{
+    const step *s = &program->steps[number];
+    if (!s->kernel) {
+        const dart_launch *launch = &program->list[program->pace.cuts.piece[number].launch];
+        const int error = dart_opencl_blas_run(device, launch, queue);
+        if (!error) return CL_SUCCESS;
+        dart_opencl_blas_fail(device, error);
+        if (take_over(device, program, number) != DART_OK) return CL_INVALID_KERNEL;
+    }
     return clEnqueueNDRangeKernel(queue, s->kernel, 3, NULL, s->global, s->local, 0, NULL, event);
 }
 
 /* Where the driver has no profiling: the host's clock around each piece. */
-static cl_int run_by_clock(opencl_device *device, const dart_program *program, double *seconds)
+static cl_int run_by_clock(opencl_device *device, dart_program *program, double *seconds)
 {
     const dart_cuts *cuts = &program->pace.cuts;
     cl_int error = CL_SUCCESS;
     for (uint32_t i = 0; i < cuts->pieces && error == CL_SUCCESS; i++) {
-        double start = dart_seconds();
-        error = launch(&program->steps[i], device->queue, NULL);
+        const double begin = dart_seconds();
+        error = start(device, program, i, device->queue, NULL);
         if (error == CL_SUCCESS) error = dart_opencl_finish(device);
-        seconds[cuts->piece[i].launch] += dart_seconds() - start;
+        seconds[cuts->piece[i].launch] += dart_seconds() - begin;
         device->base.submits++;
     }
+    return error;
+}
+
+/* The library says nothing of kernels before its last: the host's clock around all of them. */
+static cl_int run_library(
+    opencl_device *device, dart_program *program, uint32_t number, double *seconds)
+{
+    cl_int error = clFinish(device->timed_queue);
+    const double begin = dart_seconds();
+    if (error == CL_SUCCESS) error = start(device, program, number, device->timed_queue, NULL);
+    if (error == CL_SUCCESS) error = clFinish(device->timed_queue);
+    seconds[program->pace.cuts.piece[number].launch] += dart_seconds() - begin;
     return error;
 }
 
@@ -201,17 +241,19 @@ static cl_int run_by_events(opencl_device *device, dart_program *program, double
     uint32_t started = 0;
     for (uint32_t s = 0; s < cuts->submissions && error == CL_SUCCESS; s++) {
         for (; started < cuts->begin[s + 1] && error == CL_SUCCESS; started++)
-            error =
-                launch(&program->steps[started], device->timed_queue, &program->events[started]);
+            error = program->steps[started].kernel
+                        ? start(device, program, started, device->timed_queue,
+                              &program->events[started])
+                        : run_library(device, program, started, seconds);
         if (error == CL_SUCCESS && s + 1 < cuts->submissions) error = clFlush(device->timed_queue);
         device->base.submits++;
     }
-    if (started && !program->events[started - 1]) started--; /* what failed has no event */
     cl_int finished = clFinish(device->timed_queue);
     if (error == CL_SUCCESS) error = finished;
     for (uint32_t i = 0; i < started; i++) {
         cl_ulong start = 0, end = 0;
         cl_event event = program->events[i];
+        if (!event) continue; /* it failed, or was the library's */
         if (clGetEventProfilingInfo(
                 event, CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
             clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) !=
@@ -240,14 +282,14 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
 
 /* Gives one submission to the queue; the driver is made to begin with it where others follow. The
  * last is left to clFinish: that of Mesa 22.3 waits for nothing that was flushed before. */
-static cl_int submit(opencl_device *device, const dart_program *program, uint32_t submission)
+static cl_int submit(opencl_device *device, dart_program *program, uint32_t submission)
 {
     const uint32_t *begin = &program->pace.cuts.begin[submission];
     cl_int error = CL_SUCCESS;
     if (program->commands)
         error = device->recorder.enqueue(0, NULL, program->commands[submission], 0, NULL, NULL);
     for (uint32_t i = begin[0]; !program->commands && i < begin[1] && error == CL_SUCCESS; i++)
-        error = launch(&program->steps[i], device->queue, NULL);
+        error = start(device, program, i, device->queue, NULL);
     device->base.submits++;
     const bool last = submission + 1 == program->pace.cuts.submissions || program->pace.measured;
     return error == CL_SUCCESS && !last ? clFlush(device->queue) : error;
@@ -255,15 +297,15 @@ static cl_int submit(opencl_device *device, const dart_program *program, uint32_
 
 /* All submissions; one after the other with the host's clock around each, where they are to be
  * measured. */
-static cl_int run_plain(opencl_device *device, const dart_program *program)
+static cl_int run_plain(opencl_device *device, dart_program *program)
 {
     double *measured = program->pace.measured;
     cl_int error = CL_SUCCESS;
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
-        const double start = dart_seconds();
+        const double begin = dart_seconds();
         error = submit(device, program, s);
         if (measured && error == CL_SUCCESS) error = dart_opencl_finish(device);
-        if (measured) measured[s] = dart_seconds() - start;
+        if (measured) measured[s] = dart_seconds() - begin;
     }
     const cl_int finished = dart_opencl_finish(device);
     return error != CL_SUCCESS ? error : finished;
@@ -274,9 +316,9 @@ dart_status dart_opencl_run(dart_device *base, dart_program *program, double *se
     opencl_device *device = (opencl_device *)base;
     if (seconds)
         return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
-    const double start = dart_seconds();
+    const double begin = dart_seconds();
     DART_TRY(dart_opencl_settle(device, run_plain(device, program), "running a program"));
-    if (!program->pace.measured) return dart_pace_ran(&program->pace, base, dart_seconds() - start);
+    if (!program->pace.measured) return dart_pace_ran(&program->pace, base, dart_seconds() - begin);
     bool moved;
     DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
     return moved ? make_steps(device, program) : DART_OK;

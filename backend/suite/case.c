@@ -149,7 +149,7 @@ uint32_t dart_suite_random(suite *s, uint32_t n)
 }
 
 /* Where the case cannot run on the device it counts as skipped, with the reason, and its tensors
- * go. */
+ * go; also where it cannot have the form that is wanted, which does not count. */
 void dart_suite_done(suite *s)
 {
     if (s->status != DART_OK) return;
@@ -175,6 +175,10 @@ void dart_suite_done(suite *s)
         c->launch.buf[b] = (dart_slice){.offset = t->start, .words = t->words};
         c->oracle_launch.buf[b] = (dart_slice){s->oracle_arena, t->start, t->words};
     }
+    const dart_form *form = s->options->form;
+    if (form && form->kernel == (uint32_t)c->launch.kernel &&
+        dart_launch_form(&s->device->caps, form, &c->launch) != DART_OK)
+        return;
     c->arena_end = s->used;
     s->count++;
 }

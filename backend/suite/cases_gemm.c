@@ -135,6 +135,29 @@ static void strided_batches(suite *s)
     }
 }
 
+/* Words that may be read four at a time, of one operand or of both. */
+static void in_fours(suite *s)
+{
+    for (int i = 0; i < 96; i++) {
+        const uint32_t ta = i & 1, tb = i >> 1 & 1, odd = i >> 2 & 3;
+        gemm_params p = plain(4 * (1 + dart_suite_random(s, 50)),
+            4 * (1 + dart_suite_random(s, 50)), 4 * (1 + dart_suite_random(s, 20)), ta, tb);
+        if (i % 5 == 1) p.n = 4 * (1 + dart_suite_random(s, 5));
+        if (i % 5 == 2) p.m = 4 * (1 + dart_suite_random(s, 5));
+        if (ta && tb) p.k += i % 4; /* lies across in both */
+        p.lda = (ta ? p.m : p.k) + 4 * (i % 3 == 0) + (odd == 1);
+        p.ldb = (tb ? p.k : p.n) + 4 * (i % 3 == 1) + (odd == 2);
+        p.ldc = p.n + i % 2;
+        p.batch1 = 1 + i % 2;
+        p.a1 = (ta ? p.k : p.m) * p.lda;
+        p.b1 = i % 4 ? (tb ? p.n : p.k) * p.ldb : 0;
+        p.c1 = p.m * p.ldc;
+        p.alpha = i % 3 ? 1 : -2;
+        p.beta = i % 5 ? 0 : 0.5f;
+        one_with(s, &p, ta, tb, i % 7 == 3 ? ROW : i % 7 == 5 ? MATRIX : NOTHING);
+    }
+}
+
 /* Heads of attention: rows of one head lie `heads` apart, so batches interleave. */
 static void interleaved_heads(suite *s)
 {
@@ -244,6 +267,7 @@ void dart_suite_cases_gemm(suite *s)
     all_sizes(s);
     shapes_of_trains(s);
     strided_batches(s);
+    in_fours(s);
     interleaved_heads(s);
     empty_sum(s);
     matrices_of_halves(s);

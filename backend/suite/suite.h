@@ -5,8 +5,9 @@
 #include "backend.h"
 
 typedef struct dart_suite_options {
-    uint64_t seed;                                    /* of the inputs */
-    const char *kernel;                               /* only this one; NULL: all */
+    uint64_t seed;                /* of the inputs */
+    const char *kernel;           /* only this one; NULL: all */
+    const struct dart_form *form; /* cases of its kernel have it; those that cannot are left out */
     void (*failure)(void *context, const char *text); /* a line a failed case; may be NULL */
     void *context;
 } dart_suite_options;

@@ -10,6 +10,18 @@ typedef float f32;
 #define AS_F32(x) as_float(x)
 #define AS_U32(x) as_uint(x)
 
+/* f32x4: four words in one register or place of work-group memory, of which .x .y .z .w are the words. A buffer that
+ * FOURS names (its place in KERNELn, how it is used, its name) may be read by LOAD4, at multiples of four words; WORDS4
+ * and STORE4 need no more than words do. WORD4: word `word` of an array of f32x4 in work-group memory, counted from its
+ * element `four` on. */
+typedef float4 f32x4;
+#define SPLAT4(x) ((float4)(x))
+#define FOURS(slot, acc, x)
+#define LOAD4(x, i) vload4(0, (x) + (i))
+#define WORDS4(x, i) vload4(0, (x) + (i))
+#define STORE4(v, x, i) vstore4(v, 0, (x) + (i))
+#define WORD4(x, four, word) ((__local float *)(x))[4u * (four) + (word)]
+
 #define CONSTANT(name, value) enum { name = value };
 #define CONSTANT_F(name, value) __constant float name = value;
 

@@ -12,6 +12,22 @@
 #define AS_F32(x) uintBitsToFloat(x)
 #define AS_U32(x) floatBitsToUint(x)
 
+/* f32x4: four words in one register or place of shared memory; see cl.h. FOURS lets LOAD4 read a buffer as such. */
+#define f32x4 vec4
+#define SPLAT4(x) vec4(x)
+#define FOURS(slot, acc, x)                                                                        \
+    layout(std430, set = 0, binding = slot) ACC_##acc buffer x##_fours_block { vec4 x##_fours[]; };
+#define LOAD4(x, i) x##_fours[(i) / 4u]
+#define WORDS4(x, i) vec4(x[i], x[(i) + 1u], x[(i) + 2u], x[(i) + 3u])
+#define STORE4(v, to, i)                                                                           \
+    {                                                                                              \
+        to[i] = (v).x;                                                                             \
+        to[(i) + 1u] = (v).y;                                                                      \
+        to[(i) + 2u] = (v).z;                                                                      \
+        to[(i) + 3u] = (v).w;                                                                      \
+    }
+#define WORD4(x, four, word) x[(four) + (word) / 4u][(word) % 4u]
+
 #define CONSTANT(name, value) const u32 name = value;
 #define CONSTANT_F(name, value) const f32 name = value;
 

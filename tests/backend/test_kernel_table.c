@@ -41,7 +41,8 @@ static void modes_are_told_from_tuning(void **state)
 static void variants_are_complete(void **state)
 {
     (void)state;
-    static const char *const forms[] = {"", "dot", "panel", "rows", "shared"};
+    static const char *const forms[] = {
+        "", "broadcast", "dot", "panel", "pipelined", "rows", "shared", DART_PROVIDER};
     for (uint32_t v = 0; v < sizeof forms / sizeof *forms; v++) {
         assert_int_equal(dart_kernel_variant(DART_K_gemm, forms[v]), v);
         assert_string_equal(dart_kernel_feature(DART_K_gemm, v), forms[v]);

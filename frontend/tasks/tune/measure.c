@@ -172,7 +172,7 @@ static dart_status try_candidate(race *r, const dart_form *form)
 }
 
 /* By how much larger or smaller their work-groups' parts are than those of the shipped form: next
- * to it first, as it is good. */
+ * to it first, as it is good, and with them what is like none. */
 static uint32_t order_candidates(const race *r, dart_form form[DART_MOST_CANDIDATES])
 {
     const dart_class *class = &r->class->class;
@@ -181,7 +181,8 @@ static uint32_t order_candidates(const race *r, dart_form form[DART_MOST_CANDIDA
     dart_form all[DART_MOST_CANDIDATES];
     const uint32_t count = dart_candidates_of(&r->tuner->device->caps, class, all);
     for (uint32_t i = 0; i < count; i++) {
-        const double away = fabs(log2(dart_form_results(class, &all[i]) / shipped));
+        const double results = dart_form_results(class, &all[i]);
+        const double away = results > 0 ? fabs(log2(results / shipped)) : 0;
         uint32_t at = i;
         for (; at && far[at - 1] > away; at--) {
             far[at] = far[at - 1];

@@ -21,16 +21,17 @@ typedef struct target {
     const char *name;
     uint32_t units, shared, group, gib; /* gib: of memory */
     bool unified, slow_shared;
+    dart_vendor vendor;
 } target;
 
 static const target targets[] = {
-    {"H100", 132, 49152, 1024, 80, false, false},
-    {"RX 7900 XTX", 96, 65536, 1024, 24, false, false},
-    {"RX 580", 36, 65536, 1024, 8, false, false},
-    {"Arc A770", 32, 65536, 1024, 16, false, false},
-    {"Adreno 740", 6, 32768, 1024, 8, true, false},
-    {"Mali G78", 20, 32768, 512, 8, true, true},
-    {"V3D 4.2", 1, 16384, 256, 2, true, false},
+    {"H100", 132, 49152, 1024, 80, false, false, DART_VENDOR_NVIDIA},
+    {"RX 7900 XTX", 96, 65536, 1024, 24, false, false, DART_VENDOR_AMD},
+    {"RX 580", 36, 65536, 1024, 8, false, false, DART_VENDOR_AMD},
+    {"Arc A770", 32, 65536, 1024, 16, false, false, DART_VENDOR_INTEL},
+    {"Adreno 740", 6, 32768, 1024, 8, true, false, DART_VENDOR_QUALCOMM},
+    {"Mali G78", 20, 32768, 512, 8, true, true, DART_VENDOR_ARM},
+    {"V3D 4.2", 1, 16384, 256, 2, true, false, DART_VENDOR_BROADCOM},
 };
 
 static dart_caps caps_of(const target *t)
@@ -45,7 +46,8 @@ static dart_caps caps_of(const target *t)
         .memory = (uint64_t)t->gib << 30,
         .threads = t->units,
         .unified = t->unified,
-        .slow_shared = t->slow_shared};
+        .slow_shared = t->slow_shared,
+        .vendor = t->vendor};
     snprintf(caps.name, sizeof caps.name, "%s", t->name);
     snprintf(caps.api, sizeof caps.api, "Vulkan 1.3");
     return caps;

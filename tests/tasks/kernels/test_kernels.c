@@ -273,7 +273,8 @@ static void all_kernels(void **state)
     for (int k = 0; k < DART_KERNELS; k++)
         for (uint32_t v = 0; v < DART_MAX_VARIANTS; v++) {
             const char *feature = dart_kernel_feature((dart_kernel)k, v);
-            if (!feature || strstr("dot panel block", *feature ? feature : "-")) continue;
+            if (!feature || strstr("dot panel block " DART_PROVIDER, *feature ? feature : "-"))
+                continue;
             const dart_kernel_info *info = dart_kernel_info_of((dart_kernel)k);
             dart_launch *l = &list[launches++];
             l->kernel = (dart_kernel)k;

@@ -90,8 +90,9 @@ DART_NODISCARD dart_status dart_fold_add(dart_folding *f, dart_node sum);
 /* Numbers that are made in 16 bits by what makes them, where nobody else reads them. */
 void dart_fold_pack(dart_folding *f, dart_node pack);
 /* Values that are made where they are to be stored, or side by side for an attention
- * (fold_places.c). */
+ * or in a join (fold_places.c). */
 void dart_fold_store(dart_folding *f, dart_node store);
 void dart_fold_attention(dart_folding *f, dart_node attention);
+void dart_fold_join(dart_folding *f, dart_node join);
 
 #endif

@@ -101,6 +101,10 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
         places(work, i, i, end - i, true);
         return;
     }
+    if (p->bmod == 1) { /* one number for all */
+        places(work, i, 0, end - i, false);
+        return;
+    }
     uint64_t div = kind == 1 ? 1 : p->bdiv;
     while (i < end) { /* a run: b walks along a row, or stays */
         uint64_t j = i / div % p->bmod;

@@ -90,8 +90,7 @@ typedef struct dart_lowering {
     size_t launches, launch_capacity;
     dart_value (*bound)[DART_MAX_BUFS]; /* by launch */
     size_t bound_capacity;
-    uint32_t
-        *group; /* by launch: ascending; what is alive in one is so all through it. NULL: alone */
+    uint32_t *group; /* by launch, ascending: what lives in one does so all through it; or NULL */
     uint32_t views;
     double flops;
     /* decided before lowering, by node: */

@@ -84,9 +84,7 @@ done:
     return status;
 }
 
-/* The most words of the arena that live in a group, if all that lives in one does so all through
- * it.
- */
+/* The most words of the arena that live in a group, if what lives in one does all through it. */
 static dart_status most_in_a_group(
     const dart_lowering *low, const uint32_t *group, uint64_t *out_words)
 {

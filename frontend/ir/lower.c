@@ -264,8 +264,8 @@ void dart_lowering_free(dart_lowering *low)
     free(low->target);
     free(low->alpha);
     free(low->alias);
-    free(low->group);
     free(low->thin);
+    free(low->group);
     free(low->beside);
     free(low->plus);
     free(low->qkv);

@@ -30,6 +30,9 @@ static float parameter(uint64_t i)
     return 0.2F * (float)dart_normal(3, DART_STREAM_TEST, i);
 }
 
+/* Bytes that a slice may have; 0: any. */
+static uint64_t binding;
+
 /* Runs the graph on numbers in PARAM, in this precision. */
 static run run_graph(dart_graph *graph, dart_dtype activations, uint64_t param, uint64_t words)
 {
@@ -47,7 +50,9 @@ static run run_graph(dart_graph *graph, dart_dtype activations, uint64_t param, 
     OK(dart_memory_new(&r.memory, r.device));
     OK(dart_device_write_f32(r.device, r.memory.buffer[DART_REGION_PARAM], 0, param, numbers));
     OK(dart_device_write_i32(r.device, r.memory.buffer[DART_REGION_INPUT], 0, 2 * T, tokens));
-    OK(dart_program_plan(&r.program, graph, &r.device->caps, &options, NULL));
+    dart_caps caps = r.device->caps;
+    caps.max_binding = binding;
+    OK(dart_program_plan(&r.program, graph, &caps, &options, NULL));
     OK(dart_program_bind(&r.program, r.device, &r.memory, NULL, NULL));
     OK(dart_program_run(&r.program, NULL));
     OK(dart_device_read_f32(r.device, r.memory.buffer[DART_REGION_GRAD], 0, words, r.result));
@@ -241,11 +246,48 @@ static void gradients_pass_straight_through(void **state)
     }
 }
 
+/* Numbers that element-wise functions and products make and read in 16 bits, and copies of such. */
+static dart_graph *in_all_kernels(int format)
+{
+    dart_graph *g;
+    const dart_shape shape = DART_SHAPE(OUT / 64, 64);
+    OK(dart_graph_new(&g));
+    const dart_node x = dart_leaf(g, "x", DART_F32, shape, DART_REGION_PARAM, 0);
+    const dart_node w = dart_leaf(g, "w", DART_F32, DART_SHAPE(64, 64), DART_REGION_PARAM, OUT);
+    const dart_packed half = (dart_packed)format;
+    const dart_node h = dart_pack(g, dart_map1(g, DART_OP_silu, x, 0, 0), half);
+    const dart_node z = dart_pack(g, dart_contract2(g, "ab,cb->ac", h, w), half);
+    const dart_node y = dart_mul(g, dart_map1(g, DART_OP_gelu, z, 0, 0), h);
+    dart_store(g, dart_leaf(g, "y", DART_F32, shape, DART_REGION_GRAD, 0),
+        dart_add(g, y, dart_unpack(g, dart_pack(g, x, half))));
+    return g;
+}
+
+/* What is longer than a binding is worked on in parts, which changes no bit. */
+static void long_values_are_cut(void **state)
+{
+    (void)state;
+    for (int format = 0; format < 2; format++) {
+        binding = 0;
+        run whole = run_graph(in_all_kernels(format), DART_F32, 2 * OUT, OUT);
+        binding = OUT * sizeof(float) / 5;
+        run cut = run_graph(in_all_kernels(format), DART_F32, 2 * OUT, OUT);
+        binding = 0;
+        const dart_plan_stats *stats = dart_plan_stats_of(cut.program.plan);
+        assert_true(stats->largest_binding_words <= OUT / 5);
+        assert_true(stats->launches >= 4 * dart_plan_stats_of(whole.program.plan)->launches);
+        assert_true(apart(&whole, &cut) == 0);
+        run_free(&whole);
+        run_free(&cut);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations_are_rounded_and_nothing_else),
         cmocka_unit_test(gradients_pass_straight_through),
+        cmocka_unit_test(long_values_are_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

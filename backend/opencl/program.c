@@ -16,10 +16,13 @@ typedef struct step {
 struct dart_program {
     dart_launch *list; /* owned copy: steps are made anew where the cuts move */
     uint32_t count;
-    dart_pace pace;                  /* where the list is cut into submissions */
-    step *steps;                     /* (step_count): of each piece */
-    cl_event *events;                /* (step_count), for timed runs */
-    cl_command_buffer_khr *commands; /* (command_count): of each submission; NULL: enqueue */
+    dart_pace pace;   /* where the list is cut into submissions */
+    step *steps;      /* (step_count): of each piece */
+    cl_event *events; /* (step_count), for timed runs */
+    /* (command_count): of each submission; NULL: enqueue. What is at work is not given to the queue
+     * again. */
+    cl_command_buffer_khr *commands[DART_IN_FLIGHT];
+    bool at_work[DART_IN_FLIGHT];
     uint32_t step_count, command_count;
 };
 
@@ -89,23 +92,30 @@ static cl_command_buffer_khr record(
 
 static void drop_commands(const opencl_device *device, dart_program *program)
 {
-    for (uint32_t s = 0; s < program->command_count; s++)
-        if (program->commands[s]) device->recorder.release(program->commands[s]);
-    free(program->commands);
-    program->commands = NULL;
+    for (int k = 0; k < DART_IN_FLIGHT; k++) {
+        for (uint32_t s = 0; program->commands[k] && s < program->command_count; s++)
+            if (program->commands[k][s]) device->recorder.release(program->commands[k][s]);
+        free(program->commands[k]);
+        program->commands[k] = NULL;
+    }
     program->command_count = 0;
 }
 
-/* Without success the program keeps to plain enqueues. */
-static void record_all(const opencl_device *device, dart_program *program)
+/* Without success the program keeps to plain enqueues, where nothing is at work. */
+static void record_all(const opencl_device *device, dart_program *program, int k)
 {
     const uint32_t submissions = program->pace.cuts.submissions;
     if (!device->recorder.create || !submissions) return;
-    program->commands = dart_calloc(submissions, sizeof *program->commands);
-    if (program->commands) program->command_count = submissions;
-    for (uint32_t s = 0; s < program->command_count; s++) {
-        program->commands[s] = record(device, program, s);
-        if (!program->commands[s]) drop_commands(device, program);
+    program->commands[k] = dart_calloc(submissions, sizeof(cl_command_buffer_khr));
+    if (!program->commands[k]) return;
+    program->command_count = submissions;
+    for (uint32_t s = 0; s < submissions; s++) {
+        program->commands[k][s] = record(device, program, s);
+        if (program->commands[k][s]) continue;
+        while (s--) device->recorder.release(program->commands[k][s]);
+        free(program->commands[k]);
+        program->commands[k] = NULL;
+        return;
     }
 }
 
@@ -137,7 +147,7 @@ static dart_status make_steps(opencl_device *device, dart_program *program)
         if (device->refuses) device->base.unmade = launch + 1;
         DART_TRY(status);
     }
-    record_all(device, program);
+    record_all(device, program, 0);
     return DART_OK;
 }
 
@@ -238,46 +248,85 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
                                : run_by_clock(device, program, seconds);
 }
 
-/* Gives one submission to the queue; the driver is made to begin with it where others follow. The
- * last is left to clFinish: that of Mesa 22.3 waits for nothing that was flushed before. */
-static cl_int submit(opencl_device *device, const dart_program *program, uint32_t submission)
+/* Gives one submission to the queue; the driver is made to begin with it where others follow.
+ * event: NULL, or gets that of its last command. */
+static cl_int submit(opencl_device *device, const dart_program *program, uint32_t submission,
+    const cl_command_buffer_khr *commands, cl_event *event)
 {
     const uint32_t *begin = &program->pace.cuts.begin[submission];
-    cl_int error = CL_SUCCESS;
-    if (program->commands)
-        error = device->recorder.enqueue(0, NULL, program->commands[submission], 0, NULL, NULL);
-    for (uint32_t i = begin[0]; !program->commands && i < begin[1] && error == CL_SUCCESS; i++)
-        error = launch(&program->steps[i], device->queue, NULL);
-    device->base.submits++;
     const bool last = submission + 1 == program->pace.cuts.submissions || program->pace.measured;
+    cl_int error = CL_SUCCESS;
+    if (commands) error = device->recorder.enqueue(0, NULL, commands[submission], 0, NULL, event);
+    for (uint32_t i = begin[0]; !commands && i < begin[1] && error == CL_SUCCESS; i++)
+        error = launch(&program->steps[i], device->queue, i + 1 == begin[1] ? event : NULL);
+    device->base.submits++;
     return error == CL_SUCCESS && !last ? clFlush(device->queue) : error;
 }
 
-/* All submissions; one after the other with the host's clock around each, where they are to be
- * measured. */
-static cl_int run_plain(opencl_device *device, const dart_program *program)
+/* One submission after the other with the host's clock around each, while nothing else is in
+ * flight. */
+static dart_status run_measured(opencl_device *device, dart_program *program)
 {
-    double *measured = program->pace.measured;
-    cl_int error = CL_SUCCESS;
+    bool moved;
+    cl_int error = dart_opencl_idle(device);
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
         const double start = dart_seconds();
-        error = submit(device, program, s);
-        if (measured && error == CL_SUCCESS) error = dart_opencl_finish(device);
-        if (measured) measured[s] = dart_seconds() - start;
+        error = submit(device, program, s, program->commands[0], NULL);
+        if (error == CL_SUCCESS) error = dart_opencl_finish(device);
+        program->pace.measured[s] = dart_seconds() - start;
     }
-    const cl_int finished = dart_opencl_finish(device);
-    return error != CL_SUCCESS ? error : finished;
+    DART_TRY(dart_opencl_settle(device, error, "running a program"));
+    DART_TRY(dart_pace_measured(&program->pace, &device->base, program->list, &moved));
+    return moved ? make_steps(device, program) : DART_OK;
 }
 
-dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds)
+/* All submissions; *out_event: of the last command. */
+static cl_int run_plain(opencl_device *device, dart_program *program, int at, cl_event *out_event)
+{
+    const uint32_t submissions = program->pace.cuts.submissions;
+    cl_int error = CL_SUCCESS;
+    *out_event = NULL;
+    if (program->commands[0] && !program->commands[at]) record_all(device, program, at);
+    for (uint32_t s = 0; s < submissions && error == CL_SUCCESS; s++)
+        error = submit(
+            device, program, s, program->commands[at], s + 1 == submissions ? out_event : NULL);
+    return error;
+}
+
+static dart_status give(
+    opencl_device *device, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
+{
+    const int at = program->at_work[0] ? 1 : 0;
+    opencl_flight *flight;
+    cl_event event;
+    if (program->pace.measured) {
+        DART_TRY(run_measured(device, program));
+        return dart_opencl_fly(device, fetch, fetches, NULL, &flight);
+    }
+    const double begun = dart_seconds();
+    DART_TRY(
+        dart_opencl_settle(device, run_plain(device, program, at, &event), "running a program"));
+    DART_TRY(dart_opencl_fly(device, fetch, fetches, event, &flight));
+    program->at_work[at] = true;
+    flight->at_work = &program->at_work[at];
+    flight->pace = &program->pace;
+    flight->begun = begun;
+    return DART_OK;
+}
+
+dart_status dart_opencl_give(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
 {
     opencl_device *device = (opencl_device *)base;
-    if (seconds)
-        return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
-    const double start = dart_seconds();
-    DART_TRY(dart_opencl_settle(device, run_plain(device, program), "running a program"));
-    if (!program->pace.measured) return dart_pace_ran(&program->pace, base, dart_seconds() - start);
-    bool moved;
-    DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
-    return moved ? make_steps(device, program) : DART_OK;
+    const dart_status status = give(device, program, fetch, fetches);
+    if (status == DART_OK) return DART_OK;
+    (void)dart_opencl_finish(device);
+    dart_opencl_flights_over(device);
+    return status;
+}
+
+dart_status dart_opencl_time(dart_device *base, dart_program *program, double *seconds)
+{
+    opencl_device *device = (opencl_device *)base;
+    return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
 }

@@ -241,6 +241,7 @@ static dart_status opencl_open(uint32_t index, const dart_limits *limits, dart_d
     dart_status status = DART_OK;
     cl_int error;
     DART_GOTO(check_usable(device));
+    DART_GOTO(dart_opencl_flights_make(device));
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)platform, 0};
     device->context = clCreateContext(properties, 1, &id, NULL, NULL, &error);
     DART_GOTO(dart_opencl_status(device, error, "creating a context"));

@@ -5,9 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { UP_LEAST = 1 << 20, DOWN_LEAST = 64 << 10 }; /* of a flight, before it needs more */
+
 static opencl_flight *next_flight(opencl_device *device)
 {
     return &device->flight[device->base.submitted % DART_IN_FLIGHT];
+}
+
+dart_status dart_opencl_flights_make(opencl_device *device)
+{
+    for (int i = 0; i < DART_IN_FLIGHT; i++) {
+        opencl_flight *flight = &device->flight[i];
+        DART_TRY(dart_opencl_room(&flight->up, &flight->room, UP_LEAST, UP_LEAST));
+        DART_TRY(dart_opencl_room(&flight->down, &flight->down_room, DOWN_LEAST, DOWN_LEAST));
+    }
+    return DART_OK;
 }
 
 void dart_opencl_flights_free(opencl_device *device)
@@ -42,7 +54,7 @@ dart_status dart_opencl_fly(opencl_device *device, const dart_fetch *fetch, uint
     uint64_t bytes = 0, at = 0;
     flight->event = event;
     for (uint32_t i = 0; i < fetches; i++) bytes += fetch[i].words * sizeof(float);
-    if (bytes) DART_TRY(dart_opencl_room(&flight->down, &flight->down_room, bytes, 4096));
+    if (bytes) DART_TRY(dart_opencl_room(&flight->down, &flight->down_room, bytes, DOWN_LEAST));
     for (uint32_t i = 0; i < fetches; i++) {
         cl_event last = NULL;
         const uint64_t part = fetch[i].words * sizeof(float);

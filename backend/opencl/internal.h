@@ -91,6 +91,7 @@ DART_NODISCARD dart_status dart_opencl_fly(opencl_device *device, const dart_fet
     uint32_t fetches, cl_event event, opencl_flight **out_flight);
 /* Nothing is in flight any more: after a failure. */
 void dart_opencl_flights_over(opencl_device *device);
+DART_NODISCARD dart_status dart_opencl_flights_make(opencl_device *device);
 void dart_opencl_flights_free(opencl_device *device);
 /* Waits for the oldest in flight: `wait` of the backend. */
 dart_status dart_opencl_land(dart_device *base);

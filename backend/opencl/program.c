@@ -19,11 +19,11 @@ struct dart_program {
     dart_pace pace;   /* where the list is cut into submissions */
     step *steps;      /* (step_count): of each piece */
     cl_event *events; /* (step_count), for timed runs */
-    /* (command_count): of each submission; NULL: enqueue. What is at work is not given to the queue
-     * again. */
-    cl_command_buffer_khr *commands[DART_IN_FLIGHT];
-    bool at_work[DART_IN_FLIGHT];
-    uint32_t step_count, command_count;
+    /* (DART_IN_FLIGHT, submissions), each recorded when needed: what is at work is not given to the
+     * queue again. NULL, or of one of them: enqueue. */
+    cl_command_buffer_khr *commands;
+    bool recorded[DART_IN_FLIGHT], at_work[DART_IN_FLIGHT];
+    uint32_t step_count, command_count; /* command_count: submissions */
 };
 
 static dart_status make_step(
@@ -92,31 +92,42 @@ static cl_command_buffer_khr record(
 
 static void drop_commands(const opencl_device *device, dart_program *program)
 {
-    for (int k = 0; k < DART_IN_FLIGHT; k++) {
-        for (uint32_t s = 0; program->commands[k] && s < program->command_count; s++)
-            if (program->commands[k][s]) device->recorder.release(program->commands[k][s]);
-        free(program->commands[k]);
-        program->commands[k] = NULL;
-    }
+    for (uint32_t i = 0; i < DART_IN_FLIGHT * program->command_count; i++)
+        if (program->commands[i]) device->recorder.release(program->commands[i]);
+    free(program->commands);
+    program->commands = NULL;
     program->command_count = 0;
+    memset(program->recorded, 0, sizeof program->recorded);
 }
 
-/* Without success the program keeps to plain enqueues, where nothing is at work. */
-static void record_all(const opencl_device *device, dart_program *program, int k)
+/* Without success the program keeps to plain enqueues. */
+static void record_all(const opencl_device *device, dart_program *program, int at)
 {
     const uint32_t submissions = program->pace.cuts.submissions;
-    if (!device->recorder.create || !submissions) return;
-    program->commands[k] = dart_calloc(submissions, sizeof(cl_command_buffer_khr));
-    if (!program->commands[k]) return;
+    if (!device->recorder.create || !submissions || program->recorded[at]) return;
+    program->recorded[at] = true;
+    if (!program->commands)
+        program->commands = dart_calloc(DART_IN_FLIGHT * submissions, sizeof *program->commands);
+    if (!program->commands) return;
     program->command_count = submissions;
+    cl_command_buffer_khr *commands = program->commands + at * submissions;
     for (uint32_t s = 0; s < submissions; s++) {
-        program->commands[k][s] = record(device, program, s);
-        if (program->commands[k][s]) continue;
-        while (s--) device->recorder.release(program->commands[k][s]);
-        free(program->commands[k]);
-        program->commands[k] = NULL;
+        commands[s] = record(device, program, s);
+        if (commands[s]) continue;
+        while (s--) {
+            device->recorder.release(commands[s]);
+            commands[s] = NULL;
+        }
         return;
     }
+}
+
+/* NULL: there are none. */
+static const cl_command_buffer_khr *commands_of(const dart_program *program, int at)
+{
+    const cl_command_buffer_khr *commands =
+        program->commands ? program->commands + at * program->command_count : NULL;
+    return commands && commands[0] ? commands : NULL;
 }
 
 static void drop_steps(const opencl_device *device, dart_program *program)
@@ -271,7 +282,7 @@ static dart_status run_measured(opencl_device *device, dart_program *program)
     cl_int error = dart_opencl_idle(device);
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
         const double start = dart_seconds();
-        error = submit(device, program, s, program->commands[0], NULL);
+        error = submit(device, program, s, commands_of(program, 0), NULL);
         if (error == CL_SUCCESS) error = dart_opencl_finish(device);
         program->pace.measured[s] = dart_seconds() - start;
     }
@@ -286,10 +297,10 @@ static cl_int run_plain(opencl_device *device, dart_program *program, int at, cl
     const uint32_t submissions = program->pace.cuts.submissions;
     cl_int error = CL_SUCCESS;
     *out_event = NULL;
-    if (program->commands[0] && !program->commands[at]) record_all(device, program, at);
+    record_all(device, program, at);
     for (uint32_t s = 0; s < submissions && error == CL_SUCCESS; s++)
         error = submit(
-            device, program, s, program->commands[at], s + 1 == submissions ? out_event : NULL);
+            device, program, s, commands_of(program, at), s + 1 == submissions ? out_event : NULL);
     return error;
 }
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* What is longer than PENDING_MOST is waited for. */
-enum { PENDING_LEAST = 1 << 20, PENDING_MOST = 16 << 20 };
+enum { PENDING_MOST = 16 << 20 };
 
 static opencl_flight *next_flight(opencl_device *device)
 {
@@ -41,7 +41,7 @@ void *dart_opencl_pending(opencl_device *device, const void *data, uint64_t byte
     flight->wanted += all;
     if (flight->used == 0 && bytes <= PENDING_MOST &&
         dart_opencl_room(&flight->up, &flight->room, flight->next > all ? flight->next : all,
-            PENDING_LEAST) != DART_OK)
+            1 << 20) != DART_OK)
         return NULL;
     if (flight->wanted > flight->next && flight->wanted <= PENDING_MOST)
         flight->next = flight->wanted;

@@ -28,9 +28,11 @@ struct dart_program {
     dart_pace pace; /* where the list is cut into submissions */
     VkDescriptorPool sets;
     VkCommandPool pool;
-    /* (submissions) each; NULL until needed: what is at work is not given to the device again */
-    VkCommandBuffer *plain[DART_IN_FLIGHT], *timed;
-    bool at_work[DART_IN_FLIGHT]; /* of plain */
+    /* (DART_IN_FLIGHT, submissions), each recorded when needed: what is at work is not given to the
+     * device again. Timed: (submissions), NULL until needed. */
+    VkCommandBuffer *plain, *timed;
+    bool recorded[DART_IN_FLIGHT]; /* of plain */
+    bool at_work[DART_IN_FLIGHT];  /* of plain */
     VkQueryPool queries;
     uint64_t *ticks; /* (pieces + submissions): one before each submission, one behind each piece */
 };
@@ -184,32 +186,37 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
     return dart_vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
 }
 
+/* out: (submissions) */
 static dart_status record_all(
-    vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer **out_buffers)
+    vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer *out)
 {
-    dart_status status = DART_OK;
     const uint32_t submissions = program->pace.cuts.submissions;
-    VkCommandBuffer *made = dart_calloc(submissions, sizeof(VkCommandBuffer));
-    if (!made) return DART_MEMORY;
     VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
     if (!program->pool)
-        DART_GOTO(dart_vulkan_status(device,
+        DART_TRY(dart_vulkan_status(device,
             vkCreateCommandPool(device->handle, &pool, NULL, &program->pool),
             "vkCreateCommandPool"));
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = program->pool,
+        .commandPool = program->pool, /* which frees them */
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = submissions};
-    DART_GOTO(dart_vulkan_status(
-        device, vkAllocateCommandBuffers(device->handle, &info, made), "vkAllocateCommandBuffers"));
-    for (uint32_t i = 0; i < submissions; i++)
-        DART_GOTO(record(device, program, i, made[i], timed));
-    *out_buffers = made;
+    DART_TRY(dart_vulkan_status(
+        device, vkAllocateCommandBuffers(device->handle, &info, out), "vkAllocateCommandBuffers"));
+    for (uint32_t i = 0; i < submissions; i++) DART_TRY(record(device, program, i, out[i], timed));
     return DART_OK;
-done: /* the pool frees the command buffers */
-    free(made);
-    return status;
+}
+
+static dart_status record_plain(vulkan_device *device, dart_program *program, uint32_t at)
+{
+    const uint32_t submissions = program->pace.cuts.submissions;
+    if (program->recorded[at]) return DART_OK;
+    if (!program->plain)
+        program->plain = dart_calloc(DART_IN_FLIGHT * submissions, sizeof *program->plain);
+    if (!program->plain) return DART_MEMORY;
+    DART_TRY(record_all(device, program, false, program->plain + at * submissions));
+    program->recorded[at] = true;
+    return DART_OK;
 }
 
 /* The recordings of other cuts, none of which is at work, are given back. */
@@ -220,11 +227,11 @@ static void forget(vulkan_device *device, dart_program *program)
     program->queries = VK_NULL_HANDLE;
     program->pool = VK_NULL_HANDLE;
     free(program->ticks);
-    for (int i = 0; i < DART_IN_FLIGHT; i++) free(program->plain[i]);
+    free(program->plain);
     free(program->timed);
     program->ticks = NULL;
-    program->timed = NULL;
-    memset(program->plain, 0, sizeof program->plain);
+    program->plain = program->timed = NULL;
+    memset(program->recorded, 0, sizeof program->recorded);
 }
 
 dart_status dart_vulkan_build(
@@ -248,7 +255,7 @@ dart_status dart_vulkan_build(
     dart_vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
     DART_GOTO(dart_pace_begin(&program->pace, &base->caps, program->list, count));
-    DART_GOTO(record_all(device, program, false, &program->plain[0]));
+    DART_GOTO(record_plain(device, program, 0));
 done:
     if (status == DART_OK)
         *out_program = program;
@@ -277,7 +284,15 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
     }
     if (!program->ticks) program->ticks = dart_calloc(stamps, sizeof *program->ticks);
     if (!program->ticks) return DART_MEMORY;
-    return program->timed ? DART_OK : record_all(device, program, true, &program->timed);
+    if (program->timed) return DART_OK;
+    program->timed = dart_calloc(cuts->submissions, sizeof *program->timed);
+    if (!program->timed) return DART_MEMORY;
+    const dart_status status = record_all(device, program, true, program->timed);
+    if (status != DART_OK) {
+        free(program->timed);
+        program->timed = NULL;
+    }
+    return status;
 }
 
 static dart_status read_times(vulkan_device *device, dart_program *program, double *seconds)
@@ -319,7 +334,7 @@ static dart_status run_measured(vulkan_device *device, dart_program *program)
     bool moved;
     DART_TRY(dart_vulkan_flush(device));
     DART_TRY(dart_vulkan_idle(device));
-    DART_TRY(run_singly(device, program, program->plain[0], program->pace.measured));
+    DART_TRY(run_singly(device, program, program->plain, program->pace.measured));
     DART_TRY(dart_pace_measured(&program->pace, &device->base, program->list, &moved));
     if (moved) forget(device, program);
     return DART_OK;
@@ -330,13 +345,13 @@ static dart_status give(
 {
     const uint32_t at = program->pace.measured || !program->at_work[0] ? 0 : 1;
     vulkan_flight *flight;
-    if (!program->plain[at]) DART_TRY(record_all(device, program, false, &program->plain[at]));
+    DART_TRY(record_plain(device, program, at));
     if (program->pace.measured) {
         DART_TRY(run_measured(device, program));
         return dart_vulkan_fly(device, NULL, 0, fetch, fetches, &flight);
     }
-    DART_TRY(dart_vulkan_fly(
-        device, program->plain[at], program->pace.cuts.submissions, fetch, fetches, &flight));
+    DART_TRY(dart_vulkan_fly(device, program->plain + at * program->pace.cuts.submissions,
+        program->pace.cuts.submissions, fetch, fetches, &flight));
     program->at_work[at] = true;
     flight->at_work = &program->at_work[at];
     flight->pace = &program->pace;
@@ -368,7 +383,7 @@ void dart_vulkan_drop(dart_device *base, dart_program *program)
         vkDestroyDescriptorPool(device->handle, program->sets, NULL);
     }
     dart_pace_end(&program->pace);
-    for (int i = 0; i < DART_IN_FLIGHT; i++) free(program->plain[i]);
+    free(program->plain);
     free(program->timed);
     free(program->ticks);
     free(program->list);

@@ -14,7 +14,7 @@ dart_status dart_steps_room(dart_session *session)
         session->confusion = dart_calloc(labels * labels, sizeof *session->confusion);
         if (!session->scores || !session->confusion) return DART_MEMORY;
     }
-    for (uint32_t i = 0; i < session->device->flight; i++) {
+    for (int i = 0; i < DART_IN_FLIGHT; i++) {
         dart_session_flight *flight = &session->flight[i];
         flight->row = dart_calloc(rows, sizeof *flight->row);
         flight->labels = dart_calloc(rows, sizeof *flight->labels);

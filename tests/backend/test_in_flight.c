@@ -191,6 +191,7 @@ static void test_lost(void **state)
     says(dart_device_submit(w.device, w.program, NULL, 0, &second), "the queue is gone");
     assert_int_equal(second, 0);
     says(dart_device_wait(w.device, first), "the queue is gone");
+    dart_device_drop(w.device, w.program);
     dart_device_close(w.device);
 }
 

@@ -47,29 +47,27 @@ void dart_opencl_flights_over(opencl_device *device)
     for (int i = 0; i < DART_IN_FLIGHT; i++) over(&device->flight[i]);
 }
 
-dart_status dart_opencl_fly(opencl_device *device, const dart_fetch *fetch, uint32_t fetches,
-    cl_event event, opencl_flight **out_flight)
+dart_status dart_opencl_fly(
+    opencl_device *device, const dart_fetch *fetch, uint32_t fetches, opencl_flight **out_flight)
 {
     opencl_flight *flight = next_flight(device);
     uint64_t bytes = 0, at = 0;
-    flight->event = event;
+    cl_int error = CL_SUCCESS;
     for (uint32_t i = 0; i < fetches; i++) bytes += fetch[i].words * sizeof(float);
-    if (bytes) DART_TRY(dart_opencl_room(&flight->down, &flight->down_room, bytes, DOWN_LEAST));
-    for (uint32_t i = 0; i < fetches; i++) {
-        cl_event last = NULL;
+    DART_TRY(dart_opencl_room(&flight->down, &flight->down_room, bytes, DOWN_LEAST));
+    for (uint32_t i = 0; i < fetches && error == CL_SUCCESS; i++) {
         const uint64_t part = fetch[i].words * sizeof(float);
-        const cl_int error = clEnqueueReadBuffer(device->queue,
-            device->buffers[fetch[i].buffer - 1], CL_FALSE, fetch[i].offset * sizeof(float), part,
-            flight->down + at, 0, NULL, i + 1 == fetches ? &last : NULL);
-        DART_TRY(dart_opencl_settle(device, error, "reading from a buffer"));
-        if (last && flight->event) clReleaseEvent(flight->event);
-        if (last) flight->event = last;
+        error = clEnqueueReadBuffer(device->queue, device->buffers[fetch[i].buffer - 1], CL_FALSE,
+            fetch[i].offset * sizeof(float), part, flight->down + at, 0, NULL,
+            i + 1 == fetches ? &flight->event : NULL);
         flight->fetch[i] = fetch[i];
         at += part;
     }
+    if (!fetches) error = clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &flight->event);
+    if (error == CL_SUCCESS) error = clFlush(device->queue);
     flight->fetches = fetches;
     *out_flight = flight;
-    return dart_opencl_settle(device, clFlush(device->queue), "starting a program");
+    return dart_opencl_settle(device, error, "running a program");
 }
 
 /* What the event's command, or one before it, came to. */

@@ -84,11 +84,10 @@ DART_NODISCARD dart_status dart_opencl_settle(
     opencl_device *device, cl_int error, const char *what);
 
 /* flight.c */
-/* What the queue was given since the last flight becomes one, and fetches behind it. event: of the
- * last command, taken over also after a failure; NULL: all is over. at_work, pace and begun are the
- * caller's to set. */
-DART_NODISCARD dart_status dart_opencl_fly(opencl_device *device, const dart_fetch *fetch,
-    uint32_t fetches, cl_event event, opencl_flight **out_flight);
+/* What the queue was given since the last flight becomes one, and fetches behind it. at_work, pace
+ * and begun are the caller's to set. */
+DART_NODISCARD dart_status dart_opencl_fly(
+    opencl_device *device, const dart_fetch *fetch, uint32_t fetches, opencl_flight **out_flight);
 /* Nothing is in flight any more: after a failure. */
 void dart_opencl_flights_over(opencl_device *device);
 DART_NODISCARD dart_status dart_opencl_flights_make(opencl_device *device);

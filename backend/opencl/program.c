@@ -259,17 +259,16 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
                                : run_by_clock(device, program, seconds);
 }
 
-/* Gives one submission to the queue; the driver is made to begin with it where others follow.
- * event: NULL, or gets that of its last command. */
+/* Gives one submission to the queue; the driver is made to begin with it where others follow. */
 static cl_int submit(opencl_device *device, const dart_program *program, uint32_t submission,
-    const cl_command_buffer_khr *commands, cl_event *event)
+    const cl_command_buffer_khr *commands)
 {
     const uint32_t *begin = &program->pace.cuts.begin[submission];
     const bool last = submission + 1 == program->pace.cuts.submissions || program->pace.measured;
     cl_int error = CL_SUCCESS;
-    if (commands) error = device->recorder.enqueue(0, NULL, commands[submission], 0, NULL, event);
+    if (commands) error = device->recorder.enqueue(0, NULL, commands[submission], 0, NULL, NULL);
     for (uint32_t i = begin[0]; !commands && i < begin[1] && error == CL_SUCCESS; i++)
-        error = launch(&program->steps[i], device->queue, i + 1 == begin[1] ? event : NULL);
+        error = launch(&program->steps[i], device->queue, NULL);
     device->base.submits++;
     return error == CL_SUCCESS && !last ? clFlush(device->queue) : error;
 }
@@ -282,7 +281,7 @@ static dart_status run_measured(opencl_device *device, dart_program *program)
     cl_int error = dart_opencl_idle(device);
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
         const double start = dart_seconds();
-        error = submit(device, program, s, commands_of(program, 0), NULL);
+        error = submit(device, program, s, commands_of(program, 0));
         if (error == CL_SUCCESS) error = dart_opencl_finish(device);
         program->pace.measured[s] = dart_seconds() - start;
     }
@@ -291,16 +290,12 @@ static dart_status run_measured(opencl_device *device, dart_program *program)
     return moved ? make_steps(device, program) : DART_OK;
 }
 
-/* All submissions; *out_event: of the last command. */
-static cl_int run_plain(opencl_device *device, dart_program *program, int at, cl_event *out_event)
+static cl_int run_plain(opencl_device *device, dart_program *program, int at)
 {
-    const uint32_t submissions = program->pace.cuts.submissions;
     cl_int error = CL_SUCCESS;
-    *out_event = NULL;
     record_all(device, program, at);
-    for (uint32_t s = 0; s < submissions && error == CL_SUCCESS; s++)
-        error = submit(
-            device, program, s, commands_of(program, at), s + 1 == submissions ? out_event : NULL);
+    for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++)
+        error = submit(device, program, s, commands_of(program, at));
     return error;
 }
 
@@ -309,15 +304,13 @@ static dart_status give(
 {
     const int at = program->at_work[0] ? 1 : 0;
     opencl_flight *flight;
-    cl_event event;
     if (program->pace.measured) {
         DART_TRY(run_measured(device, program));
-        return dart_opencl_fly(device, fetch, fetches, NULL, &flight);
+        return dart_opencl_fly(device, fetch, fetches, &flight);
     }
     const double begun = dart_seconds();
-    DART_TRY(
-        dart_opencl_settle(device, run_plain(device, program, at, &event), "running a program"));
-    DART_TRY(dart_opencl_fly(device, fetch, fetches, event, &flight));
+    DART_TRY(dart_opencl_settle(device, run_plain(device, program, at), "running a program"));
+    DART_TRY(dart_opencl_fly(device, fetch, fetches, &flight));
     program->at_work[at] = true;
     flight->at_work = &program->at_work[at];
     flight->pace = &program->pace;

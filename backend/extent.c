@@ -331,6 +331,7 @@ static bool writes_only(const dart_launch *l)
         return p->beta == 0;
     }
     if (l->kernel == DART_K_norm_dx) return !l->tune[DART_NORM_DX_ADD];
+    if (l->kernel == DART_K_scatter) return !l->tune[DART_SCATTER_ADD];
     return l->kernel == DART_K_gather || l->kernel == DART_K_unpack ||
            l->kernel == DART_K_cache_write;
 }
@@ -339,6 +340,8 @@ static bool writes_only(const dart_launch *l)
 static double touched(const dart_launch *l, uint32_t b, double reach)
 {
     if (l->kernel == DART_K_gather && b == 1) return fmin(reach, (double)l->buf[2].words);
+    if (l->kernel == DART_K_scatter && b == 2 && l->tune[DART_SCATTER_ADD])
+        return fmin(reach, (double)l->buf[1].words);
     if (l->kernel == DART_K_cache_write && b == 3)
         return fmin(reach, (double)(l->buf[0].words + l->buf[1].words));
     if (l->kernel == DART_K_unpack && b == 1 && l->tune[DART_UNPACK_BY_ID]) {

@@ -92,19 +92,23 @@ void dart_suite_cases_gather(suite *s)
 
 void dart_suite_cases_scatter(suite *s)
 {
-    for (uint32_t i = 0; i < 75; i++) {
+    for (uint32_t i = 0; i < 150; i++) {
+        const bool add = i >= 75;
+        const uint32_t part = i % 75;
         uint32_t rows = dart_suite_sizes[i % 5], cols = dart_suite_sizes[i / 5 % 5],
-                 vocab = i < 25 || i >= 50 ? 61 : 2;
+                 vocab = part < 25 || part >= 50 ? 61 : 2;
         uint32_t id[257];
         scatter_params p = {.rows = rows,
             .cols = cols,
             .vocab = vocab,
-            .first = i < 50 ? 0 : 31,
-            .count = i < 50  ? vocab
-                     : i % 2 ? 30
-                             : 7};
+            .first = part < 50 ? 0 : 31,
+            .count = part < 50 ? vocab
+                     : i % 2   ? 30
+                               : 7};
         dart_suite_case(s, DART_K_scatter, &p, SUITE_PRODUCT,
-            "%u into %u rows of %u, %u from %u on", rows, vocab, cols, p.count, p.first);
+            "%u into %u rows of %u, %u from %u on%s", rows, vocab, cols, p.count, p.first,
+            add ? ", added" : "");
+        dart_suite_mode(s, "ADD", add);
         int32_t *index = dart_suite_integers(s, vocab + 1 + rows);
         for (uint32_t r = 0; r < rows; r++) id[r] = dart_suite_random(s, vocab);
         uint32_t next = 0;
@@ -115,7 +119,10 @@ void dart_suite_cases_scatter(suite *s)
         }
         index[vocab] = (int32_t)next;
         dart_suite_normal(s, (uint64_t)rows * cols, 0.5, 1);
-        dart_suite_output(s, (uint64_t)p.count * cols);
+        if (add)
+            dart_suite_normal(s, (uint64_t)p.count * cols, 0, 1);
+        else
+            dart_suite_output(s, (uint64_t)p.count * cols);
         dart_suite_done(s);
     }
 }

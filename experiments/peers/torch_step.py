@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""One full training step of a small GPT in PyTorch (Debian's python3-torch), timed: the peer of `dart-llm bench
---test step`. Methods: dense; half (tensor train, both halves merged first); core (tensor train, core by core).
-Prints one JSON line a method: median tokens/s over the measured steps, standard deviation, parameters, loss."""
+"""One full training step of a small GPT in PyTorch, timed: the peer of `dart-llm bench --test step`; with --layer one
+linear layer forward and backward (gradients of its input and of what is trained), the peer of `bench --test contract`.
+Methods: dense; half (tensor train, both halves merged first); core (tensor train, core by core).
+Attention is `scaled_dot_product_attention`, AdamW is fused. Prints one JSON line a method: seconds of each measured step, tokens,
+parameters, loss, the most memory that was resident (of the whole process: one method a process to tell it)."""
 import argparse
 import json
 import math
-import statistics
+import resource
 import time
 
 import torch
@@ -82,14 +84,13 @@ class Block(nn.Module):
         self.q, self.k, self.v, self.o = (linear(width, width) for _ in range(4))
         self.up, self.down = linear(width, 4 * width), linear(4 * width, width)
 
-    def forward(self, x, mask):
+    def forward(self, x):
         batch, time_, width = x.shape
         h = self.norm1(x)
         q, k, v = (f(h).view(batch, time_, self.heads, -1).transpose(1, 2) for f in (self.q, self.k, self.v))
-        scores = q @ k.transpose(2, 3) / math.sqrt(width // self.heads) + mask
-        h = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, time_, width)
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(batch, time_, width)
         x = x + self.o(h)
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
 
 
 class GPT(nn.Module):
@@ -102,38 +103,62 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(args.width, args.heads, linear) for _ in range(args.layers))
         self.norm = nn.LayerNorm(args.width)
         self.head = nn.Linear(args.width, args.vocab, bias=False)
-        self.register_buffer("mask", torch.full((args.context, args.context), -math.inf).triu(1))
+        if args.tied:
+            self.head.weight = self.tokens.weight
 
     def forward(self, tokens):
         x = self.tokens(tokens) + self.positions.weight
         for block in self.blocks:
-            x = block(x, self.mask)
+            x = block(x)
         return self.head(self.norm(x))
+
+
+def training(args, linear):
+    """A function that makes one step and gives its loss, and the number of parameters."""
+    model = GPT(args, linear)
+    forward = torch.compile(model) if args.compile else model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1, fused=True)
+
+    def step():
+        tokens = torch.randint(args.vocab, (args.batch, args.context + 1))
+        begin = time.perf_counter()
+        loss = F.cross_entropy(forward(tokens[:, :-1]).reshape(-1, args.vocab), tokens[:, 1:].reshape(-1))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        value = loss.item()
+        return time.perf_counter() - begin, value
+    return step, sum(p.numel() for p in model.parameters())
+
+
+def one_layer(args, linear):
+    layer = linear(*args.layer)
+    forward = torch.compile(layer) if args.compile else layer
+    x = torch.randn(args.batch * args.context, args.layer[0], requires_grad=True)
+    dy = torch.randn(args.batch * args.context, args.layer[1])
+
+    def step():
+        layer.zero_grad(set_to_none=True)
+        x.grad = None
+        begin = time.perf_counter()
+        y = forward(x)
+        y.backward(dy)
+        return time.perf_counter() - begin, y[0, 0].item()
+    return step, sum(p.numel() for p in layer.parameters())
 
 
 def measure(method, args):
     torch.manual_seed(args.seed)
     linear = nn.Linear if method == "dense" else lambda i, o: TensorTrain(i, o, args.rank, method)
-    model = GPT(args, linear)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1)
-    seconds, loss = [], None
-    for step in range(args.warmup + args.steps):
-        tokens = torch.randint(args.vocab, (args.batch, args.context + 1))
-        start = time.perf_counter()
-        loss = F.cross_entropy(model(tokens[:, :-1]).reshape(-1, args.vocab), tokens[:, 1:].reshape(-1))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        loss.item()
-        if step >= args.warmup:
-            seconds.append(time.perf_counter() - start)
-    speeds = [args.batch * args.context / s for s in seconds]
+    step, parameters = (one_layer if args.layer else training)(args, linear)
+    for _ in range(args.warmup):
+        step()
+    runs = [step() for _ in range(args.steps)]
     print(json.dumps({
-        "method": method, "tokens_per_s": args.batch * args.context / statistics.median(seconds),
-        "sd": statistics.pstdev(speeds), "ms": 1e3 * statistics.median(seconds), "loss": loss.item(),
-        "parameters": sum(p.numel() for p in model.parameters()), "steps": args.steps,
-        "torch": torch.__version__}), flush=True)
+        "method": method, "seconds": [seconds for seconds, _ in runs], "tokens": args.batch * args.context,
+        "loss": runs[-1][1], "parameters": parameters, "torch": torch.__version__,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
 
 
 def main():
@@ -141,10 +166,14 @@ def main():
     for name, value in (("layers", 4), ("width", 256), ("heads", 4), ("context", 128), ("batch", 8),
                         ("vocab", 10000), ("rank", 16), ("steps", 5), ("warmup", 2), ("threads", 2), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--tied", action="store_true", help="the head is the token embedding")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile")
+    parser.add_argument("--layer", type=int, nargs=2, metavar=("IN", "OUT"), help="one linear layer instead of a GPT")
     parser.add_argument("--check", action="store_true", help="compare both tensor-train orders with the dense product")
     parser.add_argument("methods", nargs="*", default=["dense", "half", "core"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
     if args.check:
         layer, x = TensorTrain(256, 1024, 16, "half").double(), torch.randn(5, 256).double()
         half = layer(x)

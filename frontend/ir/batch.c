@@ -13,9 +13,11 @@
 /* Words of a set that is laid side by side, the most of them as shares of what lives at the same
  * time without batches, for one set and for all, each by how long it lives: sets live longer than
  * their parts. */
-enum { SET_WORDS = 1 << 22, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
+enum { SET_WORDS = 1 << 24, SET_SHARE = 64, ALL_SHARE = 12, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
 /* The same of a part. */
-enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 256, SMALL_FEW = 1 << 18 };
+enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 12, SMALL_FEW = 1 << 18 };
+/* Items that are tried as the second of a run. */
+enum { SECONDS = 12 };
 
 static uint64_t least(uint64_t a, uint64_t b)
 {
@@ -142,12 +144,24 @@ static bool spaced(const dart_launch *launch, uint32_t k)
            (launch->kernel == DART_K_reduce && k == 1 && dart_batch_reduce_of(launch)->outer == 1);
 }
 
+/* Whether the same operands are one thing as in the first item: what is laid beside others as one
+ * of them lies there for the other too. */
+static bool same_operands(const dart_batching *b, const run *r, const dart_move *i)
+{
+    for (uint32_t k = 1; k < r->operands; k++)
+        for (uint32_t l = 0; l < k; l++) {
+            const bool one =
+                dart_batch_value_of(b, i, k).storage == dart_batch_value_of(b, i, l).storage;
+            if (one != (r->first[k].storage == r->first[l].storage)) return false;
+        }
+    return true;
+}
+
 static bool extend(dart_batching *b, run *r, uint32_t index)
 {
     const dart_move *i = &b->may.move[index];
     const uint32_t early = i->early > r->early ? i->early : r->early;
     const uint32_t late = i->late < r->late ? i->late : r->late;
-    const bool alike = dart_batch_value_of(b, i, 0).storage == dart_batch_value_of(b, i, 1).storage;
     const uint32_t units = r->chained ? dart_batch_chained(dart_batch_launch_of(b, i)) : 1;
     bool moves[DART_MAX_BUFS] = {false};
     uint64_t step[DART_MAX_BUFS] = {0};
@@ -156,7 +170,7 @@ static bool extend(dart_batching *b, run *r, uint32_t index)
     /* what is read is bound as one slice, and so is what is made */
     for (uint32_t k = 0; k < r->operands; k++)
         if (k != r->result && r->first[k].storage == r->first[r->result].storage) return false;
-    if (alike != (r->first[0].storage == r->first[1].storage)) return false;
+    if (!same_operands(b, r, i)) return false;
     for (uint32_t k = 0; k < r->operands; k++) {
         const dart_value v = dart_batch_value_of(b, i, k);
         if (r->chained) {
@@ -241,42 +255,50 @@ static dart_status finish_run(dart_batching *b, const run *r, const uint32_t *me
     return DART_OK;
 }
 
-/* A run from the first of these items on, of those that fit; `chain`: matrices that lie one behind
- * the other; `level`: only such as lie as deep. */
+/* The first of these items, then number `second`, and all behind it that fit; how many there are.
+ * chain: matrices that lie one behind the other; level: only such as lie as deep. */
+static uint32_t collect(dart_batching *b, const dart_batch_entry *list, uint32_t count, bool chain,
+    bool level, uint32_t second, run *r)
+{
+    uint32_t members = 1;
+    begin_run(b, r, list[0].item, chain);
+    b->member[0] = list[0].item;
+    for (uint32_t i = second; i < count; i++) {
+        const dart_move *it = &b->may.move[list[i].item];
+        if (list[i].taken || (level && it->level != b->may.move[list[0].item].level)) continue;
+        if (extend(b, r, list[i].item))
+            b->member[members++] = list[i].item;
+        else if (members == 1)
+            break;
+    }
+    return members;
+}
+
+/* Some operand lies where it lies, so that the second item says how far apart all are. */
+static bool fixed_steps(const run *r)
+{
+    bool fixed = false;
+    for (uint32_t k = 0; k < r->operands; k++) fixed |= !r->moves[k] && r->step[k];
+    return fixed && !r->chained;
+}
+
+/* The longest run from the first of these items on. */
 static dart_status try_run(
     dart_batching *b, dart_batch_entry *list, uint32_t count, bool chain, bool level)
 {
-    uint32_t members = 0;
+    uint32_t best = 0, most = 1, tried = 0;
     run r;
-    begin_run(b, &r, list[0].item, chain);
-    b->member[members++] = list[0].item;
-    for (uint32_t i = 1; i < count; i++) {
-        const dart_move *it = &b->may.move[list[i].item];
-        if (list[i].taken || (level && it->level != b->may.move[list[0].item].level)) continue;
-        if (extend(b, &r, list[i].item)) b->member[members++] = list[i].item;
+    for (uint32_t second = 1; second < count && tried < SECONDS && most < count - tried; second++) {
+        const uint32_t members = collect(b, list, count, chain, level, second, &r);
+        if (members > most) most = members, best = second;
+        if (members > 1 && !fixed_steps(&r)) break;
+        tried += members > 1;
     }
-    if (members > 1) DART_TRY(finish_run(b, &r, b->member));
+    if (most > 1) {
+        (void)collect(b, list, count, chain, level, best, &r);
+        DART_TRY(finish_run(b, &r, b->member));
+    }
     for (uint32_t i = 0; i < count; i++) list[i].taken |= b->may.move[list[i].item].group != 0;
-    return DART_OK;
-}
-
-/* The most words of the arena that are alive at the same time. */
-static dart_status most_alive(const dart_lowering *low, uint64_t *out)
-{
-    int64_t *change = dart_calloc(low->launches + 1, sizeof *change), alive = 0;
-    *out = 0;
-    if (!change) return DART_MEMORY;
-    for (size_t s = 0; s < low->storages; s++) {
-        const dart_storage *storage = &low->storage[s];
-        if (storage->region != DART_REGION_NONE || !storage->used) continue;
-        change[storage->first] += (int64_t)storage->words;
-        if (storage->last_node != UINT32_MAX) change[storage->last + 1] -= (int64_t)storage->words;
-    }
-    for (size_t i = 0; i < low->launches; i++) {
-        alive += change[i];
-        if ((uint64_t)alive > *out) *out = (uint64_t)alive;
-    }
-    free(change);
     return DART_OK;
 }
 
@@ -353,19 +375,6 @@ static void make_batch(const dart_batching *b, const uint32_t *members, uint32_t
     if (launch->kernel == DART_K_gemm && !launch->tune[DART_GEMM_ADD]) at[3] = at[0];
 }
 
-/* Storages are alive from the first to the last launch that touches them. */
-static void find_lives(dart_lowering *low)
-{
-    for (size_t s = 0; s < low->storages; s++) low->storage[s].used = false;
-    for (uint32_t i = 0; i < low->launches; i++)
-        for (uint32_t k = 0; k < low->launch[i].buffers; k++) {
-            dart_storage *storage = &low->storage[low->bound[i][k].storage];
-            if (!storage->used) storage->first = i;
-            storage->used = true;
-            storage->last = i;
-        }
-}
-
 static dart_status rewrite(dart_batching *b)
 {
     dart_lowering *low = b->low;
@@ -406,7 +415,7 @@ static dart_status rewrite(dart_batching *b)
     low->launch_capacity = low->bound_capacity = (size_t)b->may.count + 1;
     launch = NULL;
     bound = NULL;
-    find_lives(low);
+    dart_find_lives(low);
 done:
     free(turns);
     free(members);
@@ -420,7 +429,7 @@ dart_status dart_batch(dart_lowering *low)
     dart_status status = DART_OK;
     dart_batching b = {.low = low, .storages = low->storages};
     uint64_t most;
-    DART_GOTO(most_alive(low, &most));
+    DART_GOTO(dart_most_alive(low, &most));
     b.set_most = between(SET_FEW, most / SET_SHARE, SET_WORDS);
     b.left = between(ALL_FEW, most / ALL_SHARE, UINT64_MAX);
     DART_GOTO(dart_moves_find(low, between(SMALL_FEW, most / SMALL_SHARE, SMALL_WORDS), &b.may));

@@ -47,6 +47,18 @@ dart_node dart_slice_rows(dart_graph *graph, dart_node x, uint32_t start, uint32
                    .op = DART_OP_slice, .inputs = 1, .in = {x}, .ints = 2, .i = {start, count}});
 }
 
+/* More than an op has inputs: joined by halves. */
+dart_node dart_join(dart_graph *graph, uint32_t n, const dart_node *x)
+{
+    if (n == 1) return x[0];
+    if (n > DART_MAX_IN)
+        return dart_join(graph, 2,
+            (dart_node[]){dart_join(graph, n / 2, x), dart_join(graph, n - n / 2, x + n / 2)});
+    dart_node_info join = {.op = DART_OP_join, .inputs = n};
+    memcpy(join.in, x, n * sizeof *x);
+    return dart_graph_add(graph, &join);
+}
+
 dart_node dart_map1(dart_graph *graph, dart_op op, dart_node a, double s, double t)
 {
     return dart_graph_add(

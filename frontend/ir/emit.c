@@ -1,6 +1,7 @@
 /* Launches and values of a plan that is being made: what the lowering rules emit with. */
 #include "attention.h"
 #include "emit.h"
+#include <stdlib.h>
 #include <string.h>
 
 dart_status dart_emit_new(dart_lowering *low, dart_node label, uint64_t words, dart_value *out)
@@ -50,10 +51,73 @@ dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel, dart_node lab
     return DART_OK;
 }
 
+static void lives_until(dart_lowering *low, dart_value value, dart_node node)
+{
+    uint32_t *last = &low->storage[value.storage].last_node;
+    if (low->last[low->root[node]] > *last) *last = low->last[low->root[node]];
+}
+
+uint64_t dart_join_words(const dart_shape *shape)
+{
+    return dart_shape_words(shape) / shape->dim[0] * dart_join_rows(shape);
+}
+
+dart_status dart_emit_gaps(dart_lowering *low, dart_node join, dart_value all)
+{
+    const dart_node_info *info = dart_node_get(low->graph, join);
+    const map_params p = {.n = (uint32_t)all.words, .bdiv = 1, .bmod = 1};
+    bool gaps = false;
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        const dart_shape *x = &dart_node_get(low->graph, info->in[i])->shape;
+        gaps |= dart_join_rows(x) != x->dim[0];
+    }
+    if (!gaps) return DART_OK;
+    return dart_emit_mode(low, DART_K_map, join, DART_MAP_OP, DART_OP_fill - DART_OP_copy, 3,
+        (dart_value[]){all, all, all}, &p);
+}
+
+/* Where a join lies, which may itself lie in another; at first use it gets a part of the arena that
+ * lives as long as it and all that is made in it. */
+dart_status dart_value_of_join(dart_lowering *low, dart_node join, dart_value *out)
+{
+    const dart_node_info *info = dart_node_get(low->graph, join);
+    dart_value *all = &low->qkv[join];
+    if (!all->words) {
+        if (low->beside[join]) {
+            DART_TRY(dart_value_output(low, join));
+            *all = low->value[join];
+        } else {
+            DART_TRY(dart_emit_new(low, join, dart_shape_words(&info->shape), all));
+        }
+        lives_until(low, *all, join);
+        for (uint32_t i = 0; i < info->inputs; i++) lives_until(low, *all, info->in[i]);
+        DART_TRY(dart_emit_gaps(low, join, *all));
+    }
+    *out = *all;
+    return DART_OK;
+}
+
+/* Part of a join. */
+static dart_status output_joined(dart_lowering *low, dart_node node)
+{
+    const dart_node_info *info = dart_node_get(low->graph, low->beside[node]);
+    dart_value all;
+    DART_TRY(dart_value_of_join(low, low->beside[node], &all));
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        const dart_shape *x = &dart_node_get(low->graph, info->in[i])->shape;
+        all.words = dart_shape_words(x);
+        if (low->root[info->in[i]] == node) break;
+        all.offset += dart_join_words(x);
+    }
+    low->value[node] = all;
+    return DART_OK;
+}
+
 /* q, k or v of an attention, in one part of the arena with the others. */
 static dart_status output_beside(dart_lowering *low, dart_node node)
 {
     const dart_node attention = low->beside[node];
+    if (dart_node_get(low->graph, attention)->op == DART_OP_join) return output_joined(low, node);
     const dart_node_info *info = dart_node_get(low->graph, attention);
     const dart_attention_sizes s = dart_attention_sizes_of(low->graph, info);
     dart_value *all = &low->qkv[attention];
@@ -109,6 +173,37 @@ bool dart_value_reuse(dart_lowering *low, dart_node node, dart_node operand)
 dart_status dart_value_over(dart_lowering *low, dart_node node, dart_node operand)
 {
     return operand && dart_value_reuse(low, node, operand) ? DART_OK : dart_value_output(low, node);
+}
+
+void dart_find_lives(dart_lowering *low)
+{
+    for (size_t s = 0; s < low->storages; s++) low->storage[s].used = false;
+    for (uint32_t i = 0; i < low->launches; i++)
+        for (uint32_t k = 0; k < low->launch[i].buffers; k++) {
+            dart_storage *storage = &low->storage[low->bound[i][k].storage];
+            if (!storage->used) storage->first = i;
+            storage->used = true;
+            storage->last = i;
+        }
+}
+
+dart_status dart_most_alive(const dart_lowering *low, uint64_t *out)
+{
+    int64_t *change = dart_calloc(low->launches + 1, sizeof *change), alive = 0;
+    *out = 0;
+    if (!change) return DART_MEMORY;
+    for (size_t s = 0; s < low->storages; s++) {
+        const dart_storage *storage = &low->storage[s];
+        if (storage->region != DART_REGION_NONE || !storage->used) continue;
+        change[storage->first] += (int64_t)storage->words;
+        if (storage->last_node != UINT32_MAX) change[storage->last + 1] -= (int64_t)storage->words;
+    }
+    for (size_t i = 0; i < low->launches; i++) {
+        alive += change[i];
+        if ((uint64_t)alive > *out) *out = (uint64_t)alive;
+    }
+    free(change);
+    return DART_OK;
 }
 
 /* ---- copies ---- */

@@ -21,6 +21,13 @@ DART_NODISCARD dart_status dart_emit_mode(dart_lowering *low, dart_kernel kernel
 /* Sets low->value[node], the words that the node makes: where the folds want them, else new ones.
  */
 DART_NODISCARD dart_status dart_value_output(dart_lowering *low, dart_node node);
+/* Words that a part of a join takes; zeros into a join whose parts leave gaps, before they are
+ * made.
+ */
+uint64_t dart_join_words(const dart_shape *shape);
+DART_NODISCARD dart_status dart_emit_gaps(dart_lowering *low, dart_node join, dart_value all);
+/* Where a join's words lie, also before its parts are made. */
+DART_NODISCARD dart_status dart_value_of_join(dart_lowering *low, dart_node join, dart_value *out);
 /* True if the node is the last reader of `operand`'s words and takes them over. */
 bool dart_value_reuse(dart_lowering *low, dart_node node, dart_node operand);
 /* Takes over `operand`'s words if it can (operand 0: none), else as dart_value_output. */

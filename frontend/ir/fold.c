@@ -126,6 +126,8 @@ dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep)
         if (dart_fold_get(low, n)->op == DART_OP_attention ||
             dart_fold_get(low, n)->op == DART_OP_attention_dx)
             dart_fold_attention(&f, n);
+    for (dart_node n = low->count; n; n--)
+        if (dart_fold_get(low, n)->op == DART_OP_join) dart_fold_join(&f, n);
 done:
     folding_free(&f);
     return status;

@@ -88,8 +88,9 @@ static inline dart_node dart_fold_contract(const dart_folding *f, dart_node node
 /* An addition that its operands can make as they write (fold_sums.c). */
 DART_NODISCARD dart_status dart_fold_add(dart_folding *f, dart_node sum);
 /* Values that are made where they are to be stored, or side by side for an attention
- * (fold_places.c). */
+ * or in a join (fold_places.c). */
 void dart_fold_store(dart_folding *f, dart_node store);
 void dart_fold_attention(dart_folding *f, dart_node attention);
+void dart_fold_join(dart_folding *f, dart_node join);
 
 #endif

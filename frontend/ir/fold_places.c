@@ -1,4 +1,5 @@
-/* Where values are made: in the leaf that they are stored in, or side by side for an attention. */
+/* Where values are made: in the leaf that they are stored in, side by side for an attention, or in
+ * a join. */
 #include "fold.h"
 
 static bool in_place_map(
@@ -103,6 +104,19 @@ void dart_fold_store(dart_folding *f, dart_node store)
             f->targeted[k] |= f->leaf[k] == dart_fold_get(low, s)->in[0];
 }
 
+/* Nothing says yet where the words of `root` are to be made, all that add themselves to them do it
+ * before `reader`, and it is an op that asks where they shall lie. */
+static bool placeable(const dart_folding *f, dart_node root, dart_node reader)
+{
+    const dart_lowering *low = f->low;
+    const dart_op op = dart_fold_get(low, root)->op;
+    const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
+                      op == DART_OP_join || op == DART_OP_spd_fn || op == DART_OP_reduce ||
+                      (dart_op_info_of(op)->map && dart_fold_get(low, root)->inputs);
+    return made && !f->kept[root] && !low->target[root] && !low->into[root] && !low->beside[root] &&
+           f->last_into[root] <= reader;
+}
+
 /* An attention's q, k and v are made side by side, where each is made by an op that writes it once.
  */
 void dart_fold_attention(dart_folding *f, dart_node attention)
@@ -112,14 +126,25 @@ void dart_fold_attention(dart_folding *f, dart_node attention)
     dart_node root[3];
     for (int i = 0; i < 3; i++) {
         root[i] = low->root[info->in[i]];
-        const dart_op op = dart_fold_get(low, root[i])->op;
-        const bool made = op == DART_OP_contract || op == DART_OP_rope || op == DART_OP_norm ||
-                          (dart_op_info_of(op)->map && dart_fold_get(low, root[i])->inputs);
-        if (!made || f->kept[root[i]] || low->target[root[i]] || low->into[root[i]] ||
-            low->beside[root[i]] || f->last_into[root[i]] > attention ||
+        if (!placeable(f, root[i], attention) ||
             dart_fold_words(low, root[i]) != dart_fold_words(low, info->in[i]))
             return;
     }
     if (root[0] == root[1] || root[0] == root[2] || root[1] == root[2]) return;
     for (int i = 0; i < 3; i++) low->beside[root[i]] = attention;
+}
+
+/* Parts of a join are made in it. From the last join to the first, so that one which lies in
+ * another is known to. */
+void dart_fold_join(dart_folding *f, dart_node join)
+{
+    dart_lowering *low = f->low;
+    const dart_node_info *info = dart_fold_get(low, join);
+    if (f->kept[join] || low->target[join]) return;
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        const dart_node root = low->root[info->in[i]];
+        const uint64_t words = dart_fold_words(low, info->in[i]);
+        if (placeable(f, root, join) && dart_fold_words(low, root) == words)
+            low->beside[root] = join;
+    }
 }

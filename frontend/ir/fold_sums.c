@@ -93,12 +93,13 @@ static dart_status fold_contract(dart_folding *f, dart_node sum, int side)
     return DART_OK;
 }
 
-/* add(norm_dx, earlier): the same. */
-static void fold_norm(dart_folding *f, dart_node sum, int side)
+/* add(norm_dx or scatter, earlier): the same. */
+static void fold_gradient(dart_folding *f, dart_node sum, int side)
 {
     dart_lowering *low = f->low;
     const dart_node_info *info = dart_fold_get(low, sum);
-    const dart_node dx = op_behind(f, info->in[side], DART_OP_norm_dx);
+    dart_node dx = op_behind(f, info->in[side], DART_OP_norm_dx);
+    if (!dx) dx = op_behind(f, info->in[side], DART_OP_scatter);
     if (!dx || !can_take(f, sum, info->in[!side], dx)) return;
     accumulate(f, dx, low->root[info->in[!side]], 0, sum);
     become_view(f, sum, info->in[side]);
@@ -206,7 +207,7 @@ dart_status dart_fold_add(dart_folding *f, dart_node sum)
     const bool alike = dart_fold_words(low, info->in[0]) == dart_fold_words(low, info->in[1]);
     for (int side = 0; side < 2 && alike && !low->alias[sum]; side++) {
         DART_TRY(fold_contract(f, sum, side));
-        if (!low->alias[sum]) fold_norm(f, sum, side);
+        if (!low->alias[sum]) fold_gradient(f, sum, side);
         if (!low->alias[sum]) DART_TRY(fold_leaf(f, sum, side));
         if (!low->alias[sum]) DART_TRY(fold_rows(f, sum, side));
     }

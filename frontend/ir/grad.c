@@ -86,6 +86,17 @@ static dart_status grad_unslice(const rule_args *r, dart_node *dx)
     return DART_OK;
 }
 
+static dart_status grad_join(const rule_args *r, dart_node *dx)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < r->info->inputs; i++) {
+        const dart_shape *x = shape_of(r, r->info->in[i]);
+        if (r->wanted[r->info->in[i]]) dx[i] = dart_slice_rows(r->g, r->dy, at, x->dim[0]);
+        at += dart_join_rows(x);
+    }
+    return DART_OK;
+}
+
 /* d/dX_i of a network is the network without X_i and with dy; labels that only X_i had are spread
  * by ones. */
 static dart_status grad_contract(const rule_args *r, dart_node *dx)
@@ -139,6 +150,10 @@ static dart_status grad_reduce(const rule_args *r, dart_node *dx)
         return DART_OK;
     }
     if (r->info->i[0] != 0) return no_rule(r);
+    if (r->info->i[2] == shape->rank) { /* the sum of everything */
+        dx[0] = dart_mul(r->g, dart_fill(r->g, *shape, 1), r->dy);
+        return DART_OK;
+    }
     uint64_t outer = 1, mid = 1, inner = 1;
     for (uint32_t a = 0; a < shape->rank; a++) {
         uint64_t *part = a < r->info->i[1]                   ? &outer

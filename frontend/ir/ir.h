@@ -141,6 +141,12 @@ dart_node dart_reshape(dart_graph *graph, dart_node x, dart_shape shape); /* fre
 dart_node dart_permute(dart_graph *graph, dart_node x, const uint32_t *order);
 /* rows [start, start + count) of the first axis; a view */
 dart_node dart_slice_rows(dart_graph *graph, dart_node x, uint32_t start, uint32_t count);
+/* n tensors (rows_i, ...) that differ in their rows only, one behind the other -> (sum of
+ * dart_join_rows, ...): rows of zeros follow where the next would not begin at a multiple of 64
+ * words, as devices want it; n = 1: the tensor as it is. What an op makes is made in its place, so
+ * nothing is copied then. */
+uint32_t dart_join_rows(const dart_shape *shape);
+dart_node dart_join(dart_graph *graph, uint32_t n, const dart_node *x);
 
 dart_node dart_map1(dart_graph *graph, dart_op op, dart_node a, double s, double t);
 /* b: the same shape, or any trailing suffix of a's shape (broadcast over leading axes), or one

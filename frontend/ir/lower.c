@@ -56,6 +56,28 @@ dart_status dart_lower_slice(dart_lowering *low, dart_node node, const dart_node
     return dart_emit_copy(low, node, part, excess, low->value[node]);
 }
 
+/* What could not be made in its place is copied there. */
+dart_status dart_lower_join(dart_lowering *low, dart_node node, const dart_node_info *info)
+{
+    if (low->target[node]) {
+        DART_TRY(dart_value_output(low, node));
+        DART_TRY(dart_emit_gaps(low, node, low->value[node]));
+    } else {
+        DART_TRY(dart_value_of_join(low, node, &low->value[node]));
+    }
+    dart_value part = low->value[node];
+    for (uint32_t i = 0; i < info->inputs;
+         part.offset += dart_join_words(dart_in_shape(low, info, i)), i++) {
+        const dart_value x = dart_in(low, info, i);
+        part.words = x.words;
+        if (low->beside[low->root[info->in[i]]] == node && x.storage == part.storage &&
+            x.offset == part.offset)
+            continue;
+        DART_TRY(dart_emit_copy(low, node, x, 0, part));
+    }
+    return DART_OK;
+}
+
 /* ---- element-wise ---- */
 
 static dart_status fill(dart_lowering *low, dart_node node, dart_value y, double value)
@@ -235,6 +257,7 @@ void dart_lowering_free(dart_lowering *low)
     free(low->target);
     free(low->alpha);
     free(low->alias);
+    free(low->group);
     free(low->beside);
     free(low->plus);
     free(low->qkv);

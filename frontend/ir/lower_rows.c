@@ -69,7 +69,7 @@ dart_status dart_lower_scatter(dart_lowering *low, dart_node node, const dart_no
     const uint32_t vocab = info->shape.dim[0];
     scatter_params p = {(uint32_t)(dy.words / cols), cols, vocab, 0, vocab};
     DART_TRY(dart_value_output(low, node));
-    return dart_emit_launch(low, DART_K_scatter, node, 3,
+    return dart_emit_mode(low, DART_K_scatter, node, DART_SCATTER_ADD, low->into[node] != 0, 3,
         (dart_value[]){dart_in(low, info, 1), dy, low->value[node]}, &p);
 }
 

@@ -72,3 +72,11 @@ bool dart_shape_equal(const dart_shape *a, const dart_shape *b)
 {
     return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
 }
+
+uint32_t dart_join_rows(const dart_shape *shape)
+{
+    const uint64_t row = dart_shape_words(shape) / (shape->dim[0] ? shape->dim[0] : 1);
+    uint32_t step = 64;
+    while (step > 1 && row * (step / 2) % 64 == 0) step /= 2;
+    return (uint32_t)dart_round_up(shape->dim[0], step);
+}

@@ -14,9 +14,8 @@ static const dart_node_info *made_by(const dart_pass *pass, dart_node node, dart
 
 static bool is_fill(const dart_pass *pass, dart_node node, double value)
 {
-    const dart_node_info *info = dart_node_get(pass->graph, node);
-    while (info && info->op == DART_OP_reshape) info = dart_node_get(pass->graph, info->in[0]);
-    return info && info->op == DART_OP_fill && info->f[0] == value;
+    const dart_node_info *info = dart_pass_constant(pass, node);
+    return info && info->f[0] == value;
 }
 
 static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
@@ -25,35 +24,25 @@ static bool same_shape(const dart_pass *pass, dart_node a, dart_node b)
         &dart_node_get(pass->graph, a)->shape, &dart_node_get(pass->graph, b)->shape);
 }
 
-static dart_node fill(dart_pass *pass, const dart_shape *shape, double value)
-{
-    return dart_pass_add(
-        pass, &(dart_node_info){.op = DART_OP_fill, .shape = *shape, .floats = 2, .f = {value}});
-}
-
-static dart_node affine(dart_pass *pass, dart_node x, double scale, double shift)
-{
-    const dart_node_info *info;
-    if (scale == 1 && shift == 0) return x;
-    if ((info = made_by(pass, x, DART_OP_fill)))
-        return fill(pass, &info->shape, info->f[0] * scale + shift);
-    if ((info = made_by(pass, x, DART_OP_affine)))
-        return affine(pass, info->in[0], info->f[0] * scale, info->f[1] * scale + shift);
-    return dart_pass_add(
-        pass, &(dart_node_info){
-                  .op = DART_OP_affine, .inputs = 1, .in = {x}, .floats = 2, .f = {scale, shift}});
-}
-
 /* Operands that do nothing: + 0, - 0, * 1. A broadcast or constant factor becomes a scale. */
 static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
 {
     dart_node a = info->in[0], b = info->in[1];
-    const dart_node_info *constant = made_by(pass, b, DART_OP_fill);
+    const dart_node_info *constant = dart_pass_constant(pass, b), *inner;
     bool same = same_shape(pass, a, b);
     switch (info->op) {
     case DART_OP_add:
         if (is_fill(pass, b, 0)) return a;
         if (same && is_fill(pass, a, 0)) return b;
+        if (a == b) return dart_pass_affine(pass, a, 2, 0);
+        /* a sum of gradients with one term twice */
+        inner = made_by(pass, a, DART_OP_add);
+        if (inner && inner->in[1] == b && same && same_shape(pass, inner->in[0], a)) {
+            dart_node_info twice = *info;
+            twice.in[0] = inner->in[0];
+            twice.in[1] = dart_pass_affine(pass, b, 2, 0);
+            return dart_pass_add(pass, &twice);
+        }
         break;
     case DART_OP_sub:
         if (is_fill(pass, b, 0)) return a;
@@ -61,7 +50,7 @@ static dart_node fold_pair(dart_pass *pass, const dart_node_info *info)
     case DART_OP_mul:
         if (is_fill(pass, b, 1)) return a;
         if (same && is_fill(pass, a, 1)) return b;
-        if (constant) return affine(pass, a, constant->f[0], 0);
+        if (constant) return dart_pass_affine(pass, a, constant->f[0], 0);
         break;
     default:
         break;
@@ -88,7 +77,7 @@ static dart_status one_node(dart_pass *pass, dart_node old)
         break;
     }
     case DART_OP_affine:
-        node = affine(pass, info.in[0], info.f[0], info.f[1]);
+        node = dart_pass_affine(pass, info.in[0], info.f[0], info.f[1]);
         break;
     case DART_OP_add:
     case DART_OP_sub:
@@ -241,6 +230,7 @@ done:
     dart_arena_free(&pass->arena);
     free(pass->map);
     free(pass->regions);
+    free(pass->symmetric);
     free(pass->chain);
     free(pass->tree);
     free(pass);

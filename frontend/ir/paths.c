@@ -61,6 +61,45 @@ static void drop_lonely(contraction *c, uint32_t i)
     }
 }
 
+/* Constants among the operands become a factor where the others have all labels of the result; of
+ * constants alone *all is set, and the result has this value everywhere. */
+static double drop_constants(contraction *c, bool *all)
+{
+    dart_einsum *e = &c->e;
+    const uint64_t result = dart_labels_mask(&e->out);
+    double factor = 1;
+    *all = true;
+    for (uint32_t i = 0; i < e->operands; i++)
+        *all &= dart_pass_constant(c->pass, c->in[i]) != NULL;
+    for (uint32_t i = e->operands; i-- > 0;) {
+        const dart_node_info *constant = dart_pass_constant(c->pass, c->in[i]);
+        uint64_t others = 0;
+        for (uint32_t k = 0; k < e->operands; k++)
+            if (k != i) others |= dart_labels_mask(&e->in[k]);
+        if (!constant || (!*all && (result & ~others || e->operands == 1))) continue;
+        others |= result;
+        factor *= constant->f[0];
+        for (uint32_t a = 0; a < e->in[i].rank; a++)
+            if (!(others >> e->in[i].at[a] & 1)) factor *= e->dim[e->in[i].at[a]];
+        memmove(&e->in[i], &e->in[i + 1], (e->operands - i - 1) * sizeof *e->in);
+        memmove(&c->in[i], &c->in[i + 1], (e->operands - i - 1) * sizeof *c->in);
+        e->operands--;
+    }
+    return factor;
+}
+
+/* Whether the last two labels of a symmetric operand go the other way in a key: what has a number
+ * already comes first, of two the smaller; else what stays open. */
+static bool exchanged(
+    const contraction *c, uint32_t operand, uint64_t open, const uint8_t number[DART_MAX_LABELS])
+{
+    const dart_labels *l = &c->e.in[operand];
+    if (!c->pass->symmetric[c->in[operand]] || l->rank < 2) return false;
+    const uint8_t x = l->at[l->rank - 2], y = l->at[l->rank - 1];
+    if (number[x] == 0xff && number[y] == 0xff) return !(open >> x & 1) && open >> y & 1;
+    return number[y] < number[x]; /* 0xff: none yet */
+}
+
 /* Key of a subset (made for every subset of every contract, so by hand): its nodes in order, with
  * labels renamed by first appearance, and the open labels. number[l]: new name of label l, name[n]:
  * label of new name n. */
@@ -73,10 +112,15 @@ static void subset_key(const contraction *c, uint32_t set, uint64_t open, char k
     for (uint32_t k = 0; k < c->e.operands; k++) {
         uint32_t i = c->sorted[k];
         if (!(set >> i & 1)) continue;
+        dart_labels labels = c->e.in[i];
+        if (exchanged(c, i, open, number)) {
+            labels.at[labels.rank - 2] = c->e.in[i].at[labels.rank - 1];
+            labels.at[labels.rank - 1] = c->e.in[i].at[labels.rank - 2];
+        }
         for (dart_node n = c->in[i]; n; n >>= 4) key[at++] = (char)('a' + (n & 15));
         key[at++] = ':';
-        for (uint32_t a = 0; a < c->e.in[i].rank; a++) {
-            uint8_t label = c->e.in[i].at[a];
+        for (uint32_t a = 0; a < labels.rank; a++) {
+            uint8_t label = labels.at[a];
             if (number[label] == 0xff) {
                 number[label] = (uint8_t)names;
                 name[names++] = label;
@@ -275,6 +319,46 @@ static dart_status make(contraction *c, uint32_t set, uint32_t parent, made *out
     return remember(c, set, out);
 }
 
+/* The whole contract as a text, its result's labels in their order, or the last two exchanged. */
+static void whole_key(const contraction *c, bool exchange, char key[600])
+{
+    uint8_t number[DART_MAX_LABELS], name[DART_MAX_LABELS];
+    subset_key(c, (1u << c->e.operands) - 1, dart_labels_mask(&c->e.out), key, number, name);
+    const dart_labels *out = &c->e.out;
+    size_t at = strlen(key);
+    for (uint32_t i = 0; i < out->rank; i++) {
+        const uint32_t last = out->rank - 1, of = exchange && i + 2 > last ? 2 * last - 1 - i : i;
+        key[at++] = (char)('A' + number[out->at[of]]);
+    }
+    key[at] = 0;
+}
+
+/* The result is the same with its last two axes exchanged, as that is the same contract, perhaps
+ * with two equal operands in the place of each other. */
+static bool is_symmetric(const contraction *c, const dart_shape *shape)
+{
+    contraction other = *c;
+    char key[600], exchanged_key[600];
+    const uint32_t last = c->e.out.rank;
+    if (last < 2 || shape->rank < 2 || shape->dim[shape->rank - 1] == 1 ||
+        c->e.dim[c->e.out.at[last - 1]] != c->e.dim[c->e.out.at[last - 2]] ||
+        shape->dim[shape->rank - 1] != c->e.dim[c->e.out.at[last - 1]] ||
+        shape->dim[shape->rank - 2] != shape->dim[shape->rank - 1])
+        return false;
+    whole_key(c, false, key);
+    whole_key(c, true, exchanged_key);
+    if (!strcmp(key, exchanged_key)) return true;
+    for (uint32_t k = 0; k + 1 < c->e.operands; k++) {
+        if (c->in[c->sorted[k]] != c->in[c->sorted[k + 1]]) continue;
+        memcpy(other.sorted, c->sorted, sizeof other.sorted);
+        other.sorted[k] = c->sorted[k + 1];
+        other.sorted[k + 1] = c->sorted[k];
+        whole_key(&other, true, exchanged_key);
+        if (!strcmp(key, exchanged_key)) return true;
+    }
+    return false;
+}
+
 dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *out)
 {
     const dart_node_info *info = dart_node_get(pass->old, contract);
@@ -287,6 +371,14 @@ dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *o
         dart_shape shape = shape_of(&c.e, &c.e.in[i]);
         c.in[i] = reshape(pass, c.in[i], &shape);
     }
+    bool constant;
+    const double factor = drop_constants(&c, &constant);
+    if (constant) {
+        *out = dart_pass_add(
+            pass, &(dart_node_info){
+                      .op = DART_OP_fill, .shape = info->shape, .floats = 2, .f = {factor}});
+        return dart_graph_check(pass->graph);
+    }
     for (uint32_t i = 0; i < c.e.operands; i++) {
         drop_lonely(&c, i);
         uint32_t at = i; /* insertion sort by node */
@@ -298,7 +390,8 @@ dart_status dart_pass_contract(dart_pass *pass, dart_node contract, dart_node *o
     made result;
     if (c.e.operands > 1) DART_TRY(dart_path_search(&c.e, pass->cost, exists, &c, pass->tree));
     DART_TRY(make(&c, full, 0, &result));
-    dart_node node = permute(pass, &result, &c.e.out);
+    dart_node node = dart_pass_affine(pass, permute(pass, &result, &c.e.out), factor, 0);
     *out = reshape(pass, node, &info->shape);
+    if (*out) pass->symmetric[*out] |= is_symmetric(&c, &info->shape);
     return dart_graph_check(pass->graph);
 }

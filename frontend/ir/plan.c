@@ -38,8 +38,26 @@ static dart_status too_big(const dart_lowering *low, dart_node node, uint64_t wo
         (double)limit_bytes / 0x1p20);
 }
 
-/* Arena storages as blocks, placed; their window and offset are written back. */
-static dart_status place(dart_lowering *low, dart_layout_result *out)
+/* The cpu backend makes one of launches that follow each other and add to one matrix, and waits
+ * little between others: there the order stays. */
+static bool runs_in_turn(const dart_caps *caps)
+{
+    return strcmp(caps->api, "C11 threads") == 0;
+}
+
+/* The first launch of the group of launch `at`, or the last one. */
+static uint32_t group_end(const dart_lowering *low, uint32_t at, bool last)
+{
+    if (last)
+        while (at + 1 < low->launches && low->group[at + 1] == low->group[at]) at++;
+    else
+        while (at && low->group[at - 1] == low->group[at]) at--;
+    return at;
+}
+
+/* Arena storages as blocks, placed; their window and offset are written back. whole: what is alive
+ * in a group is so all through it. */
+static dart_status place(dart_lowering *low, bool whole, dart_layout_result *out)
 {
     dart_status status = DART_OK;
     const dart_caps *caps = low->caps;
@@ -54,8 +72,8 @@ static dart_status place(dart_lowering *low, dart_layout_result *out)
         if (storage->last_node == UINT32_MAX) storage->last = (uint32_t)low->launches - 1;
         dart_block *block = &blocks[count++];
         block->words = dart_round_up(storage->words, step);
-        block->first = storage->first;
-        block->last = storage->last;
+        block->first = whole ? group_end(low, storage->first, false) : storage->first;
+        block->last = whole ? group_end(low, storage->last, true) : storage->last;
         if (caps->max_alloc && block->words * caps->word > caps->max_alloc) {
             status = too_big(low, storage->label, storage->words, "buffer", caps->max_alloc);
             goto done;
@@ -194,7 +212,12 @@ dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, const 
     DART_GOTO(dart_lower(graph, caps, memory, keeps, keep, &low));
     DART_GOTO(dart_split(&low));
     DART_GOTO(dart_batch(&low));
-    DART_GOTO(place(&low, &layout));
+    if (!runs_in_turn(caps)) {
+        DART_GOTO(dart_schedule(&low));
+        DART_GOTO(place(&low, true, &layout));
+    } else {
+        DART_GOTO(place(&low, false, &layout));
+    }
     plan->list = low.launch;
     plan->count = (uint32_t)low.launches;
     low.launch = NULL;

@@ -89,6 +89,7 @@ typedef struct dart_lowering {
     size_t launches, launch_capacity;
     dart_value (*bound)[DART_MAX_BUFS]; /* by launch */
     size_t bound_capacity;
+    uint32_t *group; /* by launch, ascending: what lives in one does so all through it; or NULL */
     uint32_t views;
     double flops;
     /* decided before lowering, by node: */
@@ -100,9 +101,9 @@ typedef struct dart_lowering {
     double *alpha;     /* contract: factor; 1 */
     dart_node *plus;   /* contract, dropout: what is added as it is made; add: that node; or 0 */
     dart_node *alias;  /* folded affine, add or unslice: node whose value it is */
-    dart_node
-        *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is made */
-    dart_value *qkv; /* of that node: where they lie, once the first is made */
+    dart_node *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is
+                          made; or join that it is part of */
+    dart_value *qkv;   /* of that node: where they lie, once the first is made */
 } dart_lowering;
 
 DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,
@@ -112,6 +113,13 @@ void dart_lowering_free(dart_lowering *lowering);
 DART_NODISCARD dart_status dart_split(dart_lowering *lowering);
 /* Small products of one form become one batched launch. After dart_split. */
 DART_NODISCARD dart_status dart_batch(dart_lowering *lowering);
+/* Launches in groups, parted by barriers, each in the first that it can be in. After dart_batch. */
+DART_NODISCARD dart_status dart_schedule(dart_lowering *lowering);
+/* Storages are alive from the first to the last launch that touches them. After the list changed.
+ */
+void dart_find_lives(dart_lowering *lowering);
+/* The most words of the arena that are alive at the same time. */
+DART_NODISCARD dart_status dart_most_alive(const dart_lowering *lowering, uint64_t *out);
 /* Folds: scales into alpha, additions into beta, stores into their producers. Fills the last block.
  */
 DART_NODISCARD dart_status dart_fold(dart_lowering *low, uint32_t keeps, const dart_node *keep);

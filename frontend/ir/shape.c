@@ -1,5 +1,6 @@
 /* Shape inference: one shape_<op> per row of ops.def, one rule for all element-wise ops. */
 #include "graph_impl.h"
+#include <string.h>
 
 typedef dart_status (*shape_rule)(const dart_graph *graph, dart_node_info *info);
 
@@ -151,6 +152,25 @@ static dart_status shape_unslice(const dart_graph *graph, dart_node_info *info)
         "rows inside the total");
     info->shape = *x;
     info->shape.dim[0] = (uint32_t)info->i[1];
+    info->dtype = DART_F32;
+    return DART_OK;
+}
+
+static dart_status shape_join(const dart_graph *graph, dart_node_info *info)
+{
+    const dart_shape *first = in_shape(graph, info, 0);
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < info->inputs; i++) {
+        const dart_shape *x = in_shape(graph, info, i);
+        EXPECT(x->rank >= 1 && x->rank == first->rank &&
+                   !memcmp(x->dim + 1, first->dim + 1, (x->rank - 1) * sizeof *x->dim) &&
+                   in_node(graph, info, i)->dtype == DART_F32,
+            "f32 tensors that differ in their first axis only");
+        rows += dart_join_rows(x);
+    }
+    EXPECT(rows <= UINT32_MAX, "rows that 32 bits count");
+    info->shape = *first;
+    info->shape.dim[0] = (uint32_t)rows;
     info->dtype = DART_F32;
     return DART_OK;
 }

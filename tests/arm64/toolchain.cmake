@@ -15,3 +15,5 @@ set(libraries ${root}/usr/lib/aarch64-linux-gnu)
 add_link_options(-Wl,-rpath-link,${libraries}/openblas-pthread:${libraries})
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${root})
 set(ENV{PKG_CONFIG_LIBDIR} ${libraries}/pkgconfig:${libraries}/openblas-pthread/pkgconfig:${root}/usr/share/pkgconfig)
+# how CTest starts what was built
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L ${root} -E LD_LIBRARY_PATH=/usr/lib/aarch64-linux-gnu/openblas-pthread:/usr/lib/aarch64-linux-gnu)

@@ -106,6 +106,31 @@ static inline dart_node case_unslice(builder *b, uint32_t v)
                                     .i = {1, 5}});
 }
 
+/* Parts that are made in their places and parts that are not: a leaf, the same value twice, a
+ * slice, sums, a join in a join; beginnings that are aligned and others; more parts than an op
+ * takes. */
+static inline dart_node case_join(builder *b, uint32_t v)
+{
+    if (v >= 4 * SIZES) return 0;
+    b->tolerance = 1e-12;
+    const uint32_t n = sizes[v % SIZES], rows = v / SIZES % 2 ? 64 : 3;
+    dart_node x = param(b, DART_SHAPE(rows, n)), y = param(b, DART_SHAPE(rows, n));
+    dart_node w = param(b, DART_SHAPE(n, n));
+    dart_node product = dart_contract2(b->g, "ij,jk->ik", x, w);
+    if (v >= 2 * SIZES) { /* many */
+        dart_node part[20];
+        for (uint32_t i = 0; i < 20; i++) part[i] = dart_affine(b->g, i % 3 ? x : y, i + 0.5, i);
+        return dart_mul(b->g, dart_join(b->g, 20, part), dart_join(b->g, 20, part));
+    }
+    dart_node sum = dart_add(b->g, product, dart_contract2(b->g, "ij,kj->ik", y, w));
+    dart_node half = dart_affine(b->g, y, 0.5, 0.25);
+    dart_node inner = dart_join(b->g, 2, (dart_node[]){sum, half});
+    dart_node all =
+        dart_join(b->g, 5, (dart_node[]){inner, x, half, half, dart_slice_rows(b->g, inner, 1, 2)});
+    return dart_add(b->g, dart_mul(b->g, all, all),
+        dart_join(b->g, 5, (dart_node[]){inner, half, x, x, dart_slice_rows(b->g, inner, 0, 2)}));
+}
+
 /* With a frozen matrix that is packed, in every format: rows as results and as what is summed over,
  * odd numbers of them, few that it is multiplied with as it is and more, a row alone, a result that
  * is turned, a third operand, two of them, and one that is unpacked panel by panel. */

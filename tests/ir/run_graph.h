@@ -133,6 +133,14 @@ static inline void naive_node(const dart_graph *graph, dart_node n, double **val
         memcpy(y + (uint64_t)info->i[0] * (words / (uint64_t)info->i[1]), a,
             dart_shape_words(sa) * sizeof *y);
         break;
+    case DART_OP_join:
+        for (uint32_t i = 0; i < info->inputs; i++) {
+            const dart_shape *part = &dart_node_get(graph, info->in[i])->shape;
+            const uint64_t length = dart_shape_words(part);
+            memcpy(y, value[info->in[i]], length * sizeof *y);
+            y += length / part->dim[0] * dart_join_rows(part);
+        }
+        break;
     case DART_OP_permute:
         naive_permute(sa, info, a, y);
         break;

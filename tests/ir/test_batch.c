@@ -132,7 +132,7 @@ static void order_is_kept(void **state)
 static void random_products(void **state)
 {
     (void)state;
-    enum { GRAPHS = 200, NODES = 60 };
+    enum { GRAPHS = 400, NODES = 60 };
     uint32_t batches = 0;
     for (uint64_t seed = 1; seed <= GRAPHS; seed++) {
         host h = host_new(seed);
@@ -160,10 +160,12 @@ static void random_products(void **state)
                 dart_store(g, to, draw(&s, 2) ? dart_affine(g, y, 0.5, 0) : dart_add(g, to, y));
                 continue;
             }
-            default:
-                z = dart_contract2(g, draw(&s, 2) ? "ab,bc->ac" : "ab,cb->ac", x,
-                    leaf(g, DART_REGION_PARAM, (uint64_t)draw(&s, 8) * 64, 8, 8));
+            default: {
+                const char *const einsum = draw(&s, 2) ? "ab,bc->ac" : "ab,cb->ac";
+                const uint64_t at = (uint64_t)draw(&s, 8) * 64;
+                z = dart_contract2(g, einsum, x, leaf(g, DART_REGION_PARAM, at, 8, 8));
                 z = dart_affine(g, z, 0.5, 0);
+            }
             }
             made[count++] = z;
         }

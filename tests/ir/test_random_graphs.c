@@ -71,7 +71,7 @@ static dart_node grow(maker *m)
     dart_graph *g = m->graph;
     dart_node x = pick(m);
     uint32_t rows = shape_of(m, x)->dim[0], cols = shape_of(m, x)->dim[1];
-    switch (draw(&m->state, 15)) {
+    switch (draw(&m->state, 16)) {
     case 0:
         return dart_add(g, x, pick_like(m, x));
     case 1:
@@ -128,6 +128,15 @@ static dart_node grow(maker *m)
         dart_store(g, place, made);
         if (late) made = dart_add(g, made, place);
         return old ? dart_add(g, made, old) : made;
+    }
+    case 15: { /* rows behind each other, computed for this or used elsewhere too */
+        dart_node y = draw(&m->state, 2) ? product(m, x) : dart_affine(g, x, 1.5, 0.5);
+        const uint32_t length = shape_of(m, y)->dim[0];
+        dart_node part[3] = {y, dart_affine(g, y, 0.5, 0.125), dart_slice_rows(g, y, 0, 1)};
+        dart_node join = dart_join(g, 2 + draw(&m->state, 2), part);
+        if (draw(&m->state, 2)) m->pool[draw(&m->state, m->count)] = part[1];
+        const uint32_t second = dart_join_rows(shape_of(m, y));
+        return dart_slice_rows(g, join, draw(&m->state, 2) ? second : 0, length);
     }
     default: { /* sums of products: gradients of a shared weight */
         dart_node y = product(m, x);

@@ -64,9 +64,28 @@ static void best_model(void **state)
     refused("finetune" BASE "--max-steps 4 --load-best true --out %D/none", 3, "--eval-steps");
 }
 
+/* A base is measured as it is, in the dtype that it is kept in. */
+static void benches_its_base(void **state)
+{
+    (void)state;
+    const char *bench =
+        "bench --device cpu --base " PEFT "base --method lora --test step --repeats "
+        "1 --context 16 --format json --no-reference --base-dtype ";
+    char command[1024];
+    snprintf(command, sizeof command, "%sf32", bench);
+    outcome *r = works(command);
+    assert_non_null(strstr(r->out, "\"dtype\": \"f32\""));
+    const double plain = number_behind(r->out, "\"planned_bytes\": ");
+    snprintf(command, sizeof command, "%sf16", bench);
+    r = works(command);
+    assert_non_null(strstr(r->out, "\"dtype\": \"f16\""));
+    assert_true(number_behind(r->out, "\"planned_bytes\": ") < plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(with_and_without),
-        cmocka_unit_test(generate_and_export), cmocka_unit_test(best_model)};
+        cmocka_unit_test(generate_and_export), cmocka_unit_test(best_model),
+        cmocka_unit_test(benches_its_base)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -6,13 +6,20 @@
  * by one beside it. */
 enum { TOGETHER = 256 };
 
-static real sum_of_exp(const real *x, uint64_t n, real most)
+/* The sum of exp(x[j] - most); y, where it is not NULL, becomes these exponentials, and may be x.
+ */
+INLINE real sum_of_exp(const real *x, uint64_t n, real most, real *y)
 {
     double sum = 0;
     for (uint64_t from = 0; from < n; from += TOGETHER) {
         const uint64_t end = cpu_least(n, from + TOGETHER);
         real part = 0;
-        SIMD_SUM(part) for (uint64_t j = from; j < end; j++) part += cpu_exp(x[j] - most);
+        SIMD_SUM(part) for (uint64_t j = from; j < end; j++)
+        {
+            const real e = cpu_exp(x[j] - most);
+            if (y) y[j] = e;
+            part += e;
+        }
         sum += part;
     }
     return (real)sum;
@@ -25,43 +32,48 @@ static void plan(cpu_work *work)
     work->tasks[0] = cpu_parts(p->rows, work->split[0]);
 }
 
-/* dx may be x. */
-static void gradient(
-    const cross_entropy_params *p, const real *x, integer label, real all, real *dx)
+/* dx holds exponentials whose sum is `sum`. */
+static void gradient(const cross_entropy_params *p, integer label, real sum, real *dx)
 {
-    const real scale = p->scale, flat = (real)p->smoothing / (real)p->valid;
+    const real scale = p->scale, shrink = scale / sum;
+    const real flat = scale * ((real)p->smoothing / (real)p->valid);
     const real keep = 1 - (real)p->smoothing;
     const uint64_t live = label >= 0 && (uint64_t)label < p->valid ? p->valid : 0;
-    SIMD for (uint64_t j = 0; j < live; j++) dx[j] = scale * (cpu_exp(x[j] - all) - flat);
+    SIMD for (uint64_t j = 0; j < live; j++) dx[j] = shrink * dx[j] - flat;
     for (uint64_t j = live; j < p->cols; j++) dx[j] = 0;
     if (live) dx[label] -= scale * keep;
+}
+
+/* The largest logit less the label's, a part of it the mean of what all are below the largest. */
+static real below_most(const cross_entropy_params *p, const real *x, integer label, real most)
+{
+    const real smoothing = p->smoothing, loss = most - x[label];
+    if (!(smoothing > 0)) return loss;
+    real below = 0;
+    SIMD_SUM(below) for (uint64_t j = 0; j < p->valid; j++) below += most - x[j];
+    return (1 - smoothing) * loss + smoothing * (below / (real)p->valid);
 }
 
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase, (void)slot;
     PARAM(cross_entropy);
+    const bool grad = work->tune[DART_CROSS_ENTROPY_GRAD] != 0;
     uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
         const real *x = REALS(0) + r * p->cols;
-        integer label = INTEGERS(1)[r];
+        const integer label = INTEGERS(1)[r];
+        real *dx = grad ? REALS(3) + r * p->cols : NULL; /* may be x */
         real most = x[0];
         SIMD_MAX(most) for (uint64_t j = 0; j < p->valid; j++) most = x[j] > most ? x[j] : most;
-        real all = cpu_log(sum_of_exp(x, p->valid, most)), loss = 0;
-        const real smoothing = p->smoothing;
-        if (label >= 0 && (uint64_t)label < p->valid) {
-            loss = most - x[label];
-            if (smoothing > 0) {
-                real below = 0;
-                SIMD_SUM(below) for (uint64_t j = 0; j < p->valid; j++) below += most - x[j];
-                loss = (1 - smoothing) * loss + smoothing * (below / (real)p->valid);
-            }
-            loss += all;
-        }
+        const bool counts = label >= 0 && (uint64_t)label < p->valid;
+        const real below = counts ? below_most(p, x, label, most) : 0;
+        const real sum =
+            grad ? sum_of_exp(x, p->valid, most, dx) : sum_of_exp(x, p->valid, most, NULL);
+        const real all = cpu_log(sum);
         REALS(2)[r] = most + all;
-        REALS(2)[p->rows + r] = loss;
-        if (work->tune[DART_CROSS_ENTROPY_GRAD])
-            gradient(p, x, label, most + all, REALS(3) + r * p->cols);
+        REALS(2)[p->rows + r] = counts ? below + all : 0;
+        if (grad) gradient(p, label, sum, dx);
     }
 }
 

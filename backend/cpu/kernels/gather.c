@@ -9,11 +9,31 @@ static void plan(cpu_work *work)
     work->tasks[0] = cpu_parts(p->rows, work->split[0]);
 }
 
+/* Rows of one word, as chains are padded with. */
+static void single_words(const cpu_work *work, uint64_t from, uint64_t end)
+{
+    PARAM(gather);
+    const integer *ids = INTEGERS(0);
+    const real *w = REALS(1);
+    real *y = REALS(2);
+    for (uint64_t r = from; r < end; r++) {
+        const uint64_t id = (uint64_t)(ids[r] - (integer)p->first);
+        if (id < p->vocab)
+            y[r] = w[id];
+        else if (p->first == 0)
+            y[r] = 0;
+    }
+}
+
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase, (void)slot;
     PARAM(gather);
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
+    if (n == 1) {
+        single_words(work, index * per, end);
+        return;
+    }
     for (uint64_t r = index * per; r < end; r++) {
         integer id = INTEGERS(0)[r] - (integer)p->first;
         real *y = REALS(2) + r * n;
@@ -41,7 +61,7 @@ static void task_back(const cpu_work *work, uint32_t phase, uint32_t index, uint
     uint64_t n = p->cols, per = work->split[0], end = cpu_least(p->count, (index + 1) * per);
     for (uint64_t v = index * per; v < end; v++) {
         real *dw = REALS(2) + v * n;
-        memset(dw, 0, n * sizeof *dw);
+        if (work->tune[DART_SCATTER_ADD] == 0) memset(dw, 0, n * sizeof *dw);
         for (integer j = start[p->first + v]; j < start[p->first + v + 1]; j++) {
             const real *dy = REALS(1) + (uint64_t)place[j] * n;
             SIMD for (uint64_t c = 0; c < n; c++) dw[c] += dy[c];

@@ -82,7 +82,7 @@ static void plan_ours(cpu_work *work)
     PARAM(gemm);
     const uint64_t batch = batches(p), flops = 2 * batch * p->m * p->n * p->k;
     const uint64_t most_rows = 512, for_each = 3, for_a_task = 8 << 20, most_sums = 16,
-                   most_cols = 4 * CPU_STRIP;
+                   most_cols = 6 * CPU_STRIP;
     uint64_t want = cpu_least(flops / for_a_task, for_each * work->threads), rows = p->m;
     uint64_t cols = most_cols, parts = 1;
     if (rows > most_rows) rows = dart_round_up((rows - 1) / cpu_parts(rows, most_rows) + 1, 16);

@@ -60,7 +60,6 @@ enum { LANES = 8, ROWS = 4, AHEAD = 256 };
 typedef float v8 __attribute__((vector_size(32)));
 typedef int32_t i8 __attribute__((vector_size(32)));
 typedef uint32_t u8 __attribute__((vector_size(32)));
-#define INLINE static inline __attribute__((always_inline))
 
 /* Codes of a word. */
 INLINE uint32_t parts_of(uint32_t format)

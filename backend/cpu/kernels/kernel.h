@@ -25,6 +25,8 @@ typedef uint32_t bits;
 #define PRAGMA(text) _Pragma(#text)
 #define SIMD_SUM(variable) PRAGMA(omp simd reduction(+ : variable))
 #define SIMD_MAX(variable) PRAGMA(omp simd reduction(max : variable))
+/* A function whose constant arguments decide what is compiled. */
+#define INLINE static inline __attribute__((always_inline))
 
 #define K(name) extern const cpu_kernel CPU(kernel_##name);
 #include "kernels_list.inc"

@@ -73,6 +73,10 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
         run(end - i, a + i, b + i, 1, y + i, p->s, p->t);
         return;
     }
+    if (p->bmod == 1) { /* one number for all */
+        run(end - i, a + i, b, 0, y + i, p->s, p->t);
+        return;
+    }
     uint64_t div = kind == 1 ? 1 : p->bdiv;
     while (i < end) { /* a run: b walks along a row, or stays */
         uint64_t j = i / div % p->bmod;

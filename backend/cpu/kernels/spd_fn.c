@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
+#include <string.h>
 
 enum { ROOT, POWER, TRACE };
 
@@ -24,10 +25,10 @@ static void plan(cpu_work *work)
     work->slot_bytes = dart_round_up((3 * n * n + n + lwork_of(n)) * sizeof(double), 64);
 }
 
-/* Of S (n,n), symmetric: vectors as rows, values ascending. `other` (n,n) is scratch. Where QR
- * iteration does not converge, by relatively robust representations. */
-static lapack_int decompose(
-    const real *s, uint64_t n, double *vectors, double *other, double *values, double *work)
+/* Of S (n,n), symmetric, rows `step` apart: vectors as rows, values ascending. `other` (n,n) is
+ * scratch. Where QR iteration does not converge, by relatively robust representations. */
+static lapack_int decompose(const real *s, uint64_t step, uint64_t n, double *vectors,
+    double *other, double *values, double *work)
 {
     const lapack_int order = (lapack_int)n;
     lapack_int *whole = (lapack_int *)(void *)(work + 26 * n), found = 0, info = 1;
@@ -36,7 +37,7 @@ static lapack_int decompose(
         bool finite = true;
         for (uint64_t i = 0; i < n; i++)
             for (uint64_t j = 0; j < n; j++) {
-                a[i * n + j] = 0.5 * ((double)s[i * n + j] + (double)s[j * n + i]);
+                a[i * n + j] = 0.5 * ((double)s[i * step + j] + (double)s[j * step + i]);
                 finite &= isfinite(a[i * n + j]);
             }
         if (!finite) return -1;
@@ -63,17 +64,30 @@ static double function(uint32_t op, double w, double mu2, double power)
     }
 }
 
+/* Rows and columns before those at the end that are all zero, as padding is; at least one. */
+static uint64_t live_of(const real *s, uint64_t n)
+{
+    uint64_t live = n;
+    for (bool zero = true; live > 1; live--) {
+        for (uint64_t i = 0; i < n && zero; i++)
+            zero = s[(live - 1) * n + i] == 0 && s[i * n + live - 1] == 0;
+        if (!zero) break;
+    }
+    return live;
+}
+
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase;
     PARAM(spd_fn);
-    uint64_t n = p->n, words = n * n;
+    const uint64_t all = p->n, words = all * all;
+    const real *s = REALS(0) + index * words;
+    const uint64_t n = live_of(s, all);
     double *vectors = cpu_slot(work, slot);
     double *scaled = vectors + words, *result = scaled + words, *values = result + words;
-    const real *s = REALS(0) + index * words;
     real *y = REALS(2) + index * words;
     uint32_t op = work->tune[DART_SPD_FN_OP];
-    lapack_int info = decompose(s, n, vectors, scaled, values, values + n);
+    lapack_int info = decompose(s, all, n, vectors, scaled, values, values + n);
     double largest = info == 0 && values[n - 1] > 0 ? values[n - 1] : 0;
     double mu2 = (double)p->mu * (double)p->mu * largest + (op == ROOT ? 0 : 1e-30), sum = 0;
     for (uint64_t v = 0; v < n; v++) {
@@ -87,7 +101,11 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
     }
     cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)n, (int)n, (int)n, 1, vectors, (int)n,
         scaled, (int)n, 0, result, (int)n);
-    for (uint64_t i = 0; i < words; i++) y[i] = (real)result[i];
+    if (n < all) memset(y, 0, words * sizeof *y);
+    for (uint64_t i = 0; i < n; i++)
+        for (uint64_t j = 0; j < n; j++) y[i * all + j] = (real)result[i * n + j];
+    for (uint64_t i = n; i < all; i++)
+        y[i * all + i] = (real)function(op, 0, mu2, (double)p->power);
 }
 
 const cpu_kernel CPU(kernel_spd_fn) = {plan, task};

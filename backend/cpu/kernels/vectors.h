@@ -24,7 +24,6 @@ typedef float eight
 
 typedef int32_t indices __attribute__((vector_size(BLOCK * sizeof(int32_t))));
 
-#define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* The processor sees no pattern in what products read, and weights come from memory that no cache

@@ -88,23 +88,6 @@ done:
     return status;
 }
 
-/* The words of PARAM that chains occupy: what the penalty's step touches. */
-static void chain_span(const dart_model *model, uint64_t *begin, uint64_t *end)
-{
-    *begin = model->param_words;
-    *end = 0;
-    for (uint32_t w = 0; w < model->weights; w++) {
-        const dart_model_weight *weight = &model->weight[w];
-        for (uint32_t k = 0; weight->layout.bonds && k < weight->layout.chain_cores; k++) {
-            const dart_param *param =
-                &model->param[weight->first_param + weight->layout.chain_first + k];
-            uint64_t last = param->offset + dart_param_words(param);
-            if (param->offset < *begin) *begin = param->offset;
-            if (last > *end) *end = last;
-        }
-    }
-}
-
 /* Penalty (at the parameters before the update), clipping and the optimizer, then the decoupled
  * penalty step. */
 static dart_status append_update(const dart_session *session, dart_graph *graph)
@@ -118,16 +101,20 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     uint32_t words = (uint32_t)model->param_words;
     if (o->reg && o->reg->penalty) {
         dart_node value;
+        dart_chain_span span = {0};
+        const bool pads = dart_part_pads(o);
         stack = dart_calloc(model->weights, sizeof *stack);
         if (!stack) return DART_MEMORY;
         dart_graph_scope(graph, "penalty");
-        DART_GOTO(dart_model_chains(model, graph, dart_part_pads(o), stack, &stacks));
-        DART_GOTO(dart_penalty_append(graph, o->reg, &o->reg_options, stacks, stack, &value));
+        DART_GOTO(dart_model_chains(model, graph, pads ? &span : NULL, stack, &stacks));
+        DART_GOTO(dart_penalty_append(
+            graph, o->reg, &o->reg_options, stacks, stack, pads ? &span : NULL, &value));
         dart_store(graph, metric(graph, "penalty", DART_METRIC_PENALTY), value);
     }
     dart_graph_scope(graph, "metrics");
     dart_node all = dart_leaf(graph, "grad", DART_F32, DART_SHAPE(words), DART_REGION_GRAD, 0);
-    dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), dart_bad_count(graph, all));
+    const dart_node bad = dart_bad_count(graph, all);
+    dart_store(graph, metric(graph, "bad", DART_METRIC_BAD), bad);
     const uint64_t gates =
         model->config.gate.trained ? (uint64_t)model->bonds * model->gate_stride : 0;
     DART_GOTO(dart_model_matrices(model, &matrix, &matrices));
@@ -142,7 +129,7 @@ static dart_status append_update(const dart_session *session, dart_graph *graph)
     if (gates) DART_GOTO(dart_part_gate_update(session, graph));
     if (o->reg && o->reg->penalty) {
         uint64_t begin, end;
-        chain_span(model, &begin, &end);
+        dart_model_chain_span(model, &begin, &end);
         dart_shape shape = DART_SHAPE((uint32_t)(end - begin));
         dart_graph_scope(graph, "penalty");
         dart_axpy_scalar(graph,

@@ -6,7 +6,7 @@
 #include "parallel.h"
 #include "session.h"
 
-/* The penalty takes weights of unequal ranks in padded stacks; prices are those of one weight. */
+/* The penalty takes weights of unequal sizes in padded stacks; prices are those of one weight. */
 static inline bool dart_part_pads(const dart_session_options *o)
 {
     return o->train && o->reg && o->reg->penalty &&

@@ -3,7 +3,9 @@
 #include "setup.h"
 #include <string.h>
 
-enum { CHUNK_WORDS = 1 << 22 };
+/* Words of a chunk of logits; and its rows, for each chunk reads the whole table and adds to all of
+ * its gradient. */
+enum { CHUNK_WORDS = 1 << 22, CHUNK_ROWS = 256 };
 static const double SINUSOIDAL_BASE = 10000; /* Vaswani et al. 2017, 3.5 */
 
 static uint32_t or_else(int64_t value, int64_t fallback)
@@ -136,7 +138,8 @@ uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t voca
     uint64_t rows = (uint64_t)batch * (uint64_t)set->context;
     if (set->chunk_rows) return (uint32_t)dart_round_up((uint64_t)set->chunk_rows, 64);
     uint64_t chunks = (rows * vocab + CHUNK_WORDS - 1) / CHUNK_WORDS;
-    return (uint32_t)dart_round_up((rows + chunks - 1) / chunks, 64);
+    uint64_t each = dart_round_up((rows + chunks - 1) / chunks, 64);
+    return (uint32_t)(each < CHUNK_ROWS && rows >= CHUNK_ROWS ? CHUNK_ROWS : each);
 }
 
 dart_status dart_session_options_from(

@@ -21,8 +21,8 @@ DART_NODISCARD dart_status dart_config_from(
 /* The same for both vocabularies of a corpus; a text has no source. */
 DART_NODISCARD dart_status dart_config_for(const dart_settings *set, const dart_vocab *vocab,
     const dart_vocab *source_vocab, dart_model_config *out);
-/* Rows of logits alive at once: the setting, or such that a chunk stays below 16 MiB; a multiple
- * of 64. */
+/* Rows of logits alive at once: the setting, or such that a chunk stays below 16 MiB, but 256 where
+ * there are so many; a multiple of 64. */
 uint32_t dart_chunk_rows(const dart_settings *set, uint32_t batch, uint32_t vocab);
 /* Opens set->device under set->limits and refuses one that failed its self-test unless set->force.
  */

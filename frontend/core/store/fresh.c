@@ -41,9 +41,13 @@ dart_status dart_fresh_open(const dart_recipe *recipe, const char *path, dart_bu
     dart_recipe_settings(out->recipe, &out->set);
     uint32_t vocab = out->set.vocab_size ? (uint32_t)out->set.vocab_size : DEFAULT_VOCAB;
     DART_TRY(dart_config_from(&out->set, vocab, &config));
+    config.of_base = *out->set.base != 0;
+    DART_TRY(dart_base_types(&out->set, &config));
     DART_TRY(dart_model_new(&config, NULL, &out->model));
     DART_TRY(check_kind(out));
-    return dart_fresh_values(out);
+    DART_TRY(dart_fresh_values(out));
+    if (!config.of_base) return DART_OK;
+    return dart_base_fill(out->set.base, out->model, out->param, out->frozen, &out->base);
 }
 
 dart_status dart_fresh_words_new(

@@ -6,9 +6,10 @@
 #include "data.h"
 #include "session.h"
 
-/* The model at `path`, or, where that is NULL or "", the recipe's own with random weights and,
- * where the recipe limits none, 10,000 words. INPUT: a classifier, for which there are no random
- * texts; else as dart_bundle_open. Free with dart_bundle_free, also after a failure. */
+/* The model at `path`, or, where that is NULL or "", the recipe's own with the weights of its base,
+ * or without one random weights and, where the recipe limits none, 10,000 words. INPUT: a
+ * classifier, for which there are no random texts; else as dart_bundle_open. Free with
+ * dart_bundle_free, also after a failure. */
 DART_NODISCARD dart_status dart_fresh_open(
     const dart_recipe *recipe, const char *path, dart_bundle *out);
 /* Initial values of a bundle's model, of its recipe's seed. MEMORY. */

@@ -162,12 +162,20 @@ typedef struct dart_chain_stack {
     uint32_t count, cores;
     dart_node core[DART_MAX_CORES];     /* (count, r_k, n_k, r_{k+1}) */
     dart_node gradient[DART_MAX_CORES]; /* leaves (count, stride) of the PENALTY region, stride >=
-                                           the core's words; padded: (words, 1) */
+                                           the core's words; 0 where there is a span */
     dart_node live[DART_MAX_CORES];     /* (count, r_{k+1}) at bond k: 0 where padded, else 1 */
-    dart_node inverse[DART_MAX_CORES];  /* (count): 1 / words of each core without padding */
-    dart_node back[DART_MAX_CORES];     /* i32 (words): the place of each word of `gradient` in the
-                                           padded stack, -1 in gaps between weights */
 } dart_chain_stack;
+
+/* Where the gradients of all stacks go: the words that hold every chain, in blocks, each of which
+ * belongs to one tensor. Stacks one behind the other, core by core, are "joined". */
+typedef struct dart_chain_span {
+    uint32_t words, block_words, tensors; /* the last tensor: of blocks that are no chain's */
+    dart_node gradient;                   /* leaf (words, 1) of the PENALTY region */
+    dart_node back;    /* i32 (words): the place of each in the joined stacks, -1: it has none */
+    dart_node block;   /* i32 (words / block_words): the tensor of each block */
+    dart_node index;   /* the same for dart_scatter_sum */
+    dart_node inverse; /* (tensors, 1): 1 / words of each, without padding */
+} dart_chain_span;
 
 /* By name or alias; NULL: there is none. */
 const dart_method *dart_method_find(const char *name);

@@ -342,10 +342,25 @@ static int span_of(const dart_model *model, const dart_param *param)
     return core < layout->bonds ? PLACE_BONDED : PLACE_LAST;
 }
 
+/* Weights and biases of norms are one kind of vector, biases of linear layers another. */
+static bool of_norm(const dart_model *model, uint32_t p)
+{
+    const dart_param *param = &model->param[p];
+    return param->ones ||
+           (p && model->param[p - 1].ones && dart_shape_equal(&param->shape, &param[-1].shape));
+}
+
+static bool same_kind(const dart_model *model, uint32_t p, uint32_t q)
+{
+    const dart_param *a = &model->param[p], *b = &model->param[q];
+    return a->shape.rank == 1 && dart_shape_equal(&a->shape, &b->shape) &&
+           span_of(model, a) == span_of(model, b) && of_norm(model, p) == of_norm(model, q);
+}
+
 /* Offsets. Inside PARAM: cores with a bond on their right, the last cores of chains, what else is
  * decayed, the rest; so gates (gates.c), penalties and decay each touch one span. The i-th tensors
  * of weights of one form lie side by side, so that one leaf can view them all as a stack
- * (dart_model_chains). */
+ * (dart_model_chains); and so do vectors of one kind, whose gradients are sums of one form. */
 static dart_status place_all(dart_model *model)
 {
     bool *placed = dart_calloc(model->params, sizeof *placed);
@@ -358,6 +373,11 @@ static dart_status place_all(dart_model *model)
             if (placed[p] || span_of(model, param) != pass) continue;
             placed[p] = true;
             DART_GOTO(place(param, at));
+            for (uint32_t q = p + 1; pass == PLACE_PLAIN && q < model->params; q++) {
+                if (placed[q] || !same_kind(model, p, q)) continue;
+                placed[q] = true;
+                DART_GOTO(place(&model->param[q], at));
+            }
             for (uint32_t w = param->weight >= 0 ? (uint32_t)param->weight + 1 : model->weights;
                  w < model->weights; w++) {
                 if (!dart_model_same_form(&model->weight[param->weight], &model->weight[w]))

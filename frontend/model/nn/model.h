@@ -293,10 +293,13 @@ DART_NODISCARD dart_status dart_model_matrices(
 uint32_t dart_model_chain(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, uint32_t weight, dart_node out[DART_MAX_CORES]);
 /* All chains of the model for dart_penalty_append (reg.h), those of one form stacked: fills at most
- * model->weights entries with new leaves over PARAM and PENALTY. pad: also where their ranks
- * differ, padded to the largest; needs the tables below. Else only where they are equal. */
-DART_NODISCARD dart_status dart_model_chains(const dart_model *model, dart_graph *graph, bool pad,
-    dart_chain_stack *out, uint32_t *out_count);
+ * model->weights entries with new leaves over PARAM and PENALTY. span: also where sizes and ranks
+ * differ, padded to the largest, and gradients go to the span; needs the tables below. NULL: only
+ * where they are equal. */
+DART_NODISCARD dart_status dart_model_chains(const dart_model *model, dart_graph *graph,
+    dart_chain_span *span, dart_chain_stack *out, uint32_t *out_count);
+/* The words of PARAM that hold all chains; begin > end: there are none. */
+void dart_model_chain_span(const dart_model *model, uint64_t *begin, uint64_t *end);
 /* Tables for padding in the TABLE region, behind all others: words of f32 from dart_model_chains_at
  * on, then words of i32. */
 uint64_t dart_model_chains_at(const dart_model *model);

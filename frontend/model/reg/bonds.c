@@ -31,27 +31,32 @@ dart_node dart_bond_join(dart_graph *graph, dart_node total, dart_node term, dou
 }
 
 /* Gram matrices, or with `diagonal` what the norms are: the last product of each side sums over one
- * index less. */
+ * index less. Each matrix is one contract, which shows that it is symmetric: so both gradients of a
+ * core are one. */
 static void grams(
     dart_graph *graph, const dart_chain_stack *stack, bool diagonal, dart_bond_grams *out)
 {
     const uint32_t cores = stack->cores;
     dart_node gram = 0;
     for (uint32_t k = cores - 1; k > 0; k--) {
-        dart_node core = stack->core[k];
-        dart_node half = gram ? dart_contract2(graph, "zanb,zbc->zanc", core, gram) : core;
-        out->right[k - 1] = diagonal ? dart_contract2(graph, "zanb,zanb->za", half, core) : 0;
+        const dart_node core = stack->core[k], of[] = {gram, core, core};
+        if (diagonal)
+            out->right[k - 1] = gram ? dart_contract(graph, "zbd,zanb,zand->za", 3, of)
+                                     : dart_contract2(graph, "zanb,zanb->za", core, core);
         if (diagonal && k == 1) break;
-        gram = dart_contract2(graph, "zanb,zcnb->zac", half, core);
+        gram = gram ? dart_contract(graph, "zbd,zanb,zcnd->zac", 3, of)
+                    : dart_contract2(graph, "zanb,zcnb->zac", core, core);
         if (!diagonal) out->right[k - 1] = gram;
     }
     gram = 0;
     for (uint32_t k = 0; k + 1 < cores; k++) {
-        dart_node core = stack->core[k];
-        dart_node half = gram ? dart_contract2(graph, "zab,zbnc->zanc", gram, core) : core;
-        out->left[k] = diagonal ? dart_contract2(graph, "zanb,zanb->zb", half, core) : 0;
+        const dart_node core = stack->core[k], of[] = {gram, core, core};
+        if (diagonal)
+            out->left[k] = gram ? dart_contract(graph, "zac,zanb,zcnb->zb", 3, of)
+                                : dart_contract2(graph, "zanb,zanb->zb", core, core);
         if (diagonal && k + 2 == cores) break;
-        gram = dart_contract2(graph, "zanb,zanc->zbc", half, core);
+        gram = gram ? dart_contract(graph, "zac,zanb,zcnd->zbd", 3, of)
+                    : dart_contract2(graph, "zanb,zanc->zbc", core, core);
         if (!diagonal) out->left[k] = gram;
     }
 }
@@ -66,18 +71,56 @@ void dart_bond_norms_of(dart_graph *graph, const dart_chain_stack *stack, dart_b
     grams(graph, stack, true, out);
 }
 
+/* Values (bonds, rows) of bonds of one rank, the first `count` of each, summed by their shares:
+ * (count). */
+static dart_node sum_of_bonds(
+    dart_graph *graph, dart_node values, uint32_t bonds, uint32_t count, const double *share)
+{
+    const dart_node_info *info = values ? dart_node_get(graph, values) : NULL;
+    bool even = true;
+    dart_node total = 0;
+    if (!info || bonds == 1) return dart_bond_join(graph, 0, values, share[0]);
+    const uint32_t rows = info->shape.dim[0] / bonds;
+    values = dart_reshape(graph, values, DART_SHAPE(bonds, rows));
+    for (uint32_t i = 0; i < bonds; i++) even &= share[i] == share[0];
+    if (even) {
+        total = dart_bond_join(graph, 0, dart_reduce_sum(graph, values, 0, 1), share[0]);
+        return rows == count ? total : dart_slice_rows(graph, total, 0, count);
+    }
+    values = dart_reshape(graph, values, DART_SHAPE(bonds * rows));
+    for (uint32_t i = 0; i < bonds; i++)
+        total =
+            dart_bond_join(graph, total, dart_slice_rows(graph, values, i * rows, count), share[i]);
+    return total;
+}
+
+/* All bonds of one rank are one batch. */
 dart_node dart_bond_spectral(
     dart_graph *graph, const dart_chain_stack *stack, const dart_options *options, double p)
 {
+    const double mu = dart_options_get(options, &dart_row_reg_mu);
     dart_bond_grams gram;
     double share[DART_MAX_CORES];
+    bool taken[DART_MAX_CORES] = {false};
     dart_node total = 0;
     dart_bond_grams_of(graph, stack, &gram);
     dart_bond_shares(graph, stack, options, share);
     for (uint32_t k = 0; k + 1 < stack->cores; k++) {
-        dart_node bond = dart_gram_spectral(
-            graph, gram.left[k], gram.right[k], dart_options_get(options, &dart_row_reg_mu), p);
-        total = dart_bond_join(graph, total, bond, share[k]);
+        dart_node left[DART_MAX_CORES], right[DART_MAX_CORES];
+        double of[DART_MAX_CORES];
+        uint32_t bonds = 0;
+        for (uint32_t j = k; j + 1 < stack->cores && !taken[k]; j++) {
+            if (taken[j] || dim(graph, stack, j, 3) != dim(graph, stack, k, 3)) continue;
+            left[bonds] = gram.left[j];
+            right[bonds] = gram.right[j];
+            of[bonds++] = share[j];
+            if (j > k) taken[j] = true;
+        }
+        if (taken[k]) continue;
+        dart_node values = dart_gram_spectral(
+            graph, dart_join(graph, bonds, left), dart_join(graph, bonds, right), mu, p);
+        total =
+            dart_bond_join(graph, total, sum_of_bonds(graph, values, bonds, stack->count, of), 1.0);
     }
     return dart_affine(graph, total, 1.0 / (stack->cores - 1), 0.0);
 }

@@ -19,8 +19,8 @@ typedef struct dart_reg {
     const char *name, *help;
     double mu; /* smoothing that suits it, 0: it has none */
     /* stack->core[k] is (count, r_k, n_k, r_{k+1}) (TT-matrix digits already merged by a reshape):
-     * `count` weights of equal modes side by side; stack->gradient is not looked at. Zeros that
-     * pad a core (stack->live) must change neither value nor gradients. Returns
+     * `count` weights side by side; stack->gradient is not looked at. Zeros that pad a core's ranks
+     * (stack->live) or modes must change neither value nor gradients. Returns
      * (count): each weight's penalty, not yet normalised. reg_mu is not 0 unless `mu` is.
      * NULL: nothing is added to the step. */
     dart_node (*penalty)(
@@ -39,11 +39,11 @@ const dart_reg *dart_reg_at(uint32_t index);
 /* Root mean square of every core's stored gradient; NOTES.md says why. */
 #define DART_PENALTY_PUSH 10.0
 
-/* Appends the penalty of all stacks and its normalised gradient (README.md): stores it into
- * stack.gradient[k]. The step is then p -= lr * lambda * gradient. *out_value (scalar):
- * mean of the weights' penalties, for the log. */
+/* Appends the penalty of all stacks and its normalised gradient (README.md): stores it into the
+ * span, or where that is NULL, into stack.gradient[k]. The step is then p -= lr * lambda *
+ * gradient. *out_value (scalar): mean of the weights' penalties, for the log. */
 DART_NODISCARD dart_status dart_penalty_append(dart_graph *graph, const dart_reg *reg,
     const dart_options *options, uint32_t stacks, const dart_chain_stack *stack,
-    dart_node *out_value);
+    const dart_chain_span *span, dart_node *out_value);
 
 #endif

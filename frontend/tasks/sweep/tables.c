@@ -3,9 +3,8 @@
 #include "c_locale.h"
 #include "file.h"
 #include "memstream.h"
-#include "chart.h"
+#include "means.h"
 #include "results.h"
-#include "stats.h"
 #include "sweep.h"
 #include <inttypes.h>
 #include <math.h>
@@ -69,83 +68,6 @@ static void write_csv(const dart_sweep_grid *s, FILE *out)
         dart_csv_text(run->why, out);
         fputs("\r\n", out);
     }
-}
-
-/* ---- means over the seeds ---- */
-
-static bool classify(const dart_sweep_grid *s)
-{
-    bool any = false;
-    for (uint32_t i = 0; i < s->runs; i++) {
-        if (s->run[i].state != DART_SWEEP_DONE) continue;
-        if (!s->run[i].row.texts) return false;
-        any = true;
-    }
-    return any;
-}
-
-/* What tables across and the picture show: the test figure beside what was chosen by. */
-static const dart_column *shown(const dart_sweep_grid *s)
-{
-    char key[64];
-    const char *figure = classify(s) ? "accuracy" : "ppl";
-    if (s->choose_by) figure = s->choose_by + strlen("valid_");
-    snprintf(key, sizeof key, "test_%s", figure);
-    return dart_table_find(key);
-}
-
-/* "Test perplexity" */
-static void title_of(const dart_sweep_grid *s, char out[64])
-{
-    const dart_column *column = shown(s);
-    if (!strcmp(column->field.key, "test_ppl"))
-        snprintf(out, 64, "Test perplexity");
-    else
-        snprintf(out, 64, "T%s", column->name + 1);
-}
-
-/* What a picture has on its axis: the compressed layers, or all there is. */
-static double size_of(const dart_sweep_run *run)
-{
-    return (double)(run->row.compressed_params ? run->row.compressed_params : run->row.params);
-}
-
-/* NaN where the figure means nothing. */
-static double figure_of(const dart_sweep_run *run, const dart_column *column)
-{
-    if (!strcmp(column->field.key, "compressed_params")) return size_of(run);
-    return dart_column_applies(dart_table_columns, column, &run->row)
-               ? dart_columns_value(dart_table_columns, column, &run->row)
-               : NAN;
-}
-
-static dart_spread over_seeds(const dart_sweep_grid *s, uint32_t group, const char *key)
-{
-    const dart_column *column = dart_table_find(key);
-    double value[DART_SWEEP_MOST_RUNS];
-    size_t n = 0;
-    for (uint32_t k = 0; k < dart_sweep_seeds(s); k++) {
-        const dart_sweep_run *run = dart_sweep_trained(s, group, k);
-        if (!run) continue;
-        value[n] = figure_of(run, column);
-        n += isfinite(value[n]);
-    }
-    return dart_spread_of(value, n);
-}
-
-/* What is shown, of a group against another, seed by seed, in percent. */
-static dart_spread paired(const dart_sweep_grid *s, uint32_t group, uint32_t against)
-{
-    double value[DART_SWEEP_MOST_RUNS];
-    size_t n = 0;
-    for (uint32_t k = 0; k < dart_sweep_seeds(s); k++) {
-        const dart_sweep_run *a = dart_sweep_trained(s, group, k);
-        const dart_sweep_run *b = dart_sweep_trained(s, against, k);
-        if (!a || !b) continue;
-        value[n] = 100 * (figure_of(a, shown(s)) / figure_of(b, shown(s)) - 1);
-        n += isfinite(value[n]);
-    }
-    return dart_spread_of(value, n);
 }
 
 /* ---- Markdown ---- */
@@ -220,7 +142,7 @@ static bool has_column(const dart_sweep_grid *s, const dart_column *column)
 {
     if (dart_table_mean_digits(column) < 0) return false;
     for (uint32_t i = 0; i < s->runs; i++)
-        if (s->run[i].state == DART_SWEEP_DONE && isfinite(figure_of(&s->run[i], column)))
+        if (s->run[i].state == DART_SWEEP_DONE && isfinite(dart_sweep_figure(&s->run[i], column)))
             return true;
     return false;
 }
@@ -254,7 +176,8 @@ static void md_groups(const dart_sweep_grid *s, FILE *out)
                     : "-");
         fprintf(out, " %u of %u |", done, dart_sweep_seeds(s));
         for (uint32_t k = 0; k < columns; k++)
-            md_figure(over_seeds(s, g, column[k]->field.key), dart_table_mean_digits(column[k]),
+            md_figure(dart_sweep_mean(s, g, column[k]->field.key),
+                dart_table_mean_digits(column[k]),
                 strstr(column[k]->field.key, "_ppl") && all_diverged(s, g), out);
         fputc('\n', out);
     }
@@ -289,10 +212,10 @@ static void md_pivot(const dart_sweep_grid *s, FILE *out)
         fputs("|", out);
         md_cells(s, g, first, last, out);
         for (uint32_t i = 0; i < across->count; i++)
-            md_figure(over_seeds(s, g + i, shown(s)->field.key), dart_table_mean_digits(shown(s)),
-                all_diverged(s, g + i), out);
+            md_figure(dart_sweep_mean(s, g + i, dart_sweep_shown(s)->field.key),
+                dart_table_mean_digits(dart_sweep_shown(s)), all_diverged(s, g + i), out);
         for (uint32_t i = 1; variants && i < across->count; i++)
-            md_figure(paired(s, g + i, g), 2, false, out);
+            md_figure(dart_sweep_paired(s, g + i, g), 2, false, out);
         fputc('\n', out);
     }
 }
@@ -328,7 +251,7 @@ static void write_md(const dart_sweep_grid *s, FILE *out)
 {
     uint32_t done = 0, first = dart_sweep_first_axis(s), left = 0;
     char title[64];
-    title_of(s, title);
+    dart_sweep_title(s, title);
     for (uint32_t i = 0; i < s->runs; i++) {
         done += s->run[i].state == DART_SWEEP_DONE;
         left += s->run[i].state == DART_SWEEP_LEFT;
@@ -369,103 +292,6 @@ static void write_md(const dart_sweep_grid *s, FILE *out)
     }
 }
 
-/* ---- picture ---- */
-
-typedef struct chart_points {
-    double *x, *y, *low, *high;
-} chart_points;
-
-static void swap(double *a, double *b)
-{
-    double t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* By size: a line then runs from left to right. */
-static void sort_points(chart_points *p, size_t n)
-{
-    for (size_t i = 1; i < n; i++)
-        for (size_t k = i; k > 0 && p->x[k] < p->x[k - 1]; k--) {
-            swap(&p->x[k], &p->x[k - 1]);
-            swap(&p->y[k], &p->y[k - 1]);
-            swap(&p->low[k], &p->low[k - 1]);
-            swap(&p->high[k], &p->high[k - 1]);
-        }
-}
-
-/* Whether the runs are of pretrained models: what counts is how many numbers were trained. */
-static bool tuned(const dart_sweep_grid *s)
-{
-    for (uint32_t i = 0; i < s->runs; i++)
-        if (s->run[i].state == DART_SWEEP_DONE && s->run[i].row.trained_params) return true;
-    return false;
-}
-
-/* One series for each value of the last axis (the variants, where there are any). Variants of
- * fine-tuning differ by hundreds of times, so each of them is a point by itself. */
-static dart_status write_svg(const dart_sweep_grid *s, FILE *out)
-{
-    dart_status status = DART_OK;
-    char name[64], title[128];
-    title_of(s, name);
-    snprintf(title, sizeof title, "%s over size (mean and deviation of seeds)", name);
-    name[0] = 't';
-    const uint32_t first = dart_sweep_first_axis(s);
-    const dart_sweep_axis *last = s->axes > first ? &s->axis[s->axes - 1] : NULL;
-    const bool apart = tuned(s);
-    uint32_t count = last && (apart || s->axes > first + 1) ? last->count : 1;
-    const uint32_t groups = dart_sweep_groups(s);
-    dart_report_series *series = dart_calloc(count, sizeof *series);
-    double *words = dart_calloc(4 * ((size_t)groups + 1), sizeof *words), *at = words;
-    if (!series || !words) {
-        status = DART_MEMORY;
-        goto done;
-    }
-    for (uint32_t k = 0; k < count; k++) {
-        size_t n = 0, most = groups / count;
-        chart_points p = {at, at + most, at + 2 * most, at + 3 * most};
-        at += 4 * most;
-        for (uint32_t g = k; g < groups; g += count) {
-            const dart_spread size =
-                over_seeds(s, g, apart ? "trained_params" : "compressed_params");
-            const dart_spread test = over_seeds(s, g, shown(s)->field.key);
-            double spread = isnan(test.sd) ? 0 : test.sd;
-            if (!test.count || !size.count) continue;
-            p.x[n] = size.mean;
-            p.y[n] = test.mean;
-            p.low[n] = test.mean - spread;
-            p.high[n++] = test.mean + spread;
-        }
-        sort_points(&p, n);
-        series[k] = (dart_report_series){.x = p.x,
-            .y = p.y,
-            .low = p.low,
-            .high = p.high,
-            .count = n,
-            .points = true,
-            .joined = true};
-        bool variants = last && last->kind == DART_SWEEP_VARIANTS;
-        if (count > 1)
-            snprintf(series[k].name, sizeof series[k].name, "%s%s%s",
-                variants ? "" : last->column[0], variants ? "" : " ",
-                last->cell[k * last->columns]);
-        else
-            snprintf(series[k].name, sizeof series[k].name, "%s", name);
-    }
-    const dart_report_chart chart = {.title = title,
-        .x_name = apart ? "trained numbers" : "parameters of the compressed layers",
-        .log_x = apart,
-        .y_name = name,
-        .series = series,
-        .series_count = count};
-    dart_report_chart_svg(&chart, out);
-done:
-    free(series);
-    free(words);
-    return status;
-}
-
 /* ---- files ---- */
 
 static dart_status save(const dart_sweep_grid *s, const char *name, int which)
@@ -477,7 +303,7 @@ static dart_status save(const dart_sweep_grid *s, const char *name, int which)
     if (!out) return DART_MEMORY;
     if (which == 0) write_csv(s, out);
     if (which == 1) write_md(s, out);
-    if (which == 2) status = write_svg(s, out);
+    if (which == 2) status = dart_sweep_picture(s, out);
     const dart_status closed = dart_memstream_close(out, name, &text);
     if (status == DART_OK) status = closed;
     snprintf(path, sizeof path, "%s/%s", s->folder, name);

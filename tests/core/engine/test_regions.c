@@ -153,8 +153,9 @@ static double off(const float *a, const float *b, uint64_t words)
 {
     double most = 0, worst = 0;
     for (uint64_t i = 0; i < words; i++) {
-        most = fmax(most, fabs(a[i]));
-        worst = fmax(worst, fabs((double)a[i] - b[i]));
+        const double size = fabs(a[i]), apart = fabs((double)a[i] - b[i]);
+        most = size > most ? size : most;
+        worst = apart > worst || isnan(apart) ? apart : worst; /* NaN stays */
     }
     return worst / most;
 }

@@ -36,6 +36,7 @@ static double *penalty_of(lab *l, const dart_reg *reg, bool single, bool pad, ui
     const uint64_t at = dart_model_chains_at(m), words = l->data.words[DART_REGION_TABLE];
     uint64_t floats = 0, ints = 0;
     uint32_t count;
+    dart_chain_span span;
     dart_node value;
     built b;
     ok(dart_model_chains_size(m, &floats, &ints));
@@ -45,12 +46,12 @@ static double *penalty_of(lab *l, const dart_reg *reg, bool single, bool pad, ui
     if (single)
         count = single_stacks(l, &b, stack);
     else
-        ok(dart_model_chains(m, b.graph, pad, stack, &count));
+        ok(dart_model_chains(m, b.graph, pad ? &span : NULL, stack, &count));
     *out_largest = 0;
     for (uint32_t s = 0; s < count; s++)
         if (stack[s].count > *out_largest) *out_largest = stack[s].count;
     const dart_options options = penalty_values(reg, &(penalty_options){.p = 0.5});
-    ok(dart_penalty_append(b.graph, reg, &options, count, stack, &value));
+    ok(dart_penalty_append(b.graph, reg, &options, count, stack, pad ? &span : NULL, &value));
     if (pad) l->data.words[DART_REGION_TABLE] = at + floats + ints;
     ok(dart_graph_check(b.graph));
     ok(ir_prepare(&b.run, device, b.graph, &l->data, 1, &value));

@@ -75,7 +75,7 @@ static void every_core_is_pushed_alike(void **state)
             double mean, sum = 0, prices = 0, bonds = 0, push[MAX_STACKS][4];
             penalty_options o = {.mu = 0, .p = 0.5, .price = price};
             const dart_options options = penalty_values(reg, &o);
-            ok(dart_penalty_append(l.graph, reg, &options, l.stacks, l.stack, &value));
+            ok(dart_penalty_append(l.graph, reg, &options, l.stacks, l.stack, NULL, &value));
             ok(ir_prepare(&run, device, l.graph, &l.data, 1, &value));
             ok(dart_exec_run(run.exec, NULL));
             ok(ir_read(&run, 0, &mean));
@@ -136,7 +136,7 @@ static void svt_pulls_as_the_nuclear_norm(void **state)
         memcpy(core_of(&l, 2, 0, k), pair.core[k], l.words[2][k] * sizeof(double));
     const dart_reg *nuclear = dart_reg_find("bond-nuclear");
     const dart_options options = penalty_values(nuclear, &(penalty_options){.mu = 1e-9});
-    ok(dart_penalty_append(l.graph, nuclear, &options, l.stacks, l.stack, &value));
+    ok(dart_penalty_append(l.graph, nuclear, &options, l.stacks, l.stack, NULL, &value));
     ok(ir_prepare(&run, device, l.graph, &l.data, 1, &value));
     ok(dart_exec_run(run.exec, NULL));
     ok(ir_read_region(&run, DART_REGION_PENALTY, l.data.region[DART_REGION_PENALTY]));

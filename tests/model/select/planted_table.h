@@ -91,7 +91,7 @@ static inline void open_students(
             grads[k]);
     if (reg && reg->penalty) {
         const dart_options options = penalty_values(reg, &how->options);
-        ok(dart_penalty_append(s->graph, reg, &options, 1, &stack, &value));
+        ok(dart_penalty_append(s->graph, reg, &options, 1, &stack, NULL, &value));
     }
     const dart_options adamw = adamw_values(0.9, 0.95, 1e-8, 0.0);
     const dart_optim_span span = {

@@ -35,6 +35,13 @@ static double perplexity(const char *name)
     return strstr(name, "1e-2") ? 1.2 : 1.5;
 }
 
+/* Those of a pretrained model: the size in the label. */
+static int trained(const char *name)
+{
+    const char *size = strpbrk(name, "-");
+    return strncmp(name, "size", 4) != 0 ? 0 : atoi(size + 1) * (strstr(name, "k-s") ? 1000 : 1);
+}
+
 static dart_status make_up(const char *dir)
 {
     char path[600], text[1024];
@@ -46,10 +53,11 @@ static dart_status make_up(const char *dir)
         "\"dense_params\": 4000, \"compression\": 4, \"rank_min\": 1, \"rank_mean\": 2.5,"
         "\"rank_max\": 4, \"valid_ppl\": %.9g, \"test_ppl\": 1.5, \"tokens_per_s\": 7,"
         "\"seconds\": 3, \"texts\": 12, \"valid_accuracy\": %.9g, \"test_accuracy\": %.9g,"
-        "\"valid_f1\": 0, \"test_f1\": 0, \"valid_matthews\": 0, \"test_matthews\": 0,"
+        "\"trained_params\": %d, \"valid_f1\": 0, \"test_f1\": 0, \"valid_matthews\": 0, "
+        "\"test_matthews\": 0,"
         "\"protocol\": \"p\"}]\n",
         strstr(name, "a-") ? 700 : 900, perplexity(name), accuracy(name),
-        accuracy(name) - 0.01 * seed);
+        accuracy(name) - 0.01 * seed, trained(name));
     assert_int_equal(dart_mkdirs(dir), DART_OK);
     return dart_file_write_sync(path, text, strlen(text));
 }
@@ -156,6 +164,26 @@ static void others_take_the_best(void **state)
     assert_non_null(strstr(picture[1], "Test perplexity"));
     free(picture[0]);
     free(picture[1]);
+}
+
+/* Variants of fine-tuning that differ by the size in their labels are one line of the picture. */
+static void sizes_are_one_line(void **state)
+{
+    (void)state;
+    dart_sweep_result result;
+    spy w = {0};
+    const char *file = write_file("sizes.yaml",
+        HEAD "variants:\n  - {label: size-20}\n  - {label: size-1.5k, rank: 3}\n  - {label: size}\n"
+             "  - {label: size-x-8, rank: 4}\n  - {label: size-b2, rank: 5}\n");
+    if (run_sweep(&w, file, "sizes", false, &result) != DART_OK) fail_msg("%s", dart_error_text());
+    char *picture = tiny_read("sizes", "results.svg");
+    assert_null(strstr(picture, ">size-20"));
+    assert_null(strstr(picture, ">size-1.5k"));
+    assert_non_null(strstr(picture, ">size<"));
+    assert_non_null(strstr(picture, ">size-x<"));
+    assert_non_null(strstr(picture, ">size-b2<"));
+    assert_non_null(strstr(picture, "trained numbers"));
+    free(picture);
 }
 
 static void stopped_sweeps_go_on(void **state)
@@ -298,8 +326,8 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(others_take_the_best),
-        cmocka_unit_test(stopped_sweeps_go_on), cmocka_unit_test(values_that_end_badly),
-        cmocka_unit_test(variants_have_their_own_values), cmocka_unit_test(runs_are_trained),
-        cmocka_unit_test(what_cannot_be_is_refused)};
+        cmocka_unit_test(sizes_are_one_line), cmocka_unit_test(stopped_sweeps_go_on),
+        cmocka_unit_test(values_that_end_badly), cmocka_unit_test(variants_have_their_own_values),
+        cmocka_unit_test(runs_are_trained), cmocka_unit_test(what_cannot_be_is_refused)};
     return cmocka_run_group_tests(tests, set_up, tiny_tear_down);
 }

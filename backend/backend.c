@@ -2,6 +2,7 @@
  * get the forms that were measured on their device, and simpler ones for those that were refused.
  */
 #include "backend.h"
+#include "flight.h"
 #include "launch_check.h"
 #include "log.h"
 #include "refused.h"
@@ -113,6 +114,7 @@ static dart_status open_at(const dart_backend *backend, uint32_t index, const da
     device->untuned = false;
     device->info_capacity = 0;
     device->bytes_allocated = device->bytes_peak = 0;
+    dart_flight_begin(device);
     *out_device = device;
     return DART_OK;
 }
@@ -168,6 +170,7 @@ dart_status dart_device_open(const char *id, const dart_limits *limits, dart_dev
 void dart_device_close(dart_device *device)
 {
     if (!device) return;
+    dart_flight_end(device);
     free(device->infos);
     dart_refused_close(device->refused);
     dart_tuned_close(device->tuned);
@@ -187,7 +190,7 @@ static dart_status check_buffer(const dart_device *device, dart_buffer buffer, c
         doing, buffer, device->backend->name);
 }
 
-static dart_status check_range(const dart_device *device, dart_buffer buffer, uint64_t offset,
+dart_status dart_range_check(const dart_device *device, dart_buffer buffer, uint64_t offset,
     uint64_t words, const char *doing)
 {
     DART_TRY(check_buffer(device, buffer, doing));
@@ -254,6 +257,7 @@ void dart_device_free(dart_device *device, dart_buffer buffer)
     bool alive = buffer < device->info_capacity && device->infos[buffer].alive;
     assert(alive);
     if (!alive) return;
+    dart_flight_end(device);
     device->bytes_allocated -= device->infos[buffer].words * device->caps.word;
     device->infos[buffer].alive = false;
     device->backend->free(device, buffer);
@@ -262,16 +266,18 @@ void dart_device_free(dart_device *device, dart_buffer buffer)
 dart_status dart_device_write(
     dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data)
 {
-    DART_TRY(check_range(device, buffer, offset, words, "writing"));
+    DART_TRY(dart_range_check(device, buffer, offset, words, "writing"));
     if (!words) return DART_OK;
+    DART_TRY(dart_flight_room(device));
     return device->backend->write(device, buffer, offset, words, data);
 }
 
 dart_status dart_device_read(
     dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, void *data)
 {
-    DART_TRY(check_range(device, buffer, offset, words, "reading"));
+    DART_TRY(dart_range_check(device, buffer, offset, words, "reading"));
     if (!words) return DART_OK;
+    DART_TRY(dart_device_settle(device));
     return device->backend->read(device, buffer, offset, words, data);
 }
 
@@ -394,13 +400,54 @@ dart_status dart_device_build_exactly(
         device->caps.name, dart_kernel_info_of(list[device->unmade - 1].kernel)->name);
 }
 
+static dart_status check_fetches(
+    const dart_device *device, const dart_fetch *fetch, uint32_t fetches)
+{
+    if (fetches > DART_FETCHES)
+        return dart_fail(DART_FAILED, "a submission that reads back %" PRIu32 " times: at most %d",
+            fetches, DART_FETCHES);
+    for (uint32_t i = 0; i < fetches; i++) {
+        if (!fetch[i].words) return dart_fail(DART_FAILED, "a fetch of 0 words was asked for");
+        DART_TRY(dart_range_check(
+            device, fetch[i].buffer, fetch[i].offset, fetch[i].words, "fetching from"));
+    }
+    return DART_OK;
+}
+
+dart_status dart_device_submit(dart_device *device, dart_program *program, const dart_fetch *fetch,
+    uint32_t fetches, uint64_t *out_ticket)
+{
+    const dart_backend *backend = device->backend;
+    *out_ticket = 0;
+    if (!program) return dart_fail(DART_FAILED, "no program was given to run");
+    DART_TRY(check_fetches(device, fetch, fetches));
+    DART_TRY(dart_flight_room(device));
+    dart_status status = backend->submit(device, program, fetch, backend->wait ? fetches : 0);
+    if (status != DART_OK) return dart_flight_fail(device, status);
+    *out_ticket = ++device->submitted;
+    if (backend->wait) return DART_OK;
+    device->finished = device->submitted;
+    for (uint32_t i = 0; i < fetches; i++)
+        DART_TRY(dart_device_read_f32(
+            device, fetch[i].buffer, fetch[i].offset, fetch[i].words, fetch[i].data));
+    return DART_OK;
+}
+
 dart_status dart_device_run(dart_device *device, dart_program *program, double *seconds)
 {
+    uint64_t ticket;
+    if (!seconds) {
+        DART_TRY(dart_device_submit(device, program, NULL, 0, &ticket));
+        return dart_device_wait(device, ticket);
+    }
     if (!program) return dart_fail(DART_FAILED, "no program was given to run");
-    return device->backend->run(device, program, seconds);
+    DART_TRY(dart_device_settle(device));
+    return device->backend->time(device, program, seconds);
 }
 
 void dart_device_drop(dart_device *device, dart_program *program)
 {
-    if (program) device->backend->drop(device, program);
+    if (!program) return;
+    dart_flight_end(device);
+    device->backend->drop(device, program);
 }

@@ -1,5 +1,10 @@
-/* The backend interface: nine functions and an optional one. A backend never sees an op: it gets a
+/* The backend interface: ten functions and two optional ones. A backend never sees an op: it gets a
  * launch list (kernel, groups, buffer slices, parameters) and replays it.
+ *
+ * All work of a device takes effect in the order of the calls: what is written after a submission
+ * changes nothing that it reads, and a read sees all that was submitted before it. Submissions
+ * return before their work is done where the device allows that; at most DART_IN_FLIGHT of them are
+ * at work, and what they read back (dart_fetch) is there once they were waited for.
  *
  * A *word* is one element of a tensor: 4 bytes (f32 or i32) on every device; 8 bytes (f64 or i64)
  * in the double-precision build of the CPU backend, which is the oracle of the tests. All sizes and
@@ -56,7 +61,8 @@ typedef struct dart_caps {
     bool unified;     /* a GPU that shares the host's memory */
     uint32_t blas;    /* version of a library that may serve gemm (provider.h), 10000 major + 100
                          minor + patch; 0: there is none, or a profile keeps it out */
-    double submit_s;  /* what a submission may take (cuts.h); 0: any time */
+    uint32_t spare; /* copies of host-visible words beside those in buffers: of what is in flight */
+    double submit_s; /* what a submission may take (cuts.h); 0: any time */
 } dart_caps;
 
 /* A limit profile: every non-zero field caps the device's own. Table: performance notes, "emu-*".
@@ -105,6 +111,15 @@ typedef struct dart_launch {
     uint32_t label; /* node of the graph it comes from; for timing and messages */
 } dart_launch;
 
+enum { DART_IN_FLIGHT = 2, DART_FETCHES = 4 };
+
+/* Words that a submission reads back behind its last launch. */
+typedef struct dart_fetch {
+    dart_buffer buffer;
+    uint64_t offset, words;
+    float *data; /* (words), borrowed until the submission was waited for, and written until then */
+} dart_fetch;
+
 typedef struct dart_backend {
     const char *name; /* "cpu", "vulkan", "opencl", "null" */
 
@@ -121,7 +136,8 @@ typedef struct dart_backend {
      * device or this memory does not allow that. */
     dart_status (*share)(dart_device *device, uint64_t words, float *data, dart_buffer *out_buffer);
     void (*free)(dart_device *device, dart_buffer buffer);
-    /* Blocking copies; `words` words from `offset`. */
+    /* `words` words from `offset`. A write may be carried out later, in its turn; `data` is the
+     * caller's again when it returns. A read comes when nothing is in flight. */
     dart_status (*write)(
         dart_device *device, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
     dart_status (*read)(
@@ -131,9 +147,16 @@ typedef struct dart_backend {
      */
     dart_status (*build)(
         dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
-    /* Replays and waits. `seconds`: NULL, or `count` entries that get each launch's time (slow
-     * path). */
-    dart_status (*run)(dart_device *device, dart_program *program, double *seconds);
+    /* Replays, and then fetches. Without `wait` all is done when it returns, and there are no
+     * fetches. After a failure nothing is in flight, unless the device was given up. */
+    dart_status (*submit)(
+        dart_device *device, dart_program *program, const dart_fetch *fetch, uint32_t fetches);
+    /* NULL, or waits for the oldest submission in flight, number `finished` + 1 of the device, and
+     * copies what it fetched. After a failure as above. */
+    dart_status (*wait)(dart_device *device);
+    /* Replays launch by launch when nothing is in flight; `seconds`: `count` entries that get the
+     * time of each. */
+    dart_status (*time)(dart_device *device, dart_program *program, double *seconds);
     void (*drop)(dart_device *device, dart_program *program);
 } dart_backend;
 
@@ -144,8 +167,16 @@ struct dart_device {
     uint32_t index;
     uint64_t bytes_allocated, bytes_peak; /* kept by backend.c */
     uint64_t submits;                     /* counted by drivers, one a queue submission */
-    double longest_submit_s;              /* kept by drivers that cut: the longest submission of a
-                                             program's last run, the largest of all programs */
+    /* Kept by flight.c: submissions of programs so far, and those of them that are over. */
+    uint64_t submitted, finished;
+    uint32_t flight; /* steps that are worth having in flight: 1 or DART_IN_FLIGHT */
+    struct dart_failure {
+        uint64_t first, last; /* submissions that failed last; 0: none did */
+        dart_status status;
+        char text[512];
+    } failure;
+    double longest_submit_s; /* kept by drivers that cut: the longest submission of a
+                                program's last run, the largest of all programs */
     /* Counted by drivers that compile: kernels made (compiled or loaded from the cache on disk),
      * and launches that found theirs made already. */
     uint64_t kernels_made, kernels_found;
@@ -205,8 +236,24 @@ DART_NODISCARD dart_status dart_device_build(
  * which is kept in mind. */
 DART_NODISCARD dart_status dart_device_build_exactly(
     dart_device *device, const dart_launch *list, uint32_t count, dart_program **out_program);
+/* Replays and waits, also for what was submitted before. seconds: NULL, or an entry for each launch
+ * of the list, which takes longer and gives the same bits. */
 DART_NODISCARD dart_status dart_device_run(
     dart_device *device, dart_program *program, double *seconds);
+/* The same without waiting, where the device works by itself. fetch: up to DART_FETCHES, whose
+ * `data` the caller keeps. *out_ticket: what dart_device_wait wants; 0 after a failure. Where
+ * DART_IN_FLIGHT submissions are at work it waits for the oldest first. A failure of an earlier
+ * submission may show here. */
+DART_NODISCARD dart_status dart_device_submit(dart_device *device, dart_program *program,
+    const dart_fetch *fetch, uint32_t fetches, uint64_t *out_ticket);
+/* Until that submission and all before it are over, at once where they are; as often as one likes.
+ * Its failure, in the sentence of whoever saw it, also where that was another call: what was in
+ * flight behind a submission that fails has failed with it. FAILED: there was no such submission.
+ */
+DART_NODISCARD dart_status dart_device_wait(dart_device *device, uint64_t ticket);
+/* Until nothing is in flight; the failure of what was. */
+DART_NODISCARD dart_status dart_device_settle(dart_device *device);
+/* Waits for what is in flight. */
 void dart_device_drop(dart_device *device, dart_program *program);
 
 /* Backends compiled in, in the order of preference for `--device auto`; NULL past the end. */

@@ -228,7 +228,8 @@ static dart_status build_program(
     return DART_OK;
 }
 
-static dart_status run_program(dart_device *base, dart_program *program, double *seconds)
+/* seconds: NULL, or an entry a launch. */
+static void run_program(dart_device *base, const dart_program *program, double *seconds)
 {
     cpu_device *device = (cpu_device *)base;
     base->submits++;
@@ -240,6 +241,20 @@ static dart_status run_program(dart_device *base, dart_program *program, double 
         if (work->tasks[1]) dart_cpu_pool_run(device->pool, kernel, work, 1);
         if (seconds) seconds[i] = dart_seconds() - start;
     }
+}
+
+/* All of it at once: the caller's thread is one of those that compute (NOTES.md). */
+static dart_status submit_program(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
+{
+    (void)fetch, (void)fetches;
+    run_program(base, program, NULL);
+    return DART_OK;
+}
+
+static dart_status time_program(dart_device *base, dart_program *program, double *seconds)
+{
+    run_program(base, program, seconds);
     return DART_OK;
 }
 
@@ -254,7 +269,8 @@ static void drop_program(dart_device *base, dart_program *program)
     {                                                                                              \
         .name = title, .open = opener, .close = close_device, .alloc = alloc_buffer,               \
         .share = sharer, .free = free_buffer, .write = write_words, .read = read_words,            \
-        .build = build_program, .run = run_program, .drop = drop_program                           \
+        .build = build_program, .submit = submit_program, .time = time_program,                    \
+        .drop = drop_program                                                                       \
     }
 extern const dart_backend dart_backend_cpu, dart_backend_cpu64;
 const dart_backend dart_backend_cpu = BACKEND("cpu", open_single, share_buffer);

@@ -3,10 +3,11 @@
 #define DART_OPENCL_INTERNAL_H
 
 #include "backend.h"
+#include "cuts.h"
 #include <CL/cl.h>
 #include <CL/cl_ext.h>
 
-enum { OPENCL_MAX_BUFFERS = 4096, OPENCL_PENDING = 1 << 20 };
+enum { OPENCL_MAX_BUFFERS = 4096 };
 
 /* One kernel file compiled for one set of TUNE values. */
 typedef struct opencl_code {
@@ -45,6 +46,20 @@ typedef struct opencl_blas {
     bool failed; /* in a run: it is not used again */
 } opencl_blas;
 
+/* One of the submissions that may be in flight; `up` is being filled while others are. */
+typedef struct opencl_flight {
+    char *up, *down;       /* owned: what its writes read, and where its fetches go */
+    uint64_t used, room;   /* bytes of up */
+    uint64_t wanted, next; /* bytes of writes since `up` was empty; what is made room for then */
+    uint64_t down_room;
+    dart_fetch fetch[DART_FETCHES];
+    uint32_t fetches;
+    cl_event event;  /* of its last command; NULL: it is over */
+    bool *at_work;   /* NULL, or false again when it is over */
+    dart_pace *pace; /* NULL, or told how long it took */
+    double begun;
+} opencl_flight;
+
 typedef struct opencl_device {
     dart_device base; /* first: the generic part */
     cl_device_id id;
@@ -57,9 +72,8 @@ typedef struct opencl_device {
     bool on_host;  /* it is the host's processor, whatever a profile makes of it */
     bool refuses;  /* the last kernel that failed is one that its compiler cannot make */
     bool given_up; /* it may be at work for ever: memory of ours that it works in is not freed */
-    char *pending; /* owned (OPENCL_PENDING): what writes that were not waited for read, until the
-                      queue is finished */
-    uint64_t pending_bytes;
+    opencl_flight flight[DART_IN_FLIGHT];
+    double landed;                      /* when one of them was last seen to be over */
     cl_mem buffers[OPENCL_MAX_BUFFERS]; /* handle - 1 */
     void *blocks[OPENCL_MAX_BUFFERS]; /* owned: memory that a buffer lies in; NULL: the driver's */
     opencl_code *codes;
@@ -74,16 +88,34 @@ DART_NODISCARD dart_status dart_opencl_status(
 const char *dart_opencl_error_name(cl_int error);
 bool dart_opencl_is_memory(cl_int error);
 /* queue.c */
-/* Waits for all that the queue was given, and frees what it read of ours. */
+/* Waits for what the queue was given, and frees what it read of ours but for what is in flight. */
 cl_int dart_opencl_finish(opencl_device *device);
-/* A copy of short data, which the queue may read when it comes to it: kept until the queue is
- * finished. NULL: it is long, or there is no room. */
+/* A copy of short data, which the queue may read when it comes to it. NULL: it is long, or there is
+ * no room. */
 void *dart_opencl_pending(opencl_device *device, const void *data, uint64_t bytes);
+/* Waits for all in flight, which stay to be landed, and say then what became of them. */
+cl_int dart_opencl_idle(const opencl_device *device);
+/* At least so many bytes of memory that nothing reads or writes at present, in powers of two times
+ * `least`; what was in it is gone. */
+DART_NODISCARD dart_status dart_opencl_room(
+    char **memory, uint64_t *room, uint64_t bytes, uint64_t least);
 /* OK, or as dart_opencl_status, of work that was given to a queue: after a failure also waits for
  * what was given to it before, as the caller may free what that reads. Without success the device
  * is given up. */
 DART_NODISCARD dart_status dart_opencl_settle(
     opencl_device *device, cl_int error, const char *what);
+
+/* flight.c */
+/* What the queue was given since the last flight becomes one, and fetches behind it. at_work, pace
+ * and begun are the caller's to set. */
+DART_NODISCARD dart_status dart_opencl_fly(
+    opencl_device *device, const dart_fetch *fetch, uint32_t fetches, opencl_flight **out_flight);
+/* Nothing is in flight any more: after a failure. */
+void dart_opencl_flights_over(opencl_device *device);
+DART_NODISCARD dart_status dart_opencl_flights_make(opencl_device *device);
+void dart_opencl_flights_free(opencl_device *device);
+/* Waits for the oldest in flight: `wait` of the backend. */
+dart_status dart_opencl_land(dart_device *base);
 
 /* kernel.c: the compiled program for a launch, from the device's list, the disk cache or the
  * compiler. */
@@ -117,7 +149,9 @@ dart_status dart_opencl_read(
 /* program.c */
 dart_status dart_opencl_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
-dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds);
+dart_status dart_opencl_give(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches);
+dart_status dart_opencl_time(dart_device *base, dart_program *program, double *seconds);
 void dart_opencl_drop(dart_device *base, dart_program *program);
 
 /* device.c */

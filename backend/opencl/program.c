@@ -20,11 +20,14 @@ typedef struct step {
 struct dart_program {
     dart_launch *list; /* owned copy: steps are made anew where the cuts move */
     uint32_t count;
-    dart_pace pace;                  /* where the list is cut into submissions */
-    step *steps;                     /* (step_count): of each piece */
-    cl_event *events;                /* (step_count), for timed runs */
-    cl_command_buffer_khr *commands; /* (command_count): of each submission; NULL: enqueue */
-    uint32_t step_count, command_count;
+    dart_pace pace;   /* where the list is cut into submissions */
+    step *steps;      /* (step_count): of each piece */
+    cl_event *events; /* (step_count), for timed runs */
+    /* (DART_IN_FLIGHT, submissions), each recorded when needed: what is at work is not given to the
+     * queue again. NULL, or of one of them: enqueue. */
+    cl_command_buffer_khr *commands;
+    bool recorded[DART_IN_FLIGHT], at_work[DART_IN_FLIGHT];
+    uint32_t step_count, command_count; /* command_count: submissions */
 };
 
 static dart_status make_step(
@@ -94,26 +97,44 @@ static cl_command_buffer_khr record(
 
 static void drop_commands(const opencl_device *device, dart_program *program)
 {
-    for (uint32_t s = 0; s < program->command_count; s++)
-        if (program->commands[s]) device->recorder.release(program->commands[s]);
+    for (uint32_t i = 0; i < DART_IN_FLIGHT * program->command_count; i++)
+        if (program->commands[i]) device->recorder.release(program->commands[i]);
     free(program->commands);
     program->commands = NULL;
     program->command_count = 0;
+    memset(program->recorded, 0, sizeof program->recorded);
 }
 
 /* Without success the program keeps to plain enqueues. */
-static void record_all(const opencl_device *device, dart_program *program)
+static void record_all(const opencl_device *device, dart_program *program, int at)
 {
     const uint32_t submissions = program->pace.cuts.submissions;
-    if (!device->recorder.create || !submissions) return;
+    if (!device->recorder.create || !submissions || program->recorded[at]) return;
     for (uint32_t i = 0; i < program->step_count; i++)
         if (!program->steps[i].kernel) return; /* a library takes queues alone */
-    program->commands = dart_calloc(submissions, sizeof *program->commands);
-    if (program->commands) program->command_count = submissions;
-    for (uint32_t s = 0; s < program->command_count; s++) {
-        program->commands[s] = record(device, program, s);
-        if (!program->commands[s]) drop_commands(device, program);
+    program->recorded[at] = true;
+    if (!program->commands)
+        program->commands = dart_calloc(DART_IN_FLIGHT * submissions, sizeof *program->commands);
+    if (!program->commands) return;
+    program->command_count = submissions;
+    cl_command_buffer_khr *commands = program->commands + at * submissions;
+    for (uint32_t s = 0; s < submissions; s++) {
+        commands[s] = record(device, program, s);
+        if (commands[s]) continue;
+        while (s--) {
+            device->recorder.release(commands[s]);
+            commands[s] = NULL;
+        }
+        return;
     }
+}
+
+/* NULL: there are none. */
+static const cl_command_buffer_khr *commands_of(const dart_program *program, int at)
+{
+    const cl_command_buffer_khr *commands =
+        program->commands ? program->commands + at * program->command_count : NULL;
+    return commands && commands[0] ? commands : NULL;
 }
 
 static void drop_steps(const opencl_device *device, dart_program *program)
@@ -144,7 +165,7 @@ static dart_status make_steps(opencl_device *device, dart_program *program)
         if (device->refuses) device->base.unmade = launch + 1;
         DART_TRY(status);
     }
-    record_all(device, program);
+    record_all(device, program, 0);
     return DART_OK;
 }
 
@@ -280,46 +301,78 @@ static cl_int run_timed(opencl_device *device, dart_program *program, double *se
                                : run_by_clock(device, program, seconds);
 }
 
-/* Gives one submission to the queue; the driver is made to begin with it where others follow. The
- * last is left to clFinish: that of Mesa 22.3 waits for nothing that was flushed before. */
-static cl_int submit(opencl_device *device, dart_program *program, uint32_t submission)
+/* Gives one submission to the queue; the driver is made to begin with it where others follow. */
+static cl_int submit(opencl_device *device, dart_program *program, uint32_t submission,
+    const cl_command_buffer_khr *commands)
 {
     const uint32_t *begin = &program->pace.cuts.begin[submission];
+    const bool last = submission + 1 == program->pace.cuts.submissions || program->pace.measured;
     cl_int error = CL_SUCCESS;
-    if (program->commands)
-        error = device->recorder.enqueue(0, NULL, program->commands[submission], 0, NULL, NULL);
-    for (uint32_t i = begin[0]; !program->commands && i < begin[1] && error == CL_SUCCESS; i++)
+    if (commands) error = device->recorder.enqueue(0, NULL, commands[submission], 0, NULL, NULL);
+    for (uint32_t i = begin[0]; !commands && i < begin[1] && error == CL_SUCCESS; i++)
         error = start(device, program, i, device->queue, NULL);
     device->base.submits++;
-    const bool last = submission + 1 == program->pace.cuts.submissions || program->pace.measured;
     return error == CL_SUCCESS && !last ? clFlush(device->queue) : error;
 }
 
-/* All submissions; one after the other with the host's clock around each, where they are to be
- * measured. */
-static cl_int run_plain(opencl_device *device, dart_program *program)
+/* One submission after the other with the host's clock around each, while nothing else is in
+ * flight. */
+static dart_status run_measured(opencl_device *device, dart_program *program)
 {
-    double *measured = program->pace.measured;
-    cl_int error = CL_SUCCESS;
+    bool moved;
+    cl_int error = dart_opencl_idle(device);
     for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++) {
         const double begin = dart_seconds();
-        error = submit(device, program, s);
-        if (measured && error == CL_SUCCESS) error = dart_opencl_finish(device);
-        if (measured) measured[s] = dart_seconds() - begin;
+        error = submit(device, program, s, commands_of(program, 0));
+        if (error == CL_SUCCESS) error = dart_opencl_finish(device);
+        program->pace.measured[s] = dart_seconds() - begin;
     }
-    const cl_int finished = dart_opencl_finish(device);
-    return error != CL_SUCCESS ? error : finished;
+    DART_TRY(dart_opencl_settle(device, error, "running a program"));
+    DART_TRY(dart_pace_measured(&program->pace, &device->base, program->list, &moved));
+    return moved ? make_steps(device, program) : DART_OK;
 }
 
-dart_status dart_opencl_run(dart_device *base, dart_program *program, double *seconds)
+static cl_int run_plain(opencl_device *device, dart_program *program, int at)
+{
+    cl_int error = CL_SUCCESS;
+    record_all(device, program, at);
+    for (uint32_t s = 0; s < program->pace.cuts.submissions && error == CL_SUCCESS; s++)
+        error = submit(device, program, s, commands_of(program, at));
+    return error;
+}
+
+static dart_status give(
+    opencl_device *device, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
+{
+    const int at = program->at_work[0] ? 1 : 0;
+    opencl_flight *flight;
+    if (program->pace.measured) {
+        DART_TRY(run_measured(device, program));
+        return dart_opencl_fly(device, fetch, fetches, &flight);
+    }
+    const double begun = dart_seconds();
+    DART_TRY(dart_opencl_settle(device, run_plain(device, program, at), "running a program"));
+    DART_TRY(dart_opencl_fly(device, fetch, fetches, &flight));
+    program->at_work[at] = true;
+    flight->at_work = &program->at_work[at];
+    flight->pace = &program->pace;
+    flight->begun = begun;
+    return DART_OK;
+}
+
+dart_status dart_opencl_give(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
 {
     opencl_device *device = (opencl_device *)base;
-    if (seconds)
-        return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
-    const double begin = dart_seconds();
-    DART_TRY(dart_opencl_settle(device, run_plain(device, program), "running a program"));
-    if (!program->pace.measured) return dart_pace_ran(&program->pace, base, dart_seconds() - begin);
-    bool moved;
-    DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
-    return moved ? make_steps(device, program) : DART_OK;
+    const dart_status status = give(device, program, fetch, fetches);
+    if (status == DART_OK) return DART_OK;
+    (void)dart_opencl_finish(device);
+    dart_opencl_flights_over(device);
+    return status;
+}
+
+dart_status dart_opencl_time(dart_device *base, dart_program *program, double *seconds)
+{
+    opencl_device *device = (opencl_device *)base;
+    return dart_opencl_settle(device, run_timed(device, program, seconds), "running a program");
 }

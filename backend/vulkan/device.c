@@ -234,7 +234,7 @@ static dart_status make_device(vulkan_device *device)
     }
     DART_TRY(dart_vulkan_status(device, result, "vkCreateFence"));
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-        .flags = VK_COMMAND_POOL_CREATE_TRANSIENT_BIT,
+        .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
         .queueFamilyIndex = device->family};
     DART_TRY(dart_vulkan_status(device,
         vkCreateCommandPool(device->handle, &pool, NULL, &device->pool), "vkCreateCommandPool"));
@@ -242,9 +242,10 @@ static dart_status make_device(vulkan_device *device)
         .commandPool = device->pool,
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = 1};
-    return dart_vulkan_status(device,
+    DART_TRY(dart_vulkan_status(device,
         vkAllocateCommandBuffers(device->handle, &commands, &device->transfer),
-        "vkAllocateCommandBuffers");
+        "vkAllocateCommandBuffers"));
+    return dart_vulkan_flights_make(device);
 }
 
 /* caps.memory: the heap that a storage buffer of ours would come from. */
@@ -278,6 +279,7 @@ static void vulkan_close(dart_device *base)
         for (size_t i = 0; i < device->buffer_capacity; i++)
             dart_vulkan_buffer_destroy(device, &device->buffers[i]);
         dart_vulkan_buffer_destroy(device, &device->staging);
+        dart_vulkan_flights_free(device);
         vkDestroyCommandPool(device->handle, device->pool, NULL);
         vkDestroyFence(device->handle, device->fence, NULL);
         vkDestroyDevice(device->handle, NULL);
@@ -316,6 +318,7 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
         device->base.caps.unified = true;
     }
     dart_caps_submit(&device->base.caps);
+    device->base.caps.spare = DART_IN_FLIGHT;
     DART_GOTO(dart_vulkan_pipelines_open(device));
     *out_device = &device->base;
 done:
@@ -362,6 +365,8 @@ const dart_backend dart_backend_vulkan = {
     .write = dart_vulkan_write,
     .read = dart_vulkan_read,
     .build = dart_vulkan_build,
-    .run = dart_vulkan_run,
+    .submit = dart_vulkan_give,
+    .wait = dart_vulkan_land,
+    .time = dart_vulkan_time,
     .drop = dart_vulkan_drop,
 };

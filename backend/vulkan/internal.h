@@ -4,20 +4,44 @@
 
 #include <vulkan/vulkan.h>
 #include "backend.h"
+#include "cuts.h"
 
 typedef struct vulkan_buffer {
     VkBuffer handle; /* VK_NULL_HANDLE: a free slot */
     VkDeviceMemory memory;
-    /* VK_NULL_HANDLE, or for kind HOST on a device with a memory of its own: what the host sees.
-     * Programs copy it into the buffer before their first launch, and back after the last where
-     * they write it, so that no kernel reads over the bus. */
-    VkBuffer shadow;
-    VkDeviceMemory shadow_memory;
-    void *map;   /* of the shadow where there is one; NULL: not visible to the host */
+    void *map;   /* NULL: not visible to the host */
     void *block; /* owned: memory of ours that the buffer lies in; NULL: the driver's */
     uint64_t bytes;
     bool uncached; /* the host reads the map word by word: large parts are copied first */
 } vulkan_buffer;
+
+/* A copy between a buffer and an area. */
+typedef struct vulkan_move {
+    VkBuffer buffer;
+    uint64_t at, place, bytes; /* in the buffer, in the area */
+} vulkan_move;
+
+enum { VULKAN_MOVES = 64 }; /* that go along with one submission */
+
+/* What goes into buffers before a submission's launches, or out of them behind the last. */
+typedef struct vulkan_moves {
+    vulkan_buffer area; /* that the host sees; made when first needed, larger where more is moved */
+    uint64_t used;
+    uint32_t count, recorded;                           /* recorded: moves of `last` */
+    vulkan_move move[VULKAN_MOVES], last[VULKAN_MOVES]; /* last: what `commands` has */
+    VkCommandBuffer commands;
+} vulkan_moves;
+
+/* One of the submissions that may be in flight. `in` is being filled while others are. */
+typedef struct vulkan_flight {
+    VkFence fence;
+    vulkan_moves in, out;
+    dart_fetch fetch[DART_FETCHES]; /* of the moves of `out` */
+    bool *at_work;                  /* NULL, or false again when it is over */
+    dart_pace *pace;                /* NULL, or told how long it took */
+    double begun;
+    bool flying;
+} vulkan_flight;
 
 typedef struct vulkan_device {
     dart_device base; /* first: a dart_device is a vulkan_device */
@@ -35,10 +59,12 @@ typedef struct vulkan_device {
     uint64_t host_align;
     uint32_t tick_bits; /* valid bits of a timestamp, 0: none */
     double tick_s;      /* seconds of one timestamp unit */
-    VkFence fence;
+    VkFence fence;      /* of what is waited for at once */
+    vulkan_flight flight[DART_IN_FLIGHT];
+    double landed;      /* when one of them was last seen to be over */
     bool tells;         /* pipelines keep what dart_vulkan_figures asks for */
     bool given_up;      /* it may be at work for ever: nothing that it reads is freed */
-    VkCommandPool pool; /* of `transfer` */
+    VkCommandPool pool; /* of `transfer` and moves */
     VkCommandBuffer transfer;
     vulkan_buffer staging; /* made when first needed, then kept */
     vulkan_buffer *buffers;
@@ -66,10 +92,50 @@ void dart_vulkan_instance_release(void);
 void dart_vulkan_instance_forget(void);
 
 /* queue.c */
-/* Counts the submission; `last`: it raises the fence that dart_vulkan_wait waits for. When either
- * fails, the device is no longer at work, or given up. */
-dart_status dart_vulkan_submit(vulkan_device *device, VkCommandBuffer commands, bool last);
-dart_status dart_vulkan_wait(vulkan_device *device);
+/* Counts the submission; fence: VK_NULL_HANDLE, or what is raised when it is over, for
+ * dart_vulkan_wait, which lowers it. When either fails, the device is no longer at work, or given
+ * up. */
+dart_status dart_vulkan_submit(
+    vulkan_device *device, const VkCommandBuffer *commands, uint32_t count, VkFence fence);
+dart_status dart_vulkan_wait(vulkan_device *device, VkFence fence);
+/* Waits for all in flight, which stay to be landed. */
+dart_status dart_vulkan_idle(vulkan_device *device);
+/* Hands on what became of a call. After a failure nothing is in flight any more, or the device is
+ * given up. */
+dart_status dart_vulkan_settle(vulkan_device *device, dart_status status);
+
+/* flight.c */
+dart_status dart_vulkan_flights_make(vulkan_device *device);
+void dart_vulkan_flights_free(vulkan_device *device);
+/* A buffer goes: what was recorded for moves may name it. */
+void dart_vulkan_flights_forget(vulkan_device *device);
+/* Whether a write that is carried out at once would come before its turn. */
+bool dart_vulkan_queues(const vulkan_device *device);
+/* Writes to a buffer before the next submission's launches. *out_queued: false where it is too
+ * long. */
+dart_status dart_vulkan_queue(vulkan_device *device, const vulkan_buffer *to, uint64_t at,
+    uint64_t bytes, const void *data, bool *out_queued);
+/* Carries out what is queued, and waits. */
+dart_status dart_vulkan_flush(vulkan_device *device);
+/* Gives the device what is queued, then commands (count submissions, may be 0), then the fetches;
+ * the flight's at_work and pace are the caller's to set. */
+dart_status dart_vulkan_fly(vulkan_device *device, const VkCommandBuffer *commands, uint32_t count,
+    const dart_fetch *fetch, uint32_t fetches, vulkan_flight **out_flight);
+/* Waits for the oldest in flight: `wait` of the backend. */
+dart_status dart_vulkan_land(dart_device *base);
+
+/* memory.c */
+/* Memory type that buffers of this kind come from, UINT32_MAX if there is none. */
+uint32_t dart_vulkan_memory_type(
+    const vulkan_device *device, dart_mem kind, uint32_t allowed_types);
+VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes);
+dart_status dart_vulkan_buffer_make(
+    vulkan_device *device, dart_mem kind, uint64_t bytes, vulkan_buffer *out);
+/* A buffer in memory of the host: at `data`, or where that is NULL in a block of its own, which is
+ * zero already. Its handle stays VK_NULL_HANDLE where the driver does not take that. */
+dart_status dart_vulkan_buffer_share(
+    vulkan_device *device, dart_mem kind, uint64_t bytes, void *data, vulkan_buffer *out);
+void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer);
 
 /* buffer.c */
 dart_status dart_vulkan_alloc(
@@ -81,11 +147,6 @@ dart_status dart_vulkan_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
 dart_status dart_vulkan_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
-void dart_vulkan_buffer_destroy(vulkan_device *device, vulkan_buffer *buffer);
-/* Memory type that buffers of this kind come from, UINT32_MAX if there is none. */
-uint32_t dart_vulkan_memory_type(
-    const vulkan_device *device, dart_mem kind, uint32_t allowed_types);
-VkBufferCreateInfo dart_vulkan_buffer_info(uint64_t bytes);
 
 /* pipeline.c */
 dart_status dart_vulkan_layouts_make(vulkan_device *device);
@@ -103,7 +164,9 @@ void dart_vulkan_cache_save(vulkan_device *device); /* a failure is only logged 
 /* program.c */
 dart_status dart_vulkan_build(
     dart_device *base, const dart_launch *list, uint32_t count, dart_program **out_program);
-dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *seconds);
+dart_status dart_vulkan_give(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches);
+dart_status dart_vulkan_time(dart_device *base, dart_program *program, double *seconds);
 void dart_vulkan_drop(dart_device *base, dart_program *program);
 
 /* device.c */

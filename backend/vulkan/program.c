@@ -9,8 +9,6 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { DART_SHADOWED = 64 }; /* buffers of one program that the host sees */
-
 typedef struct set_key {
     uint64_t buffers; /* their number */
     dart_slice slice[DART_MAX_BUFS];
@@ -22,23 +20,19 @@ typedef struct set_entry {
     UT_hash_handle hh;
 } set_entry;
 
-/* A buffer of the list that the host sees through a shadow. */
-typedef struct shadowed {
-    dart_buffer buffer;
-    bool written;
-} shadowed;
-
 struct dart_program {
     dart_launch *list;     /* owned copy: the timed form is recorded when first asked for */
     VkPipeline *pipelines; /* (count) */
     VkDescriptorSet *of;   /* (count) */
     uint32_t count;
-    shadowed shadowed[DART_SHADOWED];
-    uint32_t shadowed_count;
     dart_pace pace; /* where the list is cut into submissions */
     VkDescriptorPool sets;
     VkCommandPool pool;
-    VkCommandBuffer *plain, *timed; /* (submissions) each; timed is NULL until needed */
+    /* (DART_IN_FLIGHT, submissions), each recorded when needed: what is at work is not given to the
+     * device again. Timed: (submissions), NULL until needed. */
+    VkCommandBuffer *plain, *timed;
+    bool recorded[DART_IN_FLIGHT]; /* of plain */
+    bool at_work[DART_IN_FLIGHT];  /* of plain */
     VkQueryPool queries;
     uint64_t *ticks; /* (pieces + submissions): one before each submission, one behind each piece */
 };
@@ -139,51 +133,6 @@ static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAcces
     vkCmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, NULL, 0, NULL);
 }
 
-static dart_status find_shadowed(const vulkan_device *device, dart_program *program)
-{
-    for (uint32_t i = 0; i < program->count; i++) {
-        const dart_launch *launch = &program->list[i];
-        for (uint32_t b = 0; b < launch->buffers; b++) {
-            const dart_buffer buffer = launch->buf[b].buffer;
-            uint32_t at = 0;
-            if (!device->buffers[buffer - 1].shadow) continue;
-            while (at < program->shadowed_count && program->shadowed[at].buffer != buffer) at++;
-            if (at == DART_SHADOWED)
-                return dart_fail(
-                    DART_FAILED, "a program uses more than %d buffers of the host", at);
-            if (at == program->shadowed_count) program->shadowed_count++;
-            program->shadowed[at].buffer = buffer;
-            if (dart_kernel_info_of(launch->kernel)->access[b] & DART_OUT)
-                program->shadowed[at].written = true;
-        }
-    }
-    return DART_OK;
-}
-
-/* What the host wrote into the buffers before the first launch, or back what launches wrote. */
-static void copy_shadows(
-    const vulkan_device *device, const dart_program *program, VkCommandBuffer commands, bool back)
-{
-    const VkPipelineStageFlags compute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                               copy = VK_PIPELINE_STAGE_TRANSFER_BIT;
-    if (!program->shadowed_count) return;
-    if (back)
-        barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, copy, VK_ACCESS_TRANSFER_READ_BIT);
-    for (uint32_t i = 0; i < program->shadowed_count; i++) {
-        const vulkan_buffer *b = &device->buffers[program->shadowed[i].buffer - 1];
-        const VkBufferCopy all = {.size = b->bytes};
-        if (!back) vkCmdCopyBuffer(commands, b->shadow, b->handle, 1, &all);
-        if (back && program->shadowed[i].written)
-            vkCmdCopyBuffer(commands, b->handle, b->shadow, 1, &all);
-    }
-    if (back)
-        barrier(commands, copy, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-            VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
-    else
-        barrier(commands, copy, VK_ACCESS_TRANSFER_WRITE_BIT, compute,
-            VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-}
-
 /* One submission into a command buffer. Timed: every piece waits, with a stamp on both sides. */
 static dart_status record(vulkan_device *device, const dart_program *program, uint32_t submission,
     VkCommandBuffer commands, bool timed)
@@ -202,7 +151,6 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
         VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_WRITE_BIT,
         compute | VK_PIPELINE_STAGE_TRANSFER_BIT,
         shader | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
-    if (submission == 0) copy_shadows(device, program, commands, false);
     if (timed) {
         vkCmdResetQueryPool(commands, program->queries, stamp, end - first + 1);
         vkCmdWriteTimestamp(
@@ -233,38 +181,42 @@ static dart_status record(vulkan_device *device, const dart_program *program, ui
             vkCmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, program->queries,
                 stamp + i - first + 1);
     }
-    if (submission + 1 == cuts->submissions) copy_shadows(device, program, commands, true);
     barrier(commands, compute, VK_ACCESS_SHADER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
         VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
     return dart_vulkan_status(device, vkEndCommandBuffer(commands), "vkEndCommandBuffer");
 }
 
+/* out: (submissions) */
 static dart_status record_all(
-    vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer **out_buffers)
+    vulkan_device *device, dart_program *program, bool timed, VkCommandBuffer *out)
 {
-    dart_status status = DART_OK;
     const uint32_t submissions = program->pace.cuts.submissions;
-    VkCommandBuffer *made = dart_calloc(submissions, sizeof(VkCommandBuffer));
-    if (!made) return DART_MEMORY;
     VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .queueFamilyIndex = device->family};
     if (!program->pool)
-        DART_GOTO(dart_vulkan_status(device,
+        DART_TRY(dart_vulkan_status(device,
             vkCreateCommandPool(device->handle, &pool, NULL, &program->pool),
             "vkCreateCommandPool"));
     VkCommandBufferAllocateInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = program->pool,
+        .commandPool = program->pool, /* which frees them */
         .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
         .commandBufferCount = submissions};
-    DART_GOTO(dart_vulkan_status(
-        device, vkAllocateCommandBuffers(device->handle, &info, made), "vkAllocateCommandBuffers"));
-    for (uint32_t i = 0; i < submissions; i++)
-        DART_GOTO(record(device, program, i, made[i], timed));
-    *out_buffers = made;
+    DART_TRY(dart_vulkan_status(
+        device, vkAllocateCommandBuffers(device->handle, &info, out), "vkAllocateCommandBuffers"));
+    for (uint32_t i = 0; i < submissions; i++) DART_TRY(record(device, program, i, out[i], timed));
     return DART_OK;
-done: /* the pool frees the command buffers */
-    free(made);
-    return status;
+}
+
+static dart_status record_plain(vulkan_device *device, dart_program *program, uint32_t at)
+{
+    const uint32_t submissions = program->pace.cuts.submissions;
+    if (program->recorded[at]) return DART_OK;
+    if (!program->plain)
+        program->plain = dart_calloc(DART_IN_FLIGHT * submissions, sizeof *program->plain);
+    if (!program->plain) return DART_MEMORY;
+    DART_TRY(record_all(device, program, false, program->plain + at * submissions));
+    program->recorded[at] = true;
+    return DART_OK;
 }
 
 /* The recordings of other cuts, none of which is at work, are given back. */
@@ -279,6 +231,7 @@ static void forget(vulkan_device *device, dart_program *program)
     free(program->timed);
     program->ticks = NULL;
     program->plain = program->timed = NULL;
+    memset(program->recorded, 0, sizeof program->recorded);
 }
 
 dart_status dart_vulkan_build(
@@ -301,9 +254,8 @@ dart_status dart_vulkan_build(
     DART_GOTO(dart_vulkan_pipelines_make(device, list, count, program->pipelines));
     dart_vulkan_cache_save(device);
     DART_GOTO(make_sets(device, program));
-    DART_GOTO(find_shadowed(device, program));
     DART_GOTO(dart_pace_begin(&program->pace, &base->caps, program->list, count));
-    DART_GOTO(record_all(device, program, false, &program->plain));
+    DART_GOTO(record_plain(device, program, 0));
 done:
     if (status == DART_OK)
         *out_program = program;
@@ -332,7 +284,15 @@ static dart_status prepare_timing(vulkan_device *device, dart_program *program)
     }
     if (!program->ticks) program->ticks = dart_calloc(stamps, sizeof *program->ticks);
     if (!program->ticks) return DART_MEMORY;
-    return program->timed ? DART_OK : record_all(device, program, true, &program->timed);
+    if (program->timed) return DART_OK;
+    program->timed = dart_calloc(cuts->submissions, sizeof *program->timed);
+    if (!program->timed) return DART_MEMORY;
+    const dart_status status = record_all(device, program, true, program->timed);
+    if (status != DART_OK) {
+        free(program->timed);
+        program->timed = NULL;
+    }
+    return status;
 }
 
 static dart_status read_times(vulkan_device *device, dart_program *program, double *seconds)
@@ -355,46 +315,63 @@ static dart_status read_times(vulkan_device *device, dart_program *program, doub
     return DART_OK;
 }
 
-/* One submission after the other, with the host's clock around each. */
-static dart_status run_measured(
-    vulkan_device *device, dart_program *program, const VkCommandBuffer *commands)
+/* One submission after the other; clock: NULL, or gets the seconds of each. */
+static dart_status run_singly(vulkan_device *device, const dart_program *program,
+    const VkCommandBuffer *commands, double *clock)
 {
     for (uint32_t i = 0; i < program->pace.cuts.submissions; i++) {
         const double start = dart_seconds();
-        DART_TRY(dart_vulkan_submit(device, commands[i], true));
-        DART_TRY(dart_vulkan_wait(device));
-        program->pace.measured[i] = dart_seconds() - start;
+        DART_TRY(dart_vulkan_submit(device, &commands[i], 1, device->fence));
+        DART_TRY(dart_vulkan_wait(device, device->fence));
+        if (clock) clock[i] = dart_seconds() - start;
     }
     return DART_OK;
 }
 
-static dart_status run_through(
-    vulkan_device *device, dart_program *program, const VkCommandBuffer *commands)
+/* A run that measures its submissions, while nothing else is in flight. */
+static dart_status run_measured(vulkan_device *device, dart_program *program)
 {
-    const uint32_t submissions = program->pace.cuts.submissions;
-    const double start = dart_seconds();
-    for (uint32_t i = 0; i < submissions; i++)
-        DART_TRY(dart_vulkan_submit(device, commands[i], i + 1 == submissions));
-    DART_TRY(dart_vulkan_wait(device));
-    return dart_pace_ran(&program->pace, &device->base, dart_seconds() - start);
-}
-
-dart_status dart_vulkan_run(dart_device *base, dart_program *program, double *seconds)
-{
-    vulkan_device *device = (vulkan_device *)base;
-    if (program->count == 0) return DART_OK;
-    if (!program->plain) DART_TRY(record_all(device, program, false, &program->plain));
-    if (seconds) DART_TRY(prepare_timing(device, program));
-    const VkCommandBuffer *commands = seconds ? program->timed : program->plain;
-    const bool measures = program->pace.measured;
-    DART_TRY(measures ? run_measured(device, program, commands)
-                      : run_through(device, program, commands));
-    if (seconds) DART_TRY(read_times(device, program, seconds));
-    if (!measures) return DART_OK;
     bool moved;
-    DART_TRY(dart_pace_measured(&program->pace, base, program->list, &moved));
+    DART_TRY(dart_vulkan_flush(device));
+    DART_TRY(dart_vulkan_idle(device));
+    DART_TRY(run_singly(device, program, program->plain, program->pace.measured));
+    DART_TRY(dart_pace_measured(&program->pace, &device->base, program->list, &moved));
     if (moved) forget(device, program);
     return DART_OK;
+}
+
+static dart_status give(
+    vulkan_device *device, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
+{
+    const uint32_t at = program->pace.measured || !program->at_work[0] ? 0 : 1;
+    vulkan_flight *flight;
+    DART_TRY(record_plain(device, program, at));
+    if (program->pace.measured) {
+        DART_TRY(run_measured(device, program));
+        return dart_vulkan_fly(device, NULL, 0, fetch, fetches, &flight);
+    }
+    DART_TRY(dart_vulkan_fly(device, program->plain + at * program->pace.cuts.submissions,
+        program->pace.cuts.submissions, fetch, fetches, &flight));
+    program->at_work[at] = true;
+    flight->at_work = &program->at_work[at];
+    flight->pace = &program->pace;
+    return DART_OK;
+}
+
+dart_status dart_vulkan_give(
+    dart_device *base, dart_program *program, const dart_fetch *fetch, uint32_t fetches)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    return dart_vulkan_settle(device, give(device, program, fetch, fetches));
+}
+
+dart_status dart_vulkan_time(dart_device *base, dart_program *program, double *seconds)
+{
+    vulkan_device *device = (vulkan_device *)base;
+    DART_TRY(dart_vulkan_flush(device));
+    DART_TRY(prepare_timing(device, program));
+    DART_TRY(run_singly(device, program, program->timed, NULL));
+    return read_times(device, program, seconds);
 }
 
 void dart_vulkan_drop(dart_device *base, dart_program *program)

@@ -134,7 +134,7 @@ typedef struct dart_hooks {
     void (*note)(void *user, const char *line); /* one line of news: a selection, a checkpoint */
     /* Asked after each step, and within evaluations after each batch. DART_OK goes on;
      * DART_INTERRUPTED or DART_TERMINATED ends the call with that status, after a checkpoint where
-     * the call writes any. */
+     * the call writes any, and after the step that a device is at work on already. */
     dart_status (*abort)(void *user);
 } dart_hooks;
 

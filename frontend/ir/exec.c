@@ -100,6 +100,15 @@ dart_status dart_exec_run(dart_exec *exec, double *seconds)
     return exec->program ? dart_device_run(exec->device, exec->program, seconds) : DART_OK;
 }
 
+dart_status dart_exec_submit(
+    dart_exec *exec, const dart_fetch *fetch, uint32_t fetches, uint64_t *out_ticket)
+{
+    *out_ticket = 0;
+    if (exec->program)
+        return dart_device_submit(exec->device, exec->program, fetch, fetches, out_ticket);
+    return dart_fail(DART_FAILED, "a plan of no launches was submitted");
+}
+
 dart_status dart_exec_slice(const dart_exec *exec, dart_node node, dart_slice *out_slice)
 {
     for (uint32_t i = 0; i < exec->keeps; i++)

@@ -4,7 +4,7 @@
 
 enum { ALIGN = 64 }; /* words: every device's slices may begin there */
 
-static dart_mem kind_of(dart_region region)
+dart_mem dart_memory_kind(dart_region region)
 {
     return region >= DART_REGION_INPUT && region <= DART_REGION_OUTPUT ? DART_MEM_HOST
                                                                        : DART_MEM_DEVICE;
@@ -86,7 +86,7 @@ static dart_status new_buffer(const dart_memory *memory, dart_device *device, da
 {
     if (region == DART_REGION_FROZEN && memory->frozen)
         return dart_device_share(device, words, memory->frozen + start, out);
-    return dart_device_alloc(device, kind_of(region), words, out);
+    return dart_device_alloc(device, dart_memory_kind(region), words, out);
 }
 
 dart_status dart_memory_new(dart_memory *memory, dart_device *device)

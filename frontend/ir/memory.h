@@ -45,6 +45,8 @@ DART_NODISCARD dart_status dart_memory_join(dart_memory *memory, const dart_memo
 DART_NODISCARD dart_status dart_memory_new(dart_memory *memory, dart_device *device);
 void dart_memory_free(dart_memory *memory, dart_device *device);
 
+/* HOST: host and device pass each other its words in every step. */
+dart_mem dart_memory_kind(dart_region region);
 /* Words of a region from `offset` on that lie in one buffer; of MOMENT as it is cut, not as graphs
  * see it. */
 uint64_t dart_memory_run(const dart_memory *memory, dart_region region, uint64_t offset);

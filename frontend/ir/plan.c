@@ -151,9 +151,13 @@ static dart_status count_memory(const dart_lowering *low, dart_plan *plan)
 {
     dart_plan_stats *stats = &plan->stats;
     const dart_caps *caps = low->caps;
-    for (int region = 1; region < DART_REGIONS; region++)
+    uint64_t seen = 0; /* by the host: written, or read back, while a step before is at work */
+    for (int region = 1; region < DART_REGIONS; region++) {
         stats->region_words += low->storage[region].words;
-    uint64_t total = stats->region_words + stats->planned_words;
+        if (dart_memory_kind((dart_region)region) == DART_MEM_HOST)
+            seen += low->storage[region].words;
+    }
+    uint64_t total = stats->region_words + stats->planned_words + caps->spare * seen;
     if (!caps->memory || total * caps->word <= caps->memory) return DART_OK;
     return dart_fail(DART_MEMORY,
         "the step needs %.1f MiB (%.1f MiB of activations, most of them at %s; %.1f MiB of "

@@ -43,6 +43,9 @@ typedef struct dart_exec dart_exec;
 DART_NODISCARD dart_status dart_exec_new(const dart_plan *plan, dart_device *device,
     const dart_memory *memory, dart_exec *arena_share, dart_exec **out_exec);
 DART_NODISCARD dart_status dart_exec_run(dart_exec *exec, double *seconds);
+/* As dart_device_submit. FAILED: the plan has no launches. */
+DART_NODISCARD dart_status dart_exec_submit(
+    dart_exec *exec, const dart_fetch *fetch, uint32_t fetches, uint64_t *out_ticket);
 /* Where a kept node lives now. */
 DART_NODISCARD dart_status dart_exec_slice(
     const dart_exec *exec, dart_node node, dart_slice *out_slice);

@@ -108,6 +108,12 @@ dart_status dart_program_run(const dart_graph_program *program, double *seconds)
     return dart_exec_run(program->exec, seconds);
 }
 
+dart_status dart_program_submit(const dart_graph_program *program, const dart_fetch *fetch,
+    uint32_t fetches, uint64_t *out_ticket)
+{
+    return dart_exec_submit(program->exec, fetch, fetches, out_ticket);
+}
+
 dart_status dart_program_slice(const dart_graph_program *program, uint32_t i, dart_slice *out_slice)
 {
     return dart_exec_slice(program->exec, program->keep[i], out_slice);

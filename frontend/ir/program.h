@@ -49,6 +49,9 @@ DART_NODISCARD dart_status dart_program_bind(dart_graph_program *program, dart_d
     const dart_memory *memory, const dart_graph_program *share, dart_program_times *times);
 /* Replays and waits; seconds: NULL, or one entry for each launch of the plan. */
 DART_NODISCARD dart_status dart_program_run(const dart_graph_program *program, double *seconds);
+/* Replays without waiting; as dart_device_submit. FAILED: the program has no launches. */
+DART_NODISCARD dart_status dart_program_submit(const dart_graph_program *program,
+    const dart_fetch *fetch, uint32_t fetches, uint64_t *out_ticket);
 /* Where the words of keep[i] of the options are, on the device that it is bound to. */
 DART_NODISCARD dart_status dart_program_slice(
     const dart_graph_program *program, uint32_t i, dart_slice *out_slice);

@@ -177,6 +177,9 @@ CL(clEnqueueFillBuffer,
     (cl_command_queue q, cl_mem m, const void *v, size_t s, size_t o, size_t n, cl_uint w,
         const cl_event *list, cl_event *event),
     (q, m, v, s, o, n, w, list, event))
+CL(clEnqueueMarkerWithWaitList,
+    (cl_command_queue q, cl_uint w, const cl_event *list, cl_event *event), (q, w, list, event))
+CL(clWaitForEvents, (cl_uint n, const cl_event *list), (n, list))
 CL(clFlush, (cl_command_queue q), (q))
 CL(clFinish, (cl_command_queue q), (q))
 #endif

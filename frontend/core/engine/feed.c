@@ -34,12 +34,21 @@ dart_status dart_input_load(
             DART_TRY(dart_shapes_load(session, pairs, &time));
         else
             DART_TRY(dart_input_pairs(session, pairs));
-        *out = (dart_input){pairs->labels, pairs->predicted, (uint64_t)pairs->batch * time};
+        *out = (dart_input){.labels = pairs->labels,
+            .predicted = pairs->predicted,
+            .tokens = pairs->predicted,
+            .rows = (uint64_t)pairs->batch * time};
         return DART_OK;
     }
     const dart_batch *batch =
         training ? dart_stream_train(stream, at) : dart_stream_eval(stream, at);
-    *out = (dart_input){batch->labels, batch->predicted, (uint64_t)batch->batch * batch->time};
+    const uint64_t places = (uint64_t)batch->batch * batch->time;
+    *out = (dart_input){.labels = batch->labels,
+        .predicted = batch->predicted,
+        .tokens = batch->lengths      ? tokens_of(batch)
+                  : stream->documents ? batch->predicted
+                                      : places,
+        .rows = places};
     if (batch->lengths) {
         uint32_t time;
         DART_TRY(dart_shapes_texts(session, batch, &time));

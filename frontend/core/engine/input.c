@@ -1,6 +1,5 @@
 /* What a step or an evaluation reads, written to the words of INPUT where its graph expects it. */
 #include "parts.h"
-#include <stdlib.h>
 
 dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t time,
     const int32_t *tokens, const int32_t *labels, const int32_t *index, const int32_t *starts)
@@ -11,12 +10,8 @@ dart_status dart_session_input(dart_session *session, uint32_t batch, uint32_t t
     DART_TRY(dart_device_write_i32(session->device, input, at_tokens, rows, tokens));
     if (session->model->config.packed) {
         const uint64_t at = dart_model_starts_offset(session->model, batch, time);
-        int32_t *zeros = starts ? NULL : dart_calloc(rows, sizeof *zeros);
-        if (!starts && !zeros) return DART_MEMORY;
-        dart_status status =
-            dart_device_write_i32(session->device, input, at, rows, starts ? starts : zeros);
-        free(zeros);
-        DART_TRY(status);
+        DART_TRY(dart_device_write_i32(
+            session->device, input, at, rows, starts ? starts : session->zeros));
     }
     if (labels) DART_TRY(dart_device_write_i32(session->device, input, at_labels, rows, labels));
     return dart_device_write_i32(

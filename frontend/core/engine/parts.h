@@ -47,6 +47,12 @@ uint64_t dart_covariance_fscal(const dart_session_options *options);
 DART_NODISCARD dart_status dart_covariance_rows(dart_session *session, const int32_t *labels);
 DART_NODISCARD dart_status dart_covariance_add(dart_session *session);
 
+/* steps.c: room for the results of evaluations; FAILED where a step is in flight, doing: "reading
+ * its parameters", ... */
+DART_NODISCARD dart_status dart_steps_room(dart_session *session);
+void dart_steps_free(dart_session *session);
+DART_NODISCARD dart_status dart_steps_none(const dart_session *session, const char *doing);
+
 /* One part of a session, planned; its times are added to the session's. */
 DART_NODISCARD dart_status dart_part_prepare(
     dart_session *session, const dart_caps *caps, int part, dart_graph_program *program);
@@ -59,6 +65,7 @@ DART_NODISCARD dart_status dart_session_input(dart_session *session, uint32_t ba
 typedef struct dart_input {
     const int32_t *labels; /* of the full shape, the stream's */
     uint64_t predicted;    /* how many of them count */
+    uint64_t tokens;       /* as dart_input_count */
     uint64_t rows;         /* places for labels in INPUT */
 } dart_input;
 uint64_t dart_input_count(dart_stream *stream, uint64_t at);

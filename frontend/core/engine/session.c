@@ -1,4 +1,4 @@
-/* Regions, programs and the calls that run them. */
+/* Regions, programs and values there and back. */
 #include "clock.h"
 #include "parts.h"
 #include "stop.h"
@@ -65,14 +65,13 @@ static dart_status allocate(dart_session *session)
     if (labels) output = dart_part_scores(session) + rows * labels;
     words[DART_REGION_OUTPUT] = logits > output ? logits : output;
     DART_TRY(dart_memory_new(&session->memory, session->device));
-    if (o->eval) session->rows = dart_calloc(rows, sizeof *session->rows);
-    if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
-    if (o->eval && labels) {
-        session->scores = dart_calloc(rows * labels, sizeof *session->scores);
-        session->confusion = dart_calloc(labels * labels, sizeof *session->confusion);
-        if (!session->scores || !session->confusion) return DART_MEMORY;
+    if (o->eval) DART_TRY(dart_steps_room(session));
+    if (model->config.packed) {
+        session->zeros = dart_calloc((uint64_t)o->batch * o->time, sizeof *session->zeros);
+        if (!session->zeros) return DART_MEMORY;
     }
-    return (o->eval && !session->rows) || (o->logits && !session->logits) ? DART_MEMORY : DART_OK;
+    if (o->logits) session->logits = dart_calloc(logits, sizeof *session->logits);
+    return o->logits && !session->logits ? DART_MEMORY : DART_OK;
 }
 
 /* Two tables of the model, of their sizes in floats and ints, behind each other from `at` on. */
@@ -99,6 +98,7 @@ done:
 dart_status dart_session_mask(dart_session *session, const float *mask)
 {
     const dart_model *model = session->model;
+    DART_TRY(dart_steps_none(session, "changing its mask"));
     return dart_device_write_f32(session->device, session->memory.buffer[DART_REGION_TABLE],
         dart_gates_mask_at(model), (uint64_t)model->bonds * model->gate_stride, mask);
 }
@@ -181,10 +181,9 @@ void dart_session_free(dart_session *session)
     for (int i = 0; i < DART_PARTS; i++) dart_program_free(&session->part[i]);
     dart_memory_free(&session->memory, session->device);
     dart_covariances_free(&session->covariances);
-    free(session->rows);
+    dart_steps_free(session);
+    free(session->zeros);
     free(session->logits);
-    free(session->scores);
-    free(session->confusion);
     free(session);
 }
 
@@ -194,6 +193,7 @@ dart_status dart_session_write(
     dart_device *device = session->device;
     const dart_memory *m = &session->memory;
     const uint64_t words = session->model->param_words;
+    DART_TRY(dart_steps_none(session, "writing its parameters"));
     DART_TRY(dart_model_upload(session->model, device, m, param, frozen));
     if (moment && session->options.train)
         DART_TRY(dart_memory_write(
@@ -205,6 +205,7 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
 {
     const dart_memory *m = &session->memory;
     const uint64_t words = session->model->param_words;
+    DART_TRY(dart_steps_none(session, "reading its parameters"));
     DART_TRY(dart_memory_read(m, session->device, DART_REGION_PARAM, 0, words, param));
     if (!moment) return DART_OK;
     return dart_memory_read(
@@ -213,126 +214,15 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
 
 dart_status dart_session_gradient(dart_session *session, float *out)
 {
+    DART_TRY(dart_steps_none(session, "reading its gradients"));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_GRAD], 0,
         session->model->param_words, out);
-}
-
-static dart_status run_part(const dart_session *session, int part)
-{
-    const dart_graph_program *program = dart_shapes_program(session, part);
-    const dart_session_watch *watch = &session->watch;
-    if (!watch->ran) return dart_program_run(program, NULL);
-    double *seconds = dart_calloc(dart_plan_stats_of(program->plan)->launches, sizeof *seconds);
-    if (!seconds) return DART_MEMORY;
-    dart_status status = dart_program_run(program, seconds);
-    if (status == DART_OK) status = watch->ran(watch->user, dart_part_name(part), program, seconds);
-    free(seconds);
-    return status;
-}
-
-dart_status dart_session_replay(const dart_session *session, int part)
-{
-    return run_part(session, part);
-}
-
-dart_status dart_session_step(
-    dart_session *session, dart_stream *stream, const dart_step_scalars *s, dart_step_result *out)
-{
-    const dart_session_options *o = &session->options;
-    const dart_memory *m = &session->memory;
-    float fscal[DART_FSCAL_WORDS] = {0}, metric[DART_METRIC_WORDS];
-    fscal[DART_FSCAL_RATE] = (float)s->lr;
-    o->optim->block(&o->optim_options, (double)s->adam_step, fscal + DART_FSCAL_CORRECT1);
-    fscal[DART_FSCAL_MICRO] = (float)(1.0 / o->accumulation);
-    fscal[DART_FSCAL_PENALTY] = (float)s->penalty;
-    /* Batches of sentences have different numbers of words: the step's loss is the mean over all.
-     */
-    uint64_t tokens = 0, rows = 0;
-    for (uint32_t micro = 0; micro < o->accumulation; micro++)
-        tokens += dart_input_count(stream, s->step * o->accumulation + micro);
-    fscal[DART_FSCAL_SCALE] = (float)((double)o->accumulation / (double)tokens);
-    fscal[DART_FSCAL_TAU] = (float)s->gate.tau;
-    fscal[DART_FSCAL_WEIGHT] = (float)s->gate.weight;
-    fscal[DART_FSCAL_L1] = (float)s->gate.l1;
-    fscal[DART_FSCAL_L2] = (float)s->gate.l2;
-    fscal[DART_FSCAL_TARGET] = (float)s->gate.target;
-    fscal[DART_FSCAL_PUSH] = (float)s->gate.push;
-    double gate_t = s->gate_step ? (double)s->gate_step : 1;
-    fscal[DART_FSCAL_GATES + DART_FSCAL_RATE] = (float)s->gate_lr;
-    o->optim->block(&o->optim_options, gate_t, fscal + DART_FSCAL_GATES + DART_FSCAL_CORRECT1);
-    fscal[DART_FSCAL_GATES + DART_FSCAL_MULTIPLIER] = (float)(1.0 / o->accumulation);
-    DART_TRY(dart_device_write_f32(
-        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
-    for (uint32_t micro = 0; micro < o->accumulation; micro++) {
-        uint64_t at = s->step * o->accumulation + micro;
-        dart_input input;
-        const int32_t iscal[DART_ISCAL_WORDS] = {[DART_ISCAL_STEP] = (int32_t)(uint32_t)at,
-            [DART_ISCAL_SEED_LOW] = (int32_t)(uint32_t)s->seed,
-            [DART_ISCAL_SEED_HIGH] = (int32_t)(uint32_t)(s->seed >> 32)};
-        DART_TRY(dart_device_write_i32(
-            session->device, m->buffer[DART_REGION_ISCAL], 0, DART_ISCAL_WORDS, iscal));
-        DART_TRY(dart_input_load(session, stream, at, true, &input));
-        DART_TRY(run_part(session, micro ? DART_PART_MORE : DART_PART_STEP));
-        rows += input.rows;
-    }
-    if (o->accumulation > 1) DART_TRY(run_part(session, DART_PART_UPDATE));
-    DART_TRY(dart_device_read_f32(
-        session->device, m->buffer[DART_REGION_METRIC], 0, DART_METRIC_WORDS, metric));
-    DART_TRY(dart_device_read_f32(
-        session->device, m->buffer[DART_REGION_FSCAL], 0, DART_FSCAL_WORDS, fscal));
-    float bad = metric[DART_METRIC_BAD];
-    *out = (dart_step_result){.loss = metric[DART_METRIC_LOSS] / (float)o->accumulation,
-        .grad_norm = fscal[DART_FSCAL_NORM],
-        .penalty = o->reg && o->reg->penalty ? metric[DART_METRIC_PENALTY] : 0,
-        .gate_size = session->model->config.gate.trained ? metric[DART_METRIC_GATE] : 1,
-        .bad = bad > 0 ? (uint64_t)bad : 0,
-        .tokens = tokens,
-        .rows = rows};
-    return DART_OK;
-}
-
-/* The likeliest label of each text of the batch that was just evaluated. */
-static dart_status count_labels(dart_session *session, const int32_t *truth)
-{
-    const uint32_t labels = session->model->config.labels, batch = session->options.batch;
-    DART_TRY(dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT],
-        dart_part_scores(session), (uint64_t)batch * labels, session->scores));
-    for (uint32_t b = 0; b < batch; b++) {
-        const float *score = session->scores + (size_t)b * labels;
-        uint32_t best = 0;
-        if (truth[b] < 0) continue;
-        for (uint32_t i = 1; i < labels; i++)
-            if (score[i] > score[best]) best = i;
-        session->confusion[(size_t)truth[b] * labels + best]++;
-    }
-    return DART_OK;
-}
-
-dart_status dart_session_eval(
-    dart_session *session, dart_stream *stream, double *out_nll, uint64_t *out_tokens)
-{
-    const uint64_t rows = dart_part_rows(session), labels = session->model->config.labels;
-    if (labels) memset(session->confusion, 0, labels * labels * sizeof *session->confusion);
-    *out_nll = 0;
-    *out_tokens = 0;
-    for (uint64_t at = 0; at < dart_input_batches(stream); at++) {
-        dart_input input;
-        DART_TRY(dart_stop_asked());
-        DART_TRY(dart_input_load(session, stream, at, false, &input));
-        DART_TRY(run_part(session, DART_PART_EVAL));
-        DART_TRY(dart_device_read_f32(
-            session->device, session->memory.buffer[DART_REGION_OUTPUT], 0, rows, session->rows));
-        if (labels) DART_TRY(count_labels(session, input.labels));
-        for (uint64_t r = 0; r < rows; r++)
-            if (input.labels[r] >= 0) *out_nll += session->rows[r];
-        *out_tokens += input.predicted;
-    }
-    return DART_OK;
 }
 
 dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)
 {
     const uint32_t time = session->options.time;
+    DART_TRY(dart_steps_none(session, "asking for logits"));
     DART_TRY(dart_session_input(session, 1, time, tokens, NULL, index, NULL));
     DART_TRY(dart_program_run(&session->part[DART_PART_LOGITS], NULL));
     return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_OUTPUT], 0,
@@ -342,6 +232,7 @@ dart_status dart_session_logits(dart_session *session, const int32_t *tokens, co
 dart_status dart_session_covariance(dart_session *session, dart_stream *stream, uint64_t batches)
 {
     dart_covariances *c = &session->covariances;
+    DART_TRY(dart_steps_none(session, "measuring its inputs"));
     for (uint64_t at = 0; at < batches; at++) {
         dart_input input;
         DART_TRY(dart_stop_asked());

@@ -78,6 +78,15 @@ typedef struct dart_session_watch {
     void *user;
 } dart_session_watch;
 
+/* A step, or a batch of an evaluation, that the device was given. */
+typedef struct dart_session_flight {
+    uint64_t ticket, tokens, rows; /* ticket: 0 where it is over */
+    float metric[DART_METRIC_WORDS], norm;
+    /* of an evaluation, owned, as `rows` and `scores` of the session; labels (rows) */
+    float *row, *score;
+    int32_t *labels;
+} dart_session_flight;
+
 typedef struct dart_session {
     dart_session_watch watch; /* ran NULL: nobody */
     dart_program_times times; /* of making it; build: with buffers and tables */
@@ -86,13 +95,16 @@ typedef struct dart_session {
     dart_session_options options;
     dart_memory memory;
     dart_graph_program part[DART_PARTS];
-    dart_shapes *shapes; /* owned; NULL: one shape */
-    float *rows;         /* owned (batch * time), eval */
+    dart_shapes *shapes;                        /* owned; NULL: one shape */
+    dart_session_flight flight[DART_IN_FLIGHT]; /* steps.c */
+    uint32_t oldest, flying; /* steps that were submitted and not taken: the oldest, and how many */
+    float *rows;             /* owned (batch * time), eval: of its last batch */
     /* eval of a classifier, owned: scores (batch, labels) of the last batch; (labels, labels): how
      * many texts of label i the last evaluation took for one of label j */
     float *scores;
     uint64_t *confusion;
-    float *logits; /* owned (time, logit_columns) */
+    int32_t *zeros; /* owned (batch * time), of a packed model: rows of one document each */
+    float *logits;  /* owned (time, logit_columns) */
     uint32_t logit_columns;
     dart_covariances covariances; /* those asked for; sums are zeros until they are measured */
 } dart_session;
@@ -127,7 +139,15 @@ typedef struct dart_step_result {
     uint64_t tokens; /* labels that counted; of a classifier, tokens of the texts */
     uint64_t rows;   /* places for labels, padding included */
 } dart_step_result;
-/* One optimizer step on batches step * accumulation .. of the stream. */
+/* One optimizer step on batches step * accumulation .. of the stream. Submitted, it is at work on
+ * the device while the host does something else, at most DART_IN_FLIGHT of them (of device->flight
+ * it pays); their results are taken one by one in their order, and until all are taken nothing else
+ * may be asked of the session: FAILED. A step that failed on the device is told where it is taken.
+ */
+DART_NODISCARD dart_status dart_session_submit(
+    dart_session *session, dart_stream *stream, const dart_step_scalars *scalars);
+DART_NODISCARD dart_status dart_session_take(dart_session *session, dart_step_result *out);
+/* Both at once. */
 DART_NODISCARD dart_status dart_session_step(dart_session *session, dart_stream *stream,
     const dart_step_scalars *scalars, dart_step_result *out);
 /* A part once more, on what the last step or evaluation left: for measurements, as parameters and

@@ -1,5 +1,5 @@
-/* The tests step, fwd, bwd and opt: the recipe's model on random tokens, through the session that
- * training uses. */
+/* The tests step, steps, fwd, bwd and opt: the recipe's model on random tokens, through the session
+ * that training uses. */
 #include "bench.h"
 #include "extent.h"
 #include "fresh.h"
@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum measured { STEP, FORWARD, BACKWARD, UPDATE } measured;
+typedef enum measured { STEP, STEPS, FORWARD, BACKWARD, UPDATE } measured;
+enum { ROW = 8 }; /* steps of a run of STEPS, in flight as in training */
 
 /* What a measurement needs, opened and closed together. */
 typedef struct subject {
@@ -40,6 +41,7 @@ static uint32_t times_of(const subject *s, int part)
     const uint32_t more = s->session->options.accumulation - 1;
     switch (s->what) {
     case STEP:
+    case STEPS:
         return part == DART_PART_MORE ? more : part == DART_PART_STEP || part == DART_PART_UPDATE;
     case FORWARD:
         return part == DART_PART_EVAL;
@@ -93,8 +95,13 @@ static void plan_figures(dart_bench_job *job, const subject *s)
 
 /* ---- runs ---- */
 
+static uint32_t steps_of(const subject *s)
+{
+    return s->what == STEPS ? ROW : 1;
+}
+
 /* Gradients are compared at the very same parameters: their first update is none. */
-static dart_status step(subject *s, uint32_t i, dart_step_result *out)
+static dart_status submit(subject *s, uint32_t i)
 {
     const dart_settings *set = &s->of->set;
     const double lr = s->what == BACKWARD ? 0 : set->learning_rate;
@@ -103,7 +110,13 @@ static dart_status step(subject *s, uint32_t i, dart_step_result *out)
         .adam_step = i + 1,
         .lr = lr,
         .penalty = s->session->options.reg ? set->lambda_reg * lr : 0};
-    return dart_session_step(s->session, &s->words.stream, &scalars, out);
+    return dart_session_submit(s->session, &s->words.stream, &scalars);
+}
+
+static dart_status step(subject *s, uint32_t i, dart_step_result *out)
+{
+    DART_TRY(submit(s, i));
+    return dart_session_take(s->session, out);
 }
 
 static dart_status open(dart_bench_job *job, measured what)
@@ -131,11 +144,15 @@ static dart_status open(dart_bench_job *job, measured what)
         options.time);
     DART_TRY(dart_session_new(job->call.device, NULL, model, &options, &s->session));
     plan_figures(job, s);
-    job->per = 1;
-    job->tokens = (double)options.batch * options.time * options.accumulation;
+    const uint32_t steps = steps_of(s);
+    job->per = job->replays = steps;
+    job->flops *= steps;
+    job->bytes *= steps;
+    job->tokens = (double)steps * options.batch * options.time * options.accumulation;
     if (what == BACKWARD) job->tokens = (double)options.batch * options.time;
     if (what == UPDATE) job->tokens = 0;
-    s->losses = dart_calloc(job->call.repeats + job->test->warm_ups, sizeof *s->losses);
+    s->losses =
+        dart_calloc((size_t)steps * (job->call.repeats + job->test->warm_ups), sizeof *s->losses);
     s->values = dart_calloc(model->param_words + 1, sizeof *s->values);
     if (!s->losses || !s->values) return DART_MEMORY;
     DART_TRY(dart_fresh_words_new(s->of, &s->session->options, what == FORWARD, &s->words));
@@ -148,6 +165,12 @@ static dart_status open_step(dart_bench_job *job, bool *there)
 {
     *there = job->index == 0;
     return *there ? open(job, STEP) : DART_OK;
+}
+
+static dart_status open_steps(dart_bench_job *job, bool *there)
+{
+    *there = job->index == 0;
+    return *there ? open(job, STEPS) : DART_OK;
 }
 
 static dart_status open_fwd(dart_bench_job *job, bool *there)
@@ -172,10 +195,15 @@ static dart_status sample_step(dart_bench_job *job, double *out_seconds)
 {
     subject *s = job->state;
     dart_step_result result;
+    const uint32_t steps = steps_of(s), first = job->runs * steps;
     const double begin = dart_seconds();
-    DART_TRY(step(s, job->runs, &result));
+    for (uint32_t taken = 0, given = 0; taken < steps; taken++) {
+        while (given < steps && s->session->flying < job->call.device->flight)
+            DART_TRY(submit(s, first + given++));
+        DART_TRY(dart_session_take(s->session, &result));
+        s->losses[first + taken] = result.loss;
+    }
     *out_seconds = dart_seconds() - begin;
-    s->losses[job->runs] = result.loss;
     return DART_OK;
 }
 
@@ -234,8 +262,9 @@ static dart_status sample_opt(dart_bench_job *job, double *out_seconds)
 static dart_status finish_step(dart_bench_job *job)
 {
     const subject *s = job->state;
-    dart_bench_differ(job, 0, s->losses, job->runs);
-    job->row.loss = (double)s->losses[job->runs - 1];
+    const uint32_t steps = job->runs * steps_of(s);
+    dart_bench_differ(job, 0, s->losses, steps);
+    job->row.loss = (double)s->losses[steps - 1];
     return DART_OK;
 }
 
@@ -255,8 +284,8 @@ static dart_status profile(dart_bench_job *job, dart_profile *out)
     dart_step_result result;
     double seconds;
     s->session->watch = (dart_session_watch){add, out};
-    if (s->what == STEP)
-        status = step(s, job->runs, &result);
+    if (s->what == STEP || s->what == STEPS)
+        status = step(s, job->runs * steps_of(s), &result);
     else
         status = s->what == FORWARD ? sample_fwd(job, &seconds)
                                     : dart_session_replay(s->session,
@@ -287,6 +316,22 @@ const dart_bench_test dart_bench_step = {.name = "step",
     .tolerance = 1e-3,
     .warm_ups = 2,
     .open = open_step,
+    .sample = sample_step,
+    .finish = finish_step,
+    .profile = profile,
+    .close = close_subject};
+
+const dart_bench_test dart_bench_steps = {.name = "steps",
+    .help = "training steps as a training makes them, the next one given to the device while one "
+            "is at work",
+    .columns = COLUMNS,
+    .footnote = FOOTNOTE,
+    .differs = "of the losses of all steps, relative to the largest",
+    .compares = true,
+    .whole = true,
+    .tolerance = 1e-3,
+    .warm_ups = 2,
+    .open = open_steps,
     .sample = sample_step,
     .finish = finish_step,
     .profile = profile,

@@ -181,6 +181,10 @@ void dart_infer_rewind(dart_infer *infer, const int32_t *tokens, uint32_t count)
 static dart_status run_part(dart_infer *infer, const dart_infer_part *part, const int32_t *tokens,
     uint32_t count, uint32_t first, uint32_t real)
 {
+    const bool last = first + real == count;
+    const dart_fetch fetch = {infer->memory.buffer[DART_REGION_OUTPUT], 0,
+        (uint64_t)infer->batch * infer->columns, infer->logits};
+    uint64_t ticket;
     const dart_forms *forms = &infer->decoder.forms;
     const dart_decode_input *in = &part->input;
     int32_t *to = infer->staging;
@@ -196,9 +200,9 @@ static dart_status run_part(dart_infer *infer, const dart_infer_part *part, cons
     to[in->last] = (int32_t)real - 1;
     DART_TRY(dart_device_write_i32(
         infer->device, infer->memory.buffer[DART_REGION_INPUT], 0, in->words, to));
-    DART_TRY(dart_program_run(&part->program, NULL));
+    DART_TRY(dart_program_submit(&part->program, &fetch, last, &ticket));
     infer->at += real;
-    return DART_OK;
+    return last ? dart_device_wait(infer->device, ticket) : DART_OK;
 }
 
 dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t count)
@@ -227,8 +231,7 @@ dart_status dart_infer_feed(dart_infer *infer, const int32_t *tokens, uint32_t c
         DART_TRY(run_part(infer, part, tokens, count, done, real));
         done += real;
     }
-    return dart_device_read_f32(infer->device, infer->memory.buffer[DART_REGION_OUTPUT], 0,
-        (uint64_t)infer->batch * infer->columns, infer->logits);
+    return DART_OK;
 }
 
 dart_infer_memory dart_infer_memory_of(const dart_infer *infer)

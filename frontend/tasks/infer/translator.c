@@ -151,9 +151,13 @@ dart_status dart_translator_encode(dart_translator *t, const int32_t *source, co
 }
 
 /* One token more in every row: token i of `last` behind `at` others, which are those of its parent.
+ * wanted: its logits are waited for.
  */
-static dart_status feed(dart_translator *t, uint32_t at)
+static dart_status feed(dart_translator *t, uint32_t at, bool wanted)
 {
+    const dart_fetch fetch = {
+        t->memory.buffer[DART_REGION_OUTPUT], 0, (uint64_t)t->rows * t->columns, t->logits};
+    uint64_t ticket;
     const dart_next_input in = dart_model_next_input(t->sentences, t->beams);
     dart_buffer input = t->memory.buffer[DART_REGION_INPUT];
     const int32_t position = (int32_t)at;
@@ -162,7 +166,8 @@ static dart_status feed(dart_translator *t, uint32_t at)
     DART_TRY(
         dart_device_write_i32(t->device, input, in.parents, 2 * (uint64_t)t->rows, t->parents));
     DART_TRY(dart_device_write_i32(t->device, input, in.lengths, t->sentences, t->length));
-    return dart_program_run(&t->program[NEXT], NULL);
+    DART_TRY(dart_program_submit(&t->program[NEXT], &fetch, wanted, &ticket));
+    return wanted ? dart_device_wait(t->device, ticket) : DART_OK;
 }
 
 static void set_parent(dart_translator *t, uint32_t row, uint32_t parent)
@@ -191,7 +196,6 @@ dart_status dart_translator_next(dart_translator *t, const int32_t *prefix, uint
     const float **out_logits, uint32_t *out_columns)
 {
     const dart_model_config *c = &t->model->config;
-    const uint64_t words = (uint64_t)t->rows * t->columns;
     if (known == 0 || known > c->context)
         return dart_fail(DART_INPUT,
             "a prefix of %u tokens: expected 1 to %u (the model's context)", known, c->context);
@@ -208,14 +212,12 @@ dart_status dart_translator_next(dart_translator *t, const int32_t *prefix, uint
     for (uint32_t at = from; at < known; at++) {
         DART_TRY(dart_stop_asked());
         for (uint32_t i = 0; i < t->rows; i++) t->last[i] = prefix[(size_t)i * known + at];
-        DART_TRY(feed(t, at));
+        DART_TRY(feed(t, at, at + 1 == known));
     }
     for (uint32_t i = 0; i < t->rows; i++)
         memcpy(
             t->prefix + (size_t)i * c->context, prefix + (size_t)i * known, known * sizeof *prefix);
     t->known = known;
-    DART_TRY(
-        dart_device_read_f32(t->device, t->memory.buffer[DART_REGION_OUTPUT], 0, words, t->logits));
     *out_logits = t->logits;
     *out_columns = t->columns;
     return DART_OK;

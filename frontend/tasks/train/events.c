@@ -3,7 +3,7 @@
 
 enum { SPECTRA = 40, SPECTRA_APART = 10 };
 
-bool dart_run_spectra_due(const dart_run *run, uint64_t total)
+bool dart_run_spectra_due(const dart_run *run, uint64_t step, uint64_t total)
 {
     uint64_t every = (uint64_t)run->bundle.set.spectra_steps;
     if (run->bundle.set.spectra_steps < 0) {
@@ -11,7 +11,7 @@ bool dart_run_spectra_due(const dart_run *run, uint64_t total)
         every = total / SPECTRA;
         if (every < SPECTRA_APART) every = SPECTRA_APART;
     }
-    return every && run->step % every == 0;
+    return every && step % every == 0;
 }
 
 /* Parameters that belong to no weight: norms, biases, positions. Gates are none of the model. */

@@ -65,34 +65,94 @@ static dart_status measure(dart_run *run)
     return DART_OK;
 }
 
+/* ---- what is due after a step, so many of the run and of its stage ---- */
+
+static bool evaluation_due(const dart_run *run, uint64_t step)
+{
+    const uint64_t every = (uint64_t)run->bundle.set.eval_steps;
+    const bool last = run->bundle.set.load_best && step == dart_run_steps(run);
+    return every && (step % every == 0 || last);
+}
+
+static bool rank_due(const dart_stage *stage, uint64_t at)
+{
+    const uint64_t every = dart_stage_rank_steps(stage);
+    return every && at % every == 0;
+}
+
+static bool save_due(const dart_run *run, uint64_t step)
+{
+    return run->bundle.set.save_steps && step % (uint64_t)run->bundle.set.save_steps == 0;
+}
+
 /* What follows a step. out_valid: NaN where no evaluation was due. */
 static dart_status measures(dart_run *run, double *out_valid)
 {
-    const dart_stage *stage = &run->stage[run->at_stage];
-    const uint64_t eval_steps = (uint64_t)run->bundle.set.eval_steps;
-    const uint64_t rank_steps = dart_stage_rank_steps(stage);
-    const bool last = run->bundle.set.load_best && run->step == dart_run_steps(run);
     *out_valid = NAN;
-    if (eval_steps && (run->step % eval_steps == 0 || last)) {
+    if (evaluation_due(run, run->step)) {
         dart_perplexity found;
         DART_TRY(dart_run_evaluate(run, &run->valid, "valid", &found));
         dart_run_log_evaluation(run, "valid", &found);
         *out_valid = found.value;
         dart_run_validated(run, found.nll);
     }
-    if (dart_run_spectra_due(run, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
-    if (rank_steps && run->stage_step % rank_steps == 0) DART_TRY(measure(run));
+    if (dart_run_spectra_due(run, run->step, dart_run_steps(run))) DART_TRY(dart_run_spectra(run));
+    if (rank_due(&run->stage[run->at_stage], run->stage_step)) DART_TRY(measure(run));
     run->owed = DART_OWED_NOTHING;
     return DART_OK;
 }
 
-static dart_status train_step(dart_run *run, const dart_step_scalars *scalars, dart_step_result *r)
+/* ---- steps ---- */
+
+/* Whether the device may have the step behind the one in flight before the host knows what that one
+ * came to: not where something in between reads or changes what the next one would change or read.
+ */
+static bool goes_ahead(const dart_run *run)
+{
+    const dart_settings *set = &run->bundle.set;
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const uint64_t step = run->step + 1, at = run->stage_step + 1;
+    if (!run->ahead || run->device->flight < 2 || at >= stage->steps) return false;
+    if (set->profile && !run->profiled) return false;
+    if (run->growing.score || dart_gate_of(run->bundle.model, &run->bundle.gate)) return false;
+    return !evaluation_due(run, step) && !rank_due(stage, at) && !save_due(run, step) &&
+           !dart_run_spectra_due(run, step, dart_run_steps(run)) && !dart_run_prox_due(run, at);
+}
+
+/* Scalars of the step that comes so many after the next. */
+static dart_step_scalars scalars_of(const dart_run *run, uint64_t behind)
+{
+    const dart_stage *stage = &run->stage[run->at_stage];
+    const double lr = dart_stage_lr(stage, run->stage_step + behind);
+    dart_step_scalars scalars = {.seed = (uint64_t)run->bundle.set.seed,
+        .step = run->step + behind,
+        .adam_step = run->adam_step + behind + 1,
+        .lr = lr,
+        .penalty = dart_stage_lambda(stage, run->stage_step + behind) * lr};
+    dart_run_gate_scalars(run, stage, &scalars);
+    return scalars;
+}
+
+/* A failure of the device with the step that it belongs to. */
+static dart_status of_step(const dart_run *run, uint64_t behind, dart_status status)
+{
+    char text[900];
+    if (status != DART_DEVICE) return status;
+    snprintf(text, sizeof text, "%s", dart_error_text());
+    return dart_fail(status, "step %" PRIu64 ": %s", run->step + behind + 1, text);
+}
+
+/* Gives the device the step behind those in flight. */
+static dart_status give(dart_run *run)
 {
     dart_session *session = run->session;
-    if (!dart_run_profile_due(run)) return dart_session_step(session, &run->train, scalars, r);
+    const uint64_t behind = session->flying;
+    const dart_step_scalars scalars = scalars_of(run, behind);
+    if (!dart_run_profile_due(run))
+        return of_step(run, behind, dart_session_submit(session, &run->train, &scalars));
     dart_profile profile = {0};
     session->watch = (dart_session_watch){dart_run_profile_add, &profile};
-    dart_status status = dart_session_step(session, &run->train, scalars, r);
+    dart_status status = of_step(run, behind, dart_session_submit(session, &run->train, &scalars));
     session->watch = (dart_session_watch){0};
     if (status == DART_OK) status = dart_run_profile_end(run, &profile);
     dart_profile_free(&profile);
@@ -109,37 +169,43 @@ static const char *advice(const dart_run *run, bool kept)
     return text[run->bundle.set.precision == DART_PRECISION_F16][kept];
 }
 
-/* Every step from here to the next selection, evaluation or checkpoint is free of allocations. */
-static dart_status one_step(dart_run *run)
+/* DIVERGED, with what is left of the run. */
+static dart_status check(const dart_run *run, const dart_step_result *r, double lr)
+{
+    const uint32_t vocab = run->bundle.model->config.vocab;
+    dart_status status = dart_step_check(r, vocab, run->step + 1, lr, advice(run, false));
+    if (status == DART_OK) return DART_OK;
+    char root[DART_RUN_PATH + 32];
+    bool kept;
+    snprintf(root, sizeof root, "%s/checkpoints", run->dir);
+    if (dart_checkpoint_exists(root, &kept) != DART_OK || !kept) return status;
+    return dart_step_check(r, vocab, run->step + 1, lr, advice(run, true));
+}
+
+/* Every step from here to the next selection, evaluation or checkpoint is free of allocations.
+ * ahead: the next one may be in flight afterwards. */
+static dart_status one_step(dart_run *run, bool ahead)
 {
     const dart_stage *stage = &run->stage[run->at_stage];
     const dart_settings *set = &stage->set;
-    double lr = dart_stage_lr(stage, run->stage_step), begin = dart_seconds();
-    double lambda = dart_stage_lambda(stage, run->stage_step);
-    dart_step_scalars scalars = {.seed = (uint64_t)run->bundle.set.seed,
-        .step = run->step,
-        .adam_step = run->adam_step + 1,
-        .lr = lr,
-        .penalty = lambda * lr};
     dart_step_result r;
-    dart_run_gate_scalars(run, stage, &scalars);
     /* Here, not where the stage is entered: a checkpoint may lie between the two. */
     if (run->stage_step == 0)
         dart_metrics_stage(&run->metrics, run->step, stage->name, stage->steps,
             set->reg ? set->reg->name : "none", set->lambda_reg);
-    DART_TRY(dart_run_grow_look(run));
-    DART_TRY(train_step(run, &scalars, &r));
-    const uint32_t vocab = run->bundle.model->config.vocab;
-    dart_status status = dart_step_check(&r, vocab, run->step + 1, lr, advice(run, false));
-    if (status != DART_OK) {
-        char root[DART_RUN_PATH + 32];
-        bool kept;
-        snprintf(root, sizeof root, "%s/checkpoints", run->dir);
-        if (dart_checkpoint_exists(root, &kept) != DART_OK || !kept) return status;
-        return dart_step_check(&r, vocab, run->step + 1, lr, advice(run, true));
+    if (!run->session->flying) {
+        run->since = dart_seconds();
+        DART_TRY(dart_run_grow_look(run));
+        DART_TRY(give(run));
     }
+    if (ahead && goes_ahead(run)) DART_TRY(give(run));
+    DART_TRY(of_step(run, 0, dart_session_take(run->session, &r)));
+    const dart_step_scalars scalars = scalars_of(run, 0);
+    const double lr = scalars.lr, lambda = dart_stage_lambda(stage, run->stage_step);
+    DART_TRY(check(run, &r, lr));
     dart_run_gate_observe(run, stage, &scalars, &r);
-    double seconds = dart_seconds() - begin;
+    const double now = dart_seconds(), seconds = now - run->since;
+    run->since = now;
     run->step++;
     run->stage_step++;
     run->adam_step++;
@@ -303,13 +369,20 @@ static dart_status begin(dart_run *run)
     return run->finished ? dart_run_save(run) : DART_OK;
 }
 
+/* A step, and what comes before the next one. */
+static dart_status step(dart_run *run, bool ahead)
+{
+    DART_TRY(one_step(run, ahead));
+    return run->stage_step == run->stage[run->at_stage].steps ? go_on(run) : DART_OK;
+}
+
 static dart_status next(dart_run *run)
 {
-    DART_TRY(one_step(run));
-    if (run->stage_step == run->stage[run->at_stage].steps) DART_TRY(go_on(run));
+    DART_TRY(step(run, true));
     dart_status stop = run->hooks.abort ? run->hooks.abort(run->hooks.user) : DART_OK;
-    bool due = run->bundle.set.save_steps && run->step % (uint64_t)run->bundle.set.save_steps == 0;
-    due |= run->best.step == run->step;
+    /* The device is past it: a checkpoint stands after the step that is in flight. */
+    if (stop != DART_OK && run->session && run->session->flying) DART_TRY(step(run, false));
+    const bool due = save_due(run, run->step) || run->best.step == run->step;
     if (run->finished || (due && stop == DART_OK)) DART_TRY(dart_run_save(run));
     return run->finished || stop == DART_OK ? DART_OK
            : stop == DART_TERMINATED        ? DART_TERMINATED

@@ -32,17 +32,28 @@ done:
     return status;
 }
 
-dart_status dart_run_prox(dart_run *run, double penalty)
+/* Steps between two of them; 0: the stage's penalty has none. */
+static uint64_t every(const dart_run *run)
 {
     const dart_reg *reg = run->session->options.reg;
     const dart_stage *stage = &run->stage[run->at_stage];
-    if (!reg || !reg->prox) return DART_OK;
-    const uint64_t every = (uint64_t)dart_settings_option(&stage->set, reg->prox_steps);
-    uint64_t since = run->stage_step % every;
-    if (since && run->stage_step != stage->steps) return DART_OK;
+    return reg && reg->prox ? (uint64_t)dart_settings_option(&stage->set, reg->prox_steps) : 0;
+}
+
+bool dart_run_prox_due(const dart_run *run, uint64_t at)
+{
+    const uint64_t n = every(run);
+    return n && (at % n == 0 || at == run->stage[run->at_stage].steps);
+}
+
+dart_status dart_run_prox(dart_run *run, double penalty)
+{
+    if (!dart_run_prox_due(run, run->stage_step)) return DART_OK;
+    const uint64_t n = every(run), since = run->stage_step % n;
     DART_TRY(dart_run_read(run));
     for (uint32_t w = 0; w < run->bundle.model->weights; w++)
         if (trainable(run->bundle.model, w))
-            DART_TRY(step(run, w, reg, penalty * (double)(since ? since : every)));
+            DART_TRY(
+                step(run, w, run->session->options.reg, penalty * (double)(since ? since : n)));
     return dart_session_write(run->session, run->bundle.param, run->bundle.frozen, NULL);
 }

@@ -77,6 +77,9 @@ typedef struct dart_run {
     dart_waiting waiting;
     dart_best best;
     dart_growing growing;
+    bool ahead; /* a step is given to the device before the results of the last one are taken: only
+                   where nobody looks at the run in between */
+    double since;           /* when the step in flight began, or the one before it was over */
     uint32_t steps_here;    /* of this call, until the expected time was told */
     uint32_t profile_steps; /* of this call, until one was timed launch by launch */
     bool profiled;
@@ -174,6 +177,8 @@ void dart_row_scores(
 /* prox.c: the host step of the stage's penalty, if it has one and it is due after the step just
  * done; penalty: lr lambda of that step */
 DART_NODISCARD dart_status dart_run_prox(dart_run *run, double penalty);
+/* Whether it is due after step `at` of the stage. */
+bool dart_run_prox_due(const dart_run *run, uint64_t at);
 
 /* grow.c: ranks that grow while a stage trains */
 /* Room for the stage at hand, where it has none yet; scores of an earlier stage are forgotten. */
@@ -243,8 +248,8 @@ void dart_run_log_ranks(
     dart_run *run, const dart_model *was, const dart_model *now, const char *rule);
 /* The device at hand into timing.jsonl. */
 void dart_run_log_device(dart_run *run);
-/* Whether spectra are due after this step. total: the steps of the run. */
-bool dart_run_spectra_due(const dart_run *run, uint64_t total);
+/* Whether spectra are due after a step. total: the steps of the run. */
+bool dart_run_spectra_due(const dart_run *run, uint64_t step, uint64_t total);
 
 /* schedule.c: learning rate of step `at` of a stage. */
 double dart_stage_lr(const dart_stage *stage, uint64_t at);

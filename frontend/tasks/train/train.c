@@ -179,6 +179,7 @@ dart_status dart_training_finish(dart_training *t, const dart_run *run)
 /* All its steps, its logs and its table. */
 static dart_status train_run(dart_training *t, dart_run *run)
 {
+    run->ahead = true;
     DART_TRY(begin_run(run));
     while (!run->finished) DART_TRY(dart_run_next(run));
     return dart_training_finish(t, run);

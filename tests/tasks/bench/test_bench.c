@@ -51,7 +51,7 @@ static void test_registry(void **state)
         json_decref(body);
     }
     printf("%u tests, %u rows\n", tests, rows);
-    assert_int_equal(tests, 11);
+    assert_int_equal(tests, 12);
     assert_true(rows > 40);
     assert_ptr_equal(dart_bench_find("eval", 4), &dart_bench_fwd);
 }
@@ -62,15 +62,16 @@ static void test_tables(void **state)
 {
     (void)state;
     unsigned lines = 0;
-    dart_bench_options options = tiny_options("step,fwd,bwd,opt,infer,contract,op,peak", "md");
+    dart_bench_options options =
+        tiny_options("step,steps,fwd,bwd,opt,infer,contract,op,peak", "md");
     options.devices = "cpu,cpu64";
     char *text = bench_of(&options);
     if (widest(text) > 100) fail_msg("a line of %zu characters:\n%s", widest(text), text);
     for (const char *at = text; *at; at++) lines += *at == '\n';
     assert_non_null(strstr(text, "commit "));
     assert_non_null(strstr(text, "model gpt 1 x 16"));
-    assert_non_null(strstr(text, "| step | cpu    |"));
-    assert_non_null(strstr(text, "| bwd  | cpu64  |"));
+    assert_non_null(strstr(text, "| step  | cpu    |"));
+    assert_non_null(strstr(text, "| bwd   | cpu64  |"));
     printf("%u lines\n", lines);
     assert_true(lines > 100);
     free(text);

@@ -24,7 +24,8 @@ static void resume_everywhere(
         set(recipe, key, value);
         w = (watch){.stop_at = k};
         assert_int_equal(train(recipe, &w, NULL), DART_INTERRUPTED);
-        assert_int_equal(w.steps, k);
+        /* a step that was in flight behind it is kept */
+        assert_true(w.steps == k || (w.steps == k + 1 && strcmp(device, "cpu")));
         set(recipe, "resume", "true");
         w = (watch){.stop_at = k + 5};
         dart_status status =

@@ -29,8 +29,8 @@ static void count_text(char out[64], double count)
 static dart_status print_gpu(const dart_kernels *kernels, uint32_t gpu, uint32_t *i)
 {
     enum { COLUMNS = 10 };
-    /* launches: of a training step / of a token */
-    static const char *const heading[COLUMNS] = {"kernel", "constants", "launches", "regs", "spill",
+    /* count: launches of a training step / of a token */
+    static const char *const heading[COLUMNS] = {"kernel", "constants", "count", "regs", "spill",
         "shared", "instr", "cycles", "waves", "ms"};
     const dart_kernels_gpu *g = dart_kernels_gpu_at(kernels, gpu);
     const dart_kernels_row *row;

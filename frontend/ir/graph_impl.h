@@ -31,8 +31,6 @@ void dart_node_format(const dart_graph *graph, dart_node node, char *out, size_t
 dart_status dart_grad_map(
     dart_graph *graph, dart_node y, dart_node dy, const bool *wanted, dart_node *dx);
 
-/* Shape rule of attention, attention_dx and attention_part, whose inputs are numbers. */
-DART_NODISCARD dart_status dart_infer_attention(const dart_graph *graph, dart_node_info *info);
 /* Gradients of q, k and v of an attention whose parts have the gradient dy. */
 void dart_grad_attention(dart_graph *graph, dart_node attention, dart_node dy, dart_node dx[3]);
 /* A graph in reverse, whose segments are computed a second time (recompute.c). */

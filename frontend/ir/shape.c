@@ -1,19 +1,8 @@
-/* Shape inference: one shape_<op> per row of ops.def, one rule for all element-wise ops. */
-#include "graph_impl.h"
+/* Shape inference: one dart_infer_<op> per row of ops.def, one rule for all element-wise ops. */
+#include "shape_rules.h"
 #include <string.h>
 
 typedef dart_status (*shape_rule)(const dart_graph *graph, dart_node_info *info);
-
-static const dart_shape *in_shape(const dart_graph *graph, const dart_node_info *info, uint32_t i)
-{
-    return &graph->node[info->in[i]]->shape;
-}
-
-static const dart_node_info *in_node(
-    const dart_graph *graph, const dart_node_info *info, uint32_t i)
-{
-    return graph->node[info->in[i]];
-}
 
 char *dart_shape_format(const dart_shape *shape, char out[128])
 {
@@ -24,8 +13,8 @@ char *dart_shape_format(const dart_shape *shape, char out[128])
     return out;
 }
 
-/* The sentence for a wrong call: op, where, what, shapes of the inputs. */
-static dart_status wrong(const dart_graph *graph, const dart_node_info *info, const char *expected)
+dart_status dart_shape_wrong(
+    const dart_graph *graph, const dart_node_info *info, const char *expected)
 {
     char got[400] = "", text[128];
     size_t at = 0;
@@ -34,16 +23,6 @@ static dart_status wrong(const dart_graph *graph, const dart_node_info *info, co
             dart_shape_format(in_shape(graph, info, i), text));
     return dart_fail(DART_FAILED, "%s at \"%s\": expected %s, got %s",
         dart_op_info_of(info->op)->name, graph->scope, expected, at ? got : "no input");
-}
-
-#define EXPECT(cond, text)                                                                         \
-    do {                                                                                           \
-        if (!(cond)) return wrong(graph, info, text);                                              \
-    } while (0)
-
-static uint32_t last_dim(const dart_shape *shape)
-{
-    return shape->rank ? shape->dim[shape->rank - 1] : 1;
 }
 
 static bool is_suffix(const dart_shape *whole, const dart_shape *part)
@@ -76,7 +55,7 @@ static uint32_t block_of(dart_dtype type)
     return dart_packed_info_of(dart_dtype_format(type)).block;
 }
 
-static dart_status shape_leaf(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_leaf(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(info->ints == 2 && info->i[0] > 0 && info->i[0] < DART_REGIONS && info->i[1] >= 0,
         "a region and an offset");
@@ -92,7 +71,7 @@ static dart_status shape_leaf(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_store(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_store(const dart_graph *graph, dart_node_info *info)
 {
     const dart_node_info *target = in_node(graph, info, 0), *value = in_node(graph, info, 1);
     EXPECT(target->op == DART_OP_leaf, "a leaf as the target");
@@ -104,7 +83,7 @@ static dart_status shape_store(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_reshape(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_reshape(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(dart_shape_words(&info->shape) == dart_shape_words(in_shape(graph, info, 0)),
         "a shape of the same number of elements");
@@ -116,14 +95,14 @@ static dart_status shape_reshape(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_again(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_again(const dart_graph *graph, dart_node_info *info)
 {
     info->shape = *in_shape(graph, info, 0);
     info->dtype = in_node(graph, info, 0)->dtype;
     return DART_OK;
 }
 
-static dart_status shape_permute(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_permute(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *x = in_shape(graph, info, 0);
     EXPECT(info->ints == x->rank, "one position per axis");
@@ -139,7 +118,7 @@ static dart_status shape_permute(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_slice(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_slice(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *x = in_shape(graph, info, 0);
     EXPECT(x->rank >= 1 && info->ints == 2 && info->i[0] >= 0 && info->i[1] >= 0 &&
@@ -151,7 +130,7 @@ static dart_status shape_slice(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_unslice(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_unslice(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *x = in_shape(graph, info, 0);
     EXPECT(x->rank >= 1 && info->ints == 2 && info->i[0] >= 0 &&
@@ -163,7 +142,7 @@ static dart_status shape_unslice(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_join(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_join(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *first = in_shape(graph, info, 0);
     uint64_t rows = 0;
@@ -182,7 +161,7 @@ static dart_status shape_join(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_contract(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_contract(const dart_graph *graph, dart_node_info *info)
 {
     uint64_t size[128] = {0};
     bool seen_out[128] = {false};
@@ -218,7 +197,7 @@ static dart_status shape_contract(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_reduce(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_reduce(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *x = in_shape(graph, info, 0);
     EXPECT(info->ints == 3 && info->i[0] >= 0 && info->i[0] <= 3 && info->i[1] >= 0 &&
@@ -232,41 +211,7 @@ static dart_status shape_reduce(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_norm(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0);
-    for (uint32_t i = 1; i < 3; i++) {
-        const dart_shape *w = in_shape(graph, info, i);
-        EXPECT(
-            w->rank == 1 && x->rank >= 1 && w->dim[0] == last_dim(x), "x (..., C), w (C), b (C)");
-    }
-    EXPECT(info->ints == 1 && info->floats == 1, "kind and eps");
-    info->shape = *x;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_norm_dx(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0), *w = in_shape(graph, info, 1);
-    EXPECT(x->rank >= 1 && w->rank == 1 && w->dim[0] == last_dim(x) &&
-               dart_shape_equal(x, in_shape(graph, info, 2)),
-        "x (..., C), w (C), dy as x");
-    info->shape = *x;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_norm_dw(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0);
-    EXPECT(x->rank >= 1 && dart_shape_equal(x, in_shape(graph, info, 1)), "x and dy alike");
-    info->shape = DART_SHAPE(2, last_dim(x));
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_unpack(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_unpack(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(dart_dtype_packed(in_node(graph, info, 0)->dtype), "a packed matrix");
     info->shape = *in_shape(graph, info, 0);
@@ -274,7 +219,7 @@ static dart_status shape_unpack(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_pack(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_pack(const dart_graph *graph, dart_node_info *info)
 {
     const dart_node_info *x = in_node(graph, info, 0);
     EXPECT(x->dtype == DART_F32 && x->shape.rank >= 1 && last_dim(&x->shape) % 2 == 0,
@@ -286,154 +231,7 @@ static dart_status shape_pack(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_gather(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_node_info *w = in_node(graph, info, 0), *ids = in_node(graph, info, 1),
-                         *index = info->inputs > 2 ? in_node(graph, info, 2) : NULL;
-    EXPECT(w->shape.rank == 2 && ids->dtype == DART_I32 && ids->shape.rank < DART_MAX_RANK,
-        "w (V,C), ids i32 (...)");
-    EXPECT(!index || (index->dtype == DART_I32 &&
-                         dart_shape_words(&index->shape) ==
-                             (uint64_t)w->shape.dim[0] + 1 + dart_shape_words(&ids->shape)),
-        "w (V,C), ids i32 (...), index i32 (V + 1 + ids)");
-    info->shape = ids->shape;
-    info->shape.dim[info->shape.rank++] = w->shape.dim[1];
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_scatter(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *dy = in_shape(graph, info, 0), *index = in_shape(graph, info, 1);
-    EXPECT(dy->rank >= 1 && info->ints == 1 && info->i[0] >= 0, "dy (..., C), index, vocabulary");
-    uint64_t rows = last_dim(dy) ? dart_shape_words(dy) / last_dim(dy) : 0;
-    EXPECT(dart_shape_words(index) == (uint64_t)info->i[0] + 1 + rows, "index of V + 1 + rows");
-    EXPECT(info->inputs < 3 || (in_node(graph, info, 2)->dtype == DART_I32 &&
-                                   dart_shape_words(in_shape(graph, info, 2)) == rows),
-        "an id a row");
-    info->shape = DART_SHAPE((uint32_t)info->i[0], last_dim(dy));
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_rope(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0), *table = in_shape(graph, info, 1);
-    EXPECT(x->rank == 4 && x->dim[3] % 2 == 0 && table->rank == 3 && table->dim[0] >= x->dim[1] &&
-               table->dim[1] == x->dim[3] / 2 && table->dim[2] == 2,
-        "x (B,T,H,D) with even D, table (>= T, D/2, 2)");
-    info->shape = *x;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_cache_write(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_node_info *cache = in_node(graph, info, 0), *at = in_node(graph, info, 3);
-    EXPECT(cache->op == DART_OP_leaf && cache->shape.rank >= 3 && cache->shape.dim[0] == 2 &&
-               dart_shape_words(&cache->shape) && at->dtype == DART_I32,
-        "a cache leaf (2,B,S,...), k, v, an i32 leaf");
-    uint64_t words = dart_shape_words(in_shape(graph, info, 1));
-    uint64_t step = dart_shape_words(&cache->shape) / 2 / cache->shape.dim[2]; /* B rows */
-    EXPECT(words == dart_shape_words(in_shape(graph, info, 2)) && words && words % step == 0 &&
-               words / step <= cache->shape.dim[2],
-        "k and v (B,T,...) with T <= S for a cache (2,B,S,...)");
-    info->shape = cache->shape;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_attend(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *q = in_shape(graph, info, 0), *cache = in_shape(graph, info, 1);
-    EXPECT(q->rank == 4 && cache->rank == 5 && cache->dim[0] == 2 && cache->dim[1] == q->dim[0] &&
-               cache->dim[2] >= q->dim[1] && cache->dim[4] == q->dim[3] && cache->dim[3] &&
-               q->dim[2] % cache->dim[3] == 0 && in_node(graph, info, 2)->dtype == DART_I32 &&
-               info->floats == 1,
-        "q (B,T,H,D), cache (2,B,S >= T,H',D) with H' dividing H, an i32 leaf");
-    info->shape = *q;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_softmax(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0);
-    EXPECT(x->rank >= 1 && info->ints == 1 && info->floats == 1, "x (..., S)");
-    EXPECT(!info->i[0] || (x->rank >= 2 && x->dim[x->rank - 1] >= x->dim[x->rank - 2]),
-        "x (..., T, S) with S >= T for a causal mask");
-    if (info->i[0] == 2) {
-        const dart_node_info *starts = in_node(graph, info, 1);
-        const dart_shape *s = &starts->shape;
-        EXPECT(info->inputs == 2 && starts->dtype == DART_I32 && x->rank >= 3 && s->rank == 2 &&
-                   s->dim[0] == x->dim[0] && s->dim[1] == x->dim[x->rank - 2],
-            "starts i32 (B,T) for x (B,...,T,S)");
-    } else if (info->inputs > 1) {
-        const dart_node_info *lengths = in_node(graph, info, 1);
-        uint64_t rows = last_dim(x) ? dart_shape_words(x) / last_dim(x) : 0;
-        uint64_t n = dart_shape_words(&lengths->shape);
-        EXPECT(lengths->dtype == DART_I32 && n && rows % n == 0,
-            "lengths i32 (n), n a divisor of the rows of x");
-    }
-    info->shape = *x;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_softmax_dx(const dart_graph *graph, dart_node_info *info)
-{
-    EXPECT(dart_shape_equal(in_shape(graph, info, 0), in_shape(graph, info, 1)), "y and dy alike");
-    info->shape = *in_shape(graph, info, 0);
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_dropout(const dart_graph *graph, dart_node_info *info)
-{
-    EXPECT(in_node(graph, info, 1)->dtype == DART_I32 && info->floats == 1 && info->f[0] >= 0 &&
-               info->f[0] < 1,
-        "x, the i32 step block, and a rate in [0, 1)");
-    info->shape = *in_shape(graph, info, 0);
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_uniform(const dart_graph *graph, dart_node_info *info)
-{
-    EXPECT(in_node(graph, info, 0)->dtype == DART_I32 && info->ints == 2 && info->i[1] > 0 &&
-               info->i[1] <= UINT32_MAX,
-        "the i32 step block, a stream and a count");
-    info->shape = DART_SHAPE((uint32_t)info->i[1]);
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_cross_entropy(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0);
-    const dart_node_info *labels = in_node(graph, info, 1);
-    EXPECT(x->rank == 2 && labels->dtype == DART_I32 &&
-               dart_shape_words(&labels->shape) == x->dim[0] && info->i[0] > 0 &&
-               info->i[0] <= x->dim[1] && info->f[0] >= 0 && info->f[0] < 1,
-        "logits (R,V), labels i32 (R), 0 < valid <= V, smoothing in [0, 1)");
-    info->shape = DART_SHAPE(2, x->dim[0]);
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_cross_entropy_dx(const dart_graph *graph, dart_node_info *info)
-{
-    const dart_shape *x = in_shape(graph, info, 0);
-    EXPECT(x->rank == 2 && dart_shape_words(in_shape(graph, info, 1)) == 2ull * x->dim[0] &&
-               dart_shape_words(in_shape(graph, info, 2)) == x->dim[0] && info->i[0] > 0 &&
-               info->i[0] <= x->dim[1] && info->f[1] >= 0 && info->f[1] < 1,
-        "logits (R,V), stats (2,R), labels (R), 0 < valid <= V, smoothing in [0, 1)");
-    info->shape = *x;
-    info->dtype = DART_F32;
-    return DART_OK;
-}
-
-static dart_status shape_with_grad(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_with_grad(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(info->inputs % 2 == 1 && dart_shape_words(in_shape(graph, info, 0)) == 1,
         "a scalar loss and as many gradients as inputs");
@@ -446,7 +244,7 @@ static dart_status shape_with_grad(const dart_graph *graph, dart_node_info *info
     return DART_OK;
 }
 
-static dart_status shape_spd_fn(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_spd_fn(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *s = in_shape(graph, info, 0);
     EXPECT((s->rank == 2 || s->rank == 3) && s->dim[s->rank - 1] == s->dim[s->rank - 2] &&
@@ -458,7 +256,7 @@ static dart_status shape_spd_fn(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_gram_spectral(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_gram_spectral(const dart_graph *graph, dart_node_info *info)
 {
     const dart_shape *left = in_shape(graph, info, 0);
     EXPECT((left->rank == 2 || left->rank == 3) &&
@@ -478,7 +276,7 @@ static bool is_leaf_of(
     return leaf->op == DART_OP_leaf && (region == DART_REGION_NONE || leaf->i[0] == region);
 }
 
-static dart_status shape_adamw(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_adamw(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(is_leaf_of(graph, info, 0, DART_REGION_PARAM) &&
                is_leaf_of(graph, info, 2, DART_REGION_MOMENT) &&
@@ -497,7 +295,7 @@ static dart_status shape_adamw(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-static dart_status shape_axpy_scalar(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_axpy_scalar(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(is_leaf_of(graph, info, 0, DART_REGION_NONE) &&
                is_leaf_of(graph, info, 2, DART_REGION_FSCAL) && info->ints == 1 &&
@@ -509,7 +307,7 @@ static dart_status shape_axpy_scalar(const dart_graph *graph, dart_node_info *in
     return DART_OK;
 }
 
-static dart_status shape_clip(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_clip(const dart_graph *graph, dart_node_info *info)
 {
     EXPECT(dart_shape_words(in_shape(graph, info, 0)) == 1 &&
                is_leaf_of(graph, info, 1, DART_REGION_FSCAL),
@@ -519,12 +317,8 @@ static dart_status shape_clip(const dart_graph *graph, dart_node_info *info)
     return DART_OK;
 }
 
-#define shape_attention dart_infer_attention
-#define shape_attention_dx dart_infer_attention
-#define shape_attention_part dart_infer_attention
-
 static const shape_rule rules[DART_OPS] = {
-#define OP(name, ...) [DART_OP_##name] = shape_##name,
+#define OP(name, ...) [DART_OP_##name] = dart_infer_##name,
 #include "ops.def"
 #undef OP
 };

@@ -1,6 +1,6 @@
 /* Shapes of attention, its gradients and their parts (attention.c). */
 #include "attention.h"
-#include "graph_impl.h"
+#include "shape_rules.h"
 
 dart_attention_sizes dart_attention_sizes_of(const dart_graph *graph, const dart_node_info *info)
 {
@@ -25,13 +25,14 @@ static dart_status refuse(const dart_graph *graph, const dart_node_info *info, c
         graph->scope, expected);
 }
 
-static dart_status infer_part(const dart_graph *graph, dart_node_info *info)
+dart_status dart_infer_attention_part(const dart_graph *graph, dart_node_info *info)
 {
     const dart_node_info *of = graph->node[info->in[0]];
     const int64_t parts = of->op == DART_OP_attention ? 1 : of->op == DART_OP_attention_dx ? 3 : 0;
     if (info->ints != 1 || info->i[0] < 0 || info->i[0] >= parts)
         return refuse(graph, info, "an attention and 0, or an attention_dx and 0, 1 or 2");
     info->shape = graph->node[of->in[info->i[0]]]->shape;
+    info->dtype = DART_F32;
     return DART_OK;
 }
 
@@ -47,10 +48,9 @@ static bool mask_fits(const dart_graph *graph, const dart_node_info *info, uint3
         &(dart_shape){.rank = info->i[0] == 2 ? 2 : 1, .dim = {q->dim[0], q->dim[1]}});
 }
 
-dart_status dart_infer_attention(const dart_graph *graph, dart_node_info *info)
+static dart_status infer_whole(const dart_graph *graph, dart_node_info *info)
 {
     info->dtype = DART_F32;
-    if (info->op == DART_OP_attention_part) return infer_part(graph, info);
     const bool back = info->op == DART_OP_attention_dx;
     const dart_shape *q = &graph->node[info->in[0]]->shape, *k = &graph->node[info->in[1]]->shape;
     const dart_shape *v = &graph->node[info->in[2]]->shape;
@@ -74,4 +74,14 @@ dart_status dart_infer_attention(const dart_graph *graph, dart_node_info *info)
             dart_op_info_of(info->op)->name, graph->scope, (double)words);
     info->shape = DART_SHAPE((uint32_t)words);
     return DART_OK;
+}
+
+dart_status dart_infer_attention(const dart_graph *graph, dart_node_info *info)
+{
+    return infer_whole(graph, info);
+}
+
+dart_status dart_infer_attention_dx(const dart_graph *graph, dart_node_info *info)
+{
+    return infer_whole(graph, info);
 }

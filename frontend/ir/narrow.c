@@ -36,15 +36,6 @@ static const dart_node_info *get(const narrowing *p, dart_node node)
     return dart_node_get(p->old, node);
 }
 
-/* The input whose words a node shows, 0 if it makes its own. */
-static dart_node shown(const narrowing *p, dart_node node)
-{
-    const dart_node_info *info = get(p, node);
-    const int view = dart_op_info_of(info->op)->view;
-    if (view < 0 || (info->op == DART_OP_permute && !dart_permute_is_view(p->old, info))) return 0;
-    return info->in[view];
-}
-
 /* What a node is made of. The head makes its gradients by hand, of every loss's logits. */
 static void mark(narrowing *p, dart_node node)
 {
@@ -80,7 +71,7 @@ static void find_readers(narrowing *p, uint32_t keeps, const dart_node *keep)
 {
     for (dart_node n = 1; n <= dart_graph_count(p->old); n++) {
         const dart_node_info *info = get(p, n);
-        const dart_node of = shown(p, n);
+        const dart_node of = dart_node_shows(p->old, n);
         mark(p, n);
         p->root[n] = of ? p->root[of] : n;
         p->last[n] = n;
@@ -152,7 +143,7 @@ static dart_node input(narrowing *p, uint32_t i, dart_node at)
 static void copy(narrowing *p, dart_node node)
 {
     dart_node_info info = *get(p, node);
-    const bool shows = shown(p, node) && !dart_op_info_of(info.op)->writes;
+    const bool shows = dart_node_shows(p->old, node) && !dart_op_info_of(info.op)->writes;
     for (uint32_t i = 0; i < info.inputs; i++)
         info.in[i] = shows ? p->map[info.in[i]] : input(p, i, node);
     dart_graph_scope(p->graph, dart_node_scope(p->old, node));

@@ -137,6 +137,14 @@ static inline bool dart_permute_is_view(const dart_graph *graph, const dart_node
     }
     return true;
 }
+/* The input whose words a node shows, 0 if it makes its own. */
+static inline dart_node dart_node_shows(const dart_graph *graph, dart_node node)
+{
+    const dart_node_info *info = dart_node_get(graph, node);
+    const int view = dart_op_info_of(info->op)->view;
+    if (view < 0 || (info->op == DART_OP_permute && !dart_permute_is_view(graph, info))) return 0;
+    return info->in[view];
+}
 /* "blocks.0.attn: contract %12 (1024,768)" for messages. */
 const char *dart_node_describe(const dart_graph *graph, dart_node node, char out[160]);
 /* ---- memory layout (layout.c) ---- */

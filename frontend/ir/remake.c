@@ -27,20 +27,11 @@ static const dart_node_info *get(const remaking *r, dart_node node)
     return dart_node_get(r->old, node);
 }
 
-/* The input whose words a node shows, 0 if it makes its own. */
-static dart_node shown(const remaking *r, dart_node node)
-{
-    const dart_node_info *info = get(r, node);
-    const int view = dart_op_info_of(info->op)->view;
-    if (view < 0 || (info->op == DART_OP_permute && !dart_permute_is_view(r->old, info))) return 0;
-    return info->in[view];
-}
-
 static void find_readers(remaking *r, uint32_t keeps, const dart_node *keep)
 {
     for (dart_node n = 1; n <= dart_graph_count(r->old); n++) {
         const dart_node_info *info = get(r, n);
-        const dart_node of = shown(r, n);
+        const dart_node of = dart_node_shows(r->old, n);
         r->root[n] = of ? r->root[of] : n;
         if (of && !dart_op_info_of(info->op)->writes) continue;
         for (uint32_t i = 0; i < info->inputs; i++) {

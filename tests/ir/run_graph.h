@@ -294,4 +294,21 @@ static inline uint32_t draw(uint64_t *state, uint32_t n)
     return (uint32_t)(*state >> 33) % n;
 }
 
+/* Runs on the device and compares everything in GRAD and OUTPUT with the naive run. */
+static inline void bench_compare(bench *b, host *h, const dart_graph *graph)
+{
+    static const dart_region regions[] = {DART_REGION_GRAD, DART_REGION_OUTPUT};
+    double *got = calloc(REGION_WORDS, sizeof *got);
+    bench_fill(b, h);
+    bench_run(b, graph, 0, NULL, NULL);
+    naive_free(graph, naive_run(graph, h));
+    for (size_t r = 0; r < 2; r++) {
+        OK(dart_device_read_f64(b->device, b->memory.buffer[regions[r]], 0, REGION_WORDS, got));
+        const double *want = h->region[regions[r]];
+        const double error = nmse(got, want, want, REGION_WORDS);
+        if (!(error < 1e-10)) fail_msg("region %d: normalised error %g", regions[r], error);
+    }
+    free(got);
+}
+
 #endif

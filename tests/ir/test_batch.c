@@ -29,23 +29,6 @@ static dart_node leaf(dart_graph *g, dart_region region, uint64_t at, uint32_t r
     return dart_leaf(g, "leaf", DART_F32, DART_SHAPE(rows, cols), region, at);
 }
 
-/* Runs on the device and compares everything in GRAD and OUTPUT with the naive run. */
-static void compare(bench *b, host *h, const dart_graph *graph)
-{
-    static const dart_region regions[] = {DART_REGION_GRAD, DART_REGION_OUTPUT};
-    double *got = calloc(REGION_WORDS, sizeof *got);
-    bench_fill(b, h);
-    bench_run(b, graph, 0, NULL, NULL);
-    naive_free(graph, naive_run(graph, h));
-    for (size_t r = 0; r < 2; r++) {
-        OK(dart_device_read_f64(b->device, b->memory.buffer[regions[r]], 0, REGION_WORDS, got));
-        const double *want = h->region[regions[r]];
-        const double error = nmse(got, want, want, REGION_WORDS);
-        if (!(error < 1e-10)) fail_msg("region %d: normalised error %g", regions[r], error);
-    }
-    free(got);
-}
-
 /* x -> x A_l B_l + c, layer after layer, with A_l of two cores and gradients of all cores: cores
  * lie `apart` words apart. */
 static dart_graph *layers(uint32_t apart)
@@ -96,7 +79,7 @@ static void cores_are_merged_at_once(void **state)
             dart_graph *g = layers(apart[i]);
             assert_int_equal(batches_of(&b, g, LAYERS), 4);
             assert_true(batches_of(&b, g, LAYERS - 1) >= 4);
-            compare(&b, &h, g);
+            bench_compare(&b, &h, g);
             dart_graph_free(g);
         }
         bench_free(&b);
@@ -122,7 +105,7 @@ static void order_is_kept(void **state)
         x = dart_contract2(g, "ab,bc->ac", x, leaf(g, DART_REGION_PARAM, (uint64_t)i * 64, 8, 8));
         dart_store(g, leaf(g, DART_REGION_GRAD, (uint64_t)i * 64, 8, 8), x);
     }
-    compare(&b, &h, g);
+    bench_compare(&b, &h, g);
     dart_graph_free(g);
     bench_free(&b);
     host_free(&h);
@@ -173,7 +156,7 @@ static void random_products(void **state)
             dart_store(g, leaf(g, DART_REGION_GRAD, (uint64_t)i * 64, 8, 8),
                 dart_affine(g, made[count - 1 - i], 1.5, 0));
         batches += batches_of(&b, g, 2);
-        compare(&b, &h, g);
+        bench_compare(&b, &h, g);
         dart_graph_free(g);
         bench_free(&b);
         host_free(&h);

@@ -20,23 +20,6 @@ static dart_plan *plan_of(const dart_caps *caps, const dart_graph *graph)
     return plan;
 }
 
-/* Everything in GRAD and OUTPUT as the naive run has it. */
-static void compare(bench *b, host *h, const dart_graph *graph)
-{
-    static const dart_region regions[] = {DART_REGION_GRAD, DART_REGION_OUTPUT};
-    double *got = calloc(REGION_WORDS, sizeof *got);
-    bench_fill(b, h);
-    bench_run(b, graph, 0, NULL, NULL);
-    naive_free(graph, naive_run(graph, h));
-    for (size_t r = 0; r < 2; r++) {
-        OK(dart_device_read_f64(b->device, b->memory.buffer[regions[r]], 0, REGION_WORDS, got));
-        const double *want = h->region[regions[r]];
-        const double error = nmse(got, want, want, REGION_WORDS);
-        if (!(error < 1e-10)) fail_msg("region %d: normalised error %g", regions[r], error);
-    }
-    free(got);
-}
-
 /* Chains, one after the other in the graph: as many barriers as the longest needs. Where nothing
  * waits for barriers, launches stay in their order. */
 static void chains_share_barriers(void **state)
@@ -69,7 +52,7 @@ static void chains_share_barriers(void **state)
         }
         dart_device_close(device);
         bench b = bench_new(devices[d], &h);
-        compare(&b, &h, g);
+        bench_compare(&b, &h, g);
         bench_free(&b);
     }
     dart_graph_free(g);

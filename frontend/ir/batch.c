@@ -11,11 +11,11 @@
 #include <string.h>
 
 /* Words of a set that is laid side by side, the most of them as shares of what lives at the same
- * time without batches, for one set and for all, each by how long it lives: sets live longer than
- * their parts. */
-enum { SET_WORDS = 1 << 24, SET_SHARE = 64, ALL_SHARE = 12, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
+ * time without batches, for one set, and for all, each by how much longer it lives than its parts.
+ */
+enum { SET_WORDS = 1 << 24, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
 /* The same of a part. */
-enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 12, SMALL_FEW = 1 << 18 };
+enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 16, SMALL_FEW = 1 << 18 };
 /* Items that are tried as the second of a run. */
 enum { SECONDS = 12 };
 
@@ -198,17 +198,21 @@ static bool extend(dart_batching *b, run *r, uint32_t index)
     return true;
 }
 
-/* The part of the step in which anything of operand k is alive. */
-static double life(const dart_batching *b, const run *r, const uint32_t *member, uint32_t k)
+/* Words that operand k of all items takes longer, side by side, than where it is: each as long as
+ * any of them is alive, as parts of the step. */
+static double longer(const dart_batching *b, const run *r, const uint32_t *member, uint32_t k)
 {
     uint32_t first = b->may.count, last = 0;
+    double alone = 0;
     for (uint32_t i = 0; i < r->count; i++) {
         const dart_move *move = &b->may.move[member[i]];
         const dart_storage *storage = &b->low->storage[b->low->bound[move->launch][k].storage];
         if (storage->first < first) first = storage->first;
         if (storage->last > last) last = storage->last;
+        alone += (storage->last - storage->first + 1.0) * (double)storage->words;
     }
-    return (last - first + 1.0) / b->may.count;
+    const double together = (last - first + 1.0) * (double)(r->units * r->step[k]);
+    return together > alone ? (together - alone) / b->may.count : 0;
 }
 
 /* Lays operand k of all items side by side. */
@@ -220,8 +224,7 @@ static dart_status lay_out(dart_batching *b, const run *r, const uint32_t *membe
         dart_batch_is_host(b, dart_batch_value_of(b, &b->may.move[member[0]], k).storage))
         return DART_OK;
     uint64_t at = 0;
-    const double words = (double)(r->units * r->step[k]) * life(b, r, member, k);
-    b->left -= least(b->left, (uint64_t)words);
+    b->left -= least(b->left, (uint64_t)longer(b, r, member, k));
     DART_TRY(dart_emit_new(
         low, dart_batch_launch_of(b, &b->may.move[member[0]])->label, r->units * r->step[k], &set));
     for (uint32_t i = 0; i < r->count; i++) {

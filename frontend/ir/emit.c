@@ -181,6 +181,11 @@ dart_status dart_value_over(dart_lowering *low, dart_node node, dart_node operan
     return operand && dart_value_reuse(low, node, operand) ? DART_OK : dart_value_output(low, node);
 }
 
+bool dart_runs_in_turn(const dart_caps *caps)
+{
+    return strcmp(caps->api, "C11 threads") == 0;
+}
+
 void dart_find_lives(dart_lowering *low)
 {
     for (size_t s = 0; s < low->storages; s++) low->storage[s].used = false;

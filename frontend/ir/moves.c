@@ -10,11 +10,11 @@
 enum { NEAR = 48 };
 static const double small_flops = 32e6;
 
-/* Launch `index` adds to the very matrix that the one before it makes: such products stay together,
- * as processors make them at once. */
+/* Launch `index` adds to the very matrix that the one before it makes: such products stay together
+ * where they are made at once. */
 static bool tied(const dart_lowering *low, uint32_t index)
 {
-    if (!index || index >= low->launches) return false;
+    if (!dart_runs_in_turn(low->caps) || !index || index >= low->launches) return false;
     const dart_launch *launch = &low->launch[index], *before = launch - 1;
     const dart_value *c = &low->bound[index][2], *made = &low->bound[index - 1][2];
     return launch->kernel == DART_K_gemm && before->kernel == DART_K_gemm &&

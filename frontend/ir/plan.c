@@ -38,13 +38,6 @@ static dart_status too_big(const dart_lowering *low, dart_node node, uint64_t wo
         (double)limit_bytes / 0x1p20);
 }
 
-/* The cpu backend makes one of launches that follow each other and add to one matrix, and waits
- * little between others: there the order stays. */
-static bool runs_in_turn(const dart_caps *caps)
-{
-    return strcmp(caps->api, "C11 threads") == 0;
-}
-
 /* The first launch of the group of launch `at`, or the last one. */
 static uint32_t group_end(const dart_lowering *low, uint32_t at, bool last)
 {
@@ -212,7 +205,7 @@ dart_status dart_plan_new(const dart_graph *graph, const dart_caps *caps, const 
     DART_GOTO(dart_lower(graph, caps, memory, keeps, keep, &low));
     DART_GOTO(dart_split(&low));
     DART_GOTO(dart_batch(&low));
-    if (!runs_in_turn(caps)) {
+    if (!dart_runs_in_turn(caps)) {
         DART_GOTO(dart_schedule(&low));
         DART_GOTO(place(&low, true, &layout));
     } else {

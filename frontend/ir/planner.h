@@ -115,6 +115,9 @@ void dart_lowering_free(dart_lowering *lowering);
 DART_NODISCARD dart_status dart_split(dart_lowering *lowering);
 /* Small products of one form become one batched launch. After dart_split. */
 DART_NODISCARD dart_status dart_batch(dart_lowering *lowering);
+/* The cpu backend makes one of launches that follow each other and add to one matrix, and waits
+ * little between others: there the order stays. */
+bool dart_runs_in_turn(const dart_caps *caps);
 /* Launches in groups, parted by barriers, each in the first that it can be in. After dart_batch. */
 DART_NODISCARD dart_status dart_schedule(dart_lowering *lowering);
 /* Storages are alive from the first to the last launch that touches them. After the list changed.

@@ -37,7 +37,8 @@ typedef struct record {
 
 typedef struct job {
     const dart_gpu *gpu;
-    char manifest[512]; /* of the driver */
+    char manifest[512]; /* of the driver; of several, with colons between, where there are
+                           such for other word sizes, which the loader passes by */
     const dart_launch *list;
     uint32_t first, count; /* of the list, what this child begins with */
     int pipe;              /* in the child */
@@ -56,7 +57,11 @@ static dart_status find_driver(const dart_gpu *gpu, char out[512])
         glob_t found;
         snprintf(pattern, sizeof pattern, "%s/%s_icd*.json", folders[i], gpu->driver);
         if (glob(pattern, 0, NULL, &found) != 0) continue;
-        if (strlen(found.gl_pathv[0]) < 512) strcpy(out, found.gl_pathv[0]);
+        for (size_t k = 0; k < found.gl_pathc; k++) {
+            const size_t used = strlen(out);
+            if (used + strlen(found.gl_pathv[k]) + 2 > 512) continue;
+            snprintf(out + used, 512 - used, "%s%s", used ? ":" : "", found.gl_pathv[k]);
+        }
         globfree(&found);
     }
     if (*out) return DART_OK;

@@ -55,8 +55,9 @@ typedef struct dart_caps {
     bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
     uint32_t max_loop; /* loop iterations of one invocation, in all, after which the driver silently
                           leaves its loops; 0: any number */
-    bool lone; /* its compiler takes minutes for a kernel with many barriers, unless an invocation
-                  is alone in its work-group; also under a limit profile */
+    bool lone;   /* its compiler takes minutes for a kernel with many barriers, unless an invocation
+                    is alone in its work-group; also under a limit profile */
+    bool no_f16; /* its compiler breaks down at kernels that read numbers of f16 */
     bool slow_shared; /* work-group memory lies in main memory: no kernel is faster by it */
     bool unified;     /* a GPU that shares the host's memory */
     uint32_t blas;    /* version of a library that may serve gemm (provider.h), 10000 major + 100

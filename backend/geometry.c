@@ -5,6 +5,8 @@
 #include "geometry.h"
 #include "candidates.h"
 #include "shaper.h"
+#include <ctype.h>
+#include <string.h>
 
 /* Work-group of a kernel that folds `depth` rows of `cols` words in one work-group. On Mesa's
  * processor driver a work-group is one vector of 8, more only where an invocation would come near
@@ -436,9 +438,27 @@ static dart_status finish(const shaper *s)
         s, "bytes of parameters", info->param_bytes + DART_PLACE_BYTES, caps->max_params);
 }
 
+/* A mode AH, XH, ... of 1 says that the buffer a, x, ... has numbers of f16 (shaders/halves.def).
+ */
+static bool reads_f16(const dart_kernel_info *info, const dart_launch *launch)
+{
+    for (uint32_t t = 0; t < info->tunes; t++)
+        for (uint32_t b = 0; b < info->buffers; b++)
+            if (launch->tune[t] == 1 && !strcmp(info->tune_name[t] + 1, "H") &&
+                tolower((unsigned char)info->tune_name[t][0]) == info->buffer_name[b][0] &&
+                info->access[b] != DART_OUT)
+                return true;
+    return false;
+}
+
 static dart_status shape(const dart_caps *caps, uint32_t simpler, dart_launch *launch)
 {
     const dart_kernel_info *info = dart_kernel_info_of(launch->kernel);
+    if (caps->no_f16 && reads_f16(info, launch))
+        return dart_fail(DART_DEVICE,
+            "%s: this driver's compiler breaks down at kernels that read numbers of f16; use bf16 "
+            "or f32, or another device",
+            info->name);
     shaper s = {.caps = caps, .launch = launch, .info = info, .groups = 1, .simpler = simpler};
     launch->buffers = info->buffers;
     launch->tunes = info->tunes;

@@ -120,6 +120,9 @@ static void fill_caps(vulkan_device *device)
     if (caps->on_cpu) {
         caps->threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
         caps->max_loop = 65535; /* Mesa's llvmpipe */
+#ifdef __aarch64__
+        caps->no_f16 = true; /* LLVM 15: "Cannot select: v4f32 = truncate", and the process ends */
+#endif
     }
     fill_features(caps, device->physical);
 

@@ -97,12 +97,37 @@ static void simpler_forms_become_small(void **state)
     assert_true(last.tune[0] == 1 && last.tune[1] == 1);
 }
 
+/* A driver whose compiler breaks down at f16 is asked for no kernel that reads such; what writes
+ * them, and bf16, it makes. */
+static void f16_is_refused(void **state)
+{
+    (void)state;
+    dart_caps caps = gpu;
+    caps.no_f16 = true;
+    for (uint32_t slot = 0; slot < 3; slot++)
+        for (uint32_t kind = 0; kind < 3; kind++) {
+            static const uint32_t slots[] = {DART_GEMM_AH, DART_GEMM_BH, DART_GEMM_CH};
+            dart_launch launch = product(64, 64, 64);
+            launch.tune[slots[slot]] = kind;
+            /* C is read too, where products add to it */
+            assert_int_equal(
+                dart_launch_geometry(&caps, &launch), kind == 1 ? DART_DEVICE : DART_OK);
+            assert_int_equal(dart_launch_geometry(&gpu, &launch), DART_OK);
+        }
+    dart_launch pack = {.kernel = DART_K_pack};
+    const pack_params p = {.n = 64};
+    memcpy(pack.param, &p, sizeof p);
+    pack.tune[DART_PACK_FORMAT] = 0;
+    assert_int_equal(dart_launch_geometry(&caps, &pack), DART_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_tiles_where_they_are_fast),
         cmocka_unit_test(tiles_by_vendor),
         cmocka_unit_test(simpler_forms_become_small),
+        cmocka_unit_test(f16_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

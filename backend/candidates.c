@@ -172,10 +172,6 @@ static const tunable *const table[DART_KERNELS] = {
     [DART_K_cross_entropy] = &rows,
 };
 
-static const char *const texts[DART_KERNELS] = {
-#include "kernels_sums.inc" /* made by CMake: a hash of each kernel's texts */
-};
-
 static const tunable *tunable_of(uint32_t kernel)
 {
     return kernel < DART_KERNELS ? table[kernel] : NULL;
@@ -252,7 +248,8 @@ uint64_t dart_candidates_sum(uint32_t kernel)
 {
     const tunable *t = tunable_of(kernel);
     if (!t) return 0;
-    uint64_t sum = XXH3_64bits(texts[kernel], strlen(texts[kernel]));
+    const char *texts = dart_kernel_texts((dart_kernel)kernel);
+    uint64_t sum = XXH3_64bits(texts, strlen(texts));
     for (uint32_t i = 0; i < t->rows; i++) {
         const candidate *c = &t->row[i];
         sum = XXH3_64bits_withSeed(c->variant, strlen(c->variant), sum ^ c->kinds);

@@ -88,6 +88,10 @@ static const tune_row *const tune_rows[] = {
 #undef K
 };
 
+static const char *const texts[DART_KERNELS] = {
+#include "kernels_sums.inc" /* made by CMake: a hash of each kernel's texts */
+};
+
 const dart_kernel_info *dart_kernel_info_of(dart_kernel kernel)
 {
     dart_kernel_info *info = &table[kernel];
@@ -136,4 +140,9 @@ uint32_t dart_kernel_shared(dart_kernel kernel, uint32_t variant, const uint32_t
 {
     const variant_row *row = variant ? variant_find(kernel, variant) : NULL;
     return row ? row->shared_bytes(tune) : table[kernel].shared_bytes(tune);
+}
+
+const char *dart_kernel_texts(dart_kernel kernel)
+{
+    return texts[kernel];
 }

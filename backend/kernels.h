@@ -71,5 +71,8 @@ enum { DART_MAX_VARIANTS = 12 }; /* of a kernel, with number 0 */
 const char *dart_kernel_feature(dart_kernel kernel, uint32_t variant); /* NULL: there is none */
 uint32_t dart_kernel_variant(dart_kernel kernel, const char *feature); /* 0: there is none */
 uint32_t dart_kernel_shared(dart_kernel kernel, uint32_t variant, const uint32_t *tune);
+/* SHA-256 of all texts of a kernel, its variants and what they include: another one where anything
+ * of them changed. Static. */
+const char *dart_kernel_texts(dart_kernel kernel);
 
 #endif

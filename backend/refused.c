@@ -9,13 +9,19 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* As the file has it: of which texts the kernel was. */
+typedef struct record {
+    dart_form form;
+    uint64_t texts;
+} record;
+
 struct dart_refused {
-    dart_form *form;
+    record *record;
     size_t count, capacity;
     char path[1200]; /* "": nowhere */
 };
 
-static const char kind[DART_SEALED_KIND] = "dartrf2";
+static const char kind[DART_SEALED_KIND] = "dartrf3";
 
 /* <cache>/refused-<hash of device, driver, version of this program>.bin */
 static void find_path(const dart_device *device, char out[1200])
@@ -29,12 +35,30 @@ static void find_path(const dart_device *device, char out[1200])
         out, 1200, "%s/refused-%016llx.bin", dir, (unsigned long long)XXH3_64bits(key, (size_t)n));
 }
 
+static uint64_t texts_of(uint32_t kernel)
+{
+    const char *texts = dart_kernel_texts((dart_kernel)kernel);
+    return XXH3_64bits(texts, strlen(texts));
+}
+
 static dart_status append(dart_refused *refused, const dart_form *form)
 {
-    void *forms = refused->form;
-    DART_TRY(dart_grow(&forms, &refused->capacity, refused->count + 1, sizeof *refused->form));
-    refused->form = forms;
-    refused->form[refused->count++] = *form;
+    void *list = refused->record;
+    DART_TRY(dart_grow(&list, &refused->capacity, refused->count + 1, sizeof *refused->record));
+    refused->record = list;
+    refused->record[refused->count++] = (record){*form, texts_of(form->kernel)};
+    return DART_OK;
+}
+
+/* Kernels that have changed since may be made now, and their variants have other numbers. */
+static dart_status take(dart_refused *refused, const char *data, size_t size)
+{
+    for (size_t at = 0; at + sizeof(record) <= size; at += sizeof(record)) {
+        record r;
+        memcpy(&r, data + at, sizeof r);
+        if (r.form.kernel < DART_KERNELS && r.texts == texts_of(r.form.kernel))
+            DART_TRY(append(refused, &r.form));
+    }
     return DART_OK;
 }
 
@@ -48,16 +72,10 @@ dart_status dart_refused_open(const dart_device *device, dart_refused **out)
     if (!refused) return DART_MEMORY;
     find_path(device, refused->path);
     if (refused->path[0] && dart_file_exists(refused->path)) {
-        if (dart_sealed_read(refused->path, kind, &file, &data, &size) == DART_OK) {
-            for (size_t at = 0; at + sizeof(dart_form) <= size && status == DART_OK;
-                 at += sizeof(dart_form)) {
-                dart_form form;
-                memcpy(&form, (const char *)data + at, sizeof form);
-                status = append(refused, &form);
-            }
-        } else {
+        if (dart_sealed_read(refused->path, kind, &file, &data, &size) == DART_OK)
+            status = take(refused, data, size);
+        else
             dart_log(1, "refused kernels: %s", dart_error_text());
-        }
     }
     free(file);
     if (status == DART_OK)
@@ -70,14 +88,14 @@ dart_status dart_refused_open(const dart_device *device, dart_refused **out)
 void dart_refused_close(dart_refused *refused)
 {
     if (!refused) return;
-    free(refused->form);
+    free(refused->record);
     free(refused);
 }
 
 bool dart_refused_has(const dart_refused *refused, const dart_form *form)
 {
     for (size_t i = 0; i < refused->count; i++)
-        if (dart_form_same(&refused->form[i], form)) return true;
+        if (dart_form_same(&refused->record[i].form, form)) return true;
     return false;
 }
 
@@ -91,8 +109,8 @@ dart_status dart_refused_add(dart_refused *refused, const dart_launch *launch)
 {
     const dart_form form = dart_form_of(launch);
     DART_TRY(append(refused, &form));
-    if (refused->path[0] && dart_sealed_write(refused->path, kind, refused->form,
-                                refused->count * sizeof *refused->form) != DART_OK)
+    if (refused->path[0] && dart_sealed_write(refused->path, kind, refused->record,
+                                refused->count * sizeof *refused->record) != DART_OK)
         dart_log(1, "refused kernels are not kept: %s", dart_error_text());
     return DART_OK;
 }

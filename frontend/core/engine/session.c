@@ -215,7 +215,7 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
 dart_status dart_session_gradient(dart_session *session, float *out)
 {
     DART_TRY(dart_steps_none(session, "reading its gradients"));
-    return dart_device_read_f32(session->device, session->memory.buffer[DART_REGION_GRAD], 0,
+    return dart_memory_read(&session->memory, session->device, DART_REGION_GRAD, 0,
         session->model->param_words, out);
 }
 

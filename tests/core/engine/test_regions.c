@@ -66,7 +66,7 @@ static void fill_base(const dart_model *model, float *frozen)
 
 typedef struct outcome {
     uint64_t words;
-    float *param, *moment; /* owned (words), (2 words) */
+    float *param, *moment, *gradient; /* owned (words), (2 words), (words) */
     double loss[STEPS], nll;
     uint32_t pieces;
 } outcome;
@@ -75,6 +75,7 @@ static void outcome_free(outcome *o)
 {
     free(o->param);
     free(o->moment);
+    free(o->gradient);
 }
 
 /* alloc, binding: words; 0: the device's own. */
@@ -109,6 +110,7 @@ static outcome run(const char *id, int kind, uint64_t alloc, uint64_t binding)
     outcome out = {.words = model->param_words};
     out.param = calloc(out.words, sizeof *out.param);
     out.moment = calloc(2 * out.words, sizeof *out.moment);
+    out.gradient = calloc(out.words, sizeof *out.gradient);
     float *frozen = calloc(model->frozen_words + 1, sizeof *frozen);
     ok(dart_model_init(model, 3, out.param, frozen));
     fill_base(model, frozen);
@@ -131,6 +133,7 @@ static outcome run(const char *id, int kind, uint64_t alloc, uint64_t binding)
         assert_int_equal(result.bad, 0);
         out.loss[i] = result.loss;
     }
+    ok(dart_session_gradient(session, out.gradient));
     ok(dart_session_eval(session, &eval, &out.nll, &tokens));
     ok(dart_session_read(session, out.param, out.moment));
     /* what is written there comes back */
@@ -176,6 +179,7 @@ static void cut_between_tensors_every_bit_stays(void **state)
         if (cut.pieces < 2) fail_msg("%s: %u pieces", kinds[kind], cut.pieces);
         assert_memory_equal(whole.param, cut.param, whole.words * sizeof(float));
         assert_memory_equal(whole.moment, cut.moment, 2 * whole.words * sizeof(float));
+        assert_memory_equal(whole.gradient, cut.gradient, whole.words * sizeof(float));
         assert_memory_equal(whole.loss, cut.loss, sizeof whole.loss);
         assert_true(whole.nll == cut.nll && whole.loss[0] != whole.loss[1]);
         outcome_free(&whole);

@@ -22,8 +22,8 @@ typedef struct dart_context_options {
     uint32_t best;       /* of a model that translates: translations kept of a sentence; 0: 1 */
 } dart_context_options;
 
-/* `llm` is borrowed and must stay open. options may be NULL. Errors: USAGE, INPUT, MEMORY, DEVICE.
- * Free it. */
+/* `llm` stays in memory as long as the context, also if it is closed. options may be NULL. Errors:
+ * USAGE, INPUT, MEMORY, DEVICE. Free it. */
 DART_API DART_NODISCARD dart_status dart_context_new(
     const dart_llm *llm, const dart_context_options *options, dart_context **out);
 /* NULL: nothing to do. The model may have been closed before. */

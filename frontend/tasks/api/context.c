@@ -46,7 +46,7 @@ dart_status dart_context_new(
     DART_TRY(dart_options_take(options, sizeof o, "dart_context_options", &o));
     dart_context *context = dart_calloc(1, sizeof *context);
     if (!context) return DART_MEMORY;
-    context->llm = llm;
+    context->llm = dart_llm_keep(llm);
     context->best = o.best ? o.best : 1;
     DART_GOTO(recipe_of(llm, &o, &recipe, &set));
     DART_GOTO(dart_device_for(&set, &context->device));
@@ -68,6 +68,7 @@ void dart_context_free(dart_context *context)
     dart_infer_free(context->infer);
     dart_speaker_free(&context->speaker);
     dart_device_close(context->device);
+    dart_llm_close(context->llm); /* behind the device, which may read its words */
     free(context->candidates);
     free(context->text.id);
     free(context);

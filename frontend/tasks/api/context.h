@@ -9,7 +9,7 @@
 #include "translate.h"
 
 struct dart_context {
-    const dart_llm *llm;
+    dart_llm *llm;              /* kept open */
     dart_device *device;        /* owned */
     dart_infer *infer;          /* owned; NULL: a model that translates */
     dart_speaker speaker;       /* of a model that translates, from its first sentence on */

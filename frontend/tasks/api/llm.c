@@ -59,6 +59,9 @@ dart_status dart_llm_open(const char *path, const dart_llm_options *options, dar
     llm->path = dart_calloc(strlen(path) + 1, 1);
     if (!llm->path) DART_GOTO(DART_MEMORY);
     memcpy(llm->path, path, strlen(path));
+    llm->users = dart_calloc(1, sizeof *llm->users);
+    if (!llm->users) DART_GOTO(DART_MEMORY);
+    atomic_init(llm->users, 1);
     DART_GOTO(list_keys(llm));
     *out = llm;
     llm = NULL;
@@ -67,9 +70,16 @@ done:
     return status;
 }
 
+dart_llm *dart_llm_keep(const dart_llm *llm)
+{
+    atomic_fetch_add(llm->users, 1);
+    return (dart_llm *)(uintptr_t)llm;
+}
+
 void dart_llm_close(dart_llm *llm)
 {
-    if (!llm) return;
+    if (!llm || (llm->users && atomic_fetch_sub(llm->users, 1) > 1)) return;
+    free(llm->users);
     dart_bundle_free(&llm->bundle);
     free(llm->path);
     free(llm->key);

@@ -3,6 +3,7 @@
 #define DART_LLM_H
 
 #include "bundle.h"
+#include <stdatomic.h>
 
 enum { DART_LLM_FACTS = 16 };
 
@@ -19,7 +20,11 @@ struct dart_llm {
     uint32_t facts;
     const char **key; /* owned [keys]: path, facts, keys of the recipe that are no fact */
     size_t keys;
+    atomic_uint *users; /* owned: the caller, and contexts, whose devices may read its words */
 };
+
+/* The same model for one user more, who closes it too. */
+dart_llm *dart_llm_keep(const dart_llm *llm);
 
 /* Ids of a text without the <eos> that word level puts behind an unfinished line. *out is
  * malloc'ed. what: names the text in sentences. */

@@ -72,7 +72,7 @@ static dart_status fill_forms(dart_infer *infer, const float *param, const float
     dart_status status = DART_OK;
     dart_device *device = infer->device;
     const dart_model *model = infer->model;
-    dart_memory memory = infer->memory, own = {0};
+    dart_memory memory = infer->memory, own = {.frozen = memory.frozen};
     dart_graph_program program = {0};
     dart_graph *graph = NULL;
     own.words[DART_REGION_PARAM] = model->param_words;
@@ -125,13 +125,14 @@ done:
 }
 
 dart_status dart_infer_new(dart_device *device, const dart_model *model,
-    const dart_infer_options *options, const float *param, const float *frozen, dart_infer **out)
+    const dart_infer_options *options, const float *param, float *frozen, dart_infer **out)
 {
     dart_status status = DART_OK;
     dart_infer *infer;
     *out = NULL;
     DART_TRY(dart_infer_plan(&device->caps, model, options, &infer));
     infer->device = device;
+    infer->memory.frozen = frozen;
     DART_GOTO(allocate(infer));
     DART_GOTO(dart_memory_fill(
         &infer->memory, device, DART_REGION_TABLE, model->table_words, rope_table, model));

@@ -36,9 +36,11 @@ typedef struct dart_infer {
     float *logits;    /* owned (batch, columns): after the last token that was fed */
 } dart_infer;
 
-/* param, frozen: as dart_model_init lays them out. On the device only what decoding reads stays. */
+/* param, frozen: as dart_model_init lays them out. On the device only what decoding reads stays:
+ * where matrices are packed, that is `frozen`, which outlives the result, as a device on the host's
+ * processor reads it there. */
 DART_NODISCARD dart_status dart_infer_new(dart_device *device, const dart_model *model,
-    const dart_infer_options *options, const float *param, const float *frozen, dart_infer **out);
+    const dart_infer_options *options, const float *param, float *frozen, dart_infer **out);
 /* The programs alone, planned for a device that need not be there: nothing can be fed. */
 DART_NODISCARD dart_status dart_infer_plan(const dart_caps *caps, const dart_model *model,
     const dart_infer_options *options, dart_infer **out);

@@ -323,6 +323,36 @@ static void frozen_words_in_several_buffers(void **state)
     dart_bundle_free(&b);
 }
 
+/* A context reads packed words where the model has them on the host, on devices that can, so they
+ * stay as long as it does. */
+static void words_stay_with_the_context(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"cpu", "vulkan:0", "opencl:0"};
+    static const int32_t ids[IDS] = {1, 100, 40, 259, 35, 261};
+    for (size_t d = 0; d < 3; d++) {
+        dart_llm *llm = opened(in("q8_0"), NULL, NULL, DART_OK);
+        const dart_context_options o = {.size = sizeof o, .device = devices[d]};
+        dart_context *context;
+        const size_t size = dart_llm_vocab_size(llm) * sizeof(float);
+        if (dart_context_new(llm, &o, &context) != DART_OK) {
+            print_message("%s skipped: %s\n", devices[d], dart_error_text());
+            assert_true(d > 0);
+            dart_llm_close(llm);
+            continue;
+        }
+        assert_int_equal(dart_context_feed(context, ids, IDS), DART_OK);
+        float *before = malloc(size);
+        memcpy(before, dart_context_logits(context), size);
+        dart_context_reset(context);
+        dart_llm_close(llm);
+        assert_int_equal(dart_context_feed(context, ids, IDS), DART_OK);
+        assert_memory_equal(dart_context_logits(context), before, size);
+        free(before);
+        dart_context_free(context);
+    }
+}
+
 static void what_it_is_kept_in_is_part_of_the_run(void **state)
 {
     (void)state;
@@ -396,6 +426,7 @@ int main(void)
         cmocka_unit_test(opened_and_exported_it_computes_the_same),
         cmocka_unit_test(a_file_of_the_format_changes_nothing),
         cmocka_unit_test(frozen_words_in_several_buffers),
+        cmocka_unit_test(words_stay_with_the_context),
         cmocka_unit_test(what_it_is_kept_in_is_part_of_the_run),
         cmocka_unit_test(memory_that_runs_out_is_said)};
     return cmocka_run_group_tests(tests, set_up_models, tear_down);

@@ -17,6 +17,10 @@ enum { MOST_JOBS = 256 };
 
 static const dart_option options[] = {
     {"list", "", "bool", "false", "", "print the names of the runs and run nothing"},
+    {"results", "", "string", "", "",
+        "go on from this results.csv of the sweep where its runs are not there any more: those "
+        "with "
+        "figures count as finished; their recipes are not compared"},
     {"jobs", "", "int", "1", "",
         "runs at a time; each takes its share of the processor's cores, or DART_THREADS of them"},
     {NULL},
@@ -211,7 +215,8 @@ static dart_status run(cli_call *cli)
         .flags = cli->recipe,
         .list = list,
         .force = strcmp(force, "false") != 0,
-        .jobs = (uint32_t)jobs};
+        .jobs = (uint32_t)jobs,
+        .results = cli_text(cli, "results")};
     const struct sigaction action = {.sa_handler = on_child, .sa_flags = SA_RESTART};
     pool p = {.jobs = (uint32_t)jobs};
     cli_listen();

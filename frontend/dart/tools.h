@@ -205,6 +205,9 @@ typedef struct dart_sweep_options {
     bool list;                /* only notes the names of the runs */
     bool force;    /* begins runs anew whose folder holds other work; it is moved aside */
     uint32_t jobs; /* runs at a time, with the hooks below; 0: one */
+    /* a results.csv of this sweep, or NULL or "": runs with figures there that have no folder count
+     * as finished. It has no recipes, so whether those were the same is the caller's to know. */
+    const char *results;
 } dart_sweep_options;
 
 enum { DART_WHY = 512 }; /* bytes for the sentence of a failure */

@@ -1,4 +1,4 @@
-/* Comma- and tab-separated values with a header (RFC 4180). Private to this room. */
+/* Comma- and tab-separated values with a header (RFC 4180). */
 #ifndef DART_CSV_H
 #define DART_CSV_H
 

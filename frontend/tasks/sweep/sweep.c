@@ -432,6 +432,12 @@ dart_status dart_sweep_all(const char *path, const dart_sweep_options *options,
             s.run[i].source >= 0 ? "  budget from " : "",
             s.run[i].source >= 0 ? s.run[s.run[i].source].name : "");
     }
+    if (!options->list && options->results && *options->results) {
+        uint32_t taken;
+        DART_GOTO(dart_sweep_earlier(&s, options->results, &taken));
+        note(hooks, "%u runs are finished by %s; their recipes are not compared", taken,
+            options->results);
+    }
     if (!options->list) DART_GOTO(run_all(&s, hooks, options));
     for (uint32_t i = 0; i < s.runs; i++) {
         out->done += s.run[i].state == DART_SWEEP_DONE;

@@ -109,6 +109,11 @@ const dart_sweep_point *dart_sweep_variant(const dart_sweep_grid *s, const dart_
 const char *dart_sweep_cell(
     const dart_sweep_grid *s, const dart_sweep_run *run, uint32_t axis, uint32_t column);
 
+/* earlier.c: of each run whose line in a results.csv has figures, the folder with its table and
+ * recipe, where there is none. INPUT: it is no such file. */
+DART_NODISCARD dart_status dart_sweep_earlier(
+    const dart_sweep_grid *s, const char *path, uint32_t *out_taken);
+
 /* choose.c. A group: the runs with the same place on every axis but seeds and values. */
 uint32_t dart_sweep_seeds(const dart_sweep_grid *s); /* 1 where the file has none */
 uint32_t dart_sweep_values(const dart_sweep_grid *s);

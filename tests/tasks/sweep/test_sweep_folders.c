@@ -38,16 +38,24 @@ static void write_files(const char *ranks, unsigned steps)
     put("grid.yaml", text);
 }
 
-/* In this process, one run after another. */
-static dart_status run_sweep(const char *out, bool force, dart_sweep_result *result)
+/* In this process, one run after another. results: the name of a results.csv, or NULL. */
+static dart_status run_from(
+    const char *out, bool force, const char *results, dart_sweep_result *result)
 {
-    char file[256], dir[256];
+    char file[256], dir[256], csv[256];
     snprintf(file, sizeof file, "%s", tiny_path("grid.yaml"));
     snprintf(dir, sizeof dir, "%s", tiny_path(out));
-    const dart_sweep_options options = {.out = dir, .force = force};
+    if (results) snprintf(csv, sizeof csv, "%s", tiny_path(results));
+    const dart_sweep_options options = {
+        .out = dir, .force = force, .results = results ? csv : NULL};
     const dart_sweep_hooks hooks = {.note = take_note};
     notes[0] = 0;
     return dart_sweep_all(file, &options, &hooks, result);
+}
+
+static dart_status run_sweep(const char *out, bool force, dart_sweep_result *result)
+{
+    return run_from(out, force, NULL, result);
 }
 
 static const char good_table[] =
@@ -87,6 +95,58 @@ static void test_incomplete(void **state)
         free(got);
     }
     free(want);
+}
+
+/* A sweep goes on from its results.csv alone: what has figures there is not trained again, and the
+ * new table has the same ones; a run that is there counts as it is. */
+static void test_earlier_results(void **state)
+{
+    (void)state;
+    dart_sweep_result result;
+    write_files("2, 3", 6);
+    assert_int_equal(run_sweep("first", false, &result), DART_OK);
+    char *want = tiny_read("first", "results.csv");
+    put("kept.csv", want);
+    write_files("2, 3, 4", 6);
+    assert_int_equal(run_from("again", false, "kept.csv", &result), DART_OK);
+    assert_int_equal(result.done, 3);
+    assert_non_null(strstr(notes, "2 runs are finished by "));
+    assert_non_null(strstr(notes, "rank2: (was finished)"));
+    assert_non_null(strstr(notes, "rank3: (was finished)"));
+    assert_null(strstr(notes, "rank4: (was finished)"));
+    assert_false(dart_file_exists(tiny_path("again/rank2/checkpoints")));
+    char *got = tiny_read("again", "results.csv");
+    assert_int_equal(strncmp(got, want, strlen(want)), 0);
+    free(got);
+    /* without the file too, now; and with one that says something else */
+    size_t at = 0;
+    while (strncmp(want + at, ",done,", 6) != 0) assert_true(want[at++]);
+    memcpy(want + at, ",gone,", 6);
+    put("kept.csv", want);
+    assert_int_equal(run_from("again", false, "kept.csv", &result), DART_OK);
+    assert_non_null(strstr(notes, "0 runs are finished by "));
+    assert_int_equal(run_from("third", false, "kept.csv", &result), DART_OK);
+    assert_non_null(strstr(notes, "1 runs are finished by "));
+    assert_null(strstr(notes, "rank2: (was finished)"));
+    assert_int_equal(result.done, 3);
+    free(want);
+
+    static const struct {
+        const char *text, *says;
+    } bad[] = {{"", "is empty"}, {"a,b\n1,2\n", "no results.csv of a sweep"},
+        {"run,status\nrank2\n", "kept.csv, line 2"}, {"run,status,run\n", "run"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put("kept.csv", bad[i].text);
+        assert_int_equal(run_from("fourth", false, "kept.csv", &result), DART_INPUT);
+        if (!strstr(dart_error_text(), bad[i].says)) fail_msg("%s", dart_error_text());
+    }
+    assert_int_equal(run_from("fourth", false, "nowhere.csv", &result), DART_INPUT);
+    /* lines without figures, or of other runs, are none */
+    put("kept.csv",
+        "run,status,valid_ppl,test_ppl\nrank2,done,,\nrank3,done,nan,3\nrank9,done,1,2\n"
+        "rank4,failed,1,2\n");
+    assert_int_equal(run_from("fourth", false, "kept.csv", &result), DART_OK);
+    assert_non_null(strstr(notes, "0 runs are finished by "));
 }
 
 /* What is wrong with one run's files is written down, and the others are trained. */
@@ -262,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_incomplete),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_earlier_results),
         cmocka_unit_test(test_diverged),
         cmocka_unit_test(test_force),
         cmocka_unit_test(test_locale),

@@ -25,7 +25,7 @@ done
 # a driver that nobody registered is found by its library, in both interfaces
 mkdir "$work/drivers" && touch "$work/drivers/libGLX_nvidia.so.0" "$work/drivers/libnvidia-opencl.so.1"
 sed "s|/usr/local/nvidia/lib64|$work/drivers|" "$work/folder/run" >"$work/folder/run-2" && chmod +x "$work/folder/run-2"
-ldconfig -p | grep -q nvidia || {
+ldconfig -p | grep nvidia >/dev/null || {
     "$work/folder/run-2" --device cpu --only none "$work/out-2" >"$work/said" 2>&1 || fail "$(cat "$work/said")"
     grep -q "^Vulkan: $work/drivers/libGLX_nvidia.so.0" "$work/said" || fail "$(cat "$work/said")"
     grep -q "^OpenCL: $work/drivers/libnvidia-opencl.so.1" "$work/said" || fail "$(cat "$work/said")"

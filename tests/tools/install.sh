@@ -31,7 +31,7 @@ readelf -d "$program" "$lib/libdart.so" | grep -E 'R(UN)?PATH' && fail "a librar
 for path in "$source" "$build" "$work/first"; do
     if grep -rIlF "$path" "$prefix"; then fail "$path stands in the files above"; fi
     find "$prefix" -type f | while read -r file; do
-        if strings -a "$file" | grep -qF "$path"; then fail "$path stands in $file"; fi
+        if strings -a "$file" | grep -F "$path" >/dev/null; then fail "$path stands in $file"; fi
     done
 done
 python3 "$source/tests/dart/symbols.py" nm "$prefix/include" "$lib/libdart.so"
@@ -115,7 +115,7 @@ task() { # WORDS before the program
 task >point.out
 mkdir point && mv task/metrics.jsonl task/spectra.jsonl task/checkpoints/step-00000012/model.safetensors point
 rm -rf task
-if localedef -i de_DE -f UTF-8 "$work/de_DE.UTF-8" >/dev/null 2>&1 || locale -a | grep -qi 'de_DE.utf'; then
+if localedef -i de_DE -f UTF-8 "$work/de_DE.UTF-8" >/dev/null 2>&1 || locale -a | grep -i 'de_DE.utf' >/dev/null; then
     commas=(env LOCPATH="$work" LC_ALL=de_DE.UTF-8 LANG=de_DE.UTF-8)
     [ -d "$work/de_DE.UTF-8" ] || commas=(env LC_ALL=de_DE.UTF-8)
     [ "$("${commas[@]}" bash -c 'printf %.1f 0,5' 2>/dev/null)" = 0,5 ] || fail "the locale has no decimal commas"

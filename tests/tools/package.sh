@@ -31,14 +31,14 @@ cat >"$work/try" <<'END'
 set -eu
 apt-get install -y -q --no-install-recommends /dart-llm.deb >/tmp/log 2>&1 || { cat /tmp/log; exit 1; }
 cd /tmp
-dart-llm devices | grep -q '^cpu  *yes'
-ldconfig -p | grep -q 'libdart.so.0 '
+dart-llm devices | grep '^cpu  *yes' >/dev/null
+ldconfig -p | grep 'libdart.so.0 ' >/dev/null
 cat /usr/share/common-licenses/GPL-3 /usr/share/common-licenses/Apache-2.0 >text.txt
 dart-llm train --text text.txt --layers 1 --d-model 16 --heads 2 --context 16 --batch-size 4 --rank 4 --linear-modes 2 \
     --max-steps 12 --device cpu --out run --quiet | grep 'run directory'
 dart-llm generate run --prompt "the" --tokens 10 --device cpu --quiet
 dart-llm train --dataset ptb --device cpu 2>&1 | grep -o '/usr/share/dart-llm/datasets/fetch ptb'
-dart-llm train --config experiments/ptb/quickstart.yaml --device cpu 2>&1 | grep -q 'data set ptb'
+dart-llm train --config experiments/ptb/quickstart.yaml --device cpu 2>&1 | grep 'data set ptb' >/dev/null
 test -s /usr/share/man/man1/dart-llm.1 -o -s /usr/share/man/man1/dart-llm.1.gz || test ! -d /usr/share/man/man1
 apt-get purge -y -q dart-llm >/dev/null 2>&1
 test ! -e /usr/bin/dart-llm -a ! -e /usr/share/dart-llm

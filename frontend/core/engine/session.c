@@ -215,8 +215,8 @@ dart_status dart_session_read(dart_session *session, float *param, float *moment
 dart_status dart_session_gradient(dart_session *session, float *out)
 {
     DART_TRY(dart_steps_none(session, "reading its gradients"));
-    return dart_memory_read(&session->memory, session->device, DART_REGION_GRAD, 0,
-        session->model->param_words, out);
+    return dart_memory_read(
+        &session->memory, session->device, DART_REGION_GRAD, 0, session->model->param_words, out);
 }
 
 dart_status dart_session_logits(dart_session *session, const int32_t *tokens, const int32_t *index)

@@ -15,7 +15,7 @@
  */
 enum { SET_WORDS = 1 << 24, SET_SHARE = 64, ALL_SHARE = 16, SET_FEW = 1 << 13, ALL_FEW = 1 << 16 };
 /* The same of a part. */
-enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 16, SMALL_FEW = 1 << 18 };
+enum { SMALL_WORDS = 1 << 21, SMALL_SHARE = 12, SMALL_FEW = 1 << 18 };
 /* Items that are tried as the second of a run. */
 enum { SECONDS = 12 };
 

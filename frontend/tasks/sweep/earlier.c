@@ -66,6 +66,7 @@ static dart_status take(
     *out_taken = false;
     DART_TRY(row_of(csv, &row));
     if (!isfinite(row.valid_ppl) || !isfinite(row.test_ppl)) return DART_OK;
+    if (run->source >= 0 && !strtoull(cell(csv, "budget_taken"), NULL, 10)) return DART_OK;
     snprintf(folder, sizeof folder, "%s/%s", s->folder, run->name);
     for (int i = 0; i < 2; i++) { /* what lies there counts */
         snprintf(path, sizeof path, "%s/%s", folder, i ? "checkpoints" : "table.json");

@@ -27,8 +27,8 @@ DART_API bool dart_llm_pretrained(const char *given);
 /* path: a run directory (its newest checkpoint that is whole, or with load_best the best by
  * validation), a checkpoint directory, or a pretrained model
  * (dart_llm_pretrained), with the key `adapter` beside it.
- * options may be NULL. Errors: INPUT (neither, damaged, tensors that do not fit), MEMORY, IO. Close
- * it. */
+ * options may be NULL. Errors: INPUT (neither, damaged, tensors that do not fit), MEMORY, IO.
+ * Close it. */
 DART_API DART_NODISCARD dart_status dart_llm_open(
     const char *path, const dart_llm_options *options, dart_llm **out);
 DART_API void dart_llm_close(dart_llm *llm); /* NULL: nothing to do */

@@ -32,6 +32,11 @@ typedef enum dart_vendor {
 /* By the PCI number that Vulkan and OpenCL report. */
 dart_vendor dart_vendor_of(uint32_t number);
 
+/* m x k times k x n, by one subgroup. All 0: none, or no kernel of the program uses them. */
+typedef struct dart_matrix {
+    uint32_t m, n, k;
+} dart_matrix;
+
 /* What a device can do, or what a limit profile lets it do. Zero means "no limit known". */
 typedef struct dart_caps {
     char name[128], driver[128], api[64];
@@ -50,6 +55,8 @@ typedef struct dart_caps {
     uint32_t simd;      /* floats of the vectors kernels should spell out (TUNE VW); 0, 1: none */
     dart_vendor vendor; /* of a GPU, or of the one that a profile stands for */
     bool storage16, arith16;
+    dart_matrix matrix[2]; /* what its matrix units multiply, f16 and bf16 into sums of f32 */
+    uint32_t matrix_lanes; /* invocations of a subgroup that does */
     bool on_cpu; /* the device is the host's processor (cpu, lavapipe, PoCL); a limit profile
                     makes lavapipe and PoCL look like a GPU */
     bool keeps_binaries; /* the driver keeps compiled kernels itself, the backend does not */
@@ -72,7 +79,7 @@ typedef struct dart_limits {
     const char *name;
     uint32_t max_invocations, max_shared, max_buffers, max_params, offset_align, max_groups;
     uint64_t max_binding, max_alloc, memory;
-    bool no_subgroup, no_storage16, no_arith16, slow_shared;
+    bool no_subgroup, no_storage16, no_arith16, slow_shared, matrix; /* matrix: units stay */
     dart_vendor vendor;
 } dart_limits;
 

@@ -23,8 +23,10 @@ static uint32_t attention_slots(uint32_t kernel)
     return kernel == DART_K_attention ? DART_ATTENTION_TM : DART_ATTENTION_DX_TM;
 }
 
-static void attention_fill(const dart_class *class, uint32_t tune[DART_MAX_TUNE])
+static bool attention_fill(const dart_caps *caps, const dart_class *class, dart_form *form)
 {
+    uint32_t *tune = form->tune;
+    (void)caps;
     const uint32_t at = attention_slots(class->kernel), dim = class->size[3];
     const uint32_t tn = tune[DART_ATTENTION_TN], tm = tune[DART_ATTENTION_TM];
     const uint32_t td = (uint32_t)ceil_div(dim, tune[0]);
@@ -32,6 +34,7 @@ static void attention_fill(const dart_class *class, uint32_t tune[DART_MAX_TUNE]
     tune[at + 1] = tn;
     tune[at + 2] = td;
     tune[at + 3] = min_u32(floor_pow2(1024 / (tune[0] * td)), min_u32(16, tune[0] * tn));
+    return true;
 }
 
 static void attention_tile(
@@ -123,13 +126,16 @@ static uint64_t row_groups(const dart_caps *caps, const dart_launch *launch)
 }
 
 /* VW stands in another place of each kernel. */
-static void row_fill(const dart_class *class, uint32_t tune[DART_MAX_TUNE])
+static bool row_fill(const dart_caps *caps, const dart_class *class, dart_form *form)
 {
+    uint32_t *tune = form->tune;
+    (void)caps;
     const dart_kernel_info *info = dart_kernel_info_of((dart_kernel) class->kernel);
     const uint32_t vw = tune[DART_NORM_VW];
     tune[DART_NORM_VW] = 0;
     for (uint32_t i = 0; i < info->tunes; i++)
         if (!strcmp(info->tune_name[i], "VW")) tune[i] = vw;
+    return true;
 }
 
 #define ROW(kinds, wgx, vw)                                                                        \
@@ -226,7 +232,7 @@ uint32_t dart_candidates_of(
                            : c->tune[s] == HALF ? simd / 2
                            : c->tune[s] == BLAS ? caps->blas
                                                 : c->tune[s];
-        if (t->fill) t->fill(class, form.tune);
+        if (t->fill && !t->fill(caps, class, &form)) continue;
         t->tile(class, &form, tile, of);
         if (wasteful(tile[0], of[0]) || wasteful(tile[1], of[1])) continue;
         const dart_kernel_info *info = dart_kernel_info_of((dart_kernel) class->kernel);

@@ -20,6 +20,11 @@ static bool gemm_tile_of(uint32_t variant, const uint32_t *tune, uint64_t tile[2
     const uint32_t wgx = tune[0], wgy = tune[1], vw = tune[DART_GEMM_VW];
     const uint64_t tm = tune[DART_GEMM_TM], tn = tune[DART_GEMM_TN], down = tune[DART_GEMM_DOWN];
     const bool vectors = vw > 1;
+    if (form && !strncmp(form, "matrix", 6)) {
+        tile[0] = wgy * tm * (down & 255);
+        tile[1] = vw * tn * (down >> 8 & 255);
+        return tile[0] && tile[1];
+    }
     if (!form || !tm || !tn || !vw || !wgx || !wgy) return false;
     tile[0] = wgy * tm;
     tile[1] = wgx * tn * vw;
@@ -55,6 +60,34 @@ static bool gemm_tile_of(uint32_t variant, const uint32_t *tune, uint64_t tile[2
     return false;
 }
 
+/* Rows of the table have units of 16 x 16. */
+static bool gemm_fill(const dart_caps *caps, const dart_class *class, dart_form *form)
+{
+    const uint32_t narrow = class->mode[DART_GEMM_NARROW];
+    uint32_t *tune = form->tune;
+    if (form->variant != dart_kernel_variant(DART_K_gemm, "matrix_f16")) return true;
+    if (!narrow || narrow > 2 || !caps->matrix[narrow - 1].m) return false;
+    const dart_matrix *unit = &caps->matrix[narrow - 1];
+    if (narrow == 2) form->variant = dart_kernel_variant(DART_K_gemm, "matrix_bf16");
+    tune[0] = tune[DART_GEMM_VW] * caps->matrix_lanes;
+    tune[DART_GEMM_TM] *= 16 / unit->m;
+    tune[DART_GEMM_TN] *= 16 / unit->n;
+    tune[DART_GEMM_DOWN] = unit->m | unit->n << 8 | unit->k << 16 | tune[DART_GEMM_DOWN] << 24;
+    return true;
+}
+
+/* Whether the constants of a form for matrix units are those of the device and of the launch. */
+static bool matrix_holds(const dart_caps *caps, const dart_launch *launch)
+{
+    const uint32_t *tune = launch->tune, down = tune[DART_GEMM_DOWN];
+    const dart_matrix unit = dart_gemm_matrix(caps, launch);
+    const char *form = dart_kernel_feature(DART_K_gemm, launch->variant);
+    return unit.m && !strcmp(form, tune[DART_GEMM_NARROW] == 1 ? "matrix_f16" : "matrix_bf16") &&
+           (down & 0xffffff) == (unit.m | unit.n << 8 | unit.k << 16) &&
+           !(down >> 24 & ~dart_gemm_fours(launch)) &&
+           tune[0] == tune[DART_GEMM_VW] * caps->matrix_lanes;
+}
+
 static void gemm_tile(
     const dart_class *class, const dart_form *form, uint64_t tile[2], uint64_t of[2])
 {
@@ -69,6 +102,10 @@ static uint64_t gemm_groups(const dart_caps *caps, const dart_launch *launch)
     const uint32_t vw = launch->tune[DART_GEMM_VW];
     uint64_t tile[2];
     if (!gemm_tile_of(launch->variant, launch->tune, tile)) return 0;
+    if (!strncmp(dart_kernel_feature(DART_K_gemm, launch->variant), "matrix", 6))
+        return !matrix_holds(caps, launch) ? 0
+                                           : (uint64_t)p->batch0 * p->batch1 * p->batch2 *
+                                                 ceil_div(p->m, tile[0]) * ceil_div(p->n, tile[1]);
     /* what stores a word of two halves has two columns; the panel's sums go through C */
     if (launch->tune[DART_GEMM_CH] && !(caps->simd > 1) &&
         (launch->tune[DART_GEMM_TN] % 2 ||
@@ -148,6 +185,22 @@ static const candidate gemm_rows[] = {
     GEMM(VECTORS, "dot", 1, 1, 2, 4, SIMD, 0),
     GEMM(VECTORS, "dot", 1, 1, 1, 4, SIMD, 0),
     GEMM(VECTORS, "dot", 1, 1, 1, 8, SIMD, 0),
+    /* matrix units, where products may be rounded */
+    GEMM(GPU, "matrix_f16", 0, 2, 2, 2, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 2, 2, 2, 2, 2),
+    GEMM(GPU, "matrix_f16", 0, 2, 2, 2, 2, 1),
+    GEMM(GPU, "matrix_f16", 0, 2, 2, 2, 2, 0),
+    GEMM(GPU, "matrix_f16", 0, 4, 2, 4, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 4, 2, 4, 2, 2),
+    GEMM(GPU, "matrix_f16", 0, 2, 4, 4, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 2, 4, 2, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 2, 2, 1, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 2, 1, 1, 2, 3),
+    GEMM(GPU, "matrix_f16", 0, 2, 1, 1, 2, 0),
+    GEMM(GPU, "matrix_f16", 0, 4, 2, 1, 1, 3),
+    GEMM(GPU, "matrix_f16", 0, 4, 1, 1, 1, 3),
+    GEMM(GPU, "matrix_f16", 0, 1, 1, 2, 4, 3),
+    GEMM(GPU, "matrix_f16", 0, 1, 1, 1, 4, 3),
     /* a library, by its version */
     GEMM(MESA | VECTORS | GPU, DART_PROVIDER, 1, 1, 1, 1, 1, BLAS),
     /* GPUs: tiles in shared memory that are filled ahead, skinny products with scalar loads, tiles
@@ -272,6 +325,6 @@ static const candidate packed_rows[] = {
 };
 
 const tunable dart_tunable_gemm = {
-    {"m", "n", "k", "batch"}, gemm_sizes, NULL, gemm_tile, gemm_groups, ROWS_OF(gemm_rows)};
+    {"m", "n", "k", "batch"}, gemm_sizes, gemm_fill, gemm_tile, gemm_groups, ROWS_OF(gemm_rows)};
 const tunable dart_tunable_gemm_packed = {
     {"m", "n", "k"}, packed_sizes, NULL, packed_tile, packed_groups, ROWS_OF(packed_rows)};

@@ -21,8 +21,9 @@ typedef struct candidate {
 typedef struct tunable {
     const char *size[DART_CLASS_SIZES]; /* names */
     void (*sizes)(const dart_launch *launch, uint32_t size[DART_CLASS_SIZES]);
-    /* Constants that follow from the class; NULL: none do. */
-    void (*fill)(const dart_class *class, uint32_t tune[DART_MAX_TUNE]);
+    /* Constants that follow from the device and the class; NULL: none do. false: the form is none
+     * of theirs. */
+    bool (*fill)(const dart_caps *caps, const dart_class *class, dart_form *form);
     /* Rows and columns that a work-group makes, and of how many. */
     void (*tile)(const dart_class *class, const dart_form *form, uint64_t tile[2], uint64_t of[2]);
     uint64_t (*groups)(const dart_caps *caps, const dart_launch *launch);

@@ -161,6 +161,58 @@ static bool shape_gemm_pipelined(shaper *s, uint64_t batches)
     return false;
 }
 
+dart_matrix dart_gemm_matrix(const dart_caps *caps, const dart_launch *launch)
+{
+    static const dart_matrix none = {0};
+    const uint32_t narrow = launch->tune[DART_GEMM_NARROW];
+    const uint32_t a = launch->tune[DART_GEMM_AH], b = launch->tune[DART_GEMM_BH];
+    if (!narrow || narrow > 2 || caps->on_cpu || caps->simd > 1) return none;
+    if ((a && a != narrow) || (b && b != narrow)) return none;
+    return caps->matrix[narrow - 1];
+}
+
+/* The form for matrix units: the largest tile of which there are enough, 128 x 128 by eight
+ * subgroups first, as it reads least; narrow ones where the result is narrow. Results with fewer
+ * than 8 rows or columns are left to others, and short sums, which are their loads. */
+static bool shape_gemm_matrix(shaper *s, uint64_t batches)
+{
+    static const struct {
+        uint32_t high, wide, wgy, vw;
+    } tiles[] = {{128, 128, 4, 2}, {64, 64, 2, 2}, {64, 32, 2, 2}, {32, 32, 2, 2}, {128, 16, 4, 1},
+        {64, 16, 4, 1}, {16, 128, 1, 4}, {16, 64, 1, 4}};
+    static const uint32_t from[] = {0, 4, 6, 8};
+    const gemm_params *p = (const gemm_params *)s->launch->param;
+    const dart_matrix unit = dart_gemm_matrix(s->caps, s->launch);
+    const uint32_t narrow = min_u32(p->m, p->n), lanes = s->caps->matrix_lanes;
+    const int kind = narrow > 16 ? 0 : p->n == narrow ? 1 : 2;
+    if (s->simpler || !unit.m || narrow < 8 || p->k < 16) return false;
+    for (uint32_t i = from[kind]; i < from[kind + 1]; i++) {
+        const uint32_t wgy = tiles[i].wgy, vw = tiles[i].vw;
+        const uint32_t tm = tiles[i].high / wgy / unit.m, tn = tiles[i].wide / vw / unit.n;
+        const uint64_t groups =
+            batches * ceil_div(p->m, tiles[i].high) * ceil_div(p->n, tiles[i].wide);
+        const bool last = i + 1 == from[kind + 1];
+        dart_launch *launch = s->launch;
+        if (!tm || !tn || (!last && groups < enough_groups(s))) continue;
+        dart_launch trial = *launch;
+        trial.variant = variant_of(s, tune_of(s, "NARROW") == 1 ? "matrix_f16" : "matrix_bf16");
+        trial.tune[0] = vw * lanes;
+        trial.tune[1] = wgy;
+        trial.tune[DART_GEMM_TM] = tm;
+        trial.tune[DART_GEMM_TN] = tn;
+        trial.tune[DART_GEMM_VW] = vw;
+        trial.tune[DART_GEMM_DOWN] =
+            unit.m | unit.n << 8 | unit.k << 16 | dart_gemm_fours(launch) << 24;
+        const uint32_t shared = dart_kernel_shared(DART_K_gemm, trial.variant, trial.tune);
+        if (s->caps->max_invocations && vw * lanes * wgy > s->caps->max_invocations) continue;
+        if (s->caps->max_shared && shared > s->caps->max_shared) continue;
+        *launch = trial;
+        s->groups = groups;
+        return true;
+    }
+    return false;
+}
+
 /* The form of gemm with tiles in shared memory, for GPUs: work-groups of 128 with tiles of 64 x 64,
  * or 128 x 16 and 16 x 128 for the skinny products of tensor trains; smaller ones where the matrix
  * ends, or where there would be few tiles for the device's units. */
@@ -272,7 +324,9 @@ void dart_shape_gemm(shaper *s)
         wgx = group_limit(s, 8);
         tile_gemm_mesa(s, batches, wgx, &tm, &tn, &down);
     } else {
-        if (shape_gemm_pipelined(s, batches) || shape_gemm_shared(s, batches)) return;
+        if (shape_gemm_matrix(s, batches) || shape_gemm_pipelined(s, batches) ||
+            shape_gemm_shared(s, batches))
+            return;
         uint32_t lanes = group_limit(s, 64);
         uint64_t fill = (uint64_t)threads_of(s) * 128;
         while (tm > 1 && (batches * ceil_div(p->m, tm) * ceil_div(p->n, tn) < fill ||

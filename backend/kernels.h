@@ -11,6 +11,7 @@ typedef float f32;
 typedef struct f32x4 {
     f32 x, y, z, w;
 } f32x4;
+typedef u32 pair16; /* two numbers of 16 bits */
 
 /* Parameter structs, and a name for the slot of each TUNE and MODE constant in dart_launch.tune:
  * DART_SOFTMAX_CAUSAL, DART_GEMM_TM ... */
@@ -42,7 +43,7 @@ typedef enum dart_kernel {
 } dart_kernel;
 
 /* Of a kernel. */
-enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 12 };
+enum { DART_MAX_BUFS = 4, DART_MAX_TUNE = 14 };
 
 /* GROUP: in and out, and what an invocation writes others of its work-group read. */
 typedef enum dart_access { DART_IN = 1, DART_OUT = 2, DART_INOUT = 3, DART_GROUP = 3 } dart_access;

@@ -77,6 +77,15 @@ static const dart_limits profiles[] = {
         .offset_align = 64,
         .max_groups = 65535,
         .max_binding = GIB},
+    {.name = "emu-matrix",
+        .max_invocations = 1024,
+        .max_shared = 32768,
+        .max_buffers = 64,
+        .max_params = 128,
+        .offset_align = 64,
+        .max_groups = 65535,
+        .max_binding = GIB,
+        .matrix = true},
 };
 
 const dart_limits *dart_limits_at(uint32_t index)
@@ -151,4 +160,5 @@ void dart_caps_limit(dart_caps *caps, const dart_limits *limits)
     if (limits->no_subgroup) caps->subgroup = 0;
     if (limits->no_storage16) caps->storage16 = false;
     if (limits->no_arith16) caps->arith16 = false;
+    if (!limits->matrix) memset(caps->matrix, 0, sizeof caps->matrix);
 }

@@ -21,7 +21,7 @@ struct dart_refused {
     char path[1200]; /* "": nowhere */
 };
 
-static const char kind[DART_SEALED_KIND] = "dartrf3";
+static const char kind[DART_SEALED_KIND] = "dartrf4";
 
 /* <cache>/refused-<hash of device, driver, version of this program>.bin */
 static void find_path(const dart_device *device, char out[1200])

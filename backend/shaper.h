@@ -69,6 +69,8 @@ static inline uint32_t group_limit(const shaper *s, uint32_t wanted)
 /* geometry_gemm.c */
 void dart_shape_gemm(shaper *s);
 void dart_shape_gemm_packed(shaper *s);
+/* The shape that matrix units multiply for a launch of gemm which lets them round; m 0: none do. */
+dart_matrix dart_gemm_matrix(const dart_caps *caps, const dart_launch *launch);
 /* Which operands of a gemm may be read four words at a time: bit 0 op(A), bit 1 op(B). */
 uint32_t dart_gemm_fours(const dart_launch *launch);
 /* Whether a launch of gemm reads in fours only what lies so, as its form wants it (DOWN of

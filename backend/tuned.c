@@ -19,7 +19,7 @@ struct dart_tuned {
     char path[1200]; /* "": nowhere */
 };
 
-static const char kind[DART_SEALED_KIND] = "darttn1";
+static const char kind[DART_SEALED_KIND] = "darttn2";
 
 /* <cache>/tuned-<hash of device, driver, limits, version of this program>.bin. What a limit profile
  * allows is measured for that profile alone. */

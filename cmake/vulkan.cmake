@@ -7,6 +7,19 @@ if(NOT Vulkan_FOUND OR NOT DART_GLSLANG)
   return()
 endif()
 
+# Whether glslangValidator knows an extension of GLSL: only newer ones than Debian 12's know those of matrix units.
+function(dart_glslang_knows extension out_known)
+  if(NOT DEFINED DART_GLSLANG_${extension})
+    file(WRITE ${CMAKE_BINARY_DIR}/extension.comp
+      "#version 450\n#extension ${extension} : require\nlayout(local_size_x = 1) in;\nvoid main() {}\n")
+    execute_process(COMMAND ${DART_GLSLANG} --quiet -V --target-env vulkan1.1 -S comp ${CMAKE_BINARY_DIR}/extension.comp
+      -o ${CMAKE_BINARY_DIR}/extension.spv RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+    string(COMPARE EQUAL "${result}" 0 known)
+    set(DART_GLSLANG_${extension} ${known} CACHE INTERNAL "${DART_GLSLANG} knows this extension")
+  endif()
+  set(${out_known} ${DART_GLSLANG_${extension}} PARENT_SCOPE)
+endfunction()
+
 # shaders/<kernel>.k and shaders/<kernel>.<feature>.k, each through a wrapper, to SPIR-V 1.3 in a C array.
 set(out ${GENERATED}/vulkan)
 file(MAKE_DIRECTORY ${out})
@@ -25,10 +38,25 @@ foreach(file ${kernels})
   string(REGEX MATCH "^[^.]+" kernel ${stem})
   string(REGEX REPLACE "^[^.]+\\.?(.*)$" "\\1" feature ${stem})
   string(MAKE_C_IDENTIFIER "dart_spirv_${stem}" array)
+  string(REGEX MATCHALL "EXTENSION\\([A-Za-z0-9_]+\\)" wanted "${text}")
+  set(extensions "")
+  set(unknown "")
+  foreach(one ${wanted})
+    string(REGEX REPLACE "EXTENSION\\((.*)\\)" "\\1" one ${one})
+    string(APPEND extensions "#extension ${one} : require\n")
+    dart_glslang_knows(${one} known)
+    if(NOT known)
+      set(unknown ${one})
+    endif()
+  endforeach()
+  if(unknown)
+    message(STATUS "Vulkan backend: without shaders/${stem}.k, as ${DART_GLSLANG} does not know ${unknown}")
+    continue()
+  endif()
   file(CONFIGURE OUTPUT ${out}/${stem}.comp @ONLY CONTENT
 "#version 450
 #extension GL_GOOGLE_include_directive : require
-#include \"prelude/glsl.h\"
+${extensions}#include \"prelude/glsl.h\"
 #include \"${stem}.k\"
 ")
   set(check "")

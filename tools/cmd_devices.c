@@ -14,6 +14,7 @@ static json_t *device_json(const dart_device_info *d)
     json_t *out = json_pack("{s:s, s:b}", "id", d->id, "usable", d->usable);
     out = cli_json_text(cli_json_text(out, "reason", d->reason), "name", d->name);
     out = cli_json_text(cli_json_text(out, "driver", d->driver), "api", d->api);
+    out = cli_json_text(out, "matrix", d->matrix);
     return cli_json_join(
         out, json_pack("{s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b}", "memory",
                  (json_int_t)d->memory, "max_binding", (json_int_t)d->max_binding, "max_alloc",
@@ -49,7 +50,10 @@ static dart_status print_text(const dart_device_list *list)
         uint_text(buffers, d->max_buffers);
         uint_text(subgroup, d->subgroup);
         uint_text(threads, d->threads);
-        const char *bits = d->arith16 ? "arithmetic" : d->storage16 ? "storage" : "-";
+        const char *bits = *d->matrix     ? "matrices"
+                           : d->arith16   ? "arithmetic"
+                           : d->storage16 ? "storage"
+                                          : "-";
         const char *cells[] = {d->id, d->usable ? "yes" : "no",
             !d->usable  ? "-"
             : d->on_cpu ? "processor"
@@ -62,6 +66,7 @@ static dart_status print_text(const dart_device_list *list)
     for (size_t i = 0; i < count; i++) {
         const dart_device_info *d = dart_device_list_at(list, i);
         if (*d->driver) printf("%s: driver %s\n", d->id, d->driver);
+        if (*d->matrix) printf("%s: matrix units multiply %s\n", d->id, d->matrix);
         if (!d->usable) printf("%s: not usable: %s\n", d->id, d->reason);
     }
 done:

@@ -12,6 +12,7 @@ typedef struct dart_gpu {
     const char *product; /* "Radeon RX 6900 XT" */
     const char *driver;  /* stem of the Vulkan driver's manifest ("radeon"), NULL: ocloc */
     const char *family;  /* what RADV_FORCE_FAMILY, a shim or ocloc's -device are given; or NULL */
+    const char *later;   /* what later drivers call the family; or NULL */
     uint32_t units;      /* compute units; Intel: execution units, as OpenCL counts them */
     uint32_t schedulers; /* of a unit: what the compiler's cycles are those of; 0: it counts what a
                             wave takes from end to end, or nothing */

@@ -37,6 +37,7 @@ typedef struct record {
 
 typedef struct job {
     const dart_gpu *gpu;
+    const char *family; /* one of its names */
     char manifest[512]; /* of the driver; of several, with colons between, where there are
                            such for other word sizes, which the loader passes by */
     const dart_launch *list;
@@ -76,10 +77,9 @@ static dart_status open_compiler(const job *j, dart_device **out)
 {
     const char *variables[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"}; /* old loaders, new ones */
     for (size_t i = 0; i < 2; i++) setenv(variables[i], j->manifest, 1);
-    if (j->gpu->family) {
-        setenv("RADV_FORCE_FAMILY", j->gpu->family, 1);
-        setenv(
-            "DART_GPU_FAMILY", j->gpu->family, 1); /* for a shim; a GPU that is here is as it is */
+    if (j->family) {
+        setenv("RADV_FORCE_FAMILY", j->family, 1);
+        setenv("DART_GPU_FAMILY", j->family, 1); /* for a shim; a GPU that is here is as it is */
     }
     setenv("MESA_SHADER_CACHE_DISABLE", "true", 1); /* what is found there has no figures */
     return dart_vulkan_compiler(0, out);
@@ -110,17 +110,27 @@ static void take_caps(void *context, const void *pointer)
     ((job *)context)->caps = *(const record *)pointer;
 }
 
-dart_status dart_vulkan_gpu_caps(const dart_gpu *gpu, dart_caps *out)
+/* Finds the driver, the name by which it knows the family, and what the device can do. */
+static dart_status find_caps(const dart_gpu *gpu, job *j)
 {
     int ended;
+    DART_TRY(find_driver(gpu, j->manifest));
+    j->family = gpu->family;
+    DART_TRY(dart_child_run(&(dart_child){ask_caps, take_caps, j, sizeof(record)}, &ended));
+    if (j->caps.made || !gpu->later) return DART_OK;
+    j->family = gpu->later;
+    return dart_child_run(&(dart_child){ask_caps, take_caps, j, sizeof(record)}, &ended);
+}
+
+dart_status dart_vulkan_gpu_caps(const dart_gpu *gpu, dart_caps *out)
+{
     job j = {.gpu = gpu};
-    DART_TRY(find_driver(gpu, j.manifest));
-    DART_TRY(dart_child_run(&(dart_child){ask_caps, take_caps, &j, sizeof(record)}, &ended));
+    DART_TRY(find_caps(gpu, &j));
     if (!j.caps.made)
         return dart_fail(DART_DEVICE, "%s: %s%s", gpu->name,
             *j.caps.why ? j.caps.why : "the driver broke down when it was opened",
             !strcmp(gpu->driver, "radeon")
-                ? ""
+                ? "; RADV makes kernels without a GPU in Mesa 22 to 25, not in later ones"
                 : "; this driver needs the GPU, or a shim in its place (tests/arm64)");
     *out = j.caps.caps;
     return DART_OK;
@@ -160,7 +170,7 @@ dart_status dart_vulkan_gpu_make(
 {
     int ended;
     job j = {.gpu = gpu, .list = list, .count = count, .out = out};
-    DART_TRY(find_driver(gpu, j.manifest));
+    DART_TRY(find_caps(gpu, &j));
     while (j.first < count) {
         j.came = 0;
         DART_TRY(

@@ -4,6 +4,7 @@
 
 #include "backend.h"
 #include "cuts.h"
+#define CL_ENABLE_BETA_EXTENSIONS 1 /* headers since 2024 have cl_khr_command_buffer behind it */
 #include <CL/cl.h>
 #include <CL/cl_ext.h>
 

@@ -1,4 +1,5 @@
 /* Cases of gemm: all sizes and transposes, strides, batches, alpha and beta. */
+#include "batch.h"
 #include "cases.h"
 #include <math.h>
 
@@ -195,17 +196,19 @@ static void empty_sum(suite *s)
     }
 }
 
-/* A matrix of f32, or of 16 bits. */
-static void operand(suite *s, uint64_t numbers, uint32_t kind)
+/* A matrix of f32, so much smaller than it will be scaled by, or of 16 bits. */
+static void operand(suite *s, uint64_t numbers, uint32_t kind, float scale)
 {
     if (kind)
         dart_suite_halves(s, numbers, kind);
     else
-        dart_suite_normal(s, numbers, 0, 1);
+        dart_suite_normal(s, numbers, 0, 1 / (double)scale / (scale > 1 ? 64 : 1));
 }
 
-/* With matrices of 16 bits: `which` of A, B, C; n and ldc are even with C. */
-static void one_of_halves(suite *s, gemm_params p, uint32_t t, uint32_t which, uint32_t kind)
+/* With matrices of 16 bits: `which` of A, B, C; n and ldc are even with C. narrow: the others may
+ * be rounded to such. */
+static void one_of_halves(
+    suite *s, gemm_params p, uint32_t t, uint32_t which, uint32_t kind, bool narrow)
 {
     const uint32_t ta = t & 1, tb = t >> 1 & 1, a = which & 1 ? kind : 0;
     const uint32_t b = which & 2 ? kind : 0, c = which & 4 ? kind : 0, batch = p.batch0;
@@ -214,24 +217,30 @@ static void one_of_halves(suite *s, gemm_params p, uint32_t t, uint32_t which, u
     p.ldd = add ? p.ldc : 0;
     p.d0 = add ? p.c0 : 0;
     if (c) p.beta = 0;
-    dart_suite_case(s, DART_K_gemm, &p, c ? SUITE_HALVES(kind) : SUITE_PRODUCT,
-        "%c%c m %u n %u k %u batch %u, %s%s%s in %s%s", ta ? 'T' : 'N', tb ? 'T' : 'N', p.m, p.n,
-        p.k, batch, a ? "A" : "", b ? "B" : "", c ? "C" : "", kind == 1 ? "f16" : "bf16",
-        add ? " + a matrix" : "");
+    dart_suite_case(s, DART_K_gemm, &p,
+        narrow ? SUITE_ROUNDED(kind)
+        : c    ? SUITE_HALVES(kind)
+               : SUITE_PRODUCT,
+        "%c%c m %u n %u k %u batch %u, %s%s%s%s in %s%s", ta ? 'T' : 'N', tb ? 'T' : 'N', p.m, p.n,
+        p.k, batch, a ? "A" : "", b ? "B" : "", c ? "C" : "", narrow ? " rounded" : "",
+        kind == 1 ? "f16" : "bf16", add ? " + a matrix" : "");
     dart_suite_mode(s, "TA", ta);
     dart_suite_mode(s, "TB", tb);
     dart_suite_mode(s, "ADD", add);
     dart_suite_mode(s, "AH", a);
     dart_suite_mode(s, "BH", b);
     dart_suite_mode(s, "CH", c);
+    dart_suite_mode(s, "NARROW", narrow ? kind : 0);
     operand(s,
-        (uint64_t)(batch - 1) * p.a0 + (ta ? extent(p.k, p.m, p.lda) : extent(p.m, p.k, p.lda)), a);
+        (uint64_t)(batch - 1) * p.a0 + (ta ? extent(p.k, p.m, p.lda) : extent(p.m, p.k, p.lda)), a,
+        narrow ? p.scale_a : 1);
     operand(s,
-        (uint64_t)(batch - 1) * p.b0 + (tb ? extent(p.n, p.k, p.ldb) : extent(p.k, p.n, p.ldb)), b);
+        (uint64_t)(batch - 1) * p.b0 + (tb ? extent(p.n, p.k, p.ldb) : extent(p.k, p.n, p.ldb)), b,
+        narrow ? p.scale_b : 1);
     if (c && p.ldc == p.n)
         dart_suite_halves_output(s, all, c);
     else
-        operand(s, all, c);
+        operand(s, all, c, 1);
     dart_suite_normal(s, add ? all : 1, 0, 1);
     dart_suite_done(s);
 }
@@ -258,7 +267,36 @@ static void matrices_of_halves(suite *s)
             p.b0 = i % 2 ? 0 : p.ldb * (t >> 1 ? p.n : p.k);
             p.c0 = p.ldc * p.m;
         }
-        one_of_halves(s, p, t, which, 1 + (i + i / 8) % 2);
+        one_of_halves(s, p, t, which, 1 + (i + i / 8) % 2, false);
+    }
+}
+
+/* Products that matrix units may make of numbers rounded to 16 bits (`kind`), of sizes that fill
+ * their tiles and that do not. Without any they would be those above, compiled once more. Gradients
+ * are so small that f16 would lose them without a scale. */
+static void rounded_products(suite *s)
+{
+    static const uint32_t shapes[][3] = {{64, 64, 64}, {128, 96, 160}, {65, 129, 33}, {8, 200, 48},
+        {200, 8, 100}, {16, 16, 16}, {130, 16, 257}, {17, 300, 31}, {257, 66, 70}, {33, 34, 1000}};
+    for (uint32_t i = 0; i < sizeof shapes / sizeof *shapes * 8; i++) {
+        const uint32_t *shape = shapes[i / 8], t = i % 4, kind = 1 + i / 4 % 2;
+        if (!s->device->caps.matrix[kind - 1].m) continue;
+        gemm_params p = plain(shape[0], shape[1], shape[2], t & 1, t >> 1);
+        const uint32_t which = (i / 8 + i / 3) % 8; /* which are kept so already */
+        const bool even = !(p.n % 2) && !(p.lda % 2) && !(p.ldb % 2);
+        const bool wide = kind == 1 && !(even && which & 4); /* results of f32 */
+        p.scale_a = wide && i % 3 == 1 ? 4096 : 1;
+        p.scale_b = wide && i % 5 == 2 ? 4096 : 1;
+        if (i % 5 == 0) p.beta = 1;
+        if (i % 7 == 3) p.alpha = -0.5f;
+        if (i % 9 == 4) p.lda += 6, p.ldb += 4, p.ldc += 6;
+        if (i % 11 == 5 && p.m < 200) {
+            p.batch0 = 3;
+            p.a0 = p.lda * (t & 1 ? p.k : p.m);
+            p.b0 = i % 2 ? 0 : p.ldb * (t >> 1 ? p.n : p.k);
+            p.c0 = p.ldc * p.m;
+        }
+        one_of_halves(s, p, t, even ? which : 0, kind, true);
     }
 }
 
@@ -271,4 +309,5 @@ void dart_suite_cases_gemm(suite *s)
     interleaved_heads(s);
     empty_sum(s);
     matrices_of_halves(s);
+    rounded_products(s);
 }

@@ -8,10 +8,11 @@ void dart_suite_pack(uint32_t *w, dart_packed format, uint32_t rows, uint32_t co
     const uint32_t codes = dart_packed_codes(format, columns);
     for (uint32_t r = 0; r < rows; r++, w += pitch) {
         if (info.bits == 16) { /* finite; of three columns subnormal, where those are halves */
-            const uint32_t mask = format == DART_PACKED_bf16 ? 0xbf7fbf7f
-                                  : columns == 3             ? 0x83ff83ff
-                                                             : 0xbfffbfff;
-            for (uint32_t i = 0; i < pitch; i++) w[i] &= mask;
+            const bool bf16 = format == DART_PACKED_bf16;
+            const uint32_t mask = bf16 ? 0xbf7fbf7f : columns == 3 ? 0x83ff83ff : 0xbfffbfff;
+            /* a device may take subnormal floats, and products that are, for zero */
+            const uint32_t least = bf16 ? 0x20002000 : 0;
+            for (uint32_t i = 0; i < pitch; i++) w[i] = (w[i] & mask) | least;
             continue;
         }
         const uint32_t halves = info.scale_bits == 8 ? (columns / info.block + 3) / 4 : 0;

@@ -276,6 +276,8 @@ dart_status dart_suite_trial_new(
     t->device = device;
     t->launch = *launch;
     t->bound = fillers[launch->kernel].bound;
+    if (launch->kernel == DART_K_gemm && launch->tune[DART_GEMM_NARROW])
+        t->bound = SUITE_ROUNDED(launch->tune[DART_GEMM_NARROW]);
     describe(t);
     for (uint32_t b = 0; b < launch->buffers; b++)
         if (t->of[b].halves && t->of[b].written)

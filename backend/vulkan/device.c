@@ -8,19 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool has_extension(VkPhysicalDevice physical, const char *name)
-{
-    uint32_t count = 0;
-    bool found = false;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS)
-        return false;
-    VkExtensionProperties *list = dart_calloc(count, sizeof *list);
-    if (list && vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) == VK_SUCCESS)
-        for (uint32_t i = 0; i < count; i++) found |= strcmp(list[i].extensionName, name) == 0;
-    free(list);
-    return found;
-}
-
 static void version_text(char *out, size_t size, const char *prefix, uint32_t version)
 {
     snprintf(out, size, "%s%u.%u.%u", prefix, VK_API_VERSION_MAJOR(version),
@@ -33,7 +20,9 @@ static void fill_features(dart_caps *caps, VkPhysicalDevice physical)
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES};
     VkPhysicalDevice16BitStorageFeatures storage = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_16BIT_STORAGE_FEATURES,
-        .pNext = has_extension(physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME) ? &half : NULL};
+        .pNext = dart_vulkan_has_extension(physical, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME)
+                     ? &half
+                     : NULL};
     VkPhysicalDeviceFeatures2 features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &storage};
     vkGetPhysicalDeviceFeatures2(physical, &features);
@@ -51,11 +40,11 @@ static uint32_t count_units(const vulkan_device *device, const VkPhysicalDeviceP
     VkPhysicalDeviceShaderCoreBuiltinsPropertiesARM arm = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_BUILTINS_PROPERTIES_ARM};
     VkPhysicalDeviceProperties2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    if (has_extension(device->physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+    if (dart_vulkan_has_extension(device->physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
         nv.pNext = all.pNext, all.pNext = &nv;
-    if (has_extension(device->physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
+    if (dart_vulkan_has_extension(device->physical, VK_AMD_SHADER_CORE_PROPERTIES_2_EXTENSION_NAME))
         amd.pNext = all.pNext, all.pNext = &amd;
-    if (has_extension(device->physical, VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME))
+    if (dart_vulkan_has_extension(device->physical, VK_ARM_SHADER_CORE_BUILTINS_EXTENSION_NAME))
         arm.pNext = all.pNext, all.pNext = &arm;
     if (all.pNext) vkGetPhysicalDeviceProperties2(device->physical, &all);
     if (nv.shaderSMCount) return nv.shaderSMCount;
@@ -69,13 +58,15 @@ static void fill_caps(vulkan_device *device)
     dart_caps *caps = &device->base.caps;
     VkPhysicalDeviceDriverProperties driver = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES};
-    bool has_driver = has_extension(device->physical, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
+    bool has_driver =
+        dart_vulkan_has_extension(device->physical, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME);
     VkPhysicalDeviceSubgroupProperties subgroup = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES,
         .pNext = has_driver ? &driver : NULL};
     VkPhysicalDeviceMaintenance4Properties buffers = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_PROPERTIES, .pNext = &subgroup};
-    bool has_buffers = has_extension(device->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME);
+    bool has_buffers =
+        dart_vulkan_has_extension(device->physical, VK_KHR_MAINTENANCE_4_EXTENSION_NAME);
     VkPhysicalDeviceMaintenance3Properties maintenance = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES,
         .pNext = has_buffers ? (void *)&buffers : &subgroup};
@@ -186,7 +177,7 @@ static bool shares_memory(vulkan_device *device)
     VkPhysicalDeviceProperties2 properties = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &host};
     if (!device->base.caps.on_cpu || device->always_stage || device->slow_reads ||
-        !has_extension(device->physical, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
+        !dart_vulkan_has_extension(device->physical, VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME))
         return false;
     vkGetPhysicalDeviceProperties2(device->physical, &properties);
     device->host_align = host.minImportedHostPointerAlignment;
@@ -196,8 +187,12 @@ static bool shares_memory(vulkan_device *device)
 /* tells: it is to say what became of the kernels that it makes. */
 static dart_status make_handle(vulkan_device *device, bool tells)
 {
-    const char *extensions[2];
-    uint32_t count = 0;
+    const char *extensions[2 + VULKAN_MATRIX_EXTENSIONS];
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
+    void *features = tells ? &executables : NULL; /* the portable kernels need none */
+    uint32_t count = dart_vulkan_matrix_enable(device, extensions, &features);
     const bool shares = shares_memory(device);
     if (shares) extensions[count++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
     if (tells) extensions[count++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
@@ -206,13 +201,10 @@ static dart_status make_handle(vulkan_device *device, bool tells)
         .queueFamilyIndex = device->family,
         .queueCount = 1,
         .pQueuePriorities = &priority};
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
-        .pipelineExecutableInfo = VK_TRUE};
     VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = tells ? &executables : NULL,
+        .pNext = features,
         .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue, /* the portable kernels need no optional feature */
+        .pQueueCreateInfos = &queue,
         .enabledExtensionCount = count,
         .ppEnabledExtensionNames = extensions};
     DART_TRY(dart_vulkan_status(
@@ -289,6 +281,7 @@ static void vulkan_close(dart_device *base)
     }
     const bool given_up = device->given_up; /* then its instance stays too */
     free(device->buffers);
+    free(device->matrix);
     free(device);
     if (!given_up) dart_vulkan_instance_release();
 }
@@ -310,6 +303,7 @@ static dart_status vulkan_open(uint32_t index, const dart_limits *limits, dart_d
     device->slow_reads = staging && strcmp(staging, "reads") == 0;
     DART_GOTO(pick_physical(device, instance, index));
     fill_caps(device);
+    dart_vulkan_matrix_find(device, instance);
     DART_GOTO(pick_family(device));
     DART_GOTO(make_device(device));
     DART_GOTO(find_heap(device));
@@ -344,11 +338,13 @@ dart_status dart_vulkan_compiler(uint32_t index, dart_device **out_device)
             DART_DEVICE, "vulkan:%u: the installed drivers offer fewer devices", index);
     DART_TRY(status);
     fill_caps(device);
-    if (!has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+    if (!dart_vulkan_has_extension(
+            device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
         return dart_fail(DART_DEVICE,
             "vulkan:%u (%s): its driver says nothing of the kernels that it makes "
             "(" VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME ")",
             index, device->base.caps.name);
+    dart_vulkan_matrix_find(device, instance);
     DART_TRY(pick_family(device));
     DART_TRY(make_handle(device, true));
     device->tells = true;

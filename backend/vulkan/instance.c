@@ -161,3 +161,16 @@ void dart_vulkan_instance_release(void)
     vkDestroyInstance(instance, NULL);
     instance = VK_NULL_HANDLE;
 }
+
+bool dart_vulkan_has_extension(VkPhysicalDevice physical, const char *name)
+{
+    uint32_t count = 0;
+    bool found = false;
+    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &count, NULL) != VK_SUCCESS)
+        return false;
+    VkExtensionProperties *list = dart_calloc(count, sizeof *list);
+    if (list && vkEnumerateDeviceExtensionProperties(physical, NULL, &count, list) == VK_SUCCESS)
+        for (uint32_t i = 0; i < count; i++) found |= strcmp(list[i].extensionName, name) == 0;
+    free(list);
+    return found;
+}

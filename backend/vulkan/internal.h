@@ -72,6 +72,7 @@ typedef struct vulkan_device {
     VkDescriptorSetLayout set_layout[DART_MAX_BUFS + 1]; /* by number of buffers */
     VkPipelineLayout layout[DART_MAX_BUFS + 1];
     VkShaderModule module[DART_KERNELS][DART_MAX_VARIANTS];
+    struct vulkan_matrix *matrix;      /* owned; NULL: no matrix units are used */
     struct vulkan_pipeline *pipelines; /* uthash, by kernel, variant and tune values */
     VkPipelineCache cache;
     char cache_path[512];
@@ -90,6 +91,20 @@ void dart_vulkan_instance_release(void);
 /* In a child process: the next instance is a new one, with the drivers that the environment now
  * names. */
 void dart_vulkan_instance_forget(void);
+bool dart_vulkan_has_extension(VkPhysicalDevice physical, const char *name);
+
+/* matrix.c */
+enum { VULKAN_MATRIX_EXTENSIONS = 5 };
+/* Sets caps.matrix; the device has its name, kind and vendor. DART_VULKAN_MATRIX=0: none are used.
+ */
+void dart_vulkan_matrix_find(vulkan_device *device, VkInstance instance);
+/* Names of extensions that a device has to be made with, how many; *features: its list of features,
+ * to which theirs are added. */
+uint32_t dart_vulkan_matrix_enable(
+    const vulkan_device *device, const char **extensions, void **features);
+/* The stage of a pipeline that uses them; `lanes` has to live as long. */
+void dart_vulkan_matrix_stage(const vulkan_device *device, VkPipelineShaderStageCreateInfo *stage,
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo *lanes);
 
 /* queue.c */
 /* Counts the submission; fence: VK_NULL_HANDLE, or what is raised when it is over, for
@@ -147,6 +162,11 @@ dart_status dart_vulkan_write(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, const void *data);
 dart_status dart_vulkan_read(
     dart_device *base, dart_buffer buffer, uint64_t offset, uint64_t words, void *data);
+
+/* texts.c */
+/* SPIR-V, static. NULL: the program lacks this text, as where glslangValidator did not know what it
+ * needs. */
+const uint32_t *dart_vulkan_text(dart_kernel kernel, const char *feature, size_t *out_bytes);
 
 /* pipeline.c */
 dart_status dart_vulkan_layouts_make(vulkan_device *device);

@@ -5,7 +5,6 @@
 #include "log.h"
 #include "sealed.h"
 #include "threads.h"
-#include "vulkan_spirv.inc" /* made by CMake: the arrays and `spirv_table` */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,18 +138,14 @@ void dart_vulkan_pipelines_close(vulkan_device *device)
 static dart_status module_get(
     vulkan_device *device, dart_kernel kernel, uint32_t variant, VkShaderModule *out_module)
 {
-    const char *feature = dart_kernel_feature(kernel, variant);
     VkShaderModule *module = &device->module[kernel][variant];
-    const spirv_row *row = NULL;
-    for (size_t i = 0; i < sizeof spirv_table / sizeof spirv_table[0]; i++)
-        if (spirv_table[i].kernel == kernel && strcmp(spirv_table[i].feature, feature) == 0)
-            row = &spirv_table[i];
-    if (!row)
+    size_t bytes = 0;
+    const uint32_t *text = dart_vulkan_text(kernel, dart_kernel_feature(kernel, variant), &bytes);
+    if (!text)
         return dart_fail(DART_DEVICE, "vulkan:%u: kernel %s was not compiled for Vulkan",
             device->base.index, dart_kernel_info_of(kernel)->name);
-    VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-        .codeSize = row->bytes,
-        .pCode = row->code};
+    VkShaderModuleCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = bytes, .pCode = text};
     if (!*module)
         DART_TRY(dart_vulkan_status(device,
             vkCreateShaderModule(device->handle, &info, NULL, module), "vkCreateShaderModule"));
@@ -178,13 +173,15 @@ dart_status dart_vulkan_pipeline_make(
             .pName = "main",
             .pSpecializationInfo = &constants},
         .layout = device->layout[launch->buffers]};
+    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo lanes;
+    if (strncmp(feature, "matrix", 6) == 0) dart_vulkan_matrix_stage(device, &info.stage, &lanes);
     VkResult result = vkCreateComputePipelines(device->handle, device->cache, 1, &info, NULL, out);
     if (result == VK_SUCCESS) return DART_OK;
     if (out_refused)
         *out_refused = result != VK_ERROR_OUT_OF_HOST_MEMORY &&
                        result != VK_ERROR_OUT_OF_DEVICE_MEMORY && result != VK_ERROR_DEVICE_LOST;
     char what[160];
-    const char *feature = dart_kernel_feature(launch->kernel, launch->variant);
     snprintf(what, sizeof what, "vkCreateComputePipelines for kernel %s%s%s, work-group %u x %u",
         dart_kernel_info_of(launch->kernel)->name, *feature ? "." : "", feature, launch->tune[0],
         launch->tune[1]);

@@ -20,6 +20,7 @@ typedef struct dart_device_info {
     uint32_t subgroup, threads;              /* 0: not known */
     bool storage16, arith16;                 /* 16-bit floats can be stored, computed with */
     bool on_cpu;                             /* runs on the host's processor: cpu, lavapipe, PoCL */
+    char matrix[64]; /* what matrix units multiply that kernels use, "f16 16x16x16"; "": none */
 } dart_device_info;
 
 typedef struct dart_device_list dart_device_list;

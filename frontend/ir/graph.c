@@ -36,6 +36,16 @@ const dart_node_info *dart_node_get(const dart_graph *graph, dart_node node)
     return node && node <= graph->count ? graph->node[node] : NULL;
 }
 
+void dart_graph_products(dart_graph *graph, dart_dtype type)
+{
+    graph->products = type;
+}
+
+dart_dtype dart_graph_products_of(const dart_graph *graph)
+{
+    return graph->products;
+}
+
 dart_node dart_graph_fail(dart_graph *graph, dart_status status)
 {
     if (graph->failed == DART_OK) {

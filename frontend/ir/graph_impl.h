@@ -13,6 +13,7 @@ struct dart_graph {
     bool recompute;
     uint32_t segment;
     uint32_t count;
+    dart_dtype products;
     const char *scope;
     dart_status failed; /* first builder failure */
     char failure[512];

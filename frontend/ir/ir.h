@@ -126,6 +126,10 @@ uint32_t dart_graph_count(const dart_graph *graph);    /* nodes are 1..count */
 const dart_node_info *dart_node_get(const dart_graph *graph, dart_node node);
 void dart_graph_scope(
     dart_graph *graph, const char *scope); /* label of nodes made next, "blocks.0.attn" */
+/* How matrix units may round what is made of tokens where it is multiplied: f16, bf16 or, as in a
+ * new graph, f32: not at all. Sums stay f32. */
+void dart_graph_products(dart_graph *graph, dart_dtype type);
+dart_dtype dart_graph_products_of(const dart_graph *graph);
 /* Nodes made from now on belong to this segment; 0: to none. With recompute, dart_grad keeps of a
  * segment's values only those that came in, and makes the others a second time: less memory, the
  * segment's forward work twice. Off in a new graph. recompute.c */

@@ -233,6 +233,12 @@ dart_status dart_lower(const dart_graph *graph, const dart_caps *caps, const dar
     if (!out->value || !out->root || !out->last || !out->into || !out->into_at || !out->target ||
         !out->alpha || !out->alias || !out->thin || !out->beside || !out->plus || !out->qkv)
         return DART_MEMORY;
+    const uint32_t products = dart_half_of(dart_graph_products_of(graph));
+    if (products && caps->matrix[products - 1].m) {
+        out->role = dart_calloc(size, sizeof *out->role);
+        if (!out->role) return DART_MEMORY;
+        dart_find_roles(graph, out->role);
+    }
     dart_value unused;
     for (int region = 0; region < DART_REGIONS; region++) {
         DART_TRY(dart_emit_new(out, 0, 0, &unused));
@@ -269,5 +275,6 @@ void dart_lowering_free(dart_lowering *low)
     free(low->beside);
     free(low->plus);
     free(low->qkv);
+    free(low->role);
     *low = (dart_lowering){0};
 }

@@ -63,6 +63,22 @@ static uint32_t sum_parts(const gemm_params *p)
     return parts;
 }
 
+/* Lets matrix units round what is multiplied, if it carries tokens. f16 has nothing below 2^-24,
+ * where many gradients are, the mean of a loss over thousands of tokens: they are multiplied by
+ * 2^12, so that those from 2^-26 to 16 keep all their bits. bf16 has the exponents of f32. */
+static void allow_narrow(const dart_lowering *low, const dart_node_info *info, dart_gemm_plan *plan)
+{
+    enum { GRADIENT_SCALE = 4096 };
+    if (!low->role) return;
+    const dart_role a = low->role[info->in[plan->swap]], b = low->role[info->in[!plan->swap]];
+    const dart_dtype type = dart_graph_products_of(low->graph);
+    const float scale = type == DART_DTYPE(DART_PACKED_f16) ? GRADIENT_SCALE : 1;
+    if (a == DART_ROLE_NONE && b == DART_ROLE_NONE) return;
+    plan->narrow = dart_half_of(type);
+    plan->param.scale_a = a == DART_ROLE_GRADIENT ? scale : 1;
+    plan->param.scale_b = b == DART_ROLE_GRADIENT ? scale : 1;
+}
+
 static void set_modes(dart_launch *launch, const dart_gemm_plan *plan)
 {
     launch->tune[DART_GEMM_TA] = plan->ta;
@@ -70,6 +86,7 @@ static void set_modes(dart_launch *launch, const dart_gemm_plan *plan)
     launch->tune[DART_GEMM_AH] = plan->half[0];
     launch->tune[DART_GEMM_BH] = plan->half[1];
     launch->tune[DART_GEMM_CH] = plan->half[2];
+    launch->tune[DART_GEMM_NARROW] = plan->narrow;
 }
 
 /* The parts of a sum as a batch, and their sum. */
@@ -326,6 +343,7 @@ dart_status dart_lower_contract(dart_lowering *low, dart_node node, const dart_n
     gemm_params *p = &plan.param;
     p->alpha = (float)low->alpha[node];
     p->beta = low->into[node] ? 1 : 0;
+    allow_narrow(low, info, &plan);
     dart_value added = {0};
     if (low->plus[node]) {
         const dart_node_info *of = dart_node_get(low->graph, low->plus[node]);

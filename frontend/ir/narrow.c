@@ -4,7 +4,8 @@
  * norms and element-wise functions make for products alone is rounded too, as it is written and
  * read in half the bytes. Gradients, what is made of parameters alone, and all sums stay f32, so no
  * scale of the loss is needed. Gradients pass the rounding straight through: the pass comes after
- * dart_grad, whose nodes read what the forward ones do. */
+ * dart_grad, whose nodes read what the forward ones do. Products of either may be made by matrix
+ * units in 16 bits (dart_graph_products). */
 #include "planner.h"
 #include <stdlib.h>
 
@@ -17,15 +18,14 @@ typedef struct narrowing {
     dart_graph *graph; /* being made */
     dart_packed format;
     /* by old node; the first five of roots only */
-    dart_node *last;  /* its last reader; UINT32_MAX if kept */
-    dart_node *late;  /* its first reader behind the longest time without one */
-    uint32_t *wait;   /* ... of so many nodes */
-    bool *stays;      /* a reader stores it in a region, or writes into it */
-    bool *narrow;     /* it is kept in 16 bits */
-    bool *feeds;      /* only products read it, which can in 16 bits */
-    dart_node *root;  /* whose words it shows */
-    bool *activation; /* made of tokens, and of no gradient */
-    bool *gradient;
+    dart_node *last; /* its last reader; UINT32_MAX if kept */
+    dart_node *late; /* its first reader behind the longest time without one */
+    uint32_t *wait;  /* ... of so many nodes */
+    bool *stays;     /* a reader stores it in a region, or writes into it */
+    bool *narrow;    /* it is kept in 16 bits */
+    bool *feeds;     /* only products read it, which can in 16 bits */
+    dart_node *root; /* whose words it shows */
+    dart_role *role;
     dart_node *map;
     dart_node *half; /* its rounded numbers in 16 bits, and ... */
     dart_node *wide; /* ... these as f32 again; 0: not made yet */
@@ -34,19 +34,6 @@ typedef struct narrowing {
 static const dart_node_info *get(const narrowing *p, dart_node node)
 {
     return dart_node_get(p->old, node);
-}
-
-/* What a node is made of. The head makes its gradients by hand, of every loss's logits. */
-static void mark(narrowing *p, dart_node node)
-{
-    const dart_node_info *info = get(p, node);
-    bool of_tokens = info->op == DART_OP_leaf && info->i[0] == DART_REGION_INPUT;
-    p->gradient[node] = info->op == DART_OP_cross_entropy_dx;
-    for (uint32_t i = 0; i < info->inputs; i++) {
-        p->gradient[node] |= p->gradient[info->in[i]];
-        of_tokens |= p->activation[info->in[i]];
-    }
-    p->activation[node] = of_tokens && !p->gradient[node];
 }
 
 /* Does a node's kernel read numbers of 16 bits as input i, through nothing but views of all? */
@@ -72,7 +59,6 @@ static void find_readers(narrowing *p, uint32_t keeps, const dart_node *keep)
     for (dart_node n = 1; n <= dart_graph_count(p->old); n++) {
         const dart_node_info *info = get(p, n);
         const dart_node of = dart_node_shows(p->old, n);
-        mark(p, n);
         p->root[n] = of ? p->root[of] : n;
         p->last[n] = n;
         p->feeds[n] = true;
@@ -96,7 +82,8 @@ static void find_readers(narrowing *p, uint32_t keeps, const dart_node *keep)
 static bool may_be_narrow(const narrowing *p, dart_node node)
 {
     const dart_node_info *info = get(p, node);
-    if (p->root[node] != node || !p->activation[node] || p->stays[node]) return false;
+    if (p->root[node] != node || p->role[node] != DART_ROLE_ACTIVATION || p->stays[node])
+        return false;
     if (info->dtype != DART_F32 || !info->inputs || !info->shape.rank) return false;
     if (info->op == DART_OP_attention || info->op == DART_OP_cross_entropy) return false;
     return info->shape.dim[info->shape.rank - 1] % 2 == 0 &&
@@ -154,7 +141,7 @@ static void copy(narrowing *p, dart_node node)
 dart_status dart_narrow(const dart_graph *graph, dart_packed format, uint32_t keeps,
     const dart_node *keep, dart_graph **out_graph, dart_node *map)
 {
-    enum { LISTS = 6, MARKS = 5 };
+    enum { LISTS = 6, MARKS = 3 };
     const size_t size = (size_t)dart_graph_count(graph) + 1;
     dart_status status = DART_OK;
     narrowing p = {.old = graph, .format = format, .map = map};
@@ -171,10 +158,13 @@ dart_status dart_narrow(const dart_graph *graph, dart_packed format, uint32_t ke
     p.wide = words + 5 * size;
     p.stays = marks;
     p.narrow = marks + size;
-    p.activation = marks + 2 * size;
-    p.gradient = marks + 3 * size;
-    p.feeds = marks + 4 * size;
+    p.feeds = marks + 2 * size;
+    p.role = dart_calloc(size, sizeof *p.role);
+    if (!p.role) status = DART_MEMORY;
+    DART_GOTO(status);
     DART_GOTO(dart_graph_new(&p.graph));
+    dart_graph_products(p.graph, DART_DTYPE(format));
+    dart_find_roles(graph, p.role);
     find_readers(&p, keeps, keep);
     choose(&p);
     for (dart_node n = 1; n < size; n++) {
@@ -188,5 +178,6 @@ done:
     dart_graph_free(p.graph);
     free(words);
     free(marks);
+    free(p.role);
     return status;
 }

@@ -50,6 +50,7 @@ typedef struct dart_gemm_plan {
     gemm_params param; /* alpha 1, beta 0 */
     bool add;          /* a fourth operand is added (dart_lower_contract) */
     uint32_t half[3];  /* A, B, C: numbers of 16 bits, as shaders/halves.def counts them; 0: none */
+    uint32_t narrow;   /* what matrix units may round A and B to, counted likewise */
     double cost;       /* seconds, by dart_cost */
 } dart_gemm_plan;
 /* t[0], t[1]: operands, t[2]: result, all contiguous. fixed_result: C may not be permuted (it
@@ -58,6 +59,11 @@ typedef struct dart_gemm_plan {
 void dart_pair_labels(const dart_einsum *einsum, dart_labels t[3]);
 bool dart_gemm_choose(const uint32_t *dim, const dart_labels t[3], bool fixed_result,
     const dart_cost *cost, dart_gemm_plan *out);
+
+/* ---- roles ---- */
+typedef enum dart_role { DART_ROLE_NONE, DART_ROLE_ACTIVATION, DART_ROLE_GRADIENT } dart_role;
+/* Of every node: role has count+1 entries. */
+void dart_find_roles(const dart_graph *graph, dart_role *role);
 
 /* ---- lowering ---- */
 /* Where words live: a region or a part of the arena that the plan places. */
@@ -106,6 +112,7 @@ typedef struct dart_lowering {
     dart_node *beside; /* root: attention, or attention_dx, beside whose other q, k and v it is
                           made; or join that it is part of */
     dart_value *qkv;   /* of that node: where they lie, once the first is made */
+    dart_role *role;   /* where products of 16 bits may be made by matrix units; or NULL */
 } dart_lowering;
 
 DART_NODISCARD dart_status dart_lower(const dart_graph *graph, const dart_caps *caps,

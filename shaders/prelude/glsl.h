@@ -3,6 +3,7 @@
 #extension GL_KHR_memory_scope_semantics : require
 #define DEVICE 1
 #define IS_GLSL 1
+#define EXTENSION(name) /* of GLSL, which this text needs: CMake asks for it before anything else */
 #define u32 uint
 #define i32 int
 #define f32 float

@@ -270,7 +270,8 @@ static void profiles_cap_every_field(void **state)
             .offset_align = 4,
             .subgroup = 32,
             .storage16 = true,
-            .arith16 = true};
+            .arith16 = true,
+            .matrix = {{16, 16, 16}, {8, 16, 16}}};
         dart_caps_limit(&caps, l);
         assert_int_equal(caps.max_invocations, l->max_invocations);
         assert_int_equal(caps.max_shared, l->max_shared);
@@ -282,9 +283,11 @@ static void profiles_cap_every_field(void **state)
         assert_int_equal(caps.max_groups[1], 5);
         assert_int_equal(caps.subgroup, l->no_subgroup ? 0 : 32);
         assert_int_equal(caps.arith16, !l->no_arith16);
+        assert_int_equal(caps.matrix[0].m, l->matrix ? 16 : 0);
+        assert_int_equal(caps.matrix[1].m, l->matrix ? 8 : 0);
         assert_true(caps.memory == (l->memory ? l->memory : UINT64_MAX));
     }
-    assert_null(dart_limits_at(6));
+    assert_null(dart_limits_at(7));
     assert_null(dart_limits_find("emu-none"));
     const dart_limits *got = dart_limits_at(0);
     assert_int_equal(dart_limits_get(NULL, &got), DART_OK);
@@ -297,7 +300,7 @@ static void profiles_cap_every_field(void **state)
     assert_null(got);
     assert_string_equal(dart_error_text(),
         "unknown limit profile 'emu-pi'; known are emu-floor, emu-pi4, emu-pi5, emu-mali, "
-        "emu-adreno, emu-intel; did you mean 'emu-pi4'?");
+        "emu-adreno, emu-intel, emu-matrix; did you mean 'emu-pi4'?");
     dart_caps unknown = {0}; /* no limit known: the profile's holds */
     dart_caps_limit(&unknown, dart_limits_find("emu-floor"));
     assert_int_equal(unknown.max_invocations, 128);

@@ -82,6 +82,19 @@ static void candidates_agree_with_the_oracle(void **state)
     try_launch(device, gemm, slow ? 3 : 1, &all);
     try_launch(device, lab_gemm(260, 17, 530, 1, 0), slow ? 9 : 4, &all);
     try_launch(device, lab_gemm(5, 300, 40, 0, 1), slow ? 9 : 4, &all);
+    for (uint32_t narrow = 1; narrow <= 2; narrow++) { /* matrix units, where there are any */
+        if (!device->caps.matrix[narrow - 1].m) continue;
+        static const uint32_t shapes[][3] = {
+            {264, 272, 72}, {140, 150, 70}, {1100, 17, 530}, {9, 520, 40}};
+        for (uint32_t i = 0; i < 4; i++) {
+            launch = lab_gemm(shapes[i][0], shapes[i][1], shapes[i][2], i & 1, i >> 1);
+            gemm_params *q = (gemm_params *)(void *)launch.param;
+            launch.tune[DART_GEMM_NARROW] = narrow;
+            q->scale_a = 1;
+            q->scale_b = i == 3 ? 256 : 1;
+            try_launch(device, launch, 1, &all);
+        }
+    }
     for (uint32_t i = 0; lab_launch(i, &launch); i++) {
         const bool attends =
             launch.kernel == DART_K_attention || launch.kernel == DART_K_attention_dx;

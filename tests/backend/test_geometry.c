@@ -24,6 +24,12 @@ static dart_launch product(uint32_t m, uint32_t n, uint32_t k)
     return launch;
 }
 
+static void tune_mode(dart_launch *launch, uint32_t slot, uint32_t value)
+{
+    launch->tunes = dart_kernel_info_of(launch->kernel)->tunes;
+    launch->tune[slot] = value;
+}
+
 static const dart_caps gpu = {
     .max_invocations = 1024, .max_shared = 32768, .max_groups = {65535, 65535, 65535}};
 
@@ -70,6 +76,62 @@ static void tiles_by_vendor(void **state)
     assert_int_equal(largest[DART_VENDOR_AMD], 8);
     assert_int_equal(largest[DART_VENDOR_INTEL], 4);
     assert_int_equal(largest[DART_VENDOR_OTHER], 8);
+}
+
+/* Matrix units serve the products that let them round, to the format that they have. */
+static void matrix_units(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t m, n, high, wide;
+    } tiles[] = {{4096, 4096, 128, 128}, {700, 700, 64, 64}, {200, 200, 32, 32}, {9, 9000, 16, 128},
+        {9000, 16, 128, 16}};
+    dart_caps caps = gpu;
+    caps.threads = 32;
+    caps.matrix[0] = (dart_matrix){16, 16, 16};
+    caps.matrix_lanes = 32;
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+        dart_launch launch = product(tiles[i].m, tiles[i].n, 512);
+        const uint32_t *tune = launch.tune;
+        tune_mode(&launch, DART_GEMM_NARROW, 1);
+        assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+        assert_int_equal(launch.variant, dart_kernel_variant(DART_K_gemm, "matrix_f16"));
+        assert_int_equal(tune[0], tune[DART_GEMM_VW] * 32);
+        assert_int_equal(tune[1] * tune[DART_GEMM_TM] * 16, tiles[i].high);
+        assert_int_equal(tune[DART_GEMM_VW] * tune[DART_GEMM_TN] * 16, tiles[i].wide);
+        assert_int_equal(tune[DART_GEMM_DOWN] & 0xffffff, 0x101010);
+        assert_int_equal((uint64_t)launch.groups[0] * launch.groups[1],
+            (uint64_t)((tiles[i].m + tiles[i].high - 1) / tiles[i].high) *
+                ((tiles[i].n + tiles[i].wide - 1) / tiles[i].wide));
+        /* the next simpler form is another's */
+        assert_int_equal(dart_launch_simpler(&caps, 1, &launch), DART_OK);
+        assert_int_equal(launch.variant, 0);
+    }
+    static const struct {
+        uint32_t m, k, narrow, a;
+        bool on_cpu;
+    } others[] = {{512, 512, 0, 0, false}, {512, 512, 2, 0, false}, {512, 512, 1, 2, false},
+        {4, 512, 1, 0, false}, {512, 8, 1, 0, false}, {512, 512, 1, 0, true}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        dart_launch launch = product(others[i].m, 512, others[i].k);
+        tune_mode(&launch, DART_GEMM_NARROW, others[i].narrow);
+        tune_mode(&launch, DART_GEMM_AH, others[i].a);
+        caps.on_cpu = others[i].on_cpu;
+        assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+        const char *feature = dart_kernel_feature(DART_K_gemm, launch.variant);
+        assert_int_not_equal(strncmp(feature, "matrix", 6), 0);
+        assert_int_equal(launch.tune[DART_GEMM_VW], 1);
+    }
+    /* little shared memory: smaller tiles, then other forms */
+    caps.on_cpu = false;
+    dart_launch launch = product(4096, 4096, 512);
+    tune_mode(&launch, DART_GEMM_NARROW, 1);
+    caps.max_shared = 16384;
+    assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+    assert_int_equal(launch.tune[1] * launch.tune[DART_GEMM_TM] * 16, 64);
+    caps.max_shared = 4096;
+    assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
+    assert_int_equal(launch.variant, 0);
 }
 
 /* All work-groups together cover the matrix in every form. */
@@ -126,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shared_tiles_where_they_are_fast),
         cmocka_unit_test(tiles_by_vendor),
+        cmocka_unit_test(matrix_units),
         cmocka_unit_test(simpler_forms_become_small),
         cmocka_unit_test(f16_is_refused),
     };

@@ -26,7 +26,8 @@ static void modes_are_told_from_tuning(void **state)
     (void)state;
     const dart_kernel_info *gemm = dart_kernel_info_of(DART_K_gemm);
     assert_int_equal(gemm->modes, 1 << DART_GEMM_TA | 1 << DART_GEMM_TB | 1 << DART_GEMM_ADD |
-                                      1 << DART_GEMM_AH | 1 << DART_GEMM_BH | 1 << DART_GEMM_CH);
+                                      1 << DART_GEMM_AH | 1 << DART_GEMM_BH | 1 << DART_GEMM_CH |
+                                      1 << DART_GEMM_NARROW);
     assert_string_equal(gemm->tune_name[DART_GEMM_DOWN], "DOWN");
     const dart_kernel_info *map = dart_kernel_info_of(DART_K_map);
     assert_int_equal(map->modes, 1 << DART_MAP_OP | 1 << DART_MAP_BC | 1 << DART_MAP_AH |
@@ -41,8 +42,8 @@ static void modes_are_told_from_tuning(void **state)
 static void variants_are_complete(void **state)
 {
     (void)state;
-    static const char *const forms[] = {
-        "", "broadcast", "dot", "panel", "pipelined", "rows", "shared", DART_PROVIDER};
+    static const char *const forms[] = {"", "broadcast", "dot", "matrix_bf16", "matrix_f16",
+        "panel", "pipelined", "rows", "shared", DART_PROVIDER};
     for (uint32_t v = 0; v < sizeof forms / sizeof *forms; v++) {
         assert_int_equal(dart_kernel_variant(DART_K_gemm, forms[v]), v);
         assert_string_equal(dart_kernel_feature(DART_K_gemm, v), forms[v]);

@@ -63,11 +63,11 @@ static void changed_kernels_are_tried_again(void **state)
     assert_int_equal(found.gl_pathc, 1);
     snprintf(file, sizeof file, "%s", found.gl_pathv[0]);
     globfree(&found);
-    assert_int_equal(dart_sealed_read(file, "dartrf3", &whole, &data, &size), DART_OK);
+    assert_int_equal(dart_sealed_read(file, "dartrf4", &whole, &data, &size), DART_OK);
     assert_non_null(copy = malloc(size));
     memcpy(copy, data, size);
     copy[size - 1] ^= 1; /* of the second record's texts */
-    assert_int_equal(dart_sealed_write(file, "dartrf3", copy, size), DART_OK);
+    assert_int_equal(dart_sealed_write(file, "dartrf4", copy, size), DART_OK);
     free(copy);
     free(whole);
     assert_true(known(device, 3) && !known(device, 5));

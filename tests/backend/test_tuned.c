@@ -280,7 +280,7 @@ static void changed_kernels_drop_their_choices(void **state)
     trial[2].form.tune[DART_GEMM_TM]++; /* what is no candidate */
     trial[2].class.size[0] *= 2;
     assert_int_equal(
-        dart_sealed_write(dart_tuned_path(tuned), "darttn1", trial, sizeof trial), DART_OK);
+        dart_sealed_write(dart_tuned_path(tuned), "darttn2", trial, sizeof trial), DART_OK);
     dart_tuned_close(tuned);
     tuned = opened(&device);
     assert_int_equal(count_of(tuned), 1);

@@ -205,6 +205,55 @@ static void activations_are_rounded_and_nothing_else(void **state)
 }
 
 /* sum(silu(x) w) of x (rows of PARAM) as it is or rounded: its value x', and d / dx. */
+/* Products that carry tokens may be rounded where the device has units for that, and gradients are
+ * scaled then where the format has few exponents; penalties of parameters stay as they are. */
+static void matrix_units_may_round(void **state)
+{
+    (void)state;
+    for (int format = DART_PACKED_f16; format <= DART_PACKED_bf16; format++) {
+        for (int units = 0; units < 3; units++) { /* none, of the other format, of this one */
+            uint64_t param, words;
+            dart_graph_program program = {0};
+            dart_graph *g = language_model(&param, &words);
+            const dart_node w = dart_leaf(g, "w", DART_F32, DART_SHAPE(T, T), DART_REGION_PARAM, 0);
+            const dart_node square = dart_contract2(g, "ab,ac->bc", w, w);
+            dart_store(g,
+                dart_leaf(g, "penalty", DART_F32, (dart_shape){0}, DART_REGION_GRAD, words),
+                dart_sumsq_all(g, square));
+            const dart_program_options options = {.activations = DART_DTYPE(format)};
+            dart_caps caps = {.word = 4, .threads = 32, .max_invocations = 1024};
+            if (units) caps.matrix[units == 2 ? format : !format] = (dart_matrix){16, 16, 16};
+            caps.matrix_lanes = 32;
+            OK(dart_program_plan(&program, g, &caps, &options, NULL));
+            uint32_t count, forward = 0, backward = 0, exact = 0;
+            const dart_launch *list = dart_plan_launches(program.plan, &count);
+            for (uint32_t i = 0; i < count; i++) {
+                const gemm_params *p = (const gemm_params *)list[i].param;
+                if (list[i].kernel != DART_K_gemm) continue;
+                if (!list[i].tune[DART_GEMM_NARROW]) {
+                    exact++;
+                    continue;
+                }
+                assert_int_equal(list[i].tune[DART_GEMM_NARROW], 1 + format);
+                const float a = p->scale_a, b = p->scale_b;
+                const bool scaled = a > 1 || b > 1;
+                assert_true((a == 1 || a == 4096) && (b == 1 || b == 4096));
+                if (format == DART_PACKED_bf16) assert_false(scaled);
+                *(scaled ? &backward : &forward) += 1;
+            }
+            dart_program_free(&program);
+            if (units < 2) {
+                assert_int_equal(forward + backward, 0);
+                assert_true(exact > 0);
+                continue;
+            }
+            assert_true(forward >= BLOCKS * 6);
+            if (format == DART_PACKED_f16) assert_true(backward >= BLOCKS * 12);
+            assert_int_equal(exact, 1); /* the penalty */
+        }
+    }
+}
+
 static dart_graph *function(int format)
 {
     dart_graph *g;
@@ -288,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations_are_rounded_and_nothing_else),
+        cmocka_unit_test(matrix_units_may_round),
         cmocka_unit_test(gradients_pass_straight_through),
         cmocka_unit_test(long_values_are_cut),
     };

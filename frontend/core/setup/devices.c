@@ -48,6 +48,13 @@ static void describe(const dart_device *device, dart_device_info *out)
     out->storage16 = c->storage16;
     out->arith16 = c->arith16;
     out->on_cpu = c->on_cpu;
+    for (int i = 0; i < 2; i++) {
+        const dart_matrix *unit = &c->matrix[i];
+        const size_t used = strlen(out->matrix);
+        if (unit->m)
+            snprintf(out->matrix + used, sizeof out->matrix - used, "%s%s %ux%ux%u",
+                used ? ", " : "", i ? "bf16" : "f16", unit->m, unit->n, unit->k);
+    }
     out->usable = true;
     if (dart_selftest_gate(device, false) != DART_OK) {
         out->usable = false;

@@ -64,6 +64,8 @@ static json_t *place_json(const dart_bench_place *p, dart_status *status)
     dart_json_set(one, "processor", json_boolean(c->on_cpu), status);
     dart_json_set(one, "storage16", json_boolean(c->storage16), status);
     dart_json_set(one, "arith16", json_boolean(c->arith16), status);
+    dart_json_set(one, "matrix_f16", json_boolean(c->matrix[0].m > 0), status);
+    dart_json_set(one, "matrix_bf16", json_boolean(c->matrix[1].m > 0), status);
     dart_json_set(one, "peak_gflops", dart_json_real(1e-9 * p->peak.flops), status);
     dart_json_set(one, "copy_gb_s", dart_json_real(1e-9 * p->peak.bytes), status);
     dart_json_set(one, "launch_us", dart_json_real(1e6 * p->peak.launch_s), status);

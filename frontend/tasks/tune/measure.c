@@ -126,7 +126,7 @@ static dart_status begin(race *r, bool *out_right)
 {
     const dart_launch launch = launch_of(r);
     lane *shipped = &r->lane[r->lanes++];
-    double alone;
+    double alone = INFINITY;
     DART_TRY(try_alone(r, &launch, shipped, &alone));
     *out_right = shipped->program != NULL;
     if (!shipped->program) return DART_OK;

@@ -166,8 +166,8 @@ static void column_norm_bounds_the_nuclear_norm(void **state)
     for (uint32_t i = 0; i < count; i++) assert_true(columns[i] > 1.001 * nuclear[i]);
     lab_close(&l);
     lab_open(&l);
-    for (uint32_t s = 0, i = 0; s < l.stacks; s++)
-        for (uint32_t z = 0; z < l.stack[s].count; z++, i++) {
+    for (uint32_t s = 0; s < l.stacks; s++)
+        for (uint32_t z = 0; z < l.stack[s].count; z++) {
             dart_chain chain = chain_of(&l, s, z);
             ok(dart_chain_cut(&chain, chain.rank + 1)); /* nothing is cut; the balanced gauge */
             for (uint32_t k = 0; k < chain.cores; k++)

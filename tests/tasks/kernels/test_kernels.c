@@ -261,7 +261,8 @@ static void figures(void **state)
     if (skipped == count) skip();
 }
 
-/* Every kernel of the table for GPUs, with the constants of its text. */
+/* Every kernel of the table for GPUs, with the constants of its text; what needs matrix units is
+ * made in tests/next. */
 static void all_kernels(void **state)
 {
     (void)state;
@@ -273,7 +274,8 @@ static void all_kernels(void **state)
     for (int k = 0; k < DART_KERNELS; k++)
         for (uint32_t v = 0; v < DART_MAX_VARIANTS; v++) {
             const char *feature = dart_kernel_feature((dart_kernel)k, v);
-            if (!feature || strstr("dot panel block " DART_PROVIDER, *feature ? feature : "-"))
+            if (!feature || strstr("dot panel block matrix_f16 matrix_bf16 " DART_PROVIDER,
+                                *feature ? feature : "-"))
                 continue;
             const dart_kernel_info *info = dart_kernel_info_of((dart_kernel)k);
             dart_launch *l = &list[launches++];

@@ -186,6 +186,9 @@ static bool shape_gemm_matrix(shaper *s, uint64_t batches)
     const uint32_t narrow = min_u32(p->m, p->n), lanes = s->caps->matrix_lanes;
     const int kind = narrow > 16 ? 0 : p->n == narrow ? 1 : 2;
     if (s->simpler || !unit.m || narrow < 8 || p->k < 16) return false;
+    /* Arc's before Xe2 were up to a thousand times slower than its other units (llama.cpp 24404):
+     * there they have to be measured first (candidates_gemm.c) */
+    if (s->caps->vendor == DART_VENDOR_INTEL && lanes < 16) return false;
     for (uint32_t i = from[kind]; i < from[kind + 1]; i++) {
         const uint32_t wgy = tiles[i].wgy, vw = tiles[i].vw;
         const uint32_t tm = tiles[i].high / wgy / unit.m, tn = tiles[i].wide / vw / unit.n;

@@ -97,11 +97,20 @@ static void find_shapes(vulkan_device *device, VkInstance instance, bool bf16)
     free(list);
 }
 
+/* AMD's own drivers for GPUs in processors break down when they are asked for shapes (AMDVLK 422).
+ */
+static bool may_be_asked(const vulkan_device *device)
+{
+    const dart_caps *caps = &device->base.caps;
+    const char *wanted = getenv("DART_VULKAN_MATRIX");
+    if (wanted && !strcmp(wanted, "0")) return false;
+    return caps->vendor != DART_VENDOR_AMD || !caps->unified || strstr(caps->driver, "radv");
+}
+
 void dart_vulkan_matrix_find(vulkan_device *device, VkInstance instance)
 {
     dart_caps *caps = &device->base.caps;
-    const char *wanted = getenv("DART_VULKAN_MATRIX");
-    struct vulkan_matrix *m = dart_calloc(1, sizeof *m);
+    struct vulkan_matrix *m = may_be_asked(device) ? dart_calloc(1, sizeof *m) : NULL;
     if (!m) return;
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
@@ -114,7 +123,7 @@ void dart_vulkan_matrix_find(vulkan_device *device, VkInstance instance)
     m->f16.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
     m->bf16.sType = (VkStructureType)BFLOAT16_FEATURES;
     m->lanes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES;
-    if ((wanted && !strcmp(wanted, "0")) || !add(device, m, "VK_KHR_cooperative_matrix") ||
+    if (!add(device, m, "VK_KHR_cooperative_matrix") ||
         !add(device, m, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME) ||
         !add(device, m, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME))
         goto none;
@@ -135,7 +144,7 @@ void dart_vulkan_matrix_find(vulkan_device *device, VkInstance instance)
     m->sized &= m->lanes.subgroupSizeControl && m->lanes.computeFullSubgroups &&
                 (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->matrix_lanes = subgroup.subgroupSize;
-    /* Intel's are made for the narrowest subgroups */
+    /* Intel's are made for the narrowest subgroups: of 8 before Xe2, of 16 there */
     if (m->sized && caps->vendor == DART_VENDOR_INTEL) caps->matrix_lanes = sizes.minSubgroupSize;
     find_shapes(device, instance, bf16 && m->bf16.shaderBFloat16CooperativeMatrix);
     if (caps->matrix[0].m || caps->matrix[1].m) {

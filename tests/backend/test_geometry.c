@@ -122,10 +122,18 @@ static void matrix_units(void **state)
         assert_int_not_equal(strncmp(feature, "matrix", 6), 0);
         assert_int_equal(launch.tune[DART_GEMM_VW], 1);
     }
-    /* little shared memory: smaller tiles, then other forms */
     caps.on_cpu = false;
     dart_launch launch = product(4096, 4096, 512);
     tune_mode(&launch, DART_GEMM_NARROW, 1);
+    /* Intel's narrow ones are measured first */
+    dart_caps intel = caps;
+    intel.vendor = DART_VENDOR_INTEL;
+    for (intel.matrix_lanes = 8; intel.matrix_lanes <= 16; intel.matrix_lanes *= 2) {
+        assert_int_equal(dart_launch_geometry(&intel, &launch), DART_OK);
+        const bool units = !strncmp(dart_kernel_feature(DART_K_gemm, launch.variant), "matrix", 6);
+        assert_int_equal(units, intel.matrix_lanes == 16);
+    }
+    /* little shared memory: smaller tiles, then other forms */
     caps.max_shared = 16384;
     assert_int_equal(dart_launch_geometry(&caps, &launch), DART_OK);
     assert_int_equal(launch.tune[1] * launch.tune[DART_GEMM_TM] * 16, 64);

@@ -14,6 +14,7 @@ typedef struct shape {
     char what[48];
     bool ta, tb;
     uint32_t m, n, k, batch;
+    uint32_t narrow; /* what matrix units may round A and B to: 0 nothing, 1 f16, 2 bf16 */
 } shape;
 
 /* Names are read: (batch x) m x n x k. */
@@ -30,7 +31,8 @@ static dart_status bad_shape(const char *text)
 {
     return dart_fail(DART_USAGE,
         "'%s' is no product: expected small, large, or like NN4096x4096x4096: whether each matrix "
-        "is turned (N, T), then m x n x k, or batch x m x n x k",
+        "is turned (N, T), then m x n x k, or batch x m x n x k; with +f16 or +bf16 behind it "
+        "matrix units may round what they multiply",
         text);
 }
 
@@ -54,7 +56,10 @@ static dart_status read_shape(const char *text, shape *out)
         at = end;
         if (*at != 'x') break;
     }
-    if (*at || sizes < 3) return bad_shape(text);
+    const char *plus = at;
+    if (sizes < 3) return bad_shape(text);
+    if (*at) out->narrow = !strcmp(at, "+f16") ? 1 : !strcmp(at, "+bf16") ? 2 : 0;
+    if (*at && !out->narrow) return bad_shape(text);
     out->batch = sizes == 4 ? size[0] : 1;
     out->m = size[sizes - 3];
     out->n = size[sizes - 2];
@@ -64,8 +69,8 @@ static dart_status read_shape(const char *text, shape *out)
     if (sizes == 4)
         used +=
             snprintf(out->what + used, sizeof out->what - (size_t)used, "%" PRIu32 "x", size[0]);
-    snprintf(out->what + used, sizeof out->what - (size_t)used, "%" PRIu32 "x%" PRIu32 "x%" PRIu32,
-        out->m, out->n, out->k);
+    snprintf(out->what + used, sizeof out->what - (size_t)used,
+        "%" PRIu32 "x%" PRIu32 "x%" PRIu32 "%s", out->m, out->n, out->k, plus);
     return DART_OK;
 }
 
@@ -125,7 +130,10 @@ static dart_launch gemm_launch(const product *p)
         .a0 = s->m * s->k,
         .b0 = s->k * s->n,
         .c0 = s->m * s->n,
-        .alpha = 1.0f};
+        .alpha = 1.0f,
+        .scale_a = 1,
+        .scale_b = 1};
+    launch.tune[DART_GEMM_NARROW] = s->narrow;
     launch.tune[DART_GEMM_TA] = s->ta;
     launch.tune[DART_GEMM_TB] = s->tb;
     for (int i = 0; i < 3; i++) launch.buf[i] = (dart_slice){p->buffer[i], 0, p->words[i]};
@@ -161,6 +169,8 @@ static dart_status open_product(dart_bench_job *job, bool *out_there)
     if (!p) return DART_MEMORY;
     p->shape = s;
     snprintf(job->row.what, sizeof job->row.what, "%s", s.what);
+    /* rounding to 11 and 8 bits: 3e-4 and 3e-3 of the largest where many are rounded */
+    if (s.narrow) job->row.tolerance = s.narrow == 1 ? 1e-3 : 1e-2;
     p->words[0] = (uint64_t)s.m * s.k * s.batch;
     p->words[1] = (uint64_t)s.k * s.n * s.batch;
     p->words[2] = (uint64_t)s.m * s.n * s.batch;
@@ -206,7 +216,7 @@ const dart_bench_test dart_bench_gemm = {.name = "gemm",
     .help =
         "matrix products: those of a tensor-train GPT, and where there is a GPU those that fill "
         "one",
-    .argument = "small, large, or NN4096x4096x4096",
+    .argument = "small, large, or NN4096x4096x4096, with +f16 or +bf16 in matrix units",
     .columns = "test what grid device backend device_name driver gflops sd peak_percent gb_per_s "
                "copy_percent first_ms ms ms_min ms_max actual_bytes launches submits difference",
     .footnote = "Medians of one product, after a warm-up; ± is the deviation of GFLOP/s. Products "

@@ -248,6 +248,8 @@ static void test_refused(void **state)
     refused(tiny_options("op:cache_write", "md"), DART_INPUT, "launches no op cache_write");
     refused(tiny_options("gemm:NX4x4x4", "md"), DART_USAGE, "is no product");
     refused(tiny_options("gemm:NN4x4", "md"), DART_USAGE, "is no product");
+    refused(tiny_options("gemm:NN4x4x4+f8", "md"), DART_USAGE, "is no product");
+    refused(tiny_options("gemm:NN4x4x4x4x4", "md"), DART_USAGE, "is no product");
     refused(tiny_options("gemm:NN4x0x4", "md"), DART_USAGE, "is no product");
     refused(tiny_options("step", "xml"), DART_USAGE, "output format");
     dart_bench_options options = tiny_options("step", "md");

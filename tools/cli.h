@@ -177,6 +177,7 @@ typedef struct cli_table {
 DART_NODISCARD dart_status cli_table_row(
     cli_table *table, uint32_t columns, const char *const *cells);
 void cli_table_print(const cli_table *table, FILE *out);
+int cli_terminal_columns(FILE *out); /* 0: `out` is no terminal, or does not say */
 void cli_table_free(cli_table *table);
 void cli_bytes(char out[64], uint64_t bytes);            /* "1.5 GiB"; "-" for 0 */
 void cli_number(char out[64], double value, int digits); /* "-" for NaN */

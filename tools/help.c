@@ -1,28 +1,64 @@
 /* Help and the man page: printed from the option tables, so that they cannot drift. */
 #include "cli.h"
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const sections[][2] = {{"model", "Model"}, {"method", "Method"},
     {"data", "Data"}, {"train", "Training"}, {"stage", "Stages"}, {"run", "Run"}};
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
+enum { LEFT = 30, INDENT = LEFT + 3 };
+
+/* Words in lines of a terminal, which the first of them begins at column `at`; in one line where
+ * there is no terminal, so that it can be searched. Lines begin at INDENT, or nearer where that
+ * would leave few columns. */
+static void print_words(const char *text, int at, FILE *out)
+{
+    const int columns = cli_terminal_columns(out), indent = columns < 2 * INDENT ? 4 : INDENT;
+    if (columns < 20) {
+        fputs(text, out);
+        return;
+    }
+    for (bool first = true; *text; first = false) {
+        const int length = (int)strcspn(text, " "), space = !first;
+        if (at > indent && at + space + length >= columns) {
+            fprintf(out, "\n%*s", indent, "");
+            at = indent;
+        } else if (space) {
+            fputc(' ', out);
+            at++;
+        }
+        fprintf(out, "%.*s", length, text);
+        at += length;
+        text += length;
+        while (*text == ' ') text++;
+    }
+}
+
 static void print_option(const dart_option *option, FILE *out)
 {
-    char name[64], left[128];
+    char name[64], left[128], *text = NULL;
+    size_t size;
+    FILE *words = open_memstream(&text, &size);
+    if (!words) return;
     cli_spell(option->key, name);
     bool flag = strcmp(option->type, "bool") == 0;
     const char *type = strchr(option->type, '|') ? "NAME" : option->type;
     size_t n =
         (size_t)snprintf(left, sizeof left, "%s%s%s", name, flag ? "" : " ", flag ? "" : type);
     for (size_t i = strlen(name); i < n && i < sizeof left; i++) left[i] = (char)toupper(left[i]);
-    fprintf(out, "  %-30s %s", left, option->help);
-    if (strchr(option->type, '|')) fprintf(out, ": %s", option->type);
-    if (option->fallback && *option->fallback && !flag) fprintf(out, " [%s]", option->fallback);
+    fputs(option->help, words);
+    if (strchr(option->type, '|')) fprintf(words, ": %s", option->type);
+    if (option->fallback && *option->fallback && !flag) fprintf(words, " [%s]", option->fallback);
     if (flag && option->fallback && strcmp(option->fallback, "true") == 0)
-        fprintf(out, " [on; --no-%s]", name + 2);
-    if (option->aliases && *option->aliases) fprintf(out, " (also %s)", option->aliases);
+        fprintf(words, " [on; --no-%s]", name + 2);
+    if (option->aliases && *option->aliases) fprintf(words, " (also %s)", option->aliases);
+    fclose(words);
+    const int used = fprintf(out, "  %-*s ", LEFT, left);
+    if (text) print_words(text, used, out);
     fputc('\n', out);
+    free(text);
 }
 
 /* Calls `print` for every recipe option of a section; `heading` is told first when there is one. */

@@ -77,14 +77,18 @@ static bool aligns_right(const view *v, uint32_t column)
     return v->rows > 1;
 }
 
+int cli_terminal_columns(FILE *out)
+{
+    struct winsize size;
+    return ioctl(fileno(out), TIOCGWINSZ, &size) ? 0 : size.ws_col;
+}
+
 /* A table that is wider than the terminal is turned where that makes it narrower. */
 static view view_for(const cli_table *t, FILE *out)
 {
-    struct winsize size;
     const view as_it_is = {t, false, t->rows, t->columns}, turned = {t, true, t->columns, t->rows};
-    if (ioctl(fileno(out), TIOCGWINSZ, &size) || !size.ws_col) return as_it_is;
-    const int wide = view_width(&as_it_is);
-    return wide > size.ws_col && view_width(&turned) < wide ? turned : as_it_is;
+    const int columns = cli_terminal_columns(out), wide = view_width(&as_it_is);
+    return columns && wide > columns && view_width(&turned) < wide ? turned : as_it_is;
 }
 
 void cli_table_print(const cli_table *t, FILE *out)

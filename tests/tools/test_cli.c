@@ -2,6 +2,9 @@
  * stderr and its exit code. */
 #include "run_cli.h"
 #include "dart.h"
+#include <ctype.h>
+#include <pty.h>
+#include <sys/ioctl.h>
 
 static void test_usage(void **state)
 {
@@ -75,6 +78,60 @@ static void test_usage(void **state)
 }
 
 /* The one option table is behind help, man page and completion. */
+/* What a command prints on a terminal of so many columns, `out` of so many bytes. */
+static void on_terminal(unsigned short columns, char *out, size_t size)
+{
+    const struct winsize window = {.ws_row = 24, .ws_col = columns};
+    int terminal, status;
+    ssize_t got;
+    size_t used = 0;
+    const pid_t child = forkpty(&terminal, NULL, NULL, &window);
+    assert_true(child >= 0);
+    if (child == 0) {
+        execl(DART_BINARY_DIR "/dart-llm", "dart-llm", "train", "--help", (char *)NULL);
+        _exit(127);
+    }
+    while ((got = read(terminal, out + used, size - 1 - used)) > 0) used += (size_t)got;
+    out[used] = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(terminal);
+}
+
+static void without_space(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++)
+        if (!isspace((unsigned char)*from)) *to++ = *from;
+    *to = 0;
+}
+
+/* Help fits a terminal, to the word, and says there what it says in a pipe. */
+static void test_help_on_terminals(void **state)
+{
+    (void)state;
+    static char text[1 << 18], piped[1 << 18];
+    static const unsigned short columns[] = {40, 80, 100, 200};
+    snprintf(piped, sizeof piped, "%s", works("train --help")->out);
+    without_space(piped);
+    for (size_t c = 0; c < sizeof columns / sizeof *columns; c++) {
+        on_terminal(columns[c], text, sizeof text);
+        for (const char *line = text; *line;) {
+            enum { INDENT = 33 };
+            const size_t length = strcspn(line, "\r\n");
+            const bool of_option = length > INDENT && line[0] == ' ';
+            /* what is longer is one word */
+            if (columns[c] >= 80 && of_option && length > columns[c] &&
+                memchr(line + INDENT, ' ', length - INDENT))
+                fail_msg("%u columns: %.*s", columns[c], (int)length, line);
+            line += length;
+            line += strspn(line, "\r\n");
+        }
+        without_space(text);
+        assert_string_equal(text, piped);
+    }
+}
+
 static void test_help(void **state)
 {
     (void)state;
@@ -295,7 +352,8 @@ static void test_enough(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_usage), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_readme), cmocka_unit_test(test_recipes), cmocka_unit_test(test_data),
+        cmocka_unit_test(test_help_on_terminals), cmocka_unit_test(test_readme),
+        cmocka_unit_test(test_recipes), cmocka_unit_test(test_data),
         cmocka_unit_test(test_bad_input), cmocka_unit_test(test_models),
         cmocka_unit_test(test_translation), cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_enough)};

@@ -9,15 +9,16 @@ endif()
 
 # Whether glslangValidator knows an extension of GLSL: only newer ones than Debian 12's know those of matrix units.
 function(dart_glslang_knows extension out_known)
-  if(NOT DEFINED DART_GLSLANG_${extension})
+  string(MAKE_C_IDENTIFIER "${DART_GLSLANG}_KNOWS_${extension}" key) # another program is asked anew
+  if(NOT DEFINED ${key})
     file(WRITE ${CMAKE_BINARY_DIR}/extension.comp
       "#version 450\n#extension ${extension} : require\nlayout(local_size_x = 1) in;\nvoid main() {}\n")
     execute_process(COMMAND ${DART_GLSLANG} --quiet -V --target-env vulkan1.1 -S comp ${CMAKE_BINARY_DIR}/extension.comp
       -o ${CMAKE_BINARY_DIR}/extension.spv RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
     string(COMPARE EQUAL "${result}" 0 known)
-    set(DART_GLSLANG_${extension} ${known} CACHE INTERNAL "${DART_GLSLANG} knows this extension")
+    set(${key} ${known} CACHE INTERNAL "${DART_GLSLANG} knows this extension")
   endif()
-  set(${out_known} ${DART_GLSLANG_${extension}} PARENT_SCOPE)
+  set(${out_known} ${${key}} PARENT_SCOPE)
 endfunction()
 
 # shaders/<kernel>.k and shaders/<kernel>.<feature>.k, each through a wrapper, to SPIR-V 1.3 in a C array.

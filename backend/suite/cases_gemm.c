@@ -245,6 +245,18 @@ static void one_of_halves(
     dart_suite_done(s);
 }
 
+/* Some with rows that are apart, by so many numbers in A and B, some with a batch of three. */
+static void apart_and_batched(
+    gemm_params *p, uint32_t i, uint32_t t, uint32_t apart_a, uint32_t apart_b)
+{
+    if (i % 9 == 4) p->lda += apart_a, p->ldb += apart_b, p->ldc += 6;
+    if (i % 11 != 5 || p->m >= 200) return;
+    p->batch0 = 3;
+    p->a0 = p->lda * (t & 1 ? p->k : p->m);
+    p->b0 = i % 2 ? 0 : p->ldb * (t >> 1 ? p->n : p->k);
+    p->c0 = p->ldc * p->m;
+}
+
 /* Subsets of the matrices in 16 bits, in products of every form: tall, flat, square, of odd sizes,
  * with batches, sums longer than a panel and rows that are apart. Each is a compilation: two for a
  * form. */
@@ -260,13 +272,7 @@ static void matrices_of_halves(suite *s)
         gemm_params p = plain(shape[0], shape[1], shape[2], t & 1, t >> 1);
         if (i % 5 == 0) p.beta = 1;
         if (i % 7 == 3) p.alpha = -0.5f;
-        if (i % 9 == 4) p.lda += 5, p.ldb += 3, p.ldc += 6;
-        if (i % 11 == 5 && p.m < 200) {
-            p.batch0 = 3;
-            p.a0 = p.lda * (t & 1 ? p.k : p.m);
-            p.b0 = i % 2 ? 0 : p.ldb * (t >> 1 ? p.n : p.k);
-            p.c0 = p.ldc * p.m;
-        }
+        apart_and_batched(&p, i, t, 5, 3);
         one_of_halves(s, p, t, which, 1 + (i + i / 8) % 2, false);
     }
 }
@@ -289,13 +295,7 @@ static void rounded_products(suite *s)
         p.scale_b = wide && i % 5 == 2 ? 4096 : 1;
         if (i % 5 == 0) p.beta = 1;
         if (i % 7 == 3) p.alpha = -0.5f;
-        if (i % 9 == 4) p.lda += 6, p.ldb += 4, p.ldc += 6;
-        if (i % 11 == 5 && p.m < 200) {
-            p.batch0 = 3;
-            p.a0 = p.lda * (t & 1 ? p.k : p.m);
-            p.b0 = i % 2 ? 0 : p.ldb * (t >> 1 ? p.n : p.k);
-            p.c0 = p.ldc * p.m;
-        }
+        apart_and_batched(&p, i, t, 6, 4);
         one_of_halves(s, p, t, even ? which : 0, kind, true);
     }
 }

@@ -154,7 +154,7 @@ static void extent_cross_entropy(const dart_launch *l, uint64_t *words)
     PARAM(cross_entropy);
     words[0] = times(p->rows, p->cols);
     words[1] = p->rows;
-    words[2] = times(p->rows, 2);
+    words[2] = times(p->rows, l->tune[DART_CROSS_ENTROPY_RANK] ? 3 : 2);
     words[3] = l->tune[DART_CROSS_ENTROPY_GRAD] ? words[0] : 0;
 }
 

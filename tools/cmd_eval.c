@@ -1,5 +1,5 @@
-/* eval: perplexity of a trained model on the validation and test text; of a classifier, accuracy,
- * F1 and Matthews correlation too. */
+/* eval: perplexity and next-token accuracy of a trained model on the validation and test text; of a
+ * classifier, accuracy, F1 and Matthews correlation. */
 #include "cli.h"
 #include <string.h>
 
@@ -11,32 +11,44 @@ static const dart_option options[] = {
     {NULL},
 };
 
-static json_t *split_json(
-    uint64_t tokens, double ppl, double nll, bool bits, const dart_class_scores *classes)
+/* What one split came to. */
+typedef struct split {
+    const char *name;
+    uint64_t tokens;
+    double nll, ppl, top1, top5;
+    const dart_class_scores *classes;
+} split;
+
+static split split_of(const dart_eval_result *r, bool test)
 {
-    json_t *out = json_pack("{s:I, s:o, s:o}", "tokens", (json_int_t)tokens, "perplexity",
-        cli_json_real(ppl), "nll", cli_json_real(nll));
-    if (out && classes->texts) {
-        json_t *more = json_pack("{s:o, s:o, s:o}", "accuracy", cli_json_real(classes->accuracy),
-            "f1", cli_json_real(classes->f1), "matthews", cli_json_real(classes->matthews));
-        if (!more || json_object_update(out, more)) {
-            json_decref(out);
-            out = NULL;
-        }
-        json_decref(more);
-    }
-    if (out && bits && json_object_set_new(out, "bits", cli_json_real(cli_bits(ppl)))) {
-        json_decref(out);
-        return NULL;
-    }
+    if (test)
+        return (split){
+            "test", r->test_tokens, r->test_nll, r->test_ppl, r->test_top1, r->test_top5, &r->test};
+    return (split){"valid", r->valid_tokens, r->valid_nll, r->valid_ppl, r->valid_top1,
+        r->valid_top5, &r->valid};
+}
+
+static json_t *split_json(const split *s, bool bits)
+{
+    const dart_class_scores *classes = s->classes;
+    json_t *out = json_pack("{s:I, s:o, s:o}", "tokens", (json_int_t)s->tokens, "perplexity",
+        cli_json_real(s->ppl), "nll", cli_json_real(s->nll));
+    if (classes->texts)
+        out = cli_json_join(
+            out, json_pack("{s:o, s:o, s:o}", "accuracy", cli_json_real(classes->accuracy), "f1",
+                     cli_json_real(classes->f1), "matthews", cli_json_real(classes->matthews)));
+    else
+        out = cli_json_join(out, json_pack("{s:o, s:o}", "top1", cli_json_real(s->top1), "top5",
+                                     cli_json_real(s->top5)));
+    if (bits) out = cli_json_join(out, json_pack("{s:o}", "bits", cli_json_real(cli_bits(s->ppl))));
     return out;
 }
 
 static json_t *result_json(const dart_eval_result *r, bool bits)
 {
-    return json_pack("{s:o, s:o}", "valid",
-        split_json(r->valid_tokens, r->valid_ppl, r->valid_nll, bits, &r->valid), "test",
-        split_json(r->test_tokens, r->test_ppl, r->test_nll, bits, &r->test));
+    const split valid = split_of(r, false), test = split_of(r, true);
+    return json_pack(
+        "{s:o, s:o}", "valid", split_json(&valid, bits), "test", split_json(&test, bits));
 }
 
 static dart_status evaluate(const char *path, const dart_recipe *recipe, const dart_hooks *hooks,
@@ -99,17 +111,19 @@ static dart_status add_rows(
     cli_table *table, uint32_t columns, const dart_eval_result *r, const char *of)
 {
     for (int test = 0; test < 2; test++) {
-        char tokens[64], nll[64], ppl[64], each[64], name[64], f1[64], matthews[64];
-        const dart_class_scores *classes = test ? &r->test : &r->valid;
-        snprintf(name, sizeof name, "%s%s", test ? "test" : "valid", of);
-        dart_count_text(tokens, test ? r->test_tokens : r->valid_tokens);
-        cli_number(nll, test ? r->test_nll : r->valid_nll, 4);
-        cli_number(ppl, test ? r->test_ppl : r->valid_ppl, 2);
-        cli_number(each, cli_bits(test ? r->test_ppl : r->valid_ppl), 3);
-        if (classes->texts) cli_number(each, classes->accuracy, 4);
-        cli_number(f1, classes->f1, 4);
-        cli_number(matthews, classes->matthews, 4);
-        const char *cells[] = {name, tokens, nll, ppl, each, f1, matthews};
+        char tokens[64], nll[64], ppl[64], bits[64], name[64], figure[3][64];
+        const split s = split_of(r, test);
+        const bool classifies = s.classes->texts > 0;
+        snprintf(name, sizeof name, "%s%s", s.name, of);
+        dart_count_text(tokens, s.tokens);
+        cli_number(nll, s.nll, 4);
+        cli_number(ppl, s.ppl, 2);
+        cli_number(figure[0], classifies ? s.classes->accuracy : s.top1, 4);
+        cli_number(figure[1], classifies ? s.classes->f1 : s.top5, 4);
+        cli_number(figure[2], s.classes->matthews, 4);
+        cli_number(bits, cli_bits(s.ppl), 3);
+        const char *cells[] = {
+            name, tokens, nll, ppl, figure[0], figure[1], classifies ? figure[2] : bits};
         CLI_TRY(cli_table_row(table, columns, cells));
     }
     return DART_OK;
@@ -123,11 +137,11 @@ static dart_status print_table(const dart_eval_result *r, const dart_eval_result
     const bool bytes = bits && !strcmp(r->protocol.unit, "byte");
     const bool classifies = r->test.texts > 0;
     const char *heading[] = {"", classifies ? "texts" : "tokens", "nll", "perplexity",
-        classifies ? "accuracy"
+        classifies ? "accuracy" : "top-1", classifies ? "F1" : "top-5",
+        classifies ? "Matthews"
         : bytes    ? "bits per byte"
-                   : "bits per character",
-        "F1", "Matthews"};
-    const uint32_t columns = classifies ? 7 : bits ? 5 : 4;
+                   : "bits per character"};
+    const uint32_t columns = classifies || bits ? 7 : 6;
     CLI_GOTO(cli_table_row(&table, columns, heading));
     CLI_GOTO(add_rows(&table, columns, r, ""));
     if (plain) CLI_GOTO(add_rows(&table, columns, plain, ", without adapter"));
@@ -160,8 +174,7 @@ static dart_status run(cli_call *cli)
 }
 
 const cli_command cmd_eval = {.name = "eval",
-    .summary =
-        "perplexity of a trained model on validation and test text, or how well it classifies",
+    .summary = "perplexity and accuracy of a trained model on validation and test text",
     .arguments = "[MODEL]",
     .recipe = true,
     .own = options,

@@ -132,15 +132,19 @@ void dart_suite_cases_cross_entropy(suite *s)
     static const char *const ways[] = {"", ", gradient", ", gradient in place"};
     for (uint32_t i = 0; i < 5 * 6 * 9; i++) {
         const uint32_t rows = dart_suite_sizes[i / 9 % 5], valid = vocabularies[i / 45];
-        const uint32_t cols = valid + (i % 3 == 1 ? 13 : 0), way = i / 3 % 3;
+        const uint32_t cols = valid + (i % 3 == 1 ? 13 : 0), way = i / 3 % 3, ranked = i % 2;
         cross_entropy_params p = {.rows = rows, .cols = cols, .valid = valid, .scale = 0.01f};
         if (i % 3 == 2) p.smoothing = rows & 1 ? 0.1f : 0.5f;
-        dart_suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX, "%u x %u of %u, smoothing %g%s",
-            rows, valid, cols, (double)p.smoothing, ways[way]);
+        dart_suite_case(s, DART_K_cross_entropy, &p, SUITE_SOFTMAX,
+            "%u x %u of %u, smoothing %g%s%s", rows, valid, cols, (double)p.smoothing,
+            ranked ? ", ranks" : "", ways[way]);
         dart_suite_mode(s, "GRAD", way > 0);
-        dart_suite_normal(s, (uint64_t)rows * cols, 1, 4);
+        dart_suite_mode(s, "RANK", ranked);
+        float *x = dart_suite_normal(s, (uint64_t)rows * cols, 1, 4);
+        if (ranked && !way) /* equal ones */
+            for (uint64_t e = 0; e < (uint64_t)rows * cols; e++) x[e] = rintf(x[e]);
         make_labels(s, dart_suite_integers(s, rows), rows, cols, valid);
-        dart_suite_output(s, 2 * (uint64_t)rows);
+        dart_suite_output(s, (2 + ranked) * (uint64_t)rows);
         if (way == 1)
             dart_suite_output(s, (uint64_t)rows * cols);
         else

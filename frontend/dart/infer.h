@@ -206,6 +206,9 @@ typedef struct dart_eval_result {
     uint64_t valid_tokens, test_tokens;
     dart_protocol protocol;
     dart_class_scores valid, test;
+    /* parts of the tokens that were the likeliest of all (next-token accuracy), and that were among
+     * the five likeliest; one that ties with others counts as behind them. 0: a classifier */
+    double valid_top1, valid_top5, test_top1, test_top5;
 } dart_eval_result;
 
 /* Perplexity on the validation and test split of the data that the model was trained on, or that

@@ -27,6 +27,8 @@ typedef struct dart_table_row {
     /* a classifier's, as in dart_class_scores; texts: of the test split, 0: it is none */
     uint32_t texts;
     double valid_accuracy, test_accuracy, valid_f1, test_f1, valid_matthews, test_matthews;
+    /* parts of the tokens, as in dart_eval_result; 0: a classifier, or not measured */
+    double valid_top1, test_top1, valid_top5, test_top5;
     double effective_rank;   /* mean over the bonds, by the recipe's rank_measure; 0: no bonds */
     uint64_t resident_bytes; /* most that the process had in memory up to here; 0: not known */
 } dart_table_row;

@@ -288,6 +288,16 @@ dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labe
                                      .i = {valid}});
 }
 
+dart_node dart_cross_entropy_ranked(
+    dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid)
+{
+    return dart_graph_add(graph, &(dart_node_info){.op = DART_OP_cross_entropy,
+                                     .inputs = 2,
+                                     .in = {logits, labels},
+                                     .ints = 2,
+                                     .i = {valid, 1}});
+}
+
 dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node stats,
     dart_node labels, uint32_t valid, double scale)
 {

@@ -231,6 +231,10 @@ dart_node dart_noise(dart_graph *graph, dart_node iscal, uint32_t words, uint32_
 /* logits (R,V), labels i32 (R) -> stats (2,R): log-sum-exp, negative log likelihood; columns >=
  * valid are padding */
 dart_node dart_cross_entropy(dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);
+/* stats (3,R), without a gradient: the third row is how many other classes are at least as likely
+ * as the label */
+dart_node dart_cross_entropy_ranked(
+    dart_graph *graph, dart_node logits, dart_node labels, uint32_t valid);
 dart_node dart_cross_entropy_dx(dart_graph *graph, dart_node logits, dart_node stats,
     dart_node labels, uint32_t valid, double scale);
 /* The same with label smoothing s in [0, 1) (Szegedy et al. 2016): the target is 1 - s on the label

@@ -163,12 +163,16 @@ static dart_node gradient_of(const dart_lowering *low, dart_node node, const dar
     return found;
 }
 
-/* The loss alone (dx 0), or with its gradient dx. */
-static dart_status emit_loss(dart_lowering *low, dart_node label, dart_value logits,
+/* The loss alone (dx 0), or with its gradient dx; ranked: with the labels' ranks. */
+static dart_status emit_loss(dart_lowering *low, dart_node label, bool ranked, dart_value logits,
     dart_value labels, dart_value stats, dart_node dx, const cross_entropy_params *p)
 {
-    return dart_emit_mode(low, DART_K_cross_entropy, label, DART_CROSS_ENTROPY_GRAD, dx != 0, 4,
-        (dart_value[]){logits, labels, stats, dx ? low->value[dx] : stats}, p);
+    const dart_value values[] = {logits, labels, stats, dx ? low->value[dx] : stats};
+    dart_launch *launch = dart_emit(low, DART_K_cross_entropy, label, 4, values, p);
+    if (!launch) return DART_MEMORY;
+    launch->tune[DART_CROSS_ENTROPY_GRAD] = dx != 0;
+    launch->tune[DART_CROSS_ENTROPY_RANK] = ranked;
+    return DART_OK;
 }
 
 dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const dart_node_info *info)
@@ -181,8 +185,8 @@ dart_status dart_lower_cross_entropy(dart_lowering *low, dart_node node, const d
         p.scale = (float)dart_node_get(low->graph, dx)->f[0];
         DART_TRY(dart_value_over(low, dx, info->in[0]));
     }
-    return emit_loss(
-        low, node, dart_in(low, info, 0), dart_in(low, info, 1), low->value[node], dx, &p);
+    return emit_loss(low, node, info->i[1] != 0, dart_in(low, info, 0), dart_in(low, info, 1),
+        low->value[node], dx, &p);
 }
 
 dart_status dart_lower_cross_entropy_dx(
@@ -194,7 +198,7 @@ dart_status dart_lower_cross_entropy_dx(
     if (low->value[node].words) return DART_OK; /* made with the loss */
     DART_TRY(dart_emit_new(low, node, 2ull * p.rows, &stats));
     DART_TRY(dart_value_over(low, node, info->in[0]));
-    return emit_loss(low, node, x, dart_in(low, info, 2), stats, node, &p);
+    return emit_loss(low, node, false, x, dart_in(low, info, 2), stats, node, &p);
 }
 
 dart_status dart_lower_spd_fn(dart_lowering *low, dart_node node, const dart_node_info *info)

@@ -164,9 +164,10 @@ dart_status dart_infer_cross_entropy(const dart_graph *graph, dart_node_info *in
     const dart_node_info *labels = in_node(graph, info, 1);
     EXPECT(x->rank == 2 && labels->dtype == DART_I32 &&
                dart_shape_words(&labels->shape) == x->dim[0] && info->i[0] > 0 &&
-               info->i[0] <= x->dim[1] && info->f[0] >= 0 && info->f[0] < 1,
-        "logits (R,V), labels i32 (R), 0 < valid <= V, smoothing in [0, 1)");
-    info->shape = DART_SHAPE(2, x->dim[0]);
+               info->i[0] <= x->dim[1] && (info->i[1] == 0 || info->i[1] == 1) && info->f[0] >= 0 &&
+               info->f[0] < 1,
+        "logits (R,V), labels i32 (R), 0 < valid <= V, ranked 0 or 1, smoothing in [0, 1)");
+    info->shape = DART_SHAPE(info->i[1] ? 3 : 2, x->dim[0]);
     info->dtype = DART_F32;
     return DART_OK;
 }

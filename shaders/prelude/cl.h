@@ -121,7 +121,7 @@ typedef size_t index_t_; /* 64 bits where pointers are: folds into address arith
 /* V is a vector of VW floats where TUNE VW says so (processors), and one float everywhere else and in GLSL.
  * VLOAD/VSTORE need element alignment only; VGATHER takes VW elements `stride` apart; VSPILL writes the lanes to a
  * private array; VTRANSPOSE turns a private array of VW vectors, as a matrix, in place. VBAD counts: 1 in each lane
- * that is NaN or infinite. */
+ * that is NaN or infinite; so does VREACHES, those that are `least` at least. */
 #ifndef VW
 #define VW 1
 #endif
@@ -137,6 +137,7 @@ typedef size_t index_t_; /* 64 bits where pointers are: folds into address arith
 #define VSUM(v) (v)
 #define VMAX(v) (v)
 #define VBAD(v) SELECT(ISBAD(v), 1.0f, 0.0f)
+#define VREACHES(v, least) SELECT((v) >= (least), 1.0f, 0.0f)
 #define VTRANSPOSE(rows)
 #else
 #define V CAT_(float, VW)
@@ -145,6 +146,7 @@ typedef size_t index_t_; /* 64 bits where pointers are: folds into address arith
 #define VSTORE(v, x, i) CAT_(vstore, VW)(v, 0, (x) + (i))
 #define VSPILL(v, lanes) CAT_(vstore, VW)(v, 0, lanes)
 #define VBAD(v) (-CAT_(convert_float, VW)(isnan(v) | isinf(v)))
+#define VREACHES(v, least) (-CAT_(convert_float, VW)((v) >= VSET(least)))
 /* log2(VW) perfect shuffles of the rows are a transposition */
 #define VTRANSPOSE(rows)                                                                           \
     UNROLL for (u32 width_ = 1u; width_ < VW; width_ *= 2u) {                                      \

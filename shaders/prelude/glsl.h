@@ -132,6 +132,7 @@ u32 quotient_(u32 x, u32 d, u32 inverse)
 #define VSUM(v) (v)
 #define VMAX(v) (v)
 #define VBAD(v) SELECT(ISBAD(v), 1.0f, 0.0f)
+#define VREACHES(v, least) SELECT((v) >= (least), 1.0f, 0.0f)
 
 /* The fold of `value` over a work-group of WGX x 1 (a power of two), in a fixed order, for every invocation;
  * LOCAL part[WGX] is the scratch. */

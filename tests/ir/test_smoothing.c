@@ -89,9 +89,46 @@ static void test_figures(void **state)
     for (int j = 0; j < COLS; j++) assert_true(dx[2 * COLS + j] == 0);
 }
 
+/* By hand: ties count as ahead of the label, padding and the label itself do not. */
+static void test_ranks(void **state)
+{
+    (void)state;
+    enum { R = 5, C = 4, V = 3 };
+    static const double x[R * C] = {
+        3, 1, 2, 99, 3, 1, 2, 99, 7, 7, 7, 99, 3, 1, 2, 99, 3, 1, 2, 99};
+    static const double label[R] = {0, 1, 1, -1, 3}, want[R] = {0, 2, 2, V, V};
+    double *param = calloc(64, sizeof *param), *input = calloc(64, sizeof *input), stats[3 * R];
+    dart_device *device;
+    dart_graph *graph;
+    ir_run run;
+    ir_data data = {0};
+    memcpy(param, x, sizeof x);
+    memcpy(input, label, sizeof label);
+    data.region[DART_REGION_PARAM] = param;
+    data.region[DART_REGION_INPUT] = input;
+    data.words[DART_REGION_PARAM] = data.words[DART_REGION_INPUT] = 64;
+    assert_int_equal(dart_device_open("cpu64", NULL, &device), DART_OK);
+    assert_int_equal(dart_graph_new(&graph), DART_OK);
+    dart_node in = dart_leaf(graph, "x", DART_F32, DART_SHAPE(R, C), DART_REGION_PARAM, 0);
+    dart_node of = dart_leaf(graph, "labels", DART_I32, DART_SHAPE(R), DART_REGION_INPUT, 0);
+    dart_node keep = dart_cross_entropy_ranked(graph, in, of, V);
+    assert_int_equal(dart_graph_check(graph), DART_OK);
+    assert_int_equal(ir_prepare(&run, device, graph, &data, 1, &keep), DART_OK);
+    assert_int_equal(dart_exec_run(run.exec, NULL), DART_OK);
+    assert_int_equal(ir_read(&run, 0, stats), DART_OK);
+    for (int r = 0; r < R; r++) assert_true(stats[2 * R + r] == want[r]);
+    close_to(stats[R], log(exp(3) + exp(2) + exp(1)) - 3);
+    assert_true(stats[R + 3] == 0 && stats[R + 4] == 0);
+    ir_run_free(&run);
+    dart_graph_free(graph);
+    dart_device_close(device);
+    free(param);
+    free(input);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition), cmocka_unit_test(test_figures)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_definition),
+        cmocka_unit_test(test_figures), cmocka_unit_test(test_ranks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,11 +54,21 @@ static real below_most(const cross_entropy_params *p, const real *x, integer lab
     return (1 - smoothing) * loss + smoothing * (below / (real)p->valid);
 }
 
+/* The other valid columns that are not below the label's. */
+static real rank_of(const cross_entropy_params *p, const real *x, integer label)
+{
+    const real mine = x[label];
+    real count = -1;
+    SIMD_SUM(count) for (uint64_t j = 0; j < p->valid; j++) count += x[j] >= mine ? 1 : 0;
+    return count;
+}
+
 static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t slot)
 {
     (void)phase, (void)slot;
     PARAM(cross_entropy);
     const bool grad = work->tune[DART_CROSS_ENTROPY_GRAD] != 0;
+    const bool rank = work->tune[DART_CROSS_ENTROPY_RANK] != 0;
     uint64_t per = work->split[0], end = cpu_least(p->rows, (index + 1) * per);
     for (uint64_t r = index * per; r < end; r++) {
         const real *x = REALS(0) + r * p->cols;
@@ -68,11 +78,13 @@ static void task(const cpu_work *work, uint32_t phase, uint32_t index, uint32_t 
         SIMD_MAX(most) for (uint64_t j = 0; j < p->valid; j++) most = x[j] > most ? x[j] : most;
         const bool counts = label >= 0 && (uint64_t)label < p->valid;
         const real below = counts ? below_most(p, x, label, most) : 0;
+        const real before = counts && rank ? rank_of(p, x, label) : (real)p->valid;
         const real sum =
             grad ? sum_of_exp(x, p->valid, most, dx) : sum_of_exp(x, p->valid, most, NULL);
         const real all = cpu_log(sum);
         REALS(2)[r] = most + all;
         REALS(2)[p->rows + r] = counts ? below + all : 0;
+        if (rank) REALS(2)[2ull * p->rows + r] = before;
         if (grad) gradient(p, label, sum, dx);
     }
 }

@@ -160,8 +160,8 @@ static dart_status append_eval(const dart_session *session, dart_graph *graph)
             dart_model_classify(session->model, graph, &leaves, false, &rows, &scores);
         else
             dart_model_loss(session->model, graph, &leaves, false, o->chunk_rows, &rows);
-        dart_store(graph,
-            dart_leaf(graph, "rows", DART_F32, DART_SHAPE(count, 1), DART_REGION_OUTPUT, 0), rows);
+        const dart_shape shape = DART_SHAPE(count, dart_part_row_words(session));
+        dart_store(graph, dart_leaf(graph, "rows", DART_F32, shape, DART_REGION_OUTPUT, 0), rows);
         if (labels)
             dart_store(graph,
                 dart_leaf(graph, "scores", DART_F32, DART_SHAPE(count, labels), DART_REGION_OUTPUT,

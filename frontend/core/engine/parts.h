@@ -13,12 +13,16 @@ static inline bool dart_part_pads(const dart_session_options *o)
            dart_options_get(&o->reg_options, &dart_row_reg_weighting) != DART_WEIGHTING_PRICE;
 }
 
-/* Words of OUTPUT from its beginning on that an evaluation writes likelihoods to, and of a
- * classifier where its scores begin. */
+/* Rows of a batch that an evaluation scores; words of OUTPUT from its beginning on that it writes
+ * for each (likelihood, and of a token its rank); of a classifier where its scores begin. */
 static inline uint64_t dart_part_rows(const dart_session *session)
 {
     const dart_session_options *o = &session->options;
     return session->model->config.labels ? o->batch : (uint64_t)o->batch * o->time;
+}
+static inline uint32_t dart_part_row_words(const dart_session *session)
+{
+    return session->model->config.labels ? 1 : 2;
 }
 static inline uint64_t dart_part_scores(const dart_session *session)
 {

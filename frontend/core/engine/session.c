@@ -61,7 +61,8 @@ static dart_status allocate(dart_session *session)
     words[DART_REGION_ISCAL] = DART_ISCAL_WORDS;
     words[DART_REGION_FSCAL] = o->covariance ? dart_covariance_fscal(o) : DART_FSCAL_WORDS;
     words[DART_REGION_METRIC] = DART_METRIC_WORDS;
-    if (rows > output) output = rows;
+    const uint64_t each = rows * dart_part_row_words(session);
+    if (each > output) output = each;
     if (labels) output = dart_part_scores(session) + rows * labels;
     words[DART_REGION_OUTPUT] = logits > output ? logits : output;
     DART_TRY(dart_memory_new(&session->memory, session->device));

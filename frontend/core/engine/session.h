@@ -103,6 +103,9 @@ typedef struct dart_session {
      * many texts of label i the last evaluation took for one of label j */
     float *scores;
     uint64_t *confusion;
+    /* eval of a language: tokens of the last evaluation that were the likeliest, and that were
+     * among the five likeliest; what ties with others counts as behind them */
+    uint64_t top1, top5;
     int32_t *zeros; /* owned (batch * time), of a packed model: rows of one document each */
     float *logits;  /* owned (time, logit_columns) */
     uint32_t logit_columns;

@@ -16,7 +16,7 @@ dart_status dart_steps_room(dart_session *session)
     }
     for (int i = 0; i < DART_IN_FLIGHT; i++) {
         dart_session_flight *flight = &session->flight[i];
-        flight->row = dart_calloc(rows, sizeof *flight->row);
+        flight->row = dart_calloc(rows * dart_part_row_words(session), sizeof *flight->row);
         flight->labels = dart_calloc(rows, sizeof *flight->labels);
         if (labels) flight->score = dart_calloc(rows * labels, sizeof *flight->score);
         if (!flight->row || !flight->labels || (labels && !flight->score)) return DART_MEMORY;
@@ -205,7 +205,7 @@ static dart_status give_batch(
 {
     const uint64_t rows = dart_part_rows(session), labels = session->model->config.labels;
     const dart_buffer output = session->memory.buffer[DART_REGION_OUTPUT];
-    const dart_fetch fetch[] = {{output, 0, rows, flight->row},
+    const dart_fetch fetch[] = {{output, 0, rows * dart_part_row_words(session), flight->row},
         {output, dart_part_scores(session), session->options.batch * labels, flight->score}};
     dart_input input;
     DART_TRY(dart_input_load(session, stream, at, false, &input));
@@ -219,10 +219,17 @@ static dart_status take_batch(
 {
     const uint64_t rows = dart_part_rows(session);
     DART_TRY(land(session, flight->ticket));
-    memcpy(session->rows, flight->row, rows * sizeof *flight->row);
+    const uint32_t words = dart_part_row_words(session);
     if (session->model->config.labels) count_labels(session, flight);
-    for (uint64_t r = 0; r < rows; r++)
-        if (flight->labels[r] >= 0) *nll += flight->row[r];
+    for (uint64_t r = 0; r < rows; r++) {
+        const float *row = flight->row + r * words;
+        session->rows[r] = row[0];
+        if (flight->labels[r] < 0) continue;
+        *nll += row[0];
+        if (words < 2) continue;
+        session->top1 += row[1] < 1;
+        session->top5 += row[1] < 5;
+    }
     *tokens += flight->tokens;
     return DART_OK;
 }
@@ -235,6 +242,7 @@ dart_status dart_session_eval(
     uint64_t taken = 0;
     DART_TRY(dart_steps_none(session, "an evaluation"));
     if (labels) memset(session->confusion, 0, labels * labels * sizeof *session->confusion);
+    session->top1 = session->top5 = 0;
     *out_nll = 0;
     *out_tokens = 0;
     for (uint64_t at = 0; at < batches; at++) {

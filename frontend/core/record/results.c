@@ -123,6 +123,8 @@ void dart_table_row_read(const json_t *object, dart_table_row *out)
     const bool measured = json_is_number(json_object_get(object, "test_bleu"));
     if (measured && !json_object_get(object, "bleu_sentences")) out->bleu_sentences = 1;
     if (!out->bleu_sentences) out->test_bleu = 0;
+    if (!(out->test_top5 > 0))
+        out->valid_top1 = out->test_top1 = out->valid_top5 = out->test_top5 = 0;
     if (!out->texts)
         out->valid_accuracy = out->test_accuracy = out->valid_f1 = out->test_f1 =
             out->valid_matthews = out->test_matthews = 0;

@@ -140,7 +140,9 @@ static dart_node loss_of(
             whole ? leaves->labels : dart_slice_rows(graph, leaves->labels, start, count);
         dart_node logits = dart_contract2(graph, "rc,vc->rv", part, w);
         dart_node stats =
-            dart_cross_entropy_smoothed(graph, logits, labels, model->config.vocab, smoothing);
+            out_rows ? dart_cross_entropy_ranked(graph, logits, labels, model->config.vocab)
+                     : dart_cross_entropy_smoothed(
+                           graph, logits, labels, model->config.vocab, smoothing);
         if (gradients) {
             dart_node d = dart_cross_entropy_smoothed_dx(graph, logits, stats, labels,
                 model->config.vocab, leaves->scale ? 1.0 : 1.0 / rows, smoothing);
@@ -151,8 +153,9 @@ static dart_node loss_of(
         dart_node nll = dart_slice_rows(graph, stats, 1, 1);
         total = sum(graph, total, dart_sum_all(graph, nll));
         if (out_rows) {
-            nll = dart_reshape(graph, nll, DART_SHAPE(count, 1));
-            each = sum(graph, each, whole ? nll : place(graph, nll, start, rows));
+            dart_node both = dart_slice_rows(graph, stats, 1, 2);
+            both = dart_permute(graph, both, (uint32_t[]){1, 0});
+            each = sum(graph, each, whole ? both : place(graph, both, start, rows));
         }
     }
     if (out_rows) *out_rows = each;

@@ -239,8 +239,8 @@ DART_NODISCARD dart_status dart_model_leaves_new(const dart_model *model, dart_g
 void dart_model_leaves_free(dart_model_leaves *leaves);
 
 /* Mean negative log likelihood of labels (scalar), chunked head: at most `chunk_rows` rows of
- * logits live at once; gradients of the head attached when training. *out_rows (may be NULL): (B*T,
- * 1) nll of each token, for evaluation. */
+ * logits live at once; gradients of the head attached when training. *out_rows (NULL in training):
+ * (B*T, 2), of each token its nll and how many others are at least as likely, for evaluation. */
 dart_node dart_model_loss(const dart_model *model, dart_graph *graph,
     const dart_model_leaves *leaves, bool training, uint32_t chunk_rows, dart_node *out_rows);
 /* Of a classifier: the mean negative log likelihood of labels, with gradients when training.

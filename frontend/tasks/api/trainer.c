@@ -155,7 +155,11 @@ dart_status dart_trainer_evaluate(dart_trainer *trainer, dart_eval_result *out)
         .test_tokens = test.tokens,
         .protocol = trainer->result.protocol,
         .valid = valid.classes,
-        .test = test.classes};
+        .test = test.classes,
+        .valid_top1 = valid.top1,
+        .valid_top5 = valid.top5,
+        .test_top1 = test.top1,
+        .test_top5 = test.top5};
     dart_answer_give(out, &result, sizeof result);
     return DART_OK;
 }

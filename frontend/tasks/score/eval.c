@@ -42,6 +42,10 @@ dart_status dart_bundle_evaluate(const dart_bundle *bundle, dart_note note, dart
     out->test_nll = test.nll;
     out->test_ppl = test.value;
     out->test_tokens = test.tokens;
+    out->valid_top1 = valid.top1;
+    out->valid_top5 = valid.top5;
+    out->test_top1 = test.top1;
+    out->test_top5 = test.top5;
     out->valid = valid.classes;
     out->test = test.classes;
 done:

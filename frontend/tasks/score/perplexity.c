@@ -10,6 +10,8 @@ dart_status dart_perplexity_of(
     DART_TRY(dart_session_eval(session, stream, &sum, &out->tokens));
     if (session->confusion)
         dart_classes_score(session->confusion, session->model->config.labels, &out->classes);
+    out->top1 = (double)session->top1 / (double)out->tokens;
+    out->top5 = (double)session->top5 / (double)out->tokens;
     out->nll = sum / (double)out->tokens;
     out->value = exp(out->nll);
     if (isfinite(out->value)) return DART_OK;

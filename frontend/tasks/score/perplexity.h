@@ -8,6 +8,7 @@
 typedef struct dart_perplexity {
     double nll, value; /* mean negative log likelihood of a token; exp of it */
     uint64_t tokens;
+    double top1, top5; /* of a language model: parts of the tokens, as in dart_eval_result */
     dart_class_scores classes; /* of a classifier, whose tokens are texts */
 } dart_perplexity;
 /* Of the session's model on a stream of evaluation. DIVERGED: it is not finite; `split` names the

@@ -45,6 +45,10 @@ void dart_row_scores(const dart_perplexity *valid, const dart_perplexity *test, 
 {
     row->valid_ppl = valid->value;
     row->test_ppl = test->value;
+    row->valid_top1 = valid->top1;
+    row->test_top1 = test->top1;
+    row->valid_top5 = valid->top5;
+    row->test_top5 = test->top5;
     row->texts = (uint32_t)test->classes.texts;
     row->valid_accuracy = valid->classes.accuracy;
     row->test_accuracy = test->classes.accuracy;

@@ -50,6 +50,10 @@ static dart_table_row full_row(void)
         .tokens_per_s = 13368.4,
         .seconds = 123.45,
         .test_bleu = 31.25,
+        .valid_top1 = 0.25,
+        .test_top1 = 0.375,
+        .valid_top5 = 0.5,
+        .test_top5 = 0.625,
         .bleu_sentences = 1000,
         .texts = 277,
         .valid_accuracy = 0.75,
@@ -283,14 +287,16 @@ static void test_outputs(void **state)
     fclose(out);
     assert_string_equal(text,
         "name,params,compressed_params,dense_params,chain_params,trained_params,compression,"
-        "rank_min,rank_mean,rank_max,effective_rank,valid_ppl,test_ppl,bleu_sentences,test_bleu,"
+        "rank_min,rank_mean,rank_max,effective_rank,valid_ppl,test_ppl,valid_top1,test_top1,"
+        "valid_top5,test_top5,bleu_sentences,test_bleu,"
         "texts,"
         "valid_accuracy,test_accuracy,valid_f1,test_f1,valid_matthews,test_matthews,tokens_per_s,"
         "seconds,resident_bytes\r\n"
         "after "
         "tuning,2639592,56040,1572864,4503599627370496,56810,28.0668094,2,9.7,16,5.125,222.42,"
-        "0.333333333,1000,31.25,277,0.75,0.625,0.5,0.125,-0.25,1,13368.4,123.45,4294967296\r\n"
-        "dense | twin,999,0,0,0,,0,0,0,0,0,0,0,,,,,,,,,,0,0,\r\n");
+        "0.333333333,0.25,0.375,0.5,0.625,1000,31.25,277,0.75,0.625,0.5,0.125,-0.25,1,13368.4,123."
+        "45,4294967296\r\n"
+        "dense | twin,999,0,0,0,,0,0,0,0,0,0,0,,,,,,,,,,,,,,0,0,\r\n");
     free(text);
     out = open_memstream(&text, &size);
     dart_columns_markdown(dart_table_columns, (dart_rows){rows + 1, 1, sizeof *rows}, out);
@@ -304,7 +310,7 @@ static void test_outputs(void **state)
     free(text);
     assert_int_equal(json_array_size(list), 2);
     assert_int_equal(json_object_size(json_array_get(list, 0)), dart_table_columns.count);
-    assert_int_equal(json_object_size(json_array_get(list, 1)), dart_table_columns.count - 11);
+    assert_int_equal(json_object_size(json_array_get(list, 1)), dart_table_columns.count - 15);
     json_decref(list);
 }
 

@@ -45,7 +45,9 @@ static void fixture_ranks(
             .now = cut ? less : whole,
             .dense = 4096,
             .params_was = 8 * 8 + 8 * 64 * 6 + 6 * 8,
-            .params = cut ? 8 * 3 + 3 * 64 * 2 + 2 * 8 : 8 * 8 + 8 * 64 * 6 + 6 * 8};
+            .params = cut ? 8 * 3 + 3 * 64 * 2 + 2 * 8 : 8 * 8 + 8 * 64 * 6 + 6 * 8,
+            .error = cut ? 0.25 : NAN,
+            .bound = cut ? 0.375 : NAN};
         dart_metrics_ranks(m, step, stage, rule, &line);
     }
 }

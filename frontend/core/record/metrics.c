@@ -256,6 +256,7 @@ typedef struct ranks_line {
     const uint32_t *n, *was, *now;
     uint32_t cores, bonds;
     uint64_t dense_params, params_before, params;
+    double error, bound;
 } ranks_line;
 
 void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage, const char *rule,
@@ -266,7 +267,9 @@ void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage,
         DART_FIELD_LIST(ranks_line, n, cores, "n"),
         DART_FIELD_LIST(ranks_line, was, bonds, "ranks_before"),
         DART_FIELD_LIST(ranks_line, now, bonds, "ranks"), F(ranks_line, dense_params),
-        F(ranks_line, params_before), F(ranks_line, params)};
+        F(ranks_line, params_before), F(ranks_line, params),
+        DART_FIELD_OPTIONAL(ranks_line, error, "cut_error"),
+        DART_FIELD_OPTIONAL(ranks_line, bound, "cut_error_bound")};
     const ranks_line line = {.step = step,
         .stage = stage,
         .event = "ranks",
@@ -280,7 +283,9 @@ void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage,
         .bonds = w->cores ? w->cores - 1 : 0,
         .dense_params = w->dense,
         .params_before = w->params_was,
-        .params = w->params};
+        .params = w->params,
+        .error = w->error,
+        .bound = w->bound};
     WRITE(DART_LOG_METRICS, fields, line, METRIC);
 }
 

@@ -59,6 +59,7 @@ typedef struct dart_metrics_weight {
     const uint32_t *was; /* [cores + 1] ranks before, ends included */
     const uint32_t *now; /* [cores + 1] */
     uint64_t dense, params_was, params;
+    double error, bound; /* of a cut, relative to the weight (model/ranks/cut.h); NaN: none */
 } dart_metrics_weight;
 /* Ranks and size of one weight; rule: what chose them, "start" for the fresh model. */
 void dart_metrics_ranks(dart_metrics *metrics, uint64_t step, const char *stage, const char *rule,

@@ -119,7 +119,11 @@ static dart_status new_weight(dart_record_run *run, const char *name, dart_recor
     DART_TRY(dart_grow(
         (void **)&run->weight, &run->weight_capacity, run->weights + 1, sizeof *run->weight));
     *out = &run->weight[run->weights++];
-    **out = (dart_record_weight){.dense = NAN, .params_before = NAN, .params = NAN};
+    **out = (dart_record_weight){.dense = NAN,
+        .params_before = NAN,
+        .params = NAN,
+        .cut_error = NAN,
+        .cut_error_bound = NAN};
     snprintf((*out)->name, sizeof(*out)->name, "%s", name);
     return DART_OK;
 }
@@ -145,6 +149,8 @@ static dart_status take_ranks(dart_record_run *run, double step, const json_t *l
     w->dense = dart_record_number(line, "dense_params");
     w->params_before = dart_record_number(line, "params_before");
     w->params = dart_record_number(line, "params");
+    w->cut_error = dart_record_number(line, "cut_error");
+    w->cut_error_bound = dart_record_number(line, "cut_error_bound");
     return DART_OK;
 }
 

@@ -53,6 +53,7 @@ typedef struct dart_record_weight {
     char stage[48], rule[32], name[96], method[32];
     uint32_t bonds, n[DART_RECORD_BONDS], before[DART_RECORD_BONDS], ranks[DART_RECORD_BONDS];
     double dense, params_before, params; /* NaN where an old run did not log them */
+    double cut_error, cut_error_bound;   /* of a selection, relative to the weight; NaN: none */
 } dart_record_weight;
 
 typedef struct dart_record_run {

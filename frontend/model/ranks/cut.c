@@ -1,5 +1,6 @@
 /* Ranks chosen, chains cut, and the smaller model. */
 #include "cut.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,13 +29,20 @@ static dart_status cut_new(const dart_model *model, dart_cut *out)
     *out = (dart_cut){0};
     out->ranks = dart_calloc(model->weights, sizeof *out->ranks);
     out->cut = dart_calloc(model->weights, sizeof *out->cut);
-    return out->ranks && out->cut ? DART_OK : DART_MEMORY;
+    out->error = dart_calloc(model->weights, sizeof *out->error);
+    out->bound = dart_calloc(model->weights, sizeof *out->bound);
+    if (!out->ranks || !out->cut || !out->error || !out->bound) return DART_MEMORY;
+    for (uint32_t w = 0; w < model->weights; w++)
+        out->error[w] = out->bound[w] = model->weight[w].layout.bonds ? 0 : NAN;
+    return DART_OK;
 }
 
 void dart_cut_free(dart_cut *cut)
 {
     free(cut->ranks);
     free(cut->cut);
+    free(cut->error);
+    free(cut->bound);
     *cut = (dart_cut){0};
 }
 
@@ -46,6 +54,25 @@ static void take_ranks(const dart_model *model, const dart_spectra *s, uint32_t 
         out->ranks[w][0] = DART_RANKS_LOST;
     for (uint32_t k = 0; bonds && k <= chain->cores; k++) out->ranks[w][k] = chain->rank[k];
     for (uint32_t k = 1; k <= bonds; k++) out->after += chain->rank[k];
+}
+
+/* What chain w lost, whose norm was `norm`. A cut projects the tensor at one bond after the other
+ * onto what it keeps of it, so the square of the norm falls by that of the error; and each step
+ * takes at most the tail that the bond had before all of them. */
+static void measure(const dart_spectra *s, uint32_t w, double norm, dart_cut *out)
+{
+    const dart_chain *chain = &s->chain[w];
+    double tails = 0;
+    if (norm == 0) return;
+    for (uint32_t i = 0; i < s->bonds; i++) {
+        const dart_bond *bond = &s->bond[i];
+        if (bond->weight != w) continue;
+        for (uint32_t r = chain->rank[bond->index + 1]; r < bond->rank; r++)
+            tails += bond->sigma[r] / norm * (bond->sigma[r] / norm);
+    }
+    const double left = dart_chain_norm(chain) / norm;
+    out->error[w] = left < 1 ? sqrt((1 - left) * (1 + left)) : left - left; /* NaN stays NaN */
+    out->bound[w] = sqrt(tails);
 }
 
 dart_status dart_cut_choose(const dart_model *model, const dart_select *rule,
@@ -64,9 +91,12 @@ dart_status dart_cut_choose(const dart_model *model, const dart_select *rule,
         const uint32_t bonds = model->weight[w].layout.bonds;
         if (bonds && !chosen[i]) {
             out->ranks[w][0] = DART_RANKS_LOST;
+            out->error[w] = out->bound[w] = 1;
             out->lost++;
         } else {
+            const double norm = out->cut[w] ? dart_chain_norm(&s->chain[w]) : 0;
             if (out->cut[w]) DART_GOTO(dart_chain_cut(&s->chain[w], chosen + i));
+            measure(s, w, norm, out);
             take_ranks(model, s, w, out);
         }
         i += bonds;
@@ -82,7 +112,9 @@ dart_status dart_cut_round(const dart_model *model, double epsilon, dart_spectra
     for (uint32_t i = 0; i < s->bonds; i++) out->before += s->bond[i].rank;
     for (uint32_t w = 0; w < model->weights; w++) {
         out->cut[w] = model->weight[w].layout.bonds > 0;
+        const double norm = out->cut[w] ? dart_chain_norm(&s->chain[w]) : 0;
         if (out->cut[w]) DART_TRY(dart_chain_round(&s->chain[w], epsilon));
+        measure(s, w, norm, out);
         take_ranks(model, s, w, out);
     }
     return DART_OK;

@@ -19,8 +19,13 @@ void dart_model_copy_free(dart_model_copy *copy); /* zeroes it */
 typedef struct dart_cut {
     uint32_t (*ranks)[DART_MAX_CORES + 1]; /* owned [weights] */
     bool *cut;                             /* owned [weights]: its chain is not what it was */
-    uint32_t before, after;                /* ranks of all bonds added up */
-    uint32_t lost;                         /* weights whose chain the rule took away */
+    /* owned [weights], Frobenius norms relative to that of the chain: of what the cut took, and the
+     * root of the summed squares of all singular values cut off, which it does not exceed
+     * (Oseledets 2011), both to 1e-7. 1 where the chain was lost, 0 where nothing was cut, NaN
+     * where there are no bonds */
+    double *error, *bound;
+    uint32_t before, after; /* ranks of all bonds added up */
+    uint32_t lost;          /* weights whose chain the rule took away */
 } dart_cut;
 /* The rule's ranks. A bond that its neighbours cannot carry ends lower. INPUT: as the rule says.
  * Both: free out also after a failure. */

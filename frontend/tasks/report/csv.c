@@ -120,7 +120,8 @@ static dart_status write_spectra(const dart_record_run *runs, size_t count, FILE
 
 static dart_status write_ranks(const dart_record_run *runs, size_t count, FILE *out)
 {
-    fputs("run,step,stage,rule,weight,method,bond,rank_before,rank\r\n", out);
+    fputs("run,step,stage,rule,weight,method,bond,rank_before,rank,cut_error,cut_error_bound\r\n",
+        out);
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < runs[i].weights; k++) {
             const dart_record_weight *w = &runs[i].weight[k];
@@ -130,7 +131,11 @@ static dart_status write_ranks(const dart_record_run *runs, size_t count, FILE *
                 dart_csv_text(w->stage, out);
                 fprintf(out, ",%s,", w->rule);
                 dart_csv_text(w->name, out);
-                fprintf(out, ",%s,%u,%u,%u\r\n", w->method, b + 1, w->before[b], w->ranks[b]);
+                fprintf(out, ",%s,%u,%u,%u,", w->method, b + 1, w->before[b], w->ranks[b]);
+                number_cell(w->cut_error, out);
+                fputc(',', out);
+                number_cell(w->cut_error_bound, out);
+                fputs("\r\n", out);
             }
         }
     return DART_OK;

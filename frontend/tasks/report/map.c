@@ -123,6 +123,33 @@ static void map_table(
     fputs("</table></div>\n", out);
 }
 
+/* What the selection took from each weight. */
+static void cut_table(const dart_record_run *run, uint32_t state, FILE *out)
+{
+    bool headed = false;
+    for (size_t i = 0; i < run->weights; i++) {
+        const dart_record_weight *w = &run->weight[i];
+        if (w->state != state || !has_bonds(w) || isnan(w->cut_error)) continue;
+        if (!headed)
+            fputs("<details><summary>What was cut from each weight</summary>\n"
+                  "<p>The error is what the weight lost, relative to its norm; it is at most the "
+                  "root of "
+                  "the summed squares of all singular values that were cut off.</p>\n"
+                  "<div class=\"sc\"><table><tr><th></th><th>ranks</th><th>parameters</th>"
+                  "<th>error</th><th>at most</th></tr>\n",
+                out);
+        headed = true;
+        fputs("<tr><th>", out);
+        dart_report_escape(w->name, out);
+        fputs("</th><td>", out);
+        for (uint32_t k = 0; k < w->bonds; k++)
+            fprintf(out, "%s%u to %u", k ? ", " : "", w->before[k], w->ranks[k]);
+        fprintf(out, "</td><td>%.0f to %.0f</td><td>%.4f</td><td>%.4f</td></tr>\n",
+            w->params_before, w->params, w->cut_error, w->cut_error_bound);
+    }
+    if (headed) fputs("</table></div></details>\n", out);
+}
+
 void dart_report_map_write(const dart_record_run *run, FILE *out)
 {
     uint32_t most = 0;
@@ -149,6 +176,7 @@ void dart_report_map_write(const dart_record_run *run, FILE *out)
             if (first_of(run, i, false, false))
                 map_table(run, state, place_of(w->name).stem, most, out);
         }
+        if (state) cut_table(run, state, out);
     }
 }
 

@@ -1,5 +1,6 @@
 /* What a run writes into its logs besides steps: ranks and sizes of every weight, the device. */
 #include "run.h"
+#include <math.h>
 
 enum { SPECTRA = 40, SPECTRA_APART = 10 };
 
@@ -24,8 +25,8 @@ static uint64_t other_words(const dart_model *model)
     return words;
 }
 
-void dart_run_log_ranks(
-    dart_run *run, const dart_model *was, const dart_model *now, const char *rule)
+void dart_run_log_ranks(dart_run *run, const dart_model *was, const dart_model *now,
+    const char *rule, const dart_cut *cut)
 {
     for (uint32_t w = 0; w < now->weights; w++) {
         const dart_model_weight *weight = &now->weight[w];
@@ -44,7 +45,9 @@ void dart_run_log_ranks(
             .now = rank,
             .dense = (uint64_t)weight->weight.out * weight->weight.in,
             .params_was = dart_model_weight_words(was, w),
-            .params = dart_model_weight_words(now, w)};
+            .params = dart_model_weight_words(now, w),
+            .error = cut ? cut->error[w] : NAN,
+            .bound = cut ? cut->bound[w] : NAN};
         dart_metrics_ranks(&run->metrics, run->step, dart_run_stage(run)->name, rule, &line);
     }
     const uint64_t other = other_words(now);
@@ -56,7 +59,9 @@ void dart_run_log_ranks(
         .now = none,
         .dense = other,
         .params_was = other_words(was),
-        .params = other};
+        .params = other,
+        .error = NAN,
+        .bound = NAN};
     if (other) dart_metrics_ranks(&run->metrics, run->step, dart_run_stage(run)->name, rule, &rest);
 }
 

@@ -82,7 +82,7 @@ static dart_status grow(dart_run *run, uint32_t grown)
     DART_TRY(dart_run_pull(run));
     DART_TRY(dart_grow_apply(b->model, b->param, b->frozen, run->growing.rank,
         (uint64_t)b->set.seed, run->step, &larger));
-    dart_run_log_ranks(run, b->model, larger.model, stage->set.select->name);
+    dart_run_log_ranks(run, b->model, larger.model, stage->set.select->name, NULL);
     dart_status status = take_over(run, &larger);
     dart_model_copy_free(&larger);
     DART_TRY(status);

@@ -93,7 +93,7 @@ dart_status dart_run_pick(dart_run *run, const dart_settings *set, double *out_s
     DART_GOTO(dart_cut_choose(b->model, rule, &options, &s, &cut));
     *out_svd = dart_seconds() - begin;
     DART_GOTO(dart_cut_apply(b->model, b->param, b->frozen, &s, &cut, &smaller));
-    dart_run_log_ranks(run, b->model, smaller.model, rule->name);
+    dart_run_log_ranks(run, b->model, smaller.model, rule->name, &cut);
     DART_GOTO(dart_run_adopt(run, &smaller));
     run->adam_step = 0;
     run->phase_seconds = 0;

@@ -4,6 +4,7 @@
 #define DART_RUN_H
 
 #include "bundle.h"
+#include "cut.h"
 #include "folder.h"
 #include "metrics.h"
 #include "perplexity.h"
@@ -243,9 +244,9 @@ void dart_run_gate_log(dart_run *run, const dart_stage *stage, const dart_step_s
  * stays as it is. */
 DART_NODISCARD dart_status dart_run_rounded(dart_run *run, double epsilon, dart_table_row *row);
 /* events.c: ranks and sizes of all weights into metrics.jsonl. was: the model before, `now` itself
- * for a fresh one. rule: what chose the ranks. */
-void dart_run_log_ranks(
-    dart_run *run, const dart_model *was, const dart_model *now, const char *rule);
+ * for a fresh one. rule: what chose the ranks. cut: what it took away; NULL: nothing was cut. */
+void dart_run_log_ranks(dart_run *run, const dart_model *was, const dart_model *now,
+    const char *rule, const dart_cut *cut);
 /* The device at hand into timing.jsonl. */
 void dart_run_log_device(dart_run *run);
 /* Whether spectra are due after a step. total: the steps of the run. */

@@ -157,7 +157,7 @@ static dart_status begin_run(dart_run *run)
 {
     DART_TRY(dart_metrics_open(run->dir, run->log_bytes, &run->metrics));
     if (!run->log_bytes[DART_LOG_METRICS])
-        dart_run_log_ranks(run, run->bundle.model, run->bundle.model, "start");
+        dart_run_log_ranks(run, run->bundle.model, run->bundle.model, "start", NULL);
     if (!run->finished) {
         dart_run_log_device(run);
         introduce(run);

@@ -44,7 +44,7 @@ static void write_logs(const char *stage, const char *weight)
     static const double sigma[3] = {1.25, 1.0 / 3, 1e-9};
     dart_metrics m;
     assert_int_equal(dart_metrics_open(folder, start, &m), DART_OK);
-    const dart_metrics_weight w = {weight, "tt", 3, n, was, now, 4096, 3184, 432};
+    const dart_metrics_weight w = {weight, "tt", 3, n, was, now, 4096, 3184, 432, 0.25, NAN};
     dart_metrics_ranks(&m, 0, stage, "threshold", &w);
     dart_metrics_stage(&m, 0, stage, 50, "bond-nuclear", 0.01);
     dart_metrics_step(&m, 1, stage, 4.0, 0.1, 1.5, 2.0, 0.01, 64);
@@ -70,7 +70,8 @@ static void check_logs(void)
     assert_string_equal(metrics,
         "{\"step\":0,\"stage\":\"shrink\",\"event\":\"ranks\",\"rule\":\"threshold\","
         "\"weight\":\"q\",\"method\":\"tt\",\"n\":[8,64,8],\"ranks_before\":[8,6],"
-        "\"ranks\":[3,2],\"dense_params\":4096,\"params_before\":3184,\"params\":432}\n"
+        "\"ranks\":[3,2],\"dense_params\":4096,\"params_before\":3184,\"params\":432,"
+        "\"cut_error\":0.25}\n"
         "{\"step\":0,\"stage\":\"shrink\",\"event\":\"stage\",\"steps\":50,"
         "\"reg\":\"bond-nuclear\",\"lambda_reg\":0.01}\n"
         "{\"step\":1,\"stage\":\"shrink\",\"loss\":4,\"lr\":0.1,\"grad_norm\":1.5,\"penalty\":2,"

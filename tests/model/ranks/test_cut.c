@@ -29,12 +29,22 @@ static void check_rule(const char *method)
             tail[b->weight] += b->sigma[k] * b->sigma[k];
     }
     for (uint32_t w = 0; w < m->weights; w++) {
-        if (!m->weight[w].layout.bonds) continue;
+        if (!m->weight[w].layout.bonds) {
+            assert_true(isnan(cut.error[w]) && isnan(cut.bound[w]));
+            continue;
+        }
         double found = apart(&from, &to, w), most = sqrt(tail[w]);
         /* at most the discarded singular values of all bonds (Oseledets 2011), some of it at least
          */
         if (cut.cut[w]) assert_true(found <= most * (1 + 1e-5) && found > 0.1 * most);
         if (!cut.cut[w]) assert_true(found == 0 && most == 0);
+        assert_true(cut.bound[w] == 0 ? !cut.cut[w] : cut.cut[w]);
+        dart_chain chain;
+        assert_int_equal(dart_spectra_chain(m, w, from.param, from.frozen, &chain), DART_OK);
+        const double norm = dart_chain_norm(&chain);
+        dart_chain_free(&chain);
+        assert_true(fabs(cut.error[w] * norm - found) <= 1e-5 * norm);
+        assert_true(fabs(cut.bound[w] * norm - most) <= 1e-9 * norm);
         cuts += cut.cut[w];
     }
     assert_true(cuts > 3);
@@ -92,6 +102,7 @@ static void test_round(void **state)
             assert_int_equal(
                 dart_spectra_chain(from.model, w, from.param, from.frozen, &chain), DART_OK);
             assert_true(apart(&from, &to, w) <= (epsilon[i] + 1e-6) * dart_chain_norm(&chain));
+            assert_true(cut.error[w] <= epsilon[i] + 1e-7 && cut.error[w] <= cut.bound[w] + 1e-7);
             dart_chain_free(&chain);
         }
         dart_cut_free(&cut);
@@ -120,6 +131,9 @@ static void check_lost(const char *method, bool spare)
             fail_msg("%s: %s", method, dart_error_text());
         assert_int_equal(dart_cut_apply(m, at.param, at.frozen, &s, &cut, &to), DART_OK);
         lost += cut.lost;
+        for (uint32_t w = 0; w < m->weights; w++)
+            if (cut.ranks[w][0] == DART_RANKS_LOST && m->weight[w].layout.bonds)
+                assert_true(cut.error[w] == 1 && cut.bound[w] == 1);
         if (!spare) assert_int_equal(cut.lost, 0);
         for (uint32_t w = 0; w < m->weights; w++) {
             const dart_model_weight *a = &m->weight[w], *b = &to.model->weight[w];

@@ -45,6 +45,8 @@ static void test_page(void **state)
     assert_int_equal(count_of(page, "core sizes 8 and 64\">8</td>"), 2);
     assert_int_equal(count_of(page, "core sizes 64 and 8\">2</td>"), 2);
     assert_non_null(strstr(page, "After pick (threshold), step 10"));
+    assert_non_null(strstr(page, "<td>8 to 3, 6 to 2</td><td>3184 to 424</td><td>0.2500</td>"
+                                 "<td>0.3750</td>"));
     /* modules: 2 * (8*8 + 8*64*6 + 6*8) before, 2 * (8*3 + 3*64*2 + 2*8) after, 2 * 4096 dense */
     const char *bars = chart(page, "Parameters by module");
     assert_non_null(strstr(bars, "8192 dense"));

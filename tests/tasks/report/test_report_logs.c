@@ -192,7 +192,7 @@ static void test_csv(void **state)
     assert_int_equal(count_of(text, "\r\n"), 1 + 20 + 2);
     free(text);
     assert_int_equal(dart_file_read(in("csv/ranks.csv"), &text, &size), DART_OK);
-    assert_non_null(strstr(text, "run,10,pick,threshold,blocks.1.attn.q,tt,2,6,2\r\n"));
+    assert_non_null(strstr(text, "run,10,pick,threshold,blocks.1.attn.q,tt,2,6,2,0.25,0.375\r\n"));
     assert_int_equal(count_of(text, "\r\n"), 1 + 8);
     free(text);
     assert_int_equal(dart_file_read(in("csv/table.csv"), &text, &size), DART_OK);

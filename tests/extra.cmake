@@ -125,6 +125,8 @@ add_test(NAME tools/fetch COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/tools/fetch.s
 if(PYTHON3)
   # The picture of the rooms is what the build enforces.
   add_test(NAME docs/architecture COMMAND ${PYTHON3} ${CMAKE_SOURCE_DIR}/docs/architecture.py --check)
+  # The page on how ranks are found: its formulas against the logs of a run.
+  add_test(NAME docs/how-ranks COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/how_ranks.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
   add_test(NAME experiments/tables COMMAND ${PYTHON3} ${CMAKE_CURRENT_SOURCE_DIR}/tools/tables.py $<TARGET_FILE:dart-llm> ${CMAKE_SOURCE_DIR})
   set_tests_properties(experiments/tables PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 1200)
 endif()

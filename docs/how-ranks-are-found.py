@@ -77,8 +77,11 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     run = pathlib.Path(sys.argv[1])
-    spectra, selections = spectra_of(run), selections_of(run)
-    table = json.loads((run / "table.json").read_text(encoding="utf-8"))
+    try:
+        spectra, selections = spectra_of(run), selections_of(run)
+        table = json.loads((run / "table.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{run} is no run that has ended: {error}")
     before = [row for row in table if "before" in row["name"]]
     checked = 0
     for number, ((step, stage), cut) in enumerate(selections.items()):

@@ -56,23 +56,30 @@ static void take_ranks(const dart_model *model, const dart_spectra *s, uint32_t 
     for (uint32_t k = 1; k <= bonds; k++) out->after += chain->rank[k];
 }
 
-/* What chain w lost, whose norm was `norm`. A cut projects the tensor at one bond after the other
- * onto what it keeps of it, so the square of the norm falls by that of the error; and each step
- * takes at most the tail that the bond had before all of them. */
-static void measure(const dart_spectra *s, uint32_t w, double norm, dart_cut *out)
+/* What chain w, which was cut, has lost. A cut projects the tensor at one bond after the other onto
+ * what it keeps of it, so the square of the norm falls by that of the error; and each step takes at
+ * most the tail that the bond had before all of them. */
+static dart_status measure(const dart_spectra *s, uint32_t w, dart_cut *out)
 {
     const dart_chain *chain = &s->chain[w];
-    double tails = 0;
-    if (norm == 0) return;
+    double all = 0, tails = 0;
     for (uint32_t i = 0; i < s->bonds; i++) {
         const dart_bond *bond = &s->bond[i];
         if (bond->weight != w) continue;
-        for (uint32_t r = chain->rank[bond->index + 1]; r < bond->rank; r++)
-            tails += bond->sigma[r] / norm * (bond->sigma[r] / norm);
+        all = 0; /* every bond's squares add up to those of the weight */
+        for (uint32_t r = 0; r < bond->rank; r++) {
+            const double square = bond->sigma[r] * bond->sigma[r];
+            all += square;
+            if (r >= chain->rank[bond->index + 1]) tails += square;
+        }
     }
-    const double left = dart_chain_norm(chain) / norm;
-    out->error[w] = left < 1 ? sqrt((1 - left) * (1 + left)) : left - left; /* NaN stays NaN */
-    out->bound[w] = sqrt(tails);
+    const double norm = dart_chain_norm(chain);
+    if (isnan(norm)) return DART_MEMORY;
+    if (!(all > 0)) return DART_OK;
+    const double left = norm / sqrt(all);
+    out->error[w] = left < 1 ? sqrt((1 - left) * (1 + left)) : 0;
+    out->bound[w] = sqrt(tails / all);
+    return DART_OK;
 }
 
 dart_status dart_cut_choose(const dart_model *model, const dart_select *rule,
@@ -94,9 +101,8 @@ dart_status dart_cut_choose(const dart_model *model, const dart_select *rule,
             out->error[w] = out->bound[w] = 1;
             out->lost++;
         } else {
-            const double norm = out->cut[w] ? dart_chain_norm(&s->chain[w]) : 0;
             if (out->cut[w]) DART_GOTO(dart_chain_cut(&s->chain[w], chosen + i));
-            measure(s, w, norm, out);
+            if (out->cut[w]) DART_GOTO(measure(s, w, out));
             take_ranks(model, s, w, out);
         }
         i += bonds;
@@ -112,9 +118,8 @@ dart_status dart_cut_round(const dart_model *model, double epsilon, dart_spectra
     for (uint32_t i = 0; i < s->bonds; i++) out->before += s->bond[i].rank;
     for (uint32_t w = 0; w < model->weights; w++) {
         out->cut[w] = model->weight[w].layout.bonds > 0;
-        const double norm = out->cut[w] ? dart_chain_norm(&s->chain[w]) : 0;
         if (out->cut[w]) DART_TRY(dart_chain_round(&s->chain[w], epsilon));
-        measure(s, w, norm, out);
+        if (out->cut[w]) DART_TRY(measure(s, w, out));
         take_ranks(model, s, w, out);
     }
     return DART_OK;

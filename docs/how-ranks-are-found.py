@@ -64,9 +64,9 @@ def check_weight(name, line, bonds):
     tails = 0
     for bond, sigma in bonds.items():
         close(math.sqrt(squares(sigma)), norm, LOGGED, f"{name}, bond {bond}: norm")
-        kept = line["ranks"][bond]
+        kept = line["ranks"][bond] if line["ranks"] else 0  # a chain that was lost
         tails += squares(sigma[kept:])
-    bound = math.sqrt(tails) / norm
+    bound = math.sqrt(tails) / norm if line["ranks"] else 1
     close(line["cut_error_bound"], bound, 1e-4, f"{name}: bound of the error")
     if line["cut_error"] > line["cut_error_bound"] * (1 + 1e-6) + 1e-7:
         sys.exit(f"{name}: the error {line['cut_error']} is above its bound {line['cut_error_bound']}")
@@ -95,7 +95,7 @@ def main():
         for name, line in cut.items():
             error, bound = check_weight(name, line, spectra[step][name])
             checked += 1
-            print(f"| {name} | {' '.join(map(str, line['ranks_before']))} | {' '.join(map(str, line['ranks']))} | "
+            print(f"| {name} | {' '.join(map(str, line['ranks_before']))} | {' '.join(map(str, line['ranks'])) or 'lost'} | "
                   f"{line['params_before']:,} | {line['params']:,} | {error:.3f} | {bound:.3f} |")
     print("| model | parameters in trains | valid perplexity | test perplexity |\n| --- | ---: | ---: | ---: |")
     for row in table:
@@ -106,4 +106,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (TypeError, KeyError, IndexError, ZeroDivisionError) as error:
+        sys.exit(f"{sys.argv[1]}: a line of its logs is damaged ({type(error).__name__}: {error})")

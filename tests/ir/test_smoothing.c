@@ -14,36 +14,59 @@ static const double logits[ROWS * COLS] = {
     1, 2, 3, 4, 5, 99, -1, 0.5, 0, 2, -3, 99, 0, 0, 0, 0, 0, 99};
 static const double labels[ROWS] = {4, 0, -1};
 
-/* stats (2, ROWS) and dx (ROWS, COLS) of cpu64. */
-static void evaluate(double smoothing, double scale, double *stats, double *dx)
-{
+/* cpu64 with logits (rows, cols) and labels (rows) as leaves of a graph. */
+typedef struct lab {
     dart_device *device;
     dart_graph *graph;
     ir_run run;
-    ir_data data = {0};
-    double *x = calloc(64, sizeof *x), *y = calloc(64, sizeof *y);
-    memcpy(x, logits, sizeof logits);
-    memcpy(y, labels, sizeof labels);
-    data.region[DART_REGION_PARAM] = x;
-    data.region[DART_REGION_INPUT] = y;
-    data.words[DART_REGION_PARAM] = data.words[DART_REGION_INPUT] = 64;
-    assert_int_equal(dart_device_open("cpu64", NULL, &device), DART_OK);
-    assert_int_equal(dart_graph_new(&graph), DART_OK);
-    dart_node in = dart_leaf(graph, "x", DART_F32, DART_SHAPE(ROWS, COLS), DART_REGION_PARAM, 0);
-    dart_node label = dart_leaf(graph, "labels", DART_I32, DART_SHAPE(ROWS), DART_REGION_INPUT, 0);
+    ir_data data;
+    dart_node logits, labels;
+} lab;
+
+static void lab_open(lab *l, uint32_t rows, uint32_t cols, const double *x, const double *label)
+{
+    *l = (lab){0};
+    double *param = calloc(64, sizeof *param), *input = calloc(64, sizeof *input);
+    memcpy(param, x, (size_t)rows * cols * sizeof *x);
+    memcpy(input, label, rows * sizeof *label);
+    l->data.region[DART_REGION_PARAM] = param;
+    l->data.region[DART_REGION_INPUT] = input;
+    l->data.words[DART_REGION_PARAM] = l->data.words[DART_REGION_INPUT] = 64;
+    assert_int_equal(dart_device_open("cpu64", NULL, &l->device), DART_OK);
+    assert_int_equal(dart_graph_new(&l->graph), DART_OK);
+    l->logits = dart_leaf(l->graph, "x", DART_F32, DART_SHAPE(rows, cols), DART_REGION_PARAM, 0);
+    l->labels = dart_leaf(l->graph, "labels", DART_I32, DART_SHAPE(rows), DART_REGION_INPUT, 0);
+}
+
+static void lab_run(lab *l, uint32_t count, const dart_node *keep)
+{
+    assert_int_equal(dart_graph_check(l->graph), DART_OK);
+    assert_int_equal(ir_prepare(&l->run, l->device, l->graph, &l->data, count, keep), DART_OK);
+    assert_int_equal(dart_exec_run(l->run.exec, NULL), DART_OK);
+}
+
+static void lab_close(lab *l)
+{
+    ir_run_free(&l->run);
+    dart_graph_free(l->graph);
+    dart_device_close(l->device);
+    free(l->data.region[DART_REGION_PARAM]);
+    free(l->data.region[DART_REGION_INPUT]);
+}
+
+/* stats (2, ROWS) and dx (ROWS, COLS). */
+static void evaluate(double smoothing, double scale, double *stats, double *dx)
+{
+    lab l;
     dart_node keep[2];
-    keep[0] = dart_cross_entropy_smoothed(graph, in, label, VALID, smoothing);
-    keep[1] = dart_cross_entropy_smoothed_dx(graph, in, keep[0], label, VALID, scale, smoothing);
-    assert_int_equal(dart_graph_check(graph), DART_OK);
-    assert_int_equal(ir_prepare(&run, device, graph, &data, 2, keep), DART_OK);
-    assert_int_equal(dart_exec_run(run.exec, NULL), DART_OK);
-    assert_int_equal(ir_read(&run, 0, stats), DART_OK);
-    assert_int_equal(ir_read(&run, 1, dx), DART_OK);
-    ir_run_free(&run);
-    dart_graph_free(graph);
-    dart_device_close(device);
-    free(x);
-    free(y);
+    lab_open(&l, ROWS, COLS, logits, labels);
+    keep[0] = dart_cross_entropy_smoothed(l.graph, l.logits, l.labels, VALID, smoothing);
+    keep[1] = dart_cross_entropy_smoothed_dx(
+        l.graph, l.logits, keep[0], l.labels, VALID, scale, smoothing);
+    lab_run(&l, 2, keep);
+    assert_int_equal(ir_read(&l.run, 0, stats), DART_OK);
+    assert_int_equal(ir_read(&l.run, 1, dx), DART_OK);
+    lab_close(&l);
 }
 
 static void close_to(double got, double want)
@@ -97,33 +120,16 @@ static void test_ranks(void **state)
     static const double x[R * C] = {
         3, 1, 2, 99, 3, 1, 2, 99, 7, 7, 7, 99, 3, 1, 2, 99, 3, 1, 2, 99};
     static const double label[R] = {0, 1, 1, -1, 3}, want[R] = {0, 2, 2, V, V};
-    double *param = calloc(64, sizeof *param), *input = calloc(64, sizeof *input), stats[3 * R];
-    dart_device *device;
-    dart_graph *graph;
-    ir_run run;
-    ir_data data = {0};
-    memcpy(param, x, sizeof x);
-    memcpy(input, label, sizeof label);
-    data.region[DART_REGION_PARAM] = param;
-    data.region[DART_REGION_INPUT] = input;
-    data.words[DART_REGION_PARAM] = data.words[DART_REGION_INPUT] = 64;
-    assert_int_equal(dart_device_open("cpu64", NULL, &device), DART_OK);
-    assert_int_equal(dart_graph_new(&graph), DART_OK);
-    dart_node in = dart_leaf(graph, "x", DART_F32, DART_SHAPE(R, C), DART_REGION_PARAM, 0);
-    dart_node of = dart_leaf(graph, "labels", DART_I32, DART_SHAPE(R), DART_REGION_INPUT, 0);
-    dart_node keep = dart_cross_entropy_ranked(graph, in, of, V);
-    assert_int_equal(dart_graph_check(graph), DART_OK);
-    assert_int_equal(ir_prepare(&run, device, graph, &data, 1, &keep), DART_OK);
-    assert_int_equal(dart_exec_run(run.exec, NULL), DART_OK);
-    assert_int_equal(ir_read(&run, 0, stats), DART_OK);
+    double stats[3 * R];
+    lab l;
+    lab_open(&l, R, C, x, label);
+    const dart_node keep = dart_cross_entropy_ranked(l.graph, l.logits, l.labels, V);
+    lab_run(&l, 1, &keep);
+    assert_int_equal(ir_read(&l.run, 0, stats), DART_OK);
     for (int r = 0; r < R; r++) assert_true(stats[2 * R + r] == want[r]);
     close_to(stats[R], log(exp(3) + exp(2) + exp(1)) - 3);
     assert_true(stats[R + 3] == 0 && stats[R + 4] == 0);
-    ir_run_free(&run);
-    dart_graph_free(graph);
-    dart_device_close(device);
-    free(param);
-    free(input);
+    lab_close(&l);
 }
 
 int main(void)

@@ -129,7 +129,7 @@ static void cut_table(const dart_record_run *run, uint32_t state, FILE *out)
     bool headed = false;
     for (size_t i = 0; i < run->weights; i++) {
         const dart_record_weight *w = &run->weight[i];
-        if (w->state != state || !has_bonds(w) || isnan(w->cut_error)) continue;
+        if (w->state != state || isnan(w->cut_error)) continue;
         if (!headed)
             fputs("<details><summary>What was cut from each weight</summary>\n"
                   "<p>The error is what the weight lost, relative to its norm; it is at most the "
@@ -144,6 +144,7 @@ static void cut_table(const dart_record_run *run, uint32_t state, FILE *out)
         fputs("</th><td>", out);
         for (uint32_t k = 0; k < w->bonds; k++)
             fprintf(out, "%s%u to %u", k ? ", " : "", w->before[k], w->ranks[k]);
+        if (!has_bonds(w)) fputs("lost", out);
         fprintf(out, "</td><td>%.0f to %.0f</td><td>%.4f</td><td>%.4f</td></tr>\n",
             w->params_before, w->params, w->cut_error, w->cut_error_bound);
     }
